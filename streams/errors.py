@@ -1,0 +1,126 @@
+"""What can go wrong between the topics, and what to do then.
+
+```
+CrosscurrentError
+├── SettingsError    a flag, variable or key of the configuration file is wrong: correct it
+├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
+├── BrokerError      no broker answers, or the one to be started does not start
+├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
+├── SendError        a send was not acknowledged: the worker tries again, then stops with nothing lost
+└── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to make anew
+```
+
+Every message is one sentence for the operator. The command line prints it without a traceback and exits with 1; any
+other exception is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from streams.log import Record
+
+
+class CrosscurrentError(Exception):
+    """Base of all errors whose message is meant for an operator."""
+
+
+class SettingsError(CrosscurrentError):
+    """A setting is wrong. Operator action: correct the flag, variable or key that the message names."""
+
+
+class TopicsError(CrosscurrentError):
+    """Topics are missing or not as they must be.
+
+    Operator action: `crosscurrent topics check` names every difference; `crosscurrent topics create` makes missing
+    topics. Partition counts that differ are settled by another `--prefix` or by deleting the topics.
+    """
+
+
+class BrokerError(CrosscurrentError):
+    """No broker answers, or the one to be started does not start.
+
+    Operator action: check the address and the security settings; for development `crosscurrent broker` starts one.
+    """
+
+    @classmethod
+    def unreachable(cls, bootstrap_servers: str, error: BaseException) -> BrokerError:
+        """No usable answer from the broker at this address."""
+        reason = str(error) or type(error).__name__
+        return cls(
+            f"no Kafka broker could be used at {bootstrap_servers} ({reason}): check --bootstrap-servers and the "
+            "security settings, or start a broker for development with `crosscurrent broker`"
+        )
+
+
+class RecordError(CrosscurrentError):
+    """A record cannot be used. It goes to `dead-letters`; operator action: mend the sender.
+
+    Attributes:
+        path: of the field within the value, such as `$.items[0].price`; None where the record as a whole is wrong.
+        expected: what it must be.
+        got: what it was, shortened.
+        where: topic, partition and offset, such as `clicks-3@81245`.
+    """
+
+    def __init__(self, path: str | None, expected: str, got: str, where: str = "") -> None:
+        self.path = path
+        self.expected = expected
+        self.got = got
+        self.where = where
+        field = "the value" if path in (None, "$") else f"field `{path}`"
+        super().__init__(f"{where}{': ' if where else ''}{field} must be {expected}, got {got}")
+
+    @classmethod
+    def undecodable(cls, record: Record, what: str, error: BaseException) -> RecordError:
+        """A record of an internal topic that none of our workers can have written so."""
+        where = f"{record.topic}-{record.partition}@{record.offset}"
+        return cls(None, what, f"something else ({error})", where)
+
+
+class SendError(CrosscurrentError):
+    """A send was not acknowledged.
+
+    Operator action: where the worker has stopped for it, mend the broker and start the worker again; nothing is lost,
+    since no position passes what is not acknowledged.
+
+    Attributes:
+        topic: full name.
+        partition: number.
+        passing: whether trying again makes sense.
+    """
+
+    def __init__(self, topic: str, partition: int, reason: str, *, passing: bool) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.passing = passing
+        super().__init__(f"a send to {topic}-{partition} was not acknowledged: {reason}")
+
+
+class TakeOverError(CrosscurrentError):
+    """State of a partition cannot be taken over. The worker stops rather than count wrong.
+
+    Operator action: the message says which topics have to be made anew (or given another prefix).
+    """
+
+    @classmethod
+    def another_topic(
+        cls, topic: str, then_id: str, then_partitions: int, now_id: str, now_partitions: int, where: str
+    ) -> TakeOverError:
+        """The topic of this name is not the one that the recorded positions are of."""
+        then, now = f"{then_partitions} partitions, id {then_id}", f"{now_partitions} partitions, id {now_id}"
+        return cls(
+            f"topic {topic} is not the one whose positions are in `{where}` (then {then}; now {now}): its offsets "
+            "mean other events now; delete the internal topics (pairs, neighbours, progress, forgotten) and run "
+            "`crosscurrent topics create` to learn anew from what the topics hold, or use another --prefix"
+        )
+
+    @classmethod
+    def beyond_end(cls, partition: str, position: int, end: int) -> TakeOverError:
+        """The log ends before the recorded position: records that were there once are gone."""
+        return cls(
+            f"{partition} ends at offset {end}, before the recorded position {position}: the topic was made anew or "
+            "the broker lost acknowledged records; delete the internal topics (pairs, neighbours, progress, forgotten) "
+            "and run `crosscurrent topics create` to learn anew from what the topics hold"
+        )
