@@ -6,49 +6,213 @@ hand, which looks at nothing but its arguments.
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, LiteralString, Self
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings import SettingsError as PydanticSettingsError
 
 from models.cooccurrence import CoOccurrenceConfig
 from models.visits import VisitConfig
+from streams.errors import SettingsError
+
+ENV_PREFIX = "CROSSCURRENT_"
+
+EMBEDDED_SESSION_TIMEOUT_S = 6.0
+"""Session time-out on the embedded broker, whose group joins take half of it: joined in 3 s instead of 7. Shorter, and
+a laptop busy with a compiler would lose its members."""
+
+SHOWN = 60
+"""Characters of a wrong value that an error repeats."""
+
+_NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
+_SECRETS = frozenset({"sasl_password"})
+_NESTED = {"visits": VisitConfig, "cooccurrence": CoOccurrenceConfig}
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    """Values from one place, and how an error names one of them."""
+
+    values: Mapping[str, Any]
+    naming: Callable[[tuple[str, ...]], str]
+
+    def names(self, path: tuple[str, ...]) -> str | None:
+        """How a person wrote the setting at this path, if it is here."""
+        value: Any = self.values
+        for name in path:
+            if not isinstance(value, Mapping) or name not in value:
+                return None
+            value = value[name]
+        return self.naming(path)
 
 
 class Settings(BaseSettings):
-    """All settings."""
+    """All settings of a process."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,  # compose files pass `${VARIABLE:-}` for what is not set
+    )
 
-    bootstrap_servers: str = "127.0.0.1:9092"
-    prefix: str = ""
-    security_protocol: str = "PLAINTEXT"
-    sasl_mechanism: str | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: Path | None = None
-    ssl_certfile: Path | None = None
-    ssl_keyfile: Path | None = None
-    embedded: bool = False
-    group: str = "crosscurrent"
-    partitions: int = 8
-    item_partitions: int = 8
-    replication: int = 1
-    session_timeout_s: float = 15.0
-    flush_interval_s: float = 1.0
-    publish_bytes_per_s: int = 4_000_000
-    batch_records: int = 500
-    max_message_bytes: int = 512_000
-    send_timeout_s: float = 120.0
-    outbox_bytes: int = 32 << 20
-    watchdog_s: float = 3.0
-    web_host: str = "127.0.0.1"
-    web_port: int = 6066
-    web_enabled: bool = True
-    policy: Path | None = None
-    visits: VisitConfig = Field(default_factory=VisitConfig)
-    cooccurrence: CoOccurrenceConfig = Field(default_factory=CoOccurrenceConfig)
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, HOST:PORT, separated by commas.")
+    prefix: str = Field("", description="Put before every topic and group name, with nothing between.")
+    security_protocol: SecurityProtocol = Field("PLAINTEXT", description="How to speak to the brokers.")
+    sasl_mechanism: SaslMechanism | None = Field(None, description="How to log in, with a SASL protocol.")
+    sasl_username: str | None = Field(None, description="Who logs in.")
+    sasl_password: SecretStr | None = Field(None, description="Password; better given as a variable than as a flag.")
+    ssl_cafile: Path | None = Field(None, description="PEM file of the authorities that sign brokers' certificates.")
+    ssl_certfile: Path | None = Field(None, description="PEM file of our own certificate, where brokers ask for one.")
+    ssl_keyfile: Path | None = Field(None, description="PEM file of our certificate's key.")
+    embedded: bool = Field(
+        False,
+        description="The broker is the embedded one: find true ends of partitions by reading. Recognised by itself.",
+    )
+    group: str = Field("crosscurrent", min_length=1, description="Consumer group of the workers, after the prefix.")
+    partitions: int = Field(8, ge=1, le=10_000, description="Partitions of topics keyed by shopper, when created.")
+    item_partitions: int = Field(8, ge=1, le=10_000, description="Partitions of topics keyed by item, when created.")
+    replication: int = Field(1, ge=1, le=100, description="Copies of every partition, when topics are created.")
+    session_timeout_s: float = Field(
+        15.0,
+        ge=1,
+        le=300,
+        description="A worker that is not heard of for so long is taken for dead. The shortest gap after a kill.",
+    )
+    flush_interval_s: float = Field(1.0, gt=0, le=60, description="How often what is learnt is published, at most.")
+    publish_bytes_per_s: int = Field(
+        4_000_000, ge=10_000, description="Most bytes of item rows that one worker publishes a second, on average."
+    )
+    batch_records: int = Field(500, ge=1, le=100_000, description="Most records that are worked off together.")
+    max_message_bytes: int = Field(
+        512_000, ge=10_000, le=900_000, description="Most bytes of one message of packed pairs; brokers take 1 MB."
+    )
+    send_timeout_s: float = Field(
+        120.0, gt=0, description="A send that is not acknowledged after so long stops the worker (nothing is lost)."
+    )
+    outbox_bytes: int = Field(32 << 20, ge=1 << 20, description="Bytes waiting to be sent above which intake pauses.")
+    watchdog_s: float = Field(
+        3.0, gt=0, description="A partition that lags and brings nothing for so long is read from the log directly."
+    )
+    web_host: str = Field("127.0.0.1", min_length=1, description="Address of /metrics, /health and /ready.")
+    web_port: int = Field(6066, ge=0, le=65_535, description="Port of /metrics, /health and /ready.")
+    web_enabled: bool = Field(True, description="Whether to serve /metrics, /health and /ready.")
+    policy: Path | None = Field(None, description="TOML file that says what may be suggested; read again at SIGHUP.")
+    visits: VisitConfig = Field(default_factory=VisitConfig, description="What a visit is, and how long it is kept.")
+    cooccurrence: CoOccurrenceConfig = Field(
+        default_factory=CoOccurrenceConfig, description="How many neighbours an item has, and how fast they fade."
+    )
+
+    @classmethod
+    def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str], config_file: Path | None = None) -> Settings:
+        """Settings of this process.
+
+        Args:
+            flags: what the command line gave, by field name; None means not given.
+            environ: the environment, such as `os.environ`; only variables that begin with `CROSSCURRENT_` are read.
+            config_file: a TOML file with keys as the fields are named, and tables `[visits]` and `[cooccurrence]`;
+                `CROSSCURRENT_CONFIG` names one too.
+
+        Raises:
+            SettingsError: one is wrong or unknown; the message says where it came from and what it must be.
+        """
+        if config_file is None and (named := environ.get(f"{ENV_PREFIX}CONFIG")):
+            config_file = Path(named)
+        layers = [
+            _Layer({name: value for name, value in flags.items() if value is not None}, _flag_name),
+            _Layer(_Environment(environ)(), _variable_name),
+            _Layer(_read(config_file) if config_file else {}, lambda path: f"{'.'.join(path)} of {config_file}"),
+        ]
+        merged: dict[str, Any] = {}
+        for layer in reversed(layers):
+            for name, value in layer.values.items():
+                lower = merged.get(name)
+                merged[name] = {**lower, **value} if isinstance(lower, dict) and isinstance(value, dict) else value
+        try:
+            return cls(**merged)
+        except ValidationError as error:
+            raise SettingsError(_sentence(error, layers)) from None
+
+    def for_embedded_broker(self) -> Settings:
+        """These settings, for the embedded broker: true ends, and a short session time-out unless one was chosen."""
+        update: dict[str, Any] = {"embedded": True}
+        if "session_timeout_s" not in self.model_fields_set:
+            update["session_timeout_s"] = EMBEDDED_SESSION_TIMEOUT_S
+        return self.model_copy(update=update)
+
+    @property
+    def full_group(self) -> str:
+        """Consumer group of the workers, prefix included."""
+        return self.prefix + self.group
+
+    def kafka_python_options(self) -> dict[str, Any]:
+        """Where and how to connect, as kafka-python's clients take it. Holds the password: not for printing."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers.split(","),
+            "security_protocol": self.security_protocol,
+            "client_id": "crosscurrent",
+        }
+        if self._speaks_ssl:
+            options["ssl_cafile"] = _text(self.ssl_cafile)
+            options["ssl_certfile"] = _text(self.ssl_certfile)
+            options["ssl_keyfile"] = _text(self.ssl_keyfile)
+        return options | self._sasl_options()
+
+    def aiokafka_options(self) -> dict[str, Any]:
+        """Where and how to connect, as aiokafka's clients take it. Holds the password: not for printing.
+
+        Raises:
+            SettingsError: a certificate or key file cannot be used.
+        """
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": self.security_protocol,
+            "client_id": "crosscurrent",
+        }
+        if self._speaks_ssl:
+            from aiokafka.helpers import create_ssl_context
+
+            try:
+                options["ssl_context"] = create_ssl_context(
+                    cafile=_text(self.ssl_cafile), certfile=_text(self.ssl_certfile), keyfile=_text(self.ssl_keyfile)
+                )
+            except OSError as error:  # ssl.SSLError is one
+                message = f"the files of ssl_cafile, ssl_certfile and ssl_keyfile cannot be used: {error}"
+                raise SettingsError(message) from error
+        return options | self._sasl_options()
+
+    @property
+    def _speaks_ssl(self) -> bool:
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    def _sasl_options(self) -> dict[str, Any]:
+        if self.sasl_password is None or not self.security_protocol.startswith("SASL_"):
+            return {}
+        return {
+            "sasl_mechanism": self.sasl_mechanism,
+            "sasl_plain_username": self.sasl_username,
+            "sasl_plain_password": self.sasl_password.get_secret_value(),
+        }
 
     @classmethod
     def settings_customise_sources(
@@ -59,18 +223,137 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Look at arguments only."""
+        """Look at arguments only: `load` is the one function that reads anything else."""
         return (init_settings,)
 
-    @property
-    def full_group(self) -> str:
-        """Consumer group, under the prefix."""
-        return self.prefix + self.group
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _addresses(cls, value: str) -> str:
+        addresses = [address.strip() for address in value.split(",")]
+        for address in addresses:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65_536:
+                message = "must be HOST:PORT, or several separated by commas"
+                raise ValueError(message)
+        return ",".join(addresses)
 
-    def kafka_python_options(self) -> dict[str, Any]:
-        """Connection options as kafka-python's clients take them."""
-        return {"bootstrap_servers": self.bootstrap_servers.split(",")}
+    @field_validator("prefix", "group")
+    @classmethod
+    def _kafka_name(cls, value: str) -> str:
+        if len(value) > 200 or not _NAME.match(value):
+            message = "must be at most 200 letters, digits, dots, dashes or underscores, as Kafka's names are"
+            raise ValueError(message)
+        return value
 
-    def aiokafka_options(self) -> dict[str, Any]:
-        """Connection options as aiokafka's clients take them."""
-        return {"bootstrap_servers": self.bootstrap_servers}
+    @field_validator("visits", "cooccurrence", mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, dict):
+            return value
+        known = {field.name for field in dataclasses.fields(_NESTED[info.field_name or ""])}
+        if unknown := sorted(set(value) - known):
+            raise _wrong_key("unknown_key", unknown[0], "is no setting" + _hint(unknown[0], known))
+        return {name: json.loads(one) if _is_json_list(one) else one for name, one in value.items()}
+
+    @field_validator("visits", "cooccurrence")
+    @classmethod
+    def _not_negative(cls, value: Any) -> Any:
+        for field in dataclasses.fields(value):
+            number = getattr(value, field.name)
+            for one in number if isinstance(number, tuple) else (number,):
+                if not (math.isfinite(one) and one >= 0):
+                    raise _wrong_key("negative", field.name, "must be a number of at least 0")
+        return value
+
+    @model_validator(mode="after")
+    def _login(self) -> Self:
+        if self.security_protocol.startswith("SASL_"):
+            missing = [n for n in ("sasl_mechanism", "sasl_username", "sasl_password") if getattr(self, n) is None]
+            if missing:
+                message = f"security_protocol {self.security_protocol} needs {', '.join(missing)} too"
+                raise ValueError(message)
+        elif self.sasl_mechanism is not None:
+            message = "sasl_mechanism needs security_protocol SASL_SSL (or SASL_PLAINTEXT)"
+            raise ValueError(message)
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            message = "ssl_keyfile needs ssl_certfile too"
+            raise ValueError(message)
+        return self
+
+
+class _Environment(EnvSettingsSource):
+    """The settings in an environment that is handed in."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return {name.lower(): value for name, value in self._environ.items() if value}
+
+    def __call__(self) -> dict[str, Any]:
+        try:
+            return super().__call__()
+        except PydanticSettingsError:
+            tables = (ENV_PREFIX + name.upper() for name in _NESTED)
+            wrong = " or ".join(name for name in tables if name in self._environ)
+            message = (
+                f"{wrong} must be a JSON object; a variable for each key, such as {ENV_PREFIX}VISITS__ITEMS, is easier"
+            )
+            raise SettingsError(message) from None
+
+
+def _read(config_file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(config_file.read_text(encoding="utf-8"))
+    except OSError as error:
+        message = f"the configuration file {config_file} cannot be read: {error.strerror}"
+        raise SettingsError(message) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"the configuration file {config_file} is not TOML: {error}"
+        raise SettingsError(message) from error
+
+
+def _flag_name(path: tuple[str, ...]) -> str:
+    return "--" + path[0].replace("_", "-")
+
+
+def _variable_name(path: tuple[str, ...]) -> str:
+    return ENV_PREFIX + "__".join(path).upper()
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _is_json_list(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith("[") and value.endswith("]")
+
+
+def _wrong_key(kind: LiteralString, key: str, message: str) -> PydanticCustomError:
+    """What a validator raises where a key of a table is wrong; `_sentence` names the key."""
+    return PydanticCustomError(kind, "{message}", {"key": key, "message": message})
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _sentence(error: ValidationError, layers: list[_Layer]) -> str:
+    """What is wrong, named as the operator wrote it."""
+    sentences = []
+    for one in error.errors(include_url=False):
+        path, got = tuple(str(part) for part in one["loc"]), one["input"]
+        if "key" in (context := one.get("ctx", {})):
+            key = context["key"]
+            path, got = (*path, key), got.get(key) if isinstance(got, dict) else getattr(got, key)
+        names = (layer.names(path[:depth]) for depth in range(len(path), 0, -1) for layer in layers)
+        name = next((name for name in names if name is not None), None)
+        if one["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            sentences.append(f"{name} is no setting{_hint(path[-1], Settings.model_fields)}")
+            continue
+        must = one["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        silent = name is None or path[0] in _SECRETS or one["type"] == "unknown_key"
+        sentences.append(f"{name + ' ' if name else ''}{must}" + ("" if silent else f", got {got!r:.{SHOWN}}"))
+    return "; ".join(sentences)
