@@ -316,8 +316,7 @@ def _make(client: Any, wanted: Mapping[str, Any]) -> None:
         if topic["error_code"] not in (0, EXISTS)  # another `create` beside ours may be quicker
     }
     if refused:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-        message = f"the broker refuses to make topics ({reasons})"
+        message = f"the broker refuses to make topics ({'; '.join(_grouped(refused.items()))})"
         raise TopicsError(message)
     client.wait_for_topics(list(wanted))
 
@@ -359,35 +358,43 @@ def _differences(
         counts: partitions that each kind must have; a kind that is not named must only agree with itself.
         replication: copies that partitions must have; None: any number.
     """
-    differences = []
+    sentences = []
+    differing: list[tuple[str, str]] = []
     for kind in ("shoppers", "items", "catalog"):
         numbers = {
-            topic.name: found[topic.name].partitions
+            full_name(settings.prefix, topic.name): found[topic.name].partitions
             for topic in TOPICS
             if topic.partitions == kind and topic.name in found
         }
         if kind in counts:
-            differences += [
-                f"{full_name(settings.prefix, name)} has {_number(number, 'partition')}, not {counts[kind]}"
-                for name, number in numbers.items()
-                if number != counts[kind]
-            ]
+            want = counts[kind]
+            differing += [(name, f"partitions {have}, not {want}") for name, have in numbers.items() if have != want]
         elif len(set(numbers.values())) > 1:
-            each = ", ".join(f"{full_name(settings.prefix, name)} {number}" for name, number in numbers.items())
-            differences.append(f"topics keyed by {kind} must have equally many partitions, and have: {each}")
+            each = ", ".join(f"{name} {number}" for name, number in numbers.items())
+            sentences.append(f"topics keyed by {kind} must have equally many partitions, and have: {each}")
     for topic in TOPICS:
         if topic.name not in found:
             continue
         name, it = full_name(settings.prefix, topic.name), found[topic.name]
         if replication is not None and it.replication != replication:
-            differences.append(
-                f"{name} has {_number(it.replication, 'copy', 'copies')} of each partition, not {replication}"
-            )
+            differing.append((name, f"copies of each partition {it.replication}, not {replication}"))
         for config in ("cleanup.policy", *APPEND_TIME):
-            want, have = topic.all_configs.get(config), it.configs.get(config)
-            if want is not None and have is not None and have != want:
-                differences.append(f"{name} has {config}={have}, not {want}")
-    return differences
+            meant, has = topic.all_configs.get(config), it.configs.get(config)
+            if meant is not None and has is not None and has != meant:
+                differing.append((name, f"{config} {has}, not {meant}"))
+    return sentences + _grouped(differing)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """What is said of several topics, once.
+
+    >>> _grouped([("a", "too small"), ("b", "too big"), ("c", "too small")])
+    ['a, c: too small', 'b: too big']
+    """
+    names: dict[str, list[str]] = {}
+    for name, said in pairs:
+        names.setdefault(said, []).append(name)
+    return [f"{', '.join(those)}: {said}" for said, those in names.items()]
 
 
 def _short_memory(settings: Settings, found: Mapping[str, _Found]) -> list[str]:
@@ -406,7 +413,3 @@ def _short_memory(settings: Settings, found: Mapping[str, _Found]) -> list[str]:
 
 def _days(seconds: float) -> str:
     return f"{seconds / 86400:.3g} days"
-
-
-def _number(count: int, one: str, many: str | None = None) -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"
