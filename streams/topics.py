@@ -227,7 +227,8 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
 
     Args:
         settings: where, and under which prefix.
-        partitions: of every topic; None: as the settings say.
+        partitions: of every topic; None: as the settings say, topics keyed by item like the others unless they say
+            how many those have.
         replication: copies of every partition; None: as the settings say.
 
     Returns:
@@ -238,9 +239,7 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
             the broker refuses to make them.
         BrokerError: no broker answers.
     """
-    counts: dict[str, int] = dict.fromkeys(("shoppers", "items", "catalog"), partitions or settings.partitions)
-    if partitions is None:
-        counts["items"] = settings.item_partitions
+    counts = _counts(settings, partitions)
     replication = replication or settings.replication
     with administration(settings) as client:
         found = _find(client, settings.prefix)
@@ -276,9 +275,10 @@ def check(settings: Settings) -> list[str]:
     given = settings.model_fields_set
     counts: dict[str, int] = {}
     if "partitions" in given:
-        counts["shoppers"] = settings.partitions
-    if "item_partitions" in given:
-        counts["items"] = settings.item_partitions
+        counts = _counts(settings)
+        del counts["catalog"]  # nothing depends on its number
+    elif "item_partitions" in given:
+        counts = {"items": settings.item_partitions}
     differences = _missing(settings, found)
     differences += _differences(settings, found, counts, settings.replication if "replication" in given else None)
     return differences + _short_memory(settings, found)
@@ -340,6 +340,14 @@ def _find(client: Any, prefix: str) -> dict[str, _Found]:
         )
         for topic in described
     }
+
+
+def _counts(settings: Settings, partitions: int | None = None) -> dict[str, int]:
+    """How many partitions each kind of topics is to have."""
+    counts = dict.fromkeys(("shoppers", "items", "catalog"), partitions or settings.partitions)
+    if partitions is None and "item_partitions" in settings.model_fields_set:
+        counts["items"] = settings.item_partitions
+    return counts
 
 
 def _missing(settings: Settings, found: Mapping[str, _Found]) -> list[str]:

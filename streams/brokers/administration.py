@@ -41,11 +41,13 @@ def administration(settings: Settings, connect_s: float = CONNECT_S) -> Iterator
 def recognised(settings: Settings) -> Settings:
     """The settings for the kind of broker that answers: unchanged, or those for the embedded one.
 
+    Where the settings say which kind it is, nobody is asked.
+
     Raises:
         BrokerError: no broker answers.
     """
-    if settings.embedded:
-        return settings.for_embedded_broker()
+    if "embedded" in settings.model_fields_set:
+        return settings.for_embedded_broker() if settings.embedded else settings
     with administration(settings) as client:
         cluster_id = client.describe_cluster()["cluster_id"]
     return settings.for_embedded_broker() if cluster_id == EMBEDDED_CLUSTER_ID else settings

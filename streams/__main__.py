@@ -1,0 +1,47 @@
+"""`crosscurrent` and `python -m streams`: runs the command line and turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from models.errors import ModelError
+from streams.commands import app
+from streams.errors import CrosscurrentError
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and exit: 0 only on success, 1 after an error that is said in a sentence, 2 for a wrong usage.
+
+    Args:
+        arguments: of the command line; None: the process's own.
+    """
+    # Client libraries log each broken connection; a command says once, in its own words, what went wrong.
+    for library in ("kafka", "aiokafka"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
+    try:
+        code = app(arguments, prog_name="crosscurrent", standalone_mode=False)
+    except (CrosscurrentError, ModelError) as error:
+        _fail(str(error), 1)
+    except typer.Abort:
+        _fail("stopped", 130)
+    except typer.TyperException as error:
+        _fail(error.format_message(), error.exit_code)
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, code: int) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""What a person types: `crosscurrent SUBCOMMAND`. One module a subcommand, one line each here.
+
+Modules of subcommands import what is heavy inside their functions, so that `crosscurrent --help` is quick.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from streams.commands import broker, topics, worker
+
+app = typer.Typer(
+    name="crosscurrent",
+    help="Clicks and purchases on Kafka become explained cross-sell and upsell suggestions.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a bug's traceback as Python prints it, without the values of variables
+)
+app.command("broker")(broker.command)
+app.add_typer(topics.app, name="topics")
+app.command("worker")(worker.command)
