@@ -1,0 +1,189 @@
+"""The intake: a group consumer in place of Faust's, that puts whole fetched batches into the agents' channels.
+
+It delivers; it decides nothing. What is skipped or comes twice is set right by the cursors, and who owns what is told
+to [`Lanes`][]. The listener returns at once, since aiokafka sends no heartbeat while it runs: taking over happens in
+the lanes' own tasks, while their partitions are paused and all others flow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
+
+from streams.errors import BrokerError
+from streams.lanes import Lanes
+from streams.log import Log, Record
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+POLL_MS = 200
+"""Longest wait of a poll; a record that arrives ends it at once."""
+
+HELD_RUNS = 4
+"""Runs a lane may hold before its partitions are paused: enough to work while the next fetch comes."""
+
+Deliver = Callable[[TopicPartition, Sequence[Record]], Awaitable[None]]
+
+
+class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Reads the assigned partitions in batches and tells the lanes when the assignment changes.
+
+    Args:
+        settings: where the broker is, which group.
+        topics: full names of the topics to consume.
+        lanes: owners of the partitions.
+        log: says where a partition starts.
+        deliver: puts a batch into the channel of its topic's agent.
+        metrics: counts.
+    """
+
+    def __init__(
+        self, settings: Settings, topics: Iterable[str], lanes: Lanes, log: Log, deliver: Deliver, metrics: Metrics
+    ) -> None:
+        self._settings = settings
+        self._topics = tuple(topics)
+        self._lanes = lanes
+        self._log = log
+        self._deliver = deliver
+        self._metrics = metrics
+        self._consumer: Any = None
+        self._paused: set[TopicPartition] = set()
+        self._commit_refused = False
+        self._commits: set[asyncio.Task[None]] = set()
+        self.joined = asyncio.Event()
+        """Set when the group has assigned partitions to us (or none) for the first time."""
+
+    async def start(self) -> None:
+        """Join the group.
+
+        Raises:
+            BrokerError: no broker answers.
+        """
+        settings = self._settings
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            **settings.aiokafka_options(),
+            group_id=settings.full_group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            partition_assignment_strategy=[RangePartitionAssignor],
+            session_timeout_ms=round(settings.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(settings.session_timeout_s * 1000 / 5),
+            rebalance_timeout_ms=round(max(10.0, settings.session_timeout_s) * 1000),
+            max_poll_interval_ms=300_000,
+            fetch_max_wait_ms=POLL_MS,
+            max_partition_fetch_bytes=1 << 20,
+        )
+        self._consumer.subscribe(list(self._topics), listener=self)
+        try:
+            await self._consumer.start()
+        except KafkaError as error:
+            raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+
+    async def stop(self) -> None:
+        """Leave the group."""
+        await asyncio.gather(*self._commits, return_exceptions=True)
+        if self._consumer is not None:
+            await self._consumer.stop()
+            self._consumer = None
+
+    async def run(self) -> None:
+        """Deliver what comes, until cancelled."""
+        most = self._settings.batch_records
+        while True:
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=8 * most)
+            except OffsetOutOfRangeError as error:
+                await self._seek_to_start(error.args[0])
+                continue
+            except NoOffsetForPartitionError as error:
+                await self._seek_to_start(error.args[0])
+                continue
+            for partition, records in fetched.items():
+                await self._deliver(partition, records)
+            self._balance()
+            await asyncio.sleep(0)
+
+    async def _seek_to_start(self, partitions: Any) -> None:
+        """A position that the log does not have: go on at its start, the cursors count what is gone."""
+        wanted = [partitions] if isinstance(partitions, TopicPartition) else list(partitions)
+        for partition, start in (await self._log.starts(wanted)).items():
+            self._seek(partition, start)
+
+    def _seek(self, partition: TopicPartition, offset: int) -> None:
+        try:
+            self._consumer.seek(partition, offset)
+        except IllegalStateError:
+            pass  # taken from us meanwhile
+
+    def _balance(self) -> None:
+        """Pause the partitions of lanes that hold enough or take over, and all while the outbox is full."""
+        assigned = self._consumer.assignment()
+        most = HELD_RUNS * self._settings.batch_records
+        wanted = {p for p in assigned if self._lanes.congested(p, most)}
+        if pause := wanted - self._paused:
+            self._consumer.pause(*pause)
+        if resume := (self._paused - wanted) & assigned:
+            for partition in resume & self._lanes.fresh:
+                position = self._lanes.expected(partition)
+                if position is not None:
+                    self._seek(partition, position)
+                    self._lanes.fresh.discard(partition)
+            self._consumer.resume(*resume)
+        self._paused = wanted
+
+    def highwater(self, partition: TopicPartition) -> int | None:
+        """End of a partition as the last fetch told."""
+        try:
+            end = self._consumer.highwater(partition)
+        except (IllegalStateError, AssertionError, AttributeError, KeyError):
+            return None
+        return None if end is None else int(end)
+
+    def assignment(self) -> set[TopicPartition]:
+        """Partitions that are ours now."""
+        return set() if self._consumer is None else set(self._consumer.assignment())
+
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Tell the group, in the background; a refusal is harmless and logged once a streak."""
+        task = asyncio.get_running_loop().create_task(self._commit(positions))
+        self._commits.add(task)
+        task.add_done_callback(self._commits.discard)
+
+    async def _commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        mine = {p: at for p, at in positions.items() if p in self.assignment()}
+        if not mine:
+            return
+        try:
+            await self._consumer.commit(mine)
+            self._commit_refused = False
+        except KafkaError as error:
+            self._metrics.commit_failures.inc()
+            if not self._commit_refused:
+                logger.info("the group refused a commit (%r): our own positions decide", error)
+                self._commit_refused = True
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """The group is being rearranged: nothing is applied until it is clear who owns what."""
+        self._metrics.rebalances.inc()
+        await self._lanes.disowned()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """These are ours. Paused until their lanes hold their state; each lane takes over by itself."""
+        partitions = set(assigned)
+        self._lanes.owned(partitions)
+        for partition in partitions:
+            self._seek(partition, self._lanes.expected(partition) or 0)
+        waiting = {p for p in partitions if self._lanes.congested(p, 1)}
+        self._consumer.pause(*waiting)
+        self._paused = waiting
+        self.joined.set()

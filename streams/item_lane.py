@@ -1,0 +1,136 @@
+"""The lane of one partition of items: pair deltas in; rows of neighbours out.
+
+The published rows are the state: each says which offset of `pairs` it includes, and after every round of publishing a
+position record (empty key) says up to where all rows are published, with what has been applied of each source. The
+next owner adopts the rows it already mirrors and reads on from the recorded position; a row that was published later
+than the record skips what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from aiokafka import TopicPartition
+
+from models.cooccurrence import CoOccurrence, Totals
+from streams.cursor import Cursor
+from streams.errors import RecordError
+from streams.lane import Lane
+from streams.log import Record
+from streams.pairs import decode_pairs
+from streams.rows import POSITION_KEY, PositionRecord, encode_row
+from streams.wiring import Wiring
+
+SLICE = 25
+"""Rows encoded between two breaths of the event loop: about a millisecond."""
+
+ADOPT_SLICE = 200
+"""Rows adopted between two breaths of the event loop."""
+
+
+class ItemLane(Lane):
+    """See the module."""
+
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: Wiring) -> None:
+        super().__init__(name, partitions, wiring)
+        (self._pairs_tp,) = partitions
+        self._rows_tp = TopicPartition(wiring.name("neighbours"), self._pairs_tp.partition)
+        self.rows = CoOccurrence(wiring.items, wiring.settings.cooccurrence)
+        self._applied: dict[str, int] = {}
+        self._recorded_position = -1
+
+    # -- taking over -----------------------------------------------------------------------------------------------
+
+    def mirrored(self) -> list[TopicPartition]:
+        """See [`Lane.mirrored`][]; the partition's rows, too."""
+        return [*super().mirrored(), self._rows_tp]
+
+    def overtaken(self) -> bool:
+        """See [`Lane.overtaken`][]."""
+        position = self.wiring.mirror.positions.get(self._rows_tp.partition)
+        return position is not None and position.position > self.cursors[self._pairs_tp].position
+
+    async def restore(self) -> None:
+        """Adopt the mirrored rows and go on from the recorded position."""
+        number, mirror = self._rows_tp.partition, self.wiring.mirror
+        recorded = mirror.positions.get(number)
+        if recorded is not None:
+            self._check_identity(self._pairs_tp, recorded.topic_id, recorded.partitions, "neighbours")
+        position = (await self.starting_positions())[self._pairs_tp]
+        position = recorded.position if recorded else (await self.wiring.log.starts([self._pairs_tp]))[self._pairs_tp]
+        self.rows = CoOccurrence(self.wiring.items, self.wiring.settings.cooccurrence)
+        self._applied = dict(recorded.applied) if recorded else {}
+        self._recorded_position = position if recorded else -1
+        if recorded is not None:
+            self.rows.totals = Totals(recorded.baskets, recorded.at)
+        for done, item_id in enumerate(sorted(mirror.items_of(number))):
+            if (row := mirror.neighbours.row(item_id)) is not None:
+                self.rows.adopt(row)
+            if done % ADOPT_SLICE == 0:
+                await asyncio.sleep(0)
+        self.cursors = {self._pairs_tp: Cursor(self._pairs_tp, position, self.wiring.log)}
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def next_run(self) -> list[Record]:
+        """See [`Lane.next_run`][]: a few messages, each with the pairs of many events."""
+        return self.cursors[self._pairs_tp].take_while(4, lambda _: True)
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Count the pairs that are not counted yet."""
+        cursor = self.cursors[self._pairs_tp]
+        for record in records:
+            try:
+                self._apply_one(record)
+            except RecordError as error:
+                self.bury(record, error)
+            cursor.applied(record)
+
+    def _apply_one(self, record: Record) -> None:
+        pairs = decode_pairs(record, self.wiring.items, self._applied)
+        if len(pairs.a):
+            self.rows.learn_many(pairs.a, pairs.b, pairs.kind, pairs.weight, pairs.at, record.offset)
+            self.wiring.metrics.pairs.inc(len(pairs.a))
+        if pairs.last_offset > self._applied.get(pairs.source, -1):
+            self._applied[pairs.source] = pairs.last_offset
+
+    # -- publishing ------------------------------------------------------------------------------------------------
+
+    async def publish(self) -> None:
+        """See [`Lane.publish`][]: a round of dirty rows, within the byte budget, then the position they make whole."""
+        settings, outbox = self.wiring.settings, self.wiring.outbox
+        for item_id in self.wiring.mirror.take_regressed(self._rows_tp.partition):
+            self.rows.mark_dirty(self.wiring.items.index(item_id))
+        cursor = self.cursors[self._pairs_tp]
+        position, applied, totals = cursor.position, dict(self._applied), self.rows.totals
+        dirty = self.rows.dirty()
+        if not dirty and position == self._recorded_position:
+            return
+        progress = self.progress({self._pairs_tp: position})
+        rate = settings.publish_bytes_per_s / max(1, self.wiring.partitions("neighbours"))
+        sent, started = 0, time.monotonic()
+        for done, index in enumerate(dirty):
+            key = self.wiring.items.name(index).encode()
+            value = encode_row(self.rows.row(index, cursor.position))
+            outbox.put(self._rows_tp.topic, self._rows_tp.partition, key, value)
+            self.rows.published(index)
+            sent += len(value)
+            if done % SLICE == SLICE - 1:
+                await asyncio.sleep(max(0.0, sent / rate - (time.monotonic() - started)))
+        self.wiring.metrics.rows_published.inc(len(dirty))
+        self.wiring.metrics.rows_bytes.inc(sent)
+        identity = self.wiring.identities[self._pairs_tp.topic]
+        record = PositionRecord(
+            v=1,
+            topic_id=identity.topic_id,
+            partitions=identity.partitions,
+            position=position,
+            applied=applied,
+            baskets=totals.baskets,
+            at=totals.at,
+        )
+        outbox.put(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, record.encode())
+        self._recorded_position = position
+        await self.write_down(progress)

@@ -1,0 +1,138 @@
+"""All lanes of a process: who owns what, who gets which batch, when everything is written down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from aiokafka import TopicPartition
+
+from streams.errors import TakeOverError
+from streams.lane import Lane, MakeLane
+from streams.log import Record
+from streams.outbox import Outbox
+
+logger = logging.getLogger(__name__)
+
+
+class Lanes:
+    """The lanes of the partitions that the group has given us.
+
+    Args:
+        kinds: which lane a topic's partitions belong to: full topic name to (name of the kind, its topics, maker).
+        make: builds a lane from its name and partitions.
+        outbox: congestion there pauses everything.
+        revoke_flush_s: longest time to write down what is done before others take over; what is not written down by
+            then they do again, to the same effect.
+        on_failure: told when a lane's task fails; the worker stops then.
+    """
+
+    def __init__(
+        self,
+        kinds: Mapping[str, tuple[str, Sequence[str], MakeLane]],
+        make: Callable[[MakeLane, str, Sequence[TopicPartition]], Lane],
+        outbox: Outbox,
+        *,
+        revoke_flush_s: float,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._kinds = kinds
+        self._make = make
+        self._outbox = outbox
+        self._revoke_flush_s = revoke_flush_s
+        self._on_failure = on_failure
+        self._lanes: dict[str, Lane] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.fresh: set[TopicPartition] = set()
+        """Partitions whose consumer has to be sent to their lane's position once that is known."""
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(list(self._lanes.values()))
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def _name(self, partition: TopicPartition) -> str:
+        return f"{self._kinds[partition.topic][0]}-{partition.partition}"
+
+    def of(self, partition: TopicPartition) -> Lane | None:
+        """The lane a partition belongs to, if it is ours."""
+        return self._lanes.get(self._name(partition))
+
+    @property
+    def all_ready(self) -> bool:
+        """Whether every lane holds its state; true with no lane."""
+        return all(lane.ready.is_set() for lane in self._lanes.values())
+
+    async def disowned(self) -> None:
+        """The group is being rearranged: stop applying, write down what is done, for a bounded time."""
+        for lane in self._lanes.values():
+            lane.disown()
+        try:
+            await asyncio.wait_for(self.flush(), self._revoke_flush_s)
+        except TimeoutError:
+            logger.info("not everything was written down before the group was rearranged; successors repeat it")
+
+    def owned(self, partitions: set[TopicPartition]) -> None:
+        """These partitions are ours now, and only these.
+
+        Raises:
+            TakeOverError: partitions that belong together were given to different workers.
+        """
+        wanted: dict[str, list[TopicPartition]] = {}
+        for partition in sorted(partitions):
+            wanted.setdefault(self._name(partition), []).append(partition)
+        for name in set(self._lanes) - set(wanted):
+            self._drop(name)
+        for name, members in wanted.items():
+            kind, topics, maker = self._kinds[members[0].topic]
+            if len(members) != len(topics):
+                raise TakeOverError.parted(name, [tp.topic for tp in members], list(topics))
+            if name not in self._lanes:
+                self._lanes[name] = self._make(maker, name, members)
+                self._start(name)
+            if not self._lanes[name].cursors:
+                self.fresh.update(members)
+            self._lanes[name].own()
+
+    def _start(self, name: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._lanes[name].run(), name=name)
+        task.add_done_callback(self._ended)
+        self._tasks[name] = task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
+
+    def _drop(self, name: str) -> None:
+        lane = self._lanes.pop(name)
+        self._tasks.pop(name).cancel()
+        self.fresh.difference_update(lane.partitions)
+
+    def offer(self, partition: TopicPartition, records: Sequence[Record]) -> None:
+        """A delivered batch; one of a partition that is not ours any more is left to its owner."""
+        if (lane := self.of(partition)) is not None:
+            lane.offer(records)
+
+    def congested(self, partition: TopicPartition, most: int) -> bool:
+        """Whether a partition should not be fetched now."""
+        lane = self.of(partition)
+        return lane is None or self._outbox.full or not lane.cursors or lane.held > most
+
+    def expected(self, partition: TopicPartition) -> int | None:
+        """Offset from which a partition's delivery is wanted; None while that is not known."""
+        lane = self.of(partition)
+        cursor = lane.cursors.get(partition) if lane else None
+        return cursor.expected if cursor else None
+
+    async def flush(self) -> None:
+        """Publish and write down all lanes, side by side."""
+        await asyncio.gather(*(lane.flush() for lane in list(self._lanes.values())))
+
+    async def close(self) -> None:
+        """Stop all lanes."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,182 @@
+"""The log read directly: ranges, ends, offsets by time, commits. No group, no rebalance, no surprises.
+
+Everything that must be exact goes through here: what delivery left out, a shopper's recent past, the end up to which a
+mirror has to read. [`Log`][] is what the rest of the house sees; [`KafkaLog`][] is the real one, and
+`streams.memory_log.MemoryLog` is an honest double for tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from streams.brokers.embedded_ends import true_ends
+from streams.errors import BrokerError
+from streams.settings import Settings
+
+RETRY_PAUSE_S = 0.5
+"""Between two tries of a request that failed for a passing reason (a leader that moves)."""
+
+STALLED_READ_S = 10.0
+"""A range that is below the end of the log and brings nothing for so long is taken for a hole.
+
+aiokafka itself walks over compacted records and transaction markers; what is left are markers at the very end of a
+range. Wrong by being too short: a slow broker's records would be passed over, so it is far above any fetch time-out.
+"""
+
+
+class Record(Protocol):
+    """One record as every reader here sees it (aiokafka's and kafka-python's `ConsumerRecord` are such)."""
+
+    @property
+    def topic(self) -> str:
+        """Full name of the topic."""
+
+    @property
+    def partition(self) -> int:
+        """Number of the partition."""
+
+    @property
+    def offset(self) -> int:
+        """Offset in the partition."""
+
+    @property
+    def timestamp(self) -> int:
+        """Append time in epoch milliseconds (create time where the topic is set so)."""
+
+    @property
+    def key(self) -> bytes | None:
+        """Key as sent."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Value as sent; None is a tombstone."""
+
+
+class Log(Protocol):
+    """What the house needs of a log."""
+
+    async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """First offset that is still there, a partition each."""
+
+    async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Offset the next record will get (the last stable one under read_committed), a partition each."""
+
+    async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
+        """Earliest offset appended at or after the time; None where the broker cannot say or there is none."""
+
+    async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """What the group has committed; None where nothing is (any more)."""
+
+    def read_range(self, partition: TopicPartition, start: int, stop: int) -> AsyncGenerator[Sequence[Record], None]:
+        """All records of [start, stop) in order, in batches; holes of the log are passed over."""
+
+
+class KafkaLog:
+    """[`Log`][] over one plain aiokafka consumer.
+
+    `offsets_by_time` is off for the embedded broker, whose answer is of the last batch only: reading starts at the
+    first record then.
+    """
+
+    def __init__(self, settings: Settings, *, max_fetch_bytes: int = 4 << 20) -> None:
+        self._settings = settings
+        self._max_fetch_bytes = max_fetch_bytes
+        self._consumer: Any = None
+        self._reading = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            BrokerError: no broker answers at the address.
+        """
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            **self._settings.aiokafka_options(),
+            group_id=self._settings.full_group,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=self._max_fetch_bytes,
+            fetch_max_wait_ms=100,
+        )
+        try:
+            await self._consumer.start()
+        except KafkaError as error:
+            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+            self._consumer = None
+
+    async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """See [`Log.starts`][]."""
+        return dict(await self._patiently(self._consumer.beginning_offsets, list(partitions)))
+
+    async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """See [`Log.ends`][]."""
+        ends: Mapping[TopicPartition, int] = await self._patiently(self._consumer.end_offsets, list(partitions))
+        if self._settings.embedded:
+            ends = await true_ends(self._consumer, ends)
+        return dict(ends)
+
+    async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
+        """See [`Log.offset_at`][]."""
+        if self._settings.embedded:
+            return (await self.starts([partition]))[partition]
+        found = await self._patiently(self._consumer.offsets_for_times, {partition: max(0, timestamp_ms)})
+        at = found.get(partition)
+        return None if at is None else int(at.offset)
+
+    async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """See [`Log.committed`][]."""
+        async with self._reading:
+            answer: dict[TopicPartition, int | None] = {}
+            partitions = list(partitions)
+            self._consumer.assign(partitions)
+            for partition in partitions:
+                answer[partition] = await self._patiently(self._consumer.committed, partition)
+            return answer
+
+    async def read_range(
+        self, partition: TopicPartition, start: int, stop: int
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        """See [`Log.read_range`][]; batches of up to a few thousand records, fetched as they are asked for."""
+        position, last_progress = start, time.monotonic()
+        while position < stop:
+            async with self._reading:  # one assignment at a time; several readers take turns, a batch each
+                self._consumer.assign([partition])
+                self._consumer.seek(partition, position)
+                try:
+                    fetched = await self._consumer.getmany(partition, timeout_ms=500)
+                    reached = await self._consumer.position(partition)
+                except OffsetOutOfRangeError:
+                    reached, fetched = max(position, (await self.starts([partition]))[partition]), {}
+            records = [r for r in fetched.get(partition, ()) if position <= r.offset < stop]
+            if reached > position:
+                position, last_progress = reached, time.monotonic()
+            elif time.monotonic() - last_progress > STALLED_READ_S:
+                if (await self.ends([partition]))[partition] >= stop:
+                    return
+                last_progress = time.monotonic()
+            if records:
+                yield records
+
+    async def _patiently(self, request: Any, argument: Any) -> Any:
+        """Answer of a request; a passing fault (a leader that moves) is waited for, up to the send time-out."""
+        deadline = time.monotonic() + self._settings.send_timeout_s
+        while True:
+            try:
+                return await request(argument)
+            except KafkaError as error:
+                if not getattr(error, "retriable", False) or time.monotonic() > deadline:
+                    raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+                await asyncio.sleep(RETRY_PAUSE_S)

@@ -1,0 +1,127 @@
+"""What a worker counts, for Prometheus. One registry a process, handed in; hot paths add once a run, not once a record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+OUTCOMES = (
+    "suggested",
+    "nothing to suggest",
+    "no trigger",
+    "too old",
+    "forgotten",
+    "repeated",
+    "dead letter",
+    "noted",
+)
+"""What can become of a record. The first seven add up to all clicks and purchases; `noted` are profiles, feedback and
+catalogue records that were fine."""
+
+LATENCY_BUCKETS_S = (
+    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+)  # fmt: skip
+"""From a millisecond, as one hop is a few of them, to the age above which nothing is suggested (60 s by default)."""
+
+
+class Metrics:
+    """All metrics of one process; names start with `crosscurrent_`."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._events = self._counter("events", "Records applied, by topic and by what became of them", "topic", "outcome")
+        self._dead_letters = self._counter("dead_letters", "Records sent to the dead letters", "topic")
+        self._unusable = self._counter("mirror_unusable", "Records of mirrored topics passed over", "topic")
+        self._expired = self._counter("expired", "Records retention deleted before they were applied", "topic")
+        self._repeated = self._counter("delivered_again", "Records delivered more than once and skipped", "topic")
+        self._range_reads = self._counter("range_reads", "Ranges read from the log because delivery left them out", "topic")
+        self._holes = self._counter("holes", "Offsets the log does not have (compaction, markers)", "topic")
+        self._suggested = self._counter("suggested_items", "Items suggested", "kind")
+        self._lag = Gauge("crosscurrent_lag", "Records not yet applied", ["topic", "partition"], registry=self.registry)
+        self.latency_s = Histogram(
+            "crosscurrent_suggestion_latency_seconds",
+            "From the trigger's append to the hand-over of the suggestion to the producer",
+            buckets=LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.take_over_s = Histogram(
+            "crosscurrent_take_over_seconds", "Building the state of a partition taken over", registry=self.registry
+        )
+        self.replayed = self._counter("replayed", "Records read again to build shoppers' state")
+        self.pairs = self._counter("pairs", "Pair deltas counted into rows")
+        self.rows_published = self._counter("rows_published", "Rows of neighbours published")
+        self.rows_bytes = self._counter("rows_bytes", "Bytes of rows published")
+        self.foreign_rows = self._counter("foreign_rows", "Older rows a late owner published over newer ones")
+        self.misplaced = self._counter("misplaced", "Records in a partition other than their key's")
+        self.commit_failures = self._counter("commit_failures", "Commits the group refused (harmless: positions decide)")
+        self.watchdog_reads = self._counter("watchdog_reads", "Times delivery stood still and the log was read instead")
+        self.rebalances = self._counter("rebalances", "Times the group was rearranged")
+        self.retries = self._gauge("send_retries", "Packets sent again after a failure")
+        self.outbox_bytes = self._gauge("outbox_bytes", "Bytes waiting to be acknowledged")
+        self.lanes = self._gauge("lanes", "Lanes owned and ready")
+        self.items = self._gauge("items", "Items known by id")
+        self.catalog_items = self._gauge("catalog_items", "Items in the catalogue")
+        self.rows = self._gauge("rows", "Rows of neighbours held")
+        self._tallies: dict[Any, tuple[int, int, int, int]] = {}
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"crosscurrent_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"crosscurrent_{name}", text, registry=self.registry)
+
+    def outcomes(self, outcomes: Mapping[tuple[str, str], int]) -> None:
+        """Add what became of a run's records."""
+        for (topic, outcome), n in outcomes.items():
+            if n:
+                self._events.labels(topic, outcome).inc(n)
+
+    def suggested(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """Count the items of one suggestion by kind."""
+        cross_sells = sum(item["kind"] == "cross-sell" for item in items)
+        if cross_sells:
+            self._suggested.labels("cross-sell").inc(cross_sells)
+        if len(items) > cross_sells:
+            self._suggested.labels("upsell").inc(len(items) - cross_sells)
+
+    def dead_letter(self, topic: str) -> None:
+        """A record of the topic was sent to the dead letters."""
+        self._dead_letters.labels(topic).inc()
+
+    def unusable(self, topic: str) -> None:
+        """A record of a mirrored topic was passed over."""
+        self._unusable.labels(topic).inc()
+
+    def expired(self, topic: str, n: int) -> None:
+        """Records were gone before they were applied."""
+        self._expired.labels(topic).inc(n)
+
+    def cursor(self, cursor: Any) -> None:
+        """Add what a cursor has seen since it was last looked at."""
+        tally, topic = cursor.tally, cursor.partition.topic
+        now = (tally.repeated, tally.range_reads, tally.holes, tally.expired)
+        before = self._tallies.get(cursor.partition, (0, 0, 0, 0))
+        if any(a < b for a, b in zip(now, before, strict=True)):
+            before = (0, 0, 0, 0)  # a new cursor after a take-over
+        counters = (self._repeated, self._range_reads, self._holes, self._expired)
+        for counter, a, b in zip(counters, now, before, strict=True):
+            if a > b:
+                counter.labels(topic).inc(a - b)
+        self._tallies[cursor.partition] = now
+
+    def lag(self, topic: str, partition: int, n: int) -> None:
+        """Records of an owned partition that are not applied yet."""
+        self._lag.labels(topic, str(partition)).set(n)
+
+    def disowned(self, topic: str, partition: int) -> None:
+        """A partition is not ours any more."""
+        try:
+            self._lag.remove(topic, str(partition))
+        except KeyError:
+            pass
+
+    def exposition(self) -> bytes:
+        """The text Prometheus reads."""
+        return generate_latest(self.registry)

@@ -1,0 +1,394 @@
+"""The lane of one partition of shoppers: clicks, purchases, profiles and feedback in; suggestions and pair deltas out.
+
+State (visits, carts, recent purchases) lives in memory only and is a function of the recent log: whoever takes the
+lane over reads the log again, silently, from `memory` before the committed position up to it.
+
+Clicks and purchases are merged by append time wherever both are at hand, as Kafka Streams does (KIP-353, KIP-695): the
+record with the smaller time goes first, and an empty side is waited for (a little) only if the broker is known to hold
+more of it. At the head of the log nothing is ever waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+
+import orjson
+from aiokafka import TopicPartition
+
+from models.events import Action, Click, Purchase
+from models.recommender import Query
+from models.visits import Verdict, Visits
+from streams.cursor import Cursor
+from streams.errors import RecordError
+from streams.lane import Lane
+from streams.log import Record
+from streams.pairs import PairBatch
+from streams.partitioner import partition_of
+from streams.progress import VERSION, Forgotten, encode_forgotten
+from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.wiring import Wiring
+
+MERGE_WAIT_S = 0.5
+"""How long a record waits for the other topic's records that the broker is known to hold. Short: it delays a
+suggestion when one topic's leader is slow; it only matters when a backlog is read."""
+
+IDLE_JOIN_S = 1.0
+"""Clicks fetched later than this after their append time no longer join a purchase when the clicks topic is idle."""
+
+ARM = "default"
+"""The only arm of the experiment there is yet."""
+
+
+class ShopperLane(Lane):
+    """See the module. `partition` is the number that all four topics share."""
+
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: Wiring) -> None:
+        super().__init__(name, partitions, wiring)
+        self.number = partitions[0].partition
+        by_topic = {tp.topic: tp for tp in partitions}
+        self._clicks_tp = by_topic[wiring.name("clicks")]
+        self._purchases_tp = by_topic[wiring.name("purchases")]
+        self._profiles_tp = by_topic[wiring.name("profiles")]
+        self._feedback_tp = by_topic[wiring.name("feedback")]
+        self._suggestions = wiring.name("suggestions")
+        self._suggestion_partitions = wiring.partitions("suggestions")
+        self._versions = {"cooccurrence": "counts-1"}
+        self.visits = Visits(wiring.items, wiring.settings.visits)
+        self._clicks_time_s = 0.0
+        self._waiting_since: float | None = None
+        self._pairs = self._new_pairs()
+
+    # -- taking over -----------------------------------------------------------------------------------------------
+
+    def mirrored(self) -> list[TopicPartition]:
+        """See [`Lane.mirrored`][]; the forgotten shoppers, too."""
+        forgotten = self.wiring.name("forgotten")
+        partitions = range(self.wiring.identities[forgotten].partitions)
+        return [*super().mirrored(), *(TopicPartition(forgotten, p) for p in partitions)]
+
+    def overtaken(self) -> bool:
+        """See [`Lane.overtaken`][]."""
+        recorded = self.recorded()
+        return recorded is not None and any(
+            at.position > self.cursors[TopicPartition(topic, self.number)].position
+            for topic, at in recorded.topics.items()
+        )
+
+    async def restore(self) -> None:
+        """Read the recent log again, up to the positions, and learn nothing from it a second time."""
+        settings, recorded = self.wiring.settings, self.recorded()
+        positions = await self.starting_positions()
+        joined = recorded.joined if recorded else 0
+        self.visits = Visits(self.wiring.items, settings.visits)
+        self._pairs, self._clicks_time_s = self._new_pairs(), 0.0
+        for user_id, before in self.wiring.mirror.forgotten.items():
+            self.visits.forget(user_id, before)
+        cursors = {tp: Cursor(tp, position, self.wiring.log) for tp, position in positions.items()}
+        for tp, cursor in cursors.items():
+            known = recorded.topics.get(tp.topic) if recorded else None
+            cursor.appended_ms = known.appended_ms if known else 0
+        async for records in self._read_again(self._profiles_tp, 0, positions):
+            for record in records:
+                self._silently(record, joined)
+        clicks = self._read_again(
+            self._clicks_tp, await self._horizon(cursors[self._clicks_tp], settings.visits.click_memory_s), positions
+        )
+        purchases = self._read_again(
+            self._purchases_tp,
+            await self._horizon(cursors[self._purchases_tp], settings.visits.purchase_memory_s),
+            positions,
+        )
+        async with aclosing(merged_by_append_time(clicks, purchases)) as records:
+            async for record in records:
+                self._silently(record, joined)
+        self.cursors = cursors
+
+    async def _horizon(self, cursor: Cursor, memory_s: float) -> int:
+        """First offset to read again: the first record appended within memory of the position."""
+        if not cursor.position:
+            return 0
+        at = await self.wiring.log.offset_at(cursor.partition, round(cursor.appended_ms - memory_s * 1000))
+        return cursor.position if at is None else at
+
+    async def _read_again(
+        self, tp: TopicPartition, start: int, positions: dict[TopicPartition, int]
+    ) -> AsyncGenerator[Sequence[Record], None]:
+        start = max(start, (await self.wiring.log.starts([tp]))[tp])
+        if start < positions[tp]:
+            async with aclosing(self.wiring.log.read_range(tp, start, positions[tp])) as batches:
+                async for batch in batches:
+                    self.wiring.metrics.replayed.inc(len(batch))
+                    yield batch
+                    await asyncio.sleep(0)
+
+    def _silently(self, record: Record, joined: int) -> None:
+        """Apply a record of the past: state only. Its effects are out already, but for joins that were pending."""
+        appended_s = record.timestamp / 1000
+        try:
+            if record.topic == self._clicks_tp.topic:
+                self._join_before(appended_s)
+                self.visits.apply_click(decode_click(record), appended_s, record.offset, learn=False)
+            elif record.topic == self._purchases_tp.topic:
+                self.visits.apply_purchase(
+                    decode_purchase(record), appended_s, record.offset, learn=False, join=record.offset >= joined
+                )
+            elif (profile := decode_profile(record)) is not None:
+                self.visits.consent(profile.user_id, profile.consent)
+            else:
+                self.visits.consent((record.key or b"").decode(), True)
+        except RecordError:
+            pass  # in the dead letters already: its position is below ours
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def next_run(self) -> list[Record]:
+        """See [`Lane.next_run`][]: profiles and feedback at once, clicks and purchases by append time."""
+        most = self.wiring.settings.batch_records
+        for tp in (self._profiles_tp, self._feedback_tp):
+            if run := self.cursors[tp].take_while(most, _any):
+                return run
+        clicks, purchases = self.cursors[self._clicks_tp], self.cursors[self._purchases_tp]
+        click, purchase = clicks.front(), purchases.front()
+        if click is None and purchase is None:
+            return []
+        if click is None or purchase is None:
+            side, other = (purchases, clicks) if click is None else (clicks, purchases)
+            if other.needs_reading or self._worth_waiting(other):
+                return []
+            self._waiting_since = None
+            return side.take_while(most, _any)
+        self._waiting_since = None
+        run: list[Record] = []
+        while len(run) < most and click is not None and purchase is not None:
+            if click.timestamp <= purchase.timestamp:
+                run.append(clicks.take())
+                click = clicks.front()
+            else:
+                run.append(purchases.take())
+                purchase = purchases.front()
+        return run
+
+    def _worth_waiting(self, cursor: Cursor) -> bool:
+        """Whether the broker is known to hold more of a side that has nothing here, for a little while."""
+        end = self.wiring.highwater(cursor.partition)
+        if end is None or end <= cursor.expected:
+            return False
+        now = self.wiring.clock()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        return now - self._waiting_since < MERGE_WAIT_S
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Apply records in order; all suggestions of the run are computed at once, as of each event's own moment."""
+        policy, now = self.wiring.recommender.policy, self.wiring.clock()
+        oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
+        outcomes: Counter[tuple[str, str]] = Counter()
+        asked: list[tuple[Record, str, float, list[str]]] = []
+        queries: list[Query] = []
+        for record in records:
+            cursor = self.cursors[TopicPartition(record.topic, record.partition)]
+            try:
+                outcome = self._apply_one(record, oldest_ms, asked, queries)
+            except RecordError as error:
+                self.bury(record, error)
+                outcome = "dead letter"
+            outcomes[record.topic, outcome] += 1
+            cursor.applied(record)
+        if queries:
+            self._suggest(asked, queries, outcomes)
+        self.wiring.metrics.outcomes(outcomes)
+
+    def _apply_one(
+        self,
+        record: Record,
+        oldest_ms: float,
+        asked: list[tuple[Record, str, float, list[str]]],
+        queries: list[Query],
+    ) -> str:
+        """Apply one record; returns what became of it, `asked` if a suggestion is to be made."""
+        topic, appended_s = record.topic, record.timestamp / 1000
+        event: Click | Purchase
+        if topic == self._clicks_tp.topic:
+            event = decode_click(record)
+            self._join_before(appended_s)
+            verdict, pairs = self.visits.apply_click(event, appended_s, record.offset)
+            source, action, item_ids = "clicks", event.action, [event.item_id]
+        elif topic == self._purchases_tp.topic:
+            event = decode_purchase(record)
+            verdict, pairs = self.visits.apply_purchase(event, appended_s, record.offset)
+            source, action = "purchases", Action.PURCHASE
+            item_ids = list(dict.fromkeys(line.item_id for line in event.lines))
+        elif topic == self._profiles_tp.topic:
+            return self._apply_profile(record)
+        else:
+            decode_feedback(record)
+            return "noted"
+        if pairs:
+            self._pairs[source].add(record.offset, event.at, pairs)
+        if verdict is not Verdict.APPLIED:
+            return "repeated" if verdict is Verdict.REPEATED else "forgotten"
+        policy = self.wiring.recommender.policy
+        if action not in policy.triggers:
+            return "no trigger"
+        if record.timestamp < oldest_ms:
+            return "too old"
+        index = self.wiring.items.index
+        visit = self.visits.snapshot(event.user_id, event.at, policy.bought_days * 86400.0)
+        seed = f"{topic}-{record.partition}-{record.offset}"
+        queries.append(Query(action, [index(item_id) for item_id in item_ids], visit, event.at, seed))
+        asked.append((record, event.user_id, event.at, item_ids))
+        return "asked"
+
+    def _apply_profile(self, record: Record) -> str:
+        profile = decode_profile(record)
+        if profile is None:
+            self.visits.consent((record.key or b"").decode(), True)
+            return "noted"
+        if profile.forget:
+            self.visits.forget(profile.user_id, profile.at)
+            forgotten = Forgotten(v=VERSION, user_id=profile.user_id, before=self.visits.forgotten[profile.user_id])
+            topic = self.wiring.name("forgotten")
+            key, value = encode_forgotten(forgotten)
+            partition = partition_of(key, self.wiring.identities[topic].partitions)
+            self.wiring.outbox.put(topic, partition, key, value)
+        self.visits.consent(profile.user_id, profile.consent)
+        return "noted"
+
+    def _suggest(
+        self,
+        asked: Sequence[tuple[Record, str, float, list[str]]],
+        queries: Sequence[Query],
+        outcomes: Counter[tuple[str, str]],
+    ) -> None:
+        recommender, metrics = self.wiring.recommender, self.wiring.metrics
+        policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
+        answers = recommender.suggest_many(queries)
+        now_ms = self.wiring.clock() * 1000
+        for (record, user_id, at, item_ids), query, items in zip(asked, queries, answers, strict=True):
+            outcomes[record.topic, "asked"] -= 1
+            outcomes[record.topic, "suggested" if items else "nothing to suggest"] += 1
+            if not items and not emit_empty:
+                continue
+            latency_ms = max(0.0, round(now_ms - record.timestamp, 1))
+            metrics.latency_s.observe(latency_ms / 1000)
+            metrics.suggested(items)
+            value = orjson.dumps(
+                {
+                    "v": 1,
+                    "suggestion_id": query.seed,
+                    "user_id": user_id,
+                    "at": rfc3339(at),
+                    "trigger": {
+                        "topic": record.topic,
+                        "partition": record.partition,
+                        "offset": record.offset,
+                        "action": query.action,
+                        "item_ids": item_ids,
+                    },
+                    "items": items,
+                    "models": self._versions,
+                    "policy": policy_hash,
+                    "arm": ARM,
+                    "latency_ms": latency_ms,
+                }
+            )
+            key = user_id.encode()
+            partition = partition_of(key, self._suggestion_partitions)
+            if partition != record.partition:
+                metrics.misplaced.inc()
+            self.wiring.outbox.put(self._suggestions, partition, key, value)
+
+    # -- joins and pairs -------------------------------------------------------------------------------------------
+
+    def _join_before(self, clicks_appended_s: float) -> None:
+        """Finish the joins that wait for no click any more, before a click of that time is applied."""
+        if clicks_appended_s > self._clicks_time_s:
+            self._clicks_time_s = clicks_appended_s
+        if self.visits.first_pending is not None:
+            self._learn_joins(self._clicks_time_s)
+
+    def _learn_joins(self, time_s: float) -> None:
+        for offset, at, pairs in self.visits.ripen(time_s):
+            if pairs:
+                self._pairs["joins"].add(offset, at, pairs)
+
+    def _new_pairs(self) -> dict[str, PairBatch]:
+        """Pair deltas by source. Joins are a source of their own: they come later than their purchase's own pairs."""
+        identities, partitions = self.wiring.identities, self.wiring.partitions("pairs")
+        topics = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}
+        return {
+            source: PairBatch(
+                f"{source}-{self.number}@{identities[self.wiring.name(topic)].topic_id}", self.wiring.items, partitions
+            )
+            for source, topic in topics.items()
+        }
+
+    async def publish(self) -> None:
+        """See [`Lane.publish`][]: the deltas, then the positions."""
+        clicks = self.cursors[self._clicks_tp]
+        end = self.wiring.highwater(self._clicks_tp)
+        if self.visits.first_pending is not None and clicks.front() is None and (end or 0) <= clicks.expected:
+            self._learn_joins(max(self._clicks_time_s, self.wiring.clock() - IDLE_JOIN_S))
+        purchases = self.cursors[self._purchases_tp].position
+        pending = self.visits.first_pending
+        progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
+        batches, self._pairs = self._pairs, self._new_pairs()
+        topic, most = self.wiring.name("pairs"), self.wiring.settings.max_message_bytes
+        for source, batch in batches.items():
+            for item_partition, value, _ in batch.messages(most):
+                self.wiring.outbox.put(topic, item_partition, f"{source}-{self.number}".encode(), value)
+        await self.write_down(progress)
+
+
+def _any(_: Record) -> bool:
+    return True
+
+
+def rfc3339(at: float) -> str:
+    """Epoch seconds as RFC 3339 in UTC with milliseconds.
+
+    >>> rfc3339(1.5)
+    '1970-01-01T00:00:01.500Z'
+    """
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+async def merged_by_append_time(
+    first: AsyncGenerator[Sequence[Record], None], second: AsyncGenerator[Sequence[Record], None]
+) -> AsyncGenerator[Record, None]:
+    """Records of two logs, the smaller append time first; the first log's where they are equal."""
+    async with aclosing(first), aclosing(second):
+        left, right = _Ahead(first), _Ahead(second)
+        await left.advance()
+        await right.advance()
+        while left.record is not None or right.record is not None:
+            ahead = left
+            if left.record is None or (right.record is not None and right.record.timestamp < left.record.timestamp):
+                ahead = right
+            assert ahead.record is not None  # noqa: S101 - one of both is there
+            yield ahead.record
+            await ahead.advance()
+
+
+class _Ahead:
+    """The next record of a log read in batches."""
+
+    def __init__(self, batches: AsyncGenerator[Sequence[Record], None]) -> None:
+        self._batches = batches
+        self._batch: Sequence[Record] = ()
+        self._next = 0
+        self.record: Record | None = None
+
+    async def advance(self) -> None:
+        while self._next >= len(self._batch):
+            batch = await anext(self._batches, None)
+            if batch is None:
+                self.record = None
+                return
+            self._batch, self._next = batch, 0
+        self.record = self._batch[self._next]
+        self._next += 1

@@ -1,0 +1,56 @@
+"""What the lanes share, handed in: the log, the outbox, the mirror, the models, the clock. Nothing here is global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+
+from models.items import Items
+from models.recommender import Recommender
+from streams.log import Log
+from streams.metrics import Metrics
+from streams.mirror import CatchesUp, Mirror
+from streams.outbox import Outbox
+from streams.settings import Settings
+from streams.topics import full_name
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which topic stands behind a name."""
+
+    topic_id: str
+    """As the broker gives it; the same name with another id is another topic."""
+    partitions: int
+
+
+@dataclass(slots=True)
+class Wiring:
+    """Everything a lane needs of its surroundings."""
+
+    settings: Settings
+    log: Log
+    outbox: Outbox
+    mirror: Mirror
+    follower: CatchesUp
+    items: Items
+    recommender: Recommender
+    metrics: Metrics
+    identities: Mapping[str, Identity]
+    """By full topic name."""
+    clock: Callable[[], float]
+    """Wall clock in epoch seconds: only for ages, latencies and idleness, never for what is learnt."""
+    highwater: Callable[[TopicPartition], int | None]
+    """End of a partition as the last fetch told, None before the first; costs nothing."""
+    commit: Callable[[Mapping[TopicPartition, int]], None]
+    """Tell the group how far we are, for lag tools; the positions in our own topics decide."""
+
+    def name(self, topic: str) -> str:
+        """Full name of a topic."""
+        return full_name(self.settings.prefix, topic)
+
+    def partitions(self, topic: str) -> int:
+        """Number of partitions of a topic, by its short name."""
+        return self.identities[self.name(topic)].partitions

@@ -1,0 +1,243 @@
+"""The worker: joins everything below it into one service that Faust starts and stops.
+
+Start: connect, mirror the compacted topics to their ends, join the group, take over. Stop: write down what is done,
+leave the group. A failure of any task stops the process with a non-zero exit; positions wait for acknowledgements, so
+whatever was not written down comes again after the restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from aiokafka import TopicPartition
+from mode import Service
+
+from models.catalog import Catalog
+from models.items import Items
+from models.neighbours import Neighbours
+from models.policy import Policy
+from models.recommender import Recommender, RecommenderConfig
+from streams.catalog_lane import CatalogLane
+from streams.errors import TakeOverError
+from streams.intake import Intake
+from streams.item_lane import ItemLane
+from streams.lane import MakeLane
+from streams.lanes import Lanes
+from streams.log import KafkaLog, Record
+from streams.metrics import Metrics
+from streams.mirror import Follower, Mirror
+from streams.outbox import KafkaSender, Outbox
+from streams.progress import Forgotten
+from streams.settings import Settings
+from streams.shopper_lane import ShopperLane
+from streams.topics import full_name
+from streams.wiring import Identity, Wiring
+
+logger = logging.getLogger(__name__)
+
+SHOPPER_TOPICS = ("clicks", "purchases", "profiles", "feedback")
+"""Topics keyed by shopper; one lane has the same partition number of all of them."""
+
+STOP_FLUSH_S = 10.0
+"""Longest time to write down what is done at a stop; what is not is done again by the successor."""
+
+
+class Worker(Service):
+    """Everything between the topics, in one process.
+
+    Args:
+        settings: of the process.
+        policy: what may be suggested.
+        identities: of all topics, by full name.
+        deliver: puts a batch into the channel of its topic's agent.
+        on_ready: called once, when the worker has joined and holds its state.
+        on_failure: called when the worker cannot go on; it has to stop the process with a non-zero exit.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: Policy,
+        identities: Mapping[str, Identity],
+        deliver: Callable[[TopicPartition, Sequence[Record]], Awaitable[None]],
+        on_ready: Callable[[], None],
+        on_failure: Callable[[BaseException], None],
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.settings = settings
+        self.metrics = Metrics()
+        self.failure: BaseException | None = None
+        self._on_ready, self._on_failure = on_ready, on_failure
+        self._log, self._sender = KafkaLog(settings), KafkaSender(settings)
+        self.outbox = Outbox(
+            self._sender,
+            most_bytes=settings.outbox_bytes,
+            timeout_s=settings.send_timeout_s,
+            on_failure=self.fail,
+        )
+        items = Items()
+        catalog = Catalog(items)
+        neighbours = Neighbours(items, settings.cooccurrence.half_life_s)
+        self.recommender = Recommender(items, catalog, neighbours, policy, RecommenderConfig())
+        self.mirror = Mirror(settings.prefix, catalog, neighbours, self.metrics)
+        self.mirror.on_forgotten = self._forget
+        partitions = {name: identity.partitions for name, identity in identities.items()}
+        self._follower = Follower(settings, partitions, self.mirror, self._log)
+        kinds = lane_kinds(settings.prefix)
+        self.lanes = Lanes(
+            kinds,
+            lambda maker, name, members: maker(name, members, self._wiring),
+            self.outbox,
+            revoke_flush_s=settings.session_timeout_s / 3,
+            on_failure=self.fail,
+        )
+        self.intake = Intake(settings, sorted(kinds), self.lanes, self._log, deliver, self.metrics)
+        self._wiring = Wiring(
+            settings=settings,
+            log=self._log,
+            outbox=self.outbox,
+            mirror=self.mirror,
+            follower=self._follower,
+            items=items,
+            recommender=self.recommender,
+            metrics=self.metrics,
+            identities=identities,
+            clock=time.time,
+            highwater=self.intake.highwater,
+            commit=self.intake.commit,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._seen: dict[TopicPartition, int] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has joined the group and all its lanes hold their state."""
+        return self.failure is None and self.intake.joined.is_set() and self.lanes.all_ready
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the process, loudly; called once with the first failure."""
+        if self.failure is None:
+            self.failure = error
+            logger.critical("the worker stops: %s", error, exc_info=error)
+            self._on_failure(error)
+
+    async def on_start(self) -> None:
+        """Connect, catch up with the mirrored topics, join."""
+        self.recommender.warm()
+        await self._log.start()
+        await self._sender.start()
+        await self._follower.start()
+        self._spawn(self._follower.run(), "mirror")
+        await self._follower.caught_up(self._follower.partitions)
+        logger.info("mirrored %d rows and %d items", len(self.mirror.neighbours), len(self.mirror.catalog))
+        await self.intake.start()
+        self._spawn(self.intake.run(), "intake")
+        self._spawn(self._announce(), "ready")
+        self._spawn(self._every(self.settings.flush_interval_s, self.lanes.flush), "flush")
+        self._spawn(self._every(self.settings.watchdog_s, self._watch), "watchdog")
+        self._spawn(self._every(1.0, self._measure), "gauges")
+
+    async def on_stop(self) -> None:
+        """Write down what is done, leave the group, close everything."""
+        for task in self._tasks:
+            if task.get_name() not in ("mirror",):
+                task.cancel()
+        if self.failure is None:
+            try:
+                await asyncio.wait_for(self._last_words(), STOP_FLUSH_S)
+            except TimeoutError:
+                logger.warning("not everything was written down; the successor does it again")
+        await self.lanes.close()
+        await self.outbox.close()
+        await self.intake.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._follower.stop()
+        await self._sender.stop()
+        await self._log.stop()
+
+    async def _last_words(self) -> None:
+        """Deltas first, then rows of our own items that they change."""
+        for lane in self.lanes:
+            lane.disown()
+        await self.lanes.flush()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    async def _every(self, interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            started = time.monotonic()
+            await work()
+            await asyncio.sleep(max(0.01, interval_s - (time.monotonic() - started)))
+
+    async def _announce(self) -> None:
+        await self.intake.joined.wait()
+        for lane in self.lanes:
+            await lane.ready.wait()
+        self._on_ready()
+
+    async def _watch(self) -> None:
+        """Read on where the log has more and delivery has brought nothing since the last look."""
+        cursors = [(lane, cursor) for lane in self.lanes for cursor in lane.cursors.values() if lane.ready.is_set()]
+        if not cursors:
+            return
+        ends = await self._log.ends([cursor.partition for _, cursor in cursors])
+        for lane, cursor in cursors:
+            partition, end = cursor.partition, ends[cursor.partition]
+            if end < cursor.position:
+                raise TakeOverError.beyond_end(f"{partition.topic}-{partition.partition}", cursor.position, end)
+            self.metrics.lag(partition.topic, partition.partition, end - cursor.position)
+            stands_still = self._seen.get(partition) == cursor.expected
+            if end > cursor.expected and stands_still and not lane.held and not self.outbox.full:
+                self.metrics.watchdog_reads.inc()
+                cursor.expect(end)
+                lane.wake()
+            self._seen[partition] = cursor.expected
+
+    async def _measure(self) -> None:
+        metrics = self.metrics
+        metrics.lanes.set(sum(lane.ready.is_set() for lane in self.lanes))
+        metrics.items.set(len(self._wiring.items))
+        metrics.catalog_items.set(len(self.mirror.catalog))
+        metrics.rows.set(len(self.mirror.neighbours))
+        metrics.outbox_bytes.set(self.outbox.bytes)
+        metrics.retries.set(self.outbox.retries)
+        for lane in self.lanes:
+            for cursor in lane.cursors.values():
+                metrics.cursor(cursor)
+
+    def _forget(self, forgotten: Forgotten) -> None:
+        """A shopper asked to be forgotten: whoever has his state drops it, and keeps to it."""
+        for lane in self.lanes:
+            if isinstance(lane, ShopperLane):
+                lane.visits.forget(forgotten.user_id, forgotten.before)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Change the policy; the next event is judged by it."""
+        self.recommender.policy = policy
+        logger.info("policy %s is in force", policy.hash)
+
+
+def lane_kinds(prefix: str) -> dict[str, tuple[str, Sequence[str], MakeLane]]:
+    """Which kind of lane the partitions of each consumed topic belong to, by full topic name."""
+    shoppers = [full_name(prefix, topic) for topic in SHOPPER_TOPICS]
+    pairs, catalog = full_name(prefix, "pairs"), full_name(prefix, "catalog")
+    kinds: dict[str, tuple[str, Sequence[str], MakeLane]] = {
+        topic: ("shoppers", shoppers, ShopperLane) for topic in shoppers
+    }
+    kinds[pairs] = ("items", [pairs], ItemLane)
+    kinds[catalog] = ("catalog", [catalog], CatalogLane)
+    return kinds

@@ -1,0 +1,200 @@
+"""A whole Crosscurrent on an in-memory log: real lanes, real models, no broker, and faults on request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from aiokafka import TopicPartition
+
+from models.catalog import Catalog
+from models.items import Items
+from models.neighbours import Neighbours
+from models.policy import Policy
+from models.recommender import Recommender, RecommenderConfig
+from streams.lane import Lane
+from streams.memory_log import MemoryLog
+from streams.metrics import Metrics
+from streams.mirror import Mirror
+from streams.outbox import Outbox
+from streams.partitioner import partition_of
+from streams.rows import POSITION_KEY, decode_row
+from streams.settings import Settings
+from streams.wiring import Identity, Wiring
+from streams.worker import lane_kinds
+
+PARTITIONS = 2
+TOPICS = (
+    "clicks", "purchases", "profiles", "feedback", "catalog", "suggestions", "dead-letters",
+    "pairs", "neighbours", "progress", "forgotten",
+)  # fmt: skip
+
+
+class Shop:
+    """The log of one shop and its clock."""
+
+    def __init__(self) -> None:
+        self.now_ms = 1_700_000_000_000
+        self.log = MemoryLog(clock=lambda: self.now_ms, batch=7)
+
+    def publish(self, topic: str, key: str, value: dict[str, Any] | None) -> int:
+        """Append a record as a shop would; a millisecond passes."""
+        self.now_ms += 1
+        raw = None if value is None else orjson.dumps(value)
+        return self.log.append(topic, partition_of(key.encode(), PARTITIONS), key.encode(), raw)
+
+    def click(self, user: str, item: str, at_s: float, action: str = "view", **more: Any) -> None:
+        """A click at `at_s` seconds of the shop's day."""
+        at = 1_699_990_000_000 + round(at_s * 1000)
+        self.publish("clicks", user, {"v": 1, "user_id": user, "item_id": item, "action": action, "at": at, **more})
+
+    def buy(self, user: str, items: Iterable[str], at_s: float, order: str) -> None:
+        """A purchase."""
+        at = 1_699_990_000_000 + round(at_s * 1000)
+        lines = [{"item_id": item} for item in items]
+        self.publish("purchases", user, {"v": 1, "user_id": user, "order_id": order, "at": at, "items": lines})
+
+    def offer(self, item: str, category: str, price: float, **more: Any) -> None:
+        """An item of the catalogue."""
+        value = {"v": 1, "item_id": item, "title": item.title(), "category": category, "price": price, **more}
+        self.publish("catalog", item, value)
+
+    def values(self, topic: str) -> list[dict[str, Any]]:
+        """All values of a topic, partition by partition."""
+        return [orjson.loads(r.value) for p in range(PARTITIONS) for r in self.log.records(topic, p) if r.value]
+
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """Published rows: the one with the greatest position of each item."""
+        rows: dict[str, Any] = {}
+        for p in range(PARTITIONS):
+            for record in self.log.records("neighbours", p):
+                if record.key == POSITION_KEY or record.value is None:
+                    continue
+                row = decode_row(record.key, record.value)
+                if row.item_id not in rows or row.position >= rows[row.item_id].position:
+                    rows[row.item_id] = row
+        return {
+            item: {
+                "own": tuple(round(x, 7) for x in row.own),
+                "own_count": tuple(row.own_count),
+                "at": row.at,
+                "cells": {
+                    name: (tuple(round(float(x), 7) for x in row.weights[i]), tuple(int(x) for x in row.counts[i]))
+                    for i, name in enumerate(row.neighbours)
+                },
+            }
+            for item, row in rows.items()
+        }
+
+
+class MemoryFollower:
+    """Feeds a mirror from a memory log."""
+
+    def __init__(self, log: MemoryLog, mirror: Mirror) -> None:
+        self._log, self._mirror = log, mirror
+        self._positions: dict[TopicPartition, int] = {}
+
+    async def caught_up(self, partitions: Iterable[TopicPartition] = ()) -> None:
+        """Apply everything there is, whatever is asked for."""
+        for topic in self._mirror.topics:
+            for p in range(PARTITIONS):
+                tp = TopicPartition(topic, p)
+                for record in self._log.records(topic, p):
+                    if record.offset >= self._positions.get(tp, 0):
+                        self._mirror.apply(record)
+                        self._positions[tp] = record.offset + 1
+
+
+class Process:
+    """A worker's inside, without its intake: the test delivers."""
+
+    def __init__(self, shop: Shop, policy: Policy | None = None, settings: Settings | None = None) -> None:
+        self.shop = shop
+        items = Items()
+        catalog, metrics = Catalog(items), Metrics()
+        self.settings = settings or Settings()
+        neighbours = Neighbours(items, self.settings.cooccurrence.half_life_s)
+        self.mirror = Mirror("", catalog, neighbours, metrics)
+        self.failures: list[BaseException] = []
+        self.outbox = Outbox(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
+        self.wiring = Wiring(
+            settings=self.settings,
+            log=shop.log,
+            outbox=self.outbox,
+            mirror=self.mirror,
+            follower=MemoryFollower(shop.log, self.mirror),
+            items=items,
+            recommender=Recommender(items, catalog, neighbours, policy or Policy(), RecommenderConfig()),
+            metrics=metrics,
+            identities={topic: Identity(f"id-of-{topic}", PARTITIONS) for topic in TOPICS},
+            clock=lambda: shop.now_ms / 1000,
+            highwater=lambda tp: shop.log._ends[tp],
+            commit=lambda positions: shop.log.commits.update(positions),
+        )
+        self.mirror.on_forgotten = self._forget
+        self.lanes: dict[str, Lane] = {}
+
+    def _forget(self, forgotten: Any) -> None:
+        for lane in self.lanes.values():
+            if hasattr(lane, "visits"):
+                lane.visits.forget(forgotten.user_id, forgotten.before)
+
+    async def take_over(self, *names: str) -> None:
+        """Own lanes such as `shoppers-0`; they build their state."""
+        kinds = {kind: (topics, make) for kind, topics, make in lane_kinds("").values()}
+        for name in names:
+            kind, number = name.rsplit("-", 1)
+            topics, make = kinds[kind]
+            lane = make(name, [TopicPartition(topic, int(number)) for topic in topics], self.wiring)
+            self.lanes[name] = lane
+            lane.own()
+            await lane._hold_state()
+
+    async def take_over_all(self) -> None:
+        """Own everything."""
+        await self.take_over(*(f"{kind}-{n}" for kind in ("shoppers", "items", "catalog") for n in range(PARTITIONS)))
+
+    async def work(self, name: str) -> None:
+        """Apply what a lane has been delivered."""
+        lane = self.lanes[name]
+        while True:
+            for cursor in lane.cursors.values():
+                await cursor.fill()
+                cursor.settle()
+            records = lane.next_run()
+            if not records:
+                if any(cursor.needs_reading for cursor in lane.cursors.values()):
+                    continue
+                if lane.held:
+                    self.shop.now_ms += 100  # a merge that waits for the other side
+                    continue
+                return
+            lane.apply(records)
+
+    async def read_on(self) -> None:
+        """What the watchdog does: read whatever the log has and delivery has not brought; then apply it."""
+        await self.wiring.follower.caught_up([])
+        for name, lane in self.lanes.items():
+            for tp, cursor in lane.cursors.items():
+                cursor.expect((await self.shop.log.ends([tp]))[tp])
+            await self.work(name)
+
+    async def flush(self) -> None:
+        """Publish and write down everything."""
+        for lane in list(self.lanes.values()):
+            await lane.flush()
+
+    async def settle(self) -> None:
+        """Until nothing more changes: apply, join what waits, publish, count the pairs, publish the rows."""
+        for _ in range(3):
+            await self.read_on()
+            self.shop.now_ms += 5_000
+            await self.flush()
+        await self.wiring.follower.caught_up([])
+
+    async def die(self) -> None:
+        """kill -9: what is not acknowledged is gone."""
+        await self.outbox.close()
+        await asyncio.sleep(0)
