@@ -47,7 +47,7 @@ def test_these_are_the_data_of_that_name(events: list[SimulatedEvent]) -> None:
 
 
 def test_a_seed_gives_one_shop_and_one_stream() -> None:
-    one, same, other = (SimulatedShop(seed, shoppers=500) for seed in (1, 1, 2))
+    one, same, other = (SimulatedShop(seed, shoppers=1000) for seed in (1, 1, 2))
     assert list(one.catalog()) == list(same.catalog()) != list(other.catalog())
     first = list(islice(one.events(50, START_S), 500))
     assert first == list(islice(same.events(50, START_S), 500)) == list(islice(one.events(50, START_S), 500))
