@@ -19,7 +19,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streams.log import Record
+
+
+_ANEW = (
+    "to learn anew from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours and progress "
+    "(keep `forgotten`), run `crosscurrent topics create` and start the workers with another --group"
+)
 
 
 class CrosscurrentError(Exception):
@@ -111,9 +119,8 @@ class TakeOverError(CrosscurrentError):
         """The topic of this name is not the one that the recorded positions are of."""
         then, now = f"{then_partitions} partitions, id {then_id}", f"{now_partitions} partitions, id {now_id}"
         return cls(
-            f"topic {topic} is not the one whose positions are in `{where}` (then {then}; now {now}): its offsets "
-            "mean other events now; delete the internal topics (pairs, neighbours, progress, forgotten) and run "
-            "`crosscurrent topics create` to learn anew from what the topics hold, or use another --prefix"
+            f"topic {topic} is not the one whose positions are in `{where}` (then {then}; now {now}): its offsets mean "
+            f"other events now; {_ANEW}, or use another --prefix"
         )
 
     @classmethod
@@ -121,6 +128,13 @@ class TakeOverError(CrosscurrentError):
         """The log ends before the recorded position: records that were there once are gone."""
         return cls(
             f"{partition} ends at offset {end}, before the recorded position {position}: the topic was made anew or "
-            "the broker lost acknowledged records; delete the internal topics (pairs, neighbours, progress, forgotten) "
-            "and run `crosscurrent topics create` to learn anew from what the topics hold"
+            f"the broker lost acknowledged records; {_ANEW}"
+        )
+
+    @classmethod
+    def parted(cls, lane: str, got: Sequence[str], wanted: Sequence[str]) -> TakeOverError:
+        """The group gave partitions that belong together to different workers."""
+        return cls(
+            f"lane {lane} got partitions of {', '.join(got)} only, and needs those of {', '.join(wanted)}: all members "
+            "of the group must be workers of this version with the same --prefix; stop the others, or use another --group"
         )
