@@ -103,7 +103,8 @@ class Cursor:
             read: Sequence[Record] = ()
             if missing.start < missing.stop:
                 async with aclosing(self._log.read_range(self.partition, missing.start, missing.stop)) as batches:
-                    read = await anext(batches, ())
+                    async for read in batches:
+                        break
             self._replace_front(missing, read)
 
     def _replace_front(self, missing: Missing, read: Sequence[Record]) -> None:

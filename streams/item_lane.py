@@ -20,7 +20,7 @@ from streams.errors import RecordError
 from streams.lane import Lane
 from streams.log import Record
 from streams.pairs import decode_pairs
-from streams.rows import POSITION_KEY, PositionRecord, encode_row
+from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wiring import Wiring
 
 SLICE = 25
@@ -131,6 +131,6 @@ class ItemLane(Lane):
             baskets=totals.baskets,
             at=totals.at,
         )
-        outbox.put(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, record.encode())
+        outbox.put(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, encode_position(record))
         self._recorded_position = position
         await self.write_down(progress)

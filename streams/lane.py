@@ -183,7 +183,8 @@ class Lane(ABC):
                 self._check_identity(tp, known.topic_id, known.partitions, "progress")
             position = max(known.position if known else 0, committed[tp] or 0)
             if position > ends[tp]:
-                raise TakeOverError.beyond_end(f"{tp.topic}-{tp.partition}", position, ends[tp])
+                where = f"{tp.topic}-{tp.partition}"
+                raise TakeOverError.beyond_end(where, position, ends[tp])
             if known is not None and position < starts[tp]:
                 self.wiring.metrics.expired(tp.topic, starts[tp] - position)
                 logger.error(
@@ -231,9 +232,11 @@ class Lane(ABC):
         outbox = self.wiring.outbox
         await outbox.settled(outbox.mark())
         topics = {topic: (at.topic_id, at.position) for topic, at in progress.topics.items()}
-        if self._recorded is None or self._recorded.joined != progress.joined or topics != {
-            topic: (at.topic_id, at.position) for topic, at in self._recorded.topics.items()
-        }:
+        if (
+            self._recorded is None
+            or self._recorded.joined != progress.joined
+            or topics != {topic: (at.topic_id, at.position) for topic, at in self._recorded.topics.items()}
+        ):
             topic = self.wiring.name("progress")
             partition = self.partitions[0].partition % self.wiring.identities[topic].partitions
             key, value = encode_progress(progress)
@@ -241,9 +244,7 @@ class Lane(ABC):
             await outbox.settled(outbox.mark())
             self._recorded = progress
             number = self.partitions[0].partition
-            self.wiring.commit(
-                {TopicPartition(topic, number): at.position for topic, at in progress.topics.items()}
-            )
+            self.wiring.commit({TopicPartition(topic, number): at.position for topic, at in progress.topics.items()})
 
     # -- what cannot be used -----------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""An honest in-memory log: what Kafka promises, with the faults on request. For tests and for measuring without a broker.
+"""An honest in-memory log: what Kafka promises, with faults on request. For tests, and to measure without a broker.
 
 Offsets ascend, appends are acknowledged or fail as told, retention deletes from the front, compaction leaves holes.
 It is [`Log`][] and [`Sender`][] in one, so that the whole worker runs on it with nothing mocked.

@@ -1,4 +1,4 @@
-"""What a worker counts, for Prometheus. One registry a process, handed in; hot paths add once a run, not once a record."""
+"""What a worker counts, for Prometheus. One registry a process, handed in; hot paths add once a run, not a record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ OUTCOMES = (
 catalogue records that were fine."""
 
 LATENCY_BUCKETS_S = (
-    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+    0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075,
+    0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 )  # fmt: skip
 """From a millisecond, as one hop is a few of them, to the age above which nothing is suggested (60 s by default)."""
 
@@ -31,12 +32,16 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._events = self._counter("events", "Records applied, by topic and by what became of them", "topic", "outcome")
+        self._events = self._counter(
+            "events", "Records applied, by topic and by what became of them", "topic", "outcome"
+        )
         self._dead_letters = self._counter("dead_letters", "Records sent to the dead letters", "topic")
         self._unusable = self._counter("mirror_unusable", "Records of mirrored topics passed over", "topic")
         self._expired = self._counter("expired", "Records retention deleted before they were applied", "topic")
         self._repeated = self._counter("delivered_again", "Records delivered more than once and skipped", "topic")
-        self._range_reads = self._counter("range_reads", "Ranges read from the log because delivery left them out", "topic")
+        self._range_reads = self._counter(
+            "range_reads", "Ranges read from the log because delivery left them out", "topic"
+        )
         self._holes = self._counter("holes", "Offsets the log does not have (compaction, markers)", "topic")
         self._suggested = self._counter("suggested_items", "Items suggested", "kind")
         self._lag = Gauge("crosscurrent_lag", "Records not yet applied", ["topic", "partition"], registry=self.registry)
@@ -55,7 +60,9 @@ class Metrics:
         self.rows_bytes = self._counter("rows_bytes", "Bytes of rows published")
         self.foreign_rows = self._counter("foreign_rows", "Older rows a late owner published over newer ones")
         self.misplaced = self._counter("misplaced", "Records in a partition other than their key's")
-        self.commit_failures = self._counter("commit_failures", "Commits the group refused (harmless: positions decide)")
+        self.commit_failures = self._counter(
+            "commit_failures", "Commits the group refused (harmless: positions decide)"
+        )
         self.watchdog_reads = self._counter("watchdog_reads", "Times delivery stood still and the log was read instead")
         self.rebalances = self._counter("rebalances", "Times the group was rearranged")
         self.retries = self._gauge("send_retries", "Packets sent again after a failure")

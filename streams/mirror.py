@@ -24,7 +24,7 @@ from streams.log import Log, Record
 from streams.metrics import Metrics
 from streams.progress import Forgotten, Progress, decode_forgotten, decode_progress
 from streams.records import decode_catalog
-from streams.rows import POSITION_KEY, PositionRecord, decode_row
+from streams.rows import POSITION_KEY, PositionRecord, decode_position, decode_row
 from streams.settings import Settings
 from streams.topics import full_name
 
@@ -96,7 +96,7 @@ class Mirror:
 
     def _neighbours(self, record: Record) -> None:
         if record.key == POSITION_KEY:
-            position = PositionRecord.decode(record.value)
+            position = decode_position(record)
             held = self.positions.get(record.partition)
             if held is None or held.topic_id != position.topic_id or position.position >= held.position:
                 self.positions[record.partition] = position
@@ -108,7 +108,7 @@ class Mirror:
             self._row_positions.pop(item_id, None)
             self._items_of[record.partition].discard(item_id)
             return
-        row = decode_row(record.key, record.value)
+        row = decode_row(record)
         if row.position < self._row_positions.get(row.item_id, -1):
             self._regressed[record.partition].add(row.item_id)
             self._metrics.foreign_rows.inc()

@@ -102,8 +102,8 @@ class ShopperLane(Lane):
             await self._horizon(cursors[self._purchases_tp], settings.visits.purchase_memory_s),
             positions,
         )
-        async with aclosing(merged_by_append_time(clicks, purchases)) as records:
-            async for record in records:
+        async with aclosing(merged_by_append_time(clicks, purchases)) as merged:
+            async for record in merged:
                 self._silently(record, joined)
         self.cursors = cursors
 
@@ -149,8 +149,8 @@ class ShopperLane(Lane):
         """See [`Lane.next_run`][]: profiles and feedback at once, clicks and purchases by append time."""
         most = self.wiring.settings.batch_records
         for tp in (self._profiles_tp, self._feedback_tp):
-            if run := self.cursors[tp].take_while(most, _any):
-                return run
+            if taken := self.cursors[tp].take_while(most, _any):
+                return taken
         clicks, purchases = self.cursors[self._clicks_tp], self.cursors[self._purchases_tp]
         click, purchase = clicks.front(), purchases.front()
         if click is None and purchase is None:

@@ -111,7 +111,7 @@ class Worker(Service):
             highwater=self.intake.highwater,
             commit=self.intake.commit,
         )
-        self._tasks: list[asyncio.Task[None]] = []
+        self._running: list[asyncio.Task[None]] = []
         self._seen: dict[TopicPartition, int] = {}
 
     @property
@@ -144,7 +144,7 @@ class Worker(Service):
 
     async def on_stop(self) -> None:
         """Write down what is done, leave the group, close everything."""
-        for task in self._tasks:
+        for task in self._running:
             if task.get_name() not in ("mirror",):
                 task.cancel()
         if self.failure is None:
@@ -155,9 +155,9 @@ class Worker(Service):
         await self.lanes.close()
         await self.outbox.close()
         await self.intake.stop()
-        for task in self._tasks:
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
         await self._follower.stop()
         await self._sender.stop()
         await self._log.stop()
@@ -171,7 +171,7 @@ class Worker(Service):
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
         task.add_done_callback(self._ended)
-        self._tasks.append(task)
+        self._running.append(task)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -198,7 +198,8 @@ class Worker(Service):
         for lane, cursor in cursors:
             partition, end = cursor.partition, ends[cursor.partition]
             if end < cursor.position:
-                raise TakeOverError.beyond_end(f"{partition.topic}-{partition.partition}", cursor.position, end)
+                where = f"{partition.topic}-{partition.partition}"
+                raise TakeOverError.beyond_end(where, cursor.position, end)
             self.metrics.lag(partition.topic, partition.partition, end - cursor.position)
             stands_still = self._seen.get(partition) == cursor.expected
             if end > cursor.expected and stands_still and not lane.held and not self.outbox.full:

@@ -82,7 +82,9 @@ async def run(n: int, holes: set[int], start: int, position: int, steps: list[tu
 
 @given(deliveries())
 @settings(max_examples=400, deadline=None)
-def test_every_record_is_applied_once_and_in_order(world: tuple[int, set[int], int, int, list[tuple[str, int, int]]]) -> None:
+def test_every_record_is_applied_once_and_in_order(
+    world: tuple[int, set[int], int, int, list[tuple[str, int, int]]],
+) -> None:
     asyncio.run(run(*world))
 
 
