@@ -1,0 +1,76 @@
+"""Brokers for tests: one of each kind for the whole run, and topics of its own for each test.
+
+The embedded broker is always there, Apache Kafka where `KAFKA_HOME` names one. With `REQUIRE_BROKER=1` a test whose
+broker cannot be had fails instead of being skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from streams import topics
+from streams.brokers.administration import administration
+from streams.brokers.broker import Broker
+from streams.brokers.embedded import EmbeddedBroker
+from streams.brokers.kafka import KafkaBroker
+from streams.errors import BrokerError
+from streams.settings import Settings
+
+PARTITIONS = 4
+"""Of topics in tests: more than one worker's share, and quickly made."""
+
+
+def _do_without(reason: str) -> NoReturn:
+    if os.environ.get("REQUIRE_BROKER") == "1":
+        pytest.fail(f"REQUIRE_BROKER=1, and {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    """An embedded broker for the whole run."""
+    broker = EmbeddedBroker()
+    try:
+        broker.start()
+    except BrokerError as error:
+        broker.close()
+        _do_without(str(error))
+    with broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[KafkaBroker]:
+    """One node of Apache Kafka for the whole run."""
+    if not os.environ.get("KAFKA_HOME"):
+        _do_without("no Apache Kafka here: unpack a distribution of 4.x and set KAFKA_HOME to its folder to run this")
+    with KafkaBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    """Each kind of broker in turn. Tests that stop or kill one start their own instead."""
+    found: Broker = request.getfixturevalue(f"{request.param}_broker")
+    return found
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A prefix of this test alone, for topics and groups."""
+    return f"t{uuid.uuid4().hex[:8]}-"
+
+
+@pytest.fixture
+def created_topics(broker: Broker, prefix: str) -> Iterator[Settings]:
+    """Settings for `broker` and `prefix`, with all topics made; they are deleted after the test."""
+    settings = broker.settings(prefix=prefix, partitions=PARTITIONS, item_partitions=PARTITIONS)
+    made = topics.create(settings)
+    yield settings
+    with administration(settings) as client:
+        client.delete_topics(made, raise_errors=False)

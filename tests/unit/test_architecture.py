@@ -1,0 +1,38 @@
+"""models/ is the shop and the method; it must be usable, and understandable, without Kafka."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FORBIDDEN = ("aiokafka", "confluent_kafka", "faust", "kafka", "msgspec", "orjson", "pydantic", "streams")
+
+PROGRAM = f"""
+import importlib, sys
+for name in sys.stdin.read().split():
+    importlib.import_module(name)
+print(*sorted(set({FORBIDDEN!r}) & set(sys.modules)))
+"""
+
+
+def test_models_import_nothing_of_kafka_or_faust_or_streams() -> None:
+    names = sorted(
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (ROOT / "models").rglob("*.py")
+    )
+    assert "models" in names
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], input="\n".join(names), text=True, capture_output=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+def test_help_needs_no_heavy_library() -> None:
+    """`crosscurrent --help` answers in a third of a second as long as nothing heavy is imported for it."""
+    program = "import sys, streams.commands; print(*({'numba', 'faust', 'aiokafka', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
