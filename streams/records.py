@@ -156,7 +156,7 @@ def decode_profile(record: Record) -> Profile | None:
     return Profile(
         user_id=wire.user_id,
         at=_seconds(record, value, wire.at),
-        attributes=wire.attributes or {},
+        attributes=dict[str, object](wire.attributes or {}),
         consent=wire.consent is not False,
         forget=wire.forget is True,
     )

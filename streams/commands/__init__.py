@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.commands import broker, topics, worker
+from streams.commands import broker, publish, tail, topics, worker
 
 app = typer.Typer(
     name="crosscurrent",
@@ -19,3 +19,5 @@ app = typer.Typer(
 app.command("broker")(broker.command)
 app.add_typer(topics.app, name="topics")
 app.command("worker")(worker.command)
+app.command("publish")(publish.command)
+app.command("tail")(tail.command)
