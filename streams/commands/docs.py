@@ -1,4 +1,4 @@
-"""`python -m streams.commands.docs`: makes the pages on events anew. For those who change them, so no subcommand."""
+"""`python -m streams.commands.docs`: makes the pages made of the code anew. For those who change it, so no subcommand."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from streams.event_pages import asyncapi, events_page
+from streams.settings_page import settings_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 _HEAD = "# Made by `make docs` from streams/contracts.py and streams/topics.py; a test compares.\n"
@@ -16,13 +17,17 @@ _HEAD = "# Made by `make docs` from streams/contracts.py and streams/topics.py; 
 
 def pages() -> dict[Path, str]:
     """What each page must be."""
-    return {DOCS / "events.md": events_page(), DOCS / "asyncapi.yaml": _HEAD + _yaml(asyncapi())}
+    return {
+        DOCS / "events.md": events_page(),
+        DOCS / "asyncapi.yaml": _HEAD + _yaml(asyncapi()),
+        DOCS / "settings.md": settings_page(),
+    }
 
 
 def command(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a page is out of date")] = False,
 ) -> None:
-    """Make the pages on events anew."""
+    """Make the pages made of the code anew."""
     stale = {
         path: text for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
     }
