@@ -1,4 +1,4 @@
-"""`python -m streams.commands.docs`: makes the pages made of the code anew. For those who change it, so no subcommand."""
+"""`python -m streams.commands.docs`: makes the generated pages anew. For those who change code, so no subcommand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pages() -> dict[Path, str]:
 def command(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a page is out of date")] = False,
 ) -> None:
-    """Make the pages made of the code anew."""
+    """Make the generated pages anew."""
     stale = {
         path: text for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
     }
