@@ -79,6 +79,7 @@ class Sender:
                 acks="all",
                 linger_ms=LINGER_MS,
                 batch_size=128 << 10,
+                metrics_enabled=False,  # a quarter of the time of a send
                 max_block_ms=round(CONNECT_S * 1000),
                 delivery_timeout_ms=round(self._timeout_s * 1000),
                 request_timeout_ms=round(min(self._timeout_s / 2, 30) * 1000),
@@ -163,6 +164,7 @@ class TopicReader:
                 allow_auto_create_topics=False,
                 max_partition_fetch_bytes=4 << 20,
                 max_poll_records=2000,
+                metrics_enabled=False,
                 bootstrap_timeout_ms=round(CONNECT_S * 1000),
             )
             self.partitions = [

