@@ -1,0 +1,59 @@
+"""The tree of category paths, as numbers: which are the same, which are near, which lie below which."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = 0
+"""The node of the whole shop, above every category; no item's category itself."""
+
+
+class Categories:
+    """Numbers every path and every beginning of one. Nodes are never freed; a parent has a smaller number.
+
+    Attributes:
+        parent: (capacity,) int32, the node above; the root's is the root. Replaced when it grows.
+
+    >>> categories = Categories()
+    >>> kettles, mugs = categories.node("Kitchen/Tea/Kettles"), categories.node("Kitchen/Tea/Mugs")
+    >>> [categories.path(categories.parent[node]) for node in (kettles, mugs)]
+    ['Kitchen/Tea', 'Kitchen/Tea']
+    >>> categories.path(categories.at_depth(mugs, 1)), categories.path(categories.at_depth(mugs, 0)), len(categories)
+    ('Kitchen', 'Kitchen/Tea/Mugs', 5)
+    """
+
+    def __init__(self) -> None:
+        self.parent: NDArray[np.int32] = np.zeros(64, np.int32)
+        self._nodes: dict[str, int] = {}
+        self._paths: list[str] = [""]
+        self._lines: list[tuple[int, ...]] = [()]
+
+    def __len__(self) -> int:
+        """Number of nodes, the root included."""
+        return len(self._paths)
+
+    def node(self, path: str) -> int:
+        """Number of a path; it and what lies above are added if they are new."""
+        known = self._nodes.get(path)
+        if known is not None:
+            return known
+        above, parted, _ = path.rpartition("/")
+        parent = self.node(above) if parted else ROOT
+        node = len(self._paths)
+        if node == len(self.parent):
+            self.parent = np.concatenate([self.parent, np.zeros_like(self.parent)])
+        self.parent[node] = parent
+        self._nodes[path] = node
+        self._paths.append(path)
+        self._lines.append((*self._lines[parent], node))
+        return node
+
+    def path(self, node: int) -> str:
+        """Path of a node, empty for the root."""
+        return self._paths[node]
+
+    def at_depth(self, node: int, depth: int) -> int:
+        """The node of a path's first `depth` parts; the node itself if it has no more than that, or `depth` is 0."""
+        line = self._lines[node]
+        return line[depth - 1] if 0 < depth < len(line) else node
