@@ -1,0 +1,70 @@
+"""The baseline: what is looked at and bought most, under the same rules. A recommender has to beat it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+
+from models.policy import Policy
+from streams.simulated_shop import Model
+
+
+class Popularity:
+    """Counts what is looked at and bought, and suggests the most popular items that the rules allow.
+
+    Cross-sells are the most popular items of other categories than the anchors'; upsells the most popular dearer and no
+    worse items of an anchor's category.
+
+    Args:
+        models: what the shop sells.
+        policy: step of upsells, caps.
+
+    >>> from streams.simulated_shop import SimulatedShop
+    >>> shop = SimulatedShop(seed=7, shoppers=1)
+    >>> popularity = Popularity(shop.models, Policy())
+    >>> for item_id in ("tea-mugs-plain-1", "tea-kettles-plain-2", "tea-mugs-plain-1"):
+    ...     popularity.update([item_id])
+    >>> popularity.suggest(["tea-kettles-plain-1"], [], [])[0]
+    ('cross-sell', 'tea-mugs-plain-1')
+    """
+
+    def __init__(self, models: Iterable[Model], policy: Policy) -> None:
+        self._models = {model.item_id: model for model in models}
+        self._policy = policy
+        self._seen: Counter[str] = Counter()
+
+    def update(self, item_ids: Iterable[str]) -> None:
+        """Somebody looked at, or bought, these items."""
+        self._seen.update(item_ids)
+
+    def suggest(self, trigger: Sequence[str], cart: Collection[str], bought: Collection[str]) -> list[tuple[str, str]]:
+        """(kind, item id), cross-sells first, best first; as many as the policy allows of each kind.
+
+        Args:
+            trigger: items of the event that is answered.
+            cart: items in the cart.
+            bought: items bought lately.
+        """
+        policy = self._policy
+        anchors = [self._models[one] for one in dict.fromkeys([*trigger, *cart]) if one in self._models]
+        taken = {model.category for model in anchors}
+        not_again = {*trigger, *cart, *bought}
+        ranked = sorted(self._models.values(), key=lambda model: (-self._seen[model.item_id], model.item_id))
+        ranked = [model for model in ranked if model.item_id not in not_again]
+        per_category: Counter[str] = Counter()
+        cross_sells: list[tuple[str, str]] = []
+        upsells: list[tuple[str, str]] = []
+        for model in ranked:
+            if model.category not in taken and len(cross_sells) < policy.max_cross_sell:
+                if not policy.max_per_category or per_category[model.category] < policy.max_per_category:
+                    per_category[model.category] += 1
+                    cross_sells.append(("cross-sell", model.item_id))
+            elif len(upsells) < policy.max_upsell and any(is_upsell(anchor, model, policy) for anchor in anchors):
+                upsells.append(("upsell", model.item_id))
+        return cross_sells + upsells
+
+
+def is_upsell(anchor: Model, model: Model, policy: Policy) -> bool:
+    """Whether an item is dearer than another of its category by a step that is allowed, and rated no lower."""
+    low, high = anchor.price * (1 + policy.min_step), anchor.price * (1 + policy.max_step)
+    return model.category == anchor.category and low <= model.price <= high and model.rating >= anchor.rating

@@ -1,0 +1,156 @@
+"""How good the suggestions are: right by the shop's truth, beside what popularity would have shown; and how fast.
+
+An item is right if it is a true complement (cross-sell) or a true upgrade (upsell) of an item of the trigger or of the
+cart; for both sides alike, and popularity gets as many places of each kind as the suggestion used. The promises are
+looked at once more here, by code that shares nothing with the worker's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from models.policy import Policy
+from streams.demo.feed import Published
+from streams.demo.popularity import is_upsell
+from streams.simulated_shop import Model, Truth
+
+KINDS = ("cross-sell", "upsell")
+
+LATENCIES = 20_000
+"""Latencies kept for the quantiles: the last seven minutes at 50 suggestions a second."""
+
+PACE_S = 5.0
+"""Over how long the events a second are told."""
+
+
+@dataclass(slots=True)
+class Share:
+    """Right ones of those that were judged."""
+
+    right: int = 0
+    judged: int = 0
+
+    def update(self, right: bool) -> None:
+        """One more."""
+        self.judged += 1
+        self.right += right
+
+    def get(self) -> float | None:
+        """The share; None before the first."""
+        return self.right / self.judged if self.judged else None
+
+
+@dataclass(slots=True)
+class Shares:
+    """Of one side, by kind."""
+
+    by_kind: dict[str, Share] = field(default_factory=lambda: {kind: Share() for kind in KINDS})
+
+    def update(self, kind: str, right: bool) -> None:
+        """One more."""
+        self.by_kind[kind].update(right)
+
+    @property
+    def all(self) -> Share:
+        """Of both kinds together."""
+        shares = self.by_kind.values()
+        return Share(sum(share.right for share in shares), sum(share.judged for share in shares))
+
+
+class Score:
+    """What the demo counts.
+
+    Args:
+        models: what the shop sells.
+        truth: what is right.
+        policy: what the promises are.
+    """
+
+    def __init__(self, models: Sequence[Model], truth: Truth, policy: Policy) -> None:
+        self._models = {model.item_id: model for model in models}
+        self._truth = truth
+        self._policy = policy
+        self.ours, self.popular = Shares(), Shares()
+        self.suggestions = 0
+        self.history_suggestions = 0
+        self.broken: Counter[str] = Counter()
+        """Promises broken, by which."""
+        self._inside_ms: deque[float] = deque(maxlen=LATENCIES)
+        self._appended_ms: deque[float] = deque(maxlen=LATENCIES)
+        self._times: deque[float] = deque()
+
+    def update(self, suggestion: Mapping[str, Any], appended_ms: int, event: Published) -> None:
+        """Judge a suggestion by the event it answers.
+
+        Args:
+            suggestion: value of the record.
+            appended_ms: its append time.
+            event: what was published.
+        """
+        self._check(suggestion, event)
+        if not event.live:
+            self.history_suggestions += 1
+            return
+        self.suggestions += 1
+        self._times.append(time.monotonic())
+        self._inside_ms.append(suggestion["latency_ms"])
+        self._appended_ms.append(max(0, appended_ms - event.appended_ms))
+        places: Counter[str] = Counter()
+        for item in suggestion["items"]:
+            places[item["kind"]] += 1
+            self.ours.update(item["kind"], self._is_right(item["kind"], item["item_id"], event))
+        for kind, item_id in event.popular:
+            if places[kind]:
+                places[kind] -= 1
+                self.popular.update(kind, self._is_right(kind, item_id, event))
+
+    def right(self, item: Mapping[str, Any], event: Published) -> bool:
+        """Whether a suggested item is right."""
+        return self._is_right(item["kind"], item["item_id"], event)
+
+    def by_kind(self) -> list[tuple[str, Share, Share]]:
+        """Kind, our share and popularity's, of each kind and of both together."""
+        kinds = [(kind, self.ours.by_kind[kind], self.popular.by_kind[kind]) for kind in KINDS]
+        return [*kinds, ("both", self.ours.all, self.popular.all)]
+
+    @property
+    def pace(self) -> float:
+        """Suggestions a second, lately."""
+        now = time.monotonic()
+        while self._times and self._times[0] < now - PACE_S:
+            self._times.popleft()
+        return len(self._times) / PACE_S
+
+    def latencies_ms(self) -> dict[str, dict[str, float | None]]:
+        """p50 and p99 in the worker (the record's `latency_ms`), and from the event's append to the suggestion's."""
+        return {
+            name: {f"p{q}": round(float(np.percentile(values, q)), 1) if values else None for q in (50, 99)}
+            for name, values in (("worker", self._inside_ms), ("append_to_append", self._appended_ms))
+        }
+
+    def _is_right(self, kind: str, item_id: str, event: Published) -> bool:
+        return any(self._truth.is_right(kind, anchor, item_id) for anchor in (*event.item_ids, *event.cart))
+
+    def _check(self, suggestion: Mapping[str, Any], event: Published) -> None:
+        """Look at the two promises."""
+        anchors = [self._models[one] for one in (*event.item_ids, *event.cart)]
+        categories = {model.category for model in anchors}
+        for item in suggestion["items"]:
+            model, anchor = self._models.get(item["item_id"]), self._models.get(item["anchor"])
+            if model is None or anchor is None:
+                self.broken["unknown item or anchor"] += 1
+                continue
+            if item["kind"] == "cross-sell" and model.category in categories:
+                self.broken["cross-sell of an anchor's category"] += 1
+            if item["kind"] == "upsell" and not is_upsell(anchor, model, self._policy):
+                self.broken["upsell of another category, out of the step, or rated lower"] += 1
+            if model.item_id in event.cart or model.item_id in event.bought:
+                self.broken["in the cart, or bought already"] += 1
+            if not item["reasons"]:
+                self.broken["no reason"] += 1

@@ -1,0 +1,209 @@
+"""What the demo shows: a live screen on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from streams.demo.feed import Published
+from streams.demo.score import Score
+from streams.simulated_shop import Model
+
+SHOWN_EVERY_S = 1.5
+"""Between two suggestions on the screen: fewer than there are, but so that each can be read."""
+
+REFRESH_S = 0.25
+"""Between two refreshes of the figures on a terminal."""
+
+PLAIN_FIGURES_S = 5.0
+"""Between two lines of figures where there is no terminal."""
+
+ROWS_BELOW = 10
+"""Rows of the figures, under the suggestions."""
+
+ROWS_EACH = 8
+"""Rows of one suggestion at most: its event, six items, a gap."""
+
+DID = {"view": "looks at", "click": "clicks", "add_to_cart": "puts into the cart", "purchase": "buys"}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A suggestion worth showing."""
+
+    suggestion: Mapping[str, Any]
+    event: Published
+    right: list[bool]
+    """Of each item."""
+
+
+class Screen(ABC):
+    """Base of both. A context manager.
+
+    Args:
+        console: to print on.
+        models: titles and prices of what suggestions are made for.
+        score: the figures.
+    """
+
+    def __init__(self, console: Console, models: Mapping[str, Model], score: Score) -> None:
+        self._console = console
+        self._models = models
+        self._score = score
+        self._last_shown = 0.0
+        self._mark = {True: "✓", False: "·"} if console.encoding.startswith("utf") else {True: "+", False: "-"}
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    @property
+    def wants_one(self) -> bool:
+        """Whether it is time for another suggestion."""
+        return time.monotonic() - self._last_shown >= SHOWN_EVERY_S
+
+    def show(self, shown: Shown) -> None:
+        """Show a suggestion."""
+        self._last_shown = time.monotonic()
+        self._show(shown)
+
+    @abstractmethod
+    def _show(self, shown: Shown) -> None:
+        """Show a suggestion, in the way of the screen."""
+
+    @abstractmethod
+    def refresh(self, state: str) -> None:
+        """Show the figures, if it is time to; `state` says in a few words what is going on."""
+
+    def _event_line(self, shown: Shown) -> Text:
+        suggestion, event = shown.suggestion, shown.event
+        first = self._models[event.item_ids[0]]
+        more = f" and {len(event.item_ids) - 1} more" if len(event.item_ids) > 1 else ""
+        line = Text(f"{suggestion['user_id']} {DID[event.action]} ", style="bold")
+        line.append(first.title, "bold cyan").append(f" {first.price:.2f}{more}", "cyan")
+        return line.append(f"   in {suggestion['latency_ms']:.1f} ms", "dim")
+
+    def _items(self, shown: Shown) -> Table:
+        table = Table.grid(padding=(0, 1))
+        table.add_column(width=3, justify="right")
+        table.add_column(width=10)
+        table.add_column(max_width=36, no_wrap=True, overflow="ellipsis")
+        table.add_column(justify="right", no_wrap=True)
+        table.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+        for item, right in zip(shown.suggestion["items"], shown.right, strict=True):
+            style = "green" if right else ""
+            reason = item["reasons"][0]["text"] if item["reasons"] else ""
+            table.add_row(
+                Text(self._mark[right], style),
+                Text(item["kind"], "magenta" if item["kind"] == "upsell" else "blue"),
+                Text(item["title"], style),
+                f"{item['price']:.2f}",
+                reason,
+            )
+        return table
+
+
+class LiveScreen(Screen):
+    """For a terminal: the latest suggestions, and the figures below them."""
+
+    def __init__(self, console: Console, models: Mapping[str, Model], score: Score) -> None:
+        super().__init__(console, models, score)
+        self._latest: deque[Shown] = deque()
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+        self._refreshed = 0.0
+
+    def __enter__(self) -> LiveScreen:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._live.stop()
+
+    def _show(self, shown: Shown) -> None:
+        self._latest.append(shown)
+
+    def refresh(self, state: str) -> None:
+        """See [`Screen.refresh`][]."""
+        if time.monotonic() - self._refreshed < REFRESH_S:
+            return
+        self._refreshed = time.monotonic()
+        while len(self._latest) > max(1, (self._console.height - ROWS_BELOW) // ROWS_EACH):
+            self._latest.popleft()
+        parts: list[RenderableType] = []
+        for shown in self._latest:
+            parts += [self._event_line(shown), self._items(shown), Text()]
+        self._live.update(Group(*parts, figures(self._score), Text(state, "dim")), refresh=True)
+
+
+class PlainScreen(Screen):
+    """For a pipe or a file: a few lines a suggestion, and a line of figures now and then."""
+
+    def __init__(self, console: Console, models: Mapping[str, Model], score: Score) -> None:
+        super().__init__(console, models, score)
+        self._told = time.monotonic()
+
+    def _show(self, shown: Shown) -> None:
+        self._console.print(self._event_line(shown))
+        self._console.print(self._items(shown))
+
+    def refresh(self, state: str) -> None:
+        """See [`Screen.refresh`][]."""
+        if time.monotonic() - self._told < PLAIN_FIGURES_S:
+            return
+        self._told = time.monotonic()
+        score, latency = self._score, self._score.latencies_ms()["worker"]
+        shares = "; ".join(
+            f"{kind} {percent(ours.get())} right, popularity {percent(popular.get())}"
+            for kind, ours, popular in score.by_kind()
+        )
+        pace = f"{score.pace:.0f} suggestions/s, p50 {latency['p50']} ms, p99 {latency['p99']} ms"
+        self._console.print(f"[{state}] {shares}; {pace}", markup=False, highlight=False)
+
+
+def screen_for(console: Console, models: Iterable[Model], score: Score) -> Screen:
+    """The screen that suits."""
+    by_id = {model.item_id: model for model in models}
+    return (LiveScreen if console.is_terminal else PlainScreen)(console, by_id, score)
+
+
+def figures(score: Score) -> Table:
+    """The score as a table."""
+    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
+    table.add_column("right by the shop's truth", no_wrap=True)
+    for name in ("Crosscurrent", "popularity", "items judged"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, ours, popular in score.by_kind():
+        table.add_row(
+            name,
+            Text(percent(ours.get()), "bold green"),
+            percent(popular.get()),
+            f"{ours.judged:,} and {popular.judged:,}",
+        )
+    latency = score.latencies_ms()
+    for words, name in (("latency in the worker", "worker"), ("from append to append", "append_to_append")):
+        p50, p99 = latency[name]["p50"], latency[name]["p99"]
+        table.add_row(words, f"p50 {p50} ms", f"p99 {p99} ms", "") if p50 is not None else None
+    table.add_row("suggestions", f"{score.suggestions:,}", f"{score.pace:.0f}/s", "")
+    broken = sum(score.broken.values())
+    table.add_row("promises broken", Text(str(broken), "bold red" if broken else ""), "", "")
+    return table
+
+
+def percent(share: float | None) -> str:
+    """A share in percent.
+
+    >>> percent(0.5678), percent(None)
+    ('56.8 %', '-')
+    """
+    return "-" if share is None else f"{100 * share:.1f} %"
