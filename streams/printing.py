@@ -51,7 +51,7 @@ class _Pretty:
         self._console.file.flush()
 
     def _print(self, *parts: tuple[str, str]) -> None:
-        self._console.print(Text.assemble(*((_printable(text), style) for text, style in parts)))
+        self._console.print(Text.assemble(*((printable(text), style) for text, style in parts)))
 
 
 class SuggestionPrinter(_Pretty):
@@ -115,6 +115,6 @@ class DeadLetterPrinter(_Pretty):
         return ", ".join(parts)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without what a terminal would obey."""
     return "".join(one if one.isprintable() else "\ufffd" for one in text)
