@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +20,9 @@ EMBEDDED_CLUSTER_ID = "crosscurrent-embedded"
 CONNECT_S = 10.0
 """How long a command looks for a broker before it says that there is none; a broker that restarts is back by then."""
 
+PAUSE_S = 0.2
+"""Between two looks."""
+
 
 @contextmanager
 def administration(settings: Settings, connect_s: float = CONNECT_S) -> Iterator[Any]:
@@ -26,6 +31,7 @@ def administration(settings: Settings, connect_s: float = CONNECT_S) -> Iterator
     Raises:
         BrokerError: no broker answers, or it refuses.
     """
+    _reach(settings, connect_s)
     try:
         client = KafkaAdminClient(**settings.kafka_python_options(), bootstrap_timeout_ms=round(connect_s * 1000))
     except (KafkaError, OSError) as error:
@@ -51,3 +57,24 @@ def recognised(settings: Settings) -> Settings:
     with administration(settings) as client:
         cluster_id = client.describe_cluster()["cluster_id"]
     return settings.for_embedded_broker() if cluster_id == EMBEDDED_CLUSTER_ID else settings
+
+
+def _reach(settings: Settings, connect_s: float) -> None:
+    """Wait until some broker's port is open. kafka-python would wait too, but leaves sockets open when it gives up.
+
+    Raises:
+        BrokerError: none is.
+    """
+    deadline = time.monotonic() + connect_s
+    while True:
+        for address in settings.bootstrap_servers.split(","):
+            host, _, port = address.rpartition(":")
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), timeout=connect_s).close()
+            except OSError as error:
+                refusal = error
+            else:
+                return
+        if time.monotonic() > deadline:
+            raise BrokerError.unreachable(settings.bootstrap_servers, refusal) from refusal
+        time.sleep(PAUSE_S)

@@ -19,8 +19,6 @@ from streams.errors import BrokerError
 ANSWER_S = 10.0
 """Time for all partitions' high watermarks to come; they are one local round trip away each."""
 
-_ANY_REPLICA = -1
-
 
 async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
     """Where the partitions end.
@@ -34,8 +32,8 @@ async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[T
     for tp, end in ends.items():
         if not end:
             continue
-        # Fields: who asks, longest wait (ms), fewest bytes, what to fetch: from the end that was said, one byte.
-        request = FetchRequest(_ANY_REPLICA, 0, 1, 0, [(tp.topic, [(tp.partition, end, 1)])])
+        # Longest wait (ms), fewest and most bytes, isolation level, and one byte from the end that was said.
+        request = FetchRequest(100, 0, 1, 0, [(tp.topic, [(tp.partition, end, 1)])])
         answer = await client.send(client.cluster.leader_for_partition(tp), request)
         for _, partitions in answer.topics:
             for _, error, high_watermark, *_ in partitions:
