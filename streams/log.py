@@ -23,13 +23,6 @@ from streams.settings import Settings
 RETRY_PAUSE_S = 0.5
 """Between two tries of a request that failed for a passing reason (a leader that moves)."""
 
-STALLED_READ_S = 10.0
-"""A range that is below the end of the log and brings nothing for so long is taken for a hole.
-
-aiokafka itself walks over compacted records and transaction markers; what is left are markers at the very end of a
-range. Wrong by being too short: a slow broker's records would be passed over, so it is far above any fetch time-out.
-"""
-
 
 class Record(Protocol):
     """One record as every reader here sees it (aiokafka's and kafka-python's `ConsumerRecord` are such)."""
@@ -123,10 +116,11 @@ class KafkaLog:
 
     async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See [`Log.ends`][]."""
-        ends: Mapping[TopicPartition, int] = await self._patiently(self._consumer.end_offsets, list(partitions))
-        if self._settings.embedded:
-            ends = await true_ends(self._consumer, ends)
-        return dict(ends)
+        return dict(await self._patiently(self._ends, list(partitions)))
+
+    async def _ends(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
+        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(partitions)
+        return await true_ends(self._consumer, ends) if self._settings.embedded else ends
 
     async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
         """See [`Log.offset_at`][]."""
@@ -138,37 +132,45 @@ class KafkaLog:
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """See [`Log.committed`][]."""
-        async with self._reading:
-            answer: dict[TopicPartition, int | None] = {}
-            partitions = list(partitions)
-            self._consumer.assign(partitions)
-            for partition in partitions:
-                answer[partition] = await self._patiently(self._consumer.committed, partition)
-            return answer
+        return {partition: await self._patiently(self._consumer.committed, partition) for partition in partitions}
 
     async def read_range(
         self, partition: TopicPartition, start: int, stop: int
     ) -> AsyncGenerator[Sequence[Record], None]:
-        """See [`Log.read_range`][]; batches of up to a few thousand records, fetched as they are asked for."""
-        position, last_progress = start, time.monotonic()
+        """See [`Log.read_range`][]; batches of up to a few thousand records, fetched as they are asked for.
+
+        Raises:
+            BrokerError: the broker brings nothing of what it has, for as long as a send is tried.
+        """
+        position, deadline = start, time.monotonic() + self._settings.send_timeout_s
         while position < stop:
-            async with self._reading:  # one assignment at a time; several readers take turns, a batch each
-                self._consumer.assign([partition])
-                self._consumer.seek(partition, position)
+            async with self._reading:  # several readers take turns, a fetch each
+                self._point_at(partition, position)
                 try:
                     fetched = await self._consumer.getmany(partition, timeout_ms=500)
                     reached = await self._consumer.position(partition)
                 except OffsetOutOfRangeError:
                     reached, fetched = max(position, (await self.starts([partition]))[partition]), {}
+                finally:
+                    self._consumer.pause(partition)
             records = [r for r in fetched.get(partition, ()) if position <= r.offset < stop]
-            if reached > position:
-                position, last_progress = reached, time.monotonic()
-            elif time.monotonic() - last_progress > STALLED_READ_S:
-                if (await self.ends([partition]))[partition] >= stop:
-                    return
-                last_progress = time.monotonic()
+            if reached > position:  # by the fetch position: it moves over compacted records and markers, too
+                position, deadline = reached, time.monotonic() + self._settings.send_timeout_s
+            elif time.monotonic() > deadline:
+                message = f"the broker brings nothing of {partition.topic}-{partition.partition} from {position} on"
+                raise BrokerError(message)
             if records:
                 yield records
+
+    def _point_at(self, partition: TopicPartition, position: int) -> None:
+        """Let the consumer fetch this partition from this position, and no other."""
+        if partition not in self._consumer.assignment():  # assigning is dear: once a partition, not once a range
+            self._consumer.assign([*self._consumer.assignment(), partition])
+            for assigned in self._consumer.assignment():
+                self._consumer.seek(assigned, 0)
+                self._consumer.pause(assigned)
+        self._consumer.seek(partition, position)
+        self._consumer.resume(partition)
 
     async def _patiently(self, request: Any, argument: Any) -> Any:
         """Answer of a request; a passing fault (a leader that moves) is waited for, up to the send time-out."""

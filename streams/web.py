@@ -8,7 +8,8 @@ from faust.web import Request, Response
 
 from streams.worker import Worker
 
-PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+PROMETHEUS_TEXT = "text/plain"
+"""Prometheus takes its version 0.0.4 for granted where none is named; Faust's server adds the charset."""
 
 
 def add_pages(app: Any, worker: Worker) -> None:

@@ -72,7 +72,7 @@ class Shop:
             for record in self.log.records("neighbours", p):
                 if record.key == POSITION_KEY or record.value is None:
                     continue
-                row = decode_row(record.key, record.value)
+                row = decode_row(record)
                 if row.item_id not in rows or row.position >= rows[row.item_id].position:
                     rows[row.item_id] = row
         return {

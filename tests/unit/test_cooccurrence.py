@@ -94,6 +94,7 @@ def test_own_marginals_are_of_views_and_baskets_only() -> None:
     row = rows.row(items.find("mug"), 1)
     assert row.own == pytest.approx((1.0, 0.75))
     assert row.own_count == (1, 2)
+    assert rows.dirty() == [items.find("mug")]
     assert row.neighbours == []
     assert row.weights.shape == row.counts.shape == (0, 3)
 

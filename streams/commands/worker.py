@@ -1,0 +1,87 @@
+"""`crosscurrent worker`: a click becomes a suggestion."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.commands.options import with_settings
+
+if TYPE_CHECKING:
+    from models.policy import Policy
+    from streams.settings import Settings
+
+
+def read_policy(path: Path | None) -> Policy:
+    """The policy of a file; the defaults where none is given.
+
+    Raises:
+        PolicyError: the file cannot be read, or a key in it is wrong; names file, line and key.
+    """
+    from models.errors import PolicyError
+    from models.policy import Policy
+
+    if path is None:
+        return Policy()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        message = f"{path}: the policy file cannot be read: {reason}"
+        raise PolicyError(message) from error
+    return Policy.from_toml(text, str(path))
+
+
+@with_settings("group", "policy", "web_host", "web_port", "web_enabled")
+def command(
+    settings: Settings,
+    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR, on standard error")] = "INFO",
+) -> None:
+    """Run a worker: clicks and purchases in, suggestions out. SIGTERM ends it, SIGHUP reads the policy again."""
+    import logging
+
+    import faust
+
+    from models.errors import PolicyError
+    from streams.app import create_app
+    from streams.topics import identities
+
+    if log_level.upper() != "DEBUG":  # aiokafka tells every assignment of every consumer
+        logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    app = create_app(settings, read_policy(settings.policy), identities(settings), on_ready=_say_ready)
+    loop = new_event_loop()
+
+    def reload_policy() -> None:
+        try:
+            app.worker.set_policy(read_policy(settings.policy))
+        except PolicyError as error:
+            print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
+
+    loop.add_signal_handler(signal.SIGHUP, reload_policy)
+    process = faust.Worker(app, loglevel=log_level, redirect_stdouts=False, loop=loop)
+    try:
+        process.execute_from_commandline()
+    finally:
+        if app.worker.failure is not None:
+            raise SystemExit(1)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """An event loop of uvloop where there is one for the platform."""
+    try:
+        import uvloop
+    except ImportError:
+        loop = asyncio.new_event_loop()
+    else:
+        loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    return loop
+
+
+def _say_ready() -> None:
+    print("ready", flush=True)

@@ -1,0 +1,186 @@
+"""The whole worker on an in-memory log: whatever dies, repeats or comes late, the published rows are the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from aiokafka import TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.policy import Policy
+from tests.support.world import PARTITIONS, Process, Shop
+
+USERS = ["ann", "bob", "cat", "dan"]
+GOODS = ["kettle", "mug", "tea", "pot", "tray"]
+
+Event = tuple[str, str, str, float]
+events = st.lists(
+    st.tuples(
+        st.sampled_from(["view", "view", "add_to_cart", "remove_from_cart", "buy"]),
+        st.sampled_from(USERS),
+        st.sampled_from(GOODS),
+        st.floats(0, 5000).map(lambda x: round(x, 3)),
+    ),
+    min_size=1,
+    max_size=60,
+)
+faults = st.lists(
+    st.tuples(
+        st.sampled_from(["deliver", "flush", "kill", "zombie", "move", "read on"]),
+        st.integers(0, 50),
+        st.integers(1, 9),
+    ),
+    max_size=30,
+)
+
+
+def stage(shop: Shop) -> None:
+    for n, item in enumerate(GOODS):
+        shop.offer(item, f"House/{'AB'[n % 2]}", 10.0 + n)
+
+
+def happen(shop: Shop, number: int, event: Event) -> None:
+    what, user, item, at_s = event
+    if what == "buy":
+        shop.buy(user, [item, GOODS[(GOODS.index(item) + number) % len(GOODS)]], at_s, f"order-{number}")
+    else:
+        shop.click(user, item, at_s, what, event_id=f"event-{number % 50}")
+
+
+async def undisturbed(history: list[Event]) -> dict[str, Any]:
+    shop = Shop()
+    stage(shop)
+    for number, event in enumerate(history):
+        happen(shop, number, event)
+    process = Process(shop)
+    await process.take_over_all()
+    await process.settle()
+    await process.die()
+    return shop.rows()
+
+
+async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> tuple[dict[str, Any], Shop]:
+    shop = Shop()
+    stage(shop)
+    policy = Policy(emit_empty=True, max_suggestion_age_s=0)
+    process, dead = Process(shop, policy), list[Process]()
+    await process.take_over_all()
+    told = iter(enumerate(history))
+    for what, at, length in steps:
+        for number, event in [pair for _, pair in zip(range(length), told, strict=False)]:
+            happen(shop, number, event)
+        if what == "deliver":
+            for topic in ("clicks", "purchases", "pairs"):
+                batch = [r for r in shop.log.records(topic, at % PARTITIONS) if at <= r.offset < at + length]
+                lane = process.lanes[f"{'items' if topic == 'pairs' else 'shoppers'}-{at % PARTITIONS}"]
+                if batch:
+                    lane.offer(batch)
+                    await process.work(lane.name)
+        elif what == "flush":
+            await process.flush()
+        elif what == "read on":
+            await process.read_on()
+        elif what == "kill":
+            dead.append(process)
+            process = Process(shop, policy)
+            await process.take_over_all()
+        elif what == "zombie" and dead:
+            await dead[at % len(dead)].read_on()  # a paused worker wakes, goes on and writes
+            await dead[at % len(dead)].flush()
+        elif what == "move":  # half-way: another process takes one lane
+            name = f"{'items' if at % 2 else 'shoppers'}-{length % PARTITIONS}"
+            other = Process(shop, policy)
+            await other.take_over(name)
+            dead.append(process)
+            left = [n for n in process.lanes if n != name]
+            process = other
+            await process.take_over(*left)
+    for number, event in told:
+        happen(shop, number, event)
+    await process.settle()
+    await process.settle()
+    for one in [process, *dead]:
+        assert not one.failures
+        await one.die()
+    return shop.rows(), shop
+
+
+@given(events, faults)
+@settings(max_examples=120, deadline=None)
+def test_rows_are_the_same_whatever_happens(history: list[Event], steps: list[tuple[str, int, int]]) -> None:
+    expected = asyncio.run(undisturbed(history))
+    rows, shop = asyncio.run(disturbed(history, steps))
+    assert rows == expected
+    triggers = Counter(
+        f"{topic}-{p}-{r.offset}" for topic in ("clicks", "purchases") for p in range(PARTITIONS)
+        for r in shop.log.records(topic, p) if r.value and b"remove_from_cart" not in r.value
+    )  # fmt: skip
+    answered = {s["suggestion_id"] for s in shop.values("suggestions")}
+    repeated = {k for k in triggers if k not in answered}
+    assert len(repeated) <= max(0, len(history) - 50)  # only repeated event ids stay without a record
+
+
+def test_records_that_expired_under_a_stopped_worker_are_counted_and_the_stream_goes_on() -> None:
+    async def scenario() -> None:
+        shop = Shop()
+        stage(shop)
+        first = Process(shop)
+        await first.take_over_all()
+        for n in range(40):
+            shop.click(USERS[n % 4], GOODS[n % 5], n, event_id=f"e{n}")
+        await first.settle()
+        await first.die()
+        for n in range(40, 80):
+            shop.click(USERS[n % 4], GOODS[n % 5], n, event_id=f"e{n}")
+        for p in range(PARTITIONS):
+            tp = TopicPartition("clicks", p)
+            shop.log.expire(tp, shop.log._ends[tp] - 3)
+        second = Process(shop)
+        await second.take_over_all()
+        await second.settle()
+        text = second.wiring.metrics.exposition().decode()
+        gone = sum(
+            float(line.split()[-1]) for line in text.splitlines() if line.startswith("crosscurrent_expired_total")
+        )
+        assert gone == 80 - 40 - 3 * PARTITIONS
+        assert (
+            second.lanes["shoppers-0"].positions()[TopicPartition("clicks", 0)]
+            == shop.log._ends[TopicPartition("clicks", 0)]
+        )
+        await second.die()
+
+    asyncio.run(scenario())
+
+
+def test_a_forgotten_shopper_stays_forgotten_after_a_take_over_whatever_his_profile_says_later() -> None:
+    async def scenario() -> None:
+        shop = Shop()
+        stage(shop)
+        first = Process(shop)
+        await first.take_over_all()
+        shop.click("ann", "kettle", 10)
+        shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": 1_699_990_000_000 + 100_000, "forget": True})
+        await first.settle()
+        shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": 1_699_990_000_000 + 200_000})
+        for p in range(PARTITIONS):  # the topic is compacted: only the later profile is left
+            records = shop.log.records("profiles", p)
+            for record in records[:-1]:
+                shop.log.remove(TopicPartition("profiles", p), record.offset)
+        await first.settle()
+        await first.die()
+        before = shop.rows()
+        second = Process(shop)
+        await second.take_over_all()
+        shop.click("ann", "mug", 50)  # happened before she asked
+        await second.settle()
+        assert shop.rows() == before
+        shop.click("ann", "mug", 150)  # and after
+        await second.settle()
+        assert shop.rows()["mug"]["own_count"] == (1, 0)
+        assert "kettle" not in shop.rows()["mug"]["cells"]
+        await second.die()
+
+    asyncio.run(scenario())
