@@ -244,3 +244,32 @@ def test_the_mirror_gives_back_exactly_what_the_owner_published(history: list[li
         assert twin.neighbours == row.neighbours
         assert twin.weights.tobytes() == row.weights.tobytes()
         assert twin.counts.tobytes() == row.counts.tobytes()
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 120))
+def test_rows_that_grow_shrink_and_move_in_the_pool_never_touch_each_other(seed: int, many: int, most: int) -> None:
+    random = np.random.default_rng(seed)
+    items = Items()
+    for number in range(200):
+        items.index(f"item-{number:03d}")
+    rows = CoOccurrence(items, CONFIG)
+    expected: dict[int, dict[int, int]] = {}
+    for offset in range(12):
+        a = random.integers(0, many, 300).astype(np.int32)
+        b = (100 + random.integers(0, most, 300) % 100).astype(np.int32)
+        rows.learn_many(a, b, np.zeros(300, np.int8), np.ones(300), np.full(300, 1.7e9), offset)
+        for one, other in zip(a.tolist(), b.tolist(), strict=True):
+            row = expected.setdefault(one, {})
+            row[other] = row.get(other, 0) + 1
+        index = int(a[0])
+        kept = rows.row(index, 0)
+        n = int(random.integers(0, len(kept.neighbours) + 1))
+        kept.neighbours, kept.weights, kept.counts = kept.neighbours[:n], kept.weights[:n], kept.counts[:n]
+        rows.adopt(kept)
+        expected[index] = {items.find(name): expected[index][items.find(name)] for name in kept.neighbours}
+    assert len(rows) == len(expected)
+    for index, row in expected.items():
+        found = rows.row(index, 0)
+        assert dict(zip(map(items.find, found.neighbours), found.counts[:, 0].tolist(), strict=True)) == row
+        assert found.weights[:, 0] == pytest.approx(found.counts[:, 0], rel=1e-12)
