@@ -136,5 +136,5 @@ class TakeOverError(CrosscurrentError):
         """The group gave partitions that belong together to different workers."""
         return cls(
             f"lane {lane} got partitions of {', '.join(got)} only, and needs those of {', '.join(wanted)}: all members "
-            "of the group must be workers of this version with the same --prefix; stop the others, or use another --group"
+            "of the group must be workers of this version with the same --prefix; stop others, or use another --group"
         )

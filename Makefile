@@ -1,0 +1,59 @@
+# Everything a person does with this repository; `.ci/run` calls the same.
+
+PYTHON ?= python3
+EXTRAS ?= embedded,completejourney,dev
+SECONDS ?=
+JSON ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+WARM := .venv/.warm
+
+.DEFAULT_GOAL := help
+.PHONY: help install warm check test demo bench drills docs clean
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED) $(WARM) ## everything into .venv (PYTHON=python3.12 chooses another Python)
+
+warm: $(WARM) ## compile the kernels once; install does so
+
+check: $(INSTALLED) ## ruff, types, generated pages
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m streams.commands.docs --check
+
+test: $(INSTALLED) $(WARM) ## all tests; on Apache Kafka too where KAFKA_HOME names one
+	$(BIN)/pytest
+
+demo: $(INSTALLED) $(WARM) ## live suggestions for a simulated shop (SECONDS=45 ends by itself)
+	$(BIN)/crosscurrent demo $(if $(SECONDS),--seconds $(SECONDS))
+
+bench: $(INSTALLED) $(WARM) ## the worker against a bare stateful echo (JSON=FILE keeps the figures)
+	$(BIN)/crosscurrent bench $(if $(KAFKA_HOME),--kafka) $(if $(JSON),--json $(JSON))
+
+drills: $(INSTALLED) $(WARM) ## kill, restart and pause workers under load; nothing may be missing or wrong
+	for drill in kill rolling pause; do $(BIN)/crosscurrent drill $$drill $(if $(KAFKA_HOME),--kafka) || exit 1; done
+
+docs: $(INSTALLED) ## make the generated pages anew
+	$(BIN)/python -m streams.commands.docs
+
+clean: ## remove what the other targets made
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find models streams tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: Crosscurrent needs Python 3.11 or later; \
+	make install PYTHON=/path/to/python3.12 chooses one."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Crosscurrent needs Python 3.11 or later, \
+	and $(PYTHON) is `$(PYTHON) --version 2>&1`; make install PYTHON=/path/to/python3.12 chooses another."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (a minute or two, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(WARM): $(INSTALLED) $(wildcard models/*.py)
+	@echo "compiling the kernels (half a minute, once)"
+	@$(BIN)/python -m models.warm
+	@touch $@
