@@ -35,6 +35,7 @@ class _Boot(BootStrategy):
     enable_kafka_producer = False
 
     def kafka_consumer(self) -> list[Any]:
+        self.app.flow_control.resume()  # the channels are shut until a consumer opens them; Faust's would
         return [self.app.worker]
 
     def kafka_conductor(self) -> list[Any]:

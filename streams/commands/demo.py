@@ -26,13 +26,12 @@ def command(
     Ctrl-C ends everything; nothing is left behind.
     """
     import orjson
-    from rich.console import Console
 
+    from streams.demo.screen import console
     from streams.demo.stage import Play, Stage
     from streams.errors import CrosscurrentError
 
-    console = Console()
-    stage = Stage(Play(seconds=seconds, rate=rate, seed=seed, kafka=kafka), console)
+    stage = Stage(Play(seconds=seconds, rate=rate, seed=seed, kafka=kafka), console())
     figures = stage.run()
     stage.summary()
     if follow:

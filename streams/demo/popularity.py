@@ -8,6 +8,9 @@ from collections.abc import Collection, Iterable, Sequence
 from models.policy import Policy
 from streams.simulated_shop import Model
 
+STALE = 100
+"""Events after which the ranking is made anew: it hardly moves, and sorting the shop for each click would be work."""
+
 
 class Popularity:
     """Counts what is looked at and bought, and suggests the most popular items that the rules allow.
@@ -32,10 +35,15 @@ class Popularity:
         self._models = {model.item_id: model for model in models}
         self._policy = policy
         self._seen: Counter[str] = Counter()
+        self._ranked: list[Model] = []
+        self._events = 0
 
     def update(self, item_ids: Iterable[str]) -> None:
         """Somebody looked at, or bought, these items."""
         self._seen.update(item_ids)
+        self._events += 1
+        if self._events % STALE == 0:
+            self._ranked = []
 
     def suggest(self, trigger: Sequence[str], cart: Collection[str], bought: Collection[str]) -> list[tuple[str, str]]:
         """(kind, item id), cross-sells first, best first; as many as the policy allows of each kind.
@@ -49,18 +57,22 @@ class Popularity:
         anchors = [self._models[one] for one in dict.fromkeys([*trigger, *cart]) if one in self._models]
         taken = {model.category for model in anchors}
         not_again = {*trigger, *cart, *bought}
-        ranked = sorted(self._models.values(), key=lambda model: (-self._seen[model.item_id], model.item_id))
-        ranked = [model for model in ranked if model.item_id not in not_again]
+        if not self._ranked:
+            self._ranked = sorted(self._models.values(), key=lambda model: (-self._seen[model.item_id], model.item_id))
         per_category: Counter[str] = Counter()
         cross_sells: list[tuple[str, str]] = []
         upsells: list[tuple[str, str]] = []
-        for model in ranked:
+        for model in self._ranked:
+            if model.item_id in not_again:
+                continue
             if model.category not in taken and len(cross_sells) < policy.max_cross_sell:
                 if not policy.max_per_category or per_category[model.category] < policy.max_per_category:
                     per_category[model.category] += 1
                     cross_sells.append(("cross-sell", model.item_id))
             elif len(upsells) < policy.max_upsell and any(is_upsell(anchor, model, policy) for anchor in anchors):
                 upsells.append(("upsell", model.item_id))
+            if len(cross_sells) == policy.max_cross_sell and len(upsells) == policy.max_upsell:
+                break
         return cross_sells + upsells
 
 

@@ -27,6 +27,9 @@ REFRESH_S = 0.25
 PLAIN_FIGURES_S = 5.0
 """Between two lines of figures where there is no terminal."""
 
+PLAIN_WIDTH = 150
+"""Columns where there is no terminal to ask: a reason fits."""
+
 ROWS_BELOW = 10
 """Rows of the figures, under the suggestions."""
 
@@ -168,7 +171,13 @@ class PlainScreen(Screen):
             for kind, ours, popular in score.by_kind()
         )
         pace = f"{score.pace:.0f} suggestions/s, p50 {latency['p50']} ms, p99 {latency['p99']} ms"
-        self._console.print(f"[{state}] {shares}; {pace}", markup=False, highlight=False)
+        self._console.print(f"[{state}] {shares}; {pace}", markup=False)
+
+
+def console() -> Console:
+    """Standard output."""
+    standard = Console(highlight=False)
+    return standard if standard.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def screen_for(console: Console, models: Iterable[Model], score: Score) -> Screen:

@@ -204,7 +204,7 @@ class Stage:
             processes.check()
 
     def _say(self, what: str, text: str) -> None:
-        self._console.print(f"[bold]{what:8}[/] {text}", highlight=False)
+        self._console.print(f"[bold]{what:8}[/] {text}")
 
     def _figures(self) -> dict[str, Any]:
         score = self._score
@@ -233,7 +233,7 @@ class Stage:
         """Print the figures for people."""
         events = f"{self._events['live']:,} events after {self._events['history']:,} of history"
         first = f"the first suggestion after {self._first_s:.1f} s" if self._first_s is not None else "no suggestion"
-        self._console.print(f"\n{self._live_s:.0f} s live, {events}; {first}", highlight=False)
+        self._console.print(f"\n{self._live_s:.0f} s live, {events}; {first}")
         self._console.print(figures(self._score))
 
     def follow(self) -> None:
@@ -243,9 +243,9 @@ class Stage:
         event, suggestion = self._followed
         trigger = suggestion["trigger"]
         where = f"{trigger['topic']}, partition {trigger['partition']}, offset {trigger['offset']}"
-        self._console.print(f"\n[bold]This event[/] ({where})", highlight=False)
+        self._console.print(f"\n[bold]This event[/] ({where})")
         self._console.print_json(data=event.value)
-        self._console.print(f"[bold]was answered after {suggestion['latency_ms']} ms by[/]", highlight=False)
+        self._console.print(f"[bold]was answered after {suggestion['latency_ms']} ms by[/]")
         self._console.print_json(data=suggestion)
 
 
