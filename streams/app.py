@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import faust
 from aiokafka import TopicPartition
@@ -35,8 +35,9 @@ class _Boot(BootStrategy):
     enable_kafka_producer = False
 
     def kafka_consumer(self) -> list[Any]:
-        self.app.flow_control.resume()  # the channels are shut until a consumer opens them; Faust's would
-        return [self.app.worker]
+        app = cast(App, self.app)
+        app.flow_control.resume()  # the channels are shut until a consumer opens them; Faust's would
+        return [app.worker]
 
     def kafka_conductor(self) -> list[Any]:
         return []
@@ -84,7 +85,9 @@ def create_app(
         worker_redirect_stdouts=False,
     )
     short_names = ("clicks", "purchases", "profiles", "feedback", "catalog", "pairs")
-    channels = {full_name(settings.prefix, name): app.channel(maxsize=CHANNEL_BATCHES) for name in short_names}
+    channels: dict[str, Any] = {
+        full_name(settings.prefix, name): app.channel(maxsize=CHANNEL_BATCHES) for name in short_names
+    }
 
     async def deliver(partition: TopicPartition, records: Sequence[Record]) -> None:
         await channels[partition.topic].put((partition, records))

@@ -16,6 +16,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from mode import Service
 
+from models import cooccurrence
 from models.catalog import Catalog
 from models.items import Items
 from models.neighbours import Neighbours
@@ -128,6 +129,7 @@ class Worker(Service):
 
     async def on_start(self) -> None:
         """Connect, catch up with the mirrored topics, join."""
+        cooccurrence.warm()
         self.recommender.warm()
         await self._log.start()
         await self._sender.start()
