@@ -196,13 +196,14 @@ class Worker(Service):
         cursors = [(lane, cursor) for lane in self.lanes for cursor in lane.cursors.values() if lane.ready.is_set()]
         if not cursors:
             return
+        before = [cursor.position for _, cursor in cursors]  # they move on while the ends are asked for
         ends = await self._log.ends([cursor.partition for _, cursor in cursors])
-        for lane, cursor in cursors:
+        for (lane, cursor), position in zip(cursors, before, strict=True):
             partition, end = cursor.partition, ends[cursor.partition]
-            if end < cursor.position:
+            if end < position:
                 where = f"{partition.topic}-{partition.partition}"
-                raise TakeOverError.beyond_end(where, cursor.position, end)
-            self.metrics.lag(partition.topic, partition.partition, end - cursor.position)
+                raise TakeOverError.beyond_end(where, position, end)
+            self.metrics.lag(partition.topic, partition.partition, max(0, end - cursor.position))
             stands_still = self._seen.get(partition) == cursor.expected
             if end > cursor.expected and stands_still and not lane.held and not self.outbox.full:
                 self.metrics.watchdog_reads.inc()

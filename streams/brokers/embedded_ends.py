@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.errors import for_code
 from aiokafka.protocol.fetch import FetchRequest
 
 from streams.errors import BrokerError
@@ -37,8 +38,9 @@ async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[T
         answer = await client.send(client.cluster.leader_for_partition(tp), request)
         for _, partitions in answer.topics:
             for _, error, high_watermark, *_ in partitions:
-                if error == 0:
-                    true[tp] = max(high_watermark, end)
+                if error:
+                    raise for_code(error)()
+                true[tp] = max(high_watermark, end)
     return true
 
 
