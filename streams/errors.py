@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 _ANEW = (
-    "to learn anew from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours and progress "
-    "(keep `forgotten`), run `crosscurrent topics create` and start the workers with another --group"
+    "to learn anew from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours and "
+    "progress (keep `forgotten`), run `crosscurrent topics create` and start the workers with another --group"
 )
 
 

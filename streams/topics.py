@@ -254,6 +254,7 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
         }
         if wanted:
             _make(client, wanted)
+            found = _find(client, settings.prefix)  # somebody else may have made one meanwhile, in another way
     differences = _differences(settings, found, counts, replication)
     if differences:
         raise TopicsError(_as_sentence(differences))
