@@ -141,6 +141,9 @@ class Lane(ABC):
                 cursor.settle()
             if not self._owned.is_set():
                 return
+            await self.wiring.outbox.room()
+            if not self._owned.is_set():
+                return
             if records := self.next_run():
                 self.apply(records)
                 await asyncio.sleep(0)
@@ -221,9 +224,9 @@ class Lane(ABC):
         """Position of each partition now."""
         return {tp: cursor.position for tp, cursor in self.cursors.items()}
 
-    async def flush(self) -> None:
-        """Publish, unless that is under way or the lane holds no state yet."""
-        if self.cursors and not self._flushing.locked():
+    async def flush(self, *, last: bool = False) -> None:
+        """Publish, unless the lane holds no state yet, or that is under way; `last` publishes after that, too."""
+        if self.cursors and (last or not self._flushing.locked()):
             async with self._flushing:
                 await self.publish()
 

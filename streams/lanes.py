@@ -70,7 +70,7 @@ class Lanes:
         for lane in self._lanes.values():
             lane.disown()
         try:
-            await asyncio.wait_for(self.flush(), self._revoke_flush_s)
+            await asyncio.wait_for(self.flush(last=True), self._revoke_flush_s)
         except TimeoutError:
             logger.info("not everything was written down before the group was rearranged; successors repeat it")
 
@@ -126,9 +126,9 @@ class Lanes:
         cursor = lane.cursors.get(partition) if lane else None
         return cursor.expected if cursor else None
 
-    async def flush(self) -> None:
+    async def flush(self, *, last: bool = False) -> None:
         """Publish and write down all lanes, side by side."""
-        await asyncio.gather(*(lane.flush() for lane in list(self._lanes.values())))
+        await asyncio.gather(*(lane.flush(last=last) for lane in list(self._lanes.values())))
 
     async def close(self) -> None:
         """Stop all lanes."""

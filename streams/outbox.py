@@ -152,6 +152,17 @@ class Outbox:
         """Whether more bytes wait than is healthy; the intake pauses until they have gone."""
         return self.bytes > self._most_bytes
 
+    async def room(self) -> None:
+        """Return when the outbox is not full: whoever has much to send waits here, so that flushes stay short.
+
+        Raises:
+            SendError: the outbox has given up.
+        """
+        while self.full:
+            if self.failure is not None:
+                raise self.failure
+            await self._moved.wait()
+
     def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
         """Queue a message; it is on its way as soon as the partition's packet before it is acknowledged."""
         queue = self._queues.get((topic, partition))

@@ -117,8 +117,9 @@ class Settings(BaseSettings):
     """Most bytes of one message of packed pairs; brokers take 1 MB by default."""
     send_timeout_s: Annotated[float, Field(gt=0)] = 120.0
     """A send that is not acknowledged after so long stops the worker; nothing is lost."""
-    outbox_bytes: Annotated[int, Field(ge=1 << 20)] = 32 << 20
-    """Bytes waiting to be sent above which the intake pauses."""
+    outbox_bytes: Annotated[int, Field(ge=1 << 20)] = 8 << 20
+    """Bytes waiting to be sent above which nothing more is applied. A flush waits for what was sent before it, so more
+    delays what is learnt; much less leaves the connection idle between two packets."""
     watchdog_s: Annotated[float, Field(gt=0)] = 3.0
     """A partition that lags and brings nothing for so long is read from the log directly."""
     web_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"

@@ -168,7 +168,7 @@ class Worker(Service):
         """Deltas first, then rows of our own items that they change."""
         for lane in self.lanes:
             lane.disown()
-        await self.lanes.flush()
+        await self.lanes.flush(last=True)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
