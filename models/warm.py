@@ -1,0 +1,25 @@
+"""`python -m models.warm`: compiles all kernels ahead of time; the machine code is kept beside the source.
+
+Without it the first worker compiles them at its start, while others wait for it.
+"""
+
+from __future__ import annotations
+
+from models import cooccurrence
+from models.catalog import Catalog
+from models.items import Items
+from models.neighbours import Neighbours
+from models.policy import Policy
+from models.recommender import Recommender, RecommenderConfig
+
+
+def warm() -> None:
+    """Compile what learning and suggesting run, or read it from the cache."""
+    cooccurrence.warm()
+    items = Items()
+    neighbours = Neighbours(items, cooccurrence.CoOccurrenceConfig().half_life_s)
+    Recommender(items, Catalog(items), neighbours, Policy(), RecommenderConfig()).warm()
+
+
+if __name__ == "__main__":
+    warm()
