@@ -1,0 +1,330 @@
+"""Candidates out of the neighbours of a whole visit, each source kept apart, and how likely each is to be taken up.
+
+A source is an item of the trigger, the cart or the visit. Of each of its neighbours the row says how often the two were
+looked at together, bought together, or the one bought after a look at the other. As shares of the source's own views or
+baskets, shrunk where those are few, these estimate how likely a shopper who is about the source takes the neighbour:
+
+    share = weight / (own + shrinkage)         all decayed to the query's time
+
+Shares are weighed by recency of the source and by what the kind of co-occurrence says of the kind of suggestion, and
+added over sources and kinds; the sum is read as odds, `sum / (1 + sum)`, so that evidence of many sources adds up and
+never exceeds certainty. Two items that many buy are bought together by chance: what a bought-together share exceeds
+chance by, and how surely, says how much of it counts (`significance`). An upsell is worth its step in price, so its
+acceptance is multiplied by that.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
+from models.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
+from models.significance import STRENGTH, log_likelihood_ratio, shrunk_lift
+
+SOURCES = 64
+"""Sources a query at most: those of the trigger, then of the cart, then of the visit, latest first."""
+
+EVIDENCE, FALL_BACK = 1, 2
+"""Tiers of candidates, the better first; 0: neither yet."""
+
+CANDIDATE = np.dtype(
+    [
+        ("score", np.float64),  # at least what it will be once `exact`
+        ("sum", np.float64),  # of weighed shares, without bought-with of a cross-sell
+        ("bought", np.float64),  # the sum of those
+        ("strongest", np.float64),  # greatest of those
+        ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
+        ("item", np.int32),
+        ("source", np.int32),  # place of the source of `strongest`
+        ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
+        ("kin", np.int32),  # fall-back: place of the anchor that it is related to, -1: none
+        ("kind", np.int8),
+        ("tier", np.int8),
+        ("relation", np.int8),  # fall-back
+        ("exact", np.bool_),
+        ("seen", np.bool_),  # in the visit
+        ("chosen", np.int8),  # place in the list, -1: not in it
+    ],
+    align=True,
+)
+
+
+class Rows(NamedTuple):
+    """The mirror's arrays; see `models.neighbours.Neighbours`."""
+
+    start: NDArray[np.int64]
+    length: NDArray[np.int32]
+    own: NDArray[np.float64]
+    own_count: NDArray[np.int64]
+    at: NDArray[np.float64]
+    ids: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int32]
+    half_life_s: float
+    baskets: float  # of the shop, as of `baskets_at`
+    baskets_at: float
+
+
+class Weights(NamedTuple):
+    """How evidence is weighed; `models.recommender.RecommenderConfig` says why."""
+
+    back: float
+    age_half_life_s: float
+    cart: float
+    cart_back: float
+    view_shrinkage: float
+    basket_shrinkage: float
+    cross_viewed: float
+    cross_bought: float
+    cross_joined: float
+    upsell_viewed: float
+    upsell_joined: float
+    chance: float
+    seen: float
+    least_step: float
+    fall_back: float
+    min_support: int
+
+
+class Pool(NamedTuple):
+    """Candidates and sources of the query under way; room that is used again for the next one."""
+
+    size: NDArray[np.int64]  # (2,): candidates, sources
+    candidates: NDArray[Any]  # (items,) of `CANDIDATE`
+    where: NDArray[np.int32]  # (items,): place of the item among the candidates, if that is the item's
+    sources: NDArray[np.int32]  # (SOURCES,): items
+    recency: NDArray[np.float64]  # (SOURCES,)
+    anchor_of: NDArray[np.int32]  # (SOURCES,): place among the anchors, -1: none
+    heaps: NDArray[np.int32]  # (2, items): places of candidates that wait for their turn, cross-sells and upsells
+    waiting: NDArray[np.int64]  # (2,): lengths of the heaps
+
+
+def pool(items: int) -> Pool:
+    """Room for queries over so many items. Memory is taken only as far as it is used."""
+    return Pool(
+        np.zeros(2, np.int64),
+        np.empty(items, CANDIDATE),
+        np.zeros(items, np.int32),
+        np.zeros(SOURCES, np.int32),
+        np.zeros(SOURCES),
+        np.zeros(SOURCES, np.int32),
+        np.empty((2, items), np.int32),
+        np.zeros(2, np.int64),
+    )
+
+
+@njit()
+def find_sources(
+    trigger: NDArray[np.int32],
+    cart: NDArray[np.int32],
+    visit: NDArray[np.int32],
+    ages_s: NDArray[np.float64],
+    weights: Weights,
+    asked: Asked,
+    pool: Pool,
+) -> None:
+    """List the sources with their recency: 1 for the trigger's, less the further back; the more of cart and visit.
+
+    Args:
+        trigger: indices of the trigger's items.
+        cart: of the items in the cart, latest last.
+        visit: of the items of the visit, latest first.
+        ages_s: of the looks at those.
+        weights: of evidence.
+        asked: as `models.rules.begin` left it.
+        pool: gets the sources.
+    """
+    pool.size[1] = 0
+    for item in trigger:
+        _add_source(item, 1.0, asked, pool)
+    recency = weights.cart
+    for place in range(len(cart) - 1, -1, -1):
+        _add_source(cart[place], recency, asked, pool)
+        recency *= weights.cart_back
+    own_look = 0 if len(visit) and len(trigger) and visit[0] == trigger[0] else 1  # the look that asks is not back
+    for place in range(len(visit)):
+        age = 2.0 ** (-ages_s[place] / weights.age_half_life_s)
+        _add_source(visit[place], math.exp(-weights.back * (place + own_look)) * age, asked, pool)
+
+
+@njit()
+def _add_source(item: int, recency: float, asked: Asked, pool: Pool) -> None:
+    sources = pool.size[1]
+    for place in range(sources):
+        if pool.sources[place] == item:
+            pool.recency[place] = max(pool.recency[place], recency)
+            return
+    if sources == SOURCES:
+        return
+    pool.sources[sources] = item
+    pool.recency[sources] = recency
+    pool.anchor_of[sources] = -1
+    for place in range(asked.now[ANCHORS]):
+        if asked.anchors[place] == item:
+            pool.anchor_of[sources] = place
+            break
+    pool.size[1] += 1
+
+
+@njit()
+def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
+    """Place of an item among the candidates. A new one is judged, here and nowhere else, and keeps its verdict."""
+    place = pool.where[item]
+    size = pool.size[0]
+    if place < size and pool.candidates[place].item == item:
+        return int(place)
+    kind, anchor = judge(item, rules, asked)
+    pool.where[item] = size
+    one = pool.candidates[size]
+    one.item = item
+    one.kind = kind
+    one.anchor = anchor
+    one.sum = one.bought = one.strongest = one.direct = one.score = 0.0
+    one.source = one.kin = one.chosen = -1
+    one.tier = one.relation = 0
+    one.exact = one.seen = False
+    pool.size[0] = size + 1
+    return int(size)
+
+
+@njit(error_model="numpy")
+def share_factors(source: int, recency: float, at: float, rows: Rows, weights: Weights) -> tuple[float, float]:
+    """What a weight in a source's row is multiplied by to be a weighed share of its views, and of its baskets."""
+    fade = 2.0 ** min(0.0, (rows.at[source] - at) / rows.half_life_s)
+    views = rows.own[source, 0] * fade + weights.view_shrinkage
+    baskets = rows.own[source, 1] * fade + weights.basket_shrinkage
+    return recency * fade / views, recency * fade / baskets
+
+
+@njit()
+def supported(cell: int, kind: int, rows: Rows, weights: Weights) -> float:
+    """Weight of a kind in a cell, 0 where too few events stand behind it."""
+    return float(rows.weights[cell, kind]) if rows.counts[cell, kind] >= weights.min_support else 0.0
+
+
+@njit()
+def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked, pool: Pool) -> None:
+    """Add up the evidence of all sources for all their neighbours.
+
+    Args:
+        at: time of the query, epoch seconds.
+        rows: of neighbours.
+        weights: of evidence.
+        rules: that every candidate passes.
+        asked: by whom.
+        pool: has the sources, gets the candidates.
+    """
+    for place in range(pool.size[1]):
+        source = pool.sources[place]
+        if source >= len(rows.length) or rows.length[source] == 0:
+            continue
+        per_view, per_basket = share_factors(source, pool.recency[place], at, rows, weights)
+        cross_viewed, cross_joined = weights.cross_viewed * per_view, weights.cross_joined * per_view
+        cross_bought = weights.cross_bought * per_basket
+        upsell_viewed, upsell_joined = weights.upsell_viewed * per_view, weights.upsell_joined * per_view
+        anchor = pool.anchor_of[place]
+        first = rows.start[source]
+        for cell in range(first, first + rows.length[source]):
+            item = rows.ids[cell]
+            one = pool.candidates[candidate(item, rules, asked, pool)]
+            if one.kind == NEITHER:
+                continue
+            viewed = supported(cell, VIEWED_WITH, rows, weights)
+            joined = supported(cell, VIEWED_THEN_BOUGHT, rows, weights)
+            if one.kind == CROSS_SELL:
+                bought = cross_bought * supported(cell, BOUGHT_WITH, rows, weights)
+                rest = cross_viewed * viewed + cross_joined * joined
+                if bought > one.strongest:
+                    one.strongest = bought
+                    one.source = place
+                one.bought += bought
+                one.sum += rest
+                direct = rest + bought
+            else:
+                direct = upsell_viewed * viewed + upsell_joined * joined
+                one.sum += direct
+            if anchor >= 0 and direct > one.direct and fits(item, one.kind, anchor, rules, asked):
+                one.direct = direct
+                one.anchor = anchor
+
+
+@njit(error_model="numpy")
+def bought_by_chance(source: int, item: int, at: float, rows: Rows) -> tuple[float, float]:
+    """Shrunk lift and log-likelihood ratio of two items in the baskets of all shoppers, as of the newest behind them.
+
+    Returns:
+        (NaN, 0) where the lift is not defined: an item, or the shop, has no baskets yet, or the pair none.
+    """
+    if item >= len(rows.at) or source >= len(rows.at):
+        return math.nan, 0.0
+    together = 0.0
+    first = rows.start[source]
+    for cell in range(first, first + rows.length[source]):
+        if rows.ids[cell] == item:
+            together = rows.weights[cell, BOUGHT_WITH]
+            break
+    now = max(at, rows.at[source], rows.at[item])
+    fade_source = 2.0 ** ((rows.at[source] - now) / rows.half_life_s)
+    fade_item = 2.0 ** ((rows.at[item] - now) / rows.half_life_s)
+    together *= fade_source
+    with_source, with_item = rows.own[source, 1] * fade_source, rows.own[item, 1] * fade_item
+    baskets = rows.baskets * 2.0 ** ((rows.baskets_at - now) / rows.half_life_s)
+    if not (together > 0.0 and with_source > 0.0 and with_item > 0.0 and baskets > 0.0):
+        return math.nan, 0.0
+    lift = shrunk_lift(together, with_source, with_item, baskets, STRENGTH)
+    neither = baskets - with_source - with_item + together
+    return lift, log_likelihood_ratio(together, with_source - together, with_item - together, neither)
+
+
+@njit(error_model="numpy")
+def significance(lift: float, log_likelihood: float, chance: float) -> float:
+    """How much of a bought-together share counts, from `chance` for a coincidence to nearly 1.
+
+    `1 - 1 / lift` is the part of the baskets with both that chance does not explain; the error function turns the
+    log-likelihood ratio, chi-squared with one degree of freedom, into the probability that chance would have shown
+    less. Both are 0 for independent items and rise together, so nothing jumps.
+
+    >>> [round(significance(lift, ratio, 0.2), 2) for lift, ratio in [(1.0, 0.0), (2.0, 3.84), (5.0, 15.0)]]
+    [0.2, 0.58, 0.84]
+    """
+    if not lift > 1.0:
+        return chance
+    return chance + (1.0 - chance) * (1.0 - 1.0 / lift) * math.erf(math.sqrt(log_likelihood / 2.0))
+
+
+@njit(error_model="numpy")
+def step_of(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
+    """By what share of its anchor's price an upsell is dearer, at least `least_step`."""
+    return float(max(weights.least_step, rules.facts[item].price / rules.facts[anchor].price - 1.0))
+
+
+@njit(error_model="numpy")
+def score(weights: Weights, rules: Rules, asked: Asked, pool: Pool) -> None:
+    """Score what there is evidence for: upsells as they stand, cross-sells as if all they have were significant."""
+    for place in range(pool.size[0]):
+        one = pool.candidates[place]
+        total = one.sum + one.bought
+        if one.kind == NEITHER or not total > 0.0:
+            continue
+        one.tier = EVIDENCE
+        one.score = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
+        if one.kind == UPSELL:
+            one.score *= step_of(one.item, asked.anchors[one.anchor], weights, rules)
+        one.exact = one.kind == UPSELL or one.bought == 0.0
+
+
+@njit(error_model="numpy")
+def settle(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) -> None:
+    """Make a candidate's score exact. Costs a look into a row and some logarithms, so only leaders pay it."""
+    one = pool.candidates[place]
+    if one.exact:
+        return
+    lift, log_likelihood = bought_by_chance(pool.sources[one.source], one.item, at, rows)
+    total = one.sum + one.bought * significance(lift, log_likelihood, weights.chance)
+    one.score = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
+    one.exact = True

@@ -1,0 +1,234 @@
+"""Why an item is suggested: the strongest evidence of each kind, in figures and in a sentence a shopper could read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from models.candidates import EVIDENCE, Pool, Rows, Weights, bought_by_chance, share_factors, significance, supported
+from models.catalog import Catalog
+from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
+from models.fallbacks import BRAND, NEAR
+from models.items import Items
+from models.rules import CROSS_SELL, Asked
+
+KINDS = 3
+"""Reasons an item at most: one of each kind of co-occurrence. A fall-back has one."""
+
+_NONE, _BRAND, _NEAR, _POPULAR = -1, 3, 4, 5
+"""Sources of reasons beside the kinds of co-occurrence, which stand for themselves."""
+
+SOURCES = ("viewed_with", "bought_with", "viewed_then_bought", "content", "content", "popularity")
+"""Names of the sources."""
+
+
+class Reason(TypedDict):
+    """Why an item is suggested."""
+
+    source: str
+    anchor: NotRequired[str]
+    """Item that the evidence is about: of the trigger, the cart or the visit."""
+    count: int
+    """Plain number of events behind it; of a fall-back, the item's own purchases, or its views if it has none."""
+    lift: NotRequired[float]
+    """How many times as often as by chance the two are bought together, where that can be said."""
+    text: str
+
+
+class Reasons(NamedTuple):
+    """Reasons of the items of one list, or with a first axis more, of many."""
+
+    source: NDArray[np.int8]  # (places, KINDS): index into SOURCES, strongest first, then -1
+    anchor: NDArray[np.int32]  # (places, KINDS): item of the evidence, -1 for none
+    events: NDArray[np.int64]  # (places, KINDS): behind the reason
+    of_views: NDArray[np.bool_]  # (places, KINDS): those of a fall-back are views
+    lift: NDArray[np.float64]  # (places, KINDS): NaN where it is not defined
+    strength: NDArray[np.float64]  # (places, KINDS): by which they are ordered
+
+
+def reasons(lists: int, places: int) -> Reasons:
+    """Room for the reasons of many lists."""
+    shape = (lists, places, KINDS)
+    return Reasons(
+        np.full(shape, _NONE, np.int8),
+        np.full(shape, -1, np.int32),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.bool_),
+        np.full(shape, math.nan),
+        np.zeros(shape),
+    )
+
+
+@njit()
+def explain(
+    at: float,
+    chosen: NDArray[np.int32],
+    size: int,
+    rows: Rows,
+    weights: Weights,
+    asked: Asked,
+    pool: Pool,
+    found: Reasons,
+) -> None:
+    """Find the reasons of a list by walking the rows of its sources once more, for the few items that are in it.
+
+    Of each kind the strongest evidence is kept; evidence of an anchor goes before that of other items of the visit.
+
+    Args:
+        at: time of the query, epoch seconds.
+        chosen: (size,) the list, as places of candidates.
+        size: of the list.
+        rows: of neighbours.
+        weights: of evidence.
+        asked: by whom.
+        pool: of the candidates.
+        found: is filled.
+    """
+    from_anchor = np.zeros((size, KINDS), np.bool_)
+    evident = False
+    for index in range(size):
+        one = pool.candidates[chosen[index]]
+        if one.tier == EVIDENCE:
+            evident = True
+        else:
+            _explain_fall_back(one.item, one.relation, one.kin, index, rows, asked, found)
+    for place in range(pool.size[1] if evident else 0):
+        source = pool.sources[place]
+        if source >= len(rows.length) or rows.length[source] == 0:
+            continue
+        per_view, per_basket = share_factors(source, pool.recency[place], at, rows, weights)
+        of_anchor = pool.anchor_of[place] >= 0
+        first = rows.start[source]
+        for cell in range(first, first + rows.length[source]):
+            where = pool.where[rows.ids[cell]]
+            if where >= pool.size[0] or pool.candidates[where].item != rows.ids[cell]:
+                continue
+            one = pool.candidates[where]
+            index = one.chosen
+            if index < 0 or one.tier != EVIDENCE:
+                continue
+            for kind in range(KINDS):
+                if one.kind == CROSS_SELL:
+                    factor = weights.cross_viewed * per_view
+                    if kind == BOUGHT_WITH:
+                        factor = weights.cross_bought * per_basket
+                    elif kind == VIEWED_THEN_BOUGHT:
+                        factor = weights.cross_joined * per_view
+                else:
+                    factor = weights.upsell_viewed * per_view
+                    if kind == BOUGHT_WITH:
+                        factor = 0.0
+                    elif kind == VIEWED_THEN_BOUGHT:
+                        factor = weights.upsell_joined * per_view
+                strength = factor * supported(cell, kind, rows, weights)
+                if not strength > 0.0 or of_anchor < from_anchor[index, kind]:
+                    continue
+                if of_anchor > from_anchor[index, kind] or strength > found.strength[index, kind]:
+                    from_anchor[index, kind] = of_anchor
+                    found.strength[index, kind] = strength
+                    found.source[index, kind] = kind
+                    found.anchor[index, kind] = source
+                    found.events[index, kind] = rows.counts[cell, kind]
+    for index in range(size):
+        one = pool.candidates[chosen[index]]
+        if found.source[index, BOUGHT_WITH] == BOUGHT_WITH and one.tier == EVIDENCE:
+            lift, log_likelihood = bought_by_chance(found.anchor[index, BOUGHT_WITH], one.item, at, rows)
+            found.lift[index, BOUGHT_WITH] = lift
+            found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, weights.chance)
+        _order(index, found)
+
+
+@njit()
+def _explain_fall_back(
+    item: int, relation: int, kin: int, index: int, rows: Rows, asked: Asked, found: Reasons
+) -> None:
+    found.source[index, 0] = _BRAND if relation == BRAND else _NEAR if relation == NEAR else _POPULAR
+    if kin >= 0 and found.source[index, 0] != _POPULAR:
+        found.anchor[index, 0] = asked.anchors[kin]
+    views = purchases = 0
+    if item < len(rows.at):
+        views, purchases = rows.own_count[item, 0], rows.own_count[item, 1]
+    found.events[index, 0] = purchases if purchases else views
+    found.of_views[index, 0] = purchases == 0
+    found.strength[index, 0] = 1.0
+
+
+@njit()
+def _order(index: int, found: Reasons) -> None:
+    """Put an item's reasons in order, strongest first; places without one last."""
+    for last in range(KINDS - 1, 0, -1):
+        for kind in range(last):
+            if found.strength[index, kind] < found.strength[index, kind + 1]:
+                _swap(found.source[index], kind)
+                _swap(found.anchor[index], kind)
+                _swap(found.events[index], kind)
+                _swap(found.lift[index], kind)
+                _swap(found.strength[index], kind)
+
+
+@njit()
+def _swap(row: NDArray[Any], kind: int) -> None:
+    row[kind], row[kind + 1] = row[kind + 1], row[kind]
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+class Words:
+    """Puts reasons into words.
+
+    Args:
+        items: for the ids of anchors.
+        catalog: for titles, brands and categories.
+
+    >>> items = Items()
+    >>> catalog = Catalog(items)
+    >>> catalog.put(CatalogItem("kettle", "Kettle", "Kitchen/Kettles", 30.0))
+    >>> words, mug = Words(items, catalog), CatalogItem("mug", "Mug", "Kitchen/Mugs", 8.0)
+    >>> words.reason(mug, source=1, anchor=0, count=12, of_views=False, lift=3.5)["text"]
+    'Bought together with Kettle in 12 baskets'
+    >>> words.reason(mug, source=5, anchor=-1, count=1, of_views=True, lift=math.nan)
+    {'source': 'popularity', 'count': 1, 'text': 'Popular in Mugs: looked at once'}
+    """
+
+    def __init__(self, items: Items, catalog: Catalog) -> None:
+        self._items = items
+        self._catalog = catalog
+
+    def reason(self, item: CatalogItem, source: int, anchor: int, count: int, of_views: bool, lift: float) -> Reason:
+        """A reason as it is sent; `source`, `anchor`, `count`, `of_views` and `lift` as in `Reasons`."""
+        if anchor < 0:
+            return {"source": SOURCES[source], "count": count, "text": self._alone(item, count, of_views)}
+        offer = self._catalog.get(anchor)
+        title = offer.title if offer is not None else "an item you looked at"
+        reason: Reason = {"source": SOURCES[source], "anchor": self._items.name(anchor), "count": count, "text": ""}
+        if source == BOUGHT_WITH:
+            reason["text"] = f"Bought together with {title} in {count} basket{'s' if count != 1 else ''}"
+            if lift == lift:
+                reason["lift"] = lift
+        elif source == VIEWED_THEN_BOUGHT:
+            reason["text"] = f"Bought {_times(count)} after a look at {title}"
+        elif source == VIEWED_WITH:
+            reason["text"] = f"Looked at together with {title} {_times(count)}"
+        elif source == _BRAND:
+            reason["text"] = f"From {item.brand}, like {title}{self._known(count, of_views)}"
+        else:
+            reason["text"] = f"From {_last_part(item)}, close to {title}{self._known(count, of_views)}"
+        return reason
+
+    def _alone(self, item: CatalogItem, count: int, of_views: bool) -> str:
+        if not count:
+            return f"New in {_last_part(item)}"
+        return f"Popular in {_last_part(item)}: {'looked at' if of_views else 'bought'} {_times(count)}"
+
+    def _known(self, count: int, of_views: bool) -> str:
+        return f", {'looked at' if of_views else 'bought'} {_times(count)}" if count else ""
+
+
+def _last_part(item: CatalogItem) -> str:
+    return item.category.rpartition("/")[2]

@@ -1,0 +1,311 @@
+"""A visit becomes a list of explained, rule-checked suggestions; a whole batch at once."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.batch import Answers, Batch, answer, answers
+from models.candidates import Pool, Rows, Weights, pool
+from models.catalog import Catalog
+from models.events import Action
+from models.items import Items
+from models.neighbours import Neighbours
+from models.policy import Policy
+from models.popularity import Popularity
+from models.reasons import Reason, Reasons, Words, reasons
+from models.rules import Asked, Rulebook
+from models.shortlist import Limits
+from models.visits import Visit
+
+KINDS = ("", "cross-sell", "upsell")
+"""Names of the verdicts of `models.rules`."""
+
+
+class SuggestedItem(TypedDict):
+    """One suggestion, as it is sent."""
+
+    item_id: str
+    kind: str
+    """`cross-sell` or `upsell`."""
+    anchor: str
+    """Item of the trigger or the cart that it is for."""
+    score: float
+    """Estimated acceptance, of an upsell times its step in price; comparable within one list."""
+    price: float
+    category: str
+    title: str
+    reasons: list[Reason]
+    """Strongest first; at least one."""
+    propensity: float
+    """Probability with which it has come to its place; below 1 only where the policy explores."""
+
+
+@dataclass(slots=True)
+class Query:
+    """What is asked for one event."""
+
+    action: Action
+    trigger: list[int]
+    """Indices of the event's items."""
+    visit: Visit
+    at: float
+    """Time of the event, epoch seconds."""
+    seed: str
+    """Settles what is left to chance: the suggestion's id."""
+
+
+@dataclass(frozen=True)
+class RecommenderConfig:
+    """How evidence is weighed. Shares are of views or baskets, from 0 to 1; see `models.candidates`."""
+
+    back: float = 0.7
+    """A look `n` looks back counts `exp(-back * n)`: measured best for the next new item of a visit, for all kinds of
+    neighbours together. Less makes lists of the whole visit, more of the last item only."""
+    age_half_life_s: float = 1800.0
+    """... and half as much after half an hour: who comes back after lunch is about something else."""
+    cart: float = 0.8
+    """The latest item of the cart counts a little less than the item looked at now, however long ago it was added."""
+    cart_back: float = 0.95
+    """... and each one before it a little less: a basket is about all of its items."""
+    view_shrinkage: float = 5.0
+    """Views that an item is taken to have had without any neighbour: one of one view is not all of them."""
+    basket_shrinkage: float = 2.0
+    """... and baskets, which are rarer and say more."""
+    cross_viewed: float = 0.1
+    """Worth of a looked-at-together share for a cross-sell: people look at what they compare, rarely at what completes
+    it; more fills lists with what is merely popular in the visit's surroundings."""
+    cross_bought: float = 1.0
+    """... of a bought-together share."""
+    cross_joined: float = 1.0
+    """... of a share that was bought after a look."""
+    upsell_viewed: float = 0.3
+    """Worth of a looked-at-together share for an upsell: what is compared is considered, and often not taken."""
+    upsell_joined: float = 1.0
+    """... of a share that was bought after a look: the comparison's outcome."""
+    chance: float = 0.2
+    """Part of a bought-together share that counts even where chance explains it: people do buy what is popular."""
+    seen: float = 0.25
+    """What the visit has looked at already is shown behind what is new, unless it is far stronger."""
+    least_step: float = 0.01
+    """Step of an upsell whose price is its anchor's (a policy may allow that), so that it has a score at all."""
+    fall_back: float = 0.01
+    """Where there is no evidence at all, the score below which fall-backs stay."""
+
+
+class Recommender:
+    """Answers queries from the mirror and the catalogue as they are at the call.
+
+    Not for use by several threads at once. Equal queries on equal state give equal answers, alone or in a batch; ties
+    are settled by item id.
+
+    Args:
+        items: what the indices mean; shared with catalogue and neighbours.
+        catalog: what is offered.
+        neighbours: what has been learnt.
+        policy: what may be suggested; may be set anew at any time.
+        config: how evidence is weighed.
+    """
+
+    def __init__(
+        self, items: Items, catalog: Catalog, neighbours: Neighbours, policy: Policy, config: RecommenderConfig
+    ) -> None:
+        self.catalog = catalog
+        self.neighbours = neighbours
+        self.popularity = Popularity(items, catalog, neighbours)
+        self._items = items
+        self._config = config
+        self._words = Words(items, catalog)
+        self._serial = 1
+        self._pool: Pool = pool(0)
+        self._asked: Asked
+        self.policy = policy
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force; a new one judges the next query."""
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        config = self._config
+        self._policy = policy
+        self._rulebook = Rulebook(policy, self.catalog, self._items)
+        self._limits = Limits(
+            policy.max_items,
+            policy.max_cross_sell,
+            policy.max_upsell,
+            policy.max_per_brand,
+            policy.max_per_category,
+            policy.explore,
+        )
+        self._weights = Weights(
+            float(config.back),
+            float(config.age_half_life_s),
+            float(config.cart),
+            float(config.cart_back),
+            float(config.view_shrinkage),
+            float(config.basket_shrinkage),
+            float(config.cross_viewed),
+            float(config.cross_bought),
+            float(config.cross_joined),
+            float(config.upsell_viewed),
+            float(config.upsell_joined),
+            float(config.chance),
+            float(config.seen),
+            float(config.least_step),
+            float(config.fall_back),
+            policy.min_support,
+        )
+        self._rulebook.rules()
+        self._asked = self._rulebook.room()
+
+    def warm(self) -> None:
+        """Compile, or load what was compiled before, so that no event has to wait for it: seconds, or a fraction."""
+        nothing = Visit([], [], [], [], [])
+        self.suggest_many([Query(Action.VIEW, [], nothing, 0.0, "")])
+
+    def suggest_many(self, queries: Sequence[Query]) -> list[list[SuggestedItem]]:
+        """Suggestions for each query, best first, ties by item id; an empty list where nothing can be suggested."""
+        if not queries:
+            return []
+        self.popularity.refresh()
+        rules = self._rulebook.rules()
+        if len(self._pool.where) < len(rules.facts):
+            self._pool = pool(len(rules.facts))
+        if len(self._asked.barred) < len(rules.facts) or len(self._asked.taken) < len(rules.group):
+            self._asked = self._rulebook.room()
+        out, why = answers(len(queries), self._limits.items), reasons(len(queries), self._limits.items)
+        answer(
+            self._batch(queries),
+            self._rows(),
+            self._weights,
+            rules,
+            self._limits,
+            self.popularity.by_category,
+            self.popularity.by_brand,
+            self.catalog.categories.parent,
+            self._items.order,
+            self._asked,
+            self._pool,
+            out,
+            why,
+        )
+        return self._told(out, why)
+
+    def _batch(self, queries: Sequence[Query]) -> Batch:
+        """Queries as arrays."""
+        visits = [query.visit for query in queries]
+        explores = self._limits.explore > 0.0
+        seeds = [_seed(query.seed) if explores else 0 for query in queries]
+        serial = self._serial
+        self._serial += len(queries)
+        trigger, trigger_ends = _joined([query.trigger for query in queries])
+        cart, cart_ends = _joined([visit.cart for visit in visits])
+        bought, bought_ends = _joined([visit.bought for visit in visits])
+        items, visit_ends = _joined([visit.items for visit in visits])
+        ages_s = array("d")
+        for visit in visits:
+            ages_s.extend(visit.ages_s)
+        return Batch(
+            serial,
+            np.array([query.at for query in queries], np.float64),
+            np.array(seeds, np.uint64),
+            np.array([query.action is not Action.PURCHASE for query in queries], np.bool_),
+            trigger,
+            trigger_ends,
+            cart,
+            cart_ends,
+            bought,
+            bought_ends,
+            items,
+            np.array(ages_s, np.float64),
+            visit_ends,
+        )
+
+    def _rows(self) -> Rows:
+        """The mirror's arrays as they are now."""
+        mirror = self.neighbours
+        baskets_at = max((total.at for total in mirror.totals.values()), default=0.0)
+        return Rows(
+            mirror.start,
+            mirror.length,
+            mirror.own,
+            mirror.own_count,
+            mirror.at,
+            mirror.ids,
+            mirror.weights,
+            mirror.counts,
+            float(mirror.half_life_s),
+            float(mirror.baskets(baskets_at)),
+            float(baskets_at),
+        )
+
+    def _told(self, out: Answers, why: Reasons) -> list[list[SuggestedItem]]:
+        """Answers as they are sent."""
+        get, name, word = self.catalog.get, self._items.name, self._words.reason
+        lists = []
+        found = zip(
+            why.source.tolist(),
+            why.anchor.tolist(),
+            why.events.tolist(),
+            why.of_views.tolist(),
+            np.round(why.lift, 4).tolist(),
+            strict=True,
+        )
+        tables = zip(
+            out.size.tolist(),
+            out.item.tolist(),
+            out.kind.tolist(),
+            out.anchor.tolist(),
+            out.score.tolist(),
+            out.propensity.tolist(),
+            found,
+            strict=True,
+        )
+        for size, items, kinds, anchors, scores, propensities, (sources, abouts, counts, views, lifts) in tables:
+            told: list[SuggestedItem] = []
+            for place in range(size):
+                item = get(items[place])
+                assert item is not None  # the rules know what the catalogue knows
+                told.append(
+                    {
+                        "item_id": item.item_id,
+                        "kind": KINDS[kinds[place]],
+                        "anchor": name(anchors[place]),
+                        "score": scores[place],
+                        "price": item.price,
+                        "category": item.category,
+                        "title": item.title,
+                        "reasons": [
+                            word(item, source, about, count, of_views, lift)
+                            for source, about, count, of_views, lift in zip(
+                                sources[place], abouts[place], counts[place], views[place], lifts[place], strict=True
+                            )
+                            if source >= 0
+                        ],
+                        "propensity": propensities[place],
+                    }
+                )
+            lists.append(told)
+        return lists
+
+
+def _joined(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Lists one after the other, and where each begins and the last ends."""
+    joined = array("i")
+    for one in lists:
+        joined.extend(one)
+    return np.array(joined, np.int32), np.array([0, *accumulate(map(len, lists))], np.int64)
+
+
+def _seed(text: str) -> int:
+    """64 bits that are the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
