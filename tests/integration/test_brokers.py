@@ -25,17 +25,6 @@ from streams.brokers.kafka import KafkaBroker
 from streams.errors import BrokerError, TopicsError
 from streams.settings import Settings
 
-STARTED_S = 60.0
-
-
-@pytest.fixture(params=["embedded", "kafka"])
-def own_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """A broker of this test alone, not started yet, that may be stopped and killed."""
-    request.getfixturevalue(f"{request.param}_broker")  # skips, or fails, where there is none
-    broker: Broker = EmbeddedBroker() if request.param == "embedded" else KafkaBroker()
-    yield broker
-    broker.close()
-
 
 @contextmanager
 def command(*arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -182,31 +171,35 @@ def test_the_embedded_broker_still_needs_its_workaround(embedded_broker: Embedde
     assert said == 201
 
 
-def test_a_broker_comes_back_at_the_same_port(own_broker: Broker, prefix: str) -> None:
-    own_broker.start()
-    port, settings = own_broker.port, own_broker.settings(prefix=prefix)
-    topics.create(settings, partitions=2)
-    asyncio.run(send(settings, prefix + "clicks", batches=1, size=10))
-    own_broker.stop()
-    assert not listens(port)
-    own_broker.start()
-    assert own_broker.port == port
-    if not own_broker.embedded:  # the other one keeps everything in memory
-        assert asyncio.run(true_end(settings, prefix + "clicks")) == 10
+def test_an_embedded_broker_comes_back_at_the_same_port(embedded_broker: EmbeddedBroker) -> None:
+    with EmbeddedBroker() as broker:
+        port = broker.port
+        for end in (broker.stop, broker.kill):
+            end()
+            assert broker.pid is None
+            assert not listens(port)
+            broker.start()
+            assert broker.port == port
+            assert listens(port)
 
 
-def test_a_killed_kafka_keeps_what_it_has_acknowledged(kafka_broker: KafkaBroker, prefix: str, tmp_path: Path) -> None:
-    with KafkaBroker(data=tmp_path / "data") as broker:
+def test_kafka_keeps_what_it_has_acknowledged(kafka_broker: KafkaBroker, prefix: str, tmp_path: Path) -> None:
+    """Through a stop and a start at the same port, a kill, and another node on the same data at another port."""
+    topic = prefix + "clicks"
+    with KafkaBroker(data=tmp_path / "data", configs={"broker.session.timeout.ms": "3000"}) as broker:
         settings = broker.settings(prefix=prefix)
         topics.create(settings, partitions=2)
-        asyncio.run(send(settings, prefix + "clicks", batches=2, size=50))
+        asyncio.run(send(settings, topic, batches=2, size=50))
+        broker.stop()
+        assert not listens(broker.port)
+        broker.start()
+        assert asyncio.run(true_end(settings, topic)) == 100
+        asyncio.run(send(settings, topic, batches=1, size=50))
         broker.kill()
         assert broker.pid is None
-        broker.start()
-        assert asyncio.run(true_end(settings, prefix + "clicks")) == 100
-    with KafkaBroker(data=tmp_path / "data") as another:  # at another port, for the next time
-        settings = another.settings(prefix=prefix)
-        assert asyncio.run(true_end(settings, prefix + "clicks")) == 100
+    with KafkaBroker(data=tmp_path / "data") as another:
+        assert another.port != broker.port
+        assert asyncio.run(true_end(another.settings(prefix=prefix), topic)) == 150
 
 
 def test_a_port_that_is_taken_is_an_error(embedded_broker: EmbeddedBroker) -> None:
@@ -232,8 +225,8 @@ def test_the_command_says_ready_and_ends_with_success(number: signal.Signals) ->
         assert not listens(int(port))
 
 
-def test_a_broker_ends_with_its_parent_even_by_kill_9(own_broker: Broker) -> None:
-    with command("broker", *(() if own_broker.embedded else ("--kafka",))) as process:
+def test_a_broker_ends_with_its_parent_even_by_kill_9(broker: Broker) -> None:
+    with command("broker", *(() if broker.embedded else ("--kafka",))) as process:
         port = int(ready_line(process).rpartition(":")[2])
         assert listens(port)
         process.kill()
