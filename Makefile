@@ -16,6 +16,7 @@ help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) $(WARM) ## everything into .venv (PYTHON=python3.12 chooses another Python)
+	@echo "installed: $(BIN)/crosscurrent --help"
 
 warm: $(WARM) ## compile the kernels once; install does so
 
