@@ -141,23 +141,25 @@ class Sender:
 
 
 class TopicReader:
-    """Reads whole topics, outside any group. A context manager.
+    """Reads whole topics, assigned by nobody. A context manager.
 
     Args:
         settings: where, under which prefix, and whether the broker is the embedded one.
         topics: short names.
+        group: whose commits say where to go on, for `from_committed`; after the prefix.
 
     Raises:
         TopicsError: a topic is missing.
         BrokerError: no broker answers.
     """
 
-    def __init__(self, settings: Settings, topics: Collection[str]) -> None:
+    def __init__(self, settings: Settings, topics: Collection[str], group: str | None = None) -> None:
         require_topics(settings, topics)
         self._settings = settings
         try:
             self._consumer = KafkaConsumer(
                 **settings.kafka_python_options(),
+                group_id=None if group is None else settings.prefix + group,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
@@ -183,11 +185,14 @@ class TopicReader:
         except KafkaError as error:
             raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
-    def read(self, *, from_start: bool, until_end: bool) -> Iterator[list[Record]]:
+    def read(
+        self, *, from_start: bool = False, from_committed: bool = False, until_end: bool
+    ) -> Iterator[list[Record]]:
         """Batches of records as they come; an empty one where none came for a moment.
 
         Args:
             from_start: from the first record that is kept, else from the end as it is now.
+            from_committed: from where the group has committed, from the first record where it has not.
             until_end: up to the end as it is now, else without end.
 
         Raises:
@@ -196,8 +201,11 @@ class TopicReader:
         ends = self.ends()
         try:
             self._consumer.assign(self.partitions)
-            if from_start:
+            if from_start or from_committed:
                 self._consumer.seek_to_beginning(*self.partitions)
+                for partition in self.partitions if from_committed else ():
+                    if (committed := self._consumer.committed(partition)) is not None:
+                        self._consumer.seek(partition, committed)
             else:
                 for partition, end in ends.items():
                     self._consumer.seek(partition, end)
@@ -209,6 +217,17 @@ class TopicReader:
                     left = self._behind(left)
                 else:
                     yield [one for batch in polled.values() for one in batch]
+        except KafkaError as error:
+            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+
+    def commit(self) -> None:
+        """Remember for the group that everything read so far is done with.
+
+        Raises:
+            BrokerError: the broker refuses.
+        """
+        try:
+            self._consumer.commit()
         except KafkaError as error:
             raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 

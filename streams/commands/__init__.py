@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.commands import broker, demo, neighbours, publish, replay, tail, topics, worker
+from streams.commands import broker, dead_letters, demo, drill, neighbours, publish, replay, tail, topics, worker
 
 app = typer.Typer(
     name="crosscurrent",
@@ -21,6 +21,8 @@ app.add_typer(topics.app, name="topics")
 app.command("worker")(worker.command)
 app.command("publish")(publish.command)
 app.command("tail")(tail.command)
+app.command("dead-letters")(dead_letters.command)
 app.command("neighbours")(neighbours.command)
 app.add_typer(replay.app, name="replay")
 app.command("demo")(demo.command)
+app.command("drill")(drill.command)

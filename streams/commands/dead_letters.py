@@ -1,0 +1,49 @@
+"""`crosscurrent dead-letters`: what could not be used, and sending it again once its cause is gone."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.commands.options import with_settings
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+
+@with_settings()
+def command(
+    settings: Settings,
+    replay: Annotated[bool, typer.Option("--replay", help="Send those again that would pass now, each once")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Values unchanged, a line each (without --replay)")] = False,
+) -> None:
+    """Show all dead letters that are kept; --replay sends them to their topics again and goes on where it ended."""
+    from streams.clients import TopicReader
+    from streams.commands.tail import Output
+    from streams.commands.tail import command as tail
+
+    if not replay:
+        inspect.unwrap(tail)(settings, Output.DEAD_LETTERS, json=json, from_start=True, until_end=True)
+        return
+
+    from streams.clients import Sender
+    from streams.dead_letters import Replayer, distinct
+    from streams.publishing import DECODERS
+    from streams.records import decode_dead_letter
+
+    def complain(sentence: str) -> None:
+        print(sentence, file=sys.stderr)
+
+    with TopicReader(settings, ["dead-letters"], group="dead-letters-replay") as reader:
+        with Sender(settings, list(DECODERS)) as sender:
+            replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), complain)
+            records = (record for batch in reader.read(from_committed=True, until_end=True) for record in batch)
+            for letter in distinct(map(decode_dead_letter, records)):
+                replayer.replay(letter)
+        reader.commit()  # only now: everything is acknowledged
+    done = replayer.replayed
+    print(f"sent {done.sent} again; {done.still_bad} would come back; {done.not_ours} cannot be sent")
