@@ -11,7 +11,7 @@ import typer
 def command(
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", min=1, help="End so long after the workers are ready (never)", show_default=False),
+        typer.Option("--seconds", min=1, help="End after so long of live suggestions (never)", show_default=False),
     ] = None,
     rate: Annotated[float, typer.Option("--rate", min=1, max=2_000, help="Events a second of the shop")] = 50.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the simulated shop")] = 7,

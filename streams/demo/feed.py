@@ -24,11 +24,31 @@ from streams.topics import full_name
 HISTORY_PER_S = 5.0
 """Events a second of event time in the history. It decides how long ago the history begins, nothing else."""
 
-BOUGHT_MARGIN_S = 2.0
+RACE_S = 2.0
 """A purchase this short a time before a click may reach the worker after it: two topics have no common order."""
+
+BATCH_BYTES = 128 << 10
+"""So that the history goes in few batches, which is quicker to send and to fetch."""
 
 REMEMBERED_S = 60.0
 """How long a published event waits for its suggestion."""
+
+
+@dataclass(slots=True)
+class Shopper:
+    """What a shopper has done so far."""
+
+    cart: dict[str, None] = field(default_factory=dict)
+    bought: dict[str, float] = field(default_factory=dict)
+    """Item id: when its purchase was sent last, epoch seconds."""
+
+    def bought_before(self, sent_s: float) -> list[str]:
+        """What was bought surely before a click sent at a time."""
+        return [item_id for item_id, at in self.bought.items() if at < sent_s - RACE_S]
+
+    def raced(self, sent_s: float, answered_s: float) -> bool:
+        """Whether a purchase may have been applied before or after an event, as it happened."""
+        return any(sent_s - RACE_S <= at <= answered_s for at in self.bought.values())
 
 
 @dataclass(slots=True)
@@ -43,18 +63,13 @@ class Published:
     item_ids: list[str]
     cart: list[str]
     """Of its shopper, after the event."""
-    bought: list[str]
-    """By its shopper, a little while before the event."""
+    shopper: Shopper
+    sent_s: float
+    """Epoch seconds."""
     popular: list[tuple[str, str]]
     """What popularity suggests: (kind, item id)."""
     appended_ms: int = 0
     """Append time."""
-
-
-@dataclass(slots=True)
-class _Shopper:
-    cart: dict[str, None] = field(default_factory=dict)
-    bought: dict[str, float] = field(default_factory=dict)  # item id -> event time
 
 
 class Feed:
@@ -76,11 +91,11 @@ class Feed:
         self._prefix = settings.prefix
         self._rate = rate
         self._history = history
-        self._shoppers: defaultdict[str, _Shopper] = defaultdict(_Shopper)
+        self._shoppers: defaultdict[str, Shopper] = defaultdict(Shopper)
         self._published: dict[str, Published] = {}
         self._live: Iterator[SimulatedEvent] = iter(())
         self._next: SimulatedEvent | None = None
-        self._producer = KafkaProducer(**settings.kafka_python_options(), linger_ms=5)
+        self._producer = KafkaProducer(**settings.kafka_python_options(), linger_ms=2, batch_size=BATCH_BYTES)
 
     def __enter__(self) -> Feed:
         return self
@@ -141,12 +156,12 @@ class Feed:
                 shopper.cart[item_ids[0]] = None
             elif action == "remove_from_cart":
                 shopper.cart.pop(item_ids[0], None)
-        bought = [item_id for item_id, at in shopper.bought.items() if at < event.at - BOUGHT_MARGIN_S]
-        popular = self.popularity.suggest(item_ids, shopper.cart, bought) if live else []
-        published = Published(value, live, action, item_ids, list(shopper.cart), bought, popular)
+        now = time.time()
+        popular = self.popularity.suggest(item_ids, shopper.cart, shopper.bought) if live else []
+        published = Published(value, live, action, item_ids, list(shopper.cart), shopper, now, popular)
         if action == "purchase":
             published.popular = [one for one in popular if one[0] == "cross-sell"]
-            shopper.bought.update(dict.fromkeys(item_ids, event.at))
+            shopper.bought.update(dict.fromkeys(item_ids, now))
         if action != "remove_from_cart":
             self.popularity.update(item_ids)
 

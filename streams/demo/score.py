@@ -93,10 +93,10 @@ class Score:
             appended_ms: its append time.
             event: what was published.
         """
-        self._check(suggestion, event)
         if not event.live:
             self.history_suggestions += 1
             return
+        self._check(suggestion, appended_ms / 1000, event)
         self.suggestions += 1
         self._times.append(time.monotonic())
         self._inside_ms.append(suggestion["latency_ms"])
@@ -137,10 +137,12 @@ class Score:
     def _is_right(self, kind: str, item_id: str, event: Published) -> bool:
         return any(self._truth.is_right(kind, anchor, item_id) for anchor in (*event.item_ids, *event.cart))
 
-    def _check(self, suggestion: Mapping[str, Any], event: Published) -> None:
-        """Look at the two promises."""
-        anchors = [self._models[one] for one in (*event.item_ids, *event.cart)]
-        categories = {model.category for model in anchors}
+    def _check(self, suggestion: Mapping[str, Any], answered_s: float, event: Published) -> None:
+        """Look at the two promises; at the cart and what was bought, where no purchase was under way meanwhile."""
+        raced = event.shopper.raced(event.sent_s, answered_s)
+        cart = [] if raced else event.cart
+        bought = [] if raced else event.shopper.bought_before(event.sent_s)
+        categories = {self._models[one].category for one in (*event.item_ids, *cart)}
         for item in suggestion["items"]:
             model, anchor = self._models.get(item["item_id"]), self._models.get(item["anchor"])
             if model is None or anchor is None:
@@ -150,7 +152,9 @@ class Score:
                 self.broken["cross-sell of an anchor's category"] += 1
             if item["kind"] == "upsell" and not is_upsell(anchor, model, self._policy):
                 self.broken["upsell of another category, out of the step, or rated lower"] += 1
-            if model.item_id in event.cart or model.item_id in event.bought:
-                self.broken["in the cart, or bought already"] += 1
+            if model.item_id in cart:
+                self.broken["in the cart"] += 1
+            if model.item_id in bought:
+                self.broken["bought already"] += 1
             if not item["reasons"]:
                 self.broken["no reason"] += 1

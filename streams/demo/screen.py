@@ -27,6 +27,9 @@ REFRESH_S = 0.25
 PLAIN_FIGURES_S = 5.0
 """Between two lines of figures where there is no terminal."""
 
+WIDE = 110
+"""Columns from which on there is room for whole titles."""
+
 PLAIN_WIDTH = 150
 """Columns where there is no terminal to ask: a reason fits."""
 
@@ -63,7 +66,7 @@ class Screen(ABC):
         self._models = models
         self._score = score
         self._last_shown = 0.0
-        self._mark = {True: "✓", False: "·"} if console.encoding.startswith("utf") else {True: "+", False: "-"}
+        self._mark = marks(console)
 
     def __enter__(self) -> Screen:
         return self
@@ -99,11 +102,13 @@ class Screen(ABC):
 
     def _items(self, shown: Shown) -> Table:
         table = Table.grid(padding=(0, 1))
-        table.add_column(width=3, justify="right")
-        table.add_column(width=10)
-        table.add_column(max_width=36, no_wrap=True, overflow="ellipsis")
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(style="dim", no_wrap=True, overflow="ellipsis")
+        mark, kind, title, price = 3, 10, 36 if self._console.width >= WIDE else 26, 8
+        reason = max(8, self._console.width - (mark + kind + title + price + 4))
+        table.add_column(width=mark, justify="right")
+        table.add_column(width=kind)
+        table.add_column(width=title, no_wrap=True, overflow="ellipsis")
+        table.add_column(width=price, justify="right")
+        table.add_column(width=reason, style="dim", no_wrap=True, overflow="ellipsis")
         for item, right in zip(shown.suggestion["items"], shown.right, strict=True):
             style = "green" if right else ""
             reason = item["reasons"][0]["text"] if item["reasons"] else ""
@@ -131,6 +136,7 @@ class LiveScreen(Screen):
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._live.update(Group(*self._suggestions()), refresh=True)  # what follows has the figures
         self._live.stop()
 
     def _show(self, shown: Shown) -> None:
@@ -143,10 +149,14 @@ class LiveScreen(Screen):
         self._refreshed = time.monotonic()
         while len(self._latest) > max(1, (self._console.height - ROWS_BELOW) // ROWS_EACH):
             self._latest.popleft()
+        table = figures(self._score, self._score.pace, self._mark[True])
+        self._live.update(Group(*self._suggestions(), table, Text(state, "dim")), refresh=True)
+
+    def _suggestions(self) -> list[RenderableType]:
         parts: list[RenderableType] = []
         for shown in self._latest:
             parts += [self._event_line(shown), self._items(shown), Text()]
-        self._live.update(Group(*parts, figures(self._score), Text(state, "dim")), refresh=True)
+        return parts
 
 
 class PlainScreen(Screen):
@@ -166,12 +176,21 @@ class PlainScreen(Screen):
             return
         self._told = time.monotonic()
         score, latency = self._score, self._score.latencies_ms()["worker"]
-        shares = "; ".join(
-            f"{kind} {percent(ours.get())} right, popularity {percent(popular.get())}"
-            for kind, ours, popular in score.by_kind()
-        )
-        pace = f"{score.pace:.0f} suggestions/s, p50 {latency['p50']} ms, p99 {latency['p99']} ms"
-        self._console.print(f"[{state}] {shares}; {pace}", markup=False)
+        line = f"[{state}]"
+        if latency["p50"] is not None:
+            shares = ", ".join(
+                f"{kind} {percent(ours.get())} (popularity {percent(popular.get())})"
+                for kind, ours, popular in score.by_kind()
+            )
+            line += (
+                f" right: {shares}; {score.pace:.0f} suggestions/s, p50 {latency['p50']} ms, p99 {latency['p99']} ms"
+            )
+        self._console.print(line, markup=False, soft_wrap=True)
+
+
+def marks(console: Console) -> dict[bool, str]:
+    """Marks of right and wrong items, as the terminal can show them."""
+    return {True: "✓", False: "·"} if console.encoding.startswith("utf") else {True: "+", False: "-"}
 
 
 def console() -> Console:
@@ -186,10 +205,16 @@ def screen_for(console: Console, models: Iterable[Model], score: Score) -> Scree
     return (LiveScreen if console.is_terminal else PlainScreen)(console, by_id, score)
 
 
-def figures(score: Score) -> Table:
-    """The score as a table."""
+def figures(score: Score, pace: float, mark: str) -> Table:
+    """The score as a table.
+
+    Args:
+        score: so far.
+        pace: suggestions a second.
+        mark: of items that are right.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
-    table.add_column("right by the shop's truth", no_wrap=True)
+    table.add_column(f"right ({mark}) by the shop's truth", no_wrap=True)
     for name in ("Crosscurrent", "popularity", "items judged"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, ours, popular in score.by_kind():
@@ -203,7 +228,7 @@ def figures(score: Score) -> Table:
     for words, name in (("latency in the worker", "worker"), ("from append to append", "append_to_append")):
         p50, p99 = latency[name]["p50"], latency[name]["p99"]
         table.add_row(words, f"p50 {p50} ms", f"p99 {p99} ms", "") if p50 is not None else None
-    table.add_row("suggestions", f"{score.suggestions:,}", f"{score.pace:.0f}/s", "")
+    table.add_row("suggestions", f"{score.suggestions:,}", f"{pace:.0f}/s", "")
     broken = sum(score.broken.values())
     table.add_row("promises broken", Text(str(broken), "bold red" if broken else ""), "", "")
     return table

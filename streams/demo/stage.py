@@ -24,7 +24,7 @@ from streams.brokers.broker import free_ports
 from streams.demo.feed import Feed, Published
 from streams.demo.processes import ProcessEndedError, Processes
 from streams.demo.score import KINDS, Score
-from streams.demo.screen import Screen, Shown, figures, screen_for
+from streams.demo.screen import Screen, Shown, figures, marks, screen_for
 from streams.settings import ENV_PREFIX, Settings
 from streams.simulated_shop import SimulatedShop
 
@@ -33,6 +33,12 @@ BROKER_S = 90.0
 
 READY_S = 240.0
 """Longest start of the workers: on a fresh machine they compile their kernels, all on the same cores."""
+
+QUIET_S = 1.5
+"""The history is worked off when nothing of it has been suggested for so long: a flush, and half a second more."""
+
+HISTORY_S = 60.0
+"""Longest wait for that."""
 
 TICK_MS = 20
 """How long to wait for suggestions before looking whether the shop has something to publish."""
@@ -52,7 +58,7 @@ class Play:
     """How long the live part lasts; None: until stopped."""
     rate: float = 50.0
     """Events a second."""
-    history: int = 12_000
+    history: int = 8_000
     """Events published at once before the live part, so that something is learnt."""
     seed: int = 7
     """Of the shop."""
@@ -141,16 +147,16 @@ class Stage:
         past, items = self._events["history"], len(shop.models)
         self._say("shop", f"{shop.name}: {items} items, {past:,} events of history, then {play.rate:g} events a second")
         self._say("look in", f"crosscurrent tail --bootstrap-servers {where}")
-        after = f"after {play.seconds:g} s with the workers ready, or by " if play.seconds else "by "
+        after = f"after {play.seconds:g} s of that, or by " if play.seconds else "by "
         self._say("ends", f"{after}Ctrl-C\n")
         reader = stack.enter_context(_suggestions(settings))
-        screen = stack.enter_context(screen_for(self._console, shop.models, self._score))
+        with screen_for(self._console, shop.models, self._score) as screen:
 
-        def turn(state: str) -> None:
-            self._turn(feed, processes, reader, screen, state)
+            def turn(state: str) -> None:
+                self._turn(feed, processes, reader, screen, state)
 
-        if self._until_ready(processes, workers, turn):
-            self._live(feed, turn)
+            if self._until_ready(processes, workers, turn) and self._until_quiet(turn):
+                self._live(feed, turn)
 
     def _until_ready(self, processes: Processes, workers: list[str], turn: Callable[[str], None]) -> bool:
         """Show what is made of the history while workers start; whether all got ready before a stop."""
@@ -162,6 +168,19 @@ class Stage:
                 message = f"the workers did not become ready within {READY_S:.0f} s"
                 raise ProcessEndedError(message)
             turn("workers are starting")
+        return False
+
+    def _until_quiet(self, turn: Callable[[str], None]) -> bool:
+        """Show what is made of the rest of the history; whether it was worked off before a stop."""
+        deadline = time.monotonic() + HISTORY_S
+        seen, since = -1, 0.0
+        while not self._stop.is_set():
+            turn("the history is worked off")
+            now = time.monotonic()
+            if self._score.history_suggestions != seen:
+                seen, since = self._score.history_suggestions, now
+            if (seen and now - since > QUIET_S) or now > deadline:
+                return True
         return False
 
     def _live(self, feed: Feed, turn: Callable[[str], None]) -> None:
@@ -234,7 +253,8 @@ class Stage:
         events = f"{self._events['live']:,} events after {self._events['history']:,} of history"
         first = f"the first suggestion after {self._first_s:.1f} s" if self._first_s is not None else "no suggestion"
         self._console.print(f"\n{self._live_s:.0f} s live, {events}; {first}")
-        self._console.print(figures(self._score))
+        pace = self._score.suggestions / max(1.0, self._live_s)
+        self._console.print(figures(self._score, pace, marks(self._console)[True]))
 
     def follow(self) -> None:
         """Print the last event that got both kinds of suggestions, and the record that answered it."""
@@ -263,9 +283,12 @@ def _stopping_signals(stop: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def _suggestions(settings: Settings) -> Iterator[Any]:
-    """A reader of all suggestions, from the first."""
+    """A reader of all suggestions, from the first.
+
+    It checks no sums: kafka-python does that in Python, eight megabytes a second, and these records cross no network.
+    """
     topic = topics.full_name(settings.prefix, "suggestions")
-    reader = KafkaConsumer(**settings.kafka_python_options(), fetch_max_wait_ms=100)
+    reader = KafkaConsumer(**settings.kafka_python_options(), fetch_max_wait_ms=TICK_MS, check_crcs=False)
     try:
         reader.assign([TopicPartition(topic, partition) for partition in range(settings.partitions)])
         reader.seek_to_beginning()
