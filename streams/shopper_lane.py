@@ -37,7 +37,7 @@ MERGE_WAIT_S = 0.5
 suggestion when one topic's leader is slow; it only matters when a backlog is read."""
 
 IDLE_JOIN_S = 1.0
-"""Clicks fetched later than this after their append time no longer join a purchase when the clicks topic is idle."""
+"""How far the brokers' clocks may be ahead of ours, for joins that are finished by our clock while no click comes."""
 
 ARM = "default"
 """The only arm of the experiment there is yet."""
@@ -311,6 +311,13 @@ class ShopperLane(Lane):
         if self.visits.first_pending is not None:
             self._learn_joins(self._clicks_time_s)
 
+    async def _join_while_idle(self) -> None:
+        """Finish joins by the clock while no click comes, but only if every click there is has been applied."""
+        asked_at = self.wiring.clock()
+        end = (await self.wiring.log.ends([self._clicks_tp]))[self._clicks_tp]
+        if self.cursors[self._clicks_tp].position >= end:
+            self._learn_joins(max(self._clicks_time_s, asked_at - IDLE_JOIN_S))
+
     def _learn_joins(self, time_s: float) -> None:
         for offset, at, pairs in self.visits.ripen(time_s):
             if pairs:
@@ -329,10 +336,8 @@ class ShopperLane(Lane):
 
     async def publish(self) -> None:
         """See [`Lane.publish`][]: the deltas, then the positions."""
-        clicks = self.cursors[self._clicks_tp]
-        end = self.wiring.highwater(self._clicks_tp)
-        if self.visits.first_pending is not None and clicks.front() is None and (end or 0) <= clicks.expected:
-            self._learn_joins(max(self._clicks_time_s, self.wiring.clock() - IDLE_JOIN_S))
+        if self.visits.first_pending is not None:
+            await self._join_while_idle()
         purchases = self.cursors[self._purchases_tp].position
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
