@@ -1,0 +1,149 @@
+"""What was learnt, in a form in which three witnesses can be compared: weights as of one time, and plain counts.
+
+The rows of the drilled run, the rows of the same events undisturbed, and the recount all become [`Counts`][].
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import isclose
+from typing import Any, NamedTuple
+
+import orjson
+
+from streams.drills.evidence import Raw
+
+CELLS = ("viewed_with", "bought_with", "viewed_then_bought")
+"""Kinds of cells of a row, in the order of its columns."""
+
+MARGINS = ("views", "baskets")
+"""What a row says of its own item."""
+
+TOTAL = "all_baskets"
+"""What the position records say of all."""
+
+KINDS = (*CELLS, *MARGINS, TOTAL)
+
+TOLERANCE = 1e-6
+"""Relative or absolute. What is left between two orders of adding is a million times smaller."""
+
+EXAMPLES = 3
+"""Differences that are told of each kind."""
+
+
+class Cell(NamedTuple):
+    """What a figure is of."""
+
+    kind: str  # one of KINDS
+    item: str
+    neighbour: str  # the item itself for its margins
+
+
+class Counts:
+    """Weights and counts by cell.
+
+    Args:
+        as_of_s: the time that weights are brought to, epoch seconds.
+        half_life_s: in which a weight falls to a half.
+
+    >>> counts = Counts(as_of_s=1000.0, half_life_s=100.0)
+    >>> counts.add(Cell("viewed_with", "kettle", "mug"), 1.0, at_s=900.0)
+    >>> counts.add(Cell("viewed_with", "kettle", "mug"), 1.0, at_s=1000.0)
+    >>> counts[Cell("viewed_with", "kettle", "mug")]
+    (1.5, 2)
+    """
+
+    def __init__(self, as_of_s: float, half_life_s: float) -> None:
+        self._as_of_s = as_of_s
+        self._half_life_s = half_life_s
+        self._weights: dict[Cell, float] = {}
+        self._numbers: Counter[Cell] = Counter()
+
+    def add(self, cell: Cell, weight: float, at_s: float, number: int = 1) -> None:
+        """Add a weight as of a time, and the number of events behind it."""
+        now = weight * 2.0 ** ((at_s - self._as_of_s) / self._half_life_s)
+        self._weights[cell] = self._weights.get(cell, 0.0) + now
+        self._numbers[cell] += number
+
+    def __getitem__(self, cell: Cell) -> tuple[float, int]:
+        return self._weights.get(cell, 0.0), self._numbers[cell]
+
+    def __iter__(self) -> Iterator[Cell]:
+        return iter(self._weights)
+
+    def longest_row(self) -> int:
+        """Neighbours of the item that has most."""
+        neighbours = {(cell.item, cell.neighbour) for cell in self if cell.kind in CELLS}
+        return max(Counter(item for item, _ in neighbours).values(), default=0)
+
+
+def published(neighbours: Sequence[Raw], as_of_s: float, half_life_s: float) -> Counts:
+    """What the owners of the item partitions have published: the row with the greatest position of each item.
+
+    Args:
+        neighbours: all records of the topic, in order.
+        as_of_s: epoch seconds.
+        half_life_s: of the rows.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    positions: dict[int, dict[str, Any]] = {}
+    for record in neighbours:
+        if record.value is None:
+            continue
+        value = orjson.loads(record.value)
+        if not record.key:
+            if value["position"] >= positions.get(record.partition, value)["position"]:
+                positions[record.partition] = value
+        elif value["position"] >= rows.get(value["item_id"], value)["position"]:
+            rows[value["item_id"]] = value
+    counts = Counts(as_of_s, half_life_s)
+    for item, row in rows.items():
+        _add_row(counts, item, row)
+    for position in positions.values():
+        counts.add(Cell(TOTAL, "", ""), position["baskets"], position["at"], 0)
+    return counts
+
+
+def _add_row(counts: Counts, item: str, row: dict[str, Any]) -> None:
+    size = len(row["neighbours"]) * len(CELLS)
+    weights = struct.unpack(f"<{size}d", base64.b64decode(row["weights"]))
+    numbers = struct.unpack(f"<{size}i", base64.b64decode(row["counts"]))
+    for place, neighbour in enumerate(row["neighbours"]):
+        for column, kind in enumerate(CELLS):
+            index = place * len(CELLS) + column
+            if weights[index] or numbers[index]:
+                counts.add(Cell(kind, item, neighbour), weights[index], row["at"], numbers[index])
+    for kind, weight, number in zip(MARGINS, row["own"], row["own_count"], strict=True):
+        if weight or number:
+            counts.add(Cell(kind, item, item), weight, row["at"], number)
+
+
+@dataclass(slots=True)
+class Difference:
+    """How two witnesses differ in the cells of one kind."""
+
+    compared: int = 0
+    wrong: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+def compare(found: Counts, wanted: Counts) -> dict[str, Difference]:
+    """Compare all cells that either has, by kind; a cell is wrong if its weight or its number of events is."""
+    differences = {kind: Difference() for kind in KINDS}
+    for cell in sorted({*found, *wanted}):
+        (weight, number), (right_weight, right_number) = found[cell], wanted[cell]
+        difference = differences[cell.kind]
+        difference.compared += 1
+        if number == right_number and isclose(weight, right_weight, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            continue
+        difference.wrong += 1
+        if len(difference.examples) < EXAMPLES:
+            difference.examples.append(
+                f"{cell.kind} {cell.item} -> {cell.neighbour}: {weight:.9g} of {number} events, "
+                f"not {right_weight:.9g} of {right_number}"
+            )
+    return differences

@@ -1,0 +1,137 @@
+"""What the topics say after a drill, read whole, by JSON and the contracts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from streams.clients import TopicReader
+from streams.log import Record
+from streams.settings import Settings
+
+INPUTS = ("clicks", "purchases", "catalog", "profiles", "feedback")
+"""Topics that a shop writes."""
+
+
+class Raw(NamedTuple):
+    """A record as it lies in its topic."""
+
+    topic: str  # full name
+    partition: int
+    offset: int
+    timestamp: int  # epoch milliseconds
+    key: bytes | None
+    value: bytes | None
+
+    @property
+    def id(self) -> str:
+        """The id of the suggestion that answers it."""
+        return f"{self.topic}-{self.partition}-{self.offset}"
+
+
+def read(settings: Settings, topic: str) -> list[Raw]:
+    """All records of a topic, by partition and offset.
+
+    Args:
+        settings: where, and under which prefix.
+        topic: short name.
+
+    Raises:
+        BrokerError: the broker is gone.
+        TopicsError: the topic is.
+    """
+    with TopicReader(settings, [topic]) as reader:
+        records = [_raw(record) for batch in reader.read(from_start=True, until_end=True) for record in batch]
+    return sorted(records, key=lambda record: (record.partition, record.offset))
+
+
+def _raw(record: Record) -> Raw:
+    return Raw(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A click or a purchase, as it was first sent."""
+
+    record: Raw
+    action: str
+    """view, click, add_to_cart, remove_from_cart, or purchase."""
+    user_id: str
+    item_ids: tuple[str, ...]
+    """Each once, in order."""
+    at_s: float
+    """Event time, epoch seconds."""
+
+    @property
+    def triggers(self) -> bool:
+        """Whether it has to be answered."""
+        return self.action != "remove_from_cart"
+
+    @property
+    def appended_s(self) -> float:
+        """Append time, epoch seconds."""
+        return self.record.timestamp / 1000
+
+
+def first_events(records: Sequence[Raw]) -> list[Event]:
+    """Events of a topic in the order of its partitions, without those that repeat an id that their shopper has used."""
+    events, known = [], set()
+    for record in records:
+        value = orjson.loads(record.value or b"null")
+        user_id = value["user_id"]
+        purchase = "order_id" in value
+        name = value.get("order_id" if purchase else "event_id")
+        if name is not None and (user_id, name) in known:
+            continue
+        known.add((user_id, name))
+        ids = [line["item_id"] for line in value["items"]] if purchase else [value["item_id"]]
+        action = "purchase" if purchase else value["action"]
+        events.append(Event(record, action, user_id, tuple(dict.fromkeys(ids)), epoch_s(value["at"])))
+    return events
+
+
+def epoch_s(at: str | int) -> float:
+    """Epoch seconds of a time as the contract allows it.
+
+    >>> epoch_s("1970-01-01T00:00:01.500Z"), epoch_s(1500)
+    (1.5, 1.5)
+    """
+    return at / 1000 if isinstance(at, int) else datetime.fromisoformat(at).timestamp()
+
+
+def last_values(records: Sequence[Raw]) -> dict[str, dict[str, Any]]:
+    """Values of a compacted topic by key, without those that were withdrawn."""
+    values: dict[str, dict[str, Any]] = {}
+    for record in records:
+        key = (record.key or b"").decode()
+        values.pop(key, None)
+        if record.value is not None:
+            values[key] = orjson.loads(record.value)
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The topics of one prefix."""
+
+    clicks: list[Raw]
+    purchases: list[Raw]
+    catalog: dict[str, dict[str, Any]]
+    """What is offered, by item id."""
+    suggestions: list[Raw]
+    neighbours: list[Raw]
+
+
+def gather(settings: Settings) -> Evidence:
+    """Read the topics of a prefix."""
+    return Evidence(
+        clicks=read(settings, "clicks"),
+        purchases=read(settings, "purchases"),
+        catalog=last_values(read(settings, "catalog")),
+        suggestions=read(settings, "suggestions"),
+        neighbours=read(settings, "neighbours"),
+    )

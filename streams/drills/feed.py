@@ -1,0 +1,103 @@
+"""Events at a steady rate, from a thread of its own, while something else happens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+from streams.clients import Sender
+from streams.drills.errors import DrillError
+from streams.drills.shop import DrillShop, Sent, stamped
+from streams.settings import Settings
+
+TICK_S = 0.005
+"""Between two looks at what is due."""
+
+LAST_S = 30.0
+"""Longest wait for the last acknowledgements."""
+
+
+def publish_catalog(settings: Settings, shop: DrillShop) -> int:
+    """Publish the whole catalogue; returns how many records that are, all of them acknowledged."""
+    with Sender(settings, ["catalog"]) as sender:
+        for topic, key, value in shop.catalog():
+            sender.send(topic, key, value)
+        return sender.sent
+
+
+class Feeder:
+    """Sends the shop's events at a steady rate, what is late at once. A context manager that ends it.
+
+    Args:
+        settings: where to.
+        shop: what happens.
+        rate: events a second.
+    """
+
+    def __init__(self, settings: Settings, shop: DrillShop, rate: float) -> None:
+        self._settings = settings
+        self._events: Iterator[tuple[Sent, float]] = shop.events()
+        self._rate = rate
+        self._stop = threading.Event()
+        self._started = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+        self.sent = 0
+        self.started_s = 0.0
+        """Epoch seconds."""
+        self.ended_s = 0.0
+
+    def __enter__(self) -> Feeder:
+        self._thread.start()
+        self._started.wait(LAST_S)
+        self.check()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop.set()
+        self._thread.join(LAST_S)
+
+    def check(self) -> None:
+        """Make sure that it is feeding.
+
+        Raises:
+            DrillError: it has failed.
+        """
+        if self._failure is not None:
+            message = f"feeding the drill's events failed: {self._failure}"
+            raise DrillError(message) from self._failure
+
+    def end(self) -> None:
+        """Send no more, and wait until everything is acknowledged.
+
+        Raises:
+            DrillError: something was not.
+        """
+        self._stop.set()
+        self._thread.join(LAST_S)
+        if self._thread.is_alive():
+            message = f"the broker does not acknowledge the drill's events within {LAST_S:.0f} s"
+            raise DrillError(message)
+        self.check()
+
+    def _run(self) -> None:
+        try:
+            with Sender(self._settings, ["clicks", "purchases"]) as sender:
+                self._feed(sender)
+        except Exception as error:
+            self._failure = error
+        finally:
+            self._started.set()
+
+    def _feed(self, sender: Sender) -> None:
+        begin, self.started_s = time.monotonic(), time.time()
+        self._started.set()
+        while not self._stop.wait(TICK_S):
+            due = int((time.monotonic() - begin) * self._rate)
+            while self.sent < due:
+                (topic, key, value), late_s = next(self._events)
+                assert value is not None  # noqa: S101 - only the catalogue has tombstones
+                sender.send(topic, key, stamped(value, time.time() - late_s))
+                self.sent += 1
+        self.ended_s = time.time()

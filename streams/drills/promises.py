@@ -1,0 +1,210 @@
+"""The promises, looked at once more on every record of `suggestions`, from the topics alone.
+
+What must hold whatever a worker knew at the moment: item, category, price step, rating, stock, policy, reasons, limits.
+What was in the cart or bought before counts only where the topics leave no doubt that the worker had to know it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from streams.drills.evidence import Event, Raw, epoch_s
+
+MIN_STEP, MAX_STEP = 0.3, 0.9
+"""Of the drills' policy: the shop's next models are dearer by 25 to 60 percent, the ones after by more, so that some of
+each are allowed and some are not."""
+
+MAX_ITEMS, MAX_CROSS_SELL, MAX_UPSELL, MAX_PER_CATEGORY = 6, 4, 2, 2
+
+EXCLUDED = "tea-mugs-plain-1"
+"""An item that the policy never suggests, and shoppers look at."""
+
+POLICY = f"""\
+emit_empty = true
+max_suggestion_age_s = 0
+max_items = {MAX_ITEMS}
+max_cross_sell = {MAX_CROSS_SELL}
+max_upsell = {MAX_UPSELL}
+max_per_category = {MAX_PER_CATEGORY}
+min_step = {MIN_STEP}
+max_step = {MAX_STEP}
+exclude_items = ["{EXCLUDED}"]
+"""
+"""The policy of the drills: every trigger is answered, however late."""
+
+
+@dataclass(slots=True)
+class _Shopper:
+    """A shopper's events, by the order of the log."""
+
+    clicks: list[Event] = field(default_factory=list)
+    purchases: list[Event] = field(default_factory=list)
+
+
+class Promises:
+    """Checks suggestions.
+
+    Args:
+        catalog: what is offered, by item id; the same all the time.
+        clicks: by partition and offset, repeated ones left out.
+        purchases: the same.
+        suggestions: all records, by partition and offset.
+    """
+
+    def __init__(
+        self,
+        catalog: Mapping[str, Mapping[str, Any]],
+        clicks: Sequence[Event],
+        purchases: Sequence[Event],
+        suggestions: Sequence[Raw],
+    ) -> None:
+        self._catalog = catalog
+        self._events = {event.record.id: event for event in (*clicks, *purchases)}
+        self._shoppers: defaultdict[str, _Shopper] = defaultdict(_Shopper)
+        for click in clicks:
+            self._shoppers[click.user_id].clicks.append(click)
+        for purchase in purchases:
+            self._shoppers[purchase.user_id].purchases.append(purchase)
+        self._suggestions = [(record, orjson.loads(record.value or b"null")) for record in suggestions]
+        self._answers: Counter[str] = Counter(value["suggestion_id"] for _, value in self._suggestions)
+        self._answered_at = {value["suggestion_id"]: record for record, value in self._suggestions}
+        self.items = 0
+        """Suggested items that were looked at."""
+
+    def broken(self) -> Iterator[tuple[str, str]]:
+        """Each broken promise: the id of the suggestion, and what is wrong with it."""
+        for record, value in self._suggestions:
+            name = value["suggestion_id"]
+            event = self._events.get(name)
+            if event is None or not event.triggers:
+                yield name, "answers nothing that asks for an answer"
+                continue
+            self.items += len(value["items"])
+            for sentence in self._of_record(event, record, value):
+                yield name, sentence
+
+    def _of_record(self, event: Event, record: Raw, value: dict[str, Any]) -> Iterator[str]:
+        items, trigger, source = value["items"], value["trigger"], event.record
+        if (record.key or b"").decode() != event.user_id or value["user_id"] != event.user_id:
+            yield "is keyed by another shopper"
+        where = (trigger["topic"], trigger["partition"], trigger["offset"])
+        if where != (source.topic, source.partition, source.offset):
+            yield "names another trigger than its id does"
+        if trigger["action"] != event.action or tuple(trigger["item_ids"]) != event.item_ids:
+            yield "tells its trigger wrong"
+        if abs(epoch_s(value["at"]) - event.at_s) > 0.0005:
+            yield "has another time than its trigger"
+        kinds = Counter(item["kind"] for item in items)
+        if len(items) > MAX_ITEMS or kinds["cross-sell"] > MAX_CROSS_SELL or kinds["upsell"] > MAX_UPSELL:
+            yield "has more items than the policy allows"
+        if max(Counter(item["category"] for item in items).values(), default=0) > MAX_PER_CATEGORY:
+            yield "has more items of a category than the policy allows"
+        if len({item["item_id"] for item in items}) < len(items):
+            yield "suggests an item twice"
+        in_cart = self._surely_in_cart(event, record)
+        not_again = self._surely_bought(event, record) | in_cart
+        for item in items:
+            yield from self._of_item(event, item, in_cart, not_again)
+
+    def _of_item(self, event: Event, item: dict[str, Any], in_cart: set[str], not_again: set[str]) -> Iterator[str]:
+        item_id, anchor_id = item["item_id"], item["anchor"]
+        offered = self._catalog.get(item_id)
+        anchor = self._catalog.get(anchor_id)
+        if offered is None:
+            yield "suggests an item that the catalogue does not have"
+            return
+        if not offered["in_stock"]:
+            yield "suggests an item that is out of stock"
+        if item_id in event.item_ids:
+            yield "suggests an item of its own trigger"
+        if item_id in not_again:
+            yield "suggests an item that is in the cart or was bought"
+        if item_id == EXCLUDED:
+            yield "suggests an item that the policy excludes"
+        if (item["price"], item["category"], item["title"]) != (
+            offered["price"],
+            offered["category"],
+            offered["title"],
+        ):
+            yield "tells price, category or title wrong"
+        if not item["reasons"] or not all(reason["text"] and reason["source"] for reason in item["reasons"]):
+            yield "gives no reason"
+        if anchor is None or not (anchor_id in event.item_ids or anchor_id in self._ever_in_cart(event.user_id)):
+            yield "has an anchor that is neither of its trigger nor in the cart, or is unknown"
+            return
+        if item["kind"] == "upsell":
+            yield from _of_upsell(event, offered, anchor)
+        elif item["kind"] != "cross-sell":
+            yield "is of a kind that there is not"
+        elif offered["category"] in self._categories({*event.item_ids, *in_cart, anchor_id}):
+            yield "cross-sells an item of a category that an anchor has"
+
+    def _categories(self, item_ids: set[str]) -> set[str]:
+        return {self._catalog[item_id]["category"] for item_id in item_ids if item_id in self._catalog}
+
+    def _ever_in_cart(self, user_id: str) -> set[str]:
+        return {click.item_ids[0] for click in self._shoppers[user_id].clicks if click.action == "add_to_cart"}
+
+    def _surely_in_cart(self, event: Event, answer: Raw) -> set[str]:
+        """What was in the cart at a click: added by it or before it in the log, and emptied by no purchase.
+
+        Clicks of a partition are applied in the order of the log. Purchases may have been applied or not, unless they
+        were appended after the answer.
+        """
+        if event.action == "purchase":
+            return set()
+        last: dict[str, tuple[float, int, bool]] = {}
+        for click in self._shoppers[event.user_id].clicks:
+            if click.record.offset > event.record.offset:
+                break
+            if click.action in ("add_to_cart", "remove_from_cart"):
+                word = (click.at_s, click.record.offset, click.action == "add_to_cart")
+                last[click.item_ids[0]] = max(word, last.get(click.item_ids[0], word))
+        emptied_s = max(
+            (
+                purchase.at_s
+                for purchase in self._shoppers[event.user_id].purchases
+                if purchase.record.timestamp <= answer.timestamp
+            ),
+            default=float("-inf"),
+        )
+        return {item_id for item_id, (at_s, _, added) in last.items() if added and at_s > emptied_s}
+
+    def _surely_bought(self, event: Event, answer: Raw) -> set[str]:
+        """What was bought before an event, without doubt.
+
+        For a purchase: by all purchases before it in the log. For a click: by those that were answered before it, if
+        each was answered once only: then one state has seen both, in this order, or was rebuilt behind the purchase.
+        """
+        shopper, name = self._shoppers[event.user_id], event.record.id
+        if event.action == "purchase":
+            before = [one for one in shopper.purchases if one.record.offset < event.record.offset]
+        elif self._answers[name] == 1:
+            before = [one for one in shopper.purchases if self._answered_once_before(one.record.id, answer)]
+        else:
+            before = []
+        return {item_id for purchase in before for item_id in purchase.item_ids}
+
+    def _answered_once_before(self, name: str, answer: Raw) -> bool:
+        if self._answers[name] != 1:
+            return False
+        earlier = self._answered_at[name]
+        return earlier.partition == answer.partition and earlier.offset < answer.offset
+
+
+def _of_upsell(event: Event, offered: Mapping[str, Any], anchor: Mapping[str, Any]) -> Iterator[str]:
+    if event.action == "purchase":
+        yield "upsells after a purchase"
+    if offered["category"] != anchor["category"]:
+        yield "upsells to another category"
+    if offered["currency"] != anchor["currency"]:
+        yield "upsells to another currency"
+    if not anchor["price"] * (1 + MIN_STEP) <= offered["price"] <= anchor["price"] * (1 + MAX_STEP):
+        yield "upsells by a step that the policy does not allow"
+    if "rating" in offered and "rating" in anchor and offered["rating"] < anchor["rating"]:
+        yield "upsells to a worse item"

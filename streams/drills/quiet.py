@@ -1,0 +1,114 @@
+"""When everything is worked off: by the progress records that workers leave, compared with the ends of the topics."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from streams.clients import TopicReader
+from streams.log import Record
+from streams.settings import Settings
+from streams.topics import full_name
+
+QUIET_S = 120.0
+"""Longest wait: sessions that time out, joins that wait for their views, a take-over, and much patience."""
+
+LOOK_S = 0.5
+"""Between two looks."""
+
+
+class Positions:
+    """Up to where each lane has worked, by the greatest of its records: those of a late owner may come after others.
+
+    >>> positions = Positions()
+    >>> positions.update(b'{"v":1,"lane":"shoppers-0","topics":{"clicks":{"position":7}},"joined":2}')
+    >>> positions.update(b'{"v":1,"lane":"shoppers-0","topics":{"clicks":{"position":5}}}')
+    >>> positions.at("shoppers-0", "clicks"), positions.joined("shoppers-0"), positions.at("items-0", "pairs")
+    (7, 2, 0)
+    """
+
+    def __init__(self) -> None:
+        self._at: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._joined: defaultdict[str, int] = defaultdict(int)
+
+    def update(self, value: bytes) -> None:
+        """Take the value of one record of `progress`."""
+        record = orjson.loads(value)
+        lane = record["lane"]
+        for topic, at in record["topics"].items():
+            self._at[lane, topic] = max(self._at[lane, topic], at["position"])
+        self._joined[lane] = max(self._joined[lane], record.get("joined", 0))
+
+    def at(self, lane: str, topic: str) -> int:
+        """Position of a lane in a topic, by its full name."""
+        return self._at[lane, topic]
+
+    def joined(self, lane: str) -> int:
+        """Up to which purchase a lane of shoppers has counted what was viewed before."""
+        return self._joined[lane]
+
+
+def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: str) -> list[str]:
+    """Which lanes are not at the ends, with how much is left of what; empty: all are.
+
+    Args:
+        positions: of the lanes.
+        ends: of the partitions of `clicks`, `purchases` and `pairs`, by full name and number.
+        prefix: of the names.
+    """
+    purchases, pairs = full_name(prefix, "purchases"), full_name(prefix, "pairs")
+    left = []
+    for (topic, number), end in sorted(ends.items()):
+        lane = f"{'items' if topic == pairs else 'shoppers'}-{number}"
+        if (missing := end - positions.at(lane, topic)) > 0:
+            left.append(f"{missing} records of {topic}-{number}")
+        elif topic == purchases and (missing := end - positions.joined(lane)) > 0:
+            left.append(f"joins of {missing} records of {topic}-{number}")
+    return left
+
+
+def await_quiet(settings: Settings, watch: Callable[[], None], timeout_s: float = QUIET_S) -> list[str]:
+    """Wait until the workers have worked off everything and written so down.
+
+    Deltas are acknowledged before the progress of their shoppers, rows before that of their items: so nothing can be on
+    its way any more.
+
+    Args:
+        settings: where, and under which prefix.
+        watch: called at every look.
+        timeout_s: longest wait.
+
+    Returns:
+        What is left after the longest wait; empty: nothing.
+    """
+    deadline = time.monotonic() + timeout_s
+    with TopicReader(settings, ["progress"]) as progress, TopicReader(settings, ["clicks", "purchases"]) as events:
+        event_ends = _ends(events)
+        while True:
+            watch()
+            positions = _positions(progress.read(from_start=True, until_end=True))
+            left = behind(positions, event_ends, settings.prefix)
+            if not left:  # the pairs are complete now
+                with TopicReader(settings, ["pairs"]) as pairs:
+                    left = behind(positions, _ends(pairs), settings.prefix)
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(LOOK_S)
+
+
+def _positions(batches: Iterable[list[Record]]) -> Positions:
+    positions = Positions()
+    for batch in batches:
+        for record in batch:
+            if record.value is not None:
+                positions.update(record.value)
+    return positions
+
+
+def _ends(reader: TopicReader) -> dict[tuple[str, int], int]:
+    ends: Mapping[Any, int] = reader.ends()
+    return {(partition.topic, partition.partition): end for partition, end in ends.items()}

@@ -1,0 +1,111 @@
+"""The third witness: everything counted once more, straight from the clicks and purchases, by the documented weights.
+
+Plain Python, event by event, each shopper's log at a time: slow, short, and nothing in common with the worker's code.
+The rules are those of docs/architecture.md; the constants are the ones that the workers are given.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from math import log2
+
+from models.visits import VisitConfig
+from streams.drills.counts import TOTAL, Cell, Counts
+from streams.drills.evidence import Event
+
+DECIMALS = 4
+"""Weights of single pairs are rounded to."""
+
+
+Look = tuple[float, int, str, float]
+"""(event time, offset, item, append time): by event time, then by the order of the log."""
+
+
+def recount(clicks: Sequence[Event], purchases: Sequence[Event], config: VisitConfig, counts: Counts) -> Counts:
+    """Count all pairs of these events.
+
+    Args:
+        clicks: by partition and offset, repeated ones left out.
+        purchases: the same.
+        config: windows and weights.
+        counts: empty; is filled and returned.
+    """
+    looks_of: defaultdict[str, list[Look]] = defaultdict(list)
+    for click, appended_s in _with_append_times(clicks):
+        if click.triggers:
+            item = click.item_ids[0]
+            counts.add(Cell("views", item, item), 1.0, click.at_s)
+            _count_look(looks_of[click.user_id], (click.at_s, click.record.offset, item, appended_s), config, counts)
+    for purchase, appended_s in _with_append_times(purchases):
+        _count_purchase(purchase, appended_s, looks_of[purchase.user_id], config, counts)
+    return counts
+
+
+def _with_append_times(events: Sequence[Event]) -> Iterator[tuple[Event, float]]:
+    """Events with their append times, which never go back within a partition."""
+    by_partition: defaultdict[int, list[Event]] = defaultdict(list)
+    for event in events:
+        by_partition[event.record.partition].append(event)
+    for partition in by_partition.values():
+        yield from zip(partition, accumulate((event.appended_s for event in partition), max), strict=True)
+
+
+def _count_look(
+    looks: list[Look],
+    look: Look,
+    config: VisitConfig,
+    counts: Counts,
+) -> None:
+    """Count a look with those of its window, before and after it by event time, and let it join them."""
+    at_s, _, item, _ = look
+    newest_s = looks[-1][0] if looks else at_s
+    if at_s < newest_s - config.window_s:
+        return
+    place = bisect_left(looks, look)
+    first = max(0, len(looks) - config.items)
+    window = range(first, len(looks))
+    oldest_s = max(at_s, newest_s) - config.window_s
+    window = range(next((n for n in window if looks[n][0] >= oldest_s), len(looks)), len(looks))
+    known = {item}  # each other item counts once, where it is nearest
+    for distance in range(1, config.pair_reach + 1):
+        along = distance**-config.distance_exponent / log2(2 + len(window))
+        against = config.backward_weight * along
+        for number, to_other, to_item in (
+            (place - distance, against, along),
+            (place + distance - 1, along, against),
+        ):
+            if number in window and (other := looks[number][2]) not in known:
+                known.add(other)
+                counts.add(Cell("viewed_with", item, other), round(to_other, DECIMALS), at_s)
+                counts.add(Cell("viewed_with", other, item), round(to_item, DECIMALS), at_s)
+    looks.insert(place, look)
+
+
+def _count_purchase(
+    purchase: Event,
+    appended_s: float,
+    looks: Sequence[Look],
+    config: VisitConfig,
+    counts: Counts,
+) -> None:
+    """Count a purchase's items with each other, and with those looked at before it."""
+    at_s = purchase.at_s
+    bought = purchase.item_ids[: config.max_pair_items]
+    weight = round(1 / log2(max(2, len(bought))), DECIMALS)
+    counts.add(Cell(TOTAL, "", ""), weight, at_s, 0)
+    for a in bought:
+        for b in bought:
+            counts.add(Cell("baskets" if a == b else "bought_with", a, b), weight, at_s)
+    before = [
+        item
+        for looked_s, _, item, look_appended_s in reversed(looks)
+        if at_s - config.window_s < looked_s <= at_s and look_appended_s <= appended_s + config.join_grace_s
+    ]
+    for rank, viewed in enumerate(list(dict.fromkeys(before))[: config.items], start=1):
+        share = round(rank**-config.distance_exponent * weight, DECIMALS)
+        for b in bought:
+            if b != viewed:
+                counts.add(Cell("viewed_then_bought", viewed, b), share, at_s)

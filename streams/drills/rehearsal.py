@@ -1,0 +1,121 @@
+"""The same events, undisturbed: copied record by record to topics of another prefix, for one worker in peace.
+
+What counts is that they are the same for the worker: partition, order, key, value and append time. Topics that stamp
+records when they arrive would give them new times, so the copies' topics keep the senders' times until all is copied.
+(The embedded broker stamps none, whatever it is told.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from kafka import KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from streams import topics
+from streams.brokers.administration import administration
+from streams.drills.errors import DrillError
+from streams.drills.evidence import INPUTS, Raw, read
+from streams.errors import TopicsError
+from streams.settings import Settings
+from streams.topics import TOPICS, full_name
+
+COPY_S = 60.0
+"""Longest wait for the last acknowledgement of a copy."""
+
+CONFIGS_S = 30.0
+"""Longest wait until the broker says of itself what it was told to be."""
+
+TIMESTAMPS = "message.timestamp.type"
+
+
+def copy(settings: Settings, other: Settings) -> None:
+    """Make topics under another prefix and copy the shop's records to them.
+
+    Args:
+        settings: of the original.
+        other: of the copy; the broker is the same.
+
+    Raises:
+        DrillError: the copy is not the same.
+        TopicsError: topics cannot be made.
+        BrokerError: the broker is gone.
+    """
+    if other.embedded:
+        topics.create(other)
+    else:
+        _make_topics_that_keep_times(other)
+    originals = {topic: read(settings, topic) for topic in INPUTS}
+    _send(other, originals)
+    for topic, records in originals.items():
+        copied = [record._replace(topic="") for record in read(other, topic)]
+        if copied != [record._replace(topic="") for record in records]:
+            message = f"the broker does not keep a copy of {full_name(settings.prefix, topic)} as it is"
+            raise DrillError(message)
+    if not other.embedded:
+        _make_topics_as_they_must_be(other)
+
+
+def _make_topics_that_keep_times(settings: Settings) -> None:
+    counts = {"shoppers": settings.partitions, "items": settings.item_partitions, "catalog": settings.partitions}
+    wanted = {
+        full_name(settings.prefix, topic.name): {
+            "num_partitions": counts[topic.partitions],
+            "replication_factor": settings.replication,
+            "configs": {**topic.all_configs, TIMESTAMPS: "CreateTime"},
+        }
+        for topic in TOPICS
+        if topic.name in INPUTS
+    }
+    with administration(settings) as client:
+        client.create_topics(wanted)
+        client.wait_for_topics(list(wanted))
+
+
+def _make_topics_as_they_must_be(settings: Settings) -> None:
+    """Stamp new records again, which workers insist on, and make the other topics."""
+    stamped = [topic for topic in TOPICS if topic.name in INPUTS and TIMESTAMPS in topic.all_configs]
+    with administration(settings) as client:
+        client.alter_configs(
+            [
+                ConfigResource(
+                    ConfigResourceType.TOPIC,
+                    full_name(settings.prefix, topic.name),
+                    {TIMESTAMPS: topic.all_configs[TIMESTAMPS]},
+                )
+                for topic in stamped
+            ]
+        )
+    deadline = time.monotonic() + CONFIGS_S
+    while True:
+        try:
+            topics.create(settings)
+            return
+        except TopicsError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _send(settings: Settings, originals: dict[str, list[Raw]]) -> None:
+    producer = KafkaProducer(
+        **settings.kafka_python_options(), acks="all", linger_ms=20, max_in_flight_requests_per_connection=1
+    )
+    try:
+        for topic, records in originals.items():
+            _send_in_order(producer, full_name(settings.prefix, topic), records)
+        producer.flush(timeout=COPY_S)
+    finally:
+        producer.close(timeout=5.0)
+
+
+def _send_in_order(producer: KafkaProducer, topic: str, records: Sequence[Raw]) -> None:
+    for record in records:
+        producer.send(
+            topic,
+            key=record.key,
+            value=record.value,
+            partition=record.partition,
+            timestamp_ms=record.timestamp,
+        )

@@ -1,0 +1,84 @@
+"""How a drill is told: what goes on while it runs, a table for people, figures for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from streams.drills.run import Outcome
+from streams.drills.verdict import Verdict
+
+
+PLAIN_WIDTH = 120
+"""Columns of the table where there is no terminal to ask."""
+
+
+def progress(console: Console) -> Progress:
+    """A line that says which run is at what, and how long it has taken."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.fields[name]}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+    )
+
+
+def line(outcome: Outcome) -> str:
+    """A run in a line."""
+    verdict = outcome.verdict
+    return (
+        f"{outcome.plan.drill}: {verdict.events:,} events, missing {len(verdict.missing)}, wrong {verdict.wrong}, "
+        f"duplicates {verdict.duplicates}, longest gap {verdict.longest_gap_s:.2f} s, "
+        f"recount wrong {verdict.recount_wrong}; {outcome.seconds:.0f} s"
+    )
+
+
+def complaints(outcome: Outcome) -> list[str]:
+    """What there is to say of a run that was not good: nothing of one that was."""
+    if outcome.good:
+        return []
+    sentences = [*outcome.complaints, *outcome.verdict.examples, *outcome.notes]
+    return [*sentences, f"the workers' logs are in {outcome.logs}"]
+
+
+def table(broker: str, outcomes: Sequence[Outcome]) -> Table:
+    """All runs as a table."""
+    shown = Table(title=f"drills on {broker}", title_justify="left")
+    shown.add_column("drill")
+    for name in ("events", "answers due", "missing", "wrong", "duplicates", "longest gap", "cells", "recount wrong"):
+        shown.add_column(name, justify="right")
+    for outcome in outcomes:
+        verdict = outcome.verdict
+        figures = (
+            f"{verdict.events:,}",
+            f"{verdict.triggers:,}",
+            f"{len(verdict.missing):,}",
+            f"{verdict.wrong:,}",
+            f"{verdict.duplicates:,}",
+            f"{verdict.longest_gap_s:.2f} s",
+            f"{_cells(verdict):,}",
+            f"{verdict.recount_wrong:,}",
+        )
+        shown.add_row(outcome.plan.drill, *figures)
+    return shown
+
+
+def _cells(verdict: Verdict) -> int:
+    return sum(one.compared for one in verdict.undisturbed.values())
+
+
+def figures(drill: str, kafka: bool, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """All runs as `drill --json` writes them."""
+    return {
+        "drill": drill,
+        "broker": "kafka" if kafka else "embedded",
+        "runs": [outcome.as_json() for outcome in outcomes],
+    }

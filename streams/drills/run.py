@@ -1,0 +1,191 @@
+"""One run of a drill from start to end, on a broker that is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from streams import topics
+from streams.brokers.administration import administration
+from streams.drills.disturbances import AFTER_S, DRILLS, SESSION_TIMEOUT_S, Scene
+from streams.drills.errors import DrillError
+from streams.drills.evidence import gather, read
+from streams.drills.feed import Feeder, publish_catalog
+from streams.drills.promises import POLICY
+from streams.drills.quiet import await_quiet
+from streams.drills.rehearsal import copy
+from streams.drills.shop import DrillShop
+from streams.drills.verdict import Verdict, judge
+from streams.drills.workers import Workers
+from streams.settings import Settings
+from streams.topics import TOPICS, full_name
+
+UNDISTURBED = "undisturbed-"
+"""Put behind a run's prefix: that of the same events undisturbed."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run is to do."""
+
+    drill: str
+    """One of `DRILLS`."""
+    rate: float = 500.0
+    """Events a second."""
+    seconds: float = 20.0
+    """How long they are fed, at least; longer if the disturbance takes longer."""
+    workers: int = 2
+    seed: int = 1
+    """Of the shop. It settles which worker is hit, too."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came out."""
+
+    plan: Plan
+    verdict: Verdict
+    complaints: list[str]
+    """Of processes that ended as they should not, and of what was not worked off in time."""
+    seconds: float
+    """The run took, everything included."""
+    logs: Path | None = None
+    """Where the workers' logs are kept, if there was something to complain of."""
+    notes: list[str] = field(default_factory=list)
+    """What was done to the workers, and when."""
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is missing, nothing wrong, and nobody to blame."""
+        return self.verdict.good and not self.complaints
+
+    def as_json(self) -> dict[str, Any]:
+        """As `drill --json` writes it."""
+        return {
+            **self.verdict.as_json(),
+            "drill": self.plan.drill,
+            "rate": self.plan.rate,
+            "workers": self.plan.workers,
+            "complaints": self.complaints,
+            "notes": self.notes,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+class Run:
+    """One run.
+
+    Args:
+        plan: what to do.
+        settings: where, and under which prefix; the topics are made, and deleted at the end.
+        say: told what is going on.
+        environ: of the workers.
+    """
+
+    def __init__(self, plan: Plan, settings: Settings, say: Say, environ: Mapping[str, str] | None = None) -> None:
+        self._plan = plan
+        self._settings = settings
+        self._other = settings.model_copy(update={"prefix": settings.prefix + UNDISTURBED})
+        self._say = say
+        self._environ = os.environ if environ is None else environ
+        self._complaints: list[str] = []
+        self._notes: list[str] = []
+        self._opened = 0.0
+
+    def run(self) -> Outcome:
+        """Carry it out and judge it.
+
+        Raises:
+            DrillError: it could not be carried out.
+            CrosscurrentError: the broker fails.
+        """
+        began = time.monotonic()
+        logs = Path(tempfile.mkdtemp(prefix="crosscurrent-drill-"))
+        keep = True
+        try:
+            verdict = self._play(logs)
+            keep = not verdict.good or bool(self._complaints)
+        except KeyboardInterrupt:
+            keep = False
+            raise
+        finally:
+            if not keep:
+                shutil.rmtree(logs, ignore_errors=True)
+            self._delete_topics()
+        return Outcome(
+            self._plan,
+            verdict,
+            self._complaints,
+            time.monotonic() - began,
+            logs if keep else None,
+            self._notes,
+        )
+
+    def _play(self, logs: Path) -> Verdict:
+        settings, shop = self._settings, DrillShop(self._plan.seed)
+        self._say("making topics")
+        topics.create(settings)
+        publish_catalog(settings, shop)
+        policy = logs / "policy.toml"
+        policy.write_text(POLICY, encoding="utf-8")
+        with Workers(settings, SESSION_TIMEOUT_S, policy, logs, self._plan.workers, self._environ) as workers:
+            self._say("starting the workers")
+            workers.start_all()
+            open_s = self._disturb(workers, shop)
+            self._await_quiet(settings, workers)
+            workers.stop_all()
+            self._complaints += workers.complaints
+        self._say("running the same events undisturbed")
+        copy(settings, self._other)
+        alone = logs / "undisturbed"
+        alone.mkdir()
+        with Workers(self._other, SESSION_TIMEOUT_S, policy, alone, 1, self._environ) as workers:
+            workers.start_all()
+            self._await_quiet(self._other, workers)
+            workers.stop_all()
+            self._complaints += workers.complaints
+        self._say("counting")
+        verdict = judge(
+            gather(settings), read(self._other, "neighbours"), open_s, settings.visits, settings.cooccurrence
+        )
+        if verdict.longest_row >= settings.cooccurrence.neighbours:
+            message = f"a row has {verdict.longest_row} neighbours: cells may have given way, and cannot be compared"
+            raise DrillError(message)
+        return verdict
+
+    def _disturb(self, workers: Workers, shop: DrillShop) -> tuple[float, float]:
+        """Feed, and do what the drill is about; returns since when and until when events were fed, epoch seconds."""
+        plan = self._plan
+        with Feeder(self._settings, shop, plan.rate) as feeder:
+            self._opened = time.monotonic()
+            self._say("feeding")
+            victim = plan.seed % plan.workers
+            scene = Scene(workers, feeder, victim, plan.seconds, self._opened, self._note)
+            DRILLS[plan.drill](scene)
+            scene.wait(max(AFTER_S, self._opened + plan.seconds - time.monotonic()))
+            feeder.end()
+            self._note(f"{feeder.sent:,} events were fed")
+            return feeder.started_s, feeder.ended_s
+
+    def _await_quiet(self, settings: Settings, workers: Workers) -> None:
+        if left := await_quiet(settings, workers.check):
+            self._complaints.append(f"not worked off in time: {', '.join(left)}")
+
+    def _note(self, what: str) -> None:
+        self._notes.append(f"{time.monotonic() - self._opened:.1f} s: {what}")
+        self._say(what)
+
+    def _delete_topics(self) -> None:
+        prefixes = self._settings.prefix, self._other.prefix
+        names = [full_name(prefix, topic.name) for prefix in prefixes for topic in TOPICS]
+        with administration(self._settings) as client:
+            there = set(client.list_topics())
+            client.delete_topics([name for name in names if name in there], raise_errors=False)

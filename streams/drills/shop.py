@@ -1,0 +1,119 @@
+"""A shop small enough that no item has as many neighbours as a row holds, so that every cell can be compared.
+
+Its events are as untidy as those of a real one: some come late, some come twice, some are of items that the catalogue
+does not have, or not any more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from streams.records import written
+from streams.simulated_shop import SimulatedShop
+
+OCCASIONS = ("tea", "coffee")
+"""What the shop sells for: 96 items, so that a row has 95 neighbours at most; rows are published with 100."""
+
+SHOPPERS = 2_000
+PACE_PER_S = 100.0
+"""Shoppers, and events a second of the shop that the events are taken from: few shoppers, who come again and again, so
+that windows fill up, carts and purchases meet, and a take-over has something to remember."""
+
+LATE_SHARE = 0.05
+LATE_S = 3.0
+"""Share of events that say they happened earlier than they are sent, and up to how much: phones send when they can.
+More than the two seconds for which a purchase waits for its views."""
+
+TWICE_SHARE = 0.01
+TWICE_AFTER = 400
+"""Share of events that are sent a second time, and after how many others at most: within a second or so, before,
+during and after a take-over."""
+
+NOT_IN_CATALOG, WITHDRAWN, OUT_OF_STOCK, NOT_RATED = 5, 11, 3, 6
+"""Items are dealt round, and those of these numbers of each dozen are so."""
+
+DOZEN = 12
+
+
+class Sent(NamedTuple):
+    """A record on its way."""
+
+    topic: str  # short name
+    key: bytes
+    value: bytes | None
+
+
+class DrillShop:
+    """The shop.
+
+    Args:
+        seed: of everything but the times.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._shop = SimulatedShop(seed, SHOPPERS)
+        self._models = [model for model in self._shop.models if model.occasion in OCCASIONS]
+        self._ids = frozenset(model.item_id for model in self._models)
+        self._chance = random.Random(f"drill {seed}")
+
+    @property
+    def item_ids(self) -> frozenset[str]:
+        """All items that events can be of."""
+        return self._ids
+
+    def catalog(self) -> Iterator[Sent]:
+        """Records of the catalogue: items, and then tombstones of some of them."""
+        withdrawn = []
+        for number, model in enumerate(self._models):
+            place, value = number % DOZEN, model.record()
+            if place == NOT_IN_CATALOG:
+                continue
+            if place == OUT_OF_STOCK:
+                value["in_stock"] = False
+            if place == NOT_RATED:
+                del value["rating"]
+            if place == WITHDRAWN:
+                withdrawn.append(Sent("catalog", model.item_id.encode(), None))
+            yield Sent("catalog", model.item_id.encode(), orjson.dumps(value))
+        yield from withdrawn
+
+    def events(self) -> Iterator[tuple[Sent, float]]:
+        """Clicks and purchases without end, each with how many seconds ago it happened when it is sent.
+
+        The value has no `at` yet: see [`stamped`][streams.drills.shop.stamped].
+        """
+        chance = self._chance
+        again: deque[tuple[int, Sent]] = deque()
+        for number, (topic, _, value) in enumerate(self._kept()):
+            late_s = chance.uniform(0.0, LATE_S) if chance.random() < LATE_SHARE else 0.0
+            del value["at"]
+            sent = Sent(topic, value["user_id"].encode(), orjson.dumps(value))
+            yield sent, late_s
+            if chance.random() < TWICE_SHARE:
+                again.append((number + chance.randrange(TWICE_AFTER), sent))
+            while again and again[0][0] <= number:
+                yield again.popleft()[1], 0.0
+
+    def _kept(self) -> Iterator[tuple[str, float, dict[str, Any]]]:
+        """Events of the simulated shop, without the items that this one does not sell."""
+        for topic, at, value in self._shop.events(PACE_PER_S, start_s=1e9):
+            if topic == "purchases":
+                value["items"] = [line for line in value["items"] if line["item_id"] in self._ids]
+                if value["items"]:
+                    yield topic, at, value
+            elif value["item_id"] in self._ids:
+                yield topic, at, value
+
+
+def stamped(value: bytes, at_s: float) -> bytes:
+    """A value without a time, with one.
+
+    >>> stamped(b'{"v":1}', 1773480413.5)
+    b'{"v":1,"at":"2026-03-14T09:26:53.500Z"}'
+    """
+    return value[:-1] + b',"at":"' + written(at_s).encode() + b'"}'

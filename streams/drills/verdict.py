@@ -1,0 +1,160 @@
+"""The verdict on a run: what is missing, what is wrong, what came twice, and how long nobody was answered."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import orjson
+
+from models.cooccurrence import CoOccurrenceConfig
+from models.visits import VisitConfig
+from streams.drills.counts import Counts, Difference, compare, published
+from streams.drills.evidence import Event, Evidence, Raw, first_events
+from streams.drills.promises import Promises
+from streams.drills.recount import recount
+
+EXAMPLES = 5
+"""Missing events and broken promises that are told."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What was found."""
+
+    events: int
+    """Clicks and purchases in the topics, repeated ones included."""
+    triggers: int
+    """Of them: first ones that have to be answered."""
+    missing: list[str]
+    """Ids of suggestions that are not there."""
+    duplicates: int
+    """Suggestions beyond the first of an id."""
+    longest_gap_s: float
+    broken: Counter[str]
+    """Broken promises, by what is wrong."""
+    suggested_items: int
+    """Looked at for promises."""
+    undisturbed: Mapping[str, Difference]
+    """Against the same events undisturbed, by kind."""
+    recounted: Mapping[str, Difference]
+    """Against the recount, by kind."""
+    longest_row: int
+    """Neighbours of the item that has most."""
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> int:
+        """Cells that differ from the undisturbed run, and broken promises."""
+        return sum(one.wrong for one in self.undisturbed.values()) + self.broken.total()
+
+    @property
+    def recount_wrong(self) -> int:
+        """Cells that differ from the recount."""
+        return sum(one.wrong for one in self.recounted.values())
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing is missing and nothing wrong."""
+        return not (self.missing or self.wrong or self.recount_wrong)
+
+    def as_json(self) -> dict[str, Any]:
+        """As `drill --json` writes it."""
+        return {
+            "events": self.events,
+            "missing": len(self.missing),
+            "wrong": self.wrong,
+            "duplicates": self.duplicates,
+            "longest_gap_s": round(self.longest_gap_s, 3),
+            "recount_wrong": self.recount_wrong,
+            "triggers": self.triggers,
+            "cells": {
+                kind: {"compared": one.compared, "wrong": one.wrong, "recount_wrong": self.recounted[kind].wrong}
+                for kind, one in self.undisturbed.items()
+            },
+            "promises": {"items": self.suggested_items, "broken": dict(self.broken)},
+            "longest_row": self.longest_row,
+            "examples": self.examples,
+        }
+
+
+def judge(
+    evidence: Evidence,
+    undisturbed_neighbours: Sequence[Raw],
+    open_s: tuple[float, float],
+    visits: VisitConfig,
+    cooccurrence: CoOccurrenceConfig,
+) -> Verdict:
+    """Judge a run by its topics.
+
+    Args:
+        evidence: of the run.
+        undisturbed_neighbours: records of `neighbours` of the same events, undisturbed.
+        open_s: since when and until when the events were fed, epoch seconds.
+        visits: windows and weights that the workers were given.
+        cooccurrence: half-life that they were given.
+    """
+    clicks, purchases = first_events(evidence.clicks), first_events(evidence.purchases)
+    triggers = {event.record.id: event for event in (*clicks, *purchases) if event.triggers}
+    answers = first_answers(evidence.suggestions)
+    missing = [name for name in triggers if name not in answers]
+    promises = Promises(evidence.catalog, clicks, purchases, evidence.suggestions)
+    broken = list(promises.broken())
+    newest_s = max((event.at_s for event in (*clicks, *purchases)), default=0.0)
+    learnt = published(evidence.neighbours, newest_s, cooccurrence.half_life_s)
+    undisturbed = compare(learnt, published(undisturbed_neighbours, newest_s, cooccurrence.half_life_s))
+    counted = recount(clicks, purchases, visits, Counts(newest_s, cooccurrence.half_life_s))
+    recounted = compare(learnt, counted)
+    return Verdict(
+        events=len(evidence.clicks) + len(evidence.purchases),
+        triggers=len(triggers),
+        missing=missing,
+        duplicates=len(evidence.suggestions) - len(answers),
+        longest_gap_s=longest_gap_s(triggers, answers, open_s),
+        broken=Counter(sentence for _, sentence in broken),
+        suggested_items=promises.items,
+        undisturbed=undisturbed,
+        recounted=recounted,
+        longest_row=max(learnt.longest_row(), counted.longest_row()),
+        examples=[
+            *(f"{name} is missing" for name in missing[:EXAMPLES]),
+            *(f"{name} {sentence}" for name, sentence in broken[:EXAMPLES]),
+            *(f"undisturbed: {example}" for one in undisturbed.values() for example in one.examples),
+            *(f"recount: {example}" for one in recounted.values() for example in one.examples),
+        ],
+    )
+
+
+def first_answers(suggestions: Sequence[Raw]) -> dict[str, Raw]:
+    """The first record of each suggestion id."""
+    answers: dict[str, Raw] = {}
+    for record in suggestions:
+        answers.setdefault(orjson.loads(record.value or b"null")["suggestion_id"], record)
+    return answers
+
+
+def longest_gap_s(triggers: Mapping[str, Event], answers: Mapping[str, Raw], open_s: tuple[float, float]) -> float:
+    """Longest time that a partition of shoppers was without a new suggestion while events were fed.
+
+    Args:
+        triggers: events by the id of their suggestion.
+        answers: first records by id.
+        open_s: since when and until when, epoch seconds. A gap that begins before the end counts whole.
+    """
+    opened, closed = open_s
+    times: defaultdict[int, list[float]] = defaultdict(lambda: [opened])
+    for name, event in triggers.items():
+        if name in answers:
+            times[event.record.partition].append(answers[name].timestamp / 1000)
+    return max(
+        (
+            after - before
+            for partition in times.values()
+            for before, after in pairwise(sorted(partition))
+            if before < closed
+        ),
+        default=0.0,
+    )
