@@ -28,7 +28,7 @@ PLAIN_FIGURES_S = 5.0
 """Between two lines of figures where there is no terminal."""
 
 WIDE = 110
-"""Columns from which on there is room for whole titles."""
+"""Columns from which on there is room for whole titles, with their reasons on one line."""
 
 PLAIN_WIDTH = 150
 """Columns where there is no terminal to ask: a reason fits."""
@@ -38,6 +38,9 @@ ROWS_BELOW = 10
 
 ROWS_EACH = 8
 """Rows of one suggestion at most: its event, six items, a gap."""
+
+ROWS_EACH_NARROW = 14
+"""The same with reasons on two lines."""
 
 DID = {"view": "looks at", "click": "clicks", "add_to_cart": "puts into the cart", "purchase": "buys"}
 
@@ -75,6 +78,10 @@ class Screen(ABC):
         return None
 
     @property
+    def _wide(self) -> bool:
+        return self._console.width >= WIDE
+
+    @property
     def wants_one(self) -> bool:
         """Whether it is time for another suggestion."""
         return time.monotonic() - self._last_shown >= SHOWN_EVERY_S
@@ -102,13 +109,13 @@ class Screen(ABC):
 
     def _items(self, shown: Shown) -> Table:
         table = Table.grid(padding=(0, 1))
-        mark, kind, title, price = 3, 10, 36 if self._console.width >= WIDE else 26, 8
-        reason = max(8, self._console.width - (mark + kind + title + price + 4))
-        table.add_column(width=mark, justify="right")
-        table.add_column(width=kind)
-        table.add_column(width=title, no_wrap=True, overflow="ellipsis")
-        table.add_column(width=price, justify="right")
-        table.add_column(width=reason, style="dim", no_wrap=True, overflow="ellipsis")
+        widths = 3, 10, 36 if self._wide else 26, 8
+        table.add_column(width=widths[0], justify="right")
+        table.add_column(width=widths[1])
+        table.add_column(width=widths[2], no_wrap=True, overflow="ellipsis")
+        table.add_column(width=widths[3], justify="right")
+        left = max(8, self._console.width - sum(widths) - len(widths))
+        table.add_column(width=left, style="dim", no_wrap=self._wide, overflow="ellipsis" if self._wide else "fold")
         for item, right in zip(shown.suggestion["items"], shown.right, strict=True):
             style = "green" if right else ""
             reason = item["reasons"][0]["text"] if item["reasons"] else ""
@@ -147,7 +154,8 @@ class LiveScreen(Screen):
         if time.monotonic() - self._refreshed < REFRESH_S:
             return
         self._refreshed = time.monotonic()
-        while len(self._latest) > max(1, (self._console.height - ROWS_BELOW) // ROWS_EACH):
+        rows = ROWS_EACH if self._wide else ROWS_EACH_NARROW
+        while len(self._latest) > max(1, (self._console.height - ROWS_BELOW) // rows):
             self._latest.popleft()
         table = figures(self._score, self._score.pace, self._mark[True])
         self._live.update(Group(*self._suggestions(), table, Text(state, "dim")), refresh=True)
