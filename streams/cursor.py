@@ -103,7 +103,8 @@ class Cursor:
             read: Sequence[Record] = ()
             if missing.start < missing.stop:
                 async with aclosing(self._log.read_range(self.partition, missing.start, missing.stop)) as batches:
-                    async for read in batches:
+                    async for batch in batches:
+                        read = batch
                         break
             self._replace_front(missing, read)
 

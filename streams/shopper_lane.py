@@ -14,7 +14,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 
 import orjson
 from aiokafka import TopicPartition
@@ -29,7 +28,7 @@ from streams.log import Record
 from streams.pairs import PairBatch
 from streams.partitioner import partition_of
 from streams.progress import VERSION, Forgotten, encode_forgotten
-from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase, written
 from streams.wiring import Wiring
 
 MERGE_WAIT_S = 0.5
@@ -281,7 +280,7 @@ class ShopperLane(Lane):
                     "v": 1,
                     "suggestion_id": query.seed,
                     "user_id": user_id,
-                    "at": rfc3339(at),
+                    "at": written(at),
                     "trigger": {
                         "topic": record.topic,
                         "partition": record.partition,
@@ -351,15 +350,6 @@ class ShopperLane(Lane):
 
 def _any(_: Record) -> bool:
     return True
-
-
-def rfc3339(at: float) -> str:
-    """Epoch seconds as RFC 3339 in UTC with milliseconds.
-
-    >>> rfc3339(1.5)
-    '1970-01-01T00:00:01.500Z'
-    """
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 async def merged_by_append_time(

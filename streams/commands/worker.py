@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
-def read_policy(path: Path | None) -> Policy:
+def read_policy(path: Path | None, memory_s: float) -> Policy:
     """The policy of a file; the defaults where none is given.
 
+    Args:
+        path: of the file.
+        memory_s: how long purchases are remembered.
+
     Raises:
-        PolicyError: the file cannot be read, or a key in it is wrong; names file, line and key.
+        PolicyError: the file cannot be read, a key in it is wrong (names file, line and key), or it asks for purchases
+            that are forgotten by then.
     """
     from models.errors import PolicyError
     from models.policy import Policy
@@ -34,7 +39,14 @@ def read_policy(path: Path | None) -> Policy:
         reason = getattr(error, "strerror", None) or str(error)
         message = f"{path}: the policy file cannot be read: {reason}"
         raise PolicyError(message) from error
-    return Policy.from_toml(text, str(path))
+    policy = Policy.from_toml(text, str(path))
+    if policy.bought_days * 86_400 > memory_s:
+        message = (
+            f"{path}: bought_days is {policy.bought_days:g}, but purchases are remembered for {memory_s / 86_400:g} "
+            "days: make it smaller, or set CROSSCURRENT_VISITS__PURCHASE_MEMORY_S (and the retention of `purchases`)"
+        )
+        raise PolicyError(message)
+    return policy
 
 
 @with_settings("group", "policy", "web_host", "web_port", "web_enabled")
@@ -51,14 +63,17 @@ def command(
     from streams.app import create_app
     from streams.topics import identities
 
+    def policy() -> Policy:
+        return read_policy(settings.policy, settings.visits.purchase_memory_s)
+
     if log_level.upper() != "DEBUG":  # aiokafka tells every assignment of every consumer
         logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    app = create_app(settings, read_policy(settings.policy), identities(settings), on_ready=_say_ready)
+    app = create_app(settings, policy(), identities(settings), on_ready=_say_ready)
     loop = new_event_loop()
 
     def reload_policy() -> None:
         try:
-            app.worker.set_policy(read_policy(settings.policy))
+            app.worker.set_policy(policy())
         except PolicyError as error:
             print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
 
