@@ -1,0 +1,106 @@
+"""Put events on the broker: all at once, or at a steady rate from a process of its own.
+
+Both sides of the comparison get their input through here. Run as `python -m streams.bench.load BOOTSTRAP PREFIX RATE
+FILE` it is the feeder: a small process that sends what is due every few milliseconds, in packed batches, so that it
+takes little of the machine that it measures on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiokafka
+
+from streams.bench.events import Event, read
+from streams.commands.worker import new_event_loop
+from streams.settings import Settings
+from streams.topics import full_name
+
+TICK_S = 0.005
+"""Between two sendings of the feeder."""
+
+SLICE = 2_000
+"""Events of a backlog between two acknowledgements: keeps append times of clicks and purchases in the order of events.
+"""
+
+
+class Loader:
+    """Sends events, packed by partition. An async context manager that waits for the last acknowledgement.
+
+    Args:
+        bootstrap_servers: HOST:PORT of the broker.
+        prefix: of the topics' names.
+    """
+
+    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
+        self._options = Settings(bootstrap_servers=bootstrap_servers).aiokafka_options()
+        self._prefix = prefix
+        self._producer: Any = None
+
+    async def __aenter__(self) -> Loader:
+        self._producer = aiokafka.AIOKafkaProducer(**self._options, max_batch_size=1 << 20, max_request_size=4 << 20)
+        await self._producer.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._producer.stop()
+
+    async def send(self, events: Iterable[Event]) -> list[Any]:
+        """Hand events over, one batch a partition.
+
+        Returns:
+            Futures that are done when the batches are acknowledged.
+        """
+        batches: dict[tuple[str, int], Any] = {}
+        for topic, partition, key, value in events:
+            batch = batches.get((topic, partition))
+            if batch is None:
+                batch = batches[topic, partition] = self._producer.create_batch()
+            batch.append(key=key, value=value, timestamp=None)
+        return [
+            await self._producer.send_batch(batch, full_name(self._prefix, topic), partition=partition)
+            for (topic, partition), batch in batches.items()
+        ]
+
+
+async def preload(bootstrap_servers: str, prefix: str, events: Sequence[Event]) -> None:
+    """Append all events, as fast as it goes, in their order; return when all are acknowledged."""
+    async with Loader(bootstrap_servers, prefix) as loader:
+        for first in range(0, len(events), SLICE):
+            await asyncio.gather(*await loader.send(events[first : first + SLICE]))
+
+
+async def feed(bootstrap_servers: str, prefix: str, events: Sequence[Event], rate: float) -> None:
+    """Append events at a steady rate; what is late is sent at once, so that the rate holds over all.
+
+    Args:
+        bootstrap_servers: HOST:PORT of the broker.
+        prefix: of the topics' names.
+        events: what to send.
+        rate: events a second.
+    """
+    async with Loader(bootstrap_servers, prefix) as loader:
+        started, sent, pending = time.monotonic(), 0, list[Any]()
+        while sent < len(events):
+            due = min(len(events), round((time.monotonic() - started) * rate))
+            pending = [one for one in pending if not one.done()]
+            pending += await loader.send(events[sent:due])
+            sent = due
+            await asyncio.sleep(TICK_S - (time.monotonic() - started) % TICK_S)
+        await asyncio.gather(*pending)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Be the feeder."""
+    bootstrap_servers, prefix, rate, file = arguments
+    events = read(Path(file))
+    new_event_loop().run_until_complete(feed(bootstrap_servers, prefix, events, float(rate)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

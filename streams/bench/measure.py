@@ -1,0 +1,156 @@
+"""From append times to figures.
+
+An event is appended to an input topic, its answer to an output topic; both append times are the broker's (Apache Kafka
+stamps them, topics are set so) or, on the embedded broker, which stamps none, the producers' own. All processes are on
+one machine, so there is one clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiokafka
+import msgspec
+from aiokafka import TopicPartition
+
+from streams.brokers.embedded_ends import true_ends
+from streams.log import Record
+from streams.settings import Settings
+from streams.topics import full_name
+
+
+class _Answer(msgspec.Struct, gc=False):
+    suggestion_id: str
+
+
+_answer = msgspec.json.Decoder(_Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """From the append of an event to the append of its answer."""
+
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    events: int
+    rate: float
+    """Events a second, as they were appended."""
+
+
+def percentile(values: Sequence[float], p: float) -> float:
+    """The smallest value that `p` percent of the values do not exceed.
+
+    >>> percentile([4, 1, 3, 2], 50), percentile([4, 1, 3, 2], 99)
+    (2, 4)
+    """
+    return sorted(values)[max(0, math.ceil(len(values) * p / 100) - 1)]
+
+
+def events_per_s(appended_ms: Iterable[int]) -> float:
+    """Rate in the middle of a run: from the answer at a tenth of all to the one at nine tenths.
+
+    Start and end are left out: a process that starts fetches its first batches, and at the end partitions run dry.
+
+    Args:
+        appended_ms: append times in epoch milliseconds, in any order.
+
+    >>> events_per_s([*range(0, 1000, 10)])
+    100.0
+    """
+    times = sorted(appended_ms)
+    first, last = len(times) // 10, len(times) * 9 // 10
+    return (last - first) / max(1e-3, (times[last] - times[first]) / 1000)
+
+
+def latency(sent_ms: Mapping[str, int], answered_ms: Mapping[str, int], skip_s: float) -> Latency:
+    """Latency of a steady run.
+
+    Args:
+        sent_ms: append times of the events, by id (`topic-partition-offset`).
+        answered_ms: append times of the answers, by the id of their event.
+        skip_s: first seconds of the run to leave out.
+    """
+    start, end = min(sent_ms.values()), max(sent_ms.values())
+    after = start + skip_s * 1000
+    taken = [answered_ms[one] - at for one, at in sent_ms.items() if at >= after and one in answered_ms]
+    return Latency(
+        p50_ms=percentile(taken, 50),
+        p99_ms=percentile(taken, 99),
+        max_ms=max(taken),
+        events=len(taken),
+        rate=round(len(sent_ms) / max(1e-3, (end - start) / 1000), 1),
+    )
+
+
+Ends = Mapping[TopicPartition, int]
+
+
+class Topics:
+    """The topics of one side, looked at from outside, with no group. An async context manager.
+
+    Args:
+        settings: of the broker, with the side's prefix and number of partitions.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer: Any = None
+
+    async def __aenter__(self) -> Topics:
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            **self._settings.aiokafka_options(),
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=4 << 20,
+        )
+        await self._consumer.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._consumer.stop()
+
+    async def ends(self, *names: str) -> Ends:
+        """Where the partitions of topics end now.
+
+        Args:
+            names: short names of the topics.
+        """
+        full = (full_name(self._settings.prefix, name) for name in names)
+        return await self._ends([TopicPartition(name, n) for name in full for n in range(self._settings.partitions)])
+
+    async def _ends(self, partitions: Collection[TopicPartition]) -> Ends:
+        ends: Ends = await self._consumer.end_offsets(list(partitions))
+        return await true_ends(self._consumer, ends) if self._settings.embedded else ends
+
+    async def count(self, name: str) -> int:
+        """How many records a topic has had so far."""
+        return sum((await self.ends(name)).values())
+
+    async def appended(self, since: Ends) -> dict[str, int]:
+        """Append times in epoch milliseconds of everything from some ends on, by `topic-partition-offset`."""
+        return {f"{one.topic}-{one.partition}-{one.offset}": one.timestamp async for one in self._read(since)}
+
+    async def answers(self, since: Ends) -> dict[str, int]:
+        """Append times of the first answer to each event, by the event's `topic-partition-offset`."""
+        times: dict[str, int] = {}
+        async for record in self._read(since):
+            times.setdefault(_answer.decode(record.value or b"").suggestion_id, record.timestamp)
+        return times
+
+    async def _read(self, since: Ends) -> AsyncIterator[Record]:
+        ends = await self._ends(since)
+        left = {partition for partition, start in since.items() if start < ends[partition]}
+        self._consumer.assign(list(left))
+        for partition in left:
+            self._consumer.seek(partition, since[partition])
+        while left:
+            for partition, records in (await self._consumer.getmany(*left, timeout_ms=1000)).items():
+                for record in records:
+                    if record.offset < ends[partition]:
+                        yield record
+                if records[-1].offset >= ends[partition] - 1:
+                    left.discard(partition)

@@ -1,0 +1,58 @@
+"""The figures of a run, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+ROWS = (
+    ("events/s, a backlog", "events_per_s", "throughput", "{:,.0f}"),
+    ("p50 ms, at half of the echo's events/s", "p50_ms", "p50", "{:,.1f}"),
+    ("p99 ms", "p99_ms", "p99", "{:,.1f}"),
+)
+
+
+def show(figures: Mapping[str, Any], console: Console) -> None:
+    """Print both tables, and what they were measured on."""
+    console.print(_comparison(figures))
+    console.print(_where(figures))
+    machine = figures["machine"]
+    console.print(
+        f"{figures['broker']}, broker and feeder on the same machine: {machine['processor']}, {machine['cores']} cores, "
+        f"Python {machine['python']}, load {machine['load_before']} before and {machine['load_after']} after; "
+        f"{figures['date']}, {figures['seconds']} s",
+        soft_wrap=True,
+    )
+
+
+def _comparison(figures: Mapping[str, Any]) -> Table:
+    echo, worker, ratio = figures["echo"], figures["worker"], figures["ratio"]
+    table = Table(title="one process each, the same events", title_justify="left")
+    for name in ("", "bare stateful echo", "worker", "ratio"):
+        table.add_column(name, justify="right" if name else "left")
+    for title, name, compared, form in ROWS:
+        table.add_row(title, form.format(echo[name]), form.format(worker[name]), f"{ratio[compared]:.2f}")
+    if echo["cpu_us_per_event"] and worker["cpu_us_per_event"]:
+        cpu = (echo["cpu_us_per_event"], worker["cpu_us_per_event"])
+        table.add_row("processor time, us an event", *(f"{one:,.0f}" for one in cpu), f"{cpu[1] / cpu[0]:.2f}")
+    table.add_row(
+        "learnt and published after, s", "", f"{max(one['learnt_after_s'] for one in worker['turns']):.1f}", ""
+    )
+    return table
+
+
+def _where(figures: Mapping[str, Any]) -> Table:
+    """Microseconds by stage; a column for each pace."""
+    paces: Mapping[str, Any] = figures["where_time_goes"]
+    table = Table(title="where a microsecond of an event goes, without a broker", title_justify="left")
+    table.add_column("stage")
+    for name, pace in paces.items():
+        table.add_column(f"{name}, us\n({pace['events_offered_together']:,} at a time)", justify="right")
+    for stage in next(iter(paces.values()))["stages_us"]:
+        table.add_row(stage, *(f"{pace['stages_us'][stage]:.1f}" for pace in paces.values()))
+    table.add_section()
+    table.add_row("in all", *(f"{pace['total_us']:.1f}" for pace in paces.values()))
+    return table

@@ -1,0 +1,98 @@
+"""One run of the bench: a broker, the contest on it, the breakdown after it, and what it all ran on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from streams.bench import breakdown
+from streams.bench.contest import Contest, Plan
+from streams.brokers.broker import Broker
+from streams.brokers.embedded import EmbeddedBroker
+from streams.brokers.kafka import KafkaBroker
+
+PACKAGES = ("crosscurrent", "faust-streaming", "aiokafka", "numba", "numpy", "orjson", "msgspec", "uvloop")
+"""Whose versions figures depend on."""
+
+
+def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Start a broker, measure, end it.
+
+    Args:
+        plan: how much is measured.
+        kafka: Apache Kafka from `KAFKA_HOME` instead of the embedded broker.
+        say: told what is going on.
+
+    Returns:
+        The figures, as `--json` writes them.
+
+    Raises:
+        BrokerError: the broker cannot be started.
+        BenchError: a side failed.
+    """
+    broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
+    started_at, load_before = datetime.now(UTC), os.getloadavg()
+    with _friendly_end(), tempfile.TemporaryDirectory(prefix="crosscurrent-bench-") as folder:
+        with broker:
+            say(f"{broker.title} at {broker.bootstrap_servers}")
+            contest = Contest(broker, plan, Path(folder), say)
+            figures = asyncio.run(contest.run())
+        say("where a microsecond goes: the worker's own code, without a broker")
+        events = contest.events(plan.warm_up + breakdown.EVENTS)
+        where = breakdown.breakdown(contest.catalog, events[: plan.warm_up], events[plan.warm_up :])
+    return figures | {
+        "where_time_goes": where,
+        "broker": broker.title,
+        "date": started_at.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(UTC) - started_at).total_seconds()),
+        "machine": _machine() | {"load_before": round(load_before[0], 2), "load_after": round(os.getloadavg()[0], 2)},
+    }
+
+
+@contextmanager
+def _friendly_end() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end us as Ctrl-C does, so that everything we started is ended too."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _machine() -> dict[str, Any]:
+    """What the figures hold for."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "packages": {package: found for package in PACKAGES if (found := _version(package))},
+    }
+
+
+def _processor() -> str:
+    """The processor's name, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

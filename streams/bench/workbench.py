@@ -1,0 +1,183 @@
+"""The worker's inside on a bench: real lanes, models, outbox and mirror, and nothing around them.
+
+No broker, no sockets, no intake: records are offered to the lanes as the intake would, what leaves is packed as it
+would be for the wire, and what the worker would read back of it (pairs, rows) is handed round.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from models.catalog import Catalog
+from models.items import Items
+from models.neighbours import Neighbours
+from models.policy import Policy
+from models.recommender import Recommender, RecommenderConfig
+from streams.bench.events import Event
+from streams.lane import Lane
+from streams.memory_log import MemoryLog, StoredRecord
+from streams.metrics import Metrics
+from streams.mirror import Mirror
+from streams.outbox import PACKET_BYTES, Message, Outbox
+from streams.settings import Settings
+from streams.topics import TOPICS
+from streams.wiring import Identity, Wiring
+from streams.worker import lane_kinds
+
+
+class Packer:
+    """Packs what leaves, as for the wire, and keeps what the worker reads back."""
+
+    def __init__(self) -> None:
+        self._ends: defaultdict[TopicPartition, int] = defaultdict(int)
+        self.kept: defaultdict[str, list[StoredRecord]] = defaultdict(list)
+        self.now_ms = 0
+
+    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+        """See [`Sender.send`][streams.outbox.Sender.send]."""
+        self.pack(packet)
+        where = TopicPartition(topic, partition)
+        if topic in ("pairs", "neighbours"):
+            first = self._ends[where]
+            self.kept[topic] += [
+                StoredRecord(topic, partition, first + n, self.now_ms, key, value)
+                for n, (key, value) in enumerate(packet)
+            ]
+        self._ends[where] += len(packet)
+
+    def pack(self, packet: Sequence[Message]) -> Any:
+        """A record batch with these messages."""
+        batch = BatchBuilder(PACKET_BYTES + 100_000, 0)
+        for key, value in packet:
+            batch.append(key=key, value=value, timestamp=None)
+        return batch
+
+    def take(self, topic: str) -> list[StoredRecord]:
+        """What was sent to a topic since the last call."""
+        return self.kept.pop(topic, [])
+
+
+class _NothingToFollow:
+    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
+        """Everything is here already."""
+
+
+class Workbench:
+    """A worker without surroundings. An async context manager; its lanes own everything inside it.
+
+    Args:
+        catalog: records of the catalogue.
+        now_ms: when it starts, in epoch milliseconds; only `pass_a_second` moves its clock.
+    """
+
+    def __init__(self, catalog: Iterable[Event], now_ms: int) -> None:
+        self.settings = Settings(publish_bytes_per_s=1 << 40)  # the bench paces the flushes
+        self.packer = Packer()
+        self.packer.now_ms = now_ms
+        self.items = Items()
+        self.metrics = Metrics()
+        shelf, neighbours = Catalog(self.items), Neighbours(self.items, self.settings.cooccurrence.half_life_s)
+        self.mirror = Mirror("", shelf, neighbours, self.metrics)
+        self.recommender = Recommender(
+            self.items, shelf, neighbours, Policy(emit_empty=True, max_suggestion_age_s=0), RecommenderConfig()
+        )
+        self.outbox = Outbox(self.packer, most_bytes=1 << 30, timeout_s=1, on_failure=self._fail)
+        self._wiring = Wiring(
+            settings=self.settings,
+            log=MemoryLog(clock=lambda: 0),
+            outbox=self.outbox,
+            mirror=self.mirror,
+            follower=_NothingToFollow(),
+            items=self.items,
+            recommender=self.recommender,
+            metrics=self.metrics,
+            identities={topic.name: Identity(topic.name, self.settings.partitions) for topic in TOPICS},
+            clock=lambda: self.packer.now_ms / 1000,
+            highwater=lambda _: None,
+            commit=lambda _: None,
+        )
+        for event in catalog:
+            self.mirror.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
+        self._lanes: dict[str, dict[int, Lane]] = {"shoppers": {}, "items": {}}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failure: BaseException | None = None
+        self._offsets: defaultdict[tuple[str, int], int] = defaultdict(int)
+
+    async def __aenter__(self) -> Workbench:
+        self.recommender.warm()
+        for kind, topics, make in {
+            kind: (kind, topics, make) for kind, topics, make in lane_kinds("").values()
+        }.values():
+            for number in range(self.settings.partitions) if kind in self._lanes else ():
+                lane = make(f"{kind}-{number}", [TopicPartition(topic, number) for topic in topics], self._wiring)
+                self._lanes[kind][number] = lane
+                lane.own()
+                self._tasks.append(asyncio.create_task(lane.run()))
+                await lane.ready.wait()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.outbox.close()
+
+    def pass_a_second(self) -> None:
+        """Move the clock."""
+        self.packer.now_ms += 1000
+
+    def records(self, events: Iterable[Event]) -> list[StoredRecord]:
+        """Events as the intake would bring them, all appended now."""
+        records, at_ms = [], self.packer.now_ms
+        for topic, partition, key, value in events:
+            offset = self._offsets[topic, partition]
+            self._offsets[topic, partition] = offset + 1
+            records.append(StoredRecord(topic, partition, offset, at_ms, key, value))
+        return records
+
+    async def apply(self, records: Sequence[StoredRecord], most: int) -> None:
+        """Have the lanes apply records, offered so many at a time."""
+        kind = self._lanes["items" if records and records[0].topic == "pairs" else "shoppers"]
+        rest = iter(records)
+        while some := list(islice(rest, most)):
+            batches: defaultdict[tuple[str, int], list[StoredRecord]] = defaultdict(list)
+            for record in some:
+                batches[record.topic, record.partition].append(record)
+            for (_, partition), batch in batches.items():
+                kind[partition].offer(batch)
+            while any(lane.held for lane in kind.values()):
+                await asyncio.sleep(0)
+                self._check()
+
+    async def flush_pairs(self) -> int:
+        """Publish what the events have taught and count it into the rows; returns the number of messages."""
+        await asyncio.gather(*(lane.flush() for lane in self._lanes["shoppers"].values()))
+        pairs = self.packer.take("pairs")
+        await self.apply(pairs, len(pairs))
+        return len(pairs)
+
+    async def flush_rows(self) -> int:
+        """Publish the rows that have changed and mirror them; returns their bytes."""
+        await asyncio.gather(*(lane.flush() for lane in self._lanes["items"].values()))
+        rows = self.packer.take("neighbours")
+        for row in rows:
+            self.mirror.apply(row)
+        return sum(len(row.value or b"") for row in rows)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+
+    def _check(self) -> None:
+        """Raise what a lane or the outbox has failed with."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+        if self._failure is not None:
+            raise self._failure
