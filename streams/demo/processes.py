@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,9 +67,11 @@ class Processes:
         for group in (names[1:], names[:1]):
             for name in group:
                 self._children[name].signal(signal.SIGTERM)
+            deadline = time.monotonic() + GRACE_S
             for name in group:
-                self._children[name].wait(GRACE_S)
-                self._children.pop(name).stop()
+                child = self._children.pop(name)
+                child.wait(max(0.0, deadline - time.monotonic()))
+                child.kill()  # whether it has ended or not: also takes the leash away
 
     def _log(self, name: str) -> Path:
         return self._logs / f"{name.replace(' ', '-')}.log"
