@@ -93,26 +93,31 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     ]
 
 
-def breakdown(catalog: Iterable[Event], warm_up: Sequence[Event], events: Iterable[Event]) -> dict[str, Any]:
+def breakdown(
+    catalog: Iterable[Event], warm_up: Sequence[Event], events: Iterable[Event], paces: Sequence[Pace] = PACES
+) -> dict[str, Any]:
     """Microseconds an event, by pace and stage.
 
     Args:
         catalog: records of the catalogue.
         warm_up: what the shop has learnt from before.
-        events: `EVENTS` more.
+        events: what is timed: `EVENTS` of them for `PACES`.
+        paces: how they come.
 
     Returns:
         By the name of each pace: `total_us` as the code runs, `stages_us` by stage, with what is left for the rest.
     """
-    return asyncio.run(_breakdown(catalog, warm_up, iter(events)))
+    return asyncio.run(_breakdown(catalog, warm_up, iter(events), paces))
 
 
-async def _breakdown(catalog: Iterable[Event], warm_up: Sequence[Event], events: Iterator[Event]) -> dict[str, Any]:
+async def _breakdown(
+    catalog: Iterable[Event], warm_up: Sequence[Event], events: Iterator[Event], paces: Sequence[Pace]
+) -> dict[str, Any]:
     figures = {}
     async with Workbench(catalog, round(time.time() * 1000)) as bench:
         for first in range(0, len(warm_up), BACKLOG.events_per_s):
             await _Second(bench, BACKLOG).run(warm_up[first : first + BACKLOG.events_per_s])
-        for pace in PACES:
+        for pace in paces:
             bare, watched = _Second(bench, pace), _Second(bench, pace, Stopwatch(), Stopwatch())
             for _ in range(pace.seconds):  # by turns, so that both meet the same machine
                 await bare.run(list(islice(events, pace.events_per_s)))

@@ -213,18 +213,7 @@ class Contest:
             turn, stream = await self._echo_turn(f"echo, turn {number}", backlog)
             echoes.append(turn)
             workers.append(await self._worker_turn(f"worker, turn {number}", backlog, stream))
-        echo, worker = _side(echoes), _side(workers)
-        ratio = {
-            "throughput": worker["events_per_s"] / echo["events_per_s"],
-            "p50": worker["p50_ms"] / echo["p50_ms"],
-            "p99": worker["p99_ms"] / echo["p99_ms"],
-        }
-        return {
-            "echo": echo,
-            "worker": worker,
-            "ratio": {name: round(value, 2) for name, value in ratio.items()},
-            "plan": asdict(self._plan),
-        }
+        return compared(echoes, workers) | {"plan": asdict(self._plan)}
 
     async def _warm_up(self) -> None:
         """The worker learns the catalogue and the first events, so that there are rows to suggest from."""
@@ -354,7 +343,18 @@ def _triggers(events: Sequence[Event]) -> int:
     return sum(event.triggers for event in events)
 
 
-def _side(turns: Sequence[Turn]) -> dict[str, Any]:
+def compared(echoes: Sequence[Turn], workers: Sequence[Turn]) -> dict[str, Any]:
+    """Figures of both sides, and the worker's over the echo's."""
+    echo, worker = side_of(echoes), side_of(workers)
+    ratio = {
+        "throughput": worker["events_per_s"] / echo["events_per_s"],
+        "p50": worker["p50_ms"] / echo["p50_ms"],
+        "p99": worker["p99_ms"] / echo["p99_ms"],
+    }
+    return {"echo": echo, "worker": worker, "ratio": {name: round(value, 2) for name, value in ratio.items()}}
+
+
+def side_of(turns: Sequence[Turn]) -> dict[str, Any]:
     """Figures of one side: the middle of its turns, and the turns."""
     cpu_us = [turn.cpu_us for turn in turns if turn.cpu_us is not None]
     return {

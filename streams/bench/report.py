@@ -21,7 +21,7 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     console.print(_where(figures))
     machine = figures["machine"]
     console.print(
-        f"{figures['broker']}, broker and feeder on the same machine: {machine['processor']}, {machine['cores']} cores, "
+        f"{figures['broker']}, everything on one machine: {machine['processor']}, {machine['cores']} cores, "
         f"Python {machine['python']}, load {machine['load_before']} before and {machine['load_after']} after; "
         f"{figures['date']}, {figures['seconds']} s",
         soft_wrap=True,

@@ -1,0 +1,206 @@
+"""The bench's own parts: what is fed, how figures are made of append times, how functions are timed."""
+
+from __future__ import annotations
+
+import time
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from streams.bench import breakdown, contest, events, measure, report, run
+from streams.bench.echo import create_echo
+from streams.bench.stopwatch import Stopwatch
+from streams.commands import bench as bench_command
+from streams.memory_log import StoredRecord
+from streams.partitioner import partition_of
+from streams.records import decode_catalog, decode_click, decode_purchase
+
+START_S = 1_750_000_000.0
+
+
+@pytest.fixture(scope="module")
+def shop() -> tuple[list[events.Event], list[events.Event]]:
+    roof = events.Roof(7, 8, START_S)
+    return roof.catalog(), roof.take(3_000)
+
+
+def record(event: events.Event) -> StoredRecord:
+    return StoredRecord(event.topic, event.partition, 0, round(START_S * 1000) + 60_000, event.key, event.value)
+
+
+def test_every_event_and_item_is_as_the_contract_says_and_lies_where_its_key_does(
+    shop: tuple[list[events.Event], list[events.Event]],
+) -> None:
+    catalog, happened = shop
+    decode = {"clicks": decode_click, "purchases": decode_purchase, "catalog": decode_catalog}
+    for event in [*catalog, *happened]:
+        assert decode[event.topic](record(event)) is not None
+        assert event.partition == partition_of(event.key, 8)
+    assert len({event.key for event in catalog}) == len(catalog) == 1_980
+
+
+def test_every_bought_and_viewed_item_is_in_the_catalogue(
+    shop: tuple[list[events.Event], list[events.Event]],
+) -> None:
+    catalog, happened = shop
+    known = {event.key.decode() for event in catalog}
+    for event in happened:
+        if event.topic == "clicks":
+            assert decode_click(record(event)).item_id in known
+        else:
+            assert {line.item_id for line in decode_purchase(record(event)).lines} <= known
+
+
+def test_no_event_repeats_another(shop: tuple[list[events.Event], list[events.Event]]) -> None:
+    ids = [orjson.loads(event.value).get("event_id") or orjson.loads(event.value)["order_id"] for event in shop[1]]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_same_seed_and_start_give_the_same_bytes(shop: tuple[list[events.Event], list[events.Event]]) -> None:
+    assert events.Roof(7, 8, START_S).take(500) == shop[1][:500]
+    assert events.Roof(8, 8, START_S).take(500) != shop[1][:500]
+
+
+def test_what_asks_for_no_suggestion_does_not_trigger(shop: tuple[list[events.Event], list[events.Event]]) -> None:
+    quiet = [event for event in shop[1] if not event.triggers]
+    assert quiet
+    assert all(orjson.loads(event.value)["action"] == "remove_from_cart" for event in quiet)
+
+
+def test_events_survive_a_file(tmp_path: Path, shop: tuple[list[events.Event], list[events.Event]]) -> None:
+    events.write(tmp_path / "events", shop[1][:50])
+    assert events.read(tmp_path / "events") == shop[1][:50]
+
+
+def test_a_rate_counts_the_middle_of_a_run_only() -> None:
+    slow_start, steady, slow_end = range(0, 9_000, 1_000), range(10_000, 10_820, 10), range(11_000, 20_000, 1_000)
+    assert measure.events_per_s([*slow_start, *steady, *slow_end]) == pytest.approx(100.0)
+
+
+def test_latency_goes_from_append_to_append_and_leaves_the_first_seconds_out() -> None:
+    sent = {f"clicks-0-{n}": 1_000 + 100 * n for n in range(101)}  # ten a second, for ten seconds
+    answered = {one: at + (500 if at < 3_000 else 7 if at < 10_000 else 9) for one, at in sent.items()}
+    found = measure.latency(sent, answered, skip_s=2.0)
+    assert (found.p50_ms, found.p99_ms, found.max_ms, found.events) == (7, 9, 9, 81)
+    assert found.rate == pytest.approx(10.1)
+
+
+def test_a_stopwatch_gives_each_function_its_own_time_only() -> None:
+    shelf = SimpleNamespace(
+        inner=lambda: spin(0.02),
+        outer=lambda: (spin(0.01), shelf.inner()),
+        parts=lambda: (spin(0.005) for _ in range(2)),
+    )
+    watch, inner = Stopwatch(), shelf.inner
+    with watch.around([(shelf, "inner", "inner"), (shelf, "outer", "outer"), (shelf, "parts", "parts")]):
+        shelf.outer()
+        list(shelf.parts())
+    assert shelf.inner is inner
+    assert watch.seconds("outer") == pytest.approx(0.01, abs=0.005)
+    assert watch.seconds("inner") == pytest.approx(0.02, abs=0.005)
+    assert watch.seconds("parts") == pytest.approx(0.01, abs=0.005)
+
+
+def test_a_stopwatch_puts_functions_back_whatever_happens() -> None:
+    shelf = {"bad": lambda: 1 / 0}
+    bad = shelf["bad"]
+    with pytest.raises(ZeroDivisionError), Stopwatch().around([(shelf, "bad", "bad")]):
+        shelf["bad"]()
+    assert shelf["bad"] is bad
+
+
+def spin(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+def test_every_stage_of_the_worker_is_met_on_the_workbench(
+    shop: tuple[list[events.Event], list[events.Event]],
+) -> None:
+    catalog, happened = shop
+    paces = [breakdown.Pace("full", 200, 400, 1), breakdown.Pace("single", 4, 200, 1)]
+    figures = breakdown.breakdown(catalog, happened[:1_000], happened[1_000:], paces)
+    assert list(figures) == ["full", "single"]
+    for pace in figures.values():
+        stages = pace["stages_us"]
+        assert pace["total_us"] == pytest.approx(sum(stages.values()), abs=0.5)
+        assert all(us > 0 for stage, us in stages.items() if stage != breakdown.REST), stages
+
+
+def turn(events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0) -> contest.Turn:
+    latency = measure.Latency(p50_ms, p99_ms, p99_ms, 1_000, 500.0)
+    return contest.Turn(events_per_s, cpu_us, latency, {"learnt_after_s": 1.0})
+
+
+def test_the_middle_of_the_turns_counts() -> None:
+    side = contest.side_of([turn(1_000, 9, 90), turn(3_000, 2, 50), turn(2_000, 3, 70)])
+    assert (side["events_per_s"], side["p50_ms"], side["p99_ms"]) == (2_000, 3, 70)
+    assert [one["events_per_s"] for one in side["turns"]] == [1_000, 3_000, 2_000]
+    assert contest.side_of([turn(1, 1, 1, None)])["cpu_us_per_event"] is None
+
+
+def test_the_ratio_is_worker_to_echo() -> None:
+    compared = contest.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)])
+    assert compared["ratio"] == {"throughput": 3.0, "p50": 0.25, "p99": 0.5}
+
+
+@pytest.fixture
+def figures() -> dict[str, Any]:
+    stages = {"suggest: kernel": 40.0, breakdown.REST: 10.0}
+    pace = {"total_us": 50.0, "stages_us": stages, "events_offered_together": 4_000}
+    return contest.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)]) | {
+        "where_time_goes": {"backlog": pace, "steady": pace},
+        "broker": "Apache Kafka",
+        "date": "2026-01-01T00:00:00+00:00",
+        "seconds": 300,
+        "machine": {"processor": "one", "cores": 2, "python": "3.11.7", "load_before": 0.1, "load_after": 2.0},
+    }
+
+
+def test_the_report_has_both_tables_and_what_they_hold_for(figures: dict[str, Any]) -> None:
+    console = Console(file=StringIO(), width=120)
+    report.show(figures, console)
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    for part in ("4,000", "12,000", "3.00", "0.50", "suggest: kernel", "Apache Kafka", "Python 3.11.7"):
+        assert part in text
+
+
+def test_the_command_writes_the_figures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    plans: list[tuple[contest.Plan, bool]] = []
+
+    def measured(plan: contest.Plan, *, kafka: bool, say: object) -> dict[str, Any]:
+        plans.append((plan, kafka))
+        return figures
+
+    monkeypatch.setattr(run, "run", measured)
+    from typer import Typer
+
+    app = Typer()
+    app.command()(bench_command.command)
+    done = CliRunner().invoke(app, ["--kafka", "--quick", "--json", str(tmp_path / "out.json")])
+    assert done.exit_code == 0, done.output
+    assert orjson.loads((tmp_path / "out.json").read_bytes()) == figures
+    ((plan, kafka),) = plans
+    assert kafka
+    assert plan.repeats == 1
+    assert plan.events < contest.Plan().events
+
+
+def test_the_echo_is_stock_faust_with_its_own_group_and_no_web_server() -> None:
+    app = create_echo("127.0.0.1:9092", "echo1-", 20.0, 8)
+    assert app.conf.id == "echo1-echo"
+    assert not app.conf.web_enabled
+    assert app.conf.producer_linger == pytest.approx(0.02)
+    (agent,) = app.agents.values()
+    assert set(agent.channel.topics) == {"echo1-clicks", "echo1-purchases"}
+    assert app.tables["counts"].partitions == 8
