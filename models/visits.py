@@ -9,8 +9,12 @@ topics interleave makes no difference to what is counted:
   `join_grace_s` after the purchase;
 * carts are settled by event time.
 
-State forgets by append time and event time, never by what happens to be in memory, so that reading the log again from
-the memory's horizon gives the same state as having run all along.
+What is remembered is the end of the log: it is left behind by append time, or by number in the order of the log, and
+never because of what else happened to be in memory. So reading the log again from the memory's horizon gives the same
+state as having run all along.
+
+How much later than the clicks of its append time a purchase may be applied and still find the same looks before it:
+`margin_s` (append time), and [`KEPT_WINDOWS`][] windows of later looks of the same shopper. It may be any time earlier.
 """
 
 from __future__ import annotations
@@ -21,10 +25,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from math import log2
+from operator import itemgetter
 
-from models.carts import FROM_CLICK, FROM_PURCHASE, Cart
+from models.baskets import Baskets
+from models.carts import Cart
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Purchase
 from models.items import Items
+from models.looks import Look, Looks
+from models.repeats import Repeats
 
 Pair = tuple[int, int, int, float]
 """(a, b, kind, weight): the row of item a gains weight for its neighbour b. a == b is the item's own count; b == TOTAL
@@ -32,15 +40,16 @@ is a basket's share of the total, counted where item a is."""
 
 TOTAL = -1
 
-_Look = tuple[float, int, int, int, float]
-"""(event time, offset, item, action code, append time)."""
-
 ACTION_CODES = {Action.VIEW: 0, Action.CLICK: 1, Action.ADD_TO_CART: 2}
 """Actions that count as looking at an item, as numbers."""
 
 KEPT_WINDOWS = 3
-"""Windows of looks kept for joins: a purchase that is applied when up to two windows of later looks have been applied
-still finds the looks before it."""
+"""The last so many windows of looks are what a window, or the looks before a purchase, is made of: more than one, since
+late looks take a place in the log and none in the window. As many again are kept for purchases applied late."""
+
+_NEVER = float("-inf")
+
+_at = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,8 @@ class VisitConfig:
     max_pair_items: int = 50
     """A basket is cut to this many distinct items, the first in line order, so that an event's work is bounded."""
     click_memory_s: float = 2 * 86_400.0
-    """Append time. A cart lives that long; a take-over reads that many seconds of clicks."""
+    """Append time. A take-over reads that many seconds of clicks. A look or a change of the cart lives three quarters
+    of it, an `event_id` the last quarter: what an old click meant depends on whether it was a repeat."""
     purchase_memory_s: float = 35 * 86_400.0
     """Append and event time. Has to exceed the policy's `bought_days`; a take-over reads that many seconds of them."""
     join_grace_s: float = 2.0
@@ -67,6 +77,26 @@ class VisitConfig:
     """A pair d looks apart weighs d to the minus this; measured best among 0.5 to 1.0 on public next-item data."""
     backward_weight: float = 0.7
     """What the pair against the order of looking weighs, relative to the one along it."""
+
+    @property
+    def margin_s(self) -> float:
+        """Append time that event ids are remembered, and that a purchase may be applied late: half a day of two."""
+        return self.click_memory_s / 4
+
+    @property
+    def look_memory_s(self) -> float:
+        """Append time that looks and carts are remembered; within it, the log read again says which were repeats."""
+        return self.click_memory_s - self.margin_s
+
+    @property
+    def join_memory_s(self) -> float:
+        """Append time that a join reaches back from its purchase: less, so that a purchase may be late."""
+        return self.look_memory_s - self.margin_s
+
+    @property
+    def order_memory_s(self) -> float:
+        """Append time that order ids are remembered: less than purchases, since one read again may still be waiting."""
+        return self.purchase_memory_s - min(self.margin_s, self.purchase_memory_s / 4)
 
 
 class Verdict(Enum):
@@ -101,22 +131,20 @@ class _Join:
     at: float
     appended_s: float
     user_id: str
-    bought: list[int]
+    bought: tuple[int, ...]
     weight: float
 
 
 class _Shopper:
-    __slots__ = ("baskets", "cart", "events", "looks", "orders")
+    __slots__ = ("baskets", "bought_s", "cart", "clicked_s", "events", "looks", "orders")
 
     def __init__(self) -> None:
-        self.looks: list[_Look] = []  # by (event time, offset)
-        self.cart = Cart()
-        self.baskets: list[tuple[float, float, list[int]]] = []  # (event time, append time, items)
-        self.events: dict[str, float] = {}  # event id: append time
-        self.orders: dict[str, float] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self.looks or self.cart or self.baskets or self.events or self.orders)
+        self.clicked_s = self.bought_s = _NEVER  # append times of the last of each
+        self.looks = Looks()
+        self.baskets = Baskets()
+        self.cart: Cart | None = None
+        self.events: Repeats | None = None
+        self.orders: Repeats | None = None
 
 
 class Visits:
@@ -139,18 +167,20 @@ class Visits:
     def __init__(self, items: Items, config: VisitConfig) -> None:
         self._items = items
         self._config = config
+        self._kept = KEPT_WINDOWS * config.items
+        self._look_memory_s, self._margin_s = config.look_memory_s, config.margin_s
         self._shoppers: dict[str, _Shopper] = {}
         self._rota: deque[str] = deque()
-        self._clicks_s = self._purchases_s = float("-inf")
+        self._clicks_s = self._purchases_s = _NEVER
         self._forgotten: dict[str, float] = {}
         self._refusing: set[str] = set()
         self._joins: deque[_Join] = deque()
-        lengths, reach = range(config.items + 1), range(config.pair_reach + 1)
         weights = [
-            [d**-config.distance_exponent / log2(2 + n) if d else 0.0 for d in reach] for n in lengths
-        ]  # (length of the window, distance)
-        self._along = [[round(w, 4) for w in row] for row in weights]
-        self._against = [[round(config.backward_weight * w, 4) for w in row] for row in weights]
+            [distance**-config.distance_exponent / log2(2 + length) for distance in range(1, config.pair_reach + 1)]
+            for length in range(config.items + 1)
+        ]
+        self._along = [[round(weight, 4) for weight in row] for row in weights]
+        self._against = [[round(config.backward_weight * weight, 4) for weight in row] for row in weights]
 
     # -- shoppers who refuse ---------------------------------------------------------------------------------------
 
@@ -161,25 +191,35 @@ class Visits:
 
     def forget(self, user_id: str, before: float) -> None:
         """Drop everything of a shopper up to an event time, for ever; the latest such time counts."""
-        before = max(before, self._forgotten.get(user_id, float("-inf")))
+        before = max(before, self._forgotten.get(user_id, _NEVER))
         self._forgotten[user_id] = before
-        shopper = self._shoppers.get(user_id)
-        if shopper is not None:
-            shopper.looks = [look for look in shopper.looks if look[0] > before]
-            shopper.baskets = [basket for basket in shopper.baskets if basket[0] > before]
-            shopper.cart.forget(before, float("-inf"))
-            shopper.events, shopper.orders = {}, {}
-        self._joins = deque(j for j in self._joins if j.user_id != user_id or j.at > before)
+        self._erase(user_id, before)
 
     def consent(self, user_id: str, given: bool) -> None:
-        """Whether a shopper's events may be used at all; they may until he says no."""
+        """Whether a shopper's events may be used at all; they may until he says no, which drops what is in memory."""
         if given:
             self._refusing.discard(user_id)
         else:
             self._refusing.add(user_id)
+            self._erase(user_id, float("inf"))
+
+    def _erase(self, user_id: str, before: float) -> None:
+        shopper = self._shoppers.get(user_id)
+        if shopper is None:
+            return
+        shopper.looks.forget(before, self._kept)
+        shopper.baskets.forget(before)
+        if shopper.cart is not None:
+            shopper.cart.drop(before)
+        for seen in (shopper.events, shopper.orders):
+            if seen is not None:
+                seen.forget(before)
+        if shopper.looks.pins:
+            self._joins = deque(join for join in self._joins if join.user_id != user_id or join.at > before)
+            shopper.looks.pins = sum(join.user_id == user_id for join in self._joins)
 
     def _refuses(self, user_id: str, at: float) -> bool:
-        return user_id in self._refusing or at <= self._forgotten.get(user_id, float("-inf"))
+        return user_id in self._refusing or at <= self._forgotten.get(user_id, _NEVER)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -193,108 +233,120 @@ class Visits:
 
         Args:
             event: the click.
-            appended_s: append time, epoch seconds.
+            appended_s: append time, epoch seconds. Where it falls behind that of a click before, that one counts.
             offset: in the clicks partition.
             learn: whether pairs are wanted; the state is the same without.
         """
         user_id, at = event.user_id, event.at
+        clicks_s = self._clicks_s
+        if appended_s > clicks_s:
+            clicks_s = self._clicks_s = appended_s
         if (self._refusing or self._forgotten) and self._refuses(user_id, at):
             return Verdict.FORGOTTEN, []
-        if appended_s > self._clicks_s:
-            self._clicks_s = appended_s
-        horizon_s = self._clicks_s - self._config.click_memory_s
         shopper = self._shopper(user_id)
-        if event.event_id is not None and _repeated(shopper.events, event.event_id, self._clicks_s, horizon_s):
-            return Verdict.REPEATED, []
+        shopper.clicked_s = clicks_s
+        if event.event_id is not None:
+            if shopper.events is None:
+                shopper.events = Repeats()
+            if shopper.events.again(event.event_id, at, clicks_s, clicks_s - self._margin_s):
+                return Verdict.REPEATED, []
         item = self._items.index(event.item_id)
         action = event.action
-        if action is Action.ADD_TO_CART:
-            shopper.cart.set(item, True, (at, FROM_CLICK, offset), self._clicks_s)
-        elif action is Action.REMOVE_FROM_CART:
-            shopper.cart.set(item, False, (at, FROM_CLICK, offset), self._clicks_s)
-            return Verdict.APPLIED, []
-        looks = shopper.looks
-        if looks and looks[0][4] < horizon_s:
-            looks = shopper.looks = [look for look in looks if look[4] >= horizon_s]
-        pairs: list[Pair] = [(item, item, VIEWED_WITH, 1.0)]
-        window_s = self._config.window_s
-        if looks and at < looks[-1][0] - window_s:
-            return Verdict.APPLIED, pairs
-        look = (at, offset, item, ACTION_CODES[action], self._clicks_s)
-        place = len(looks)
-        if looks and look < looks[-1]:
-            place = bisect_left(looks, look)
-        if learn and looks:
-            self._pair(looks, place, look, pairs)
-        looks.insert(place, look)
-        if len(looks) > KEPT_WINDOWS * self._config.items:
-            del looks[0]
-        oldest = looks[-1][0] - KEPT_WINDOWS * window_s
-        while looks[0][0] <= oldest:
-            del looks[0]
+        if action is Action.ADD_TO_CART or action is Action.REMOVE_FROM_CART:
+            self._put(shopper, item, at, offset, action is Action.ADD_TO_CART)
+            if action is Action.REMOVE_FROM_CART:
+                return Verdict.APPLIED, []
+        looks, look = shopper.looks, (at, offset, item, ACTION_CODES[action], clicks_s)
+        looks.expire(clicks_s - self._look_memory_s, self._kept)
+        recent = looks.recent
+        place = len(recent)
+        if recent and look < recent[-1]:
+            place = bisect_left(recent, look)
+        pairs: list[Pair] = []
+        if learn:
+            pairs.append((item, item, VIEWED_WITH, 1.0))
+            if recent:
+                self._pair(recent, place, look, pairs)
+        looks.add(look, place, self._kept)
         return Verdict.APPLIED, pairs
 
-    def _pair(self, looks: list[_Look], place: int, look: _Look, pairs: list[Pair]) -> None:
+    def _put(self, shopper: _Shopper, item: int, at: float, offset: int, added: bool) -> None:
+        """An item is put into the cart or taken out of it, unless a later purchase has emptied it."""
+        shopper.baskets.expire(self._purchases_s - self._config.purchase_memory_s)
+        if at > shopper.baskets.newest:
+            if shopper.cart is None:
+                shopper.cart = Cart()
+            shopper.cart.expire(self._clicks_s - self._look_memory_s)
+            shopper.cart.set(item, added, at, offset, self._clicks_s)
+
+    def _pair(self, recent: list[Look], place: int, look: Look, pairs: list[Pair]) -> None:
         """Viewed-with pairs of a look with those around its place in the window, each other item once."""
-        config, item = self._config, look[2]
-        oldest = max(look[0], looks[-1][0]) - config.window_s
-        first = max(0, len(looks) - config.items)
-        while first < len(looks) and looks[first][0] < oldest:
-            first += 1
-        length = len(looks) - first
-        along, against = self._along[length], self._against[length]
+        config, at, item = self._config, look[0], look[2]
+        size, newest = len(recent), recent[-1][0]
+        oldest = (at if at > newest else newest) - config.window_s
+        first = size - config.items if size > config.items else 0
+        if recent[first][0] < oldest:
+            first = bisect_left(recent, oldest, first, key=_at)
+        if first == size or place < first or at < oldest:
+            return
+        reach, along, against = config.pair_reach, self._along[size - first], self._against[size - first]
+        before = recent[max(first, place - reach) : place]
+        before.reverse()
         seen = {item}
-        for distance in range(1, config.pair_reach + 1):
-            before, after = place - distance, place + distance - 1
-            if before >= first:
-                other = looks[before][2]
+        if place == size:
+            for other_look, ahead, back in zip(before, along, against):  # noqa: B905 - as far as the window reaches
+                other = other_look[2]
                 if other not in seen:
                     seen.add(other)
-                    pairs.append((other, item, VIEWED_WITH, along[distance]))
-                    pairs.append((item, other, VIEWED_WITH, against[distance]))
-            elif after >= len(looks):
-                return
-            if first <= after < len(looks):
-                other = looks[after][2]
-                if other not in seen:
+                    pairs.append((other, item, VIEWED_WITH, ahead))
+                    pairs.append((item, other, VIEWED_WITH, back))
+            return
+        sides = ((before, along, against), (recent[place : place + reach], against, along))
+        for step in range(reach):
+            for side, to_item, from_item in sides:
+                if step < len(side) and (other := side[step][2]) not in seen:
                     seen.add(other)
-                    pairs.append((item, other, VIEWED_WITH, along[distance]))
-                    pairs.append((other, item, VIEWED_WITH, against[distance]))
+                    pairs.append((other, item, VIEWED_WITH, to_item[step]))
+                    pairs.append((item, other, VIEWED_WITH, from_item[step]))
 
     def apply_purchase(
         self, event: Purchase, appended_s: float, offset: int, learn: bool = True, join: bool = True
     ) -> tuple[Verdict, list[Pair]]:
         """Apply a purchase; returns what it adds to the rows: own counts, the total, bought-with pairs.
 
-        Its viewed-then-bought pairs come from `ripen`.
+        Called in the order of the log. Its viewed-then-bought pairs come from `ripen`.
 
         Args:
             event: the purchase.
-            appended_s: append time, epoch seconds.
+            appended_s: append time, epoch seconds. Where it falls behind that of a purchase before, that one counts.
             offset: in the purchases partition.
             learn: whether pairs are wanted; the state is the same without.
             join: whether its viewed-then-bought pairs are still to be made.
         """
         user_id, at, config = event.user_id, event.at, self._config
+        purchases_s = self._purchases_s
+        if appended_s > purchases_s:
+            purchases_s = self._purchases_s = appended_s
         if (self._refusing or self._forgotten) and self._refuses(user_id, at):
             return Verdict.FORGOTTEN, []
-        if appended_s > self._purchases_s:
-            self._purchases_s = appended_s
-        horizon_s = self._purchases_s - config.purchase_memory_s
         shopper = self._shopper(user_id)
-        if _repeated(shopper.orders, event.order_id, self._purchases_s, horizon_s):
+        shopper.bought_s = purchases_s
+        index, baskets, memory_s = self._items.index, shopper.baskets, config.purchase_memory_s
+        bought = tuple(dict.fromkeys([index(line.item_id) for line in event.lines]))
+        baskets.expire(purchases_s - memory_s)
+        if shopper.orders is None:
+            shopper.orders = Repeats()
+        if shopper.orders.again(event.order_id, at, purchases_s, purchases_s - config.order_memory_s):
+            baskets.repeat(at, event.order_id, bought, purchases_s, memory_s)
             return Verdict.REPEATED, []
-        index = self._items.index
-        bought = list(dict.fromkeys([index(line.item_id) for line in event.lines]))
-        shopper.cart.empty((at, FROM_PURCHASE, offset))
-        shopper.baskets.append((at, self._purchases_s, bought))
-        oldest = max(basket[0] for basket in shopper.baskets) - config.purchase_memory_s
-        if any(b[0] < oldest or b[1] < horizon_s for b in shopper.baskets):
-            shopper.baskets = [b for b in shopper.baskets if b[0] >= oldest and b[1] >= horizon_s]
+        baskets.add(at, event.order_id, bought, purchases_s, memory_s)
+        if shopper.cart is not None:
+            shopper.cart.drop(at)
         counted = bought[: config.max_pair_items]
         weight = round(1 / log2(max(2, len(counted))), 4)
         if join:
-            self._joins.append(_Join(offset, at, self._purchases_s, user_id, counted, weight))
+            self._joins.append(_Join(offset, at, purchases_s, user_id, counted, weight))
+            shopper.looks.pins += 1
         if not learn:
             return Verdict.APPLIED, []
         pairs: list[Pair] = [(counted[0], TOTAL, BOUGHT_WITH, weight)]
@@ -322,21 +374,22 @@ class Visits:
         ripe = []
         while self._joins and self._joins[0].appended_s + self._config.join_grace_s < clicks_appended_s:
             join = self._joins.popleft()
-            ripe.append((join.offset, join.at, self._joined(join)))
+            looks = self._shoppers[join.user_id].looks
+            looks.pins -= 1
+            ripe.append((join.offset, join.at, self._joined(join, looks)))
         return ripe
 
-    def _joined(self, join: _Join) -> list[Pair]:
-        shopper, config = self._shoppers.get(join.user_id), self._config
-        if shopper is None:
-            return []
-        last_s, oldest = join.appended_s + config.join_grace_s, join.at - config.window_s
-        seen: dict[int, None] = {}
-        for at, _, item, _, appended_s in reversed(shopper.looks):
-            if oldest < at <= join.at and appended_s <= last_s and len(seen) < config.items:
-                seen.setdefault(item)
+    def _joined(self, join: _Join, looks: Looks) -> list[Pair]:
+        config = self._config
+        first_s, last_s = join.appended_s - config.join_memory_s, join.appended_s + config.join_grace_s
+        oldest = join.at - config.window_s
+        viewed: dict[int, None] = {}
+        for look in reversed(looks.appended_between(first_s, last_s, self._kept)):
+            if oldest < look[0] <= join.at:
+                viewed.setdefault(look[2])
         return [
             (view, b, VIEWED_THEN_BOUGHT, round(rank**-config.distance_exponent * join.weight, 4))
-            for rank, view in enumerate(seen, 1)
+            for rank, view in enumerate(list(viewed)[: min(config.items, config.max_pair_items)], 1)
             for b in join.bought
             if b != view
         ]
@@ -348,54 +401,51 @@ class Visits:
         shopper = self._shoppers.get(user_id)
         if shopper is None:
             return Visit([], [], [], [], [])
-        items: list[int] = []
-        ages_s: list[float] = []
-        actions: list[int] = []
-        oldest = at - self._config.window_s
-        for look in shopper.looks[: -self._config.items - 1 : -1]:
-            if look[0] > oldest and look[2] not in items:
-                items.append(look[2])
-                ages_s.append(max(0.0, at - look[0]))
-                actions.append(look[3])
-        bought: list[int] = []
-        if shopper.baskets:
-            since = at - bought_s
-            bought = list(dict.fromkeys(item for b in shopper.baskets if b[0] > since for item in b[2]))
-        return Visit(items, ages_s, actions, shopper.cart.items() if shopper.cart else [], bought)
+        config, horizon_s = self._config, self._clicks_s - self._look_memory_s
+        shopper.looks.expire(horizon_s, self._kept)
+        shopper.baskets.expire(self._purchases_s - config.purchase_memory_s)
+        cart: list[int] = []
+        if shopper.cart is not None:
+            shopper.cart.expire(horizon_s)
+            cart = shopper.cart.items()
+        oldest = at - config.window_s
+        found: dict[int, Look] = {}
+        for look in shopper.looks.recent[: -config.items - 1 : -1]:
+            if look[0] < oldest:
+                break
+            found.setdefault(look[2], look)
+        return Visit(
+            list(found),
+            [at - look[0] if look[0] < at else 0.0 for look in found.values()],
+            [look[3] for look in found.values()],
+            cart,
+            shopper.baskets.since(at - min(bought_s, config.purchase_memory_s)) if shopper.baskets else [],
+        )
 
     def __len__(self) -> int:
         """Number of shoppers remembered."""
         return len(self._shoppers)
 
     def _shopper(self, user_id: str) -> _Shopper:
-        """A shopper's state; looks at another one in turn, and drops him if nothing of him is inside memory."""
+        """A shopper's state; looks at another one in turn, and drops of him what has left memory.
+
+        So there are never many more shoppers than events within memory.
+        """
         shopper = self._shoppers.get(user_id)
         if shopper is None:
             shopper = self._shoppers[user_id] = _Shopper()
             self._rota.append(user_id)
         other_id = self._rota.popleft()
         other = self._shoppers[other_id]
-        if other is shopper or self._remembered(other):
-            self._rota.append(other_id)
-        else:
-            del self._shoppers[other_id]
+        if other is not shopper and not other.looks.pins:
+            clicks_gone = other.clicked_s < self._clicks_s - self._config.click_memory_s
+            purchases_gone = other.bought_s < self._purchases_s - self._config.purchase_memory_s
+            if (clicks_gone or other.clicked_s == _NEVER) and (purchases_gone or other.bought_s == _NEVER):
+                del self._shoppers[other_id]
+                return shopper
+            if clicks_gone and other.clicked_s != _NEVER:
+                other.looks, other.cart, other.events, other.clicked_s = Looks(), None, None, _NEVER
+            if purchases_gone and other.bought_s != _NEVER:
+                other.baskets, other.orders, other.bought_s = Baskets(), None, _NEVER
+        self._rota.append(other_id)
         return shopper
-
-    def _remembered(self, shopper: _Shopper) -> bool:
-        """Drop what is outside memory; whether anything is left."""
-        clicks_s = self._clicks_s - self._config.click_memory_s
-        purchases_s = self._purchases_s - self._config.purchase_memory_s
-        shopper.looks = [look for look in shopper.looks if look[4] >= clicks_s]
-        shopper.cart.forget(float("-inf"), clicks_s)
-        shopper.baskets = [basket for basket in shopper.baskets if basket[1] >= purchases_s]
-        shopper.events = {name: s for name, s in shopper.events.items() if s >= clicks_s}
-        shopper.orders = {name: s for name, s in shopper.orders.items() if s >= purchases_s}
-        return bool(shopper)
-
-
-def _repeated(known: dict[str, float], name: str, appended_s: float, horizon_s: float) -> bool:
-    """Whether an id has been seen within memory; takes it down."""
-    if known.get(name, float("-inf")) >= horizon_s:
-        return True
-    known[name] = appended_s
-    return False

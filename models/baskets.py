@@ -1,0 +1,67 @@
+"""What a shopper has bought of late."""
+
+from __future__ import annotations
+
+from bisect import insort
+
+_Basket = tuple[float, str, tuple[int, ...], float]
+"""(event time, order id, items, append time)."""
+
+
+class Baskets:
+    """Purchases of one shopper within memory, by event time.
+
+    >>> baskets = Baskets()
+    >>> baskets.add(20.0, "b", (1, 2), 100.0, 50.0)
+    >>> baskets.add(10.0, "a", (2, 3), 101.0, 50.0)
+    >>> baskets.since(15.0), baskets.since(5.0), baskets.newest
+    ([1, 2], [1, 2, 3], 20.0)
+    """
+
+    __slots__ = ("_baskets", "_oldest_s")
+
+    def __init__(self) -> None:
+        self._baskets: list[_Basket] = []
+        self._oldest_s = float("inf")  # none was appended before
+
+    def __len__(self) -> int:
+        """Purchases remembered."""
+        return len(self._baskets)
+
+    @property
+    def newest(self) -> float:
+        """Event time of the last purchase, -inf if there is none."""
+        return self._baskets[-1][0] if self._baskets else float("-inf")
+
+    def add(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> None:
+        """A purchase; those that happened more than `memory_s` before it are dropped."""
+        insort(self._baskets, (at, order_id, items, appended_s))
+        self._oldest_s = min(self._oldest_s, appended_s)
+        while self._baskets[0][0] < at - memory_s:
+            del self._baskets[0]
+
+    def repeat(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> None:
+        """A purchase sent again: it stays as it was, and is remembered from now."""
+        for basket in [basket for basket in self._baskets if basket[1] == order_id]:
+            self._baskets.remove(basket)
+            at, _, items, _ = basket
+        self.add(at, order_id, items, appended_s, memory_s)
+
+    def expire(self, horizon_s: float) -> None:
+        """Drop what was appended before a time."""
+        if self._oldest_s < horizon_s:
+            self._baskets = [basket for basket in self._baskets if basket[3] >= horizon_s]
+            self._oldest_s = min((basket[3] for basket in self._baskets), default=float("inf"))
+
+    def forget(self, before: float) -> None:
+        """Drop what happened at or before an event time."""
+        self._baskets = [basket for basket in self._baskets if basket[0] > before]
+
+    def since(self, at: float) -> list[int]:
+        """Items bought after an event time, each once, the last purchase's first."""
+        bought: dict[int, None] = {}
+        for basket in reversed(self._baskets):
+            if basket[0] <= at:
+                break
+            bought.update(dict.fromkeys(basket[2]))
+        return list(bought)

@@ -1,0 +1,66 @@
+"""What a shopper has looked at of late: the end of the log of his looks."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from operator import itemgetter
+
+Look = tuple[float, int, int, int, float]
+"""(event time, offset, item, action code, append time)."""
+
+_appended_s = itemgetter(4)
+
+
+class Looks:
+    """The last looks of one shopper, in the order of the log and by event time.
+
+    What leaves, leaves by its place in the log only, never for its event time: so what is here is the end of the log,
+    and reading that end again gives the same.
+
+    Attributes:
+        recent: the last `kept` looks of the log, by (event time, offset).
+        trail: these and as many before them, in the order of the log.
+        pins: purchases that wait for looks; as long as there are any, the trail is not cut.
+    """
+
+    __slots__ = ("pins", "recent", "trail")
+
+    def __init__(self) -> None:
+        self.recent: list[Look] = []
+        self.trail: list[Look] = []
+        self.pins = 0
+
+    def add(self, look: Look, place: int, kept: int) -> None:
+        """Append a look.
+
+        Args:
+            look: its offset is greater, and its append time no smaller, than that of any before.
+            place: where it belongs in `recent`.
+            kept: length of `recent`.
+        """
+        recent, trail = self.recent, self.trail
+        recent.insert(place, look)
+        trail.append(look)
+        length = len(trail)
+        if length > kept:
+            leaving = trail[length - kept - 1]
+            del recent[0 if recent[0] is leaving else bisect_left(recent, leaving)]
+            if length > 2 * kept and not self.pins:
+                del trail[: length - 2 * kept]
+
+    def expire(self, horizon_s: float, kept: int) -> None:
+        """Drop what was appended before a time."""
+        if self.trail and self.trail[0][4] < horizon_s:
+            del self.trail[: bisect_left(self.trail, horizon_s, key=_appended_s)]
+            self.recent = sorted(self.trail[-kept:])
+
+    def forget(self, before: float, kept: int) -> None:
+        """Drop what happened at or before an event time."""
+        self.trail = [look for look in self.trail if look[0] > before]
+        self.recent = sorted(self.trail[-kept:])
+
+    def appended_between(self, first_s: float, last_s: float, most: int) -> list[Look]:
+        """The last `most` looks appended up to a time, without those appended before another, by event time."""
+        end = bisect_right(self.trail, last_s, key=_appended_s)
+        start = bisect_left(self.trail, first_s, key=_appended_s)
+        return sorted(self.trail[max(start, end - most, 0) : end])
