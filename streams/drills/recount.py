@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import log2
 
-from models.visits import VisitConfig
+from models.visits import KEPT_WINDOWS, VisitConfig
 from streams.drills.counts import TOTAL, Cell, Counts
 from streams.drills.evidence import Event
 
@@ -33,14 +33,18 @@ def recount(clicks: Sequence[Event], purchases: Sequence[Event], config: VisitCo
         config: windows and weights.
         counts: empty; is filled and returned.
     """
-    looks_of: defaultdict[str, list[Look]] = defaultdict(list)
+    looks_of: defaultdict[str, list[Look]] = defaultdict(list)  # in the order of the log
     for click, appended_s in _with_append_times(clicks):
         if click.triggers:
             item = click.item_ids[0]
             counts.add(Cell("views", item, item), 1.0, click.at_s)
-            _count_look(looks_of[click.user_id], (click.at_s, click.record.offset, item, appended_s), config, counts)
+            looks, look = looks_of[click.user_id], (click.at_s, click.record.offset, item, appended_s)
+            _count_look(_last(looks, config), look, config, counts)
+            looks.append(look)
     for purchase, appended_s in _with_append_times(purchases):
-        _count_purchase(purchase, appended_s, looks_of[purchase.user_id], config, counts)
+        known_s = appended_s + config.join_grace_s
+        looks = [look for look in looks_of[purchase.user_id] if look[3] <= known_s]
+        _count_purchase(purchase, _last(looks, config), config, counts)
     return counts
 
 
@@ -53,44 +57,31 @@ def _with_append_times(events: Sequence[Event]) -> Iterator[tuple[Event, float]]
         yield from zip(partition, accumulate((event.appended_s for event in partition), max), strict=True)
 
 
-def _count_look(
-    looks: list[Look],
-    look: Look,
-    config: VisitConfig,
-    counts: Counts,
-) -> None:
-    """Count a look with those of its window, before and after it by event time, and let it join them."""
+def _last(looks: Sequence[Look], config: VisitConfig) -> list[Look]:
+    """The looks that are remembered, the last ones of the log, by event time."""
+    return sorted(looks[-KEPT_WINDOWS * config.items :])
+
+
+def _count_look(looks: Sequence[Look], look: Look, config: VisitConfig, counts: Counts) -> None:
+    """Count a look with those of the window before it, on both sides of it by event time."""
     at_s, _, item, _ = look
-    newest_s = looks[-1][0] if looks else at_s
-    if at_s < newest_s - config.window_s:
-        return
-    place = bisect_left(looks, look)
-    first = max(0, len(looks) - config.items)
-    window = range(first, len(looks))
-    oldest_s = max(at_s, newest_s) - config.window_s
-    window = range(next((n for n in window if looks[n][0] >= oldest_s), len(looks)), len(looks))
+    newest_s = max(at_s, looks[-1][0]) if looks else at_s
+    window = [other for other in looks[-config.items :] if other[0] >= newest_s - config.window_s]
+    place = bisect_left(looks, look) - (len(looks) - len(window))
+    if place < 0 or at_s < newest_s - config.window_s:
+        return  # older than the whole window: it counts for its item only
     known = {item}  # each other item counts once, where it is nearest
     for distance in range(1, config.pair_reach + 1):
         along = distance**-config.distance_exponent / log2(2 + len(window))
         against = config.backward_weight * along
-        for number, to_other, to_item in (
-            (place - distance, against, along),
-            (place + distance - 1, along, against),
-        ):
-            if number in window and (other := looks[number][2]) not in known:
+        for number, to_other, to_item in ((place - distance, against, along), (place + distance - 1, along, against)):
+            if 0 <= number < len(window) and (other := window[number][2]) not in known:
                 known.add(other)
                 counts.add(Cell("viewed_with", item, other), round(to_other, DECIMALS), at_s)
                 counts.add(Cell("viewed_with", other, item), round(to_item, DECIMALS), at_s)
-    looks.insert(place, look)
 
 
-def _count_purchase(
-    purchase: Event,
-    appended_s: float,
-    looks: Sequence[Look],
-    config: VisitConfig,
-    counts: Counts,
-) -> None:
+def _count_purchase(purchase: Event, looks: Sequence[Look], config: VisitConfig, counts: Counts) -> None:
     """Count a purchase's items with each other, and with those looked at before it."""
     at_s = purchase.at_s
     bought = purchase.item_ids[: config.max_pair_items]
@@ -99,12 +90,9 @@ def _count_purchase(
     for a in bought:
         for b in bought:
             counts.add(Cell("baskets" if a == b else "bought_with", a, b), weight, at_s)
-    before = [
-        item
-        for looked_s, _, item, look_appended_s in reversed(looks)
-        if at_s - config.window_s < looked_s <= at_s and look_appended_s <= appended_s + config.join_grace_s
-    ]
-    for rank, viewed in enumerate(list(dict.fromkeys(before))[: config.items], start=1):
+    before = [item for looked_s, _, item, _ in reversed(looks) if at_s - config.window_s < looked_s <= at_s]
+    most = min(config.items, config.max_pair_items)
+    for rank, viewed in enumerate(list(dict.fromkeys(before))[:most], start=1):
         share = round(rank**-config.distance_exponent * weight, DECIMALS)
         for b in bought:
             if b != viewed:

@@ -12,7 +12,6 @@ from rich.table import Table
 from streams.drills.run import Outcome
 from streams.drills.verdict import Verdict
 
-
 PLAIN_WIDTH = 120
 """Columns of the table where there is no terminal to ask."""
 
