@@ -115,7 +115,7 @@ class Screen(ABC):
         table.add_column(width=widths[2], no_wrap=True, overflow="ellipsis")
         table.add_column(width=widths[3], justify="right")
         left = max(8, self._console.width - sum(widths) - len(widths))
-        table.add_column(width=left, style="dim", no_wrap=self._wide, overflow="ellipsis" if self._wide else "fold")
+        table.add_column(max_width=left, style="dim", no_wrap=self._wide, overflow="ellipsis" if self._wide else "fold")
         for item, right in zip(shown.suggestion["items"], shown.right, strict=True):
             style = "green" if right else ""
             reason = item["reasons"][0]["text"] if item["reasons"] else ""

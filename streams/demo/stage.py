@@ -58,7 +58,7 @@ class Play:
     """How long the live part lasts; None: until stopped."""
     rate: float = 50.0
     """Events a second."""
-    history: int = 8_000
+    history: int = 6_000
     """Events published at once before the live part, so that something is learnt."""
     seed: int = 7
     """Of the shop."""
