@@ -47,6 +47,7 @@ class Lane(ABC):
         self.ready = asyncio.Event()
         """Set while the lane holds its state and goes on."""
         self._owned = asyncio.Event()
+        self._term = 0  # counts rearrangements of the group: one that is over again must not go unnoticed
         self._arrived = asyncio.Event()
         self._early: list[Sequence[Record]] = []
         self._recorded: Progress | None = None
@@ -82,8 +83,10 @@ class Lane(ABC):
 
     def disown(self) -> None:
         """The group is being rearranged: nothing is applied until it is clear who owns the partitions."""
+        self._term += 1
         self._owned.clear()
         self.ready.clear()
+        self._arrived.set()  # an idle lane has to look again, too
 
     def offer(self, records: Sequence[Record]) -> None:
         """Delivered records of one of the partitions; they wait where the lane is not ready."""
@@ -107,15 +110,17 @@ class Lane(ABC):
         """Take over, then apply what comes, until cancelled."""
         while True:
             await self._owned.wait()
+            term = self._term
             await self._hold_state()
-            await self._go_on()
+            await self._go_on(term)
 
     async def _hold_state(self) -> None:
         """Make sure that our state is the newest there is; build it where it is not."""
+        term = self._term
         await self.wiring.follower.caught_up(self.mirrored())
         if self.cursors and not self.overtaken():
             self._release_early()
-            self.ready.set()
+            self._go_ready(term)
             return
         started = asyncio.get_running_loop().time()
         self.cursors = {}
@@ -124,25 +129,32 @@ class Lane(ABC):
         took_s = asyncio.get_running_loop().time() - started
         self.wiring.metrics.take_over_s.observe(took_s)
         logger.info("%s taken over in %.2f s: %s", self.name, took_s, self._where())
-        if self._owned.is_set():
+        self._go_ready(term)
+
+    def _go_ready(self, term: int) -> None:
+        if self._owns(term):
             self.ready.set()
             self._arrived.set()
+
+    def _owns(self, term: int) -> bool:
+        """Whether the partitions have been ours without a break since then."""
+        return self._term == term and self._owned.is_set()
 
     def _release_early(self) -> None:
         early, self._early = self._early, []
         for records in early:
             self.offer(records)
 
-    async def _go_on(self) -> None:
-        while self._owned.is_set():
+    async def _go_on(self, term: int) -> None:
+        while self._owns(term):
             for cursor in self.cursors.values():
                 if cursor.needs_reading:
                     await cursor.fill()
                 cursor.settle()
-            if not self._owned.is_set():
+            if not self._owns(term):
                 return
             await self.wiring.outbox.room()
-            if not self._owned.is_set():
+            if not self._owns(term):
                 return
             if records := self.next_run():
                 self.apply(records)
