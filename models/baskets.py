@@ -12,9 +12,9 @@ class Baskets:
     """Purchases of one shopper within memory, by event time.
 
     >>> baskets = Baskets()
-    >>> baskets.add(20.0, "b", (1, 2), 100.0, 50.0)
-    >>> baskets.add(10.0, "a", (2, 3), 101.0, 50.0)
-    >>> baskets.since(15.0), baskets.since(5.0), baskets.newest
+    >>> baskets.add(20.0, "b", (1, 2), 100.0, 50.0), baskets.add(10.0, "a", (2, 3), 101.0, 50.0)
+    (20.0, 10.0)
+    >>> baskets.since(15.0), baskets.since(5.0), baskets.newest(100.0)
     ([1, 2], [1, 2, 3], 20.0)
     """
 
@@ -28,24 +28,24 @@ class Baskets:
         """Purchases remembered."""
         return len(self._baskets)
 
-    @property
-    def newest(self) -> float:
-        """Event time of the last purchase, -inf if there is none."""
-        return self._baskets[-1][0] if self._baskets else float("-inf")
+    def newest(self, appended_s: float) -> float:
+        """Event time of the last purchase appended at or after a time, -inf if there is none."""
+        return next((basket[0] for basket in reversed(self._baskets) if basket[3] >= appended_s), float("-inf"))
 
-    def add(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> None:
-        """A purchase; those that happened more than `memory_s` before it are dropped."""
+    def add(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> float:
+        """A purchase; those that happened more than `memory_s` before it are dropped. Returns its event time."""
         insort(self._baskets, (at, order_id, items, appended_s))
         self._oldest_s = min(self._oldest_s, appended_s)
         while self._baskets[0][0] < at - memory_s:
             del self._baskets[0]
+        return at
 
-    def repeat(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> None:
-        """A purchase sent again: it stays as it was, and is remembered from now."""
+    def repeat(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> float:
+        """A purchase sent again: it stays as it was, and is remembered from now. Returns its event time."""
         for basket in [basket for basket in self._baskets if basket[1] == order_id]:
             self._baskets.remove(basket)
             at, _, items, _ = basket
-        self.add(at, order_id, items, appended_s, memory_s)
+        return self.add(at, order_id, items, appended_s, memory_s)
 
     def expire(self, horizon_s: float) -> None:
         """Drop what was appended before a time."""

@@ -15,8 +15,9 @@ class Items:
     """Interns item ids as dense int32 indices, never freed.
 
     `order` holds two uint64 an item, (capacity, 2): comparing rows compares ids. They are the first 16 bytes of the
-    id, big-endian; where an id is longer, the last 8 bytes are a hash of the whole id instead, so that ids that agree
-    in their beginnings are told apart by a rule that does not depend on the order of interning.
+    id, big-endian; where an id is longer (or ends in a zero byte), the last 8 bytes are a hash of the whole id instead,
+    so that ids that agree in their beginnings are told apart by a rule that does not depend on the order of interning.
+    Read the attribute anew after `index`: a table that is full is replaced by one of twice the capacity.
 
     >>> items = Items()
     >>> items.index("kettle"), items.index("mug"), items.index("kettle")
@@ -43,7 +44,8 @@ class Items:
         if index == len(self.order):
             self.order = np.concatenate([self.order, np.zeros_like(self.order)])
         raw = item_id.encode(errors="surrogatepass")
-        tail = raw[8:16] if len(raw) <= 16 else hashlib.blake2b(raw, digest_size=8).digest()
+        whole = len(raw) <= 16 and not raw.endswith(b"\0")
+        tail = raw[8:16] if whole else hashlib.blake2b(raw, digest_size=8).digest()
         self.order[index, 0] = int.from_bytes(raw[:8].ljust(8, b"\0"), "big")
         self.order[index, 1] = int.from_bytes(tail.ljust(8, b"\0"), "big")
         self._indices[item_id] = index

@@ -20,15 +20,13 @@ class Looks:
     Attributes:
         recent: the last `kept` looks of the log, by (event time, offset).
         trail: these and as many before them, in the order of the log.
-        pins: purchases that wait for looks; as long as there are any, the trail is not cut.
     """
 
-    __slots__ = ("pins", "recent", "trail")
+    __slots__ = ("recent", "trail")
 
     def __init__(self) -> None:
         self.recent: list[Look] = []
         self.trail: list[Look] = []
-        self.pins = 0
 
     def add(self, look: Look, place: int, kept: int) -> None:
         """Append a look.
@@ -45,8 +43,8 @@ class Looks:
         if length > kept:
             leaving = trail[length - kept - 1]
             del recent[0 if recent[0] is leaving else bisect_left(recent, leaving)]
-            if length > 2 * kept and not self.pins:
-                del trail[: length - 2 * kept]
+            if length > 2 * kept:
+                del trail[0]
 
     def expire(self, horizon_s: float, kept: int) -> None:
         """Drop what was appended before a time."""

@@ -98,6 +98,14 @@ class VisitConfig:
         """Append time that order ids are remembered: less than purchases, since one read again may still be waiting."""
         return self.purchase_memory_s - min(self.margin_s, self.purchase_memory_s / 4)
 
+    @property
+    def emptying_s(self) -> float:
+        """Append time that a purchase goes on emptying the cart of what was put there before, but comes late.
+
+        As long as the log read again holds the purchase of anything that it holds of the cart.
+        """
+        return max(self.margin_s, self.purchase_memory_s - self.click_memory_s)
+
 
 class Verdict(Enum):
     """What became of an event."""
@@ -204,6 +212,7 @@ class Visits:
             self._erase(user_id, float("inf"))
 
     def _erase(self, user_id: str, before: float) -> None:
+        self._joins = deque(join for join in self._joins if join.user_id != user_id or join.at > before)
         shopper = self._shoppers.get(user_id)
         if shopper is None:
             return
@@ -214,9 +223,6 @@ class Visits:
         for seen in (shopper.events, shopper.orders):
             if seen is not None:
                 seen.forget(before)
-        if shopper.looks.pins:
-            self._joins = deque(join for join in self._joins if join.user_id != user_id or join.at > before)
-            shopper.looks.pins = sum(join.user_id == user_id for join in self._joins)
 
     def _refuses(self, user_id: str, at: float) -> bool:
         return user_id in self._refusing or at <= self._forgotten.get(user_id, _NEVER)
@@ -272,12 +278,17 @@ class Visits:
 
     def _put(self, shopper: _Shopper, item: int, at: float, offset: int, added: bool) -> None:
         """An item is put into the cart or taken out of it, unless a later purchase has emptied it."""
-        shopper.baskets.expire(self._purchases_s - self._config.purchase_memory_s)
-        if at > shopper.baskets.newest:
+        config, clicks_s = self._config, self._clicks_s
+        shopper.baskets.expire(self._purchases_s - config.purchase_memory_s)
+        if at > shopper.baskets.newest(clicks_s - config.emptying_s):
             if shopper.cart is None:
                 shopper.cart = Cart()
-            shopper.cart.expire(self._clicks_s - self._look_memory_s)
-            shopper.cart.set(item, added, at, offset, self._clicks_s)
+            shopper.cart.expire(self._cart_horizon_s())
+            shopper.cart.set(item, added, at, offset, clicks_s)
+
+    def _cart_horizon_s(self) -> float:
+        """Append time before which carts are not remembered; where no click comes, by the purchases' append times."""
+        return max(self._clicks_s, self._purchases_s - self._margin_s) - self._look_memory_s
 
     def _pair(self, recent: list[Look], place: int, look: Look, pairs: list[Pair]) -> None:
         """Viewed-with pairs of a look with those around its place in the window, each other item once."""
@@ -336,17 +347,17 @@ class Visits:
         baskets.expire(purchases_s - memory_s)
         if shopper.orders is None:
             shopper.orders = Repeats()
-        if shopper.orders.again(event.order_id, at, purchases_s, purchases_s - config.order_memory_s):
-            baskets.repeat(at, event.order_id, bought, purchases_s, memory_s)
-            return Verdict.REPEATED, []
-        baskets.add(at, event.order_id, bought, purchases_s, memory_s)
+        repeated = shopper.orders.again(event.order_id, at, purchases_s, purchases_s - config.order_memory_s)
+        note = baskets.repeat if repeated else baskets.add
+        at = note(at, event.order_id, bought, purchases_s, memory_s)
         if shopper.cart is not None:
             shopper.cart.drop(at)
+        if repeated:
+            return Verdict.REPEATED, []
         counted = bought[: config.max_pair_items]
         weight = round(1 / log2(max(2, len(counted))), 4)
         if join:
             self._joins.append(_Join(offset, at, purchases_s, user_id, counted, weight))
-            shopper.looks.pins += 1
         if not learn:
             return Verdict.APPLIED, []
         pairs: list[Pair] = [(counted[0], TOTAL, BOUGHT_WITH, weight)]
@@ -363,7 +374,8 @@ class Visits:
     def ripen(self, clicks_appended_s: float) -> list[tuple[int, float, list[Pair]]]:
         """Finish the joins of purchases that no click appended from now on can belong to.
 
-        Called before a click appended at that time is applied, and when the clicks stand still.
+        Called before every click is applied, with its append time, so that no look beyond the grace comes between; and
+        when the clicks stand still.
 
         Args:
             clicks_appended_s: greatest append time of the clicks, the one about to be applied included.
@@ -374,17 +386,17 @@ class Visits:
         ripe = []
         while self._joins and self._joins[0].appended_s + self._config.join_grace_s < clicks_appended_s:
             join = self._joins.popleft()
-            looks = self._shoppers[join.user_id].looks
-            looks.pins -= 1
-            ripe.append((join.offset, join.at, self._joined(join, looks)))
+            ripe.append((join.offset, join.at, self._joined(join)))
         return ripe
 
-    def _joined(self, join: _Join, looks: Looks) -> list[Pair]:
-        config = self._config
+    def _joined(self, join: _Join) -> list[Pair]:
+        shopper, config = self._shoppers.get(join.user_id), self._config
+        if shopper is None:
+            return []
         first_s, last_s = join.appended_s - config.join_memory_s, join.appended_s + config.join_grace_s
         oldest = join.at - config.window_s
         viewed: dict[int, None] = {}
-        for look in reversed(looks.appended_between(first_s, last_s, self._kept)):
+        for look in reversed(shopper.looks.appended_between(first_s, last_s, self._kept)):
             if oldest < look[0] <= join.at:
                 viewed.setdefault(look[2])
         return [
@@ -401,12 +413,12 @@ class Visits:
         shopper = self._shoppers.get(user_id)
         if shopper is None:
             return Visit([], [], [], [], [])
-        config, horizon_s = self._config, self._clicks_s - self._look_memory_s
-        shopper.looks.expire(horizon_s, self._kept)
+        config = self._config
+        shopper.looks.expire(self._clicks_s - self._look_memory_s, self._kept)
         shopper.baskets.expire(self._purchases_s - config.purchase_memory_s)
         cart: list[int] = []
         if shopper.cart is not None:
-            shopper.cart.expire(horizon_s)
+            shopper.cart.expire(self._cart_horizon_s())
             cart = shopper.cart.items()
         oldest = at - config.window_s
         found: dict[int, Look] = {}
@@ -437,7 +449,7 @@ class Visits:
             self._rota.append(user_id)
         other_id = self._rota.popleft()
         other = self._shoppers[other_id]
-        if other is not shopper and not other.looks.pins:
+        if other is not shopper:
             clicks_gone = other.clicked_s < self._clicks_s - self._config.click_memory_s
             purchases_gone = other.bought_s < self._purchases_s - self._config.purchase_memory_s
             if (clicks_gone or other.clicked_s == _NEVER) and (purchases_gone or other.bought_s == _NEVER):

@@ -1,0 +1,53 @@
+"""Numbers of items, and the keys that settle ties between them."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.items import UNKNOWN, Items
+
+
+def key(items: Items, item_id: str) -> tuple[int, int]:
+    index = items.index(item_id)
+    first, second = items.order[index]  # read after `index`, which may have made a larger one
+    return int(first), int(second)
+
+
+def test_ids_keep_their_numbers_as_the_tables_grow() -> None:
+    items = Items()
+    names = [f"item {n}" for n in range(3000)]
+    assert [items.index(name) for name in names] == list(range(3000))
+    assert [items.find(name) for name in names] == list(range(3000))
+    assert [items.name(n) for n in (0, 1023, 1024, 2999)] == ["item 0", "item 1023", "item 1024", "item 2999"]
+    assert len(items) == 3000 <= len(items.order)
+    assert items.order.dtype == np.uint64
+    fresh = Items()
+    assert all(key(items, name) == key(fresh, name) for name in names)  # whatever was interned before
+
+
+def test_an_id_that_was_never_seen_is_unknown_and_stays_so() -> None:
+    items = Items()
+    assert items.find("kettle") == UNKNOWN
+    assert len(items) == 0
+
+
+ids = st.text(min_size=1, max_size=12).filter(lambda text: len(text.encode()) <= 16 and not text.endswith("\0"))
+
+
+@given(ids, ids)
+def test_keys_of_short_ids_compare_as_the_ids_do(one: str, other: str) -> None:
+    items = Items()
+    assert (key(items, one) < key(items, other)) == (one.encode() < other.encode())
+    assert (key(items, one) == key(items, other)) == (one == other)
+
+
+def test_long_ids_with_one_beginning_are_told_apart_in_whatever_order_they_come() -> None:
+    names = [f"{'x' * 250}{n}" for n in range(50)]
+    there, back = Items(), Items()
+    keys = [key(there, name) for name in names]
+    assert len(set(keys)) == 50
+    assert [key(back, name) for name in reversed(names)] == keys[::-1]
+    assert key(there, "a" * 40) < key(there, "b" * 40)
+    assert len({key(there, "a" + n * "\0") for n in range(20)}) == 20
