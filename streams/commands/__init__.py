@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.commands import broker, dead_letters, demo, drill, neighbours, publish, replay, tail, topics, worker
+from streams.commands import bench, broker, dead_letters, demo, drill, neighbours, publish, replay, tail, topics, worker
 
 app = typer.Typer(
     name="crosscurrent",
@@ -26,3 +26,4 @@ app.command("neighbours")(neighbours.command)
 app.add_typer(replay.app, name="replay")
 app.command("demo")(demo.command)
 app.command("drill")(drill.command)
+app.command("bench")(bench.command)
