@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 POLL_MS = 200
 """Longest wait of a poll; a record that arrives ends it at once."""
+
+COMMIT_S = 3.0
+"""Between two commits, which only lag tools look at; and the longest wait for one before a rebalance goes on."""
 
 HELD_RUNS = 4
 """Runs a lane may hold before its partitions are paused: enough to work while the next fetch comes."""
@@ -58,7 +62,10 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: Any = None
         self._paused: set[TopicPartition] = set()
         self._commit_refused = False
-        self._commits: set[asyncio.Task[None]] = set()
+        self._to_commit: dict[TopicPartition, int] = {}
+        self._committing: asyncio.Task[None] | None = None
+        self._committed_at = 0.0
+        self._rearranging = False
         self.joined = asyncio.Event()
         """Set when the group has assigned partitions to us (or none) for the first time."""
 
@@ -91,8 +98,11 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def stop(self) -> None:
         """Leave the group."""
-        await asyncio.gather(*self._commits, return_exceptions=True)
         if self._consumer is not None:
+            if self._committing is not None:
+                await asyncio.wait([self._committing], timeout=COMMIT_S)
+            if not self._rearranging:
+                await self._commit()
             await self._consumer.stop()
             self._consumer = None
 
@@ -111,6 +121,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             for partition, records in fetched.items():
                 await self._deliver(partition, records)
             self._balance()
+            self._commit_now_and_then()
             await asyncio.sleep(0)
 
     async def _seek_to_start(self, partitions: Any) -> None:
@@ -154,13 +165,13 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         return set() if self._consumer is None else set(self._consumer.assignment())
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Tell the group, in the background; a refusal is harmless and logged once a streak."""
-        task = asyncio.get_running_loop().create_task(self._commit(positions))
-        self._commits.add(task)
-        task.add_done_callback(self._commits.discard)
+        """Tell the group, for lag tools, with the next commit."""
+        self._to_commit.update(positions)
 
-    async def _commit(self, positions: Mapping[TopicPartition, int]) -> None:
-        mine = {p: at for p, at in positions.items() if p in self.assignment()}
+    async def _commit(self) -> None:
+        """One commit of everything; a refusal is harmless, as our own positions decide, and logged once a streak."""
+        mine = {p: at for p, at in self._to_commit.items() if p in self.assignment()}
+        self._to_commit.clear()
         if not mine:
             return
         try:
@@ -172,14 +183,36 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
                 logger.info("the group refused a commit (%r): our own positions decide", error)
                 self._commit_refused = True
 
+    def _commit_now_and_then(self) -> None:
+        """One commit at a time, and none while the group is being rearranged.
+
+        aiokafka leaves the group and joins anew when a commit is refused for its generation; commits on their way
+        during a rebalance would so cause the next one, without end.
+        """
+        due = time.monotonic() - self._committed_at >= COMMIT_S
+        if due and not self._rearranging and self._committing is None and self._to_commit:
+            self._committed_at = time.monotonic()
+            self._committing = asyncio.get_running_loop().create_task(self._commit())
+            self._committing.add_done_callback(self._commit_ended)
+
+    def _commit_ended(self, task: asyncio.Task[None]) -> None:
+        self._committing = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.warning("a commit failed: %r", error)
+
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """The group is being rearranged: nothing is applied until it is clear who owns what."""
         self._metrics.rebalances.inc()
+        self._rearranging = True
+        if self._committing is not None:
+            await asyncio.wait([self._committing], timeout=COMMIT_S)
         await self._lanes.disowned()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """These are ours. Paused until their lanes hold their state; each lane takes over by itself."""
         partitions = set(assigned)
+        self._rearranging = False
+        self._to_commit.clear()
         self._lanes.owned(partitions)
         for partition in partitions:
             self._seek(partition, self._lanes.expected(partition) or 0)
