@@ -105,7 +105,7 @@ def test_it_shows_right_suggestions_and_ends_by_itself(tmp_path: Path, start: Ca
     assert found["suggestions"]["live"] > 200
     for kind in ("cross-sell", "upsell", "both"):
         sides = found["share_right"][kind]
-        assert sides["crosscurrent"]["share"] > 2 * sides["popularity"]["share"], found
+        assert sides["crosscurrent"]["share"] > sides["popularity"]["share"] + 0.1, found
     assert found["latency_ms"]["worker"]["p50"] is not None
     text = demo.text()
     for words in ("broker", "topics", "workers", "shop", "cross-sell", "upsell", "popularity", "promises broken"):
