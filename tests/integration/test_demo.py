@@ -103,7 +103,7 @@ def test_it_shows_right_suggestions_and_ends_by_itself(tmp_path: Path, start: Ca
     assert found["promises_broken"] == {}
     assert found["events"]["live"] > 300
     assert found["suggestions"]["live"] > 200
-    for kind, times in (("cross-sell", 3.0), ("upsell", 1.2), ("both", 2.0)):
+    for kind in ("cross-sell", "upsell", "both"):
         sides = found["share_right"][kind]
         assert sides["crosscurrent"]["share"] > sides["popularity"]["share"] + 0.1, found
     assert found["latency_ms"]["worker"]["p50"] is not None
