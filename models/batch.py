@@ -10,13 +10,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models import candidates, catalog, fallbacks, popularity, reasons, rules, shortlist, significance
-from models.candidates import EVIDENCE, FALL_BACK, Pool, Rows, Weights, candidate, collect, find_sources, score
+from models import borrowing as compiling
+from models import candidates, catalog, fallbacks, popularity, reasons, rules, shortlist, significance, waiting
+from models.borrowing import borrowing
+from models.candidates import Pool, Rows, Weights, candidate, collect, find_sources, score
 from models.fallbacks import fall_back
 from models.popularity import Shelves
 from models.reasons import Reasons, explain
-from models.rules import ANCHORS, CROSS_SELL, Asked, Rules, begin
-from models.shortlist import Limits, leave_last_to_chance, line_up, take_best, weakest_evidence
+from models.rules import ANCHORS, Asked, Rules, begin
+from models.shortlist import Limits, count_cross_sells, leave_last_to_chance, take_best, weakest_evidence
 
 
 class Batch(NamedTuple):
@@ -61,14 +63,82 @@ def answers(queries: int, places: int) -> Answers:
     )
 
 
+@borrowing
+def _answer_one(
+    query: int,
+    batch: Batch,
+    rows: Rows,
+    weights: Weights,
+    rules: Rules,
+    limits: Limits,
+    by_category: Shelves,
+    by_brand: Shelves,
+    parent: NDArray[np.int32],
+    order: NDArray[np.uint64],
+    asked: Asked,
+    pool: Pool,
+    chosen: NDArray[np.int32],
+    out: Answers,
+    why: Reasons,
+) -> None:
+    """Answer one query of a batch; `chosen` (limits.items,) is room."""
+    at = batch.at[query]
+    trigger = batch.trigger[batch.trigger_ends[query] : batch.trigger_ends[query + 1]]
+    cart = batch.cart[batch.cart_ends[query] : batch.cart_ends[query + 1]]
+    bought = batch.bought[batch.bought_ends[query] : batch.bought_ends[query + 1]]
+    visit = batch.visit[batch.visit_ends[query] : batch.visit_ends[query + 1]]
+    ages_s = batch.ages_s[batch.visit_ends[query] : batch.visit_ends[query + 1]]
+    begin(batch.serial + query, trigger, cart, bought, batch.upsells[query], rules, asked)
+    if asked.now[ANCHORS] == 0 or limits.items == 0:
+        return
+    pool.size[0] = 0
+    pool.waiting.length[:] = 0
+    find_sources(trigger, cart, visit, ages_s, weights, asked, pool)
+    for item in visit:
+        pool.candidates[candidate(item, rules, asked, pool)].seen = True
+    collect(at, rows, weights, rules, asked, pool)
+    score(weights, rules, order, asked, pool)
+    size = take_best(at, chosen, 0, rows, weights, rules, limits, order, pool)
+    exploring = limits.explore > 0.0
+    crosses = count_cross_sells(chosen, size, pool)
+    need_crosses = exploring or (size < limits.items and crosses < limits.cross_sell)
+    need_upsells = exploring or (size < limits.items and size - crosses < limits.upsell)
+    if need_crosses or need_upsells:
+        weakest = weakest_evidence(chosen, size, weights, pool)
+        pool.waiting.length[:] = 0
+        fall_back(at, weakest, need_crosses, need_upsells, rows, weights, rules, asked, pool, by_category, by_brand, parent, order)  # fmt: skip  # noqa: E501
+        size = take_best(at, chosen, size, rows, weights, rules, limits, order, pool)
+    if exploring and size:
+        out.propensity[query, size - 1] = leave_last_to_chance(
+            at, batch.seeds[query], chosen, size, rows, weights, rules, limits, order, pool
+        )
+    out.size[query] = size
+    for place in range(size):
+        one = pool.candidates[chosen[place]]
+        out.item[query, place] = one.item
+        out.kind[query, place] = one.kind
+        out.anchor[query, place] = asked.anchors[one.anchor]
+        out.score[query, place] = one.score
+    found = Reasons(
+        why.source[query],
+        why.anchor[query],
+        why.events[query],
+        why.of_views[query],
+        why.of_anchor[query],
+        why.lift[query],
+        why.strength[query],
+    )
+    explain(at, chosen, size, rows, weights, asked, pool, found)
+
+
 def _sources() -> str:
     """A hash of all that is compiled into `answer`.
 
     numba keeps compiled code by the date of the file it is in, not of those that it calls into; without this, rules
     that were changed would not be those in force.
     """
-    files = [module.__file__ for module in (candidates, catalog, fallbacks, popularity, reasons, rules, shortlist)]
-    files += [significance.__file__, __file__]
+    files = [module.__file__ for module in (compiling, candidates, catalog, fallbacks, popularity)]
+    files += [module.__file__ for module in (reasons, rules, shortlist, significance, waiting)] + [__file__]
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files if file)).hexdigest()
 
 
@@ -94,54 +164,7 @@ def _compiled(sources: str) -> Any:
         _ = sources  # what a function closes over is part of what it is cached by
         chosen = np.empty(limits.items, np.int32)
         for query in range(len(batch.at)):
-            at = batch.at[query]
-            trigger = batch.trigger[batch.trigger_ends[query] : batch.trigger_ends[query + 1]]
-            cart = batch.cart[batch.cart_ends[query] : batch.cart_ends[query + 1]]
-            bought = batch.bought[batch.bought_ends[query] : batch.bought_ends[query + 1]]
-            visit = batch.visit[batch.visit_ends[query] : batch.visit_ends[query + 1]]
-            ages_s = batch.ages_s[batch.visit_ends[query] : batch.visit_ends[query + 1]]
-            begin(batch.serial + query, trigger, cart, bought, batch.upsells[query], rules, asked)
-            if asked.now[ANCHORS] == 0 or limits.items == 0:
-                continue
-            pool.size[0] = 0
-            find_sources(trigger, cart, visit, ages_s, weights, asked, pool)
-            for item in visit:
-                pool.candidates[candidate(item, rules, asked, pool)].seen = True
-            collect(at, rows, weights, rules, asked, pool)
-            score(weights, rules, asked, pool)
-            line_up(EVIDENCE, order, pool)
-            size = take_best(at, chosen, 0, rows, weights, rules, limits, order, pool)
-            crosses = 0
-            for place in range(size):
-                crosses += pool.candidates[chosen[place]].kind == CROSS_SELL
-            exploring = limits.explore > 0.0
-            need_crosses = exploring or (size < limits.items and crosses < limits.cross_sell)
-            need_upsells = exploring or (size < limits.items and size - crosses < limits.upsell)
-            if need_crosses or need_upsells:
-                weakest = weakest_evidence(chosen, size, weights, pool)
-                fall_back(at, weakest, need_crosses, need_upsells, rows, weights, rules, asked, pool, by_category, by_brand, parent)  # fmt: skip  # noqa: E501
-                line_up(FALL_BACK, order, pool)
-                size = take_best(at, chosen, size, rows, weights, rules, limits, order, pool)
-            if exploring and size:
-                out.propensity[query, size - 1] = leave_last_to_chance(
-                    at, batch.seeds[query], chosen, size, rows, weights, rules, limits, order, pool
-                )
-            out.size[query] = size
-            for place in range(size):
-                one = pool.candidates[chosen[place]]
-                out.item[query, place] = one.item
-                out.kind[query, place] = one.kind
-                out.anchor[query, place] = asked.anchors[one.anchor]
-                out.score[query, place] = one.score
-            found = Reasons(
-                why.source[query],
-                why.anchor[query],
-                why.events[query],
-                why.of_views[query],
-                why.lift[query],
-                why.strength[query],
-            )
-            explain(at, chosen, size, rows, weights, asked, pool, found)
+            _answer_one(query, batch, rows, weights, rules, limits, by_category, by_brand, parent, order, asked, pool, chosen, out, why)  # fmt: skip  # noqa: E501
 
     return answer
 

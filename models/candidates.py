@@ -19,12 +19,13 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from models.borrowing import borrowing
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
 from models.significance import STRENGTH, log_likelihood_ratio, shrunk_lift
+from models.waiting import CROSS_SELLS, UPSELLS, Waiting, join, waiting
 
 SOURCES = 64
 """Sources a query at most: those of the trigger, then of the cart, then of the visit, latest first."""
@@ -40,9 +41,9 @@ CANDIDATE = np.dtype(
         ("strongest", np.float64),  # greatest of those
         ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
         ("item", np.int32),
-        ("source", np.int32),  # place of the source of `strongest`
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
-        ("kin", np.int32),  # fall-back: place of the anchor that it is related to, -1: none
+        ("source", np.int8),  # place of the source of `strongest`
+        ("kin", np.int8),  # fall-back: place of the anchor that it is related to, -1: none
         ("kind", np.int8),
         ("tier", np.int8),
         ("relation", np.int8),  # fall-back
@@ -100,8 +101,7 @@ class Pool(NamedTuple):
     sources: NDArray[np.int32]  # (SOURCES,): items
     recency: NDArray[np.float64]  # (SOURCES,)
     anchor_of: NDArray[np.int32]  # (SOURCES,): place among the anchors, -1: none
-    heaps: NDArray[np.int32]  # (2, items): places of candidates that wait for their turn, cross-sells and upsells
-    waiting: NDArray[np.int64]  # (2,): lengths of the heaps
+    waiting: Waiting  # for a place in the list
 
 
 def pool(items: int) -> Pool:
@@ -113,12 +113,11 @@ def pool(items: int) -> Pool:
         np.zeros(SOURCES, np.int32),
         np.zeros(SOURCES),
         np.zeros(SOURCES, np.int32),
-        np.empty((2, items), np.int32),
-        np.zeros(2, np.int64),
+        waiting(items),
     )
 
 
-@njit()
+@borrowing
 def find_sources(
     trigger: NDArray[np.int32],
     cart: NDArray[np.int32],
@@ -152,7 +151,7 @@ def find_sources(
         _add_source(visit[place], math.exp(-weights.back * (place + own_look)) * age, asked, pool)
 
 
-@njit()
+@borrowing
 def _add_source(item: int, recency: float, asked: Asked, pool: Pool) -> None:
     sources = pool.size[1]
     for place in range(sources):
@@ -171,7 +170,7 @@ def _add_source(item: int, recency: float, asked: Asked, pool: Pool) -> None:
     pool.size[1] += 1
 
 
-@njit()
+@borrowing
 def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
     """Place of an item among the candidates. A new one is judged, here and nowhere else, and keeps its verdict."""
     place = pool.where[item]
@@ -183,16 +182,19 @@ def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
     one = pool.candidates[size]
     one.item = item
     one.kind = kind
+    pool.size[0] = size + 1
+    if kind == NEITHER:
+        one.tier = 0
+        return int(size)
     one.anchor = anchor
     one.sum = one.bought = one.strongest = one.direct = one.score = 0.0
     one.source = one.kin = one.chosen = -1
     one.tier = one.relation = 0
     one.exact = one.seen = False
-    pool.size[0] = size + 1
     return int(size)
 
 
-@njit(error_model="numpy")
+@borrowing
 def share_factors(source: int, recency: float, at: float, rows: Rows, weights: Weights) -> tuple[float, float]:
     """What a weight in a source's row is multiplied by to be a weighed share of its views, and of its baskets."""
     fade = 2.0 ** min(0.0, (rows.at[source] - at) / rows.half_life_s)
@@ -201,13 +203,13 @@ def share_factors(source: int, recency: float, at: float, rows: Rows, weights: W
     return recency * fade / views, recency * fade / baskets
 
 
-@njit()
+@borrowing
 def supported(cell: int, kind: int, rows: Rows, weights: Weights) -> float:
     """Weight of a kind in a cell, 0 where too few events stand behind it."""
     return float(rows.weights[cell, kind]) if rows.counts[cell, kind] >= weights.min_support else 0.0
 
 
-@njit()
+@borrowing
 def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked, pool: Pool) -> None:
     """Add up the evidence of all sources for all their neighbours.
 
@@ -231,7 +233,10 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked,
         first = rows.start[source]
         for cell in range(first, first + rows.length[source]):
             item = rows.ids[cell]
-            one = pool.candidates[candidate(item, rules, asked, pool)]
+            known = pool.where[item]
+            if known >= pool.size[0] or pool.candidates[known].item != item:
+                known = candidate(item, rules, asked, pool)
+            one = pool.candidates[known]
             if one.kind == NEITHER:
                 continue
             viewed = supported(cell, VIEWED_WITH, rows, weights)
@@ -253,7 +258,7 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked,
                 one.anchor = anchor
 
 
-@njit(error_model="numpy")
+@borrowing
 def bought_by_chance(source: int, item: int, at: float, rows: Rows) -> tuple[float, float]:
     """Shrunk lift and log-likelihood ratio of two items in the baskets of all shoppers, as of the newest behind them.
 
@@ -281,7 +286,7 @@ def bought_by_chance(source: int, item: int, at: float, rows: Rows) -> tuple[flo
     return lift, log_likelihood_ratio(together, with_source - together, with_item - together, neither)
 
 
-@njit(error_model="numpy")
+@borrowing
 def significance(lift: float, log_likelihood: float, chance: float) -> float:
     """How much of a bought-together share counts, from `chance` for a coincidence to nearly 1.
 
@@ -297,15 +302,23 @@ def significance(lift: float, log_likelihood: float, chance: float) -> float:
     return chance + (1.0 - chance) * (1.0 - 1.0 / lift) * math.erf(math.sqrt(log_likelihood / 2.0))
 
 
-@njit(error_model="numpy")
+@borrowing
 def step_of(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
     """By what share of its anchor's price an upsell is dearer, at least `least_step`."""
     return float(max(weights.least_step, rules.facts[item].price / rules.facts[anchor].price - 1.0))
 
 
-@njit(error_model="numpy")
-def score(weights: Weights, rules: Rules, asked: Asked, pool: Pool) -> None:
-    """Score what there is evidence for: upsells as they stand, cross-sells as if all they have were significant."""
+@borrowing
+def score(weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: Asked, pool: Pool) -> None:
+    """Score what there is evidence for, and let it wait: upsells as they stand, cross-sells as if all were significant.
+
+    Args:
+        weights: of evidence.
+        rules: for prices.
+        order: (items, 2) of the ids.
+        asked: for anchors.
+        pool: has the candidates.
+    """
     for place in range(pool.size[0]):
         one = pool.candidates[place]
         total = one.sum + one.bought
@@ -316,9 +329,10 @@ def score(weights: Weights, rules: Rules, asked: Asked, pool: Pool) -> None:
         if one.kind == UPSELL:
             one.score *= step_of(one.item, asked.anchors[one.anchor], weights, rules)
         one.exact = one.kind == UPSELL or one.bought == 0.0
+        join(UPSELLS if one.kind == UPSELL else CROSS_SELLS, place, pool.waiting, pool.candidates, order)
 
 
-@njit(error_model="numpy")
+@borrowing
 def settle(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) -> None:
     """Make a candidate's score exact. Costs a look into a row and some logarithms, so only leaders pay it."""
     one = pool.candidates[place]

@@ -8,14 +8,15 @@ weakest evidence of the list.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from models.candidates import FALL_BACK, Pool, Rows, Weights, candidate, step_of
+from models.borrowing import borrowing
+from models.candidates import EVIDENCE, FALL_BACK, Pool, Rows, Weights, candidate, step_of
 from models.catalog import NONE
 from models.categories import ROOT
 from models.popularity import BASKETS, VIEWS, Shelves
-from models.rules import ANCHORS, CROSS_SELL, UPSELL, UPSELLS, Asked, Rules, fits
+from models.rules import ANCHORS, CROSS_SELL, MAY_UPSELL, UPSELL, Asked, Rules, fits
+from models.waiting import CROSS_SELLS, UPSELLS, join
 
 BRAND, NEAR, POPULAR = 1, 2, 3
 """Relations of a fall-back to an anchor, the closest first."""
@@ -36,7 +37,7 @@ _HALF_WAY = 10.0
 """Decayed views (or a quarter of the baskets) at which popularity is worth half of what it can be."""
 
 
-@njit()
+@borrowing
 def fall_back(
     at: float,
     weakest: float,
@@ -50,8 +51,9 @@ def fall_back(
     by_category: Shelves,
     by_brand: Shelves,
     parent: NDArray[np.int32],
+    order: NDArray[np.uint64],
 ) -> None:
-    """Add candidates from the shelves of the first anchors.
+    """Let candidates from the shelves of the first anchors wait.
 
     Args:
         at: time of the query, epoch seconds.
@@ -66,37 +68,26 @@ def fall_back(
         by_category: popular items.
         by_brand: popular items.
         parent: (nodes,) of the category tree.
+        order: (items, 2) of the ids.
     """
     anchors = min(asked.now[ANCHORS], ANCHORS_ASKED)
     for place in range(anchors):
         fact = rules.facts[asked.anchors[place]]
-        if upsells and asked.now[UPSELLS]:
-            _add(
-                by_category,
-                rules.group[fact.category],
-                UPSELL,
-                POPULAR,
-                place,
-                at,
-                weakest,
-                rows,
-                weights,
-                rules,
-                asked,
-                pool,
-            )  # noqa: E501
+        if upsells and asked.now[MAY_UPSELL]:
+            group = rules.group[fact.category]
+            _add(by_category, group, UPSELL, POPULAR, place, at, weakest, rows, weights, rules, asked, pool, order)
         if cross_sells and fact.brand != NONE:
-            _add(by_brand, fact.brand, CROSS_SELL, BRAND, place, at, weakest, rows, weights, rules, asked, pool)
+            _add(by_brand, fact.brand, CROSS_SELL, BRAND, place, at, weakest, rows, weights, rules, asked, pool, order)
     if not cross_sells:
         return
     for place in range(anchors):
         above = parent[rules.group[rules.facts[asked.anchors[place]].category]]
         if above != ROOT:
-            _add(by_category, above, CROSS_SELL, NEAR, place, at, weakest, rows, weights, rules, asked, pool)
-    _add(by_category, ROOT, CROSS_SELL, POPULAR, -1, at, weakest, rows, weights, rules, asked, pool)
+            _add(by_category, above, CROSS_SELL, NEAR, place, at, weakest, rows, weights, rules, asked, pool, order)
+    _add(by_category, ROOT, CROSS_SELL, POPULAR, -1, at, weakest, rows, weights, rules, asked, pool, order)
 
 
-@njit()
+@borrowing
 def _add(
     shelves: Shelves,
     shelf: int,
@@ -110,13 +101,15 @@ def _add(
     rules: Rules,
     asked: Asked,
     pool: Pool,
+    order: NDArray[np.uint64],
 ) -> None:
     """Add the first fitting items of a shelf."""
     taken = 0
     for index in range(shelves.length[shelf]):
         item = shelves.items[shelf, index]
-        one = pool.candidates[candidate(item, rules, asked, pool)]
-        if one.kind != kind:
+        place = candidate(item, rules, asked, pool)
+        one = pool.candidates[place]
+        if one.kind != kind or one.tier == EVIDENCE:
             continue
         taken += 1
         if one.tier == 0:
@@ -135,11 +128,12 @@ def _add(
                 one.score *= weights.seen
             if kind == UPSELL:
                 one.score *= min(1.0, step_of(item, asked.anchors[one.anchor], weights, rules))
+            join(UPSELLS if kind == UPSELL else CROSS_SELLS, place, pool.waiting, pool.candidates, order)
         if taken == PER_SHELF:
             return
 
 
-@njit(error_model="numpy")
+@borrowing
 def _popularity(item: int, at: float, rows: Rows) -> float:
     """From 0.1 for an item that nobody has looked at, towards 1."""
     weight = 0.0

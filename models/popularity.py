@@ -6,8 +6,9 @@ that holds until the item's row, stock, category or brand change.
 
 Nobody tells of such changes. Every batch looks at `SLICE` items in turn, in no more time than a few suggestions take,
 and puts those that have changed in their places. A change is therefore seen after at most `items / SLICE` batches, in
-a shop of up to `SLICE` items at once. (That an item is on a shelf does not mean that it is suggested: the rules look at
-stock and price as they are now.) When the items have doubled, as after a start, one batch looks at them all, which
+a shop of up to `SLICE` items at once; where an item leaves a full shelf, the next one comes in within as many more.
+(That an item is on a shelf does not mean that it is suggested: the rules look at stock and price as they are now.) When
+the items have doubled, as after a start, one batch looks at them all, which
 takes about 0.1 s a million. What the shelves hold is a function of catalogue and rows as they were seen, not of the
 order in which they came.
 """
@@ -89,29 +90,35 @@ class Popularity:
 
     def refresh(self) -> None:
         """Look at the next items; called before each batch."""
-        catalog, neighbours, items = self._catalog, self._neighbours, len(self._items)
-        catalog.make_room()
+        items = len(self._items)
+        self._catalog.make_room()
         self._make_room()
         first, number = self._next, min(SLICE, items)
         if items > 2 * self._whole:
             self._whole, first, number = items, 0, items
         if not number:
             return
+        self._look(first, number)
+        if number == items and self._seen.clock[1] > self._seen.clock[0]:
+            self._look(first, number)  # who follows where some have left
+        self._next = (first + number) % items
+
+    def _look(self, first: int, number: int) -> None:
+        catalog, neighbours = self._catalog, self._neighbours
         look(
             first,
             number,
-            items,
+            len(self._items),
             catalog.facts,
             catalog.categories.parent,
             neighbours.own,
             neighbours.at,
-            neighbours.half_life_s,
+            float(neighbours.half_life_s),
             self._items.order,
             self._seen,
             self.by_category,
             self.by_brand,
         )
-        self._next = (first + number) % items
 
     def popular(self, path: str) -> list[str]:
         """Ids of the most popular items below a category path; all of the shop's for the empty path.

@@ -6,9 +6,9 @@ import math
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from models.borrowing import borrowing
 from models.candidates import EVIDENCE, Pool, Rows, Weights, bought_by_chance, share_factors, significance, supported
 from models.catalog import Catalog
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
@@ -46,6 +46,7 @@ class Reasons(NamedTuple):
     anchor: NDArray[np.int32]  # (places, KINDS): item of the evidence, -1 for none
     events: NDArray[np.int64]  # (places, KINDS): behind the reason
     of_views: NDArray[np.bool_]  # (places, KINDS): those of a fall-back are views
+    of_anchor: NDArray[np.bool_]  # (places, KINDS), of kinds before they are put in order: the evidence is an anchor's
     lift: NDArray[np.float64]  # (places, KINDS): NaN where it is not defined
     strength: NDArray[np.float64]  # (places, KINDS): by which they are ordered
 
@@ -58,12 +59,13 @@ def reasons(lists: int, places: int) -> Reasons:
         np.full(shape, -1, np.int32),
         np.zeros(shape, np.int64),
         np.zeros(shape, np.bool_),
+        np.zeros(shape, np.bool_),
         np.full(shape, math.nan),
         np.zeros(shape),
     )
 
 
-@njit()
+@borrowing
 def explain(
     at: float,
     chosen: NDArray[np.int32],
@@ -88,15 +90,14 @@ def explain(
         pool: of the candidates.
         found: is filled.
     """
-    from_anchor = np.zeros((size, KINDS), np.bool_)
-    evident = False
+    marks = np.uint64(0)  # of items with evidence: most neighbours are told from them by their last six bits
     for index in range(size):
         one = pool.candidates[chosen[index]]
         if one.tier == EVIDENCE:
-            evident = True
+            marks |= np.uint64(1) << np.uint64(one.item & 63)
         else:
             _explain_fall_back(one.item, one.relation, one.kin, index, rows, asked, found)
-    for place in range(pool.size[1] if evident else 0):
+    for place in range(pool.size[1] if marks else 0):
         source = pool.sources[place]
         if source >= len(rows.length) or rows.length[source] == 0:
             continue
@@ -104,12 +105,12 @@ def explain(
         of_anchor = pool.anchor_of[place] >= 0
         first = rows.start[source]
         for cell in range(first, first + rows.length[source]):
-            where = pool.where[rows.ids[cell]]
-            if where >= pool.size[0] or pool.candidates[where].item != rows.ids[cell]:
+            item = rows.ids[cell]
+            if not (marks >> np.uint64(item & 63)) & np.uint64(1):
                 continue
-            one = pool.candidates[where]
+            one = pool.candidates[pool.where[item]]  # it is there: all neighbours of all sources are
             index = one.chosen
-            if index < 0 or one.tier != EVIDENCE:
+            if one.tier != EVIDENCE or index < 0:
                 continue
             for kind in range(KINDS):
                 if one.kind == CROSS_SELL:
@@ -125,10 +126,10 @@ def explain(
                     elif kind == VIEWED_THEN_BOUGHT:
                         factor = weights.upsell_joined * per_view
                 strength = factor * supported(cell, kind, rows, weights)
-                if not strength > 0.0 or of_anchor < from_anchor[index, kind]:
+                if not strength > 0.0 or of_anchor < found.of_anchor[index, kind]:
                     continue
-                if of_anchor > from_anchor[index, kind] or strength > found.strength[index, kind]:
-                    from_anchor[index, kind] = of_anchor
+                if of_anchor > found.of_anchor[index, kind] or strength > found.strength[index, kind]:
+                    found.of_anchor[index, kind] = of_anchor
                     found.strength[index, kind] = strength
                     found.source[index, kind] = kind
                     found.anchor[index, kind] = source
@@ -142,7 +143,7 @@ def explain(
         _order(index, found)
 
 
-@njit()
+@borrowing
 def _explain_fall_back(
     item: int, relation: int, kin: int, index: int, rows: Rows, asked: Asked, found: Reasons
 ) -> None:
@@ -157,7 +158,7 @@ def _explain_fall_back(
     found.strength[index, 0] = 1.0
 
 
-@njit()
+@borrowing
 def _order(index: int, found: Reasons) -> None:
     """Put an item's reasons in order, strongest first; places without one last."""
     for last in range(KINDS - 1, 0, -1):
@@ -170,7 +171,7 @@ def _order(index: int, found: Reasons) -> None:
                 _swap(found.strength[index], kind)
 
 
-@njit()
+@borrowing
 def _swap(row: NDArray[Any], kind: int) -> None:
     row[kind], row[kind + 1] = row[kind + 1], row[kind]
 
@@ -180,7 +181,7 @@ def _times(count: int) -> str:
 
 
 class Words:
-    """Puts reasons into words.
+    """Puts reasons into words. What it says of an anchor is kept until the catalogue changes.
 
     Args:
         items: for the ids of anchors.
@@ -199,36 +200,50 @@ class Words:
     def __init__(self, items: Items, catalog: Catalog) -> None:
         self._items = items
         self._catalog = catalog
+        self._version = catalog.version
+        self._anchors: dict[int, tuple[str, str, str, str, str]] = {}
 
     def reason(self, item: CatalogItem, source: int, anchor: int, count: int, of_views: bool, lift: float) -> Reason:
-        """A reason as it is sent; `source`, `anchor`, `count`, `of_views` and `lift` as in `Reasons`."""
-        if anchor < 0:
-            return {"source": SOURCES[source], "count": count, "text": self._alone(item, count, of_views)}
+        """A reason as it is sent; the arguments after the item are as in `Reasons`."""
+        if source > VIEWED_THEN_BOUGHT:
+            return self._fall_back(item, source, anchor, count, of_views)
+        about = self._anchors.get(anchor) if self._version == self._catalog.version else None
+        if about is None:
+            about = self._about(anchor)
+        name, title, bought, after, looked = about
+        if source == BOUGHT_WITH:
+            text = f"{bought}{count} baskets" if count != 1 else bought + "1 basket"
+            if lift == lift:
+                return {"source": "bought_with", "anchor": name, "count": count, "lift": lift, "text": text}
+            return {"source": "bought_with", "anchor": name, "count": count, "text": text}
+        times = "once" if count == 1 else f"{count} times"
+        if source == VIEWED_WITH:
+            return {"source": "viewed_with", "anchor": name, "count": count, "text": looked + times}
+        return {"source": "viewed_then_bought", "anchor": name, "count": count, "text": f"Bought {times}{after}"}
+
+    def _about(self, anchor: int) -> tuple[str, str, str, str, str]:
+        """What is said of an anchor: its id, its title, and what sentences begin or end with."""
+        if self._version != self._catalog.version:
+            self._version = self._catalog.version
+            self._anchors.clear()
         offer = self._catalog.get(anchor)
         title = offer.title if offer is not None else "an item you looked at"
-        reason: Reason = {"source": SOURCES[source], "anchor": self._items.name(anchor), "count": count, "text": ""}
-        if source == BOUGHT_WITH:
-            reason["text"] = f"Bought together with {title} in {count} basket{'s' if count != 1 else ''}"
-            if lift == lift:
-                reason["lift"] = lift
-        elif source == VIEWED_THEN_BOUGHT:
-            reason["text"] = f"Bought {_times(count)} after a look at {title}"
-        elif source == VIEWED_WITH:
-            reason["text"] = f"Looked at together with {title} {_times(count)}"
-        elif source == _BRAND:
-            reason["text"] = f"From {item.brand}, like {title}{self._known(count, of_views)}"
-        else:
-            reason["text"] = f"From {_last_part(item)}, close to {title}{self._known(count, of_views)}"
-        return reason
+        self._anchors[anchor] = about = (
+            self._items.name(anchor),
+            title,
+            f"Bought together with {title} in ",
+            f" after a look at {title}",
+            f"Looked at together with {title} ",
+        )
+        return about
 
-    def _alone(self, item: CatalogItem, count: int, of_views: bool) -> str:
-        if not count:
-            return f"New in {_last_part(item)}"
-        return f"Popular in {_last_part(item)}: {'looked at' if of_views else 'bought'} {_times(count)}"
-
-    def _known(self, count: int, of_views: bool) -> str:
-        return f", {'looked at' if of_views else 'bought'} {_times(count)}" if count else ""
-
-
-def _last_part(item: CatalogItem) -> str:
-    return item.category.rpartition("/")[2]
+    def _fall_back(self, item: CatalogItem, source: int, anchor: int, count: int, of_views: bool) -> Reason:
+        known = f"{'looked at' if of_views else 'bought'} {_times(count)}" if count else ""
+        place = item.category.rpartition("/")[2]
+        if anchor < 0:
+            text = f"Popular in {place}: {known}" if known else f"New in {place}"
+            return {"source": SOURCES[source], "count": count, "text": text}
+        name, title, *_ = self._about(anchor)
+        text = f"From {item.brand}, like {title}" if source == _BRAND else f"From {place}, close to {title}"
+        text = f"{text}: {known}" if known else text
+        return {"source": SOURCES[source], "anchor": name, "count": count, "text": text}

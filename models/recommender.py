@@ -252,29 +252,21 @@ class Recommender:
         """Answers as they are sent."""
         get, name, word = self.catalog.get, self._items.name, self._words.reason
         lists = []
-        found = zip(
-            why.source.tolist(),
-            why.anchor.tolist(),
-            why.events.tolist(),
-            why.of_views.tolist(),
-            np.round(why.lift, 4).tolist(),
-            strict=True,
-        )
-        tables = zip(
-            out.size.tolist(),
-            out.item.tolist(),
-            out.kind.tolist(),
-            out.anchor.tolist(),
-            out.score.tolist(),
-            out.propensity.tolist(),
-            found,
-            strict=True,
-        )
-        for size, items, kinds, anchors, scores, propensities, (sources, abouts, counts, views, lifts) in tables:
+        found = (why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
+        tables = (out.size, out.item, out.kind, out.anchor, out.score, out.propensity, *found)
+        for size, items, kinds, anchors, scores, propensities, sources, abouts, counts, views, lifts in zip(
+            *(table.tolist() for table in tables), strict=True
+        ):
             told: list[SuggestedItem] = []
             for place in range(size):
                 item = get(items[place])
                 assert item is not None  # the rules know what the catalogue knows
+                grounds = []
+                for rank, source in enumerate(sources[place]):
+                    if source < 0:
+                        break
+                    about, count, of_views = abouts[place][rank], counts[place][rank], views[place][rank]
+                    grounds.append(word(item, source, about, count, of_views, lifts[place][rank]))
                 told.append(
                     {
                         "item_id": item.item_id,
@@ -284,13 +276,7 @@ class Recommender:
                         "price": item.price,
                         "category": item.category,
                         "title": item.title,
-                        "reasons": [
-                            word(item, source, about, count, of_views, lift)
-                            for source, about, count, of_views, lift in zip(
-                                sources[place], abouts[place], counts[place], views[place], lifts[place], strict=True
-                            )
-                            if source >= 0
-                        ],
+                        "reasons": grounds,
                         "propensity": propensities[place],
                     }
                 )

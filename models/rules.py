@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from models.borrowing import borrowing
 from models.catalog import KNOWN, OFFERED, Catalog
 from models.categories import ROOT
 from models.items import Items
@@ -24,8 +24,11 @@ from models.policy import Policy
 NEITHER, CROSS_SELL, UPSELL = 0, 1, 2
 """Verdicts."""
 
-SERIAL, ANCHORS, UPSELLS = 0, 1, 2
-"""Places of `Asked.now`: number of the query, of its anchors, and whether it may have upsells."""
+SERIAL, ANCHORS, MAY_UPSELL, BARRED = 0, 1, 2, 3
+"""Places of `Asked.now`: number of the query, of its anchors, whether it may have upsells, number of items it bars."""
+
+_BY_POLICY, _BY_QUERY = 1, 2
+"""Bits of `Asked.barred`."""
 
 
 class Rules(NamedTuple):
@@ -35,7 +38,6 @@ class Rules(NamedTuple):
     group: NDArray[np.int32]  # (nodes,): nodes of one group are the same category to the policy
     category_barred: NDArray[np.bool_]  # (nodes,)
     brand_barred: NDArray[np.bool_]  # (brands,)
-    item_barred: NDArray[np.bool_]  # (items,)
     deny_from: NDArray[np.uint64]  # (nodes, words): pairs whose first category is the node's or above it
     deny_to: NDArray[np.uint64]  # ... whose second
     allow_from: NDArray[np.uint64]
@@ -48,8 +50,9 @@ class Rules(NamedTuple):
 class Asked(NamedTuple):
     """What the rules have to know of the query under judgement; room that is used again for the next one."""
 
-    now: NDArray[np.int64]  # (3,): SERIAL, ANCHORS, UPSELLS
-    barred: NDArray[np.int64]  # (items,): serial of the last query that must not suggest the item
+    now: NDArray[np.int64]  # (4,): SERIAL, ANCHORS, MAY_UPSELL, BARRED
+    barred: NDArray[np.uint8]  # (items,): by policy, by this query; a byte, as each candidate's is looked up
+    listed: NDArray[np.int32]  # (items,): items barred by this query
     anchors: NDArray[np.int32]  # (items,): items, those of the trigger first, then of the cart, latest first
     taken: NDArray[np.int64]  # (nodes,): serial of the last query that has an anchor of the group
     denied: NDArray[np.uint64]  # (words,): pairs of the policy that some anchor is the first of
@@ -82,7 +85,6 @@ class Rulebook:
         self._nodes = 0
         self._group = np.zeros(0, np.int32)
         self._category_barred = np.zeros(0, np.bool_)
-        self._item_barred = np.zeros(0, np.bool_)
         self._brand_barred = np.zeros(0, np.bool_)
         self._deny = _Pairs(policy.deny_pairs)
         self._allow = _Pairs(policy.allow_pairs)
@@ -94,9 +96,6 @@ class Rulebook:
         """The rules as arrays that cover the catalogue as it is now."""
         catalog, categories = self._catalog, self._catalog.categories
         catalog.make_room()
-        if len(self._item_barred) != len(catalog.facts):
-            self._item_barred = np.zeros(len(catalog.facts), np.bool_)
-            self._item_barred[self._barred_items] = True
         if len(self._brand_barred) < len(catalog.brands):
             self._brand_barred = np.zeros(2 * len(catalog.brands), np.bool_)
             self._brand_barred[self._barred_brands] = True
@@ -118,7 +117,6 @@ class Rulebook:
             self._group,
             self._category_barred,
             self._brand_barred,
-            self._item_barred,
             self._deny.first,
             self._deny.second,
             self._allow.first,
@@ -130,10 +128,13 @@ class Rulebook:
 
     def room(self) -> Asked:
         """Room for a query, as large as the rules are now; serials used with it must grow, from 1 on."""
-        items, nodes = len(self._item_barred), len(self._group)
+        items, nodes = len(self._catalog.facts), len(self._group)
+        barred = np.zeros(items, np.uint8)
+        barred[self._barred_items] = _BY_POLICY
         return Asked(
-            np.zeros(3, np.int64),
-            np.zeros(items, np.int64),
+            np.zeros(4, np.int64),
+            barred,
+            np.zeros(items, np.int32),
             np.zeros(items, np.int32),
             np.zeros(nodes, np.int64),
             np.zeros(self._deny.first.shape[1], np.uint64),
@@ -170,7 +171,7 @@ class _Pairs:
                 table[node] |= masks[path]
 
 
-@njit()
+@borrowing
 def begin(
     serial: int,
     trigger: NDArray[np.int32],
@@ -191,8 +192,10 @@ def begin(
         rules: of the policy in force.
         asked: is filled.
     """
+    for place in range(asked.now[BARRED]):
+        asked.barred[asked.listed[place]] &= _BY_POLICY
     asked.now[SERIAL] = serial
-    asked.now[ANCHORS] = 0
+    asked.now[ANCHORS] = asked.now[BARRED] = 0
     asked.denied[:] = 0
     for item in trigger:
         if not rules.facts[item].state & KNOWN:
@@ -201,27 +204,34 @@ def begin(
     for place in range(len(cart) - 1, -1, -1):
         _add_anchor(cart[place], rules, asked)
     for item in bought:
-        asked.barred[item] = serial
-    asked.now[UPSELLS] = 1 if upsells else 0
+        _bar(item, asked)
+    asked.now[MAY_UPSELL] = 1 if upsells else 0
 
 
-@njit()
+@borrowing
+def _bar(item: int, asked: Asked) -> bool:
+    """Do not suggest an item to this query; whether that is new."""
+    if asked.barred[item] & _BY_QUERY:
+        return False
+    asked.barred[item] |= _BY_QUERY
+    asked.listed[asked.now[BARRED]] = item
+    asked.now[BARRED] += 1
+    return True
+
+
+@borrowing
 def _add_anchor(item: int, rules: Rules, asked: Asked) -> None:
     """Bar an item of the trigger or the cart, and compare candidates with it, if it is known."""
-    serial = asked.now[SERIAL]
-    if asked.barred[item] == serial:
-        return
-    asked.barred[item] = serial
     fact = rules.facts[item]
-    if fact.state & KNOWN:
+    if _bar(item, asked) and fact.state & KNOWN:
         asked.anchors[asked.now[ANCHORS]] = item
         asked.now[ANCHORS] += 1
-        asked.taken[rules.group[fact.category]] = serial
+        asked.taken[rules.group[fact.category]] = asked.now[SERIAL]
         for word in range(len(asked.denied)):
             asked.denied[word] |= rules.deny_from[fact.category, word]
 
 
-@njit()
+@borrowing
 def judge(item: int, rules: Rules, asked: Asked) -> tuple[int, int]:
     """What an item may be suggested as, and the place of the first anchor in `asked.anchors` that it may be for.
 
@@ -230,12 +240,12 @@ def judge(item: int, rules: Rules, asked: Asked) -> tuple[int, int]:
     """
     fact = rules.facts[item]
     serial = asked.now[SERIAL]
-    if fact.state != OFFERED or asked.barred[item] == serial:
+    if fact.state != OFFERED or asked.barred[item]:
         return NEITHER, -1
-    if rules.item_barred[item] or rules.category_barred[fact.category] or rules.brand_barred[fact.brand]:
+    if rules.category_barred[fact.category] or rules.brand_barred[fact.brand]:
         return NEITHER, -1
     if asked.taken[rules.group[fact.category]] == serial:
-        if asked.now[UPSELLS]:
+        if asked.now[MAY_UPSELL]:
             for place in range(asked.now[ANCHORS]):
                 if _steps_up(item, asked.anchors[place], rules):
                     return UPSELL, place
@@ -249,14 +259,14 @@ def judge(item: int, rules: Rules, asked: Asked) -> tuple[int, int]:
     return NEITHER, -1
 
 
-@njit()
+@borrowing
 def fits(item: int, verdict: int, place: int, rules: Rules, asked: Asked) -> bool:
     """Whether an item that may be suggested may be so for the anchor at a place."""
     anchor = asked.anchors[place]
     return bool(_steps_up(item, anchor, rules) if verdict == UPSELL else _allowed(item, anchor, rules))
 
 
-@njit()
+@borrowing
 def _allowed(item: int, anchor: int, rules: Rules) -> bool:
     """Whether the policy allows to cross-sell an item with an anchor; denials are looked up for all anchors at once."""
     if rules.allow_all:
@@ -268,7 +278,7 @@ def _allowed(item: int, anchor: int, rules: Rules) -> bool:
     return False
 
 
-@njit()
+@borrowing
 def _steps_up(item: int, anchor: int, rules: Rules) -> bool:
     """Whether an item is the anchor's upsell."""
     more, less = rules.facts[item], rules.facts[anchor]

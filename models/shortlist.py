@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from models.borrowing import borrowing
 from models.candidates import EVIDENCE, Pool, Rows, Weights, settle
 from models.catalog import NONE
 from models.rules import CROSS_SELL, NEITHER, Rules
-
-_CROSS, _UP = 0, 1
-"""Heaps of a pool, and counts of a list, by kind."""
+from models.waiting import CROSS_SELLS, UPSELLS, ahead, call, first, rescore
 
 
 class Limits(NamedTuple):
@@ -27,22 +25,7 @@ class Limits(NamedTuple):
     explore: float
 
 
-@njit()
-def line_up(tier: int, order: NDArray[np.uint64], pool: Pool) -> None:
-    """Let the candidates of a tier wait for their turn, in a heap of each kind."""
-    pool.waiting[:] = 0
-    for place in range(pool.size[0]):
-        one = pool.candidates[place]
-        if one.tier == tier:
-            heap = _CROSS if one.kind == CROSS_SELL else _UP
-            pool.heaps[heap, pool.waiting[heap]] = place
-            pool.waiting[heap] += 1
-    for heap in range(2):
-        for place in range(pool.waiting[heap] // 2 - 1, -1, -1):
-            _sink(heap, place, order, pool)
-
-
-@njit()
+@borrowing
 def take_best(
     at: float,
     chosen: NDArray[np.int32],
@@ -70,29 +53,36 @@ def take_best(
     Returns:
         Size of the list.
     """
-    room = np.array([limits.cross_sell, limits.upsell])
-    for index in range(size):
-        room[_CROSS if pool.candidates[chosen[index]].kind == CROSS_SELL else _UP] -= 1
+    crosses = count_cross_sells(chosen, size, pool)
     while size < limits.items:
-        best = -1
-        for heap in range(2):
-            if room[heap] > 0 and pool.waiting[heap]:
-                leader = _leader(heap, at, rows, weights, order, pool)
-                if best < 0 or _ahead(leader, pool.heaps[best, 0], order, pool):
-                    best = heap
-        if best < 0:
+        queue, at_queue = CROSS_SELLS, -1
+        if crosses < limits.cross_sell:
+            at_queue = _settled_first(CROSS_SELLS, at, rows, weights, order, pool)
+        if size - crosses < limits.upsell:
+            upsell = first(UPSELLS, pool.waiting, pool.candidates, order)
+            if upsell >= 0 and (
+                at_queue < 0
+                or ahead(
+                    pool.waiting.places[UPSELLS, upsell],
+                    pool.waiting.places[CROSS_SELLS, at_queue],
+                    pool.candidates,
+                    order,
+                )
+            ):
+                queue, at_queue = UPSELLS, upsell
+        if at_queue < 0:
             break
-        place = pool.heaps[best, 0]
-        _drop_leader(best, order, pool)
+        place = pool.waiting.places[queue, at_queue]
+        call(queue, at_queue, pool.waiting, pool.candidates, order)
         if _fits_caps(place, chosen, size, rules, limits, pool):
             pool.candidates[place].chosen = size
             chosen[size] = place
             size += 1
-            room[best] -= 1
+            crosses += queue == CROSS_SELLS
     return size
 
 
-@njit()
+@borrowing
 def leave_last_to_chance(
     at: float,
     seed: np.uint64,
@@ -116,9 +106,7 @@ def leave_last_to_chance(
     """
     beyond, drawn, least = 0, -1, seed
     last = pool.candidates[chosen[size - 1]]
-    crosses = 0
-    for index in range(size - 1):
-        crosses += pool.candidates[chosen[index]].kind == CROSS_SELL
+    crosses = count_cross_sells(chosen, size - 1, pool)
     for place in range(pool.size[0]):
         one = pool.candidates[place]
         if one.kind == NEITHER or one.tier == 0 or one.chosen >= 0:
@@ -143,7 +131,16 @@ def leave_last_to_chance(
     return limits.explore / beyond
 
 
-@njit()
+@borrowing
+def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
+    """How many of the first of a list are cross-sells."""
+    number = 0
+    for index in range(size):
+        number += pool.candidates[chosen[index]].kind == CROSS_SELL
+    return number
+
+
+@borrowing
 def weakest_evidence(chosen: NDArray[np.int32], size: int, weights: Weights, pool: Pool) -> float:
     """Score below which fall-backs have to stay."""
     for index in range(size - 1, -1, -1):
@@ -153,7 +150,7 @@ def weakest_evidence(chosen: NDArray[np.int32], size: int, weights: Weights, poo
     return weights.fall_back
 
 
-@njit()
+@borrowing
 def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, limits: Limits, pool: Pool) -> bool:
     """Whether the list so far has room for one more of a candidate's brand and category."""
     fact = rules.facts[pool.candidates[place].item]
@@ -167,52 +164,18 @@ def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, l
     return not (limits.per_category and of_category >= limits.per_category)
 
 
-@njit()
-def _leader(heap: int, at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> int:
-    """The best that waits in a heap. Scores are bounds from above until settled, so the first exact one is the best."""
-    while not pool.candidates[pool.heaps[heap, 0]].exact:
-        settle(pool.heaps[heap, 0], at, rows, weights, pool)
-        _sink(heap, 0, order, pool)
-    return int(pool.heaps[heap, 0])
-
-
-@njit()
-def _drop_leader(heap: int, order: NDArray[np.uint64], pool: Pool) -> None:
-    pool.waiting[heap] -= 1
-    pool.heaps[heap, 0] = pool.heaps[heap, pool.waiting[heap]]
-    _sink(heap, 0, order, pool)
-
-
-@njit()
-def _sink(heap: int, place: int, order: NDArray[np.uint64], pool: Pool) -> None:
-    """Let one that may be too high in a heap sink to where it belongs."""
-    size, queue = pool.waiting[heap], pool.heaps[heap]
+@borrowing
+def _settled_first(queue: int, at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> int:
+    """Place in a queue of the best. Scores are bounds from above until settled, so the first exact one is the best."""
     while True:
-        below = 2 * place + 1
-        if below >= size:
-            return
-        if below + 1 < size and _ahead(queue[below + 1], queue[below], order, pool):
-            below += 1
-        if not _ahead(queue[below], queue[place], order, pool):
-            return
-        queue[below], queue[place] = queue[place], queue[below]
-        place = below
+        best = first(queue, pool.waiting, pool.candidates, order)
+        if best < 0 or pool.candidates[pool.waiting.places[queue, best]].exact:
+            return best
+        settle(pool.waiting.places[queue, best], at, rows, weights, pool)
+        rescore(queue, best, pool.waiting, pool.candidates, order)
 
 
-@njit()
-def _ahead(place: int, other: int, order: NDArray[np.uint64], pool: Pool) -> bool:
-    """Whether a candidate comes before another one: better first, among equals who may yet get worse, then by id."""
-    one, two = pool.candidates[place], pool.candidates[other]
-    if one.score != two.score:
-        return bool(one.score > two.score)
-    if one.exact != two.exact:
-        return not one.exact
-    if order[one.item, 0] != order[two.item, 0]:
-        return bool(order[one.item, 0] < order[two.item, 0])
-    return bool(order[one.item, 1] < order[two.item, 1])
-
-
-@njit()
+@borrowing
 def _mixed(bits: np.uint64) -> np.uint64:
     """64 bits in which each depends on all of the given ones (the finalizer of splitmix64)."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

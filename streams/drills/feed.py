@@ -42,6 +42,7 @@ class Feeder:
         self._stop = threading.Event()
         self._started = threading.Event()
         self._failure: Exception | None = None
+        self._abandoned = False
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
         self.sent = 0
         self.started_s = 0.0
@@ -54,7 +55,8 @@ class Feeder:
         self.check()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
+        self._abandoned = kind is not None
         self._stop.set()
         self._thread.join(LAST_S)
 
@@ -101,3 +103,6 @@ class Feeder:
                 sender.send(topic, key, stamped(value, time.time() - late_s))
                 self.sent += 1
         self.ended_s = time.time()
+        if self._abandoned:
+            message = "the drill has ended before its time"
+            raise DrillError(message)  # what is not acknowledged yet does not matter any more

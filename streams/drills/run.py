@@ -23,6 +23,7 @@ from streams.drills.rehearsal import copy
 from streams.drills.shop import DrillShop
 from streams.drills.verdict import Verdict, judge
 from streams.drills.workers import Workers
+from streams.errors import CrosscurrentError
 from streams.settings import Settings
 from streams.topics import TOPICS, full_name
 
@@ -116,6 +117,9 @@ class Run:
         except KeyboardInterrupt:
             keep = False
             raise
+        except CrosscurrentError as error:
+            message = f"{error}; the workers' logs are in {logs}"
+            raise DrillError(message) from error
         finally:
             if not keep:
                 shutil.rmtree(logs, ignore_errors=True)

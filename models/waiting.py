@@ -1,0 +1,111 @@
+"""Candidates that wait for their turn, best first: two queues, of which only the first few of each are ever called.
+
+A queue is cut into blocks that know their best. Joining costs a comparison and calling one up a look at all bests and
+one block, where a heap would be ordered all through: of a thousand candidates a list takes six.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.borrowing import borrowing
+
+CROSS_SELLS, UPSELLS = 0, 1
+"""The queues."""
+
+_BLOCK = 32
+"""Places of a block: about the root of a thousand."""
+
+_NOBODY = -1
+
+
+class Waiting(NamedTuple):
+    """Both queues; room that is used again."""
+
+    length: NDArray[np.int64]  # (2,): those called up included
+    places: NDArray[np.int32]  # (2, items): of candidates, _NOBODY where one was called up
+    scores: NDArray[np.float64]  # (2, items): theirs
+    best: NDArray[np.int32]  # (2, blocks): place in the queue of the best of a block, _NOBODY if none is left
+
+
+def waiting(items: int) -> Waiting:
+    """Room for so many candidates."""
+    return Waiting(
+        np.zeros(2, np.int64),
+        np.empty((2, items), np.int32),
+        np.empty((2, items)),
+        np.empty((2, items // _BLOCK + 1), np.int32),
+    )
+
+
+@borrowing
+def join(queue: int, place: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
+    """Let a candidate that has a score wait."""
+    at = waiting.length[queue]
+    waiting.length[queue] = at + 1
+    waiting.places[queue, at] = place
+    waiting.scores[queue, at] = candidates[place].score
+    block = at // _BLOCK
+    if at % _BLOCK == 0 or _before(queue, at, waiting.best[queue, block], waiting, candidates, order):
+        waiting.best[queue, block] = at
+
+
+@borrowing
+def first(queue: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> int:
+    """Place in a queue of the one whose turn is next, -1 if nobody waits."""
+    best = _NOBODY
+    for block in range((waiting.length[queue] + _BLOCK - 1) // _BLOCK):
+        at = waiting.best[queue, block]
+        if at != _NOBODY and (best == _NOBODY or _before(queue, at, best, waiting, candidates, order)):
+            best = at
+    return int(best)
+
+
+@borrowing
+def call(queue: int, at: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
+    """Take one out of a queue."""
+    waiting.places[queue, at] = _NOBODY
+    _find_best(queue, at // _BLOCK, waiting, candidates, order)
+
+
+@borrowing
+def rescore(queue: int, at: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
+    """Let one whose score has changed wait where it belongs now."""
+    waiting.scores[queue, at] = candidates[waiting.places[queue, at]].score
+    _find_best(queue, at // _BLOCK, waiting, candidates, order)
+
+
+@borrowing
+def _find_best(queue: int, block: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
+    best = _NOBODY
+    for at in range(block * _BLOCK, min((block + 1) * _BLOCK, waiting.length[queue])):
+        if waiting.places[queue, at] != _NOBODY:
+            if best == _NOBODY or _before(queue, at, best, waiting, candidates, order):
+                best = at
+    waiting.best[queue, block] = best
+
+
+@borrowing
+def _before(
+    queue: int, at: int, other: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]
+) -> bool:
+    """Whether one comes before another of its queue."""
+    if waiting.scores[queue, at] != waiting.scores[queue, other]:
+        return bool(waiting.scores[queue, at] > waiting.scores[queue, other])
+    return bool(ahead(waiting.places[queue, at], waiting.places[queue, other], candidates, order))
+
+
+@borrowing
+def ahead(place: int, other: int, candidates: NDArray[Any], order: NDArray[np.uint64]) -> bool:
+    """Whether a candidate comes before another one: better first, among equals who may yet get worse, then by id."""
+    one, two = candidates[place], candidates[other]
+    if one.score != two.score:
+        return bool(one.score > two.score)
+    if one.exact != two.exact:
+        return not one.exact
+    if order[one.item, 0] != order[two.item, 0]:
+        return bool(order[one.item, 0] < order[two.item, 0])
+    return bool(order[one.item, 1] < order[two.item, 1])

@@ -1,0 +1,357 @@
+"""Both promises, the policy and the form of an answer hold in any shop, for any visit, from any source.
+
+The checker is written from the contract in plain Python and shares no code with the rules it checks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from models.events import Action, CatalogItem
+from models.policy import Policy
+from models.recommender import SuggestedItem
+from tests.support.corner_shop import NOW, CornerShop
+
+NAMES = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "a name longer than it need be, 1", "a name longer than it need be, 2"]  # fmt: skip  # noqa: E501
+CATEGORIES = ["A", "A/X", "A/X/1", "A/X/2", "A/Y", "B", "B/X", "C/Z/9"]
+BRANDS = [None, "Acme", "Bolt"]
+PRICES = [0.0, 9.99, 10.0, 10.0 * (1 + 0.1), 11.0, 10.5, 19.98, 20.0, 20.000000000000004, 9.99 * 1.05, 40.0]
+EVIDENCE = {"viewed_with": 0, "bought_with": 1, "viewed_then_bought": 2}
+
+
+@dataclass
+class World:
+    """Everything a suggestion may depend on, by names."""
+
+    policy: Policy
+    offers: dict[str, CatalogItem]
+    rows: dict[str, dict[str, Any]]
+    baskets: float
+    action: Action
+    trigger: list[str]
+    visit: list[str]
+    cart: list[str]
+    bought: list[str]
+    at: float
+    seed: str = field(default="clicks-0-0")
+
+    def shop(self, first: list[str]) -> CornerShop:
+        """A shop with these items and rows, `first` interned first."""
+        shop = CornerShop(self.policy, first)
+        for name in first:
+            if name in self.offers:
+                shop.catalog.put(self.offers[name])
+        for name in first:
+            if name in self.rows:
+                shop.learn(name, **self.rows[name])
+        shop.neighbours.set_total(0, self.baskets, NOW)
+        return shop
+
+    def ask(self, shop: CornerShop, seed: str | None = None) -> list[SuggestedItem]:
+        """The answer of a shop."""
+        return shop.ask(
+            *self.trigger,
+            action=self.action,
+            visit=self.visit,
+            cart=self.cart,
+            bought=self.bought,
+            at=self.at,
+            seed=seed or self.seed,
+        )
+
+
+names = st.sampled_from(NAMES)
+few = st.lists(names, max_size=4, unique=True)
+paths = st.sampled_from([*CATEGORIES, "A/X/1/none", "D"])
+pairs = st.lists(st.tuples(paths, paths), max_size=2)
+
+policies = st.builds(
+    Policy,
+    max_items=st.integers(0, 8),
+    max_cross_sell=st.integers(0, 5),
+    max_upsell=st.integers(0, 4),
+    min_step=st.sampled_from([0.0, 0.05, 0.1]),
+    max_step=st.sampled_from([0.1, 1.0, 3.0]),
+    category_depth=st.integers(0, 3),
+    allow_pairs=st.one_of(st.just([]), pairs),
+    deny_pairs=pairs,
+    exclude_items=st.lists(names, max_size=1),
+    exclude_categories=st.one_of(st.just([]), st.lists(paths, max_size=1)),
+    exclude_brands=st.one_of(st.just([]), st.lists(st.sampled_from(["Acme", "Bolt", "Cult"]), max_size=1)),
+    max_per_brand=st.integers(0, 2),
+    max_per_category=st.integers(0, 3),
+    min_support=st.integers(0, 2),
+    explore=st.sampled_from([0.0, 0.0, 0.5, 1.0]),
+)
+
+
+@st.composite
+def offers(draw: st.DrawFn) -> dict[str, CatalogItem]:
+    known = draw(st.lists(names, min_size=2, unique=True))
+    return {
+        name: CatalogItem(
+            name,
+            f"The {name}",
+            draw(st.sampled_from(CATEGORIES)),
+            draw(st.sampled_from(PRICES)),
+            brand=draw(st.sampled_from(BRANDS)),
+            in_stock=draw(st.sampled_from([True, True, True, False])),
+            rating=draw(st.sampled_from([None, None, 3.0, 4.0])),
+            currency=draw(st.sampled_from([None, None, None, "EUR"])),
+        )
+        for name in known
+    }
+
+
+@st.composite
+def rows(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
+    weight = st.sampled_from([0.0, 0.0, 0.3, 1.0, 2.5])
+    made: dict[str, dict[str, Any]] = {}
+    for name in draw(st.lists(names, unique=True)):
+        others = [one for one in draw(st.lists(names, unique=True, max_size=8)) if one != name]
+        cells = {one: (draw(weight), draw(weight), draw(weight)) for one in others}
+        made[name] = {
+            "neighbours": cells,
+            "counts": {one: tuple(math.ceil(w) for w in cell) for one, cell in cells.items()},
+            "views": draw(st.sampled_from([0.0, 1.0, 30.0])),
+            "baskets": draw(st.sampled_from([0.0, 2.0, 10.0])),
+            "at": NOW - draw(st.sampled_from([0.0, 3600.0, 40 * 86400.0])),
+        }
+    return made
+
+
+worlds = st.builds(
+    World,
+    policy=policies,
+    offers=offers(),
+    rows=rows(),
+    baskets=st.sampled_from([0.0, 12.0, 100.0]),
+    action=st.sampled_from([Action.VIEW, Action.CLICK, Action.ADD_TO_CART, Action.PURCHASE]),
+    trigger=st.lists(names, min_size=1, max_size=3, unique=True),
+    visit=few,
+    cart=few,
+    bought=few,
+    at=st.sampled_from([NOW, NOW + 1000.0, NOW - 86400.0]),
+)
+
+
+# -- the contract, in plain Python -------------------------------------------------------------------------------------
+
+
+def _below(path: str, top: str) -> bool:
+    return path == top or path.startswith(top + "/")
+
+
+def _same_category(one: CatalogItem, other: CatalogItem, depth: int) -> bool:
+    if depth == 0:
+        return one.category == other.category
+    return one.category.split("/")[:depth] == other.category.split("/")[:depth]
+
+
+def _may_be_upsell(item: CatalogItem, anchor: CatalogItem, policy: Policy) -> bool:
+    return (
+        _same_category(item, anchor, policy.category_depth)
+        and anchor.price > 0
+        and item.currency == anchor.currency
+        and anchor.price * (1 + policy.min_step) <= item.price <= anchor.price * (1 + policy.max_step)
+        and not (item.rating is not None and anchor.rating is not None and item.rating < anchor.rating)
+    )
+
+
+def _pair_in(pairs: tuple[tuple[str, str], ...], anchor: CatalogItem, item: CatalogItem) -> bool:
+    return any(_below(anchor.category, first) and _below(item.category, second) for first, second in pairs)
+
+
+def _kinds(world: World, name: str) -> dict[str, str]:
+    """By anchor, as what an item may be suggested to this shopper; empty if it may not."""
+    policy, item = world.policy, world.offers.get(name)
+    if item is None or not item.in_stock or name in {*world.trigger, *world.cart, *world.bought}:
+        return {}
+    if name in policy.exclude_items or item.brand in policy.exclude_brands:
+        return {}
+    if any(_below(item.category, top) for top in policy.exclude_categories):
+        return {}
+    anchors = {one: world.offers[one] for one in [*world.trigger, *world.cart] if one in world.offers}
+    if any(_same_category(item, anchor, policy.category_depth) for anchor in anchors.values()):
+        if world.action is Action.PURCHASE or any(one not in world.offers for one in world.trigger):
+            return {}
+        return {one: "upsell" for one, anchor in anchors.items() if _may_be_upsell(item, anchor, policy)}
+    if any(_pair_in(policy.deny_pairs, anchor, item) for anchor in anchors.values()):
+        return {}
+    return {
+        one: "cross-sell"
+        for one, anchor in anchors.items()
+        if not policy.allow_pairs or _pair_in(policy.allow_pairs, anchor, item)
+    }
+
+
+def _has_evidence(world: World, name: str, kind: str) -> bool:
+    columns = (0, 1, 2) if kind == "cross-sell" else (0, 2)
+    visit = [*world.trigger[:1], *world.visit] if world.action is not Action.PURCHASE else world.visit
+    for source in {*world.trigger, *world.cart, *visit}:
+        row = world.rows.get(source)
+        if row is not None and name in row["neighbours"]:
+            weights, counts = row["neighbours"][name], row["counts"][name]
+            if any(weights[k] > 0 and counts[k] >= world.policy.min_support for k in columns):
+                return True
+    return False
+
+
+def _room(world: World, listed: list[str], kinds: list[str], name: str, kind: str) -> bool:
+    """Whether caps let an item in beside those listed."""
+    policy, item = world.policy, world.offers[name]
+    if len(listed) >= policy.max_items:
+        return False
+    if kinds.count(kind) >= (policy.max_cross_sell if kind == "cross-sell" else policy.max_upsell):
+        return False
+    others = [world.offers[one] for one in listed]
+    of_brand = sum(item.brand is not None and one.brand == item.brand for one in others)
+    of_category = sum(_same_category(item, one, policy.category_depth) for one in others)
+    if policy.max_per_brand and of_brand >= policy.max_per_brand:
+        return False
+    return not policy.max_per_category or of_category < policy.max_per_category
+
+
+def _check(world: World, answer: list[SuggestedItem]) -> None:
+    policy = world.policy
+    listed = [one["item_id"] for one in answer]
+    assert len(set(listed)) == len(listed)
+    kinds: list[str] = []
+    for place, one in enumerate(answer):
+        name = one["item_id"]
+        assert _room(world, listed[:place], kinds, name, one["kind"]), (name, "is one too many")
+        kinds.append(one["kind"])
+        assert _kinds(world, name).get(one["anchor"]) == one["kind"], (name, "breaks a promise")
+        item = world.offers[name]
+        assert (one["price"], one["category"], one["title"]) == (item.price, item.category, item.title)
+        assert 0 < one["score"] < math.inf
+        _check_reasons(world, one)
+    assert [(-one["score"], one["item_id"]) for one in answer] == sorted((-o["score"], o["item_id"]) for o in answer)
+    fallen_back = [one["reasons"][0]["source"] not in EVIDENCE for one in answer]
+    assert fallen_back == sorted(fallen_back)
+    propensities = [one["propensity"] for one in answer]
+    assert all(one == 1.0 for one in propensities[:-1])
+    if not policy.explore:
+        assert propensities[-1:] in ([], [1.0])
+    assert all(0 < one <= 1 for one in propensities)
+
+
+def _check_reasons(world: World, one: SuggestedItem) -> None:
+    name = one["item_id"]
+    assert one["reasons"]
+    evident = _has_evidence(world, name, one["kind"])
+    for reason in one["reasons"]:
+        assert reason["text"]
+        if not evident:
+            assert reason["source"] in ("content", "popularity")
+            row = world.rows.get(name, {"views": 0.0, "baskets": 0.0})
+            assert reason["count"] == (round(row["baskets"]) or round(row["views"]))
+            assert ("anchor" in reason) is (reason["source"] == "content")
+            continue
+        row, kind = world.rows[reason["anchor"]], EVIDENCE[reason["source"]]
+        assert reason["anchor"] in {*world.trigger, *world.cart, *world.visit}
+        assert row["counts"][name][kind] == reason["count"] >= world.policy.min_support
+        assert row["neighbours"][name][kind] > 0
+        if "lift" in reason:
+            assert kind == 1
+            assert reason["lift"] > 0
+
+
+# -- properties --------------------------------------------------------------------------------------------------------
+
+many = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@many
+@given(worlds)
+def test_whatever_is_sent_keeps_both_promises_and_says_why(world: World) -> None:
+    shop = world.shop(NAMES)
+    for number in range(3):
+        _check(world, world.ask(shop, f"clicks-0-{number}"))
+
+
+@many
+@given(worlds)
+def test_nothing_with_evidence_is_held_back_where_the_caps_have_room(world: World) -> None:
+    assume(world.policy.explore == 0)
+    answer = world.ask(world.shop(NAMES))
+    listed, kinds = [one["item_id"] for one in answer], [one["kind"] for one in answer]
+    for name in set(NAMES) - set(listed):
+        for kind in set(_kinds(world, name).values()):
+            if _has_evidence(world, name, kind):
+                assert not _room(world, listed, kinds, name, kind), (name, "was held back")
+
+
+@many
+@given(worlds)
+def test_a_small_shop_falls_back_on_all_it_may_suggest(world: World) -> None:
+    """With as few items as a shelf gives, and anchors as are asked, the admissible is listed, or a cap keeps it out."""
+    anchors = {*world.trigger, *world.cart} & set(world.offers)
+    assume(world.policy.explore == 0 and len(world.offers) <= 8 and len(anchors) <= 4)
+    answer = world.ask(world.shop(NAMES))
+    listed, kinds = [one["item_id"] for one in answer], [one["kind"] for one in answer]
+    for name in set(world.offers) - set(listed):
+        for kind in set(_kinds(world, name).values()):
+            assert not _room(world, listed, kinds, name, kind), (name, "was held back")
+
+
+@many
+@given(worlds, st.permutations(NAMES))
+def test_who_was_seen_first_does_not_matter(world: World, first: list[str]) -> None:
+    assert world.ask(world.shop(first)) == world.ask(world.shop(NAMES))
+
+
+@many
+@given(worlds, st.lists(st.tuples(names, few, few), min_size=1, max_size=6))
+def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, asked: list[Any]) -> None:
+    shop = world.shop(NAMES)
+    queries = [
+        shop.query(trigger, visit=visit, cart=cart, at=world.at, seed=str(number))
+        for number, (trigger, visit, cart) in enumerate(asked)
+    ]
+    together = shop.recommender.suggest_many(queries)
+    assert together == [shop.recommender.suggest_many([query])[0] for query in queries]
+    assert together == world.shop(NAMES).recommender.suggest_many(queries)
+
+
+@many
+@given(worlds, names, st.sampled_from(["withdraw", "sell out", "dearer"]))
+def test_what_changes_in_the_catalogue_holds_for_the_next_event(world: World, name: str, what: str) -> None:
+    shop = world.shop(NAMES)
+    world.ask(shop)
+    item = world.offers.get(name)
+    assume(item is not None)
+    assert item is not None
+    if what == "withdraw":
+        del world.offers[name]
+        shop.catalog.withdraw(name)
+    else:
+        stock, price = (False, item.price) if what == "sell out" else (item.in_stock, item.price * 1.7)
+        world.offers[name] = CatalogItem(
+            name, item.title, item.category, price, item.brand, stock, item.rating, item.currency
+        )
+        shop.catalog.put(world.offers[name])
+    answer = world.ask(shop)
+    _check(world, answer)
+    assert answer == world.ask(world.shop(NAMES))
+
+
+@many
+@given(worlds)
+def test_chance_draws_from_all_the_rules_allow_and_says_how_likely(world: World) -> None:
+    assume(world.policy.explore > 0)
+    shop = world.shop(NAMES)
+    answers = [world.ask(shop, f"clicks-0-{number}") for number in range(40)]
+    assert len({len(answer) for answer in answers}) == 1
+    assume(answers[0])
+    assert all(answer[:-1] == answers[0][:-1] for answer in answers)
+    last = {answer[-1]["item_id"]: answer[-1]["propensity"] for answer in answers}
+    assert all(last[answer[-1]["item_id"]] == answer[-1]["propensity"] for answer in answers)
+    assert sum(last.values()) <= 1 + 1e-9
+    if len(last) > 1 and world.policy.explore == 1.0:
+        assert len(set(last.values())) == 1

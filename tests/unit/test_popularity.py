@@ -1,0 +1,106 @@
+"""Shelves of popular items: exact once all has been looked at, whatever came, rose, fell, moved or went before."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+
+from models import popularity
+from models.catalog import Catalog
+from models.cooccurrence import Row
+from models.events import CatalogItem
+from models.items import Items
+from models.neighbours import Neighbours
+from models.popularity import PLACES, SHARE, Popularity
+
+NOW = 1_700_000_000.0
+HALF_LIFE_S = 86400.0
+
+
+class _Town:
+    """A catalogue that changes, and what its shelves should hold."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.items = Items()
+        self.catalog = Catalog(self.items)
+        self.neighbours = Neighbours(self.items, HALF_LIFE_S)
+        self.popularity = Popularity(self.items, self.catalog, self.neighbours)
+        self.offers: dict[str, CatalogItem] = {}
+        self.weights: dict[str, float] = {}
+
+    def change(self, item_id: str) -> None:
+        """One item comes, moves, sells out, goes, rises or falls."""
+        what = self.random.random()
+        if what < 0.5:
+            path = "/".join(self.random.choice("ABC") for _ in range(self.random.randint(1, 3)))
+            brand = self.random.choice([None, "Acme", "Bolt"])
+            item = CatalogItem(item_id, item_id, path, 1.0, brand, in_stock=self.random.random() < 0.9)
+            self.offers[item_id] = item
+            self.catalog.put(item)
+        elif what < 0.6:
+            self.offers.pop(item_id, None)
+            self.catalog.withdraw(item_id)
+        else:
+            views, baskets = self.random.randint(0, 9), self.random.randint(0, 3)
+            at = NOW - 1000 * self.random.randint(0, 99)  # never whole half-lives apart, so that keys tie only if equal
+            self.weights[item_id] = (views + 4 * baskets) * 2 ** ((at - NOW) / HALF_LIFE_S)
+            none = np.zeros((0, 3))
+            self.neighbours.put(
+                Row(item_id, 1, at, (views, baskets), (views, baskets), [], none, none.astype(np.int64))
+            )
+
+    def best(self, path: str) -> list[str]:
+        """What a shelf should hold: the best of each branch, and of those the best."""
+        offered = [one for one in self.offers.values() if one.in_stock]
+        below = [one for one in offered if not path or one.category == path or one.category.startswith(path + "/")]
+        below.sort(key=lambda one: (-round(self.weights.get(one.item_id, 0.0), 9), one.item_id))
+        taken: dict[str, int] = {}
+        best = []
+        for one in below:
+            rest = one.category[len(path) + 1 if path else 0 :]
+            branch = rest.split("/")[0] if one.category != path else ""
+            taken[branch] = taken.get(branch, 0) + 1
+            if not branch or taken[branch] <= SHARE:
+                best.append(one.item_id)
+        return best[:PLACES]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shelves_hold_the_best_after_a_round_and_where_some_went_after_another(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(popularity, "SLICE", 50)
+    town = _Town(seed)
+    names = [f"item-{number:03}" for number in range(400)]
+    for number, name in enumerate(names * 3):
+        town.change(town.random.choice(names) if number > 400 else name)
+        if number % 37 == 0:
+            town.popularity.refresh()
+    for _ in range(2 * math.ceil(len(names) / 50) + 1):
+        town.popularity.refresh()
+    for path in ("", "A", "B", "A/B", "C/C/C"):
+        assert town.popularity.popular(path) == town.best(path), path
+
+
+def test_a_small_shop_is_seen_whole_by_each_batch() -> None:
+    town = _Town(7)
+    for number in range(30):
+        for _ in range(10):
+            town.change(f"item-{town.random.randrange(40)}")
+        town.popularity.refresh()
+        for path in ("", "A", "A/B"):
+            assert town.popularity.popular(path) == town.best(path), (number, path)
+
+
+def test_one_large_branch_leaves_places_to_others() -> None:
+    town = _Town(0)
+    for number in range(200):
+        town.catalog.put(CatalogItem(f"phone-{number:03}", "Phone", "Phones", 1.0))
+    town.catalog.put(CatalogItem("strap", "Strap", "Straps", 1.0))
+    town.popularity.refresh()
+    assert len(town.popularity.popular("Phones")) == PLACES
+    assert len(town.popularity.popular("")) == SHARE + 1
