@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 POLL_MS = 200
 """Longest wait of a poll; a record that arrives ends it at once."""
 
+EMBEDDED_FETCH_WAIT_MS = 20
+"""The embedded broker does not end a waiting fetch when a record arrives: it looks again after half of the wait."""
+
 COMMIT_S = 3.0
 """Between two commits, which only lag tools look at; and the longest wait for one before a rebalance goes on."""
 
@@ -87,7 +90,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             heartbeat_interval_ms=round(settings.session_timeout_s * 1000 / 5),
             rebalance_timeout_ms=round(max(10.0, settings.session_timeout_s) * 1000),
             max_poll_interval_ms=300_000,
-            fetch_max_wait_ms=POLL_MS,
+            fetch_max_wait_ms=EMBEDDED_FETCH_WAIT_MS if settings.embedded else POLL_MS,
             max_partition_fetch_bytes=1 << 20,
         )
         self._consumer.subscribe(list(self._topics), listener=self)

@@ -75,10 +75,9 @@ class Lanes:
             logger.info("not everything was written down before the group was rearranged; successors repeat it")
 
     def owned(self, partitions: set[TopicPartition]) -> None:
-        """These partitions are ours now, and only these.
+        """These partitions are ours now, and only these; the worker fails where those that belong together were parted.
 
-        Raises:
-            TakeOverError: partitions that belong together were given to different workers.
+        The failure is told, not raised: aiokafka swallows what its listener raises.
         """
         wanted: dict[str, list[TopicPartition]] = {}
         for partition in sorted(partitions):
@@ -88,7 +87,8 @@ class Lanes:
         for name, members in wanted.items():
             kind, topics, maker = self._kinds[members[0].topic]
             if len(members) != len(topics):
-                raise TakeOverError.parted(name, [tp.topic for tp in members], list(topics))
+                self._on_failure(TakeOverError.parted(name, [tp.topic for tp in members], list(topics)))
+                return
             if name not in self._lanes:
                 self._lanes[name] = self._make(maker, name, members)
                 self._start(name)

@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     flush_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """How often what is learnt is published, at most."""
     publish_bytes_per_s: Annotated[int, Field(ge=10_000)] = 4_000_000
-    """Most bytes of item rows that one worker publishes a second, on average; flushes wait longer for it."""
+    """Most bytes of item rows that all workers together publish a second, on average; flushes wait longer for it."""
     batch_records: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Most records that are worked off together."""
     max_message_bytes: Annotated[int, Field(ge=10_000, le=900_000)] = 512_000

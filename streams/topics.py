@@ -159,7 +159,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         name="pairs",
-        key="item partition",
+        key="source, such as clicks-3",
         partitions="items",
         cleanup="delete",
         retention_ms=DAY_MS,  # owners apply them within seconds; a day of outage

@@ -53,7 +53,7 @@ class CornerShop:
         at: float = NOW,
         counts: Mapping[str, tuple[int, int, int]] | None = None,
     ) -> None:
-        """A row: by neighbour the weights of viewed-with, bought-with, viewed-then-bought, and the events behind them."""
+        """A row: by neighbour the weights of viewed-with, bought-with, viewed-then-bought, the events behind them."""
         weights = np.array([neighbours[one] for one in neighbours], np.float64).reshape(-1, 3)
         plain = np.ceil(weights) if counts is None else np.array([counts[one] for one in neighbours]).reshape(-1, 3)
         own_count = (round(views), round(baskets))

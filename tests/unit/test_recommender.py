@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.events import Action
+from models.events import BOUGHT_WITH, Action
 from models.policy import Policy
 from models.reasons import Words
 from models.recommender import Query
@@ -330,6 +330,13 @@ def test_reasons_prefer_an_anchor_to_stronger_evidence_of_the_visit() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "count", "text"),
+    [
+        (BOUGHT_WITH, 1, "Bought together with Kettle in 1 basket"),
+        (BOUGHT_WITH, 2, "Bought together with Kettle in 2 baskets"),
+    ],
+)
 def test_singular_and_plural(source: int, count: int, text: str) -> None:
     shop = CornerShop()
     shop.offer("kettle", "Kitchen/Kettles", 10.0)
