@@ -33,13 +33,7 @@ def read_policy(path: Path | None, memory_s: float) -> Policy:
 
     if path is None:
         return Policy()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        message = f"{path}: the policy file cannot be read: {reason}"
-        raise PolicyError(message) from error
-    policy = Policy.from_toml(text, str(path))
+    policy = Policy.from_file(path)
     if policy.bought_days * 86_400 > memory_s:
         message = (
             f"{path}: bought_days is {policy.bought_days:g}, but purchases are remembered for {memory_s / 86_400:g} "
