@@ -2,6 +2,9 @@
 
 The embedded broker is always there, Apache Kafka where `KAFKA_HOME` names one. With `REQUIRE_BROKER=1` a test whose
 broker cannot be had fails instead of being skipped.
+
+Properties are drawn alike in every run, so that a change is judged by itself; `--hypothesis-profile=explore` draws
+anew.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
 
 from streams import topics
 from streams.brokers.administration import administration
@@ -20,6 +24,10 @@ from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
 from streams.errors import BrokerError
 from streams.settings import Settings
+
+settings.register_profile("alike", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("alike")
 
 PARTITIONS = 4
 """Of topics in tests: more than one worker's share, and quickly made."""

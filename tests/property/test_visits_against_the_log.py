@@ -246,6 +246,8 @@ class Lane:
 
     def purchase(self, n: int, learn: bool = True, join: bool = True) -> None:
         appended_s, event = self.logs.purchases[n]
+        if self.c == len(self.logs.clicks):
+            self.ripen(self.logs.purchases_s[n])  # no click comes any more, so that joins are finished by the clock
         verdict, pairs = self.visits.apply_purchase(event, appended_s, n, learn=learn, join=join)
         if learn:
             self.results["purchase", n] = verdict.value, named(pairs)
