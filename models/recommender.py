@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypedDict
@@ -20,6 +20,7 @@ from models.items import Items
 from models.neighbours import Neighbours
 from models.policy import Policy
 from models.popularity import Popularity
+from models.reasons import KINDS as KINDS_OF_REASONS
 from models.reasons import Reason, Reasons, Words, reasons
 from models.rules import Asked, Rulebook
 from models.shortlist import Limits
@@ -174,8 +175,15 @@ class Recommender:
 
     def suggest_many(self, queries: Sequence[Query]) -> list[list[SuggestedItem]]:
         """Suggestions for each query, best first, ties by item id; an empty list where nothing can be suggested."""
+        return list(self.suggest_each(queries))
+
+    def suggest_each(self, queries: Sequence[Query]) -> Iterator[list[SuggestedItem]]:
+        """As `suggest_many`: everything is computed at the call, and put into words as it is taken.
+
+        Who is done with one list before he takes the next spares the garbage collector thousands of objects at once.
+        """
         if not queries:
-            return []
+            return iter(())
         self.popularity.refresh()
         rules = self._rulebook.rules()
         if len(self._pool.where) < len(rules.facts):
@@ -248,25 +256,24 @@ class Recommender:
             float(baskets_at),
         )
 
-    def _told(self, out: Answers, why: Reasons) -> list[list[SuggestedItem]]:
+    def _told(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:
         """Answers as they are sent."""
         get, name, word = self.catalog.get, self._items.name, self._words.reason
-        lists = []
-        found = (why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
-        tables = (out.size, out.item, out.kind, out.anchor, out.score, out.propensity, *found)
-        for size, items, kinds, anchors, scores, propensities, sources, abouts, counts, views, lifts in zip(
-            *(table.tolist() for table in tables), strict=True
-        ):
+        places = out.item.shape[1]
+        found = (out.item, out.kind, out.anchor, out.score, out.propensity)
+        grounds_found = (why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
+        items, kinds, anchors, scores, propensities = (table.reshape(-1).tolist() for table in found)
+        sources, abouts, counts, of_views, lifts = (table.reshape(-1).tolist() for table in grounds_found)
+        for number, size in enumerate(out.size.tolist()):
             told: list[SuggestedItem] = []
-            for place in range(size):
+            for place in range(number * places, number * places + size):
                 item = get(items[place])
                 assert item is not None  # the rules know what the catalogue knows
                 grounds = []
-                for rank, source in enumerate(sources[place]):
-                    if source < 0:
+                for at in range(KINDS_OF_REASONS * place, KINDS_OF_REASONS * (place + 1)):
+                    if sources[at] < 0:
                         break
-                    about, count, of_views = abouts[place][rank], counts[place][rank], views[place][rank]
-                    grounds.append(word(item, source, about, count, of_views, lifts[place][rank]))
+                    grounds.append(word(item, sources[at], abouts[at], counts[at], of_views[at], lifts[at]))
                 told.append(
                     {
                         "item_id": item.item_id,
@@ -280,8 +287,7 @@ class Recommender:
                         "propensity": propensities[place],
                     }
                 )
-            lists.append(told)
-        return lists
+            yield told
 
 
 def _joined(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

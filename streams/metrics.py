@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -85,13 +85,10 @@ class Metrics:
             if n:
                 self._events.labels(topic, outcome).inc(n)
 
-    def suggested(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Count the items of one suggestion by kind."""
-        cross_sells = sum(item["kind"] == "cross-sell" for item in items)
-        if cross_sells:
-            self._suggested.labels("cross-sell").inc(cross_sells)
-        if len(items) > cross_sells:
-            self._suggested.labels("upsell").inc(len(items) - cross_sells)
+    def suggested(self, items: Mapping[str, int]) -> None:
+        """Count a run's suggested items, by kind."""
+        for kind, n in items.items():
+            self._suggested.labels(kind).inc(n)
 
     def dead_letter(self, topic: str) -> None:
         """A record of the topic was sent to the dead letters."""

@@ -265,7 +265,8 @@ class ShopperLane(Lane):
     ) -> None:
         recommender, metrics = self.wiring.recommender, self.wiring.metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
-        answers = recommender.suggest_many(queries)
+        answers = recommender.suggest_each(queries)
+        told: Counter[str] = Counter()
         now_ms = self.wiring.clock() * 1000
         for (record, user_id, at, item_ids), query, items in zip(asked, queries, answers, strict=True):
             outcomes[record.topic, "asked"] -= 1
@@ -274,7 +275,8 @@ class ShopperLane(Lane):
                 continue
             latency_ms = max(0.0, round(now_ms - record.timestamp, 1))
             metrics.latency_s.observe(latency_ms / 1000)
-            metrics.suggested(items)
+            for item in items:
+                told[item["kind"]] += 1
             value = orjson.dumps(
                 {
                     "v": 1,
@@ -300,6 +302,7 @@ class ShopperLane(Lane):
             if partition != record.partition:
                 metrics.misplaced.inc()
             self.wiring.outbox.put(self._suggestions, partition, key, value)
+        metrics.suggested(told)
 
     # -- joins and pairs -------------------------------------------------------------------------------------------
 

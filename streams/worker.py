@@ -8,6 +8,7 @@ whatever was not written down comes again after the restart.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -42,6 +43,10 @@ logger = logging.getLogger(__name__)
 
 SHOPPER_TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Topics keyed by shopper; one lane has the same partition number of all of them."""
+
+COLLECTOR_THRESHOLDS = (50_000, 20, 50)
+"""Of Python's garbage collector: the hot path makes many objects and hardly a cycle, and a look at everything there is
+would hold up the events of that moment."""
 
 STOP_FLUSH_S = 10.0
 """Longest time to write down what is done at a stop; what is not is done again by the successor."""
@@ -137,6 +142,8 @@ class Worker(Service):
         self._spawn(self._follower.run(), "mirror")
         await self._follower.caught_up(self._follower.partitions)
         logger.info("mirrored %d rows and %d items", len(self.mirror.neighbours), len(self.mirror.catalog))
+        gc.freeze()  # what is there now stays: it need not be looked at again
+        gc.set_threshold(*COLLECTOR_THRESHOLDS)
         await self.intake.start()
         self._spawn(self.intake.run(), "intake")
         self._spawn(self._announce(), "ready")

@@ -71,7 +71,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Visits, "apply_purchase", "visits: apply, make pairs"),
         (Visits, "ripen", "visits: apply, make pairs"),
         (Visits, "snapshot", "visits: snapshot"),
-        (Recommender, "suggest_many", "suggest: around the kernel"),
+        (Recommender, "suggest_each", "suggest: around the kernel"),
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.recommender), "answer", "suggest: kernel"),
         (Recommender, "_told", "suggest: answers into records"),

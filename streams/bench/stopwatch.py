@@ -13,6 +13,8 @@ from typing import Any
 CALIBRATION = 20_000
 """Calls of nothing by which the watch's own share is found: a few milliseconds."""
 
+_END = object()
+
 
 class Stopwatch:
     """Adds up how long functions take, without what other watched functions take that they call.
@@ -38,22 +40,29 @@ class Stopwatch:
         return max(0.0, self._seconds[stage] - self.calls[stage] * self._own_s)
 
     def timed(self, function: Callable[..., Any], stage: str) -> Callable[..., Any]:
-        """The function, watched. A generator is run to its end at once, so that its work is counted too."""
+        """The function, watched. Of a generator each step is, since what it does is done there."""
         seconds, calls, inside = self._seconds, self.calls, self._inside
 
-        @wraps(function)
-        def watched(*arguments: Any, **named: Any) -> Any:
+        def step(work: Callable[[], Any]) -> Any:
             inside.append(0.0)
             started = thread_time()
             try:
-                result = function(*arguments, **named)
-                return iter(list(result)) if isinstance(result, GeneratorType) else result
+                return work()
             finally:
                 took = thread_time() - started
                 seconds[stage] += took - inside.pop()
                 calls[stage] += 1
                 if inside:
                     inside[-1] += took
+
+        def steps(generator: Iterator[Any]) -> Iterator[Any]:
+            while (value := step(lambda: next(generator, _END))) is not _END:
+                yield value
+
+        @wraps(function)
+        def watched(*arguments: Any, **named: Any) -> Any:
+            result = step(lambda: function(*arguments, **named))
+            return steps(result) if isinstance(result, GeneratorType) else result
 
         return watched
 
