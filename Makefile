@@ -26,7 +26,7 @@ check: $(INSTALLED) ## ruff, types, generated pages
 	$(BIN)/python -m streams.commands.docs --check
 
 test: $(INSTALLED) $(WARM) ## all tests; on Apache Kafka too where KAFKA_HOME names one
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 demo: $(INSTALLED) $(WARM) ## live suggestions for a simulated shop (SECONDS=45 ends by itself)
 	$(BIN)/crosscurrent demo $(if $(SECONDS),--seconds $(SECONDS))

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -262,8 +262,8 @@ class Recommender:
         places = out.item.shape[1]
         found = (out.item, out.kind, out.anchor, out.score, out.propensity)
         grounds_found = (why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
-        items, kinds, anchors, scores, propensities = (table.reshape(-1).tolist() for table in found)
-        sources, abouts, counts, of_views, lifts = (table.reshape(-1).tolist() for table in grounds_found)
+        items, kinds, anchors, scores, propensities = map(_flat, found)
+        sources, abouts, counts, of_views, lifts = map(_flat, grounds_found)
         for number, size in enumerate(out.size.tolist()):
             told: list[SuggestedItem] = []
             for place in range(number * places, number * places + size):
@@ -296,6 +296,11 @@ def _joined(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[
     for one in lists:
         joined.extend(one)
     return np.array(joined, np.int32), np.array([0, *accumulate(map(len, lists))], np.int64)
+
+
+def _flat(table: NDArray[Any]) -> list[Any]:
+    """All elements, the last axis first."""
+    return list(table.reshape(-1).tolist())
 
 
 def _seed(text: str) -> int:

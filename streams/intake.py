@@ -32,6 +32,10 @@ POLL_MS = 200
 EMBEDDED_FETCH_WAIT_MS = 20
 """The embedded broker does not end a waiting fetch when a record arrives: it looks again after half of the wait."""
 
+PARTITION_FETCH_BYTES = 1 << 18
+"""Of one partition in a fetch. aiokafka hands out what it has of one partition before it turns to the next, so that
+much more lets the others, and the purchases that belong to the clicks, wait for seconds. Larger batches come whole."""
+
 COMMIT_S = 3.0
 """Between two commits, which only lag tools look at; and the longest wait for one before a rebalance goes on."""
 
@@ -69,6 +73,8 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._committing: asyncio.Task[None] | None = None
         self._committed_at = 0.0
         self._rearranging = False
+        self.delivered = 0
+        """Records delivered so far, of whatever partition."""
         self.joined = asyncio.Event()
         """Set when the group has assigned partitions to us (or none) for the first time."""
 
@@ -91,7 +97,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             rebalance_timeout_ms=round(max(10.0, settings.session_timeout_s) * 1000),
             max_poll_interval_ms=300_000,
             fetch_max_wait_ms=EMBEDDED_FETCH_WAIT_MS if settings.embedded else POLL_MS,
-            max_partition_fetch_bytes=1 << 20,
+            max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
         self._consumer.subscribe(list(self._topics), listener=self)
         try:
@@ -122,6 +128,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._seek_to_start(error.args[0])
                 continue
             for partition, records in fetched.items():
+                self.delivered += len(records)
                 await self._deliver(partition, records)
             self._balance()
             self._commit_now_and_then()

@@ -26,7 +26,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
-from models.cooccurrence import CoOccurrenceConfig
+from models.cooccurrence_config import CoOccurrenceConfig
 from models.visits import VisitConfig
 from streams.errors import SettingsError
 

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 SHOPPER_TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Topics keyed by shopper; one lane has the same partition number of all of them."""
 
+PATIENCE_LOOKS = 5
+"""Looks of the watchdog in a row that a partition may stand still while others are delivered."""
+
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 """Of Python's garbage collector: the hot path makes many objects and hardly a cycle, and a look at everything there is
 would hold up the events of that moment."""
@@ -118,7 +121,8 @@ class Worker(Service):
             commit=self.intake.commit,
         )
         self._running: list[asyncio.Task[None]] = []
-        self._seen: dict[TopicPartition, int] = {}
+        self._stood: dict[TopicPartition, tuple[int, int]] = {}
+        self._delivered = 0
 
     @property
     def ready(self) -> bool:
@@ -199,7 +203,11 @@ class Worker(Service):
         self._on_ready()
 
     async def _watch(self) -> None:
-        """Read on where the log has more and delivery has brought nothing since the last look."""
+        """Read on where the log has more and delivery has brought nothing since the last look.
+
+        While it brings other partitions' records, a partition's turn may just not have come: then it waits for longer.
+        """
+        delivered, self._delivered = self._delivered, self.intake.delivered
         cursors = [(lane, cursor) for lane in self.lanes for cursor in lane.cursors.values() if lane.ready.is_set()]
         if not cursors:
             return
@@ -211,12 +219,14 @@ class Worker(Service):
                 where = f"{partition.topic}-{partition.partition}"
                 raise TakeOverError.beyond_end(where, position, end)
             self.metrics.lag(partition.topic, partition.partition, max(0, end - cursor.position))
-            stands_still = self._seen.get(partition) == cursor.expected
-            if end > cursor.expected and stands_still and not lane.held and not self.outbox.full:
+            expected, looks = self._stood.get(partition, (-1, 0))
+            looks = looks + 1 if expected == cursor.expected else 0
+            patience = PATIENCE_LOOKS if self.intake.delivered > delivered else 1
+            if end > cursor.expected and looks >= patience and not lane.held and not self.outbox.full:
                 self.metrics.watchdog_reads.inc()
                 cursor.expect(end)
                 lane.wake()
-            self._seen[partition] = cursor.expected
+            self._stood[partition] = cursor.expected, looks
 
     async def _measure(self) -> None:
         metrics = self.metrics

@@ -39,6 +39,20 @@ def _do_without(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of one broker in one process, so that there is one of each however many processes there are."""
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        chosen = (
+            item.callspec.params.get("broker")
+            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+            else None
+        )
+        for kind in ("embedded", "kafka"):
+            if chosen == kind or f"{kind}_broker" in names:
+                item.add_marker(pytest.mark.xdist_group(kind))
+
+
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[EmbeddedBroker]:
     """An embedded broker for the whole run."""

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.cooccurrence import CoOccurrence, CoOccurrenceConfig, Row, Totals, warm
+from models.cooccurrence import CoOccurrence, Row, Totals, warm
+from models.cooccurrence_config import CoOccurrenceConfig
 from models.deltas import TOTAL
 from models.items import Items
 from models.neighbours import Neighbours

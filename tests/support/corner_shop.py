@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from models.catalog import Catalog
-from models.cooccurrence import CoOccurrence, CoOccurrenceConfig, Row
+from models.cooccurrence import CoOccurrence, Row
+from models.cooccurrence_config import CoOccurrenceConfig
 from models.events import Action, CatalogItem, Click, Line, Purchase
 from models.items import Items
 from models.neighbours import Neighbours

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from models.cells import MOST, NOWHERE, Cells, block_size
-from models.cooccurrence import CoOccurrence, CoOccurrenceConfig, Row, Totals
+from models.cooccurrence import CoOccurrence, Row, Totals
+from models.cooccurrence_config import CoOccurrenceConfig
 from models.deltas import TOTAL
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.items import Items

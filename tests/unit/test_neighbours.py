@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from models.cells import MOST
-from models.cooccurrence import CoOccurrence, CoOccurrenceConfig, Row
+from models.cooccurrence import CoOccurrence, Row
+from models.cooccurrence_config import CoOccurrenceConfig
 from models.decay import decayed
 from models.events import BOUGHT_WITH, VIEWED_WITH
 from models.items import Items

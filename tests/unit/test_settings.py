@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.cooccurrence import CoOccurrenceConfig
+from models.cooccurrence_config import CoOccurrenceConfig
 from models.visits import VisitConfig
 from streams.errors import SettingsError
 from streams.settings import EMBEDDED_SESSION_TIMEOUT_S, Settings
