@@ -262,8 +262,8 @@ class Recommender:
         places = out.item.shape[1]
         found = (out.item, out.kind, out.anchor, out.score, out.propensity)
         grounds_found = (why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
-        items, kinds, anchors, scores, propensities = map(_flat, found)
-        sources, abouts, counts, of_views, lifts = map(_flat, grounds_found)
+        items, kinds, anchors, scores, propensities = _flat(*found)
+        sources, abouts, counts, of_views, lifts = _flat(*grounds_found)
         for number, size in enumerate(out.size.tolist()):
             told: list[SuggestedItem] = []
             for place in range(number * places, number * places + size):
@@ -298,9 +298,9 @@ def _joined(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[
     return np.array(joined, np.int32), np.array([0, *accumulate(map(len, lists))], np.int64)
 
 
-def _flat(table: NDArray[Any]) -> list[Any]:
-    """All elements, the last axis first."""
-    return list(table.reshape(-1).tolist())
+def _flat(*tables: NDArray[Any]) -> list[list[Any]]:
+    """The elements of each table one after the other."""
+    return [table.reshape(-1).tolist() for table in tables]
 
 
 def _seed(text: str) -> int:

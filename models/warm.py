@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from models import cooccurrence
 from models.catalog import Catalog
+from models.cooccurrence_config import CoOccurrenceConfig
 from models.items import Items
 from models.neighbours import Neighbours
 from models.policy import Policy
@@ -17,7 +18,7 @@ def warm() -> None:
     """Compile what learning and suggesting run, or read it from the cache."""
     cooccurrence.warm()
     items = Items()
-    neighbours = Neighbours(items, cooccurrence.CoOccurrenceConfig().half_life_s)
+    neighbours = Neighbours(items, CoOccurrenceConfig().half_life_s)
     Recommender(items, Catalog(items), neighbours, Policy(), RecommenderConfig()).warm()
 
 
