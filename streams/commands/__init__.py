@@ -7,7 +7,20 @@ from __future__ import annotations
 
 import typer
 
-from streams.commands import bench, broker, dead_letters, demo, drill, neighbours, publish, replay, tail, topics, worker
+from streams.commands import (
+    bench,
+    broker,
+    dead_letters,
+    demo,
+    drill,
+    evaluate,
+    neighbours,
+    publish,
+    replay,
+    tail,
+    topics,
+    worker,
+)
 
 app = typer.Typer(
     name="crosscurrent",
@@ -27,4 +40,6 @@ app.add_typer(replay.app, name="replay")
 app.command("demo")(demo.command)
 app.command("drill")(drill.command)
 app.command("bench")(bench.command)
+app.add_typer(evaluate.app, name="evaluate")
 app.command("bench")(bench.command)
+app.add_typer(evaluate.app, name="evaluate")

@@ -1,0 +1,1 @@
+"""How well rankings and suggestions do, on streams of events in their order: suggest, score, then learn."""

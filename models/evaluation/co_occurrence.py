@@ -1,0 +1,110 @@
+"""Our counting in protocol A: the worker's own visits, rows and neighbours, asked for what comes next.
+
+Clicks go through [`Visits`][models.visits.Visits] into [`CoOccurrence`][models.cooccurrence.CoOccurrence], whose rows
+are mirrored into [`Neighbours`][models.neighbours.Neighbours] as a worker's are; the ranking is that of
+[`models.next_item`][], over whole rows, before any rule. Beside it stands what leads back to items of the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.cooccurrence import CoOccurrence
+from models.cooccurrence_config import CoOccurrenceConfig
+from models.evaluation.methods import Scores
+from models.evaluation.returns import DEPTH, Returns
+from models.events import Action, Click
+from models.items import Items
+from models.neighbours import Neighbours
+from models.next_item import NextItemConfig, next_items
+from models.visits import VisitConfig, Visits
+
+FLUSH_PAIRS = 20_000
+"""Pairs that are counted together; what is asked sees all that was learnt before."""
+
+
+class CoOccurrenceMethod:
+    """Co-occurrence as the worker keeps it.
+
+    Args:
+        items: whose numbers are those of the sessions.
+        visits: what a visit is.
+        counting: how much is remembered.
+        ranking: how evidence is weighed.
+    """
+
+    def __init__(
+        self, items: Items, visits: VisitConfig, counting: CoOccurrenceConfig, ranking: NextItemConfig
+    ) -> None:
+        self._items = items
+        self._ranking = ranking
+        self._visits = Visits(items, visits)
+        self._rows = CoOccurrence(items, counting)
+        self._neighbours = Neighbours(items, counting.half_life_s)
+        self._returns = Returns()
+        self._pairs: list[tuple[int, int, int, float]] = []
+        self._ats: list[float] = []
+        self._shopper = 0
+        self._clicks = 0
+
+    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """See [`Method.learn`][]."""
+        self._shopper += 1
+        self._returns.learn(items)
+        for item, at in zip(items, times, strict=True):
+            click = Click(f"session {self._shopper}", self._items.name(item), Action.VIEW, at)
+            _, pairs = self._visits.apply_click(click, at, self._clicks)
+            self._clicks += 1
+            self._pairs += pairs
+            self._ats += [at] * len(pairs)
+        if len(self._pairs) >= FLUSH_PAIRS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._pairs:
+            return
+        a, b, kind, weight = zip(*self._pairs, strict=True)
+        self._rows.learn_many(
+            np.array(a, np.int32),
+            np.array(b, np.int32),
+            np.array(kind, np.int8),
+            np.array(weight, np.float64),
+            np.array(self._ats, np.float64),
+            self._clicks,
+        )
+        self._pairs, self._ats = [], []
+
+    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """See [`Method.score`][]."""
+        self._flush()
+        for index in self._rows.dirty():
+            self._neighbours.put(self._rows.row(index, 1))
+            self._rows.published(index)
+        latest = np.array(items[::-1], np.int32)
+        ages_s = times[-1] - np.array(times[::-1], np.float64)
+        ids, scores = next_items(latest, ages_s, times[-1], self._neighbours, self._ranking)
+        return with_returns(items, ids, scores, self._returns)
+
+
+def with_returns(items: Sequence[int], ids: NDArray[np.int32], scores: NDArray[np.float64], returns: Returns) -> Scores:
+    """Scores as probabilities: so much for each item to go back to, the rest shared among the others by their scores.
+
+    Args:
+        items: of the session so far, in order.
+        ids: (n,) items with a score.
+        scores: (n,) above 0.
+        returns: how likely it is to go back.
+
+    Returns:
+        (m,) distinct items and (m,) probabilities; those not in the session are in the order of their scores.
+    """
+    back = list(dict.fromkeys(reversed(items)))[:DEPTH]
+    shares = returns.shares(len(set(items)))
+    new = ~np.isin(ids, np.array(back, np.int32))
+    ids, scores = ids[new], scores[new]
+    if len(scores):
+        scores = scores * ((1.0 - shares.sum()) / scores.sum())
+    return np.concatenate([ids, np.array(back, np.int32)]), np.concatenate([scores, shares])

@@ -1,0 +1,129 @@
+"""What every method of protocol A can do, and the simple ones of the literature.
+
+A method learns whole sessions in time order and scores what may come next after a prefix of another one. Items are
+dense numbers; scores need only be comparable within one answer, and items without one are not ranked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = tuple[NDArray[np.int32], NDArray[np.float64]]
+"""(n,) distinct items, and (n,) their scores, greater is better."""
+
+
+class Method(Protocol):
+    """A way to rank what comes next."""
+
+    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """Learn a session.
+
+        Args:
+            items: of the session, in order.
+            times: of its items, ascending epoch seconds.
+        """
+
+    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """Scores of what may come next.
+
+        Args:
+            items: of the session so far, in order; at least one.
+            times: of those, ascending epoch seconds.
+        """
+
+
+class Popularity:
+    """How often each item was looked at.
+
+    >>> popularity = Popularity()
+    >>> popularity.learn([4, 7, 4], [0.0, 1.0, 2.0])
+    >>> [column.tolist() for column in popularity.score([7], [0.0])]
+    [[4, 7], [2.0, 1.0]]
+    """
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[int, float] = defaultdict(float)
+        self._scores: Scores | None = None
+
+    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """See [`Method.learn`][]."""
+        self._scores = None
+        for item in items:
+            self._counts[item] += 1.0
+
+    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """See [`Method.score`][]."""
+        if self._scores is None:
+            self._scores = _columns(self._counts)
+        return self._scores
+
+
+class _Rules:
+    """Scores of the last item only, from rules `a -> b` that add up."""
+
+    def __init__(self) -> None:
+        self._rules: defaultdict[int, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
+        self._columns: dict[int, Scores] = {}
+
+    def _add(self, a: int, b: int, weight: float) -> None:
+        self._columns.pop(a, None)
+        self._rules[a][b] += weight
+
+    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """See [`Method.score`][]."""
+        last = items[-1]
+        if last not in self._columns:
+            self._columns[last] = _columns(self._rules.get(last, {}))
+        return self._columns[last]
+
+
+class LastItem(_Rules):
+    """Co-occurrence with the last item: in how many places of sessions the two were together, in either order.
+
+    ("AR" of Ludewig and Jannach, Evaluation of session-based recommendation algorithms, 2018.)
+
+    >>> last = LastItem()
+    >>> last.learn([1, 2, 3], [0.0, 1.0, 2.0])
+    >>> last.learn([2, 1], [0.0, 1.0])
+    >>> [column.tolist() for column in last.score([3, 1], [0.0, 1.0])]
+    [[2, 3], [2.0, 1.0]]
+    """
+
+    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """See [`Method.learn`][]."""
+        for place, a in enumerate(items):
+            for b in items[place + 1 :]:
+                if a != b:
+                    self._add(a, b, 1.0)
+                    self._add(b, a, 1.0)
+
+
+class SequentialRules(_Rules):
+    """Rules `a -> b` for b coming after a, weighing 1 over how many steps after, up to ten.
+
+    ("SR" of Ludewig and Jannach, 2018, with the weight they found best.)
+
+    >>> rules = SequentialRules()
+    >>> rules.learn([1, 2, 3], [0.0, 1.0, 2.0])
+    >>> [column.tolist() for column in rules.score([1], [0.0])]
+    [[2, 3], [1.0, 0.5]]
+    """
+
+    steps = 10
+    """How far a rule reaches."""
+
+    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """See [`Method.learn`][]."""
+        for place, b in enumerate(items):
+            for distance, a in enumerate(reversed(items[max(0, place - self.steps) : place]), 1):
+                if a != b:
+                    self._add(a, b, 1.0 / distance)
+
+
+def _columns(scores: dict[int, float]) -> Scores:
+    return np.fromiter(scores.keys(), np.int32, len(scores)), np.fromiter(scores.values(), np.float64, len(scores))

@@ -1,0 +1,127 @@
+"""Figures of rankings, from the place at which each target was found, with intervals.
+
+All in percent. HR@k is the share of tests whose target is among the first k (with one target a test it is recall@k,
+and k times precision@k); MRR@k the mean of 1/place there, 0 beyond; NDCG@k the mean of 1/log2(1 + place) there, as one
+target's ideal is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MISSED = np.iinfo(np.int64).max
+"""Place of a target that is not ranked at all."""
+
+RESAMPLES = 1_000
+"""Of the bootstrap: enough for two digits of a 95 % interval."""
+
+_CHUNK = 50
+"""Resamples drawn together: bounds memory."""
+
+
+def place_of(target: int, ids: NDArray[np.int32], scores: NDArray[np.float64], without: NDArray[np.int32]) -> int:
+    """Place of an item in a ranking, from 1; ties count against it, and items without a score are not ranked.
+
+    Args:
+        target: the item that is looked for.
+        ids: (n,) distinct items with a score.
+        scores: (n,) greater is better.
+        without: items that are taken out of the ranking; the target is none of them.
+
+    >>> ids, scores = np.array([3, 5, 7], np.int32), np.array([0.5, 0.5, 0.9])
+    >>> nothing = np.empty(0, np.int32)
+    >>> place_of(3, ids, scores, nothing), place_of(3, ids, scores, np.array([7], np.int32))
+    (3, 2)
+    >>> place_of(4, ids, scores, nothing) == MISSED
+    True
+    """
+    found = np.flatnonzero(ids == target)
+    if not len(found):
+        return MISSED
+    before = ids[scores >= scores[found[0]]]
+    if len(without):
+        before = before[~np.isin(before, without)]
+    return len(before)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A mean in percent, and the 95 % interval of the bootstrap around it."""
+
+    percent: float
+    low: float
+    high: float
+
+
+def figures(places: NDArray[np.int64], groups: NDArray[np.int64], k: int, seed: int) -> dict[str, Figure]:
+    """HR, MRR and NDCG at k, by name (`hr@20`).
+
+    Args:
+        places: (n,) of the targets, from 1; MISSED for those that are not ranked.
+        groups: (n,) number of the session that each test is of. Whole sessions are drawn, since tests of one are not
+            independent of each other (a cluster bootstrap; Efron and Tibshirani, 1993).
+        k: length of the lists.
+        seed: of the draws.
+    """
+    gains = gains_at(places, k)
+    intervals = _intervals(gains, groups, seed)
+    return {
+        name: Figure(_percent(gain), *interval) for (name, gain), interval in zip(gains.items(), intervals, strict=True)
+    }
+
+
+def gains_at(places: NDArray[np.int64], k: int) -> dict[str, NDArray[np.float64]]:
+    """What each test contributes to each figure, 0 to 1.
+
+    >>> {name: gain.round(3).tolist() for name, gain in gains_at(np.array([1, 3, 21, MISSED]), 20).items()}
+    {'hr@20': [1.0, 1.0, 0.0, 0.0], 'mrr@20': [1.0, 0.333, 0.0, 0.0], 'ndcg@20': [1.0, 0.5, 0.0, 0.0]}
+    """
+    hit = places <= k
+    at = np.where(hit, places, 1).astype(np.float64)
+    return {
+        f"hr@{k}": hit.astype(np.float64),
+        f"mrr@{k}": np.where(hit, 1.0 / at, 0.0),
+        f"ndcg@{k}": np.where(hit, 1.0 / np.log2(1.0 + at), 0.0),
+    }
+
+
+def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], groups: NDArray[np.int64], seed: int) -> Figure:
+    """By how much one method's figure exceeds another's on the same tests, with its interval.
+
+    Args:
+        ours: (n,) what each test contributes, see `gains_at`.
+        theirs: (n,) the same of the other method.
+        groups: (n,) number of the session that each test is of.
+        seed: of the draws.
+    """
+    gain = ours - theirs
+    return Figure(_percent(gain), *_intervals({"": gain}, groups, seed)[0])
+
+
+def _intervals(
+    gains: dict[str, NDArray[np.float64]], groups: NDArray[np.int64], seed: int
+) -> list[tuple[float, float]]:
+    """2.5th and 97.5th percentile of each mean over drawn sessions, in percent."""
+    if not len(groups):
+        return [(math.nan, math.nan)] * len(gains)
+    _, group = np.unique(groups, return_inverse=True)
+    sessions = int(group.max()) + 1
+    sums = np.stack([np.bincount(group, gain, sessions) for gain in gains.values()], axis=1)
+    sizes = np.bincount(group, minlength=sessions).astype(np.float64)
+    chance = np.random.default_rng(seed)
+    means: list[NDArray[Any]] = []
+    for _ in range(0, RESAMPLES, _CHUNK):
+        drawn = chance.integers(0, sessions, (_CHUNK, sessions))
+        times = np.stack([np.bincount(one, minlength=sessions) for one in drawn]).astype(np.float64)
+        means.append((times @ sums) / (times @ sizes)[:, None])
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
+    return [(round(100 * a, 3), round(100 * b, 3)) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+
+
+def _percent(gain: NDArray[np.float64]) -> float:
+    return round(100 * float(gain.mean()), 3) if len(gain) else math.nan
