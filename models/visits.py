@@ -211,6 +211,10 @@ class Visits:
             self._refusing.add(user_id)
             self._erase(user_id, float("inf"))
 
+    def refuses(self, user_id: str) -> bool:
+        """Whether a shopper has said that nothing of him may be used, and has not taken it back."""
+        return user_id in self._refusing
+
     def _erase(self, user_id: str, before: float) -> None:
         self._joins = deque(join for join in self._joins if join.user_id != user_id or join.at > before)
         shopper = self._shoppers.get(user_id)

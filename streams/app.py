@@ -52,6 +52,9 @@ class App(faust.App):
     BootStrategy = _Boot
     worker: Worker
 
+    def _create_directories(self) -> None:
+        """None: nothing is kept in Faust's tables, and the working directory need not be ours to write to."""
+
 
 def create_app(
     settings: Settings,

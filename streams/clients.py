@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from streams.brokers.administration import CONNECT_S, administration
@@ -156,6 +156,7 @@ class TopicReader:
     def __init__(self, settings: Settings, topics: Collection[str], group: str | None = None) -> None:
         require_topics(settings, topics)
         self._settings = settings
+        self._ends: dict[TopicPartition, int] = {}
         try:
             self._consumer = KafkaConsumer(
                 **settings.kafka_python_options(),
@@ -198,7 +199,7 @@ class TopicReader:
         Raises:
             BrokerError: the broker is gone.
         """
-        ends = self.ends()
+        ends = self._ends = self.ends()
         try:
             self._consumer.assign(self.partitions)
             if from_start or from_committed:
@@ -221,13 +222,14 @@ class TopicReader:
             raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     def commit(self) -> None:
-        """Remember for the group that everything read so far is done with.
+        """Remember for the group that everything given out by `read` up to an end is done with.
 
         Raises:
             BrokerError: the broker refuses.
         """
         try:
-            self._consumer.commit()
+            done = {one: min(self._consumer.position(one), end) for one, end in self._ends.items()}
+            self._consumer.commit({one: OffsetAndMetadata(offset, "", -1) for one, offset in done.items()})
         except KafkaError as error:
             raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 

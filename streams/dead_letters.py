@@ -7,14 +7,16 @@ first one ended.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from streams.clients import Sender
 from streams.contracts import DeadLetterRecord
 from streams.errors import RecordError
+from streams.log import Record
 from streams.publishing import DECODERS, Line
+from streams.records import decode_dead_letter
 from streams.topics import full_name
 
 
@@ -26,6 +28,15 @@ class Replayed:
     still_bad: int = 0
     not_ours: int = 0
     """Copies that were left out for their size, and records of topics that only workers write."""
+
+
+def decoded(records: Iterable[Record], complain: Callable[[str], None]) -> Iterator[DeadLetterRecord]:
+    """Dead letters as they are written; of a record that is none it is said, and it is passed over."""
+    for record in records:
+        try:
+            yield decode_dead_letter(record)
+        except RecordError as error:
+            complain(f"passed over, it is no dead letter: {error}")
 
 
 def distinct(letters: Iterator[DeadLetterRecord]) -> Iterator[DeadLetterRecord]:

@@ -68,6 +68,8 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._metrics = metrics
         self._consumer: Any = None
         self._paused: set[TopicPartition] = set()
+        self._passed: dict[TopicPartition, int] = {}
+        self._mine: set[TopicPartition] = set()
         self._commit_refused = False
         self._to_commit: dict[TopicPartition, int] = {}
         self._committing: asyncio.Task[None] | None = None
@@ -127,12 +129,25 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             except NoOffsetForPartitionError as error:
                 await self._seek_to_start(error.args[0])
                 continue
+            await self._look_past_markers(fetched)
             for partition, records in fetched.items():
                 self.delivered += len(records)
                 await self._deliver(partition, records)
             self._balance()
             self._commit_now_and_then()
             await asyncio.sleep(0)
+
+    async def _look_past_markers(self, fetched: Iterable[TopicPartition]) -> None:
+        """See where delivery is: behind a transaction's marker, which is never delivered, there is nothing to wait for.
+
+        Args:
+            fetched: partitions whose records have just come; none of them, and all are looked at.
+        """
+        for partition in list(fetched) or self._consumer.assignment():
+            try:
+                self._passed[partition] = await self._consumer.position(partition)
+            except (IllegalStateError, KafkaError):
+                self._passed.pop(partition, None)  # taken from us, or not known yet
 
     async def _seek_to_start(self, partitions: Any) -> None:
         """A position that the log does not have: go on at its start, the cursors count what is gone."""
@@ -163,12 +178,12 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._paused = wanted
 
     def highwater(self, partition: TopicPartition) -> int | None:
-        """End of a partition as the last fetch told."""
+        """End of a partition as the last fetch told; None if it is not known, or everything up to it has come."""
         try:
             end = self._consumer.highwater(partition)
         except (IllegalStateError, AssertionError, AttributeError, KeyError):
             return None
-        return None if end is None else int(end)
+        return None if end is None or self._passed.get(partition, -1) >= end else int(end)
 
     def assignment(self) -> set[TopicPartition]:
         """Partitions that are ours now."""
@@ -223,6 +238,10 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         partitions = set(assigned)
         self._rearranging = False
         self._to_commit.clear()
+        self._passed.clear()
+        for gone in self._mine - partitions:
+            self._metrics.disowned(gone.topic, gone.partition)
+        self._mine = partitions
         self._lanes.owned(partitions)
         for partition in partitions:
             self._seek(partition, self._lanes.expected(partition) or 0)

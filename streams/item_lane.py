@@ -58,8 +58,9 @@ class ItemLane(Lane):
         recorded = mirror.positions.get(number)
         if recorded is not None:
             self._check_identity(self._pairs_tp, recorded.topic_id, recorded.partitions, "neighbours")
-        position = (await self.starting_positions())[self._pairs_tp]
-        position = recorded.position if recorded else (await self.wiring.log.starts([self._pairs_tp]))[self._pairs_tp]
+        await self.starting_positions()  # checks and counts
+        start = (await self.wiring.log.starts([self._pairs_tp]))[self._pairs_tp]
+        position = max(recorded.position, start) if recorded else start
         self.rows = CoOccurrence(self.wiring.items, self.wiring.settings.cooccurrence)
         self._applied = dict(recorded.applied) if recorded else {}
         self._recorded_position = position if recorded else -1
@@ -105,7 +106,7 @@ class ItemLane(Lane):
             self.rows.mark_dirty(self.wiring.items.index(item_id))
         cursor = self.cursors[self._pairs_tp]
         position, applied, totals = cursor.position, dict(self._applied), self.rows.totals
-        dirty = self.rows.dirty()
+        state, dirty = self.state, self.rows.dirty()
         if not dirty and position == self._recorded_position:
             return
         progress = self.progress({self._pairs_tp: position})
@@ -118,7 +119,10 @@ class ItemLane(Lane):
             self.rows.published(index)
             sent += len(value)
             if done % SLICE == SLICE - 1:
-                await asyncio.sleep(max(0.0, sent / rate - (time.monotonic() - started)))
+                ahead_s = sent / rate - (time.monotonic() - started)
+                await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
+                if not self.holds(state) or (not self.owned and time.monotonic() - started > LAST_ROWS_S):
+                    return  # whoever owns the items counts on from the position before
         self.wiring.metrics.rows_published.inc(len(dirty))
         self.wiring.metrics.rows_bytes.inc(sent)
         identity = self.wiring.identities[self._pairs_tp.topic]
@@ -134,3 +138,7 @@ class ItemLane(Lane):
         outbox.put(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, encode_position(record))
         self._recorded_position = position
         await self.write_down(progress)
+
+
+LAST_ROWS_S = 1.0
+"""Longest time to publish rows when the group is being rearranged, and nothing is applied meanwhile."""

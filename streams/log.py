@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from streams.brokers.embedded_ends import true_ends
 from streams.errors import BrokerError
@@ -179,6 +179,7 @@ class KafkaLog:
             try:
                 return await request(argument)
             except KafkaError as error:
-                if not getattr(error, "retriable", False) or time.monotonic() > deadline:
+                passing = getattr(error, "retriable", False) or isinstance(error, KafkaTimeoutError)
+                if not passing or time.monotonic() > deadline:
                     raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
                 await asyncio.sleep(RETRY_PAUSE_S)

@@ -152,7 +152,7 @@ class Settings(BaseSettings):
             config_file = Path(named)
         layers = [
             _Layer({name: value for name, value in flags.items() if value is not None}, _flag_name),
-            _Layer(_Environment(environ)(), _variable_name),
+            _Layer(_environment(environ), _variable_name),
             _Layer(_read(config_file) if config_file else {}, lambda path: f"{'.'.join(path)} of {config_file}"),
         ]
         merged: dict[str, Any] = {}
@@ -313,6 +313,21 @@ class _Environment(EnvSettingsSource):
                 f"{wrong} must be a JSON object; a variable for each key, such as {ENV_PREFIX}VISITS__ITEMS, is easier"
             )
             raise SettingsError(message) from None
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Settings in variables; one that is nearly a setting's is refused, others (Kubernetes sets some) are not ours."""
+    known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields] + [f"{ENV_PREFIX}CONFIG"]
+    for name in sorted(environ):
+        table = name.partition("__")[0]
+        if (
+            name.startswith(ENV_PREFIX)
+            and table not in known
+            and (near := difflib.get_close_matches(table, known, 1, 0.9))
+        ):
+            message = f"{name} is no setting: did you mean {name.replace(table, near[0])}?"
+            raise SettingsError(message)
+    return _Environment(environ)()
 
 
 def _read(config_file: Path) -> dict[str, Any]:

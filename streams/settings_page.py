@@ -35,7 +35,8 @@ session_timeout_s = 30
 items = 30
 ```
 
-What is wrong or unknown stops the start with a sentence that names it as you wrote it. The policy, what may be
+What is wrong stops the start with a sentence that names it as you wrote it; so does an unknown flag or key, and a
+variable that is nearly a setting's. The policy, what may be
 suggested, is a file of its own: [operations.md](operations.md#policy).
 """
 

@@ -54,6 +54,7 @@ class ShopperLane(Lane):
         self._profiles_tp = by_topic[wiring.name("profiles")]
         self._feedback_tp = by_topic[wiring.name("feedback")]
         self._suggestions = wiring.name("suggestions")
+        self._partitions = {tp.topic: wiring.identities[tp.topic].partitions for tp in self.partitions}
         self._suggestion_partitions = wiring.partitions("suggestions")
         self._versions = {"cooccurrence": "counts-1"}
         self.visits = Visits(wiring.items, wiring.settings.visits)
@@ -196,6 +197,8 @@ class ShopperLane(Lane):
                 self.bury(record, error)
                 outcome = "dead letter"
             outcomes[record.topic, outcome] += 1
+            if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
+                self.wiring.metrics.misplaced.inc()
             cursor.applied(record)
         if queries:
             self._suggest(asked, queries, outcomes)
@@ -245,17 +248,23 @@ class ShopperLane(Lane):
     def _apply_profile(self, record: Record) -> str:
         profile = decode_profile(record)
         if profile is None:
-            self.visits.consent((record.key or b"").decode(), True)
-            return "noted"
-        if profile.forget:
-            self.visits.forget(profile.user_id, profile.at)
-            forgotten = Forgotten(v=VERSION, user_id=profile.user_id, before=self.visits.forgotten[profile.user_id])
-            topic = self.wiring.name("forgotten")
-            key, value = encode_forgotten(forgotten)
-            partition = partition_of(key, self.wiring.identities[topic].partitions)
-            self.wiring.outbox.put(topic, partition, key, value)
-        self.visits.consent(profile.user_id, profile.consent)
+            user_id, at, consent, forget = (record.key or b"").decode(), record.timestamp / 1000, True, False
+        else:
+            user_id, at, consent, forget = profile.user_id, profile.at, profile.consent, profile.forget
+        if forget or (consent and self.visits.refuses(user_id)):
+            # What came before a consent given again stays unused, for a successor that knows the last word only, too.
+            self._forget(user_id, at)
+        self.visits.consent(user_id, consent)
         return "noted"
+
+    def _forget(self, user_id: str, before: float) -> None:
+        """Use nothing of a shopper up to an event time, here or anywhere, for ever."""
+        self.visits.forget(user_id, before)
+        forgotten = Forgotten(v=VERSION, user_id=user_id, before=self.visits.forgotten[user_id])
+        topic = self.wiring.name("forgotten")
+        key, value = encode_forgotten(forgotten)
+        partition = partition_of(key, self.wiring.identities[topic].partitions)
+        self.wiring.outbox.put(topic, partition, key, value)
 
     def _suggest(
         self,
@@ -299,8 +308,6 @@ class ShopperLane(Lane):
             )
             key = user_id.encode()
             partition = partition_of(key, self._suggestion_partitions)
-            if partition != record.partition:
-                metrics.misplaced.inc()
             self.wiring.outbox.put(self._suggestions, partition, key, value)
         metrics.suggested(told)
 
@@ -313,11 +320,11 @@ class ShopperLane(Lane):
         if self.visits.first_pending is not None:
             self._learn_joins(self._clicks_time_s)
 
-    async def _join_while_idle(self) -> None:
+    async def _join_while_idle(self, state: int) -> None:
         """Finish joins by the clock while no click comes, but only if every click there is has been applied."""
         asked_at = self.wiring.clock()
         end = (await self.wiring.log.ends([self._clicks_tp]))[self._clicks_tp]
-        if self.cursors[self._clicks_tp].position >= end:
+        if self.holds(state) and self.cursors[self._clicks_tp].position >= end:
             self._learn_joins(max(self._clicks_time_s, asked_at - IDLE_JOIN_S))
 
     def _learn_joins(self, time_s: float) -> None:
@@ -338,8 +345,11 @@ class ShopperLane(Lane):
 
     async def publish(self) -> None:
         """See [`Lane.publish`][]: the deltas, then the positions."""
+        state = self.state
         if self.visits.first_pending is not None:
-            await self._join_while_idle()
+            await self._join_while_idle(state)
+            if not self.holds(state):
+                return
         purchases = self.cursors[self._purchases_tp].position
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))

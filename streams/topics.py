@@ -390,7 +390,8 @@ def _differences(
         for config in ("cleanup.policy", *APPEND_TIME):
             meant, has = topic.all_configs.get(config), it.configs.get(config)
             if meant is not None and has is not None and has != meant:
-                differing.append((name, f"{config} {has}, not {meant}"))
+                hint = "" if config == "cleanup.policy" else f" (kafka-configs --alter --add-config {config}={meant})"
+                differing.append((name, f"{config} {has}, not {meant}{hint}"))
     return sentences + _grouped(differing)
 
 

@@ -24,7 +24,7 @@ from models.neighbours import Neighbours
 from models.policy import Policy
 from models.recommender import Recommender, RecommenderConfig
 from streams.catalog_lane import CatalogLane
-from streams.errors import TakeOverError
+from streams.errors import CrosscurrentError, TakeOverError
 from streams.intake import Intake
 from streams.item_lane import ItemLane
 from streams.lane import MakeLane
@@ -43,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 SHOPPER_TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Topics keyed by shopper; one lane has the same partition number of all of them."""
+
+READY_LOOK_S = 0.05
+"""Between two looks whether the worker is ready."""
 
 PATIENCE_LOOKS = 5
 """Looks of the watchdog in a row that a partition may stand still while others are delivered."""
@@ -163,8 +166,8 @@ class Worker(Service):
         if self.failure is None:
             try:
                 await asyncio.wait_for(self._last_words(), STOP_FLUSH_S)
-            except TimeoutError:
-                logger.warning("not everything was written down; the successor does it again")
+            except (TimeoutError, CrosscurrentError) as error:
+                logger.warning("not everything was written down (%r); the successor does it again", error)
         await self.lanes.close()
         await self.outbox.close()
         await self.intake.stop()
@@ -197,9 +200,8 @@ class Worker(Service):
             await asyncio.sleep(max(0.01, interval_s - (time.monotonic() - started)))
 
     async def _announce(self) -> None:
-        await self.intake.joined.wait()
-        for lane in self.lanes:
-            await lane.ready.wait()
+        while not self.ready:  # lanes come and go meanwhile
+            await asyncio.sleep(READY_LOOK_S)
         self._on_ready()
 
     async def _watch(self) -> None:

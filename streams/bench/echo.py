@@ -21,6 +21,13 @@ OUTPUT = "suggestions"
 """Short name of the topic that the echo writes to: keyed and partitioned as the worker's own output."""
 
 
+class _App(faust.App):
+    """A Faust app that makes no folders: its store is in memory."""
+
+    def _create_directories(self) -> None:
+        pass
+
+
 def create_echo(bootstrap_servers: str, prefix: str, linger_ms: float, partitions: int) -> faust.App:
     """The app.
 
@@ -30,7 +37,7 @@ def create_echo(bootstrap_servers: str, prefix: str, linger_ms: float, partition
         linger_ms: how long Faust's producer waits for company for a record.
         partitions: of its topics, and so of its table.
     """
-    app = faust.App(
+    app = _App(
         f"{prefix}echo",
         broker=f"kafka://{bootstrap_servers}",
         store="memory://",

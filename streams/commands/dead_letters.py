@@ -31,9 +31,8 @@ def command(
         return
 
     from streams.clients import Sender
-    from streams.dead_letters import Replayer, distinct
+    from streams.dead_letters import Replayer, decoded, distinct
     from streams.publishing import DECODERS
-    from streams.records import decode_dead_letter
 
     def complain(sentence: str) -> None:
         print(sentence, file=sys.stderr)
@@ -42,7 +41,7 @@ def command(
         with Sender(settings, list(DECODERS)) as sender:
             replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), complain)
             records = (record for batch in reader.read(from_committed=True, until_end=True) for record in batch)
-            for letter in distinct(map(decode_dead_letter, records)):
+            for letter in distinct(decoded(records, complain)):
                 replayer.replay(letter)
         reader.commit()  # only now: everything is acknowledged
     done = replayer.replayed

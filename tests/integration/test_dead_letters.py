@@ -29,12 +29,14 @@ def test_a_letter_that_passes_now_is_sent_once_and_one_that_does_not_is_named(cr
             sender.send("dead-letters", *letter(clicks, 7, b"ann", orjson.dumps(click)))
         sender.send("dead-letters", *letter(clicks, 8, b"ann", b"not JSON"))
         sender.send("dead-letters", *letter(created_topics.prefix + "pairs", 9, b"x", b"{}"))
+        sender.send("dead-letters", b"x", b"somebody's own")
     where = ["--bootstrap-servers", created_topics.bootstrap_servers, "--prefix", created_topics.prefix]
 
     first = CliRunner().invoke(app, ["dead-letters", "--replay", *where])
     assert first.exit_code == 0, first.output
     assert "sent 1 again; 1 would come back; 1 cannot be sent" in first.stdout
     assert f"{clicks}-0@8" in first.stderr
+    assert "passed over, it is no dead letter" in first.stderr
     second = CliRunner().invoke(app, ["dead-letters", "--replay", *where])
     assert "sent 0 again; 0 would come back; 0 cannot be sent" in second.stdout
 
@@ -44,4 +46,4 @@ def test_a_letter_that_passes_now_is_sent_once_and_one_that_does_not_is_named(cr
 
     shown = CliRunner().invoke(app, ["dead-letters", "--json", *where])
     assert shown.exit_code == 0
-    assert shown.stdout.count("\n") == 4
+    assert shown.stdout.count("\n") == 5

@@ -25,6 +25,7 @@ from models.policy import Policy
 from streams import topics
 from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
+from streams.brokers.kafka import KafkaBroker
 from streams.clients import TopicReader
 from streams.contracts import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
 from streams.log import Record
@@ -614,3 +615,31 @@ def test_a_worker_without_partitions_is_ready_and_takes_over_from_one_that_is_ki
     finally:
         for worker in workers:
             worker.kill()
+
+
+def test_a_shop_that_writes_in_transactions_is_answered_at_once(
+    kafka_broker: KafkaBroker, prefix: str, policy: Path, tmp_path: Path
+) -> None:
+    """The marker behind a transaction is never delivered: the merge of clicks and purchases must not wait for it."""
+    settings = kafka_broker.settings(prefix=prefix, partitions=1, item_partitions=1)
+    topics.create(settings)
+    worker, shop = WorkerProcess(settings, tmp_path, policy), Shop(settings)
+    producer = KafkaProducer(**settings.kafka_python_options(), acks="all", transactional_id=f"{prefix}shop")
+    try:
+        worker.await_ready()
+        producer.init_transactions()
+        shop.offer("kettle", **CATALOGUE["kettle"])
+        shop.view("kettle")
+        latencies = []
+        for number in range(8):
+            now = round(time.time() * 1000)
+            order = {"v": 1, "user_id": "ann", "order_id": f"o{number}", "at": now, "items": [{"item_id": "tea"}]}
+            producer.begin_transaction()
+            producer.send(f"{prefix}purchases", key=b"ann", value=orjson.dumps(order)).get(timeout=60)
+            producer.commit_transaction()
+            latencies.append(shop.answer(shop.click("bob", "kettle"))["latency_ms"])
+        assert sorted(latencies)[4] < 250, latencies
+    finally:
+        producer.close(timeout=5)
+        shop.close()
+        worker.kill()

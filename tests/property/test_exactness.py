@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.policy import Policy
+from streams.partitioner import partition_of
 from tests.support.world import PARTITIONS, Process, Shop
 
 USERS = ["ann", "bob", "cat", "dan"]
@@ -182,5 +183,63 @@ def test_a_forgotten_shopper_stays_forgotten_after_a_take_over_whatever_his_prof
         assert shop.rows()["mug"]["own_count"] == (1, 0)
         assert "kettle" not in shop.rows()["mug"]["cells"]
         await second.die()
+
+    asyncio.run(scenario())
+
+
+def test_what_came_before_a_consent_given_again_stays_unused_after_a_take_over() -> None:
+    async def scenario() -> None:
+        shop = Shop()
+        stage(shop)
+        first = Process(shop)
+        await first.take_over_all()
+        at = 1_699_990_000_000
+        shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": at + 1_000, "consent": False})
+        await first.read_on()
+        shop.click("ann", "kettle", 10)
+        await first.read_on()
+        shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": at + 20_000, "consent": True})
+        await first.settle()
+        await first.die()
+        second = Process(shop)
+        await second.take_over_all()
+        shop.click("ann", "mug", 30)
+        await second.settle()
+        assert set(shop.rows()) == {"mug"}
+        assert shop.rows()["mug"]["cells"] == {}
+        # A profile that is withdrawn gives consent back, too: as of when that was said.
+        shop.publish("profiles", "bob", {"v": 1, "user_id": "bob", "at": at + 1_000, "consent": False})
+        await second.read_on()
+        shop.click("bob", "tea", 10)
+        await second.read_on()
+        shop.publish("profiles", "bob", None)
+        await second.settle()
+        await second.die()
+        third = Process(shop)
+        await third.take_over_all()
+        shop.click("bob", "pot", 11_000)
+        await third.settle()
+        assert "tea" not in shop.rows()
+        assert shop.rows()["pot"]["cells"] == {}
+        await third.die()
+
+    asyncio.run(scenario())
+
+
+def test_records_in_another_partition_than_their_keys_are_used_and_counted() -> None:
+    async def scenario() -> None:
+        shop = Shop()
+        stage(shop)
+        process = Process(shop)
+        await process.take_over_all()
+        for user in USERS:
+            shop.click(user, "kettle", 10, "remove_from_cart")  # asks for nothing
+            record = shop.log.records("clicks", partition_of(user.encode(), PARTITIONS))[-1]
+            other = 1 - partition_of(user.encode(), PARTITIONS)
+            shop.log.append("clicks", other, record.key, record.value)
+        await process.settle()
+        text = process.wiring.metrics.exposition().decode()
+        assert f"crosscurrent_misplaced_total {len(USERS)}.0" in text
+        await process.die()
 
     asyncio.run(scenario())

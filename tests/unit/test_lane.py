@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from streams.settings import Settings
 from tests.support.world import Process, Shop
 
 
@@ -28,3 +29,63 @@ async def test_an_idle_lane_that_is_taken_away_and_given_back_looks_at_its_state
     finally:
         task.cancel()
         await process.die()
+
+
+async def _with_many_dirty_rows(shop: Shop, publish_bytes_per_s: int) -> Process:
+    process = Process(shop, settings=Settings(publish_bytes_per_s=publish_bytes_per_s))
+    await process.take_over_all()
+    for number in range(60):
+        for place in range(4):
+            shop.click(f"user {number}", f"item {4 * number + place}", 10.0 * number + place)
+    await process.read_on()
+    for name in ("shoppers-0", "shoppers-1"):
+        await process.lanes[name].flush()
+    for name in ("items-0", "items-1"):
+        lane = process.lanes[name]
+        cursor = next(iter(lane.cursors.values()))
+        cursor.expect((await shop.log.ends([cursor.partition]))[cursor.partition])
+        await process.work(name)
+    return process
+
+
+async def test_a_flush_under_way_ends_when_its_state_is_given_up() -> None:
+    """A paused worker wakes in the midst of publishing rows, and somebody else has gone further meanwhile."""
+    shop = Shop()
+    sleeper = await _with_many_dirty_rows(shop, 10_000)
+    lane = sleeper.lanes["items-0"]
+    flush = asyncio.create_task(lane.flush())
+    await asyncio.sleep(0.05)
+    assert not flush.done()
+    for number in range(60):
+        shop.click(f"user {number}", "item 0", 700.0)
+    other = Process(shop)
+    await other.take_over_all()
+    await other.settle()
+    published = len(shop.log.records("neighbours", 0))
+    lane.disown()
+    lane.own()
+    await asyncio.wait_for(lane._hold_state(), 5)
+    await asyncio.wait_for(flush, 5)
+    assert lane.positions() == other.lanes["items-0"].positions()
+    assert len(shop.log.records("neighbours", 0)) <= published + 25  # a slice at most
+    await lane.flush()
+    assert not sleeper.failures
+    for one in (sleeper, other):
+        await one.die()
+
+
+async def test_rows_do_not_hold_up_a_rearrangement_and_are_published_by_the_next_owner() -> None:
+    shop = Shop()
+    leaver = await _with_many_dirty_rows(shop, 10_000)
+    lane = leaver.lanes["items-0"]
+    flush = asyncio.create_task(lane.flush())
+    await asyncio.sleep(0.05)
+    lane.disown()
+    await asyncio.wait_for(lane.flush(last=True), 5)
+    await asyncio.wait_for(flush, 5)
+    await leaver.die()
+    heir = Process(shop)
+    await heir.take_over_all()
+    await heir.settle()
+    assert len(shop.rows()) == 240
+    await heir.die()

@@ -82,6 +82,19 @@ def test_other_variables_are_not_read() -> None:
     assert Settings.load({}, {"CROSSCURRENT_SERVICE_HOST": "10.0.0.1", "PREFIX": "x-"}) == Settings()
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("CROSSCURRENT_SESION_TIMEOUT_S", "CROSSCURRENT_SESSION_TIMEOUT_S"),
+        ("CROSSCURRENT_VISIT__ITEMS", "CROSSCURRENT_VISITS__ITEMS"),
+        ("CROSSCURRENT_BOOTSTRAP_SERVER", "CROSSCURRENT_BOOTSTRAP_SERVERS"),
+    ],
+)
+def test_a_variable_that_is_nearly_a_setting_is_refused(variable: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is no setting: did you mean {meant}?"):
+        Settings.load({}, {variable: "7"})
+
+
 def test_the_environment_is_read_only_by_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSCURRENT_PREFIX", "surprise-")
     assert Settings().prefix == ""
