@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -232,7 +233,14 @@ def written(at_s: float) -> str:
     >>> written(1773480413.5894)
     '2026-03-14T09:26:53.589Z'
     """
-    return datetime.fromtimestamp(round(at_s * 1000) / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    second, ms = divmod(round(at_s * 1000), 1000)
+    return f"{_written_second(second)}.{ms:03d}Z"
+
+
+@lru_cache(4096)
+def _written_second(at_s: int) -> str:
+    """A whole second, without its zone; kept, as the events of a second come together."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat()[:-6]
 
 
 def _base64(raw: bytes | None) -> str | None:
