@@ -36,6 +36,9 @@ PARTITION_FETCH_BYTES = 1 << 18
 """Of one partition in a fetch. aiokafka hands out what it has of one partition before it turns to the next, so that
 much more lets the others, and the purchases that belong to the clicks, wait for seconds. Larger batches come whole."""
 
+HEARTBEATS = 10
+"""In a session time-out: a rearrangement is heard of after a tenth of it."""
+
 COMMIT_S = 3.0
 """Between two commits, which only lag tools look at; and the longest wait for one before a rebalance goes on."""
 
@@ -95,7 +98,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             isolation_level="read_committed",
             partition_assignment_strategy=[RangePartitionAssignor],
             session_timeout_ms=round(settings.session_timeout_s * 1000),
-            heartbeat_interval_ms=round(settings.session_timeout_s * 1000 / 5),
+            heartbeat_interval_ms=round(settings.session_timeout_s * 1000 / HEARTBEATS),
             rebalance_timeout_ms=round(max(10.0, settings.session_timeout_s) * 1000),
             max_poll_interval_ms=300_000,
             fetch_max_wait_ms=EMBEDDED_FETCH_WAIT_MS if settings.embedded else POLL_MS,

@@ -44,6 +44,10 @@ logger = logging.getLogger(__name__)
 SHOPPER_TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Topics keyed by shopper; one lane has the same partition number of all of them."""
 
+REVOKE_FLUSH_SHARE = 1 / 6
+"""Of the session time-out: longest time to write down what is done before joining the rearranged group. With the wait
+for a heartbeat before it, it stays below half a session, which is how long a join of the embedded broker waits."""
+
 READY_LOOK_S = 0.05
 """Between two looks whether the worker is ready."""
 
@@ -105,7 +109,7 @@ class Worker(Service):
             kinds,
             lambda maker, name, members: maker(name, members, self._wiring),
             self.outbox,
-            revoke_flush_s=settings.session_timeout_s / 3,
+            revoke_flush_s=settings.session_timeout_s * REVOKE_FLUSH_SHARE,
             on_failure=self.fail,
         )
         self.intake = Intake(settings, sorted(kinds), self.lanes, self._log, deliver, self.metrics)

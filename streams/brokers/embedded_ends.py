@@ -8,6 +8,7 @@ right. Only `Settings.embedded` switches this on: everywhere else ends are what 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,13 @@ from aiokafka.errors import for_code
 from aiokafka.protocol.fetch import FetchRequest
 
 from streams.errors import BrokerError
+
+LEAST_WAIT_MS = 1
+"""The broker waits so long even where it is asked not to wait: a tenth of a second for each of the partitions that all
+lanes look at made take-overs last twenty."""
+
+LEAST_BYTES, MOST_BYTES = 1, 1 << 20
+"""Of a partition, whose records are not wanted, and of all."""
 
 ANSWER_S = 10.0
 """Time for all partitions' high watermarks to come; they are one local round trip away each."""
@@ -29,18 +37,20 @@ async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[T
         ends: what its `end_offsets` answered.
     """
     client = consumer._client  # noqa: SLF001 - there is no public way to a single fetch
-    true = dict(ends)
+    true, topics = dict(ends), defaultdict(list)
     for tp, end in ends.items():
-        if not end:
-            continue
-        # Longest wait (ms), fewest and most bytes, isolation level, and one byte from the end that was said.
-        request = FetchRequest(100, 0, 1, 0, [(tp.topic, [(tp.partition, end, 1)])])
-        answer = await client.send(client.cluster.leader_for_partition(tp), request)
-        for _, partitions in answer.topics:
-            for _, error, high_watermark, *_ in partitions:
-                if error:
-                    raise for_code(error)()
-                true[tp] = max(high_watermark, end)
+        if end:
+            topics[tp.topic].append((tp.partition, end, LEAST_BYTES))
+    if not topics:
+        return true
+    node = client.cluster.leader_for_partition(next(tp for tp, end in ends.items() if end))  # there is but one
+    answer = await client.send(node, FetchRequest(LEAST_WAIT_MS, 0, MOST_BYTES, 0, list(topics.items())))
+    for topic, partitions in answer.topics:
+        for partition, error, high_watermark, *_ in partitions:
+            if error:
+                raise for_code(error)()
+            tp = TopicPartition(topic, partition)
+            true[tp] = max(high_watermark, true[tp])
     return true
 
 
