@@ -10,7 +10,7 @@ INSTALLED := .venv/.installed
 WARM := .venv/.warm
 
 .DEFAULT_GOAL := help
-.PHONY: help install warm check test demo bench drills docs clean
+.PHONY: help install warm check test demo bench drills evaluate docs clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,9 @@ bench: $(INSTALLED) $(WARM) ## the worker against a bare stateful echo (JSON=FIL
 
 drills: $(INSTALLED) $(WARM) ## kill, restart and pause workers under load; nothing may be missing or wrong
 	for drill in kill rolling pause; do $(BIN)/crosscurrent drill $$drill $(if $(KAFKA_HOME),--kafka) || exit 1; done
+
+evaluate: $(INSTALLED) $(WARM) ## rankings beside those of the literature (TRAIN=FILE TEST=FILE, see docs/evaluation.md)
+	$(BIN)/crosscurrent evaluate next-item --train $(TRAIN) --test $(TEST) $(if $(JSON),--json $(JSON))
 
 docs: $(INSTALLED) ## make the generated pages anew
 	$(BIN)/python -m streams.commands.docs
