@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from models.events import VIEWED_WITH
 from models.neighbours import Neighbours
+from models.sums import sums_by_item
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def next_items(
     Returns:
         (m,) distinct items, (m,) scores above 0.
     """
-    return _next_items(
+    found, scores = _next_items(
         latest,
         ages_s,
         at,
@@ -63,6 +64,7 @@ def next_items(
         float(config.shrinkage),
         float(config.normalisation),
     )
+    return sums_by_item(found, scores)
 
 
 @njit(cache=True)
@@ -82,6 +84,7 @@ def _next_items(
     shrinkage: float,
     normalisation: float,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """What each look adds to each of its neighbours, one after the other."""
     room = 0
     for item in latest:
         room += length[item] if item < len(length) else 0
@@ -105,12 +108,4 @@ def _next_items(
                 found[used] = ids[cell]
                 scores[used] = factor * weight
                 used += 1
-    order = np.argsort(found[:used], kind="mergesort")
-    distinct_ids, sums = np.empty(used, np.int32), np.zeros(used)
-    distinct = 0
-    for cell in order:
-        if distinct == 0 or distinct_ids[distinct - 1] != found[cell]:
-            distinct_ids[distinct] = found[cell]
-            distinct += 1
-        sums[distinct - 1] += scores[cell]
-    return distinct_ids[:distinct], sums[:distinct]
+    return found[:used], scores[:used]

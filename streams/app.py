@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import Any, cast
 
-import faust
 from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
 
 from models.policy import Policy
+from streams.folderless import FolderlessApp
 from streams.log import Record
 from streams.settings import Settings
 from streams.topics import full_name
@@ -46,14 +46,11 @@ class _Boot(BootStrategy):
         return []
 
 
-class App(faust.App):
+class App(FolderlessApp):
     """A Faust app whose intake is our own."""
 
     BootStrategy = _Boot
     worker: Worker
-
-    def _create_directories(self) -> None:
-        """None: nothing is kept in Faust's tables, and the working directory need not be ours to write to."""
 
 
 def create_app(

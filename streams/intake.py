@@ -72,6 +72,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer: Any = None
         self._paused: set[TopicPartition] = set()
         self._passed: dict[TopicPartition, int] = {}
+        self._brought: dict[TopicPartition, int] = {}
         self._mine: set[TopicPartition] = set()
         self._commit_refused = False
         self._to_commit: dict[TopicPartition, int] = {}
@@ -132,9 +133,11 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             except NoOffsetForPartitionError as error:
                 await self._seek_to_start(error.args[0])
                 continue
-            await self._look_past_markers(fetched)
             for partition, records in fetched.items():
                 self.delivered += len(records)
+                self._brought[partition] = records[-1].offset + 1
+            await self._look_past_markers(fetched)
+            for partition, records in fetched.items():
                 await self._deliver(partition, records)
             self._balance()
             self._commit_now_and_then()
@@ -181,12 +184,14 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._paused = wanted
 
     def highwater(self, partition: TopicPartition) -> int | None:
-        """End of a partition as the last fetch told; None if it is not known, or everything up to it has come."""
+        """End of a partition's records as the last fetch told, without what is never delivered; None if not known."""
         try:
             end = self._consumer.highwater(partition)
         except (IllegalStateError, AssertionError, AttributeError, KeyError):
             return None
-        return None if end is None or self._passed.get(partition, -1) >= end else int(end)
+        if end is not None and self._passed.get(partition, -1) >= end:
+            return self._brought.get(partition)
+        return None if end is None else int(end)
 
     def assignment(self) -> set[TopicPartition]:
         """Partitions that are ours now."""
@@ -242,6 +247,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._rearranging = False
         self._to_commit.clear()
         self._passed.clear()
+        self._brought.clear()
         for gone in self._mine - partitions:
             self._metrics.disowned(gone.topic, gone.partition)
         self._mine = partitions

@@ -106,7 +106,7 @@ class ItemLane(Lane):
             self.rows.mark_dirty(self.wiring.items.index(item_id))
         cursor = self.cursors[self._pairs_tp]
         position, applied, totals = cursor.position, dict(self._applied), self.rows.totals
-        state, dirty = self.state, self.rows.dirty()
+        cursors, dirty = self.cursors, self.rows.dirty()
         if not dirty and position == self._recorded_position:
             return
         progress = self.progress({self._pairs_tp: position})
@@ -121,7 +121,7 @@ class ItemLane(Lane):
             if done % SLICE == SLICE - 1:
                 ahead_s = sent / rate - (time.monotonic() - started)
                 await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
-                if not self.holds(state) or (not self.owned and time.monotonic() - started > LAST_ROWS_S):
+                if self.cursors is not cursors or (not self.owned and time.monotonic() - started > LAST_ROWS_S):
                     return  # whoever owns the items counts on from the position before
         self.wiring.metrics.rows_published.inc(len(dirty))
         self.wiring.metrics.rows_bytes.inc(sent)

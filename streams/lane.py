@@ -52,7 +52,6 @@ class Lane(ABC):
         self._early: list[Sequence[Record]] = []
         self._recorded: Progress | None = None
         self._flushing = asyncio.Lock()
-        self._state = 0  # counts states: one that is given up is not published any further
 
     # -- what subclasses say ---------------------------------------------------------------------------------------
 
@@ -124,9 +123,8 @@ class Lane(ABC):
             self._go_ready(term)
             return
         started = asyncio.get_running_loop().time()
-        self._state += 1
+        self.cursors = {}
         async with self._flushing:  # a flush of the state given up ends at its next step
-            self.cursors = {}
             await self.restore()
         self._release_early()
         took_s = asyncio.get_running_loop().time() - started
@@ -242,19 +240,10 @@ class Lane(ABC):
     async def flush(self, *, last: bool = False) -> None:
         """Publish, unless the lane holds no state yet, or that is under way; `last` publishes after that, too."""
         if self.cursors and (last or not self._flushing.locked()):
-            state = self._state
+            cursors = self.cursors
             async with self._flushing:
-                if self.holds(state):
+                if self.cursors is cursors:  # another state comes with cursors of its own
                     await self.publish()
-
-    def holds(self, state: int) -> bool:
-        """Whether the state is still the one of then: looked at after each wait of a flush."""
-        return bool(self.cursors) and state == self._state
-
-    @property
-    def state(self) -> int:
-        """Number of the state that the lane holds."""
-        return self._state
 
     @property
     def owned(self) -> bool:

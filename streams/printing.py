@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from base64 import b64decode
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -15,6 +16,15 @@ from streams.refusals import shown
 if TYPE_CHECKING:
     from streams.contracts import DeadLetterRecord, SuggestedItemRecord, SuggestionRecord
     from streams.log import Record
+
+
+PLAIN_WIDTH = 120
+"""Columns of a table where there is no terminal to ask."""
+
+
+def table_console() -> Console:
+    """Standard output for tables: as wide as the terminal, or wide enough where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 class Printer(Protocol):

@@ -320,11 +320,11 @@ class ShopperLane(Lane):
         if self.visits.first_pending is not None:
             self._learn_joins(self._clicks_time_s)
 
-    async def _join_while_idle(self, state: int) -> None:
+    async def _join_while_idle(self) -> None:
         """Finish joins by the clock while no click comes, but only if every click there is has been applied."""
-        asked_at = self.wiring.clock()
+        asked_at, clicks = self.wiring.clock(), self.cursors[self._clicks_tp]
         end = (await self.wiring.log.ends([self._clicks_tp]))[self._clicks_tp]
-        if self.holds(state) and self.cursors[self._clicks_tp].position >= end:
+        if self.cursors.get(self._clicks_tp) is clicks and clicks.position >= end:
             self._learn_joins(max(self._clicks_time_s, asked_at - IDLE_JOIN_S))
 
     def _learn_joins(self, time_s: float) -> None:
@@ -345,10 +345,10 @@ class ShopperLane(Lane):
 
     async def publish(self) -> None:
         """See [`Lane.publish`][]: the deltas, then the positions."""
-        state = self.state
+        cursors = self.cursors
         if self.visits.first_pending is not None:
-            await self._join_while_idle(state)
-            if not self.holds(state):
+            await self._join_while_idle()
+            if self.cursors is not cursors:
                 return
         purchases = self.cursors[self._purchases_tp].position
         pending = self.visits.first_pending

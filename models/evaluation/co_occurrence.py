@@ -47,6 +47,7 @@ class CoOccurrenceMethod:
         self._returns = Returns()
         self._pairs: list[tuple[int, int, int, float]] = []
         self._ats: list[float] = []
+        self._mirrored = True
         self._shopper = 0
         self._clicks = 0
 
@@ -61,11 +62,9 @@ class CoOccurrenceMethod:
             self._pairs += pairs
             self._ats += [at] * len(pairs)
         if len(self._pairs) >= FLUSH_PAIRS:
-            self._flush()
+            self._count()
 
-    def _flush(self) -> None:
-        if not self._pairs:
-            return
+    def _count(self) -> None:
         a, b, kind, weight = zip(*self._pairs, strict=True)
         self._rows.learn_many(
             np.array(a, np.int32),
@@ -75,14 +74,22 @@ class CoOccurrenceMethod:
             np.array(self._ats, np.float64),
             self._clicks,
         )
-        self._pairs, self._ats = [], []
+        self._pairs, self._ats, self._mirrored = [], [], False
 
-    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
-        self._flush()
+    def _publish(self) -> None:
+        """Count what was learnt and mirror the rows that it changed, if any."""
+        if self._pairs:
+            self._count()
+        if self._mirrored:
+            return
         for index in self._rows.dirty():
             self._neighbours.put(self._rows.row(index, 1))
             self._rows.published(index)
+        self._mirrored = True
+
+    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """See [`Method.score`][]."""
+        self._publish()
         latest = np.array(items[::-1], np.int32)
         ages_s = times[-1] - np.array(times[::-1], np.float64)
         ids, scores = next_items(latest, ages_s, times[-1], self._neighbours, self._ranking)

@@ -7,7 +7,6 @@ training are ranked; a target that never was there is missed; ties count against
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from models.cooccurrence_config import CoOccurrenceConfig
 from models.evaluation.co_occurrence import CoOccurrenceMethod
 from models.evaluation.methods import LastItem, Method, Popularity, SequentialRules
-from models.evaluation.ranks import Figure, difference, figures, gains_at, place_of
+from models.evaluation.ranks import Figure, figures, place_of
 from models.evaluation.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
 from models.evaluation.sessions import Session, Test, whole_sessions
 from models.items import Items
@@ -53,8 +52,8 @@ class Result:
         name: of the method.
         new: (n,) place of each target, 0 where the target is of the prefix.
         all: (n,) place of each target.
-        learn_s: processor seconds of learning.
-        score_s: processor seconds of scoring.
+        learn_s: seconds of learning, by the clock handed in.
+        score_s: seconds of asking, by the same.
     """
 
     name: str
@@ -80,13 +79,6 @@ class Evaluation:
             "all": figures(result.all, self.sessions, K, seed),
         }
 
-    def lead(self, ours: Result, theirs: Result, seed: int) -> Figure:
-        """By how much HR at k on new items is higher."""
-        asked = ours.new > 0
-        name = f"hr@{K}"
-        mine, other = gains_at(ours.new[asked], K)[name], gains_at(theirs.new[asked], K)[name]
-        return difference(mine, other, self.sessions[asked], seed)
-
     def as_json(self, seed: int) -> dict[str, Any]:
         """`methods` as `evaluate next-item --json` writes it: percent, and the 95 % intervals beside."""
         methods: dict[str, Any] = {}
@@ -106,6 +98,7 @@ def evaluate(
     tests: Sequence[Test],
     methods: Iterable[str],
     say: Say,
+    clock: Callable[[], float],
     *,
     learn_on_test: bool = False,
 ) -> Evaluation:
@@ -116,13 +109,12 @@ def evaluate(
         tests: in time order.
         methods: names from `METHODS`.
         say: told how far it is.
+        clock: seconds that learning and asking are measured in, such as `time.process_time`.
         learn_on_test: whether a test session is learnt, too, once its tests are scored.
     """
     items = Items()
     numbered = [(list(map(items.index, session.items)), session.times) for session in training]
-    asked = [
-        (list(map(items.index, test.prefix)), test.times, items.index(test.target), test.session) for test in tests
-    ]
+    asked = [(list(map(items.index, test.prefix)), test.times, items.index(test.target)) for test in tests]
     after: dict[int, tuple[list[int], tuple[float, ...]]] = {}
     if learn_on_test:
         last = {test.session: number for number, test in enumerate(tests)}
@@ -134,15 +126,14 @@ def evaluate(
     evaluation = Evaluation(np.array([test.session for test in tests], np.int64))
     for name in methods:
         method = METHODS[name](items)
-        learn_s = -time.process_time()
+        started_s = clock()
         for number, (session, times) in enumerate(numbered):
             if number % 1000 == 0:
                 say(f"{name}: learning", number, len(numbered))
             method.learn(session, times)
-        learn_s += time.process_time()
+        learnt_s = clock()
         new, every = np.zeros(len(tests), np.int64), np.zeros(len(tests), np.int64)
-        score_s = -time.process_time()
-        for number, (prefix, times, target, _) in enumerate(asked):
+        for number, (prefix, times, target) in enumerate(asked):
             if number % 200 == 0:
                 say(f"{name}: asking", number, len(asked))
             ids, scores = method.score(prefix, times)
@@ -151,8 +142,7 @@ def evaluate(
                 new[number] = place_of(target, ids, scores, np.array(prefix, np.int32))
             if number in after:
                 method.learn(*after[number])
-        score_s += time.process_time()
-        evaluation.results.append(Result(name, new, every, learn_s, score_s))
+        evaluation.results.append(Result(name, new, every, learnt_s - started_s, clock() - learnt_s))
     return evaluation
 
 

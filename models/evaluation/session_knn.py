@@ -20,6 +20,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from models.evaluation.methods import Scores
+from models.sums import sums_by_item
 
 _NOWHERE = -1
 
@@ -150,7 +151,7 @@ def _scored(
     distance: float = math.inf,
 ) -> Scores:
     """Scores from the sessions most like this one; VSKNN's with an infinite `distance`, else STAN's."""
-    return _score(
+    found, pieces = _score(
         np.array(latest, np.int32),
         np.array(weights),
         neighbours,
@@ -166,6 +167,7 @@ def _scored(
         sessions.ended,
         sessions.count,
     )
+    return sums_by_item(found, pieces)
 
 
 @njit(cache=True)
@@ -185,7 +187,7 @@ def _score(
     ended: NDArray[np.float64],
     count: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Score the items of the sessions most like this one.
+    """What each of the sessions most like this one adds to the scores of its items, one after the other.
 
     Args:
         latest: (n,) distinct items of the session under way, latest first.
@@ -265,15 +267,7 @@ def _score(
             nearness = math.exp(-abs(place - shared) / distance) if aware else 1.0 / step
             all_scores[used] = likeness[number] * nearness
             used += 1
-    order = np.argsort(all_items[:used], kind="mergesort")
-    ids, scores = np.empty(used, np.int32), np.zeros(used)
-    distinct = 0
-    for at in order:
-        if distinct == 0 or ids[distinct - 1] != all_items[at]:
-            ids[distinct] = all_items[at]
-            distinct += 1
-        scores[distinct - 1] += all_scores[at]
-    return ids[:distinct], scores[:distinct]
+    return all_items[:used], all_scores[:used]
 
 
 def _doubled(array: NDArray[_Number]) -> NDArray[_Number]:

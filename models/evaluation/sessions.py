@@ -17,6 +17,7 @@ import gzip
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -63,13 +64,10 @@ def read_training(path: Path) -> list[Session]:
     Raises:
         SessionFileError: the file cannot be read, or a line is of neither format; the sentence names the line.
     """
-    with _lines(path) as lines:
-        first = next(lines, None)
-        if first is None:
-            raise SessionFileError.empty(path)
+    with _opened(path) as (first, rest):
         if _is_header(first):
-            return sorted(_table(path, first, lines), key=lambda session: session.times[0])
-        sessions = [line.split() for line in _chained(first, lines)]
+            return _table(path, first, rest)
+        sessions = [line.split() for line in chain([first], rest)]
     for number, items in enumerate(sessions, 1):
         if not items:
             raise SessionFileError.line(path, number, "item ids between spaces", "an empty line")
@@ -87,14 +85,11 @@ def read_tests(path: Path, after: float) -> list[Test]:
     Raises:
         SessionFileError: the file cannot be read, or a line is of neither format; the sentence names the line.
     """
-    with _lines(path) as lines:
-        first = next(lines, None)
-        if first is None:
-            raise SessionFileError.empty(path)
+    with _opened(path) as (first, rest):
         if _is_header(first):
-            sessions = sorted(_table(path, first, lines), key=lambda session: session.times[0])
-            return [test for number, session in enumerate(sessions) for test in _prefixes(number, session)]
-        return list(_undated_tests(path, _chained(first, lines), after))
+            sessions = enumerate(_table(path, first, rest))
+            return [test for number, session in sessions for test in _prefixes(number, session)]
+        return list(_undated_tests(path, chain([first], rest), after))
 
 
 def whole_sessions(tests: Iterable[Test]) -> dict[int, Session]:
@@ -137,7 +132,8 @@ def _is_header(line: str) -> bool:
     return "\t" in line and line.split("\t")[0].strip() == _COLUMNS[0]
 
 
-def _table(path: Path, header: str, lines: Iterable[str]) -> Iterator[Session]:
+def _table(path: Path, header: str, lines: Iterable[str]) -> list[Session]:
+    """Sessions of a table, in time order."""
     names = [name.strip() for name in header.split("\t")]
     for column in _COLUMNS:
         if column not in names:
@@ -153,23 +149,22 @@ def _table(path: Path, header: str, lines: Iterable[str]) -> Iterator[Session]:
             expected = f"{len(names)} cells between tabs, Time in epoch seconds"
             raise SessionFileError.line(path, number, expected, repr(line[:60])) from None
         events.setdefault(session, []).append((when, number, item))
-    for found in events.values():
-        found.sort()
-        yield Session(tuple(item for _, _, item in found), tuple(at for at, _, _ in found))
-
-
-def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from lines
+    looks = [sorted(found) for found in events.values()]
+    sessions = [Session(tuple(item for *_, item in found), tuple(at for at, *_ in found)) for found in looks]
+    return sorted(sessions, key=lambda session: session.times[0])
 
 
 @contextmanager
-def _lines(path: Path) -> Iterator[Iterator[str]]:
-    """Lines of a text file without their ends, unpacked if it is compressed."""
+def _opened(path: Path) -> Iterator[tuple[str, Iterator[str]]]:
+    """First line of a text file and those after it, without their ends, unpacked if it is compressed."""
     opened: IO[str]
     try:
         opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
         with opened:
-            yield (line.rstrip("\r\n") for line in opened)
+            lines = (line.rstrip("\r\n") for line in opened)
+            first = next(lines, None)
+            if first is None:
+                raise SessionFileError.empty(path)
+            yield first, lines
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise SessionFileError.unreadable(path, error) from error

@@ -14,18 +14,12 @@ import faust
 import orjson
 
 from streams.commands.worker import new_event_loop
+from streams.folderless import FolderlessApp
 from streams.topics import full_name
 
 SOURCES = ("clicks", "purchases")
 OUTPUT = "suggestions"
 """Short name of the topic that the echo writes to: keyed and partitioned as the worker's own output."""
-
-
-class _App(faust.App):
-    """A Faust app that makes no folders: its store is in memory."""
-
-    def _create_directories(self) -> None:
-        pass
 
 
 def create_echo(bootstrap_servers: str, prefix: str, linger_ms: float, partitions: int) -> faust.App:
@@ -37,7 +31,7 @@ def create_echo(bootstrap_servers: str, prefix: str, linger_ms: float, partition
         linger_ms: how long Faust's producer waits for company for a record.
         partitions: of its topics, and so of its table.
     """
-    app = _App(
+    app = FolderlessApp(
         f"{prefix}echo",
         broker=f"kafka://{bootstrap_servers}",
         store="memory://",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -48,6 +47,7 @@ def command(
     from streams.drills import report
     from streams.drills.disturbances import DRILLS
     from streams.drills.run import Outcome, Plan, Run
+    from streams.printing import table_console
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -74,8 +74,7 @@ def command(
                 if json is not None:
                     figures = report.figures(name.value, kafka, outcomes)
                     json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
-    print_table = Console(width=None if sys.stdout.isatty() else report.PLAIN_WIDTH).print
-    print_table(report.table(broker.title, outcomes))
+    table_console().print(report.table(broker.title, outcomes))
     if not all(outcome.good for outcome in outcomes):
         raise typer.Exit(1)
 

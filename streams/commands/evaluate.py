@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +12,6 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(help="Measure rankings against the methods of the literature.", no_args_is_help=True)
-
-PLAIN_WIDTH = 120
-"""Columns of the table where there is no terminal to ask."""
 
 Json = Annotated[
     Path | None, typer.Option("--json", metavar="OUT", help="Write the figures to a file", show_default=False)
@@ -43,6 +39,7 @@ def next_item(
     are not in the prefix, whose items are taken out of the ranking; "all": every test, nothing taken out.
     """
     import random
+    import time
 
     import orjson
     from rich.console import Console
@@ -50,6 +47,7 @@ def next_item(
 
     from models.evaluation.next_item import METHODS, evaluate
     from models.evaluation.sessions import read_tests, read_training
+    from streams.printing import table_console
 
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",")]
     if unknown := [name for name in names if name not in METHODS]:
@@ -68,7 +66,7 @@ def next_item(
         def say(stage: str, done: int, of: int) -> None:
             progress.update(task, description=stage, completed=done, total=of)
 
-        evaluation = evaluate(training, tests, names, say, learn_on_test=learn_on_test)
+        evaluation = evaluate(training, tests, names, say, time.process_time, learn_on_test=learn_on_test)
     figures = {
         "protocol": "next-item",
         "train": train.name,
@@ -81,7 +79,7 @@ def next_item(
     }
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
-    Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(_next_item_table(figures))
+    table_console().print(_next_item_table(figures))
 
 
 def _next_item_table(figures: dict[str, Any]) -> Table:

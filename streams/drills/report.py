@@ -12,9 +12,6 @@ from rich.table import Table
 from streams.drills.run import Outcome
 from streams.drills.verdict import Verdict
 
-PLAIN_WIDTH = 120
-"""Columns of the table where there is no terminal to ask."""
-
 
 def progress(console: Console) -> Progress:
     """A line that says which run is at what, and how long it has taken."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from streams.lane import Lane
 from streams.settings import Settings
 from tests.support.world import Process, Shop
 
@@ -48,14 +49,20 @@ async def _with_many_dirty_rows(shop: Shop, publish_bytes_per_s: int) -> Process
     return process
 
 
+async def _slowly_flushing(process: Process) -> tuple[Lane, asyncio.Task[None]]:
+    """One of its lanes of items, in the midst of publishing rows."""
+    lane = process.lanes["items-0"]
+    flush = asyncio.create_task(lane.flush())
+    await asyncio.sleep(0.05)
+    assert not flush.done()
+    return lane, flush
+
+
 async def test_a_flush_under_way_ends_when_its_state_is_given_up() -> None:
     """A paused worker wakes in the midst of publishing rows, and somebody else has gone further meanwhile."""
     shop = Shop()
     sleeper = await _with_many_dirty_rows(shop, 10_000)
-    lane = sleeper.lanes["items-0"]
-    flush = asyncio.create_task(lane.flush())
-    await asyncio.sleep(0.05)
-    assert not flush.done()
+    lane, flush = await _slowly_flushing(sleeper)
     for number in range(60):
         shop.click(f"user {number}", "item 0", 700.0)
     other = Process(shop)
@@ -77,9 +84,7 @@ async def test_a_flush_under_way_ends_when_its_state_is_given_up() -> None:
 async def test_rows_do_not_hold_up_a_rearrangement_and_are_published_by_the_next_owner() -> None:
     shop = Shop()
     leaver = await _with_many_dirty_rows(shop, 10_000)
-    lane = leaver.lanes["items-0"]
-    flush = asyncio.create_task(lane.flush())
-    await asyncio.sleep(0.05)
+    lane, flush = await _slowly_flushing(leaver)
     lane.disown()
     await asyncio.wait_for(lane.flush(last=True), 5)
     await asyncio.wait_for(flush, 5)
