@@ -3,7 +3,10 @@
 ```
 ModelError
 ├── PolicyError         the policy file is wrong: the sentence names file, line and key
-└── SessionFileError    a file of sessions cannot be read: the sentence names file and line
+├── SessionFileError    a file of sessions cannot be read: the sentence names file and line
+└── SnapshotError       weights cannot be taken; who serves, keeps what he has
+    ├── SnapshotShapeError     a field or an array is not what it must be
+    └── SnapshotFormatError    made by code of another form
 ```
 """
 
@@ -37,3 +40,37 @@ class SessionFileError(ModelError):
     def line(cls, path: Path, number: int, expected: str, came: str) -> SessionFileError:
         """A line is not what it should be."""
         return cls(f"{path}:{number}: expected {expected}, got {came}")
+
+
+class SnapshotError(ModelError):
+    """A snapshot cannot be made, or not be taken by the model it is offered to."""
+
+
+class SnapshotShapeError(SnapshotError):
+    """A field or an array of a snapshot is not what it must be.
+
+    Operator action: let the trainer make another, or `crosscurrent models rollback` to one that was taken before.
+    """
+
+    @classmethod
+    def of(cls, where: str, path: str, expected: str, came: str) -> SnapshotShapeError:
+        """A field is wrong."""
+        return cls(f"{where}: `{path}` must be {expected}, got {came}")
+
+    @classmethod
+    def array(cls, where: str, name: str, expected: str, came: str) -> SnapshotShapeError:
+        """An array is wrong."""
+        return cls(f"{where}: array `{name}` must be {expected}, got {came}")
+
+
+class SnapshotFormatError(SnapshotError):
+    """A snapshot was made by code of another form.
+
+    Operator action: run trainer and workers of one version of Crosscurrent; until then `crosscurrent models rollback`
+    to a snapshot of the old form.
+    """
+
+    @classmethod
+    def of(cls, where: str, expected: str, came: str) -> SnapshotFormatError:
+        """The code that made it is not the one that reads it."""
+        return cls(f"{where} has another form: expected {expected}, got {came}: run trainer and workers of one version")

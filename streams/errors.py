@@ -7,7 +7,11 @@ CrosscurrentError
 ├── BrokerError      no broker answers, or the one to be started does not start
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops with nothing lost
-└── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to make anew
+├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to make anew
+└── StoreError       a snapshot cannot be had from the store; workers keep the one they serve and try again
+    ├── SnapshotMissingError     it is not there
+    ├── SnapshotCorruptError     it is not what was put there
+    └── StoreUnreachableError    the store does not answer
 ```
 
 Every message is one sentence for the operator. The command line prints it without a traceback and exits with 1; any
@@ -137,4 +141,59 @@ class TakeOverError(CrosscurrentError):
         return cls(
             f"lane {lane} got partitions of {', '.join(got)} only, and needs those of {', '.join(wanted)}: all members "
             "of the group must be workers of this version with the same --prefix; stop others, or use another --group"
+        )
+
+
+class StoreError(CrosscurrentError):
+    """A snapshot cannot be had from the store, or not be put there."""
+
+
+class SnapshotMissingError(StoreError):
+    """A snapshot, or a file of it, is not in the store.
+
+    Operator action: `crosscurrent models list` says what is there; trainer, workers and commands must have the same
+    snapshot_store, and the same --prefix.
+    """
+
+    @classmethod
+    def file(cls, place: str) -> SnapshotMissingError:
+        """A file is not where it must be."""
+        return cls(
+            f"there is no {place}: `crosscurrent models list` says what is there; all processes must have the same "
+            "snapshot_store and --prefix"
+        )
+
+    @classmethod
+    def named(cls, model: str, version: str) -> SnapshotMissingError:
+        """No snapshot can have such a name."""
+        return cls(
+            f"there is no snapshot {version!r} of a model {model!r}: `crosscurrent models list` says what is there"
+        )
+
+
+class SnapshotCorruptError(StoreError):
+    """A file of a snapshot is not what was put there, or no snapshot at all.
+
+    Operator action: `crosscurrent models import` of a good copy mends it, `crosscurrent models rollback` goes round it.
+    """
+
+    @classmethod
+    def of(cls, place: str, expected: str, came: str) -> SnapshotCorruptError:
+        """A file is wrong."""
+        return cls(f"{place}: expected {expected}, got {came}: `crosscurrent models import` of a good copy mends it")
+
+
+class StoreUnreachableError(StoreError):
+    """The store does not answer, or refuses.
+
+    Operator action: check snapshot_store, the rights on it, and that the package for its kind of URL is installed.
+    """
+
+    @classmethod
+    def of(cls, url: str, error: BaseException) -> StoreUnreachableError:
+        """No usable answer from the store."""
+        reason = str(error) or type(error).__name__
+        return cls(
+            f"the store of snapshots {url} could not be used ({reason}): check snapshot_store, the rights on it, and "
+            "that the package for its kind of URL is installed"
         )

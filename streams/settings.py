@@ -130,6 +130,9 @@ class Settings(BaseSettings):
     """Whether to serve /metrics, /health and /ready."""
     policy: Path | None = None
     """TOML file that says what may be suggested; read again at SIGHUP."""
+    snapshot_store: Annotated[str, Field(min_length=1)] = "~/.local/share/crosscurrent/snapshots"
+    """Where snapshots of models are kept: a folder, or a URL such as s3://BUCKET/FOLDER, whose package (s3fs) has to be
+    installed. The same for trainer, workers and commands."""
     visits: VisitConfig = VisitConfig()
     """What a visit is, and how long it is remembered."""
     cooccurrence: CoOccurrenceConfig = CoOccurrenceConfig()

@@ -198,6 +198,16 @@ TOPICS: tuple[Topic, ...] = (
         written_by="worker",
         read_by="every worker, whole",
     ),
+    Topic(
+        name="snapshots",
+        key="model",
+        partitions="shoppers",
+        cleanup="compact",
+        configs=_compaction(0),
+        internal=True,
+        written_by="trainer, `models rollback`, `models import`",
+        read_by="every worker, whole",
+    ),
 )
 """All topics."""
 

@@ -48,6 +48,9 @@ SETTING_OPTIONS: dict[str, Any] = {
     "partitions": _option(int, "--partitions", "Partitions of every topic (8)", SETTINGS),
     "replication": _option(int, "--replication", "Copies of every partition (1)", SETTINGS),
     "policy": _option(Path, "--policy", "TOML file that says what may be suggested", SETTINGS),
+    "snapshot_store": _option(
+        str, "--snapshot-store", "Folder or URL of snapshots (~/.local/share/crosscurrent/snapshots)", SETTINGS
+    ),
     "web_host": _option(str, "--web-host", "Address of /metrics, /health and /ready (127.0.0.1)", SETTINGS),
     "web_port": _option(int, "--web-port", "Port of /metrics, /health and /ready (6066)", SETTINGS),
     "web_enabled": _option(bool, "--web/--no-web", "Whether to serve them (yes)", SETTINGS),

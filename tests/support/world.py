@@ -28,7 +28,7 @@ from streams.worker import lane_kinds
 PARTITIONS = 2
 TOPICS = (
     "clicks", "purchases", "profiles", "feedback", "catalog", "suggestions", "dead-letters",
-    "pairs", "neighbours", "progress", "forgotten",
+    "pairs", "neighbours", "progress", "forgotten", "snapshots",
 )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ def test_every_setting_has_a_variable_and_a_key(tmp_path: Path) -> None:
         "group": "g",
         "web_host": "0.0.0.0",
         "policy": "policy.toml",
+        "snapshot_store": "s3://shop/snapshots",
         "embedded": "true",
         "web_enabled": "false",
         "session_timeout_s": "20.5",

@@ -1,0 +1,321 @@
+"""What is put into the store comes out of it, or is refused in one sentence; readers never see half of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import msgspec
+import numpy as np
+import pytest
+
+from models.errors import SnapshotFormatError, SnapshotShapeError
+from models.snapshots import Snapshot
+from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
+from streams.settings import Settings
+from streams.snapshot_files import MANIFEST, TRAINING, WEIGHTS, encode_arrays, encode_snapshot, sha256
+from streams.snapshot_store import SnapshotStore
+from tests.support.kettle_model import kettle_snapshot
+
+UNKNOWN = "20260314T092653Z-000000000001-00000000"
+
+
+@pytest.fixture(params=["folder", "memory"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A folder that is not there yet, and a store that has no folders, as S3 has none."""
+    if request.param == "folder":
+        yield f"{tmp_path}/not/yet"
+        return
+    yield f"memory://{tmp_path.name}/store"
+    fsspec.filesystem("memory").store.clear()
+
+
+@pytest.fixture
+def store(url: str) -> SnapshotStore:
+    return SnapshotStore(url)
+
+
+@pytest.fixture
+def folder_store(tmp_path: Path) -> SnapshotStore:
+    return SnapshotStore(str(tmp_path))
+
+
+def file(store: SnapshotStore, snapshot: Snapshot, name: str) -> Path:
+    """A file of a snapshot in a store that is a folder."""
+    return Path(store.url.removeprefix("file://")) / snapshot.model / snapshot.version / name
+
+
+def rewritten(path: Path, **changes: Any) -> None:
+    """Change fields of a manifest."""
+    path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | changes))
+
+
+def assert_same(one: Snapshot, other: Snapshot) -> None:
+    """Equal to the last bit."""
+    assert one == other
+    assert one.described() == other.described()
+    assert one.vocabulary == other.vocabulary
+    for name, array in one.arrays.items():
+        assert (array.dtype, array.shape) == (other.arrays[name].dtype, other.arrays[name].shape)
+        assert array.tobytes() == other.arrays[name].tobytes()
+
+
+def test_a_snapshot_comes_back_bit_for_bit(store: SnapshotStore) -> None:
+    snapshot = kettle_snapshot()
+    stored = store.save(snapshot)
+    loaded = store.load("sequence", snapshot.version, sha256(stored.content))
+    assert_same(loaded, snapshot)
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.arrays["items"][0, 0] = 1
+    assert store.stored("sequence", snapshot.version) == stored
+    assert store.training("sequence", snapshot.version) is None
+
+
+def test_an_empty_model_comes_back(store: SnapshotStore) -> None:
+    snapshot = kettle_snapshot(arrays={}, vocabulary=(), config={}, positions={}, metrics={}, topic_ids={})
+    store.save(snapshot)
+    assert_same(store.load("sequence", snapshot.version), snapshot)
+
+
+def test_training_state_is_kept_beside_it(store: SnapshotStore) -> None:
+    snapshot, moments = kettle_snapshot(), np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    store.save(snapshot, {"moments": moments, "step": np.array(7)})
+    training = store.training("sequence", snapshot.version)
+    assert training is not None
+    assert training["moments"].tolist() == moments.tolist()
+    assert training["step"].shape == ()
+    assert_same(store.load("sequence", snapshot.version), snapshot)
+
+
+def test_the_announcement_names_what_was_stored(store: SnapshotStore) -> None:
+    snapshot = kettle_snapshot()
+    stored = store.save(snapshot)
+    announcement = stored.announcement("trainer")
+    assert (announcement.model, announcement.version, announcement.at) == ("sequence", snapshot.version, snapshot.at)
+    assert (announcement.url, announcement.by) == (store.url, "trainer")
+    store.load(announcement.model, announcement.version, announcement.sha256)
+
+
+def test_saving_again_changes_nothing(folder_store: SnapshotStore) -> None:
+    snapshot = kettle_snapshot()
+    before = folder_store.save(snapshot)
+    weights = file(folder_store, snapshot, WEIGHTS).read_bytes()
+    assert folder_store.save(kettle_snapshot()) == before
+    assert file(folder_store, snapshot, WEIGHTS).read_bytes() == weights
+    assert sorted(os.listdir(file(folder_store, snapshot, ""))) == [MANIFEST, WEIGHTS]
+
+
+def test_versions_are_listed_oldest_first(store: SnapshotStore) -> None:
+    assert store.versions("sequence") == []
+    snapshots = [kettle_snapshot(events) for events in (30, 10, 20)]
+    for snapshot in snapshots:
+        store.save(snapshot)
+    store.save(kettle_snapshot(40, model="factors"))
+    assert store.versions("sequence") == [snapshots[n].version for n in (1, 2, 0)]
+
+
+def test_shops_share_a_store_by_their_prefixes(url: str) -> None:
+    spring, autumn = SnapshotStore(url, "spring-"), SnapshotStore(url, "autumn-")
+    spring.save(kettle_snapshot())
+    assert spring.versions("sequence") == [kettle_snapshot().version]
+    assert autumn.versions("sequence") == []
+
+
+def test_what_has_no_manifest_is_no_snapshot(folder_store: SnapshotStore) -> None:
+    snapshot = kettle_snapshot()
+    folder_store.save(snapshot)
+    file(folder_store, snapshot, MANIFEST).unlink()
+    assert folder_store.versions("sequence") == []
+    with pytest.raises(SnapshotMissingError, match=rf"there is no file://.*/sequence/{snapshot.version}/manifest.json"):
+        folder_store.load("sequence", snapshot.version)
+
+
+def test_a_reader_sees_whole_files_only(folder_store: SnapshotStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writer that dies in the middle of a file leaves the old one, and of a new snapshot none."""
+    old, new = kettle_snapshot(10), kettle_snapshot(20)
+    folder_store.save(old)
+
+    def dies(descriptor: int) -> None:
+        message = "no space left"
+        raise OSError(message)
+
+    monkeypatch.setattr(os, "fsync", dies)
+    for snapshot in (old, new):
+        with pytest.raises(StoreUnreachableError, match="no space left"):
+            folder_store.save(snapshot)
+    assert folder_store.versions("sequence") == [old.version]
+    assert_same(folder_store.load("sequence", old.version), old)
+    assert sorted(os.listdir(file(folder_store, old, ""))) == [MANIFEST, WEIGHTS]
+
+
+def test_the_newest_are_kept_and_what_is_served(store: SnapshotStore) -> None:
+    versions = [store.save(kettle_snapshot(events)).manifest.version for events in range(1, 7)]
+    assert store.prune("sequence", 2, {versions[1]}) == [versions[0], versions[2], versions[3]]
+    assert store.versions("sequence") == [versions[1], versions[4], versions[5]]
+    assert store.prune("sequence", 2, {versions[1]}) == []
+    assert store.prune("sequence", 0, {}) == [versions[1], versions[4]]
+    assert store.versions("sequence") == [versions[5]]
+    assert store.prune("factors", 1, {}) == []
+
+
+def test_what_was_left_half_written_goes_once_it_is_old(folder_store: SnapshotStore) -> None:
+    versions = [folder_store.save(kettle_snapshot(events)).manifest.version for events in (1, 2, 3)]
+    for events in (1, 3):
+        file(folder_store, kettle_snapshot(events), MANIFEST).unlink()
+    assert folder_store.prune("sequence", 1, {}) == [versions[0]]
+    assert file(folder_store, kettle_snapshot(3), WEIGHTS).exists()
+
+
+# -- what is wrong is refused ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def snapshot(folder_store: SnapshotStore) -> Snapshot:
+    """One that is in the store, with training state."""
+    snapshot = kettle_snapshot()
+    folder_store.save(snapshot, {"moments": np.ones(3)})
+    return snapshot
+
+
+def test_a_missing_file_is_named(folder_store: SnapshotStore, snapshot: Snapshot) -> None:
+    file(folder_store, snapshot, TRAINING).unlink()
+    with pytest.raises(SnapshotMissingError, match="training.safetensors: `crosscurrent models list`"):
+        folder_store.training("sequence", snapshot.version)
+    assert folder_store.is_intact("sequence", snapshot.version)
+    file(folder_store, snapshot, WEIGHTS).unlink()
+    with pytest.raises(SnapshotMissingError, match="weights.safetensors"):
+        folder_store.load("sequence", snapshot.version)
+    with pytest.raises(SnapshotMissingError, match=UNKNOWN):
+        folder_store.load("sequence", UNKNOWN)
+    assert not folder_store.is_intact("sequence", snapshot.version)
+
+
+@pytest.mark.parametrize(("model", "version"), [("sequence", ".."), ("..", UNKNOWN), ("sequence", f"../{UNKNOWN}")])
+def test_no_name_leads_out_of_the_store(folder_store: SnapshotStore, model: str, version: str) -> None:
+    with pytest.raises(SnapshotMissingError, match="there is no snapshot"):
+        folder_store.load(model, version)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, TRAINING])
+def test_a_changed_byte_is_noticed(folder_store: SnapshotStore, snapshot: Snapshot, name: str) -> None:
+    path = file(folder_store, snapshot, name)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(SnapshotCorruptError, match=rf"{name}: expected SHA-256 [0-9a-f]{{64}}, got [0-9a-f]{{64}}"):
+        folder_store.training("sequence", snapshot.version)
+        folder_store.load("sequence", snapshot.version)
+    path.write_bytes(content[:-3])
+    with pytest.raises(SnapshotCorruptError, match=rf"{name}: expected {len(content)} bytes, got {len(content) - 3}"):
+        folder_store.training("sequence", snapshot.version)
+        folder_store.load("sequence", snapshot.version)
+
+
+def test_another_manifest_than_the_announced_is_noticed(folder_store: SnapshotStore, snapshot: Snapshot) -> None:
+    with pytest.raises(SnapshotCorruptError, match="manifest.json: expected SHA-256 0{64}, as announced"):
+        folder_store.load("sequence", snapshot.version, "0" * 64)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"v":1}', b"[" * 100_000])
+def test_what_is_no_manifest_is_noticed(folder_store: SnapshotStore, snapshot: Snapshot, content: bytes) -> None:
+    file(folder_store, snapshot, MANIFEST).write_bytes(content)
+    with pytest.raises(SnapshotCorruptError, match="manifest.json: expected a manifest, got something else"):
+        folder_store.load("sequence", snapshot.version)
+
+
+def test_another_form_is_told_apart_from_nonsense(folder_store: SnapshotStore, snapshot: Snapshot) -> None:
+    file(folder_store, snapshot, MANIFEST).write_bytes(b'{"v":2,"everything":"else"}')
+    with pytest.raises(SnapshotFormatError, match="manifest.json has another form: expected form 1, got form 2"):
+        folder_store.load("sequence", snapshot.version)
+
+
+def test_a_manifest_in_another_place_is_noticed(folder_store: SnapshotStore, snapshot: Snapshot) -> None:
+    other = kettle_snapshot(7)
+    folder_store.save(other)
+    file(folder_store, snapshot, MANIFEST).write_bytes(file(folder_store, other, MANIFEST).read_bytes())
+    with pytest.raises(
+        SnapshotCorruptError, match=f"expected sequence {snapshot.version}, got sequence {other.version}"
+    ):
+        folder_store.load("sequence", snapshot.version)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"metrics": {"hr@20": 0.99}}, {"vocabulary": ["mug/é", "", "kettle"]}, {"positions": {}}, {"at": 1.0}],
+    ids=str,
+)
+def test_a_manifest_that_was_changed_is_noticed(
+    folder_store: SnapshotStore, snapshot: Snapshot, changes: dict[str, Any]
+) -> None:
+    rewritten(file(folder_store, snapshot, MANIFEST), **changes)
+    with pytest.raises(
+        SnapshotCorruptError, match=f"expected the contents of version {snapshot.version}, got those of"
+    ):
+        folder_store.load("sequence", snapshot.version)
+
+
+def test_arrays_that_are_not_the_manifests_are_named(folder_store: SnapshotStore, snapshot: Snapshot) -> None:
+    for array, came in ((np.zeros((2, 3), np.float32), r"float32 \(2, 3\)"), (np.zeros((3, 2)), r"float64 \(3, 2\)")):
+        weights = encode_arrays(dict(snapshot.arrays) | {"items": array})
+        file(folder_store, snapshot, WEIGHTS).write_bytes(weights)
+        form = {"bytes": len(weights), "sha256": sha256(weights)}
+        rewritten(file(folder_store, snapshot, MANIFEST), weights=form)
+        with pytest.raises(SnapshotShapeError, match=rf"array `items` must be float32 \(3, 2\), got {came}"):
+            folder_store.load("sequence", snapshot.version)
+
+
+def test_weights_that_are_no_safetensors_are_noticed(folder_store: SnapshotStore, snapshot: Snapshot) -> None:
+    for weights in (b"", b"\x80\x04.", b"\xff" * 100, (1 << 40).to_bytes(8, "little") + b"{}"):
+        file(folder_store, snapshot, WEIGHTS).write_bytes(weights)
+        form = {"bytes": len(weights), "sha256": sha256(weights)}
+        rewritten(file(folder_store, snapshot, MANIFEST), weights=form)
+        with pytest.raises(SnapshotCorruptError, match="weights.safetensors: expected arrays in safetensors"):
+            folder_store.load("sequence", snapshot.version)
+
+
+def test_the_same_snapshot_has_the_same_bytes_in_every_process() -> None:
+    program = (
+        "from tests.support.kettle_model import kettle_snapshot as one; from streams.snapshot_files import *;"
+        "print(*map(sha256, encode_snapshot(one(), b'x')))"
+    )
+    environ = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ)
+    assert done.stdout.split() == [sha256(content) for content in encode_snapshot(kettle_snapshot(), b"x")]
+
+
+# -- stores that cannot be used ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["s3+nothing://shop/snapshots", "nothing://snapshots"])
+def test_a_url_that_nobody_knows_is_told_at_its_first_use(url: str) -> None:
+    store = SnapshotStore(url)
+    with pytest.raises(StoreUnreachableError, match="Protocol not known"):
+        store.versions("sequence")
+
+
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = SnapshotStore(str(tmp_path / "file"))
+    with pytest.raises(StoreUnreachableError, match="the store of snapshots file://.*/file could not be used"):
+        store.save(kettle_snapshot())
+    with pytest.raises(StoreUnreachableError):
+        store.load("sequence", UNKNOWN)
+
+
+def test_no_password_is_shown() -> None:
+    assert SnapshotStore("s3://key:secret@shop/snapshots").url == "s3://shop/snapshots"
+    with pytest.raises(StoreUnreachableError) as caught:
+        SnapshotStore("nothing://key:secret@shop/snapshots").versions("sequence")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_store_of_a_process_is_that_of_its_settings(tmp_path: Path) -> None:
+    store = SnapshotStore.of(Settings(prefix="spring-", snapshot_store=str(tmp_path)))
+    store.save(kettle_snapshot())
+    assert os.listdir(tmp_path) == ["spring-sequence"]
+    assert SnapshotStore("~/x").url == (Path.home() / "x").as_uri()
