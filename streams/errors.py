@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from streams.log import Record
 
@@ -170,6 +171,27 @@ class SnapshotMissingError(StoreError):
             f"there is no snapshot {version!r} of a model {model!r}: `crosscurrent models list` says what is there"
         )
 
+    @classmethod
+    def archive(cls, path: Path) -> SnapshotMissingError:
+        """There is no file to import."""
+        return cls(f"there is no file {path}: name one that `crosscurrent models export` wrote")
+
+    @classmethod
+    def unannounced(cls, model: str) -> SnapshotMissingError:
+        """There is nothing to go back from."""
+        return cls(
+            f"no snapshot of `{model}` is announced, so there is none before it: name the VERSION to announce "
+            "(`crosscurrent models list`)"
+        )
+
+    @classmethod
+    def none_before(cls, model: str, served: str, url: str) -> SnapshotMissingError:
+        """There is nothing to go back to."""
+        return cls(
+            f"there is no snapshot of `{model}` in {url} older than the announced {served}: name another VERSION "
+            "(`crosscurrent models list`), or import one"
+        )
+
 
 class SnapshotCorruptError(StoreError):
     """A file of a snapshot is not what was put there, or no snapshot at all.
@@ -181,6 +203,11 @@ class SnapshotCorruptError(StoreError):
     def of(cls, place: str, expected: str, came: str) -> SnapshotCorruptError:
         """A file is wrong."""
         return cls(f"{place}: expected {expected}, got {came}: `crosscurrent models import` of a good copy mends it")
+
+    @classmethod
+    def archive(cls, path: Path, expected: str, came: str) -> SnapshotCorruptError:
+        """A file to import is wrong."""
+        return cls(f"{path}: expected {expected}, got {came}; nothing was imported")
 
 
 class StoreUnreachableError(StoreError):
@@ -197,3 +224,8 @@ class StoreUnreachableError(StoreError):
             f"the store of snapshots {url} could not be used ({reason}): check snapshot_store, the rights on it, and "
             "that the package for its kind of URL is installed"
         )
+
+    @classmethod
+    def archive(cls, path: Path, error: OSError) -> StoreUnreachableError:
+        """A file to export to or to import cannot be used."""
+        return cls(f"{path} cannot be used: {error.strerror or error}")

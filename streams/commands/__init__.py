@@ -14,6 +14,7 @@ from streams.commands import (
     demo,
     drill,
     evaluate,
+    models,
     neighbours,
     publish,
     replay,
@@ -37,6 +38,7 @@ app.command("tail")(tail.command)
 app.command("dead-letters")(dead_letters.command)
 app.command("neighbours")(neighbours.command)
 app.add_typer(replay.app, name="replay")
+app.add_typer(models.app, name="models")
 app.command("demo")(demo.command)
 app.command("drill")(drill.command)
 app.command("bench")(bench.command)

@@ -137,7 +137,13 @@ def test_wrong_usage_is_told(crosscurrent: Command, arguments: list[str], words:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["publish", "clicks"], ["tail"], ["neighbours", "--all"], ["replay", "rees46", "no-such-file"]],
+    [
+        ["publish", "clicks"],
+        ["tail"],
+        ["neighbours", "--all"],
+        ["replay", "rees46", "no-such-file"],
+        ["models", "list"],
+    ],
     ids=" ".join,
 )
 def test_missing_topics_are_told_and_not_made(created_topics: Settings, arguments: list[str]) -> None:

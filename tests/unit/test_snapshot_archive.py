@@ -1,0 +1,144 @@
+"""A snapshot travels in one file, and a file that is up to something is refused in one sentence."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.errors import SnapshotFormatError
+from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
+from streams.snapshot_archive import read_archive, write_archive
+from streams.snapshot_files import MANIFEST, WEIGHTS, encode_snapshot
+from streams.snapshot_store import SnapshotStore
+from tests.support.kettle_model import kettle_snapshot
+
+MANIFEST_BYTES, WEIGHTS_BYTES = encode_snapshot(kettle_snapshot())
+GOOD = {MANIFEST: MANIFEST_BYTES, WEIGHTS: WEIGHTS_BYTES}
+
+
+def test_a_snapshot_comes_back(tmp_path: Path) -> None:
+    file = tmp_path / "a.tar"
+    size = write_archive(kettle_snapshot(), file)
+    assert size == file.stat().st_size
+    back = read_archive(file)
+    assert back == kettle_snapshot()
+    assert back.arrays["items"].tobytes() == kettle_snapshot().arrays["items"].tobytes()
+
+
+def test_the_same_snapshot_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        write_archive(kettle_snapshot(), tmp_path / name)
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+
+
+def test_from_store_to_store_it_stays_the_same_version(tmp_path: Path) -> None:
+    one, other = SnapshotStore(str(tmp_path / "one")), SnapshotStore(str(tmp_path / "other"), "autumn-")
+    version = one.save(kettle_snapshot(), {"moments": kettle_snapshot().arrays["items"]}).manifest.version
+    write_archive(one.load("sequence", version), tmp_path / "a.tar")
+    stored = other.save(read_archive(tmp_path / "a.tar"))
+    assert stored.manifest.version == version
+    assert stored.manifest.training is None
+
+
+def packed(path: Path, members: list[tuple[tarfile.TarInfo | str, bytes]], mode: str = "w") -> Path:
+    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
+        for member, content in members:
+            info = tarfile.TarInfo(member) if isinstance(member, str) else member
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def member(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, link
+    return info
+
+
+@pytest.mark.parametrize(
+    ("extra", "came"),
+    [
+        ("../manifest.json", r"'\.\./manifest\.json'"),
+        ("/etc/passwd", "'/etc/passwd'"),
+        ("./manifest.json", r"'\./manifest\.json'"),
+        ("training.safetensors", "'training.safetensors'"),
+        ("weights.pickle", "'weights.pickle'"),
+        (member("models", tarfile.DIRTYPE), "'models', no plain file"),
+        (member(WEIGHTS, tarfile.SYMTYPE, "/etc/passwd"), "'weights.safetensors', no plain file"),
+        (member(WEIGHTS, tarfile.LNKTYPE, MANIFEST), "'weights.safetensors', no plain file"),
+        (member(WEIGHTS, tarfile.FIFOTYPE), "'weights.safetensors', no plain file"),
+        (member(WEIGHTS, tarfile.CHRTYPE), "'weights.safetensors', no plain file"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_anything_beside_the_two_files_is_refused(
+    tmp_path: Path, extra: tarfile.TarInfo | str, came: str, first: bool
+) -> None:
+    good: list[tuple[tarfile.TarInfo | str, bytes]] = list(GOOD.items())
+    file = packed(tmp_path / "a.tar", [(extra, b""), *good] if first else [*good, (extra, b"")])
+    with pytest.raises(
+        SnapshotCorruptError, match=f"a.tar: expected the plain files .* alone, got {came}; nothing was"
+    ):
+        read_archive(file)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+
+
+def test_a_sparse_file_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:
+    info = tarfile.TarInfo(MANIFEST)
+    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(1 << 50)}
+    file = packed(tmp_path / "a.tar", [(info, b"0\n".ljust(512, b"\0"))])
+    with pytest.raises(SnapshotCorruptError, match="'manifest.json', no plain file"):
+        read_archive(file)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])
+def test_each_file_is_there_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SnapshotCorruptError, match=f"expected one {name}, got two"):
+        read_archive(packed(tmp_path / "a.tar", [*GOOD.items(), (name, GOOD[name])]))
+    others = [(other, content) for other, content in GOOD.items() if other != name]
+    with pytest.raises(SnapshotCorruptError, match=f"expected a file {name} in it, got none"):
+        read_archive(packed(tmp_path / "b.tar", others))
+
+
+def test_weights_that_are_not_the_manifests_are_refused(tmp_path: Path) -> None:
+    others = encode_snapshot(kettle_snapshot(7))[1]
+    with pytest.raises(SnapshotCorruptError, match="a.tar: weights.safetensors: expected SHA-256"):
+        read_archive(packed(tmp_path / "a.tar", [(MANIFEST, MANIFEST_BYTES), (WEIGHTS, others)]))
+    with pytest.raises(SnapshotFormatError, match="a.tar: manifest.json has another form: expected form 1, got form 3"):
+        read_archive(packed(tmp_path / "a.tar", [(MANIFEST, b'{"v":3}'), (WEIGHTS, others)]))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"no tar at all, and long enough to be looked at" * 40,
+        lambda content: gzip.compress(content),
+        lambda content: pickle.dumps(content),
+        lambda content: content[: content.rindex(WEIGHTS.encode()) + 550],
+        lambda content: content[:700],
+    ],
+    ids=["empty", "text", "compressed", "pickle", "half", "start"],
+)
+def test_what_is_no_archive_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    file = tmp_path / "a.tar"
+    write_archive(kettle_snapshot(), file)
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(SnapshotCorruptError, match="a.tar: expected"):
+        read_archive(file)
+
+
+def test_files_that_cannot_be_had_are_told(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotMissingError, match="there is no file .*none.tar"):
+        read_archive(tmp_path / "none.tar")
+    with pytest.raises(StoreUnreachableError, match="cannot be used: Is a directory"):
+        read_archive(tmp_path)
+    with pytest.raises(StoreUnreachableError, match="none/a.tar cannot be used: No such file or directory"):
+        write_archive(kettle_snapshot(), tmp_path / "none" / "a.tar")
