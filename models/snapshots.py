@@ -155,7 +155,7 @@ class Snapshot:
 
     def _digest(self) -> str:
         digest = hashlib.sha256(json.dumps(self.described(), sort_keys=True).encode())
-        for ids in _slices(self.vocabulary):
+        for ids in slices(self.vocabulary):
             digest.update(json.dumps(ids).encode())
         for name, array in sorted(self.arrays.items()):
             digest.update(json.dumps([name, array.dtype.name, array.shape]).encode())
@@ -180,7 +180,7 @@ def _checked_vocabulary(where: str, vocabulary: Sequence[str]) -> tuple[str, ...
     vocabulary = tuple(vocabulary)
     seen: set[str] = set()
     given = 0
-    for ids in _slices(vocabulary):
+    for ids in slices(vocabulary):
         if not all(isinstance(item_id, str) for item_id in ids):
             raise SnapshotShapeError.of(where, "vocabulary", "ids, empty for a free slot", "something else among them")
         named = list(filter(None, ids))
@@ -191,7 +191,8 @@ def _checked_vocabulary(where: str, vocabulary: Sequence[str]) -> tuple[str, ...
     return vocabulary
 
 
-def _slices(vocabulary: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+def slices(vocabulary: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The ids of a vocabulary, `SLICE` at a time."""
     return (vocabulary[first : first + SLICE] for first in range(0, len(vocabulary), SLICE))
 
 

@@ -71,6 +71,22 @@ class Metrics:
         self.items = self._gauge("items", "Items known by id")
         self.catalog_items = self._gauge("catalog_items", "Items in the catalogue")
         self.rows = self._gauge("rows", "Rows of neighbours held")
+        self._snapshot_faults = self._counter(
+            "snapshot_faults", "Announced snapshots that could not be taken", "model", "fault"
+        )
+        self._snapshot_swaps = self._counter("snapshot_swaps", "Snapshots taken", "model")
+        self._snapshot_at = Gauge(
+            "crosscurrent_snapshot_at_seconds",
+            "Event time of the last event behind the snapshot in use",
+            ["model"],
+            registry=self.registry,
+        )
+        self._snapshot_behind = Gauge(
+            "crosscurrent_snapshot_behind",
+            "1 while the announced snapshot is not the one in use",
+            ["model"],
+            registry=self.registry,
+        )
         self._tallies: dict[Any, tuple[int, int, int, int]] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -97,6 +113,24 @@ class Metrics:
     def unusable(self, topic: str) -> None:
         """A record of a mirrored topic was passed over."""
         self._unusable.labels(topic).inc()
+
+    def snapshot_taken(self, model: str, at: float) -> None:
+        """A snapshot is in use now.
+
+        Args:
+            model: name.
+            at: event time of the last event behind it, in epoch seconds.
+        """
+        self._snapshot_swaps.labels(model).inc()
+        self._snapshot_at.labels(model).set(at)
+
+    def snapshot_fault(self, model: str, fault: str) -> None:
+        """The announced snapshot could not be taken, for the reason that the fault names."""
+        self._snapshot_faults.labels(model, fault).inc()
+
+    def snapshot_behind(self, model: str, behind: bool) -> None:
+        """Whether the announced snapshot is not the one in use."""
+        self._snapshot_behind.labels(model).set(behind)
 
     def expired(self, topic: str, n: int) -> None:
         """Records were gone before they were applied."""

@@ -1,4 +1,4 @@
-"""Compacted topics, whole, in memory: the catalogue, the neighbours, the progress of all lanes, the forgotten.
+"""Compacted topics, whole, in memory: catalogue, neighbours, progress of all lanes, the forgotten, announced snapshots.
 
 Serving reads only these, so that a click becomes a suggestion without a remote call. [`Mirror`][] is the state and
 takes a record at a time; [`Follower`][] reads the topics from their first record on, for ever, outside any group, and
@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from models.catalog import Catalog
 from models.neighbours import Neighbours
+from streams.announcements import Announcement, decode_announcement
 from streams.errors import BrokerError, RecordError
 from streams.log import Log, Record
 from streams.metrics import Metrics
@@ -51,7 +52,11 @@ class Mirror:
         self.progress: dict[str, Progress] = {}
         self.positions: dict[int, PositionRecord] = {}
         """Greatest position record of each item partition."""
+        self.announced: dict[str, Announcement] = {}
+        """Which snapshot of each model is to be served."""
         self.on_forgotten: Callable[[Forgotten], None] = lambda _: None
+        self.on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None
+        """Called with the model at every announcement; None takes the last one back."""
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
         self._row_positions: dict[str, int] = {}
@@ -61,6 +66,7 @@ class Mirror:
             full_name(prefix, "neighbours"): self._neighbours,
             full_name(prefix, "progress"): self._progress,
             full_name(prefix, "forgotten"): self._forgotten,
+            full_name(prefix, "snapshots"): self._snapshots,
         }
 
     @property
@@ -126,6 +132,14 @@ class Mirror:
         if forgotten.before > self.forgotten.get(forgotten.user_id, float("-inf")):
             self.forgotten[forgotten.user_id] = forgotten.before
             self.on_forgotten(forgotten)
+
+    def _snapshots(self, record: Record) -> None:
+        model, announcement = decode_announcement(record)
+        if announcement is None:
+            self.announced.pop(model, None)
+        else:
+            self.announced[model] = announcement
+        self.on_announced(model, announcement)
 
 
 class CatchesUp(Protocol):

@@ -102,7 +102,7 @@ def print_manifest(stored: Stored) -> None:
         "up to": written(it.at),
         "learnt": _numbers(it.learnt),
         "metrics": _numbers(it.metrics),
-        "items": f"{_items(it):,} in {len(it.vocabulary):,} slots",
+        "items": f"{_items(it):,} in {len(it.ids):,} slots",
         "config": msgspec.json.encode(it.config).decode(),
         "positions": "\n".join(f"{topic} {_numbers(at)}" for topic, at in it.positions.items()),
         "arrays": "\n".join(f"{name} {form.dtype} {tuple(form.shape)}" for name, form in it.arrays.items()),
@@ -116,7 +116,7 @@ def print_manifest(stored: Stored) -> None:
 
 
 def _items(manifest: Manifest) -> int:
-    return sum(map(bool, manifest.vocabulary))
+    return sum(map(bool, manifest.ids))
 
 
 def _numbers(numbers: Mapping[str, int | float] | Mapping[int, int]) -> str:

@@ -170,7 +170,7 @@ def test_what_people_see(models: Models, settings: Settings, store: SnapshotStor
         assert words in " ".join(shown.stdout.split())
     assert "kettle" not in shown.stdout
     manifest = json.loads(models("show", versions[1], "--json").stdout)
-    assert manifest["vocabulary"] == ["kettle", "", "mug/é"]
+    assert manifest["vocabulary"] == [["kettle", "", "mug/é"]]
 
 
 def test_an_announced_version_that_the_store_does_not_have_is_listed(

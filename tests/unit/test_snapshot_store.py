@@ -13,12 +13,13 @@ import fsspec
 import msgspec
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.snapshots import Snapshot
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.settings import Settings
-from streams.snapshot_files import MANIFEST, TRAINING, WEIGHTS, encode_arrays, encode_snapshot, sha256
+from streams.snapshot_files import MANIFEST, TRAINING, WEIGHTS, decode_arrays, encode_arrays, encode_snapshot, sha256
 from streams.snapshot_store import SnapshotStore
 from tests.support.kettle_model import kettle_snapshot
 
@@ -221,6 +222,19 @@ def test_another_manifest_than_the_announced_is_noticed(folder_store: SnapshotSt
         folder_store.load("sequence", snapshot.version, "0" * 64)
 
 
+@pytest.mark.parametrize("vocabulary", [["mug/é", "", "kettle"], [["mug/é"], [7]], [[["kettle"]]], {}, None])
+def test_a_vocabulary_is_lists_of_ids(folder_store: SnapshotStore, snapshot: Snapshot, vocabulary: Any) -> None:
+    rewritten(file(folder_store, snapshot, MANIFEST), vocabulary=vocabulary)
+    with pytest.raises(SnapshotCorruptError, match="manifest.json: expected a manifest"):
+        folder_store.stored("sequence", snapshot.version)
+
+
+def test_a_long_vocabulary_comes_back(store: SnapshotStore) -> None:
+    snapshot = kettle_snapshot(vocabulary=tuple(f"item {n}" for n in range(25_000)))
+    store.save(snapshot)
+    assert_same(store.load("sequence", snapshot.version), snapshot)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"v":1}', b"[" * 100_000])
 def test_what_is_no_manifest_is_noticed(folder_store: SnapshotStore, snapshot: Snapshot, content: bytes) -> None:
     file(folder_store, snapshot, MANIFEST).write_bytes(content)
@@ -246,7 +260,7 @@ def test_a_manifest_in_another_place_is_noticed(folder_store: SnapshotStore, sna
 
 @pytest.mark.parametrize(
     "changes",
-    [{"metrics": {"hr@20": 0.99}}, {"vocabulary": ["mug/é", "", "kettle"]}, {"positions": {}}, {"at": 1.0}],
+    [{"metrics": {"hr@20": 0.99}}, {"vocabulary": [["mug/é", "", "kettle"]]}, {"positions": {}}, {"at": 1.0}],
     ids=str,
 )
 def test_a_manifest_that_was_changed_is_noticed(
@@ -276,6 +290,58 @@ def test_weights_that_are_no_safetensors_are_noticed(folder_store: SnapshotStore
         rewritten(file(folder_store, snapshot, MANIFEST), weights=form)
         with pytest.raises(SnapshotCorruptError, match="weights.safetensors: expected arrays in safetensors"):
             folder_store.load("sequence", snapshot.version)
+
+
+KINDS = ("?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8")
+
+
+def test_arrays_are_read_as_the_library_reads_them() -> None:
+    random = np.random.default_rng(1)
+    shapes = [(), (0,), (3,), (2, 0, 4), (5, 7)]
+    arrays = {
+        f"{kind} {shape}/é": random.integers(0, 2, shape).astype(kind) * random.integers(1, 100, shape).astype(kind)
+        for kind in KINDS
+        for shape in shapes
+    }
+    content = encode_arrays(arrays)
+    ours, theirs = decode_arrays(content, "here"), safetensors.load(content)
+    assert set(ours) == set(theirs) == set(arrays)
+    for name, array in ours.items():
+        assert (array.dtype, array.shape) == (theirs[name].dtype, theirs[name].shape)
+        assert array.tobytes() == theirs[name].tobytes() == arrays[name].tobytes()
+        assert array.flags.aligned
+        assert not array.flags.writeable
+
+
+def packed(header: str, data: bytes = b"") -> bytes:
+    return len(header).to_bytes(8, "little") + header.encode() + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x80\x04.",
+        b"\xff" * 100,
+        (1 << 40).to_bytes(8, "little") + b"{}",
+        packed("{}", b"more"),
+        packed("[]"),
+        packed("[" * 100_000),
+        packed('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"abc"),
+        packed('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', b"abcde"),
+        packed('{"a":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}}', b"abcde"),
+        packed('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', b"abcd"),
+        packed('{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', b"abcd"),
+        packed('{"a":{"dtype":"O","shape":[1],"data_offsets":[0,4]}}', b"abcd"),
+        packed('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+               '"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"a"),
+        packed('{"a":{"dtype":"U8","shape":[4611686018427387904,4],"data_offsets":[0,0]}}'),
+    ],
+    ids=range(15),
+)  # fmt: skip
+def test_what_is_no_file_of_arrays_is_refused(content: bytes) -> None:
+    with pytest.raises(SnapshotCorruptError, match="here: expected arrays in safetensors, got something else"):
+        decode_arrays(content, "here")
 
 
 def test_the_same_snapshot_has_the_same_bytes_in_every_process() -> None:
