@@ -172,6 +172,11 @@ class SnapshotMissingError(StoreError):
         )
 
     @classmethod
+    def model(cls, model: str) -> SnapshotMissingError:
+        """No model can have such a name."""
+        return cls(f"there is no model {model!r}: names of models are small letters, digits and dashes")
+
+    @classmethod
     def archive(cls, path: Path) -> SnapshotMissingError:
         """There is no file to import."""
         return cls(f"there is no file {path}: name one that `crosscurrent models export` wrote")

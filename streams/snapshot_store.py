@@ -217,11 +217,13 @@ class SnapshotStore:
 
     def _folder(self, model: str, version: str) -> str:
         """Where a snapshot lies; nobody leads us elsewhere by a name."""
-        if not MODEL_NAME.match(model) or not VERSION.match(version):
+        if not VERSION.match(version):
             raise SnapshotMissingError.named(model, version)
-        return f"{self._models(model)}/{version}"
+        return f"{self._model_folder(model)}/{version}"
 
-    def _models(self, model: str) -> str:
+    def _model_folder(self, model: str) -> str:
+        if not MODEL_NAME.match(model):
+            raise SnapshotMissingError.model(model)
         with self._asking():
             return f"{self._located[1].rstrip('/')}/{full_name(self._prefix, model)}"
 
@@ -255,17 +257,19 @@ class SnapshotStore:
 
     def _folders(self, model: str) -> list[str]:
         """Versions that are there, also half written ones, oldest first."""
+        folder = self._model_folder(model)
         with self._asking():
             self._files.invalidate_cache()
             try:
-                names = self._files.ls(self._models(model), detail=False)
+                names = self._files.ls(folder, detail=False)
             except FileNotFoundError:
                 return []
         return sorted(name for path in names if VERSION.match(name := path.rstrip("/").rpartition("/")[2]))
 
     def _is_whole(self, model: str, version: str) -> bool:
+        folder = self._folder(model, version)
         with self._asking():
-            whole: bool = self._files.exists(f"{self._folder(model, version)}/{MANIFEST}")
+            whole: bool = self._files.exists(f"{folder}/{MANIFEST}")
             return whole
 
     def _delete(self, model: str, version: str) -> None:

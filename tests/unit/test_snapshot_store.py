@@ -198,8 +198,10 @@ def test_a_missing_file_is_named(folder_store: SnapshotStore, snapshot: Snapshot
 
 @pytest.mark.parametrize(("model", "version"), [("sequence", ".."), ("..", UNKNOWN), ("sequence", f"../{UNKNOWN}")])
 def test_no_name_leads_out_of_the_store(folder_store: SnapshotStore, model: str, version: str) -> None:
-    with pytest.raises(SnapshotMissingError, match="there is no snapshot"):
+    with pytest.raises(SnapshotMissingError, match="there is no (snapshot|model)"):
         folder_store.load(model, version)
+    with pytest.raises(SnapshotMissingError, match=r"there is no model '\.\./sequence'"):
+        folder_store.versions("../sequence")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, TRAINING])
