@@ -1,7 +1,7 @@
 # Everything a person does with this repository; `.ci/run` calls the same.
 
 PYTHON ?= python3
-EXTRAS ?= embedded,completejourney,dev
+EXTRAS ?= embedded,completejourney,learning,dev
 SECONDS ?=
 JSON ?=
 

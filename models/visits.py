@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from enum import Enum
 from math import log2
 from operator import itemgetter
+from typing import NamedTuple
 
 from models.baskets import Baskets
 from models.carts import Cart
@@ -129,6 +130,16 @@ class Visit:
     """By when they were added."""
     bought: list[int]
     """Within the time asked for, each once."""
+
+
+class Window(NamedTuple):
+    """Looks of a shopper one after the other, those at the same item again included."""
+
+    items: list[int]
+    actions: list[int]
+    """0 view, 1 click, 2 add to cart."""
+    ats: list[float]
+    """Event times, ascending epoch seconds."""
 
 
 @dataclass(slots=True)
@@ -437,6 +448,15 @@ class Visits:
             cart,
             shopper.baskets.since(at - min(bought_s, config.purchase_memory_s)) if shopper.baskets else [],
         )
+
+    def window(self, user_id: str, at: float) -> Window:
+        """What a shopper has looked at within the window before an event time, in the order of event times."""
+        shopper, config = self._shoppers.get(user_id), self._config
+        if shopper is None:
+            return Window([], [], [])
+        shopper.looks.expire(self._clicks_s - self._look_memory_s, self._kept)
+        looks = [look for look in shopper.looks.recent[-config.items :] if look[0] >= at - config.window_s]
+        return Window([look[2] for look in looks], [look[3] for look in looks], [look[0] for look in looks])
 
     def __len__(self) -> int:
         """Number of shoppers remembered."""

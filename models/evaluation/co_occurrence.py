@@ -89,11 +89,16 @@ class CoOccurrenceMethod:
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
         """See [`Method.score`][]."""
+        return with_returns(items, *self.new(items, times), self._returns)
+
+    def new(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """Scores of what may come next and is nothing to go back to, in the order of the items' numbers."""
         self._publish()
         latest = np.array(items[::-1], np.int32)
         ages_s = times[-1] - np.array(times[::-1], np.float64)
         ids, scores = next_items(latest, ages_s, times[-1], self._neighbours, self._ranking)
-        return with_returns(items, ids, scores, self._returns)
+        new = ~np.isin(ids, to_go_back_to(items))
+        return ids[new], scores[new]
 
 
 def with_returns(items: Sequence[int], ids: NDArray[np.int32], scores: NDArray[np.float64], returns: Returns) -> Scores:
@@ -101,17 +106,19 @@ def with_returns(items: Sequence[int], ids: NDArray[np.int32], scores: NDArray[n
 
     Args:
         items: of the session so far, in order.
-        ids: (n,) items with a score.
+        ids: (n,) items with a score, none of them one `to_go_back_to`.
         scores: (n,) above 0.
         returns: how likely it is to go back.
 
     Returns:
         (m,) distinct items and (m,) probabilities; those not in the session are in the order of their scores.
     """
-    back = list(dict.fromkeys(reversed(items)))[:DEPTH]
     shares = returns.shares(len(set(items)))
-    new = ~np.isin(ids, np.array(back, np.int32))
-    ids, scores = ids[new], scores[new]
     if len(scores):
         scores = scores * ((1.0 - shares.sum()) / scores.sum())
-    return np.concatenate([ids, np.array(back, np.int32)]), np.concatenate([scores, shares])
+    return np.concatenate([ids, to_go_back_to(items)]), np.concatenate([scores, shares])
+
+
+def to_go_back_to(items: Sequence[int]) -> NDArray[np.int32]:
+    """Those items of a session that a look back may lead to, latest first."""
+    return np.array(list(dict.fromkeys(reversed(items)))[:DEPTH], np.int32)

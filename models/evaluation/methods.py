@@ -37,6 +37,50 @@ class Method(Protocol):
         """
 
 
+Prefix = tuple[Sequence[int], Sequence[float]]
+"""Items of a session so far, at least one, and their times."""
+
+
+class Family(Protocol):
+    """Methods that learn together and are asked together."""
+
+    names: Sequence[str]
+    """Of the methods."""
+
+    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """See [`Method.learn`][]."""
+
+    def finish(self) -> None:
+        """Learn what is still waiting: the training has ended."""
+
+    def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
+        """Scores of what may come next after each prefix, by name of the method."""
+
+
+class Alone:
+    """A method as a family of its own.
+
+    Args:
+        name: of the method.
+        method: itself.
+    """
+
+    def __init__(self, name: str, method: Method) -> None:
+        self.names: Sequence[str] = (name,)
+        self._method = method
+
+    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """See [`Method.learn`][]."""
+        self._method.learn(items, times)
+
+    def finish(self) -> None:
+        """See [`Family.finish`][]."""
+
+    def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
+        """See [`Family.score_many`][]."""
+        return [{self.names[0]: self._method.score(*prefix)} for prefix in prefixes]
+
+
 class Popularity:
     """How often each item was looked at.
 

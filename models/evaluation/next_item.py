@@ -7,8 +7,9 @@ training are ranked; a target that never was there is missed; ties count against
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from models.cooccurrence_config import CoOccurrenceConfig
 from models.evaluation.co_occurrence import CoOccurrenceMethod
-from models.evaluation.methods import LastItem, Method, Popularity, SequentialRules
+from models.evaluation.hybrid import COUNTING, OURS, Hybrid, HybridConfig
+from models.evaluation.methods import Alone, Family, LastItem, Method, Popularity, SequentialRules
 from models.evaluation.ranks import Figure, figures, place_of
 from models.evaluation.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
 from models.evaluation.sessions import Session, Test, whole_sessions
@@ -27,18 +29,23 @@ from models.visits import VisitConfig
 K = 20
 """Length of the lists."""
 
+BATCH = 256
+"""Tests that are asked together."""
+
 VISITS = VisitConfig(items=50, window_s=86_400.0)
 """Sessions are told apart by the files, so that a visit is a session, however long."""
 
-METHODS: Mapping[str, Callable[[Items], Method]] = {
-    "popularity": lambda _: Popularity(),
-    "last-item": lambda _: LastItem(),
-    "sequential-rules": lambda _: SequentialRules(),
-    "vsknn": lambda _: Vsknn(VsknnConfig()),
-    "stan": lambda _: Stan(StanConfig()),
-    "cooccurrence": lambda items: CoOccurrenceMethod(items, VISITS, CoOccurrenceConfig(), NextItemConfig()),
+BASELINES: Mapping[str, Callable[[], Method]] = {
+    "popularity": Popularity,
+    "last-item": LastItem,
+    "sequential-rules": SequentialRules,
+    "vsknn": lambda: Vsknn(VsknnConfig()),
+    "stan": lambda: Stan(StanConfig()),
 }
-"""All methods, by name, in the order of the table."""
+"""Those of the literature, by name."""
+
+METHODS = (*BASELINES, *OURS)
+"""Names of all methods, in the order of the table."""
 
 Say = Callable[[str, int, int], None]
 """Told how far a method is: name and stage, steps done, steps in all."""
@@ -96,9 +103,10 @@ class Evaluation:
 def evaluate(
     training: Sequence[Session],
     tests: Sequence[Test],
-    methods: Iterable[str],
+    methods: Collection[str],
     say: Say,
     clock: Callable[[], float],
+    seed: int,
     *,
     learn_on_test: bool = False,
 ) -> Evaluation:
@@ -110,6 +118,7 @@ def evaluate(
         methods: names from `METHODS`.
         say: told how far it is.
         clock: seconds that learning and asking are measured in, such as `time.process_time`.
+        seed: of everything that is drawn.
         learn_on_test: whether a test session is learnt, too, once its tests are scored.
     """
     items = Items()
@@ -124,26 +133,50 @@ def evaluate(
             for session, number in last.items()
         }
     evaluation = Evaluation(np.array([test.session for test in tests], np.int64))
-    for name in methods:
-        method = METHODS[name](items)
+    for family in families(methods, items, seed):
+        title = ", ".join(family.names)
         started_s = clock()
         for number, (session, times) in enumerate(numbered):
             if number % 1000 == 0:
-                say(f"{name}: learning", number, len(numbered))
-            method.learn(session, times)
+                say(f"{title}: learning", number, len(numbered))
+            family.learn(session, times)
+        say(f"{title}: learning", len(numbered), len(numbered))
+        family.finish()
         learnt_s = clock()
-        new, every = np.zeros(len(tests), np.int64), np.zeros(len(tests), np.int64)
-        for number, (prefix, times, target) in enumerate(asked):
-            if number % 200 == 0:
-                say(f"{name}: asking", number, len(asked))
-            ids, scores = method.score(prefix, times)
-            every[number] = place_of(target, ids, scores, _NONE)
-            if target not in prefix:
-                new[number] = place_of(target, ids, scores, np.array(prefix, np.int32))
-            if number in after:
-                method.learn(*after[number])
-        evaluation.results.append(Result(name, new, every, learnt_s - started_s, clock() - learnt_s))
+        places = {name: np.zeros((2, len(tests)), np.int64) for name in family.names}
+        for first, stop in pairwise(_stops(len(asked), after)):
+            say(f"{title}: asking", first, len(asked))
+            batch = asked[first:stop]
+            answers = family.score_many([(prefix, times) for prefix, times, _ in batch])
+            for number, ((prefix, _, target), answer) in enumerate(zip(batch, answers, strict=True), first):
+                for name, (ids, scores) in answer.items():
+                    places[name][1, number] = place_of(target, ids, scores, _NONE)
+                    if target not in prefix:
+                        places[name][0, number] = place_of(target, ids, scores, np.array(prefix, np.int32))
+            if stop - 1 in after:
+                family.learn(*after[stop - 1])
+        asked_s = clock()
+        evaluation.results += [
+            Result(name, new, every, learnt_s - started_s, asked_s - learnt_s) for name, (new, every) in places.items()
+        ]
+    evaluation.results = [result for result in evaluation.results if result.name in methods]
     return evaluation
+
+
+def _stops(tests: int, after: Collection[int]) -> list[int]:
+    """Where batches begin and the last ends: every so many tests, and where a session is to be learnt."""
+    return sorted({*range(0, tests, BATCH), *(number + 1 for number in after), tests})
+
+
+def families(methods: Container[str], items: Items, seed: int) -> Iterator[Family]:
+    """Those that the methods belong to, each made when it is its turn."""
+    for name, make in BASELINES.items():
+        if name in methods:
+            yield Alone(name, make())
+    if any(name in methods for name in OURS[1:]):
+        yield Hybrid(items, HybridConfig(VISITS), seed)
+    elif COUNTING in methods:
+        yield Alone(COUNTING, CoOccurrenceMethod(items, VISITS, CoOccurrenceConfig(), NextItemConfig()))
 
 
 _NONE = np.empty(0, np.int32)

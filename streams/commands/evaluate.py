@@ -66,7 +66,7 @@ def next_item(
         def say(stage: str, done: int, of: int) -> None:
             progress.update(task, description=stage, completed=done, total=of)
 
-        evaluation = evaluate(training, tests, names, say, time.process_time, learn_on_test=learn_on_test)
+        evaluation = evaluate(training, tests, names, say, time.process_time, seed, learn_on_test=learn_on_test)
     figures = {
         "protocol": "next-item",
         "train": train.name,

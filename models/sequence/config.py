@@ -1,0 +1,54 @@
+"""What the sequence model is made of, and how it is taught; known to those who do without torch, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of the network."""
+
+    units: int = 100
+    """Of the item vectors and of the hidden state: what the papers use."""
+    dropout: float = 0.25
+    """Of the inputs and of the hidden state, while learning."""
+    item_dropout: float = 0.1
+    """Share of items whose own vector is left out while learning, where their content says something: so that content
+    alone comes to say what it can, as it has to for a cold item (M. Volkovs and others, DropoutNet, 2017)."""
+    scale: float = 16.0
+    """Of cosines, to make logits: NISER's; with 1 the softmax could not tell one item from tens of thousands."""
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How the network is taught."""
+
+    network: NetworkConfig = NetworkConfig()
+    vocabulary: int = 100_000
+    """Items with a vector of their own, at most: 40 MB, and 80 more of the optimiser."""
+    use_half_life_s: float = 14 * 86_400.0
+    """Looks count half as much after two weeks when a slot is to be given to another item."""
+    chunk: int = 1_024
+    """Windows that are learnt together; what comes between is learnt with the next chunk. Small, so that a small shop
+    need not wait."""
+    passes: int = 2
+    """Times that a new window is learnt at once."""
+    replay: int = 6
+    """... and older windows learnt again for each new one: one pass is far from enough for item vectors."""
+    recent: int = 32_768
+    """Mean age of those, in windows: what is sold changes, and the latest would otherwise be learnt the least often."""
+    evenly: float = 0.2
+    """Share of them that are drawn from all that is kept."""
+    buffer: int = 400_000
+    """Windows that are kept for that; when it is full, the oldest go. 50 MB."""
+    looks: int = 20
+    """Longest window."""
+    batch: int = 128
+    """Windows in a step."""
+    negatives: int = 512
+    """Items drawn in a step, besides the other targets of the step."""
+    popularity: float = 0.75
+    """Power of an item's looks that it is drawn by: between evenly and as often as it is looked at."""
+    rate: float = 5e-3
+    """Of Adam."""

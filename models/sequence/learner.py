@@ -1,0 +1,258 @@
+"""Continual learning of the sequence model: each look once as it comes, and older ones again from a replay buffer.
+
+Windows are gathered into chunks. A chunk is learnt together with a sample of those before it, so that the network
+neither forgets nor waits for a second pass over a stream that does not end (D. Rolnick and others, Experience replay
+for continual learning, 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.sequence.config import LearnerConfig
+from models.sequence.features import Contents
+from models.sequence.network import Network
+from models.sequence.vocabulary import UNKNOWN, Vocabulary
+from models.sequence.windows import Window, Windows
+
+_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+"""What Adam keeps of each parameter."""
+
+_FIRST_SLOTS = 1024
+
+
+class Learner:
+    """Learns windows as they come. The same windows give the same weights, also over a restart between chunks.
+
+    Not for use by several threads at once.
+
+    Args:
+        config: how.
+        contents: what the items are, by index; may change at any time.
+        seed: of everything that is drawn.
+
+    Attributes:
+        network: what is learnt.
+        vocabulary: which items have a vector of their own; grows in `learn` only.
+        learnt: looks that came new and were predicted once.
+        chunks: times that `learn` was called with something to learn.
+        positions: looks that were predicted while learning, those again included.
+    """
+
+    def __init__(self, config: LearnerConfig, contents: Contents, seed: int) -> None:
+        self._config = config
+        self._contents = contents
+        self._seed = seed
+        self.vocabulary = Vocabulary(config.vocabulary, config.use_half_life_s)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network = Network(_FIRST_SLOTS, config.network)
+        self._dense = [weights for name, weights in self.network.named_parameters() if name != "items.weight"]
+        self._dense_optimiser = torch.optim.Adam(self._dense, lr=config.rate)
+        self._item_optimiser = torch.optim.SparseAdam([self.network.items.weight], lr=config.rate)
+        self._new = Windows(1 << 62, config.looks + 1)
+        self._old = Windows(config.buffer, config.looks + 1)
+        self.learnt = self.chunks = self.positions = 0
+
+    def add(self, window: Window) -> bool:
+        """Take a window; returns whether a chunk is full, and `learn` is due."""
+        self._new.add(window)
+        return len(self._new) >= self._config.chunk
+
+    def learn(self) -> None:
+        """Learn what was taken since the last time, with some of what was before."""
+        new, old = self._new, self._old
+        if not len(new):
+            return
+        chance = np.random.default_rng((self._seed, self.chunks))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(chance.integers(1 << 62)))
+            self._admit()
+            once = (new, np.arange(len(new)))
+            again = (old, self._draw_again(self._config.replay * len(new), chance))
+            self._teach(_Lesson.of(*[once] * self._config.passes, again), chance)
+        self.learnt += int((new.length[: len(new)] - new.first[: len(new)]).sum())
+        self.chunks += 1
+        old.take(new)
+        new.clear()
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The weights and the vocabulary's items, by name: what a scorer needs."""
+        weights = {name: tensor.numpy(force=True) for name, tensor in self.network.state_dict().items()}
+        weights["items.weight"] = weights["items.weight"][: len(self.vocabulary)]
+        return {name: array.copy() for name, array in weights.items()}
+
+    def training(self) -> dict[str, NDArray[Any]]:
+        """All the rest that a learner needs to go on, by name."""
+        found: dict[str, NDArray[Any]] = {
+            "vocabulary.item": self.vocabulary.item,
+            "vocabulary.uses": self.vocabulary.uses,
+            "vocabulary.at": self.vocabulary.at,
+            "counts": np.array([self.learnt, self.chunks, self.positions], np.int64),
+        }
+        for prefix, windows in (("new", self._new), ("old", self._old)):
+            found |= {f"{prefix}.{name}": array for name, array in windows.arrays().items()}
+        for prefix, optimiser in (("dense", self._dense_optimiser), ("items", self._item_optimiser)):
+            for number, moments in optimiser.state_dict()["state"].items():
+                for name in _MOMENTS:
+                    found[f"{prefix}.{number}.{name}"] = np.asarray(moments[name])
+        return {name: array.copy() for name, array in found.items()}
+
+    def restore(self, weights: Mapping[str, NDArray[Any]], training: Mapping[str, NDArray[Any]]) -> None:
+        """Go on where another learner of the same configuration was when it gave `arrays` and `training`."""
+        self.vocabulary.restore(training["vocabulary.item"], training["vocabulary.uses"], training["vocabulary.at"])
+        self._make_room(len(self.vocabulary))
+        with torch.no_grad():
+            for name, tensor in self.network.state_dict().items():
+                learnt = torch.from_numpy(np.array(weights[name]))
+                tensor[: len(learnt)].copy_(learnt)
+        self.learnt, self.chunks, self.positions = training["counts"].tolist()
+        for prefix, windows in (("new", self._new), ("old", self._old)):
+            windows.restore(_below(training, prefix))
+        for prefix, optimiser in (("dense", self._dense_optimiser), ("items", self._item_optimiser)):
+            state = optimiser.state_dict()
+            for name, array in _below(training, prefix).items():
+                number, moment = name.split(".", 1)
+                value = int(array) if prefix == "items" and moment == "step" else torch.from_numpy(np.array(array))
+                state["state"].setdefault(int(number), {})[moment] = value
+            optimiser.load_state_dict(state)
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Count the fresh looks, and give slots to new items."""
+        new = self._new
+        rows = np.arange(len(new))
+        place = np.arange(new.items.shape[1])[None, :]
+        length, fresh = new.length[rows, None], new.fresh[rows, None]
+        looked = (place < length) & (place >= length - fresh)
+        ats = np.broadcast_to(new.at[rows, None], looked.shape)[looked]
+        void = self.vocabulary.use(new.items[rows][looked], ats)
+        self._make_room(len(self.vocabulary))
+        if not len(void):
+            return
+        slots = torch.from_numpy(void)
+        with torch.no_grad():
+            weights = self.network.items.weight
+            weights[slots] = torch.randn(len(void), weights.shape[1]) / weights.shape[1] ** 0.5
+            for moments in self._item_optimiser.state.values():
+                moments["exp_avg"][slots] = moments["exp_avg_sq"][slots] = 0.0
+
+    def _draw_again(self, number: int, chance: np.random.Generator) -> NDArray[np.int64]:
+        """Rows of older windows, the recent ones more often."""
+        kept = len(self._old)
+        if not kept:
+            return np.empty(0, np.int64)
+        ages = chance.exponential(self._config.recent, number).astype(np.int64)
+        evenly = chance.random(number) < self._config.evenly
+        ages[evenly | (ages >= kept)] = chance.integers(0, kept, number)[evenly | (ages >= kept)]
+        return self._old.row(ages)
+
+    def _teach(self, lesson: _Lesson, chance: np.random.Generator) -> None:
+        self.network.train()
+        drawing = self.vocabulary.uses**self._config.popularity
+        drawing[UNKNOWN] = 0.0
+        drawing /= drawing.sum()
+        cumulated = np.cumsum(drawing)
+        # Windows of like length together: less of a batch is filling. Batches then come in any order.
+        order = chance.permutation(len(lesson.length))
+        order = order[np.argsort(lesson.length[order], kind="stable")]
+        batches = [order[first : first + self._config.batch] for first in range(0, len(order), self._config.batch)]
+        shares = self._shares(lesson)
+        for number in chance.permutation(len(batches)):
+            draws = np.searchsorted(cumulated, chance.random(self._config.negatives))
+            draws = np.minimum(draws, len(drawing) - 1)
+            self._step(lesson.rows(batches[number]), draws, drawing, shares)
+
+    def _shares(self, lesson: _Lesson) -> NDArray[np.float64]:
+        """How often each slot is the target, per target."""
+        place = np.arange(lesson.items.shape[1])[None, :]
+        asked = (place >= lesson.first[:, None]) & (place < lesson.length[:, None])
+        counts = np.bincount(self.vocabulary.slots(lesson.items[asked]), minlength=len(self.vocabulary))
+        shares: NDArray[np.float64] = counts / max(1, counts.sum())
+        return shares
+
+    def _step(
+        self, lesson: _Lesson, draws: NDArray[np.int64], drawing: NDArray[np.float64], shares: NDArray[np.float64]
+    ) -> None:
+        longest = int(lesson.length.max())
+        items = lesson.items[:, :longest]
+        slots = self.vocabulary.slots(items)
+        place = np.arange(1, longest)[None, :]
+        asked = (place >= lesson.first[:, None]) & (place < lesson.length[:, None]) & (slots[:, 1:] != UNKNOWN)
+        if not asked.any():
+            return
+        network = self.network
+        content = torch.from_numpy(self._contents.of(items))
+        vectors = network.vectors(torch.from_numpy(slots), content)
+        told = (lesson.actions, lesson.gaps)
+        actions, gaps = (torch.from_numpy(column[:, : longest - 1].astype(np.int64)) for column in told)
+        there = torch.from_numpy(asked)
+        expected = network(vectors[:, :-1], actions, gaps)[there]
+        right = vectors[:, 1:][there]
+        targets = slots[:, 1:][asked]
+        drawn_content = torch.from_numpy(self._contents.of(self.vocabulary.item[draws]))
+        drawn = network.vectors(torch.from_numpy(draws), drawn_content)
+        wrong = np.concatenate([targets, draws])
+        often = len(targets) * shares[wrong] + len(draws) * drawing[wrong]
+        same = torch.from_numpy(targets[:, None] == wrong[None, :])
+        log_draws = torch.from_numpy(np.log(often)).float()
+        loss = network.loss(expected, right, torch.cat([right, drawn]), same, log_draws)
+        for optimiser in (self._dense_optimiser, self._item_optimiser):
+            optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimiser in (self._dense_optimiser, self._item_optimiser):
+            optimiser.step()
+        self.positions += len(targets)
+
+    def _make_room(self, slots: int) -> None:
+        """Let the table of item vectors have so many slots, at least; what was learnt stays."""
+        weights = self.network.items.weight
+        if slots <= len(weights):
+            return
+        size = min(max(slots, 2 * len(weights)), max(slots, self._config.vocabulary))
+        state = self._item_optimiser.state_dict()
+        self.network.items = torch.nn.Embedding(size, weights.shape[1], sparse=True)
+        grown = self.network.items.weight
+        with torch.no_grad():
+            grown.zero_()
+            grown[: len(weights)] = weights
+        self._item_optimiser = torch.optim.SparseAdam([grown], lr=self._config.rate)
+        for moments in state["state"].values():
+            for name in ("exp_avg", "exp_avg_sq"):
+                more = torch.zeros_like(grown)
+                more[: len(weights)] = moments[name]
+                moments[name] = more
+        self._item_optimiser.load_state_dict(state)
+
+
+class _Lesson:
+    """Rows of windows that are learnt together."""
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        self.items = columns["items"]
+        self.actions = columns["actions"]
+        self.gaps = columns["gaps"]
+        self.length = columns["length"]
+        self.first = columns["first"]
+
+    @classmethod
+    def of(cls, *parts: tuple[Windows, NDArray[np.int64]]) -> _Lesson:
+        """The given rows of each."""
+        names = ("items", "actions", "gaps", "length", "first")
+        return cls({name: np.concatenate([getattr(part, name)[rows] for part, rows in parts]) for name in names})
+
+    def rows(self, rows: NDArray[np.int64]) -> _Lesson:
+        """Some of them."""
+        names = ("items", "actions", "gaps", "length", "first")
+        return _Lesson({name: getattr(self, name)[rows] for name in names})
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Those whose names begin with the prefix and a dot, without it."""
+    return {name.split(".", 1)[1]: array for name, array in arrays.items() if name.split(".", 1)[0] == prefix}

@@ -1,0 +1,150 @@
+"""The sequence model: what is learnt, that answers agree with it, and that a learner goes on where another stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from models.sequence.config import LearnerConfig, NetworkConfig
+from models.sequence.features import Contents, gap_classes
+from models.sequence.learner import Learner
+from models.sequence.scorer import Look, Scorer
+from models.sequence.vocabulary import UNKNOWN, Vocabulary
+from models.sequence.windows import Window, Windows
+
+SMALL = LearnerConfig(NetworkConfig(units=16, dropout=0.0), chunk=64, replay=4, recent=256, negatives=16, batch=16)
+CHAINS = [(0, 1, 2, 3), (10, 11, 12, 13), (20, 11, 22, 23)]
+"""What is looked at after item 11 depends on what was before it."""
+
+
+def window(items: Sequence[int], at: float = 0.0) -> Window:
+    times = [at + 10.0 * place for place in range(len(items))]
+    return Window(items, [0] * len(items), gap_classes(times), len(items), times[-1])
+
+
+def taught(visits: int, config: LearnerConfig = SMALL, contents: Contents | None = None) -> Learner:
+    learner = Learner(config, contents or Contents(), seed=7)
+    for number in range(visits):
+        if learner.add(window(CHAINS[number % 3], 100.0 * number)):
+            learner.learn()
+    return learner
+
+
+def scorer(learner: Learner, contents: Contents | None = None) -> Scorer:
+    return Scorer(learner.arrays(), learner.vocabulary.item, contents or Contents(), 16.0)
+
+
+def best(answers: Scorer, items: Sequence[int]) -> int:
+    one = window(items)
+    return int(answers.items[answers.logits(answers.read([one[:3]]))[0].argmax()])
+
+
+@pytest.fixture(scope="module")
+def learner() -> Learner:
+    return taught(1280)
+
+
+def test_what_comes_next_depends_on_all_of_the_visit_and_not_only_on_its_last_item(learner: Learner) -> None:
+    answers = scorer(learner)
+    assert [best(answers, [10, 11]), best(answers, [20, 11]), best(answers, [0, 1])] == [12, 22, 2]
+
+
+def test_the_scorer_agrees_with_the_network(learner: Learner) -> None:
+    one = window([20, 11, 22])
+    slots = torch.from_numpy(learner.vocabulary.slots(np.array([one.items])))
+    network = learner.network.eval()
+    with torch.inference_mode():
+        vectors = network.vectors(slots, torch.zeros(1, 3, 3, dtype=torch.long))
+        expected = network(vectors, torch.tensor([one.actions]), torch.tensor([one.gaps]))[0, -1]
+        known = torch.from_numpy(learner.vocabulary.slots(scorer(learner).items))
+        logits = 16.0 * network.vectors(known, torch.zeros(len(known), 3, dtype=torch.long)) @ expected
+    answers = scorer(learner)
+    np.testing.assert_allclose(answers.logits(answers.read([one[:3]]))[0], logits.numpy(), atol=1e-4)
+
+
+def test_one_step_after_the_other_gives_what_a_whole_window_gives(learner: Learner) -> None:
+    answers = scorer(learner)
+    windows = [window([20, 11, 22]), window([0, 1])]
+    state = answers.start(2)
+    for place in range(2):
+        columns = ([one[column][place] for one in windows] for column in range(3))
+        state = answers.step(state, Look(*(np.array(column) for column in columns)))
+    whole = answers.read([(one.items[:2], one.actions[:2], one.gaps[:2]) for one in windows])
+    np.testing.assert_allclose(state.hidden, whole.hidden, atol=1e-6)
+    np.testing.assert_array_equal(answers.read([]).hidden, np.zeros((0, 16)))
+
+
+def test_each_look_is_learnt_new_once(learner: Learner) -> None:
+    assert (learner.learnt, learner.chunks) == (3 * 1280, 20)
+    assert learner.positions > 5 * learner.learnt
+
+
+def test_the_same_windows_give_the_same_weights_also_over_a_restart() -> None:
+    whole = taught(256)
+    first = taught(160)  # 32 windows are still waiting
+    second = Learner(SMALL, Contents(), seed=7)
+    second.restore(first.arrays(), first.training())
+    for number in range(160, 256):
+        if second.add(window(CHAINS[number % 3], 100.0 * number)):
+            second.learn()
+    assert (second.learnt, second.positions) == (whole.learnt, whole.positions)
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(second.arrays()[name], array, err_msg=name)
+
+
+def test_an_item_that_nobody_looked_at_is_expected_where_its_like_are() -> None:
+    contents = Contents()
+    for chain in CHAINS:
+        for place, item in enumerate(chain):
+            contents.put(item, (1 + place, 1 + chain[0], 5))
+    contents.put(99, (4, 21, 5))  # as item 23, which comes after 20, 11, 22
+    learner = taught(1280, contents=contents)
+    answers = scorer(learner, contents)
+    assert UNKNOWN == learner.vocabulary.slots(np.array([99]))[0]
+    vectors = answers._vectors(np.zeros(2, np.int64), np.array([99, 98]))
+    expected = answers.read([window([20, 11, 22])[:3]]).hidden[0]
+    assert vectors[0] @ expected > 0.3 * np.linalg.norm(expected)
+    assert not vectors[1].any()  # of which nothing is known
+
+
+def test_weights_that_do_not_fit_are_refused(learner: Learner) -> None:
+    arrays = learner.arrays()
+    with pytest.raises(ValueError, match="items expected 3, got"):
+        Scorer(arrays, learner.vocabulary.item[:3], Contents(), 16.0)
+    with pytest.raises(KeyError):
+        Scorer({name: array for name, array in arrays.items() if "lstm" not in name}, np.zeros(1), Contents(), 16.0)
+
+
+def test_a_full_vocabulary_keeps_what_is_used() -> None:
+    config = LearnerConfig(SMALL.network, vocabulary=9, chunk=64, negatives=8, batch=16)
+    learner = taught(128, config)
+    assert len(learner.vocabulary) == 9
+    kept = set(learner.vocabulary.item[1:].tolist())
+    assert 11 in kept  # the only one of two chains
+    for number in range(64):
+        learner.add(window((30, 31), 1e9 + number))
+    learner.learn()
+    assert {30, 31} <= set(learner.vocabulary.item.tolist())
+    assert not (kept - {30, 31}) <= set(learner.vocabulary.item.tolist())
+
+
+def test_uses_fade_and_late_looks_do_not_bring_time_back() -> None:
+    vocabulary = Vocabulary(10, 100.0)
+    vocabulary.use(np.array([5, 5]), np.array([0.0, 100.0]))
+    assert vocabulary.uses[1:].tolist() == [1.5]
+    vocabulary.use(np.array([5]), np.array([0.0]))
+    assert (vocabulary.uses[1], vocabulary.at[1]) == (2.5, 100.0)
+
+
+def test_a_long_visit_is_cut_to_its_end_and_windows_are_stored_and_taken_over() -> None:
+    windows = Windows(4, 3)
+    windows.add(Window([1, 2, 3, 4], [0, 1, 2, 0], [9, 1, 2, 3], 1, 5.0))
+    assert (windows.items[0].tolist(), windows.first[0], windows.fresh[0]) == ([2, 3, 4], 2, 1)
+    other = Windows(4, 3)
+    other.restore(windows.arrays())
+    other.add(Window([8], [0], [9], 1, 6.0))
+    assert [array.tolist() for array in (other.items[:2], other.length[:2])] == [[[2, 3, 4], [8, -1, -1]], [3, 1]]
+    assert other.row(np.array([0, 1])).tolist() == [1, 0]
