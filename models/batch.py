@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models import borrowing as compiling
 from models import candidates, catalog, fallbacks, popularity, reasons, rules, shortlist, significance, waiting
 from models.borrowing import borrowing
-from models.candidates import Pool, Rows, Weights, candidate, collect, find_sources, score
+from models.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
 from models.fallbacks import fall_back
 from models.popularity import Shelves
 from models.reasons import Reasons, explain
@@ -37,6 +37,9 @@ class Batch(NamedTuple):
     visit: NDArray[np.int32]
     ages_s: NDArray[np.float64]
     visit_ends: NDArray[np.int64]
+    expected: NDArray[np.int32]
+    shares: NDArray[np.float64]
+    expected_ends: NDArray[np.int64]
 
 
 class Answers(NamedTuple):
@@ -97,6 +100,8 @@ def _answer_one(
     for item in visit:
         pool.candidates[candidate(item, rules, asked, pool)].seen = True
     collect(at, rows, weights, rules, asked, pool)
+    first, end = batch.expected_ends[query], batch.expected_ends[query + 1]
+    expect(batch.expected[first:end], batch.shares[first:end], weights, rules, asked, pool)
     score(weights, rules, order, asked, pool)
     size = take_best(at, chosen, 0, rows, weights, rules, limits, order, pool)
     exploring = limits.explore > 0.0

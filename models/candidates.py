@@ -1,5 +1,7 @@
 """Candidates out of the neighbours of a whole visit, each source kept apart, and how likely each is to be taken up.
 
+Beside the rows stands what the sequence model expects next, as a share of its own (`expect`).
+
 A source is an item of the trigger, the cart or the visit. Of each of its neighbours the row says how often the two were
 looked at together, bought together, or the one bought after a look at the other. As shares of the source's own views or
 baskets, shrunk where those are few, these estimate how likely a shopper who is about the source takes the neighbour:
@@ -39,6 +41,7 @@ CANDIDATE = np.dtype(
         ("sum", np.float64),  # of weighed shares, without bought-with of a cross-sell
         ("bought", np.float64),  # the sum of those
         ("strongest", np.float64),  # greatest of those
+        ("expected", np.float64),  # weighed share of the sequence model, part of the sum
         ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
         ("item", np.int32),
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
@@ -85,6 +88,8 @@ class Weights(NamedTuple):
     cross_joined: float
     upsell_viewed: float
     upsell_joined: float
+    cross_expected: float
+    upsell_expected: float
     chance: float
     seen: float
     least_step: float
@@ -187,7 +192,7 @@ def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
         one.tier = 0
         return int(size)
     one.anchor = anchor
-    one.sum = one.bought = one.strongest = one.direct = one.score = 0.0
+    one.sum = one.bought = one.strongest = one.expected = one.direct = one.score = 0.0
     one.source = one.kin = one.chosen = -1
     one.tier = one.relation = 0
     one.exact = one.seen = False
@@ -256,6 +261,31 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked,
             if anchor >= 0 and direct > one.direct and fits(item, one.kind, anchor, rules, asked):
                 one.direct = direct
                 one.anchor = anchor
+
+
+@borrowing
+def expect(
+    items: NDArray[np.int32], shares: NDArray[np.float64], weights: Weights, rules: Rules, asked: Asked, pool: Pool
+) -> None:
+    """Add what the sequence model expects next to the evidence.
+
+    Args:
+        items: (n,) distinct indices.
+        shares: (n,) probabilities that they are looked at next.
+        weights: of evidence.
+        rules: that every candidate passes.
+        asked: by whom.
+        pool: gets the candidates.
+    """
+    for place in range(len(items)):
+        one = pool.candidates[candidate(items[place], rules, asked, pool)]
+        if one.kind == CROSS_SELL:
+            one.expected = weights.cross_expected * shares[place]
+        elif one.kind == UPSELL:
+            one.expected = weights.upsell_expected * shares[place]
+        else:
+            continue
+        one.sum += one.expected
 
 
 @borrowing

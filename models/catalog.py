@@ -115,6 +115,10 @@ class Catalog:
         """The item of an index, None if the catalogue does not have it."""
         return self._offers.get(index)
 
+    def offers(self) -> list[tuple[int, CatalogItem]]:
+        """Indices and items of all that is known, as of now; may be asked by another thread."""
+        return list(self._offers.items())
+
     def make_room(self) -> None:
         """Let `facts` cover all indices given so far; items that the catalogue does not know have a state of 0."""
         if len(self.facts) < len(self._items):

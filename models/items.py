@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ class Items:
     `order` holds two uint64 an item, (capacity, 2): comparing rows compares ids. They are the first 16 bytes of the
     id, big-endian; where an id is longer (or ends in a zero byte), the last 8 bytes are a hash of the whole id instead,
     so that ids that agree in their beginnings are told apart by a rule that does not depend on the order of interning.
-    Read the attribute anew after `index`: a table that is full is replaced by one of twice the capacity.
+    Read the attribute anew after `index`: a table that is full is replaced by one of twice the capacity. Threads may
+    number ids side by side.
 
     >>> items = Items()
     >>> items.index("kettle"), items.index("mug"), items.index("kettle")
@@ -28,6 +30,7 @@ class Items:
 
     def __init__(self) -> None:
         self._indices: dict[str, int] = {}
+        self._numbering = Lock()
         self._names: list[str] = []
         self.order: NDArray[np.uint64] = np.zeros((1024, 2), np.uint64)
 
@@ -38,8 +41,15 @@ class Items:
     def index(self, item_id: str) -> int:
         """Index of an id, a new one if it has not been seen."""
         known = self._indices.get(item_id)
-        if known is not None:
-            return known
+        return self._new(item_id) if known is None else known
+
+    def _new(self, item_id: str) -> int:
+        """Number an id, unless another thread has just done so."""
+        with self._numbering:
+            known = self._indices.get(item_id)
+            return self._next(item_id) if known is None else known
+
+    def _next(self, item_id: str) -> int:
         index = len(self._names)
         if index == len(self.order):
             self.order = np.concatenate([self.order, np.zeros_like(self.order)])
@@ -48,8 +58,8 @@ class Items:
         tail = raw[8:16] if whole else hashlib.blake2b(raw, digest_size=8).digest()
         self.order[index, 0] = int.from_bytes(raw[:8].ljust(8, b"\0"), "big")
         self.order[index, 1] = int.from_bytes(tail.ljust(8, b"\0"), "big")
-        self._indices[item_id] = index
         self._names.append(item_id)
+        self._indices[item_id] = index
         return index
 
     def find(self, item_id: str) -> int:

@@ -16,13 +16,16 @@ from models.fallbacks import BRAND, NEAR
 from models.items import Items
 from models.rules import CROSS_SELL, Asked
 
-KINDS = 3
-"""Reasons an item at most: one of each kind of co-occurrence. A fall-back has one."""
+COUNTED = 3
+"""Kinds of co-occurrence, which are sources of reasons by their own numbers."""
 
-_NONE, _BRAND, _NEAR, _POPULAR = -1, 3, 4, 5
-"""Sources of reasons beside the kinds of co-occurrence, which stand for themselves."""
+KINDS = 4
+"""Reasons an item at most: one of each kind of co-occurrence, one of the sequence model. A fall-back has one."""
 
-SOURCES = ("viewed_with", "bought_with", "viewed_then_bought", "content", "content", "popularity")
+_NONE, _SEQUENCE, _BRAND, _NEAR, _POPULAR = -1, 3, 4, 5, 6
+"""The other sources of reasons."""
+
+SOURCES = ("viewed_with", "bought_with", "viewed_then_bought", "sequence", "content", "content", "popularity")
 """Names of the sources."""
 
 
@@ -33,7 +36,8 @@ class Reason(TypedDict):
     anchor: NotRequired[str]
     """Item that the evidence is about: of the trigger, the cart or the visit."""
     count: int
-    """Plain number of events behind it; of a fall-back, the item's own purchases, or its views if it has none."""
+    """Plain number of events behind it; of the sequence model, looks at the item; of a fall-back, its own purchases, or
+    its views if it has none."""
     lift: NotRequired[float]
     """How many times as often as by chance the two are bought together, where that can be said."""
     text: str
@@ -112,7 +116,7 @@ def explain(
             index = one.chosen
             if one.tier != EVIDENCE or index < 0:
                 continue
-            for kind in range(KINDS):
+            for kind in range(COUNTED):
                 if one.kind == CROSS_SELL:
                     factor = weights.cross_viewed * per_view
                     if kind == BOUGHT_WITH:
@@ -140,6 +144,11 @@ def explain(
             lift, log_likelihood = bought_by_chance(found.anchor[index, BOUGHT_WITH], one.item, at, rows)
             found.lift[index, BOUGHT_WITH] = lift
             found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, weights.chance)
+        if one.tier == EVIDENCE and one.expected > 0.0:
+            found.source[index, _SEQUENCE] = _SEQUENCE
+            found.strength[index, _SEQUENCE] = one.expected
+            found.events[index, _SEQUENCE] = rows.own_count[one.item, 0] if one.item < len(rows.at) else 0
+            found.of_views[index, _SEQUENCE] = True
         _order(index, found)
 
 
@@ -167,6 +176,7 @@ def _order(index: int, found: Reasons) -> None:
                 _swap(found.source[index], kind)
                 _swap(found.anchor[index], kind)
                 _swap(found.events[index], kind)
+                _swap(found.of_views[index], kind)
                 _swap(found.lift[index], kind)
                 _swap(found.strength[index], kind)
 
@@ -193,7 +203,7 @@ class Words:
     >>> words, mug = Words(items, catalog), CatalogItem("mug", "Mug", "Kitchen/Mugs", 8.0)
     >>> words.reason(mug, source=1, anchor=0, count=12, of_views=False, lift=3.5)["text"]
     'Bought together with Kettle in 12 baskets'
-    >>> words.reason(mug, source=5, anchor=-1, count=1, of_views=True, lift=math.nan)
+    >>> words.reason(mug, source=6, anchor=-1, count=1, of_views=True, lift=math.nan)
     {'source': 'popularity', 'count': 1, 'text': 'Popular in Mugs: looked at once'}
     """
 
@@ -205,7 +215,10 @@ class Words:
 
     def reason(self, item: CatalogItem, source: int, anchor: int, count: int, of_views: bool, lift: float) -> Reason:
         """A reason as it is sent; the arguments after the item are as in `Reasons`."""
-        if source > VIEWED_THEN_BOUGHT:
+        if source == _SEQUENCE:
+            seen = f": looked at {_times(count)}" if count else ""
+            return {"source": SOURCES[source], "count": count, "text": f"Often next in visits like this one{seen}"}
+        if source > _SEQUENCE:
             return self._fall_back(item, source, anchor, count, of_views)
         about = self._anchors.get(anchor) if self._version == self._catalog.version else None
         if about is None:

@@ -23,8 +23,11 @@ from models.popularity import Popularity
 from models.reasons import KINDS as KINDS_OF_REASONS
 from models.reasons import Reason, Reasons, Words, reasons
 from models.rules import Asked, Rulebook
+from models.sequence.expectations import Expectations, Expected
 from models.shortlist import Limits
-from models.visits import Visit
+from models.visits import Visit, Window
+
+NO_LOOKS = Window([], [], [])
 
 KINDS = ("", "cross-sell", "upsell")
 """Names of the verdicts of `models.rules`."""
@@ -61,6 +64,10 @@ class Query:
     """Time of the event, epoch seconds."""
     seed: str
     """Settles what is left to chance: the suggestion's id."""
+    user_id: str = ""
+    """Whose visit it is."""
+    window: Window | None = None
+    """His looks in their order, where a sequence model is to be asked."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,10 @@ class RecommenderConfig:
     """Worth of a looked-at-together share for an upsell: what is compared is considered, and often not taken."""
     upsell_joined: float = 1.0
     """... of a share that was bought after a look: the comparison's outcome."""
+    cross_expected: float = 0.2
+    """Worth of the sequence model's share for a cross-sell: what is looked at next, like what is looked at together."""
+    upsell_expected: float = 0.5
+    """... for an upsell."""
     chance: float = 0.2
     """Part of a bought-together share that counts even where chance explains it: people do buy what is popular."""
     seen: float = 0.25
@@ -121,6 +132,8 @@ class Recommender:
         self.catalog = catalog
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
+        self.expectations: Expectations | None = None
+        """Of the sequence model; may be set anew at any time, from another thread, too."""
         self._items = items
         self._config = config
         self._words = Words(items, catalog)
@@ -159,6 +172,8 @@ class Recommender:
             float(config.cross_joined),
             float(config.upsell_viewed),
             float(config.upsell_joined),
+            float(config.cross_expected),
+            float(config.upsell_expected),
             float(config.chance),
             float(config.seen),
             float(config.least_step),
@@ -236,7 +251,14 @@ class Recommender:
             items,
             np.array(ages_s, np.float64),
             visit_ends,
+            *self._expected(queries),
         )
+
+    def _expected(self, queries: Sequence[Query]) -> Expected:
+        """What the sequence model expects of whom it is asked about."""
+        if (expectations := self.expectations) is None:
+            return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
+        return expectations.expect([(query.user_id, query.window or NO_LOOKS) for query in queries])
 
     def _rows(self) -> Rows:
         """The mirror's arrays as they are now."""

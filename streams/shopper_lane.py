@@ -20,6 +20,7 @@ from aiokafka import TopicPartition
 
 from models.events import Action, Click, Purchase
 from models.recommender import Query
+from models.sequence.snapshot import MODEL
 from models.visits import Verdict, Visits
 from streams.cursor import Cursor
 from streams.errors import RecordError
@@ -37,6 +38,9 @@ suggestion when one topic's leader is slow; it only matters when a backlog is re
 
 IDLE_JOIN_S = 1.0
 """How far the brokers' clocks may be ahead of ours, for joins that are finished by our clock while no click comes."""
+
+COUNTING = {"cooccurrence": "counts-1"}
+"""Version of what is counted, as records tell it: it has no snapshots."""
 
 ARM = "default"
 """The only arm of the experiment there is yet."""
@@ -56,7 +60,6 @@ class ShopperLane(Lane):
         self._suggestions = wiring.name("suggestions")
         self._partitions = {tp.topic: wiring.identities[tp.topic].partitions for tp in self.partitions}
         self._suggestion_partitions = wiring.partitions("suggestions")
-        self._versions = {"cooccurrence": "counts-1"}
         self.visits = Visits(wiring.items, wiring.settings.visits)
         self._clicks_time_s = 0.0
         self._waiting_since: float | None = None
@@ -241,7 +244,11 @@ class ShopperLane(Lane):
         index = self.wiring.items.index
         visit = self.visits.snapshot(event.user_id, event.at, policy.bought_days * 86400.0)
         seed = f"{topic}-{record.partition}-{record.offset}"
-        queries.append(Query(action, [index(item_id) for item_id in item_ids], visit, event.at, seed))
+        window = None
+        if self.wiring.recommender.expectations is not None:
+            window = self.visits.window(event.user_id, event.at)
+        trigger = [index(item_id) for item_id in item_ids]
+        queries.append(Query(action, trigger, visit, event.at, seed, event.user_id, window))
         asked.append((record, event.user_id, event.at, item_ids))
         return "asked"
 
@@ -274,6 +281,9 @@ class ShopperLane(Lane):
     ) -> None:
         recommender, metrics = self.wiring.recommender, self.wiring.metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
+        versions = COUNTING
+        if recommender.expectations is not None:
+            versions = COUNTING | {MODEL: recommender.expectations.version}
         answers = recommender.suggest_each(queries)
         told: Counter[str] = Counter()
         now_ms = self.wiring.clock() * 1000
@@ -300,7 +310,7 @@ class ShopperLane(Lane):
                         "item_ids": item_ids,
                     },
                     "items": items,
-                    "models": self._versions,
+                    "models": versions,
                     "policy": policy_hash,
                     "arm": ARM,
                     "latency_ms": latency_ms,

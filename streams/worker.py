@@ -23,8 +23,11 @@ from models.items import Items
 from models.neighbours import Neighbours
 from models.policy import Policy
 from models.recommender import Recommender, RecommenderConfig
+from models.sequence.snapshot import MODEL, expectations
+from models.snapshots import Snapshot
 from streams.catalog_lane import CatalogLane
 from streams.errors import CrosscurrentError, TakeOverError
+from streams.installer import Installer
 from streams.intake import Intake
 from streams.item_lane import ItemLane
 from streams.lane import MakeLane
@@ -36,6 +39,7 @@ from streams.outbox import KafkaSender, Outbox
 from streams.progress import Forgotten
 from streams.settings import Settings
 from streams.shopper_lane import ShopperLane
+from streams.snapshot_store import SnapshotStore
 from streams.topics import full_name
 from streams.wiring import Identity, Wiring
 
@@ -102,6 +106,8 @@ class Worker(Service):
         self.recommender = Recommender(items, catalog, neighbours, policy, RecommenderConfig())
         self.mirror = Mirror(settings.prefix, catalog, neighbours, self.metrics)
         self.mirror.on_forgotten = self._forget
+        self.installer = Installer(MODEL, SnapshotStore.of(settings), self._install, self.metrics)
+        self.mirror.on_announced = self.installer.announced
         partitions = {name: identity.partitions for name, identity in identities.items()}
         self._follower = Follower(settings, partitions, self.mirror, self._log)
         kinds = lane_kinds(settings.prefix)
@@ -153,6 +159,7 @@ class Worker(Service):
         self._spawn(self._follower.run(), "mirror")
         await self._follower.caught_up(self._follower.partitions)
         logger.info("mirrored %d rows and %d items", len(self.mirror.neighbours), len(self.mirror.catalog))
+        self._spawn(self.installer.run(), "snapshots")
         gc.freeze()  # what is there now stays: it need not be looked at again
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         await self.intake.start()
@@ -251,6 +258,11 @@ class Worker(Service):
         for lane in self.lanes:
             if isinstance(lane, ShopperLane):
                 lane.visits.forget(forgotten.user_id, forgotten.before)
+
+    def _install(self, snapshot: Snapshot) -> None:
+        """Answer with other weights from the next event on; called in a thread."""
+        recommender, items = self.recommender, self._wiring.items
+        recommender.expectations = expectations(snapshot, items, recommender.catalog)
 
     def set_policy(self, policy: Policy) -> None:
         """Change the policy; the next event is judged by it."""

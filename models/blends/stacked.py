@@ -56,7 +56,8 @@ class StackedConfig:
     """Candidates not taken that are learnt with the one taken: the first so many of the pool, which it competes with
     for the list."""
     others: int = 10
-    """... and so many of the rest, by chance."""
+    """... and so many of the rest, by chance, each of which counts for all that were not drawn: else what is far ahead
+    would look like what is not taken."""
 
 
 class Stacked:
@@ -96,8 +97,10 @@ class Stacked:
         order = order[order != taken]
         near, far = order[: self._config.nearest], order[self._config.nearest :]
         drawn = self._chance.choice(far, min(len(far), self._config.others), replace=False) if len(far) else far
-        for place in self._chance.permutation(np.concatenate([[taken], near, drawn])):
-            self.pipeline.learn_one(self._row(rows[place]), bool(place == taken))
+        counts = np.concatenate([np.ones(1 + len(near)), np.full(len(drawn), len(far) / max(1, len(drawn)))])
+        learnt = np.concatenate([[taken], near, drawn])
+        for one in self._chance.permutation(len(learnt)):
+            self.pipeline.learn_one(self._row(rows[learnt[one]]), bool(one == 0), w=float(counts[one]))
         self.learnt += 1
         self._folded = None
 

@@ -12,11 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.sequence.features import GAPS, Contents
+from models.sequence.features import Contents
 from models.sequence.vocabulary import NOBODY, UNKNOWN, Vocabulary
 
 _TINY = 1e-12
 """Length below which a vector counts as none: torch's."""
+
+
+NO_ITEMS = np.empty(0, np.int64)
 
 
 class Hidden(NamedTuple):
@@ -43,22 +46,25 @@ class Scorer:
     """Answers from the weights it was made of.
 
     Args:
-        weights: arrays by name, as `Learner.arrays` gives them.
+        weights: arrays by name, as `Learner.arrays` gives them: `models.sequence.snapshot.shapes`.
         items: (slots,) index of each slot's item, NOBODY where there is none.
         contents: what items are, by index.
         scale: of cosines, to make logits: `NetworkConfig.scale`.
+        cold: (m,) indices of items without a slot that are ranked by their content, where it says anything.
 
     Attributes:
-        items: (n,) indices of the items that are ranked, ascending: those with a slot.
+        items: (n,) indices of the items that are ranked, ascending: those with a slot, and the cold ones.
         vectors: (n, units) of those, of length 1.
 
-    Raises:
-        KeyError: an array is missing.
-        ValueError: arrays do not fit each other.
     """
 
     def __init__(
-        self, weights: Mapping[str, NDArray[Any]], items: NDArray[np.int64], contents: Contents, scale: float
+        self,
+        weights: Mapping[str, NDArray[Any]],
+        items: NDArray[np.int64],
+        contents: Contents,
+        scale: float,
+        cold: NDArray[np.int64] = NO_ITEMS,
     ) -> None:
         self._scale = np.float32(scale)
         self._contents = contents
@@ -70,22 +76,10 @@ class Scorer:
         self._from_hidden = np.ascontiguousarray(weights["lstm.weight_hh_l0"].T, np.float32)
         self._bias = (weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]).astype(np.float32)
         self.units = self._own.shape[1]
-        shapes = {
-            "items": (self._own.shape[0], len(items)),
-            "gaps": (self._gaps.shape[0], GAPS),
-            "look": (self._from_look.shape[0], self.units),
-            "gates": (self._from_hidden.shape[1], 4 * self.units),
-        }
-        for name, (found, expected) in shapes.items():
-            if found != expected:
-                message = f"the weights do not fit: {name} expected {expected}, got {found}"
-                raise ValueError(message)
         self._vocabulary = Vocabulary(len(items), 1.0)
         self._vocabulary.restore(items, np.zeros(len(items)), np.zeros(len(items)))
-        slots = np.flatnonzero(items != NOBODY)
-        slots = slots[np.argsort(items[slots])]
-        self.items = items[slots]
-        self.vectors = self._vectors(slots, self.items)
+        self.items = np.union1d(items[items != NOBODY], cold[contents.of(cold).any(axis=1)])
+        self.vectors = self._vectors(self._vocabulary.slots(self.items), self.items)
 
     def start(self, number: int) -> Hidden:
         """State of so many shoppers before their first look."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.events import BOUGHT_WITH, Action
 from models.policy import Policy
 from models.reasons import Words
-from models.recommender import Query
-from models.visits import Visit
+from models.recommender import Query, RecommenderConfig
+from models.sequence.expectations import Expectations, Expected
+from models.visits import Visit, Window
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
 KETTLE_SHOP_V1 = (
@@ -404,3 +407,45 @@ def test_many_anchors_sources_and_duplicates_are_no_matter() -> None:
     answer = shop.ask(*crowd, *crowd, "kettle", action=Action.PURCHASE, cart=[*crowd, "mug-0"], bought=crowd)
     assert {one["kind"] for one in answer} == {"cross-sell"}
     assert not {"mug-0", "kettle", *crowd} & {one["item_id"] for one in answer}
+
+
+# -- what the sequence model expects ------------------------------------------------------------------------------------
+
+
+class Foreseen(Expectations):
+    """Expects the same of everybody."""
+
+    def __init__(self, shop: CornerShop, shares: dict[str, float]) -> None:
+        self.version = "foreseen"
+        self._shares = {shop.items.index(name): share for name, share in shares.items()}
+
+    def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
+        number = len(shoppers)
+        items = np.array(list(self._shares) * number, np.int32)
+        shares = np.array(list(self._shares.values()) * number)
+        return Expected(items, shares, np.arange(number + 1) * len(self._shares))
+
+
+def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_shop: CornerShop) -> None:
+    shop = kettle_shop
+    before = shop.ask("kettle")
+    shop.offer("teapot", "Kitchen/Teapots", 25.0)
+    shop.offer("gold-kettle", "Kitchen/Kettles", 300.0)
+    shop.recommender.expectations = Foreseen(
+        shop, {"kettle": 0.5, "teapot": 0.3, "steel-kettle": 0.2, "gold-kettle": 0.1, "unknown": 0.1}
+    )
+    told = {one["item_id"]: one for one in shop.ask("kettle")}
+    assert {"teapot", "steel-kettle"} <= set(told)
+    assert not {"kettle", "gold-kettle", "unknown"} & set(told)  # looked at, too dear, not offered
+    for item_id, one in told.items():
+        sources = [reason["source"] for reason in one["reasons"]]
+        assert ("sequence" in sources) == (item_id in ("teapot", "steel-kettle")), (item_id, sources)
+    weight = RecommenderConfig().cross_expected * 0.3
+    assert told["teapot"]["score"] == pytest.approx(weight / (1 + weight))
+    assert told["teapot"]["reasons"] == [
+        {"source": "sequence", "count": 0, "text": "Often next in visits like this one"}
+    ]
+    shop.catalog.withdraw("teapot")
+    shop.catalog.withdraw("gold-kettle")
+    shop.recommender.expectations = None
+    assert shop.ask("kettle") == before

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from models.catalog import Catalog
+from models.errors import SnapshotError
+from models.events import CatalogItem
+from models.items import Items
 from models.sequence.config import LearnerConfig, NetworkConfig
 from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.scorer import Look, Scorer
+from models.sequence.snapshot import CODE, MODEL, expectations
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.windows import Window, Windows
+from models.snapshots import Snapshot
+from models.visits import Window as LooksWindow
 
 SMALL = LearnerConfig(NetworkConfig(units=16, dropout=0.0), chunk=64, replay=4, recent=256, negatives=16, batch=16)
 CHAINS = [(0, 1, 2, 3), (10, 11, 12, 13), (20, 11, 22, 23)]
@@ -35,6 +44,10 @@ def taught(visits: int, config: LearnerConfig = SMALL, contents: Contents | None
 
 def scorer(learner: Learner, contents: Contents | None = None) -> Scorer:
     return Scorer(learner.arrays(), learner.vocabulary.item, contents or Contents(), 16.0)
+
+
+def looked(items: Sequence[int]) -> LooksWindow:
+    return LooksWindow(list(items), [0] * len(items), [10.0 * place for place in range(len(items))])
 
 
 def best(answers: Scorer, items: Sequence[int]) -> int:
@@ -110,12 +123,74 @@ def test_an_item_that_nobody_looked_at_is_expected_where_its_like_are() -> None:
     assert not vectors[1].any()  # of which nothing is known
 
 
-def test_weights_that_do_not_fit_are_refused(learner: Learner) -> None:
-    arrays = learner.arrays()
-    with pytest.raises(ValueError, match="items expected 3, got"):
-        Scorer(arrays, learner.vocabulary.item[:3], Contents(), 16.0)
-    with pytest.raises(KeyError):
-        Scorer({name: array for name, array in arrays.items() if "lstm" not in name}, np.zeros(1), Contents(), 16.0)
+def frozen(learner: Learner, **changes: Any) -> Snapshot:
+    names = tuple("" if item < 0 else f"item {item}" for item in learner.vocabulary.item)
+    fields: dict[str, Any] = {
+        "model": MODEL,
+        "code": CODE,
+        "arrays": learner.arrays(),
+        "vocabulary": names,
+        "config": asdict(SMALL),
+        "positions": {},
+        "learnt": {"events": learner.learnt},
+        "metrics": {},
+        "at": 1e9,
+    }
+    return Snapshot(**(fields | changes))
+
+
+def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner: Learner) -> None:
+    items = Items()
+    for name in ("something else", "item 23", "item 11"):
+        items.index(name)
+    found = expectations(frozen(learner), items, Catalog(items))
+    looks = [items.index("item 20"), items.index("item 11")]
+    expected = found.expect([("ann", looked(looks)), ("bob", looked([])), ("cid", looked([items.index("item 0")]))])
+    assert expected.ends.tolist() == [0, 11, 11, 22]
+    assert [items.name(expected.items[place]) for place in (0, 11)] == ["item 22", "item 1"]
+    assert expected.shares[0] > 0.5
+    assert (np.diff(expected.shares[:11]) <= 0).all()
+    assert expected.shares[:11].sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
+    items = Items()
+    kept = expectations(frozen(learner), items, Catalog(items))
+    chance = np.random.default_rng(2)
+    looks: dict[str, list[int]] = {"ann": [], "bob": []}
+    for step in range(40):
+        user = ("ann", "bob")[int(chance.integers(2))]
+        late = len(looks[user]) > 2 and chance.random() < 0.2
+        looks[user].insert(-1 if late else len(looks[user]), int(chance.integers(len(items))))
+        looks[user] = looks[user][-6:]
+        asked = [(name, looked(found)) for name, found in looks.items()]
+        anew = expectations(frozen(learner), items, Catalog(items)).expect(asked)
+        for one, other in zip(kept.expect(asked), anew, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5, err_msg=str(step))
+
+
+def test_cold_items_of_the_catalogue_are_expected_by_their_content(learner: Learner) -> None:
+    items = Items()
+    catalog = Catalog(items)
+    catalog.put(CatalogItem("new", "New", "Kettles", 30.0))
+    found = expectations(frozen(learner), items, catalog)
+    expected = found.expect([("ann", looked([items.index("item 0")]))])
+    assert "new" in [items.name(item) for item in expected.items]
+    assert len(expected.items) == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"code": "lstm-0"}, "expected code `lstm-1`, got code `lstm-0`"),
+        ({"vocabulary": ("a",)}, "array `items.weight` must be \\(1, 16\\), got \\(12, 16\\)"),
+        ({"arrays": {"items.weight": np.zeros((11, 16))}}, "`arrays` must be actions.weight, content.0.weight"),
+        ({"config": {}}, "`config.network` must be units"),
+    ],
+)
+def test_snapshots_that_do_not_fit_are_refused(learner: Learner, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SnapshotError, match=sentence):
+        expectations(frozen(learner, **changes), Items(), Catalog(Items()))
 
 
 def test_a_full_vocabulary_keeps_what_is_used() -> None:

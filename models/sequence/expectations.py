@@ -1,0 +1,125 @@
+"""What shoppers are expected to look at next, for the recommender: the best of the sequence model and their shares.
+
+A shopper's hidden state is kept from one look to the next. It is a function of his window alone: where that is not the
+window before with one more look (a late look, a window that is full, another worker's shopper, other weights), it is
+made anew. So answers do not depend on what a worker happened to have seen.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.sequence.features import gap_classes
+from models.sequence.scorer import Hidden, Look, Scorer
+from models.visits import Window
+
+ITEMS = 50
+"""Items that are expected of each shopper, at most: many times a list, as most are no cross-sell and no upsell of
+anything."""
+
+SHOPPERS = 50_000
+"""Shoppers whose states are kept, the latest: 40 MB."""
+
+ROWS = 32
+"""Shoppers that are scored together: bounds memory, 4 bytes an item and shopper."""
+
+
+class Expected(NamedTuple):
+    """What is expected of shoppers, one after the other: of shopper `s` from `ends[s]` to `ends[s + 1]`."""
+
+    items: NDArray[np.int32]
+    shares: NDArray[np.float64]
+    """Probabilities, greater than 0."""
+    ends: NDArray[np.int64]
+
+
+class Expectations:
+    """Answers from one set of weights.
+
+    Args:
+        scorer: of the weights.
+        version: of them.
+    """
+
+    def __init__(self, scorer: Scorer, version: str) -> None:
+        self.version = version
+        self._scorer = scorer
+        self._items = scorer.items.astype(np.int32)
+        self._kept: OrderedDict[str, tuple[Window, NDArray[np.float32]]] = OrderedDict()
+
+    def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
+        """What is expected of each shopper, most likely first; of one who has looked at nothing, nothing.
+
+        Args:
+            shoppers: ids and windows.
+        """
+        items: list[NDArray[np.int32]] = []
+        shares: list[NDArray[np.float64]] = []
+        ends = np.zeros(len(shoppers) + 1, np.int64)
+        looking = [place for place, (_, window) in enumerate(shoppers) if window.items]
+        for first in range(0, len(looking) if len(self._items) else 0, ROWS):
+            rows = looking[first : first + ROWS]
+            best, chances = self._best(self._states([shoppers[row] for row in rows]))
+            items.append(best.reshape(-1))
+            shares.append(chances.reshape(-1))
+            ends[np.array(rows) + 1] = best.shape[1]
+        return Expected(
+            np.concatenate([np.empty(0, np.int32), *items]), np.concatenate([np.empty(0), *shares]), np.cumsum(ends)
+        )
+
+    def _best(self, state: Hidden) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """(shoppers, k) items and their shares, most likely first, ties by number."""
+        logits = self._scorer.logits(state)
+        most = logits.max(axis=1, keepdims=True)
+        totals = np.exp(logits - most).sum(axis=1, keepdims=True)
+        places = np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
+        if logits.shape[1] > ITEMS:
+            places = np.sort(np.argpartition(-logits, ITEMS - 1, axis=1)[:, :ITEMS], axis=1)
+        chosen = np.take_along_axis(logits, places, axis=1)
+        order = np.argsort(-chosen, axis=1, kind="stable")
+        places, chosen = np.take_along_axis(places, order, axis=1), np.take_along_axis(chosen, order, axis=1)
+        return self._items[places], (np.exp(chosen - most) / totals).astype(np.float64)
+
+    def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
+        """State of each shopper after his window."""
+        state = self._scorer.start(len(shoppers))
+        on: list[int] = []
+        anew: list[int] = []
+        for row, (user_id, window) in enumerate(shoppers):
+            kept = self._kept.get(user_id)
+            if kept is None:
+                anew.append(row)
+                continue
+            before, (state.hidden[row], state.cell[row]) = kept
+            if before == window:
+                continue
+            looks = len(window.items) - 1
+            if before == (window.items[:looks], window.actions[:looks], window.ats[:looks]):
+                on.append(row)
+            else:
+                anew.append(row)
+        if on:
+            windows = [shoppers[row][1] for row in on]
+            gaps = [gap_classes(window.ats[-2:])[-1] for window in windows]
+            look = Look(
+                np.array([window.items[-1] for window in windows]),
+                np.array([window.actions[-1] for window in windows]),
+                np.array(gaps),
+            )
+            after = self._scorer.step(Hidden(state.hidden[on], state.cell[on]), look)
+            state.hidden[on], state.cell[on] = after
+        if anew:
+            windows = [shoppers[row][1] for row in anew]
+            read = self._scorer.read([(window.items, window.actions, gap_classes(window.ats)) for window in windows])
+            state.hidden[anew], state.cell[anew] = read
+        for row, (user_id, window) in enumerate(shoppers):
+            self._kept[user_id] = window, np.stack([state.hidden[row], state.cell[row]])
+            self._kept.move_to_end(user_id)
+        while len(self._kept) > SHOPPERS:
+            self._kept.popitem(last=False)
+        return state

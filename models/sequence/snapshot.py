@@ -1,0 +1,64 @@
+"""The sequence model as a snapshot: what the trainer freezes, and what a worker makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.catalog import Catalog
+from models.errors import SnapshotShapeError
+from models.items import Items
+from models.sequence.expectations import Expectations
+from models.sequence.features import ACTIONS, BRANDS, CATEGORIES, GAPS, PRICES, Contents, content
+from models.sequence.scorer import Scorer
+from models.sequence.vocabulary import NOBODY
+from models.snapshots import Snapshot
+
+MODEL = "sequence"
+"""Name of the model."""
+
+CODE = "lstm-1"
+"""What code these weights are for; another layout takes another tag."""
+
+
+def contents(catalog: Catalog) -> Contents:
+    """What the items of a catalogue are, as of now."""
+    found = Contents()
+    for index, item in catalog.offers():
+        found.put(index, content(item))
+    return found
+
+
+def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:
+    """Of all arrays, by name."""
+    classes = {"items": slots, "content.0": CATEGORIES, "content.1": BRANDS, "content.2": PRICES}
+    tables = classes | {"actions": ACTIONS, "gaps": GAPS}
+    gates = 4 * units
+    return {f"{name}.weight": (length, units) for name, length in tables.items()} | {
+        "lstm.weight_ih_l0": (gates, units),
+        "lstm.weight_hh_l0": (gates, units),
+        "lstm.bias_ih_l0": (gates,),
+        "lstm.bias_hh_l0": (gates,),
+    }
+
+
+def expectations(snapshot: Snapshot, items: Items, catalog: Catalog) -> Expectations:
+    """What a worker answers with. Items that the catalogue has and nobody has looked at are expected by their content.
+
+    Args:
+        snapshot: of the sequence model.
+        items: what the worker's indices mean; new ids are numbered.
+        catalog: what is offered.
+
+    Raises:
+        SnapshotFormatError: it is for other code.
+        SnapshotShapeError: its arrays do not fit each other.
+    """
+    where = f"{snapshot.model} {snapshot.version}"
+    network = snapshot.config.get("network", {})
+    units, scale = network.get("units"), network.get("scale")
+    if not isinstance(units, int) or not isinstance(scale, float):
+        raise SnapshotShapeError.of(where, "config.network", "units (integer) and scale (float)", repr(dict(network)))
+    snapshot.require(CODE, shapes(units, len(snapshot.vocabulary)))
+    slots = np.array([items.index(name) if name else NOBODY for name in snapshot.vocabulary], np.int64)
+    cold = np.array([index for index, _ in catalog.offers()], np.int64)
+    return Expectations(Scorer(snapshot.arrays, slots, contents(catalog), scale, cold), snapshot.version)
