@@ -150,8 +150,8 @@ def _curve(figures: Mapping[str, Any]) -> list[str]:
     unit = {600: "ten minutes", 3_600: "hour", 86_400: "day"}[step_s]
     parts = [
         "<h2>Along the stream</h2>",
-        f"<p>Share of the lists of each {unit} (UTC) of which at least one item was taken (solid) or followed (dotted), in "
-        "percent. Everything is learnt from the stream itself, from nothing on.</p>",
+        f"<p>Share of the lists of each {unit} (UTC) of which at least one item was taken (solid) or followed "
+        "(dotted), in percent. Everything is learnt from the stream itself, from nothing on.</p>",
     ]
     if not steps:
         return [*parts, "<p>No list was counted.</p>"]
@@ -257,7 +257,7 @@ def _svg(figure: Figure, text: str) -> str:
         panel.set_axisbelow(True)
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": text, "svg.fonttype": "none", "font.family": "sans-serif"}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     element = out.getvalue()
     element = element[element.index("<svg") :].replace("<svg", f"<svg role='img' aria-label='{escape(text)}'", 1)
     return f"<figure>{element}</figure>"

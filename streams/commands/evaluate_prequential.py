@@ -90,7 +90,7 @@ def command(
     log = _log(source, path, limit, seed, round(time.time() * 1000))
     console = Console(stderr=True, highlight=False)
     for note in log.notes:
-        console.print(note)
+        _complain(note)
     engine = Engine(in_force, settings.visits, settings.cooccurrence, RecommenderConfig(), settings.flush_interval_s)
     for item in log.catalog:
         engine.catalog.put(item)
@@ -123,18 +123,20 @@ def command(
         f"{figures['dead_letters']:,} dead letters; {figures['events'] / max(seconds, 1e-9):,.0f} events a second"
     )
     if figures["triggers"] and not figures["lists"]:
-        console.print("No window has closed before the log ends, so that nothing is counted: try a shorter --window.")
+        _complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")
+
+
+def _complain(sentence: str) -> None:
+    """Say something about the log on standard error."""
+    print(sentence, file=sys.stderr)
 
 
 def _log(source: Source, path: Path | None, limit: int | None, seed: int, now_ms: int) -> EventLog:
     from streams.event_log import SIMULATED_EVENTS, log_of_folder, log_of_past, simulated
 
-    def complain(sentence: str) -> None:
-        print(sentence, file=sys.stderr)
-
     if source is Source.JSONL:
         assert path is not None  # noqa: S101 - the command has looked
-        return log_of_folder(path, limit, now_ms, complain)
+        return log_of_folder(path, limit, now_ms, _complain)
     if source is Source.SIMULATED:
         past = simulated(seed, limit or SIMULATED_EVENTS)
     elif source is Source.COMPLETEJOURNEY:
@@ -145,15 +147,15 @@ def _log(source: Source, path: Path | None, limit: int | None, seed: int, now_ms
         from streams.rees46 import rees46
 
         assert path is not None  # noqa: S101 - the command has looked
-        past = rees46(path, complain)
-    return log_of_past(past, limit, now_ms, complain)
+        past = rees46(path, _complain)
+    return log_of_past(past, limit, now_ms, _complain)
 
 
 def _tables(figures: dict[str, Any]) -> list[Table]:
     from rich.table import Table
 
     hours = figures["window_s"] / _UNITS_S["h"]
-    said = f"{figures['source']}: {figures['events']:,} events, {figures['lists']:,} lists, window {hours:g} h"
+    said = f"{figures['source']}: {figures['events']:,} events, {figures['lists']:,} lists, window {hours:.4g} h"
     hits = Table(title=f"{said}; figures in %", title_justify="left")
     hits.add_column("lists, outcome")
     hits.add_column("method")
