@@ -174,7 +174,8 @@ def _curve(figures: Mapping[str, Any]) -> list[str]:
         panel.set_ylim(bottom=0)
         panel.tick_params(labelsize=8)
         panel.tick_params(axis="x", rotation=30)
-    panels[0].legend(fontsize=8, frameon=False)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(methods), fontsize=8, frameon=False)
     return [*parts, _svg(figure, "hit rate along the stream")]
 
 

@@ -20,7 +20,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ from models.evaluation.lists import (
     gini,
 )
 from models.evaluation.ranks import intervals_of_sums
-from models.events import Action, CatalogItem, Click, Purchase
+from models.events import Action, Click, Purchase
 from models.recommender import SuggestedItem
 from models.rules import CROSS_SELL, UPSELL
 
@@ -94,6 +94,22 @@ class PrequentialConfig:
     """Of the baseline at random, and of the intervals."""
 
 
+class _Traits(NamedTuple):
+    """What is asked of an item of the catalogue again and again."""
+
+    category: str
+    """As far as the policy compares."""
+    brand: Hashable
+    """No brand is like no other."""
+    price: float
+    rating: float | None
+    currency: str | None
+
+
+Kinds = tuple[list[Place], list[Place], list[Place]]
+"""A list by KINDS: its cross-sells, its upsells, all of it; each best first."""
+
+
 @dataclass(slots=True)
 class _List:
     """Lists of all methods for one event, while its window is open."""
@@ -106,7 +122,7 @@ class _List:
     may_upsell: bool
     cold_item: bool
     cold_shopper: bool
-    shown: list[list[Place]]  # by method
+    shown: list[Kinds]  # by method
     looks: int  # number of the shopper's first event behind it
     takes: int
     cold: list[int]  # by method: shown items that were cold
@@ -171,7 +187,7 @@ class Prequential:
         self._events_of: dict[str, list[int]] = {}  # shopper: group, events so far
         self._tallies = [_Tally() for _ in METHODS]
         self._scores: defaultdict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0] * 4)
-        self._traits: dict[int, tuple[str, Hashable, float]] = {}  # of items: category, brand, price
+        self._traits: dict[int, _Traits] = {}
         self.events = self.triggers = self.counted = self.empty = 0
         self.first_at, self.last_at = math.inf, -math.inf
 
@@ -228,7 +244,7 @@ class Prequential:
         self.triggers += 1
         self.empty += not answered.items
         get, count = self._engine.catalog.get, self._popular.count
-        shown = [self._ours(answered.items), self._popular.suggest(query), self._random.suggest(query)]
+        lists = (self._ours(answered.items), self._popular.suggest(query), self._random.suggest(query))
         shopper = self._shoppers.get(answered.event.user_id)
         if shopper is None:
             shopper = self._shoppers[answered.event.user_id] = _Shopper()
@@ -244,10 +260,10 @@ class Prequential:
                 may_upsell=query.action is not Action.PURCHASE and len(known) == len(query.trigger),
                 cold_item=all(count(item) < config.cold_item_events for item in query.trigger),
                 cold_shopper=events_before < config.cold_shopper_events,
-                shown=shown,
+                shown=list(map(_by_kind, lists)),
                 looks=shopper.looks_gone + len(shopper.looks),
                 takes=shopper.takes_gone + len(shopper.takes),
-                cold=[sum(count(one.item) < config.cold_item_events for one in places) for places in shown],
+                cold=[sum(count(one.item) < config.cold_item_events for one in places) for places in lists],
             )
         )
 
@@ -275,14 +291,15 @@ class Prequential:
             del self._shoppers[one.user_id]
         followed, taken = found[0] - one.barred, found[1] - one.barred
         outcomes = (taken, followed)
-        targets = [self._targets(one, outcome) for outcome in outcomes]
+        of_taken = self._targets(one, taken)
+        targets = (of_taken, of_taken if followed == taken else self._targets(one, followed))
         group = self._events_of[one.user_id][0]
         step = int(one.at // STEPS_S[0])
         for tally, shown, cold in zip(self._tallies, one.shown, one.cold, strict=True):
             tally.cold += cold
             self._score(tally, shown, one, outcomes, targets, tally.sums[group], tally.curve[step])
             self._describe(tally, shown, taken)
-        for place in one.shown[0]:  # scores are counted by powers of two, and by kind
+        for place in one.shown[0][_BOTH]:  # scores are counted by powers of two, and by kind
             found_score = self._scores[place.kind - 1, math.frexp(place.score)[1]]
             found_score[0] += 1
             found_score[1] += place.score
@@ -293,26 +310,21 @@ class Prequential:
         """How many of what was taken could have been in the list, by kind."""
         if not outcome or not one.anchors:
             return 0, 0, 0
-        get = self._engine.catalog.get
-        anchors = [offer for offer in map(get, one.anchors) if offer is not None]
-        groups = {self._group(anchor) for anchor in anchors}
+        anchors = [self._traits_of(item) for item in one.anchors]
+        categories = {anchor.category for anchor in anchors if anchor is not None}
         cross = up = 0
         for item in outcome:
-            offer = get(item)
+            offer = self._traits_of(item)
             if offer is None:
                 continue
-            if self._group(offer) not in groups:
+            if offer.category not in categories:
                 cross += 1
             elif one.may_upsell:
-                up += any(self._steps_up(offer, anchor) for anchor in anchors)
+                up += any(self._steps_up(offer, anchor) for anchor in anchors if anchor is not None)
         return cross, up, cross + up
 
-    def _group(self, offer: CatalogItem) -> str:
-        """Its category, as far as the policy compares."""
-        return "/".join(offer.category.split("/")[: self._depth]) if self._depth else offer.category
-
-    def _steps_up(self, offer: CatalogItem, anchor: CatalogItem) -> bool:
-        if self._group(offer) != self._group(anchor) or offer.currency != anchor.currency or not anchor.price > 0:
+    def _steps_up(self, offer: _Traits, anchor: _Traits) -> bool:
+        if offer.category != anchor.category or offer.currency != anchor.currency or not anchor.price > 0:
             return False
         if offer.rating is not None and anchor.rating is not None and offer.rating < anchor.rating:
             return False
@@ -321,18 +333,17 @@ class Prequential:
     def _score(
         self,
         tally: _Tally,
-        shown: list[Place],
+        shown: Kinds,
         one: _List,
         outcomes: tuple[set[int], set[int]],
-        targets: list[tuple[int, int, int]],
+        targets: tuple[tuple[int, int, int], tuple[int, int, int]],
         sums: list[float],
         step: list[int],
     ) -> None:
         """Add the hits of a list to what its method's lists add up to."""
-        for kind in range(len(KINDS)):
+        for kind, places in enumerate(shown):
             if kind == UPSELL - 1 and not one.may_upsell:
                 continue
-            places = shown if kind == _BOTH else [place for place in shown if place.kind == kind + 1]
             slices = [kind]
             if kind == _BOTH:
                 slices += [_COLD_ITEM] * one.cold_item + [_COLD_SHOPPER] * one.cold_shopper
@@ -355,35 +366,38 @@ class Prequential:
                     if number == 0:
                         tally.items[kind][2] += sum(hits)
 
-    def _describe(self, tally: _Tally, shown: list[Place], taken: set[int]) -> None:
+    def _describe(self, tally: _Tally, shown: Kinds, taken: set[int]) -> None:
         """Add what a list is like, whoever takes it."""
-        traits = [self._traits_of(place.item) for place in shown]
-        for kind in range(len(KINDS)):
-            chosen = [number for number, place in enumerate(shown) if kind in (_BOTH, place.kind - 1)]
-            if not chosen:
-                continue
+        traits_of = self._traits_of
+        for kind, places in enumerate(shown):
             items, unlike = tally.items[kind], tally.unlike[kind]
-            items[0] += len(chosen)
-            items[1] += sum([shown[number].falls_back for number in chosen])
-            if len(chosen) > 1:
+            items[0] += len(places)
+            items[1] += sum([place.falls_back for place in places])
+            if len(places) > 1:
+                traits = [found for place in places if (found := traits_of(place.item)) is not None]
                 unlike[0] += 1
-                unlike[1] += diversity([traits[number][0] for number in chosen])
-                unlike[2] += diversity([traits[number][1] for number in chosen])
-        for place, (_, _, price) in zip(shown, traits, strict=True):
-            tally.exposure[place.kind - 1][place.item] += 1
-            if place.kind == UPSELL:
-                step = price / self._traits_of(place.anchor)[2] - 1
+                unlike[1] += diversity([one.category for one in traits])
+                unlike[2] += diversity([one.brand for one in traits])
+            if kind != _BOTH:
+                tally.exposure[kind].update([place.item for place in places])
+        for place in shown[UPSELL - 1]:
+            offer, anchor = traits_of(place.item), traits_of(place.anchor)
+            if offer is not None and anchor is not None:
                 for steps in tally.steps[: 1 + (place.item in taken)]:
                     steps[0] += 1
-                    steps[1] += step
+                    steps[1] += offer.price / anchor.price - 1
 
-    def _traits_of(self, item: int) -> tuple[str, Hashable, float]:
-        """Category, brand and price of an item that was suggested; no brand is like no other."""
-        if item not in self._traits:
+    def _traits_of(self, item: int) -> _Traits | None:
+        """Of an item, None if the catalogue does not have it. The catalogue does not change within a stream."""
+        found = self._traits.get(item)
+        if found is None:
             offer = self._engine.catalog.get(item)
-            assert offer is not None  # noqa: S101 - it was suggested, or suggested for
-            self._traits[item] = self._group(offer), item if offer.brand is None else offer.brand, offer.price
-        return self._traits[item]
+            if offer is None:
+                return None
+            category = "/".join(offer.category.split("/")[: self._depth]) if self._depth else offer.category
+            brand = item if offer.brand is None else offer.brand
+            found = self._traits[item] = _Traits(category, brand, offer.price, offer.rating, offer.currency)
+        return found
 
     # -- figures ---------------------------------------------------------------------------------------------------
 
@@ -517,6 +531,11 @@ class Prequential:
 
 
 _NOWHERE = (math.nan, math.nan)
+
+
+def _by_kind(places: list[Place]) -> Kinds:
+    cross_sells = [place for place in places if place.kind == CROSS_SELL]
+    return cross_sells, [place for place in places if place.kind == UPSELL], places
 
 
 def _percent(total: float, of: float) -> float | None:
