@@ -79,7 +79,8 @@ class _RankedLists:
             self._make_room()
         self._serial += 1
         policy, most = self._policy, self._policy.max_items
-        found = np.empty((policy.max_cross_sell + policy.max_upsell, 3), np.int32)
+        anchors = len(query.trigger) + len(query.visit.cart)
+        found = np.empty((policy.max_cross_sell + policy.max_upsell * anchors, 3), np.int32)
         size = _fill(
             self._serial,
             np.array(query.trigger, np.int32),
@@ -230,24 +231,23 @@ def _compiled(sources: str) -> Any:
             if kind == CROSS_SELL and _fits(item, 0, size, per_category, per_brand, rules, found):
                 found[size, 0], found[size, 1], found[size, 2] = item, kind, asked.anchors[place]
                 size += 1
-        crosses = size
         for number in range(asked.now[ANCHORS]):
             group = rules.group[rules.facts[asked.anchors[number]].category]
             again = False
             for before in range(number):
                 again = again or rules.group[rules.facts[asked.anchors[before]].category] == group
-            first, end = ranking.group_start[group], ranking.group_start[group + 1]
-            if again or size - crosses == max_upsell:
+            if again:
                 continue
+            first, end, own = ranking.group_start[group], ranking.group_start[group + 1], size
             turn = first
             while turn < end and ranking.rank[ranking.by_group[turn]] < start:
                 turn += 1
             for step in range(end - first):
-                if size - crosses == max_upsell:
+                if size - own == max_upsell:
                     break
                 item = ranking.by_group[first + (turn - first + step) % (end - first)]
                 kind, place = judge(item, rules, asked)
-                if kind == UPSELL and _fits(item, crosses, size, per_category, per_brand, rules, found):
+                if kind == UPSELL and _fits(item, own, size, per_category, per_brand, rules, found):
                     found[size, 0], found[size, 1], found[size, 2] = item, kind, asked.anchors[place]
                     size += 1
         for last in range(1, size):  # into one order, as ranked from `start` on
@@ -257,15 +257,15 @@ def _compiled(sources: str) -> Any:
                     break
                 for column in range(3):
                     found[at, column], found[at - 1, column] = found[at - 1, column], found[at, column]
-        if per_brand:
-            kept = 0
-            for at in range(size):
-                if _fits(found[at, 0], 0, kept, 0, per_brand, rules, found):
-                    for column in range(3):
-                        found[kept, column] = found[at, column]
-                    kept += 1
-            size = kept
-        return size
+        kept = upsold = 0
+        for at in range(size):
+            upsell = found[at, 1] == UPSELL
+            if (not upsell or upsold < max_upsell) and _fits(found[at, 0], 0, kept, 0, per_brand, rules, found):
+                for column in range(3):
+                    found[kept, column] = found[at, column]
+                kept += 1
+                upsold += upsell
+        return kept
 
     return fill
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from models.catalog import OFFERED
 from models.evaluation.baselines import AtRandom, MostPopular
-from models.evaluation.engine import Answered, Engine
+from models.evaluation.engine import Answered, Engine, Event
 from models.evaluation.lists import (
     ALL,
     FIGURES,
@@ -59,6 +59,9 @@ SLICES = (*KINDS, "cold item", "cold shopper")
 of its items are) or whose shopper is."""
 
 _COLD_ITEM, _COLD_SHOPPER = 3, 4
+
+SAID = 200
+"""Events after which somebody is told: drawing a progress bar for each would cost as much as scoring it."""
 
 SHOPPER_GROUPS = 10_000
 """Shoppers are drawn in so many groups at most: bounds memory, and changes no interval that one could see."""
@@ -196,16 +199,17 @@ class Prequential:
         """Lists whose windows are open."""
         return len(self._lists)
 
-    def run(self, events: Iterable[Click | Purchase | Any], on_event: Callable[[], None] = lambda: None) -> None:
+    def run(self, events: Iterable[Event], say: Callable[[int], None] = lambda _: None) -> None:
         """Go through a stream once.
 
         Args:
             events: in time order.
-            on_event: called after each.
+            say: told now and then how many events have gone by.
         """
         for answered in self._engine.run(events):
             self._update(answered)
-            on_event()
+            if self.events % SAID == 0:
+                say(self.events)
 
     # -- an event --------------------------------------------------------------------------------------------------
 

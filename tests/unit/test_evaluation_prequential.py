@@ -303,6 +303,19 @@ def test_the_most_popular_come_first_ties_by_id() -> None:
     assert named[:3] == ["i100", "i150", "i200"]
 
 
+def test_popular_upsells_are_those_of_all_anchors_together() -> None:
+    shop = [("pot", "Pots", 10.0), ("mug", "Mugs", 10.0)]
+    shop += [(f"{kind}-{n}", f"{kind.title()}s", 11.0 + n) for kind in ("pot", "mug") for n in range(3)]
+    ours = engine(shop=shop)
+    popular = MostPopular(ours.items, ours.catalog, Policy())
+    for item, times in (("mug-1", 3), ("pot-2", 2), ("pot-0", 1)):
+        for _ in range(times):
+            popular.update([ours.items.index(item)])
+    places = popular.suggest(query(ours, ["pot"], ["mug"], []))
+    named = [(ours.items.name(place.item), ours.items.name(place.anchor)) for place in places]
+    assert named == [("mug-1", "mug"), ("pot-2", "pot")]
+
+
 def _same_category(ours: Engine, item: str, *others: str) -> bool:
     offer = ours.catalog.get(ours.items.index(item))
     found = [ours.catalog.get(ours.items.index(other)) for other in others]
