@@ -1,9 +1,10 @@
 # Everything a person does with this repository; `.ci/run` calls the same.
 
 PYTHON ?= python3
-EXTRAS ?= embedded,completejourney,learning,dev
+EXTRAS ?= embedded,completejourney,evaluation,learning,dev
 SECONDS ?=
 JSON ?=
+HTML ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -37,8 +38,8 @@ bench: $(INSTALLED) $(WARM) ## the worker against a bare stateful echo (JSON=FIL
 drills: $(INSTALLED) $(WARM) ## kill, restart and pause workers under load; nothing may be missing or wrong
 	for drill in kill rolling pause; do $(BIN)/crosscurrent drill $$drill $(if $(KAFKA_HOME),--kafka) || exit 1; done
 
-evaluate: $(INSTALLED) $(WARM) ## rankings beside those of the literature (TRAIN=FILE TEST=FILE, see docs/evaluation.md)
-	$(BIN)/crosscurrent evaluate next-item --train $(TRAIN) --test $(TEST) $(if $(JSON),--json $(JSON))
+evaluate: $(INSTALLED) $(WARM) ## rankings beside those of the literature (TRAIN=FILE TEST=FILE; JSON=, HTML=FILE; see docs/evaluation.md)
+	$(BIN)/crosscurrent evaluate next-item --train $(TRAIN) --test $(TEST) $(if $(JSON),--json $(JSON)) $(if $(HTML),--html $(HTML))
 
 docs: $(INSTALLED) ## make the generated pages anew
 	$(BIN)/python -m streams.commands.docs

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 
 from models import borrowing as compiling
 from models import candidates, catalog, fallbacks, popularity, reasons, rules, shortlist, significance, waiting
-from models.borrowing import borrowing
+from models.borrowing import borrowing, hash_of
 from models.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
 from models.fallbacks import fall_back
 from models.popularity import Shelves
@@ -136,17 +134,6 @@ def _answer_one(
     explain(at, chosen, size, rows, weights, asked, pool, found)
 
 
-def _sources() -> str:
-    """A hash of all that is compiled into `answer`.
-
-    numba keeps compiled code by the date of the file it is in, not of those that it calls into; without this, rules
-    that were changed would not be those in force.
-    """
-    files = [module.__file__ for module in (compiling, candidates, catalog, fallbacks, popularity)]
-    files += [module.__file__ for module in (reasons, rules, shortlist, significance, waiting)] + [__file__]
-    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files if file)).hexdigest()
-
-
 def _compiled(sources: str) -> Any:
     """`answer` for these sources."""
 
@@ -174,5 +161,7 @@ def _compiled(sources: str) -> Any:
     return answer
 
 
-answer = _compiled(_sources())
+answer = _compiled(
+    hash_of(compiling, candidates, catalog, fallbacks, popularity, reasons, rules, shortlist, significance, waiting)
+)
 """Answer a batch; fills `out` and `why`. Everything is judged by `models.rules` as of this call."""

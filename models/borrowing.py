@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from numba import njit
@@ -21,3 +24,13 @@ def borrowing(function: Function) -> Function:
     options: Any = {"_nrt": False, "forceinline": True, "error_model": "numpy"}
     compiled: Any = njit(**options)(function)
     return compiled  # type: ignore[no-any-return]
+
+
+def hash_of(*modules: ModuleType) -> str:
+    """A hash of the sources of modules, for a function that is compiled with theirs to close over.
+
+    numba keeps compiled code by the date of the file it is in, not of those that it calls into; without this, rules
+    that were changed would not be those in force.
+    """
+    files = [module.__file__ for module in modules]
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in files if file)).hexdigest()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -72,17 +72,11 @@ class Publisher:
             file: what to call their source.
             now_ms: epoch milliseconds that `at` is compared with.
         """
-        decode = DECODERS[self._topic]
-        for number, line in enumerate(lines, start=1):
-            value = line.strip()
-            if not value:
-                continue
-            key = self._key(value)
+        for number, key, value, _ in usable(self._topic, lines, file, now_ms, self._refuse):
             try:
-                decode(Line(self._topic, now_ms(), key, value))
                 self._sender.send(self._topic, key, value)
             except RecordError as error:
-                self._refuse(f"{file}:{number}", error)
+                self._refuse(at_line(error, file, number))
 
     def raw(self, lines: Iterable[bytes], file: str) -> None:
         """Send lines whatever they are, without their ends and without keys."""
@@ -90,20 +84,56 @@ class Publisher:
             try:
                 self._sender.send(self._topic, None, line.removesuffix(b"\n"))
             except RecordError as error:
-                self._refuse(f"{file}:{number}", error)
+                self._refuse(at_line(error, file, number))
 
     def null(self, key: str) -> None:
         """Send a null value under a key."""
         self._sender.send(self._topic, key.encode(errors="surrogateescape"), None)
 
-    def _key(self, value: bytes) -> bytes:
-        """The id in a value; anything where there is none, as the decoder will say so."""
-        try:
-            name = _any_json.decode(value)[_ID[self._topic]]
-            return name.encode() if isinstance(name, str) else b""
-        except (ValueError, RecursionError, KeyError, TypeError, IndexError):
-            return b""
-
-    def _refuse(self, where: str, error: RecordError) -> None:
+    def _refuse(self, error: RecordError) -> None:
         self.bad += 1
-        self._complain(f"{RecordError(error.path, error.expected, error.got, where)}; not sent")
+        self._complain(f"{error}; not sent")
+
+
+def usable(
+    topic: str,
+    lines: Iterable[bytes],
+    file: str,
+    now_ms: Callable[[], int],
+    refuse: Callable[[RecordError], None],
+) -> Iterator[tuple[int, bytes, bytes, Any]]:
+    """Number, key, value and meaning of each line that is as the contract says; blank lines are nothing.
+
+    Args:
+        topic: short name.
+        lines: as read, with or without their ends.
+        file: what to call their source.
+        now_ms: epoch milliseconds that `at` is compared with.
+        refuse: told of each other line, by file and number, while the lines are read.
+    """
+    decode = DECODERS[topic]
+    for number, line in enumerate(lines, start=1):
+        value = line.strip()
+        if not value:
+            continue
+        key = _key(topic, value)
+        try:
+            meaning = decode(Line(topic, now_ms(), key, value))
+        except RecordError as error:
+            refuse(at_line(error, file, number))
+        else:
+            yield number, key, value, meaning
+
+
+def at_line(error: RecordError, file: str, number: int) -> RecordError:
+    """The same of a line of a file."""
+    return RecordError(error.path, error.expected, error.got, f"{file}:{number}")
+
+
+def _key(topic: str, value: bytes) -> bytes:
+    """The id in a value; anything where there is none, as the decoder will say so."""
+    try:
+        name = _any_json.decode(value)[_ID[topic]]
+        return name.encode() if isinstance(name, str) else b""
+    except (ValueError, RecursionError, KeyError, TypeError, IndexError):
+        return b""

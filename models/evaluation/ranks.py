@@ -111,15 +111,36 @@ def _intervals(
         return [(math.nan, math.nan)] * len(gains)
     _, group = np.unique(groups, return_inverse=True)
     sessions = int(group.max()) + 1
-    sums = np.stack([np.bincount(group, gain, sessions) for gain in gains.values()], axis=1)
+    sums = np.stack([np.bincount(group, gain, sessions) for gain in gains.values()], axis=1).astype(np.float64)
     sizes = np.bincount(group, minlength=sessions).astype(np.float64)
+    return intervals_of_sums(sums, sizes[:, None], seed)
+
+
+def intervals_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> list[tuple[float, float]]:
+    """2.5th and 97.5th percentile of each mean over drawn groups, in percent, from what the groups add up to.
+
+    Args:
+        sums: (groups, figures) what a group's tests contribute together.
+        sizes: (groups, figures), or (groups, 1) where they are those of all figures: how many tests that are. Draws
+            without any test are left out of a figure's percentiles.
+        seed: of the draws.
+
+    >>> intervals_of_sums(np.array([[1.0, 0.0], [1.0, 3.0]]), np.array([[1.0, 0.0], [1.0, 4.0]]), seed=1)
+    [(100.0, 100.0), (75.0, 75.0)]
+    """
+    groups = len(sums)
     chance = np.random.default_rng(seed)
     means: list[NDArray[Any]] = []
-    for _ in range(0, RESAMPLES, _CHUNK):
-        drawn = chance.integers(0, sessions, (_CHUNK, sessions))
-        times = np.stack([np.bincount(one, minlength=sessions) for one in drawn]).astype(np.float64)
-        means.append((times @ sums) / (times @ sizes)[:, None])
-    low, high = np.percentile(np.concatenate(means), [2.5, 97.5], axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a draw has no test
+        for _ in range(0, RESAMPLES, _CHUNK):
+            drawn = chance.integers(0, groups, (_CHUNK, groups))
+            times = np.stack([np.bincount(one, minlength=groups) for one in drawn]).astype(np.float64)
+            means.append((times @ sums) / (times @ sizes))
+    found = np.concatenate(means)
+    asked = np.isfinite(found)
+    low, high = np.full((2, found.shape[1]), math.nan)
+    for figure in np.flatnonzero(asked.any(axis=0)).tolist():
+        low[figure], high[figure] = np.percentile(found[asked[:, figure], figure], [2.5, 97.5])
     return [(round(100 * a, 3), round(100 * b, 3)) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
 
 

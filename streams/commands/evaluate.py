@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.commands import evaluate_prequential
+
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 app = typer.Typer(help="Measure rankings against the methods of the literature.", no_args_is_help=True)
+app.command("prequential")(evaluate_prequential.command)
 
 Json = Annotated[
     Path | None, typer.Option("--json", metavar="OUT", help="Write the figures to a file", show_default=False)
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="OUT", help="Write a report with plots", show_default=False)
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn")]
 
@@ -32,6 +38,7 @@ def next_item(
         bool, typer.Option("--learn-on-test", help="Learn each test session after it is scored")
     ] = False,
     json: Json = None,
+    html: Html = None,
 ) -> None:
     """What comes next in a session (protocol A): HR, MRR and NDCG at 20 of every method, with 95 % intervals.
 
@@ -47,12 +54,15 @@ def next_item(
 
     from models.evaluation.next_item import METHODS, evaluate
     from models.evaluation.sessions import read_tests, read_training
+    from streams.evaluation_report import check_plots, report
     from streams.printing import table_console
 
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",")]
     if unknown := [name for name in names if name not in METHODS]:
         message = f"no method {unknown[0]!r}: choose from {', '.join(METHODS)}"
         raise typer.BadParameter(message, param_hint="--methods")
+    if html is not None:
+        check_plots()
     training = read_training(train)
     tests = read_tests(test, after=training[-1].times[-1])
     if sample is not None and sample < len(tests):
@@ -79,6 +89,8 @@ def next_item(
     }
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+    if html is not None:
+        html.write_text(report(figures), encoding="utf-8")
     table_console().print(_next_item_table(figures))
 
 

@@ -409,7 +409,7 @@ def test_many_anchors_sources_and_duplicates_are_no_matter() -> None:
     assert not {"mug-0", "kettle", *crowd} & {one["item_id"] for one in answer}
 
 
-# -- what the sequence model expects ------------------------------------------------------------------------------------
+# -- what the sequence model expects -----------------------------------------------------------------------------------
 
 
 class Foreseen(Expectations):

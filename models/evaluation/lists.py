@@ -1,0 +1,125 @@
+"""Figures of lists of suggestions: how many of their items are taken, and what lists are like whoever takes them.
+
+A list has up to k places. Its *targets* are the items that the shopper took and that could have been in it; a *hit* is
+a target that was.
+
+| figure | of one list | mean over |
+|---|---|---|
+| HR@k | 1 if it has a hit | all lists, empty ones too |
+| MRR@k | 1 / place of its first hit, 0 without one | all lists |
+| precision@k | hits / items | lists with items |
+| recall@k | hits / targets | lists with targets |
+| F1@k | 2 hits / (items + targets) | lists with targets |
+| NDCG@k | sum of 1 / log2(1 + place) of the hits, over that of all targets in the first places | lists with targets |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FIGURES = ("hr", "mrr", "precision", "recall", "f1", "ndcg")
+"""Names, in the order of `gains`."""
+
+ALL, WITH_ITEMS, WITH_TARGETS = range(3)
+"""What a figure is a mean over: see the module."""
+
+MEAN_OVER = (ALL, ALL, WITH_ITEMS, WITH_TARGETS, WITH_TARGETS, WITH_TARGETS)
+"""By figure."""
+
+
+class Place(NamedTuple):
+    """An item of a list."""
+
+    item: int
+    kind: int
+    """`models.rules.CROSS_SELL` or `UPSELL`."""
+    anchor: int
+    """Item that it is for."""
+    score: float = math.nan
+    """Estimated acceptance, where the method has one."""
+    falls_back: bool = False
+    """Whether it came without evidence about the visit."""
+
+
+def gains(hits: Sequence[bool], targets: int, k: int) -> tuple[float, float, float, float, float, float]:
+    """What one list contributes to each of FIGURES.
+
+    Args:
+        hits: of its places, best first.
+        targets: how many there were, the hits included.
+        k: places that it could have had.
+
+    >>> [round(gain, 3) for gain in gains([False, True, True], targets=4, k=3)]  # places 2 and 3
+    [1.0, 0.5, 0.667, 0.5, 0.571, 0.531]
+    >>> gains([], targets=2, k=3)
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    """
+    hit = sum(hits)
+    if not hit:
+        return (0.0,) * 6
+    first = next(place for place, is_hit in enumerate(hits, 1) if is_hit)
+    gained = sum(1.0 / math.log2(1 + place) for place, is_hit in enumerate(hits, 1) if is_hit)
+    ideal = sum(1.0 / math.log2(1 + place) for place in range(1, min(targets, k) + 1))
+    return 1.0, 1.0 / first, hit / len(hits), hit / targets, 2.0 * hit / (len(hits) + targets), gained / ideal
+
+
+def diversity(kinds: Sequence[Hashable]) -> float:
+    """Share of the pairs of a list that are unlike, by what each item is (its category, its brand).
+
+    Args:
+        kinds: (n,) of the items; at least two.
+
+    >>> round(diversity(["Mugs", "Mugs", "Pots", "Pans"]), 3)  # of six pairs one is alike
+    0.833
+    """
+    n = len(kinds)
+    if len(set(kinds)) == n:
+        return 1.0
+    counts: dict[Hashable, int] = {}
+    for kind in kinds:
+        counts[kind] = counts.get(kind, 0) + 1
+    return 1.0 - sum(count * (count - 1) for count in counts.values()) / (n * (n - 1))
+
+
+def gini(exposure: NDArray[np.int64]) -> float:
+    """How unequally items are shown: 0 where each is as often as the others, towards 1 where one has it all.
+
+    Args:
+        exposure: (items,) how often each was shown, those that never were included.
+
+    >>> round(gini(np.array([0, 0, 0, 8])), 3), gini(np.array([2, 2])), round(gini(np.array([1, 3])), 3)
+    (0.75, 0.0, 0.25)
+    """
+    shown, n = np.sort(exposure).astype(np.float64), len(exposure)
+    if not shown.sum() > 0.0:
+        return math.nan
+    return float(((2 * np.arange(1, n + 1) - n - 1) * shown).sum() / (n * shown.sum()))
+
+
+def coverage(exposure: NDArray[np.int64]) -> float:
+    """Share of the items that were shown at least once.
+
+    >>> coverage(np.array([0, 5, 1, 0]))
+    0.5
+    """
+    return float((exposure > 0).mean()) if len(exposure) else math.nan
+
+
+def decile_shares(exposure: NDArray[np.int64], popularity: NDArray[np.int64]) -> list[float]:
+    """Share of all that was shown by decile of popularity, the most popular tenth of the items first.
+
+    Args:
+        exposure: (items,) how often each was shown.
+        popularity: (items,) by which they are ranked; ties in the order given.
+
+    >>> decile_shares(np.array([5, 0, 3, 2, 0, 0, 0, 0, 0, 0]), np.arange(10)[::-1])
+    [0.5, 0.0, 0.3, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    """
+    ranked = exposure[np.argsort(-popularity, kind="stable")]
+    total = float(ranked.sum())
+    return [float(part.sum()) / total if total else math.nan for part in np.array_split(ranked, 10)]

@@ -1,0 +1,322 @@
+"""Figures of `crosscurrent evaluate` as one page of HTML: no network, no script, plots as SVG within it.
+
+It reads what `--json` writes, of any protocol: `methods`, each with readings that hold figures in percent and, where
+there are some, their intervals. Of the prequential protocol it draws the curve over the stream, exposure by popularity
+and calibration besides.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from html import escape
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from streams.errors import CrosscurrentError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#e69f00", "#999999", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442")
+"""Of methods, in their order, then from the first again: told apart by people who see few colours (Okabe and Ito)."""
+
+PANELS = 4
+"""Figures of a reading that are drawn side by side; all are in the table."""
+
+PANEL_INCHES = 2.9
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } p { color: #444; max-width: 60rem; }
+figure { margin: 1rem 0; } svg { max-width: 100%; height: auto; }
+table { border-collapse: collapse; font-size: 13px; } th, td { padding: .2rem .7rem; text-align: right; }
+th { border-bottom: 1px solid #999; } td { border-bottom: 1px solid #e5e5e5; }
+th:first-child, td:first-child, th.left, td.left { text-align: left; } .scroll { overflow-x: auto; }
+"""
+
+
+class PlotsMissingError(CrosscurrentError):
+    """What draws is not installed. Operator action: install it as the message says, or leave `--html` out."""
+
+
+def check_plots() -> None:
+    """Say before hours of work whether a report can be drawn.
+
+    Raises:
+        PlotsMissingError: it cannot.
+    """
+    if find_spec("matplotlib") is None:
+        message = "a report needs matplotlib for its plots: pip install 'crosscurrent[evaluation]' (or matplotlib)"
+        raise PlotsMissingError(message)
+
+
+def report(figures: Mapping[str, Any]) -> str:
+    """The page.
+
+    Args:
+        figures: as `--json` writes them.
+
+    Raises:
+        PlotsMissingError: matplotlib is not installed.
+    """
+    check_plots()
+    parts = [f"<h1>{escape(_title(figures))}</h1>", _facts(figures)]
+    if "curve" in figures:
+        parts += _curve(figures)
+    parts += _bars(figures)
+    if "exposure_by_decile" in figures:
+        parts += _exposure(figures)
+    if "calibration" in figures:
+        parts += _calibration(figures)
+    parts += _figure_tables(figures)
+    head = f"<meta charset='utf-8'><title>{escape(_title(figures))}</title><style>{_STYLE}</style>"
+    return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
+
+
+def _title(figures: Mapping[str, Any]) -> str:
+    return f"Crosscurrent, evaluation: {figures.get('protocol', 'figures')}"
+
+
+def _facts(figures: Mapping[str, Any]) -> str:
+    """What was measured: all plain values."""
+    plain = {name: value for name, value in figures.items() if isinstance(value, str | int | float)}
+    cells = "".join(
+        f"<tr><td>{escape(_words(name))}</td><td>{escape(_cell(value))}</td></tr>" for name, value in plain.items()
+    )
+    return f"<div class='scroll'><table>{cells}</table></div>"
+
+
+def readings(figures: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Readings of a protocol, and the names of the figures of each.
+
+    >>> new = {"hr@20": 40.0, "mrr@20": 12.5, "n": 900, "interval": {"hr@20": [39.0, 41.0], "mrr@20": [12.0, 13.0]}}
+    >>> readings({"methods": {"popularity": {"new": new, "seconds": 1.5}}})
+    {'new': ['hr@20', 'mrr@20']}
+    """
+    found: dict[str, list[str]] = {}
+    for method in figures["methods"].values():
+        for reading, held in method.items():
+            if isinstance(held, Mapping) and (names := [name for name in held if "@" in name]):
+                found.setdefault(reading, names)
+    return found
+
+
+# -- plots -------------------------------------------------------------------------------------------------------------
+
+
+def _bars(figures: Mapping[str, Any]) -> list[str]:
+    """A row of panels a reading: bars of all methods, with their intervals."""
+    methods = list(figures["methods"])
+    parts = ["<h2>By method</h2>", "<p>In percent; lines are 95 % intervals, where the figures have some.</p>"]
+    for reading, names in readings(figures).items():
+        drawn = names[:PANELS]
+        figure = _figure(PANEL_INCHES * len(drawn) + 1.2, 0.7 + 0.32 * len(methods))
+        panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
+        for panel, name in zip(panels, drawn, strict=True):
+            _bar_panel(panel, figures["methods"], reading, name)
+        counts = next((held[reading].get("n") for held in figures["methods"].values() if reading in held), None)
+        figure.suptitle(reading if counts is None else f"{reading}  (n = {counts:,})", x=0.01, ha="left", fontsize=10)
+        parts.append(_svg(figure, f"bars of {reading}"))
+    return parts
+
+
+def _bar_panel(panel: Axes, methods: Mapping[str, Any], reading: str, name: str) -> None:
+    most = 0.0
+    for place, held in enumerate(methods.values()):
+        value = held.get(reading, {}).get(name)
+        if value is None:
+            continue
+        low, high = held[reading].get("interval", {}).get(name) or (None, None)
+        panel.barh(place, value, color=_colour(place), height=0.7)
+        end = value
+        if low is not None and high is not None:
+            panel.plot([low, high], [place, place], color="black", linewidth=1.4, solid_capstyle="butt")
+            end = high
+        panel.annotate(f"{value:.2f}", (end, place), (4, 0), textcoords="offset points", va="center", fontsize=8)
+        most = max(most, end)
+    panel.set_yticks(range(len(methods)), list(methods))
+    panel.set_ylim(len(methods) - 0.4, -0.6)
+    panel.set_xlim(0, 1.25 * most or 1.0)
+    panel.set_title(_words(name), fontsize=9, loc="left")
+    panel.tick_params(labelsize=8, left=False)
+
+
+def _curve(figures: Mapping[str, Any]) -> list[str]:
+    """Hit rate along the stream, of each kind and method."""
+    steps, step_s = figures["curve"]["steps"], figures["curve"]["step_s"]
+    unit = {600: "ten minutes", 3_600: "hour", 86_400: "day"}[step_s]
+    parts = [
+        "<h2>Along the stream</h2>",
+        f"<p>Share of the lists of each {unit} (UTC) of which at least one item was taken (solid) or followed "
+        "(dotted), in percent. Everything is learnt from the stream itself, from nothing on.</p>",
+    ]
+    if not steps:
+        return [*parts, "<p>No list was counted.</p>"]
+    methods = list(figures["methods"])
+    kinds = list(steps[0]["methods"][methods[0]])
+    at = [datetime.fromtimestamp(step["at"], UTC).replace(tzinfo=None) for step in steps]
+    figure = _figure(4.0 * len(kinds), 3.1)
+    panels = figure.subplots(1, len(kinds), squeeze=False)[0]
+    for panel, kind in zip(panels, kinds, strict=True):
+        for place, method in enumerate(methods):
+            for outcome, style in (("taken", "-"), ("followed", ":")):
+                found = [step["methods"][method][kind][f"hr {outcome}"] for step in steps]
+                values = [float("nan") if value is None else value for value in found]
+                label = method if outcome == "taken" else None
+                marker = "o" if len(steps) < 40 else ""
+                panel.plot(
+                    at, values, style, color=_colour(place), label=label, marker=marker, markersize=3, linewidth=1.4
+                )
+        panel.set_title(f"{kind}, hit rate", fontsize=9, loc="left")
+        panel.set_ylim(bottom=0)
+        panel.tick_params(labelsize=8)
+        panel.tick_params(axis="x", rotation=30)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(methods), fontsize=8, frameon=False)
+    return [*parts, _svg(figure, "hit rate along the stream")]
+
+
+def _exposure(figures: Mapping[str, Any]) -> list[str]:
+    """What each tenth of the catalogue gets of all places."""
+    shares = figures["exposure_by_decile"]
+    figure = _figure(8.5, 3.1)
+    panel = figure.subplots()
+    width = 0.8 / len(shares)
+    for place, (name, values) in enumerate(shares.items()):
+        colour = "#333333" if name not in figures["methods"] else _colour(list(figures["methods"]).index(name))
+        heights = [0.0 if value is None else value for value in values]
+        offsets = [decile + width * (place - (len(shares) - 1) / 2) for decile in range(1, len(values) + 1)]
+        panel.bar(offsets, heights, width, color=colour, label="events themselves" if name == "events" else name)
+    panel.set_xticks(range(1, 11))
+    panel.set_xlabel("tenth of the catalogue, the most popular first", fontsize=8)
+    panel.set_ylabel("share of all places, %", fontsize=8)
+    panel.tick_params(labelsize=8)
+    panel.legend(fontsize=8, frameon=False)
+    return [
+        "<h2>Popularity bias</h2>",
+        "<p>How places in lists are shared among the items, by how many events each had in the whole stream. A method "
+        "whose bars are higher at the left than those of the events shows the popular more than they are asked "
+        "for.</p>",
+        _svg(figure, "share of exposure by popularity decile"),
+    ]
+
+
+def _calibration(figures: Mapping[str, Any]) -> list[str]:
+    """Scores against what became of the items."""
+    kinds = figures["calibration"]
+    figure = _figure(4.6 * len(kinds), 3.6)
+    for panel, (kind, bins) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds.items(), strict=True):
+        for outcome, marker, place in (("taken", "o", 0), ("followed", "s", 3)):
+            drawn = [one for one in bins if one["score"] > 0 and one[outcome]]
+            scores, shares = [one["score"] for one in drawn], [one[outcome] / 100 for one in drawn]
+            panel.plot(scores, shares, marker + "-", color=_colour(place), markersize=4, linewidth=1, label=outcome)
+            if outcome == "taken":
+                for one, score, share in zip(drawn, scores, shares, strict=True):
+                    panel.annotate(
+                        _short(one["n"]),
+                        (score, share),
+                        (0, -10),
+                        textcoords="offset points",
+                        fontsize=6.5,
+                        ha="center",
+                    )  # noqa: E501
+        low, high = 1e-4, 1.0
+        panel.plot([low, high], [low, high], "--", color="#999999", linewidth=1, label="score = share")
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_title(kind, fontsize=9, loc="left")
+        panel.set_xlabel("score", fontsize=8)
+        panel.tick_params(labelsize=8)
+        panel.legend(fontsize=8, frameon=False)
+    return [
+        "<h2>Calibration</h2>",
+        "<p>Our scores, counted by powers of two, against the share of the items that were taken or followed; the "
+        "small numbers say how many items a point stands for. Scores say which item of a list comes first; on the "
+        "dashed line they would be probabilities, too. Points with nothing taken cannot be drawn on these axes; the "
+        "table has them.</p>",
+        _svg(figure, "calibration of scores"),
+    ]
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure
+
+
+def _svg(figure: Figure, text: str) -> str:
+    """A figure as an element of the page; the same figures always give the same."""
+    import matplotlib
+
+    for panel in figure.axes:
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(True, color="#eeeeee", linewidth=0.8)
+        panel.set_axisbelow(True)
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": text, "svg.fonttype": "none", "font.family": "sans-serif"}):
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    element = out.getvalue()
+    element = element[element.index("<svg") :].replace("<svg", f"<svg role='img' aria-label='{escape(text)}'", 1)
+    return f"<figure>{element}</figure>"
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _figure_tables(figures: Mapping[str, Any]) -> list[str]:
+    """All figures of all readings, and what else each method tells."""
+    parts = ["<h2>All figures</h2>"]
+    for reading, names in readings(figures).items():
+        rows = []
+        for method, held in figures["methods"].items():
+            found = held.get(reading, {})
+            others = [name for name in found if name not in (*names, "interval")]
+            cells = []
+            for name in names:
+                interval = found.get("interval", {}).get(name)
+                low_high = f" ({_cell(interval[0])} to {_cell(interval[1])})" if interval else ""
+                cells.append(_cell(found.get(name)) + low_high)
+            rows.append([method, *cells, *(_cell(found[name]) for name in others)])
+        parts.append(_table(reading, ["method", *names, *others], rows))
+    for kind in next(iter(figures["methods"].values())).get("lists", {}):
+        heads: dict[str, None] = {}
+        for held in figures["methods"].values():
+            heads.update(dict.fromkeys(held["lists"][kind]))
+        rows = [
+            [m, *(_cell(held["lists"][kind].get(head)) for head in heads)] for m, held in figures["methods"].items()
+        ]
+        parts.append(_table(f"{kind}: what the lists are like", ["method", *map(_words, heads)], rows))
+    for kind, bins in figures.get("calibration", {}).items():
+        rows = [[f"{one['score']:.5f}", *(_cell(one[name]) for name in ("n", "taken", "followed"))] for one in bins]
+        parts.append(_table(f"{kind}: calibration", ["mean score", "items", "taken %", "followed %"], rows))
+    return parts
+
+
+def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<h3>{escape(title)}</h3><div class='scroll'><table><tr>{head}</tr>{body}</table></div>"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _short(number: int) -> str:
+    return f"{number / 1000:.0f}k" if number >= 10_000 else str(number)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _colour(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
