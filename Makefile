@@ -1,7 +1,7 @@
 # Everything a person does with this repository; `.ci/run` calls the same.
 
 PYTHON ?= python3
-EXTRAS ?= embedded,completejourney,evaluation,learning,dev
+EXTRAS ?= embedded,completejourney,evaluation,large,learning,dev
 SECONDS ?=
 JSON ?=
 HTML ?=

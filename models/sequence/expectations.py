@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.features import gap_classes
+from models.sequence.nearest import finder
 from models.sequence.scorer import Hidden, Look, Scorer
 from models.visits import Window
 
@@ -44,12 +45,20 @@ class Expectations:
     Args:
         scorer: of the weights.
         version: of them.
+
+    Attributes:
+        recall: share of what is most expected that is found; below 1 only where there are too many items to compare.
+
+    Raises:
+        ModuleNotFoundError: there are that many, and usearch is not installed.
     """
 
     def __init__(self, scorer: Scorer, version: str) -> None:
         self.version = version
         self._scorer = scorer
         self._items = scorer.items.astype(np.int32)
+        self._finder = finder(scorer.vectors)
+        self.recall = self._finder.recall
         self._kept: OrderedDict[str, tuple[Window, NDArray[np.float32]]] = OrderedDict()
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
@@ -64,26 +73,14 @@ class Expectations:
         looking = [place for place, (_, window) in enumerate(shoppers) if window.items]
         for first in range(0, len(looking) if len(self._items) else 0, ROWS):
             rows = looking[first : first + ROWS]
-            best, chances = self._best(self._states([shoppers[row] for row in rows]))
-            items.append(best.reshape(-1))
-            shares.append(chances.reshape(-1))
-            ends[np.array(rows) + 1] = best.shape[1]
+            state = self._states([shoppers[row] for row in rows])
+            found = self._finder.nearest(self._scorer.expected(state), self._scorer.scale, ITEMS)
+            items.append(self._items[found.places].reshape(-1))
+            shares.append(found.shares.reshape(-1))
+            ends[np.array(rows) + 1] = found.places.shape[1]
         return Expected(
             np.concatenate([np.empty(0, np.int32), *items]), np.concatenate([np.empty(0), *shares]), np.cumsum(ends)
         )
-
-    def _best(self, state: Hidden) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """(shoppers, k) items and their shares, most likely first, ties by number."""
-        logits = self._scorer.logits(state)
-        most = logits.max(axis=1, keepdims=True)
-        totals = np.exp(logits - most).sum(axis=1, keepdims=True)
-        places = np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
-        if logits.shape[1] > ITEMS:
-            places = np.sort(np.argpartition(-logits, ITEMS - 1, axis=1)[:, :ITEMS], axis=1)
-        chosen = np.take_along_axis(logits, places, axis=1)
-        order = np.argsort(-chosen, axis=1, kind="stable")
-        places, chosen = np.take_along_axis(places, order, axis=1), np.take_along_axis(chosen, order, axis=1)
-        return self._items[places], (np.exp(chosen - most) / totals).astype(np.float64)
 
     def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
         """State of each shopper after his window."""

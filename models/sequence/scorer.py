@@ -66,7 +66,7 @@ class Scorer:
         scale: float,
         cold: NDArray[np.int64] = NO_ITEMS,
     ) -> None:
-        self._scale = np.float32(scale)
+        self.scale = scale
         self._contents = contents
         self._own = np.ascontiguousarray(weights["items.weight"], np.float32)
         self._content = [np.asarray(weights[f"content.{table}.weight"], np.float32) for table in range(3)]
@@ -112,10 +112,13 @@ class Scorer:
             state.hidden[there], state.cell[there] = after.hidden, after.cell
         return state
 
+    def expected(self, state: Hidden) -> NDArray[np.float32]:
+        """(n shoppers, units) of length 1: the vector of what is expected next."""
+        return _unit(state.hidden)
+
     def logits(self, state: Hidden) -> NDArray[np.float32]:
         """(n shoppers, n items): how much each item of `items` is expected next; softmax makes probabilities."""
-        expected = _unit(state.hidden)
-        logits: NDArray[np.float32] = self._scale * (expected @ self.vectors.T)
+        logits: NDArray[np.float32] = np.float32(self.scale) * (self.expected(state) @ self.vectors.T)
         return logits
 
     def _vectors(self, slots: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from models.items import Items
 from models.sequence.config import LearnerConfig, NetworkConfig
 from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner
+from models.sequence.nearest import Exact, Indexed, finder
 from models.sequence.scorer import Look, Scorer
 from models.sequence.snapshot import CODE, MODEL, expectations
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
@@ -223,3 +224,19 @@ def test_a_long_visit_is_cut_to_its_end_and_windows_are_stored_and_taken_over() 
     other.add(Window([8], [0], [9], 1, 6.0))
     assert [array.tolist() for array in (other.items[:2], other.length[:2])] == [[[2, 3, 4], [8, -1, -1]], [3, 1]]
     assert other.row(np.array([0, 1])).tolist() == [1, 0]
+
+
+def test_an_index_finds_nearly_all_of_the_nearest_and_says_how_many() -> None:
+    chance = np.random.default_rng(4)
+    middles = chance.normal(size=(100, 32))
+    vectors = (middles[chance.integers(0, 100, 3000)] + 0.5 * chance.normal(size=(3000, 32))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    indexed, exact = Indexed(vectors, seed=1), Exact(vectors)
+    assert 0.9 < indexed.recall <= 1.0
+    asked = vectors[:40]
+    found, true = indexed.nearest(asked, 16.0, 20), exact.nearest(asked, 16.0, 20)
+    same = [len(set(one) & set(other)) for one, other in zip(found.places.tolist(), true.places.tolist(), strict=True)]
+    assert np.mean(same) > 18
+    assert found.places[:, 0].tolist() == true.places[:, 0].tolist() == list(range(40))
+    np.testing.assert_allclose(found.shares[:, 0], true.shares[:, 0], rtol=0.2)  # the sum is an estimate
+    assert isinstance(finder(vectors), Exact)
