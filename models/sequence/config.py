@@ -11,7 +11,7 @@ class NetworkConfig:
 
     units: int = 100
     """Of the item vectors and of the hidden state: what the papers use."""
-    dropout: float = 0.25
+    dropout: float = 0.4
     """Of the inputs and of the hidden state, while learning."""
     item_dropout: float = 0.1
     """Share of items whose own vector is left out while learning, where their content says something: so that content
@@ -34,7 +34,7 @@ class LearnerConfig:
     need not wait."""
     passes: int = 2
     """Times that a new window is learnt at once."""
-    replay: int = 6
+    replay: int = 8
     """... and older windows learnt again for each new one: one pass is far from enough for item vectors."""
     recent: int = 32_768
     """Mean age of those, in windows: what is sold changes, and the latest would otherwise be learnt the least often."""
