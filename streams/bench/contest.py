@@ -28,6 +28,7 @@ from streams import topics
 from streams.bench.events import Event, Roof, write
 from streams.bench.load import preload
 from streams.bench.measure import Ends, Latency, Topics, events_per_s, latency
+from streams.bench.scoring import SIZES
 from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.child import Child
@@ -78,6 +79,8 @@ class Plan:
     """Events that the worker has learnt from before the first turn."""
     seed: int = 7
     """Of the simulated shops."""
+    items: tuple[int, ...] = SIZES
+    """Numbers of items that the sequence model is to find the best of."""
 
 
 @dataclass(slots=True)

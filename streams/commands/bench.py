@@ -32,7 +32,7 @@ def command(
 
     plan = Plan(events=events, seconds=seconds, repeats=repeats)
     if quick:
-        plan = Plan(events=min(events, 8_000), seconds=min(seconds, 6.0), repeats=1, warm_up=8_000)
+        plan = Plan(events=min(events, 8_000), seconds=min(seconds, 6.0), repeats=1, warm_up=8_000, items=(10_000,))
     progress = Console(stderr=True, highlight=False)
     figures = run(plan, kafka=kafka, say=progress.print)
     show(figures, Console(highlight=False))
