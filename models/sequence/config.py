@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MODEL = "sequence"
+"""Name of the model: of its snapshots, and in what workers say of a suggestion."""
+
+CODE = "lstm-1"
+"""Of its arrays; another layout of the weights takes another."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
