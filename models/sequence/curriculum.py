@@ -95,6 +95,7 @@ class Curriculum:
         self.gate = Gate(gate, learner.looks + 1)
         self.events = self.held = self.dropped = 0
         self.at = 0.0
+        self._since_s: float | None = None
         self.begin_chunk()
 
     # -- events ----------------------------------------------------------------------------------------------------
@@ -203,7 +204,7 @@ class Curriculum:
     def begin_chunk(self) -> None:
         """What was handed on is learnt: count anew towards the next chunk."""
         self._windows = self._waiting = 0
-        self._since_s: float | None = None
+        self._since_s = None
         self._due = False
 
     def _finish(self, key: tuple[int, str]) -> None:
