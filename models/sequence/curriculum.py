@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from models.events import Action, Click, Purchase
 from models.items import Items
-from models.sequence.config import LearnerConfig
+from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import FIRST_GAP, gap_classes
-from models.sequence.gate import Gate, GateConfig
+from models.sequence.gate import Gate
 from models.sequence.windows import Window
 from models.visits import ACTION_CODES, Verdict, VisitConfig, Visits
 

@@ -10,12 +10,12 @@ import hashlib
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.sequence.config import GateConfig
 from models.sequence.scorer import Hidden, Look, Scorer
 from models.sequence.windows import Window, Windows
 
@@ -26,24 +26,6 @@ BATCH = 64
 """Shoppers ranked together: of 100,000 items, 25 MB."""
 
 _BUCKETS = 10_000
-
-
-@dataclass(frozen=True)
-class GateConfig:
-    """What is held back, and when a candidate is worse."""
-
-    share: float = 0.1
-    """Share of shoppers whose windows are held back before they are learnt; 0: none, and everything is announced."""
-    age_s: float = 3600.0
-    """How long, in append time."""
-    windows: int = 1_024
-    """Windows that are held back at most; when there are more, the oldest are learnt. They are ranked twice for each
-    snapshot: some seconds of a core with 100,000 items."""
-    least: int = 50
-    """Windows that have to be there to judge; with fewer a candidate passes."""
-    errors: float = 2.0
-    """A candidate is worse if its hit rate or its reciprocal rank is below the serving one's by more than so many
-    standard errors of the paired difference: of equal ones, some four in a hundred are refused for nothing."""
 
 
 class Comparison(NamedTuple):
@@ -125,14 +107,15 @@ class Gate:
         n = len(found)
         hr, mrr = found.mean(axis=0).tolist() if n else (math.nan, math.nan)
         if served is None or not n:
-            return Comparison(n, hr, mrr, math.nan, math.nan, worse=False)
+            return Comparison(n, hr, mrr, math.nan, math.nan, False)
         before = scores(served, windows)
         gained = found - before
         worse = False
         if n >= max(2, self._config.least):
             errors = gained.std(axis=0, ddof=1) / math.sqrt(n)
             worse = bool((gained.mean(axis=0) + self._config.errors * errors < 0.0).any())
-        return Comparison(n, hr, mrr, *before.mean(axis=0).tolist(), worse=worse)
+        served_hr, served_mrr = before.mean(axis=0).tolist()
+        return Comparison(n, hr, mrr, served_hr, served_mrr, worse)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that is held back, by name, to be stored; `restore` takes it."""
@@ -180,7 +163,8 @@ def _scores(scorer: Scorer, windows: Sequence[Window]) -> NDArray[np.float64]:
             ranks = _ranks(scorer, Hidden(state.hidden[rows], state.cell[rows]), looks[0, rows, place])
             sums[rows, 0] += ranks <= TOP
             sums[rows, 1] += np.where(ranks <= TOP, 1.0 / ranks, 0.0)
-    return sums / (lengths - firsts)[:, None]
+    means: NDArray[np.float64] = sums / (lengths - firsts)[:, None]
+    return means
 
 
 def _ranks(scorer: Scorer, state: Hidden, items: NDArray[np.int64]) -> NDArray[np.float64]:

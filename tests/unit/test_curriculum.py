@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from models.events import Action, Click
 from models.items import Items
-from models.sequence.config import LearnerConfig
+from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.curriculum import LOOKS_A_WINDOW, Curriculum
 from models.sequence.features import Contents
-from models.sequence.gate import Gate, GateConfig, scores
+from models.sequence.gate import Gate, scores
 from models.sequence.scorer import Scorer
 from models.sequence.windows import Window
 from models.visits import VisitConfig
