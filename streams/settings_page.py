@@ -58,7 +58,7 @@ def settings_page() -> str:
             f"`{name}`",
             _default(field.get_default(call_default_factory=True)),
             _allowed(field),
-            _line(field.description or ""),
+            " ".join((field.description or "").split()),
         )
         for name, field in plain.items()
     ]
@@ -81,10 +81,6 @@ def _fields(config: Any, above: str = "") -> list[tuple[str, str, str]]:
         else:
             rows.append((f"`{above}{one.name}`", _default(value), texts[one.name]))
     return rows
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def attribute_texts(config: type) -> dict[str, str]:
