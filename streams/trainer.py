@@ -368,6 +368,8 @@ class Trainer(Service):
     async def on_stop(self) -> None:
         """Learn nothing more, store what is there, leave the group, close everything."""
         self.school.close()
+        for name in set(self._running) - {"mirror", "school"}:
+            self._running[name].cancel()
         if self.failure is None and "school" in self._running:
             try:
                 await asyncio.wait_for(self._last_words(), STOP_S)
