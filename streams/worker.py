@@ -142,6 +142,11 @@ class Worker(Service):
         """Whether the worker has joined the group and all its lanes hold their state."""
         return self.failure is None and self.intake.joined.is_set() and self.lanes.all_ready
 
+    @property
+    def standing(self) -> dict[str, Any]:
+        """What /ready says besides: the lanes, and whether each holds its state."""
+        return {"lanes": {lane.name: lane.ready.is_set() for lane in self.lanes}}
+
     def fail(self, error: BaseException) -> None:
         """Stop the process, loudly; called once with the first failure."""
         if self.failure is None:
