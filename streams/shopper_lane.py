@@ -19,7 +19,7 @@ from aiokafka import TopicPartition
 
 from models.events import Action, Click, Purchase
 from models.recommender import Query
-from models.sequence.snapshot import MODEL
+from models.sequence.config import MODEL
 from models.visits import Verdict, Visits
 from streams.cursor import Cursor
 from streams.errors import RecordError

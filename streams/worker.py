@@ -23,7 +23,8 @@ from models.items import Items
 from models.neighbours import Neighbours
 from models.policy import Policy
 from models.recommender import Recommender, RecommenderConfig
-from models.sequence.snapshot import MODEL, expectations
+from models.sequence.config import MODEL
+from models.sequence.snapshot import expectations
 from models.snapshots import Snapshot
 from streams.catalog_lane import CatalogLane
 from streams.errors import CrosscurrentError, TakeOverError
