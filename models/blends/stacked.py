@@ -9,6 +9,7 @@ once with the learnt weights, the scaler's numbers folded into them.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,6 +30,22 @@ class Folded(NamedTuple):
         """(n,) probabilities out of (n, features)."""
         probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-(features @ self.weights + self.bias)))
         return probabilities
+
+
+def fold(scaler: Any, regression: Any, names: Sequence[str]) -> Folded:
+    """River's regression with its scaler folded into it.
+
+    Args:
+        scaler: `StandardScaler`.
+        regression: `LogisticRegression` on what it gives.
+        names: of the features, in the order of the columns.
+    """
+    learnt: dict[Any, float] = dict(regression.weights)
+    means = np.array([scaler.means[name] for name in names])
+    deviations = np.sqrt(np.array([scaler.vars[name] for name in names]))
+    raw = np.array([learnt.get(name, 0.0) for name in names])
+    weights = np.divide(raw, deviations, out=np.zeros_like(raw), where=deviations > 0.0)
+    return Folded(weights, float(regression.intercept) - math.fsum(weights * means))
 
 
 def features(evidence: Evidence) -> NDArray[np.float64]:
@@ -107,13 +124,7 @@ class Stacked:
     def folded(self) -> Folded:
         """The regression as it is now."""
         if self._folded is None:
-            learnt: dict[Any, float] = dict(self._regression.weights)
-            means = np.array([self._scaler.means[name] for name in self._names])
-            variances = np.array([self._scaler.vars[name] for name in self._names])
-            deviations = np.sqrt(variances)
-            raw = np.array([learnt.get(name, 0.0) for name in self._names])
-            weights = np.divide(raw, deviations, out=np.zeros_like(raw), where=deviations > 0.0)
-            self._folded = Folded(weights, float(self._regression.intercept) - math.fsum(weights * means))
+            self._folded = fold(self._scaler, self._regression, self._names)
         return self._folded
 
     def predict(self, evidence: Evidence) -> NDArray[np.float64]:

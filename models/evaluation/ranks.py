@@ -68,7 +68,17 @@ def figures(places: NDArray[np.int64], groups: NDArray[np.int64], k: int, seed: 
         k: length of the lists.
         seed: of the draws.
     """
-    gains = gains_at(places, k)
+    return means(gains_at(places, k), groups, seed)
+
+
+def means(gains: dict[str, NDArray[np.float64]], groups: NDArray[np.int64], seed: int) -> dict[str, Figure]:
+    """The mean of each figure with its interval.
+
+    Args:
+        gains: (n,) what each test contributes to each figure, by name.
+        groups: (n,) number of the group that each test is of; whole groups are drawn.
+        seed: of the draws.
+    """
     intervals = _intervals(gains, groups, seed)
     return {
         name: Figure(_percent(gain), *interval) for (name, gain), interval in zip(gains.items(), intervals, strict=True)
