@@ -56,8 +56,8 @@ SETTLE_S = 2.0
 SNAPSHOT_EVERY_S = 5
 """Between two snapshots of the trainer."""
 
-SNAPSHOTS = 3
-"""Announced before it is stopped: what a worker pays does not depend on how well was learnt, but on all items."""
+LEARNT_S = 3 * SNAPSHOT_EVERY_S
+"""The trainer has learnt what there is when it has announced something, and nothing more for so long."""
 
 LEAD_S = 3000.0
 """How long ago the shop's first event happened: event times may not be ahead of append times by more than an hour."""
@@ -263,13 +263,15 @@ class Contest:
         self._say("the trainer learns from the same")
         async with trainer.running() as child:
             await trainer.ready(child)
-            deadline = time.monotonic() + READY_S
-            while await seen.count("snapshots") < SNAPSHOTS:
+            announced, moved = 0, time.monotonic()
+            while not announced or time.monotonic() - moved < LEARNT_S:
+                await asyncio.sleep(LOOK_S)
                 trainer.check(child)
-                if time.monotonic() > deadline:
+                if (now := await seen.count("snapshots")) > announced:
+                    announced, moved = now, time.monotonic()
+                elif not announced and time.monotonic() - moved > READY_S:
                     message = f"{trainer.name} announced nothing within {READY_S:.0f} s: {child.last_words()}"
                     raise BenchError(message)
-                await asyncio.sleep(LOOK_S)
 
     async def _echo_turn(self, title: str, backlog: Sequence[Event]) -> tuple[Turn, Stream]:
         side = self._echo(LINGER_MS)
