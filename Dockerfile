@@ -1,7 +1,7 @@
 # One image for every command: `docker run crosscurrent worker --bootstrap-servers ...`
 FROM python:3.13-slim AS build
 
-# `completejourney` adds the data set that `replay completejourney` sends.
+# `completejourney` adds the data set that `replay completejourney` sends, `learning` what the trainer learns with.
 ARG EXTRAS=""
 WORKDIR /src
 RUN python -m venv /opt/crosscurrent
@@ -19,7 +19,8 @@ COPY --from=build /opt/crosscurrent /opt/crosscurrent
 ENV PATH=/opt/crosscurrent/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/var/cache/crosscurrent
-RUN install -d -o crosscurrent "$NUMBA_CACHE_DIR"
+# A volume takes the owner of the folder it is mounted over.
+RUN install -d -o crosscurrent "$NUMBA_CACHE_DIR" /var/lib/crosscurrent/snapshots
 USER crosscurrent
 RUN python -m models.warm
 

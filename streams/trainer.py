@@ -33,7 +33,7 @@ from streams.aside import aside
 from streams.errors import StoreError
 from streams.intake import Intake
 from streams.leadership import Leadership
-from streams.log import KafkaLog, Log, Record
+from streams.log import KafkaLog, Record
 from streams.mirror import CatchesUp, Follower, Mirror
 from streams.outbox import KafkaSender, Outbox
 from streams.partitioner import partition_of
@@ -257,10 +257,12 @@ class School:
         version = stored.manifest.version
         await self._follower.caught_up(self._mirrored)
         announced = self._mirror.announced.get(MODEL)
-        newer = announced is not None and announced.by == "trainer" and announced.version > version
-        if newer or not self.leadership.holds(term):
+        reason = "" if self.leadership.holds(term) else "another trainer may lead now"
+        if announced is not None and announced.by == "trainer" and announced.version > version:
+            reason = f"a trainer has announced {announced.version}, which has seen more"
+        if reason:
             self._metrics.snapshot("overtaken")
-            logger.warning("%s %s is stored and not announced: another trainer leads", MODEL, version)
+            logger.warning("%s %s is stored and not announced: %s", MODEL, version, reason)
             return
         key, value = encode_announcement(stored.announcement("trainer"))
         self._outbox.put(self._topic, partition_of(key, self._partitions), key, value)
@@ -301,8 +303,7 @@ class Trainer(Service):
         self.metrics = TrainerMetrics()
         self.failure: BaseException | None = None
         self._on_ready, self._on_failure = on_ready, on_failure
-        self._log: Log
-        self._log = self._kafka_log = KafkaLog(settings, max_fetch_bytes=FETCH_BYTES)
+        self._log = KafkaLog(settings, max_fetch_bytes=FETCH_BYTES)
         self._sender = KafkaSender(settings)
         self.outbox = Outbox(
             self._sender, most_bytes=settings.outbox_bytes, timeout_s=settings.send_timeout_s, on_failure=self.fail
@@ -354,7 +355,7 @@ class Trainer(Service):
 
     async def on_start(self) -> None:
         """Connect, catch up with the mirrored topics, join."""
-        await self._kafka_log.start()
+        await self._log.start()
         await self._sender.start()
         await self._follower.start()
         self._spawn(self._follower.run(), "mirror")
@@ -382,7 +383,7 @@ class Trainer(Service):
         await asyncio.gather(*self._running.values(), return_exceptions=True)
         await self._follower.stop()
         await self._sender.stop()
-        await self._kafka_log.stop()
+        await self._log.stop()
 
     async def _last_words(self) -> None:
         led = self.leadership.leads.is_set()

@@ -93,7 +93,7 @@ def test_compose_makes_topics_before_workers_start_and_no_topic_makes_itself() -
     services = COMPOSE["services"]
     assert services["kafka"]["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
     assert services["topics"]["depends_on"]["kafka"]["condition"] == "service_healthy"
-    for worker in ("worker-1", "worker-2"):
+    for worker in ("worker-1", "worker-2", "trainer"):
         assert services[worker]["depends_on"]["topics"]["condition"] == "service_completed_successfully"
     assert services["replay"]["profiles"] == ["replay"]
     known = {command.name for command in app.registered_commands} | {group.name for group in app.registered_groups}

@@ -24,6 +24,7 @@ from streams.brokers.embedded import EmbeddedBroker
 from streams.commands import app
 from streams.metrics import OUTCOMES, Metrics
 from streams.settings import Settings
+from streams.trainer_metrics import TrainerMetrics
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -102,6 +103,11 @@ def test_all_metrics_are_explained() -> None:
     real = {name + ("_total" if metric.type == "counter" else "") for name, metric in registered.items()}
     explained = {name.partition("{")[0] for name in table(OPERATIONS, "| metric |")}
     assert explained == real
+    of_trainer = {
+        metric.name: metric for metric in TrainerMetrics().registry.collect() if metric.name not in registered
+    }
+    real = {name + ("_total" if metric.type == "counter" else "") for name, metric in of_trainer.items()}
+    assert {name.partition("{")[0] for name in table(OPERATIONS, "| metric of a trainer |")} == real
     assert set(table(OPERATIONS, "| outcome |")) == set(OUTCOMES)
 
 
