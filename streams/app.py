@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
+from mode import Service
 
 from models.policy import Policy
 from streams.folderless import FolderlessApp
@@ -30,14 +31,14 @@ CHANNEL_BATCHES = 4
 
 
 class _Boot(BootStrategy):
-    """Starts the worker where Faust would start its consumer."""
+    """Starts our service where Faust would start its consumer."""
 
     enable_kafka_producer = False
 
     def kafka_consumer(self) -> list[Any]:
         app = cast(App, self.app)
         app.flow_control.resume()  # the channels are shut until a consumer opens them; Faust's would
-        return [app.worker]
+        return [app.inner]
 
     def kafka_conductor(self) -> list[Any]:
         return []
@@ -50,6 +51,42 @@ class App(FolderlessApp):
     """A Faust app whose intake is our own."""
 
     BootStrategy = _Boot
+    inner: Service
+    """What is started in the consumer's place."""
+
+    @classmethod
+    def of(cls, settings: Settings, group: str) -> Self:
+        """An app with nothing in it yet.
+
+        Args:
+            settings: of the process.
+            group: of its consumer; the app's name.
+        """
+        return cls(
+            group,
+            broker=f"kafka://{settings.bootstrap_servers.replace(',', ';kafka://')}",
+            store="memory://",
+            topic_disable_leader=True,
+            web_enabled=settings.web_enabled,
+            web_bind=settings.web_host,
+            web_host=settings.web_host,
+            web_port=settings.web_port,
+            web_tables_enabled=False,
+            web_router_enabled=False,
+            web_graph_enabled=False,
+            web_stats_enabled=False,
+            web_metrics_enabled=False,
+            worker_redirect_stdouts=False,
+        )
+
+    def failed(self, error: BaseException) -> None:
+        """Stop the process, from within it."""
+        asyncio.get_running_loop().create_task(self.crash(error))
+
+
+class WorkerApp(App):
+    """The app of a worker."""
+
     worker: Worker
 
 
@@ -59,7 +96,7 @@ def create_app(
     identities: Mapping[str, Identity],
     *,
     on_ready: Callable[[], None],
-) -> App:
+) -> WorkerApp:
     """Join everything into a Faust app.
 
     Args:
@@ -68,22 +105,7 @@ def create_app(
         identities: of all topics, by full name (`streams.topics.identities`).
         on_ready: called once when the worker has joined and holds its state.
     """
-    app = App(
-        settings.full_group,
-        broker=f"kafka://{settings.bootstrap_servers.replace(',', ';kafka://')}",
-        store="memory://",
-        topic_disable_leader=True,
-        web_enabled=settings.web_enabled,
-        web_bind=settings.web_host,
-        web_host=settings.web_host,
-        web_port=settings.web_port,
-        web_tables_enabled=False,
-        web_router_enabled=False,
-        web_graph_enabled=False,
-        web_stats_enabled=False,
-        web_metrics_enabled=False,
-        worker_redirect_stdouts=False,
-    )
+    app = WorkerApp.of(settings, settings.full_group)
     short_names = ("clicks", "purchases", "profiles", "feedback", "catalog", "pairs")
     channels: dict[str, Any] = {
         full_name(settings.prefix, name): app.channel(maxsize=CHANNEL_BATCHES) for name in short_names
@@ -92,10 +114,7 @@ def create_app(
     async def deliver(partition: TopicPartition, records: Sequence[Record]) -> None:
         await channels[partition.topic].put((partition, records))
 
-    def failed(error: BaseException) -> None:
-        asyncio.get_running_loop().create_task(app.crash(error))
-
-    worker = app.worker = Worker(settings, policy, identities, deliver, on_ready, failed, loop=None)
+    worker = app.worker = app.inner = Worker(settings, policy, identities, deliver, on_ready, app.failed, loop=None)
 
     def channel(name: str) -> Any:
         return channels[full_name(settings.prefix, name)]

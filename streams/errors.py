@@ -34,6 +34,11 @@ _ANEW = (
     "progress (keep `forgotten`), run `crosscurrent topics create` and start the workers with another --group"
 )
 
+_ANEW_TRAINER = (
+    "to learn anew from what the shop's topics hold, stop the trainer and start it with another snapshot_store "
+    "(workers and commands, too), or delete the model's folder in {url}"
+)
+
 
 class CrosscurrentError(Exception):
     """Base of all errors whose message is meant for an operator."""
@@ -134,6 +139,22 @@ class TakeOverError(CrosscurrentError):
         return cls(
             f"{partition} ends at offset {end}, before the recorded position {position}: the topic was made anew or "
             f"the broker lost acknowledged records; {_ANEW}"
+        )
+
+    @classmethod
+    def another_topic_learnt(cls, topic: str, snapshot: str, url: str) -> TakeOverError:
+        """The topic of this name is not the one that a snapshot was learnt from."""
+        return cls(
+            f"topic {topic} is not the one that {snapshot} was learnt from (another id, or other partitions): "
+            f"{_ANEW_TRAINER.format(url=url)}"
+        )
+
+    @classmethod
+    def beyond_end_learnt(cls, partition: str, position: int, end: int, url: str) -> TakeOverError:
+        """The log ends before a record that was learnt."""
+        return cls(
+            f"{partition} ends at offset {end}, before {position}, up to which the trainer has learnt: the topic was "
+            f"made anew or the broker lost acknowledged records; {_ANEW_TRAINER.format(url=url)}"
         )
 
     @classmethod

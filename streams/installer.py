@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
-from typing import TypeVar
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.snapshots import Snapshot
 from streams.announcements import Announcement
+from streams.aside import aside
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.metrics import Metrics
 from streams.snapshot_store import SnapshotStore
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+_THREAD = "snapshots"
 
 FIRST_PAUSE_S = 1.0
 """Before the first repeated try: a store that lags behind its announcement by a moment is not worth more."""
@@ -121,10 +120,10 @@ class Installer:
 
     async def _bring(self, wanted: Announcement) -> None:
         """Fetch, check and install; one that is not the newest any more is left."""
-        snapshot = await _aside(lambda: self._store.load(wanted.model, wanted.version, wanted.sha256))
+        snapshot = await aside(lambda: self._store.load(wanted.model, wanted.version, wanted.sha256), _THREAD)
         if self._wanted != wanted:
             return
-        await _aside(lambda: self._install(snapshot))
+        await aside(lambda: self._install(snapshot), _THREAD)
         self._installed = snapshot.version
         self._metrics.snapshot_taken(self.model, snapshot.at)
         logger.info("%s %s is in use (announced by %s)", self.model, snapshot.version, wanted.by)
@@ -152,36 +151,3 @@ class Installer:
             pause_s,
             exc_info=error if fault == "model" else None,
         )
-
-
-async def _aside(work: Callable[[], T]) -> T:
-    """Result of something that blocks, done in a thread.
-
-    Not in the loop's executor: its threads are waited for at the end of the process, and one that hangs in a store that
-    does not answer would hold up the stop of a worker.
-    """
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        result: T | None = None
-        failure: BaseException | None = None
-        try:
-            result = work()
-        except BaseException as error:  # noqa: B036 - handed to whoever waits
-            failure = error
-        try:
-            loop.call_soon_threadsafe(settle, result, failure)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
-
-    threading.Thread(target=run, daemon=True, name="snapshots").start()
-    return await done

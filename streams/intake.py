@@ -1,7 +1,7 @@
 """The intake: a group consumer in place of Faust's, that puts whole fetched batches into the agents' channels.
 
 It delivers; it decides nothing. What is skipped or comes twice is set right by the cursors, and who owns what is told
-to [`Lanes`][]. The listener returns at once, since aiokafka sends no heartbeat while it runs: taking over happens in
+to [`Owners`][]. The listener returns at once, since aiokafka sends no heartbeat while it runs: taking over happens in
 the lanes' own tasks, while their partitions are paused and all others flow.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -19,7 +19,6 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from streams.errors import BrokerError
-from streams.lanes import Lanes
 from streams.log import Log, Record
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -48,6 +47,26 @@ HELD_RUNS = 4
 Deliver = Callable[[TopicPartition, Sequence[Record]], Awaitable[None]]
 
 
+class Owners(Protocol):
+    """Whoever is told which partitions are ours: [`Lanes`][streams.lanes.Lanes] in a worker."""
+
+    @property
+    def fresh(self) -> set[TopicPartition]:
+        """Partitions whose consumer has to be sent to their position once that is known."""
+
+    async def disowned(self) -> None:
+        """The group is being rearranged."""
+
+    def owned(self, partitions: set[TopicPartition]) -> None:
+        """These partitions are ours now, and only these."""
+
+    def congested(self, partition: TopicPartition, most: int) -> bool:
+        """Whether a partition should not be fetched now, as `most` records wait."""
+
+    def expected(self, partition: TopicPartition) -> int | None:
+        """Offset from which a partition's delivery is wanted; None while that is not known."""
+
+
 class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads the assigned partitions in batches and tells the lanes when the assignment changes.
 
@@ -61,7 +80,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     """
 
     def __init__(
-        self, settings: Settings, topics: Iterable[str], lanes: Lanes, log: Log, deliver: Deliver, metrics: Metrics
+        self, settings: Settings, topics: Iterable[str], lanes: Owners, log: Log, deliver: Deliver, metrics: Metrics
     ) -> None:
         self._settings = settings
         self._topics = tuple(topics)

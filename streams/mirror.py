@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import aiokafka
@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from models.catalog import Catalog
+from models.events import CatalogItem
 from models.neighbours import Neighbours
 from streams.announcements import Announcement, decode_announcement
 from streams.errors import BrokerError, RecordError
@@ -31,6 +32,9 @@ from streams.topics import full_name
 
 logger = logging.getLogger(__name__)
 
+MIRRORED = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
+"""Topics that can be mirrored."""
+
 SLICE = 200
 """Records applied between two breaths of the event loop: 200 rows of 100 neighbours take about 5 ms."""
 
@@ -43,9 +47,17 @@ class Mirror:
         catalog: gets the items.
         neighbours: gets the rows.
         metrics: counts what could not be used.
+        topics: what is mirrored, by short name.
     """
 
-    def __init__(self, prefix: str, catalog: Catalog, neighbours: Neighbours, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        catalog: Catalog,
+        neighbours: Neighbours,
+        metrics: Metrics,
+        topics: Sequence[str] = MIRRORED,
+    ) -> None:
         self.catalog = catalog
         self.neighbours = neighbours
         self.forgotten: dict[str, float] = {}
@@ -55,19 +67,22 @@ class Mirror:
         self.announced: dict[str, Announcement] = {}
         """Which snapshot of each model is to be served."""
         self.on_forgotten: Callable[[Forgotten], None] = lambda _: None
+        self.on_offered: Callable[[CatalogItem], None] = lambda _: None
+        """Called with every item of the catalogue."""
         self.on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None
         """Called with the model at every announcement; None takes the last one back."""
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
         self._row_positions: dict[str, int] = {}
         self._metrics = metrics
-        self._apply: dict[str, Callable[[Record], None]] = {
-            full_name(prefix, "catalog"): self._catalog,
-            full_name(prefix, "neighbours"): self._neighbours,
-            full_name(prefix, "progress"): self._progress,
-            full_name(prefix, "forgotten"): self._forgotten,
-            full_name(prefix, "snapshots"): self._snapshots,
+        appliers: dict[str, Callable[[Record], None]] = {
+            "catalog": self._catalog,
+            "neighbours": self._neighbours,
+            "progress": self._progress,
+            "forgotten": self._forgotten,
+            "snapshots": self._snapshots,
         }
+        self._apply = {full_name(prefix, topic): appliers[topic] for topic in topics}
 
     @property
     def topics(self) -> list[str]:
@@ -99,6 +114,7 @@ class Mirror:
             self.catalog.withdraw((record.key or b"").decode())
         else:
             self.catalog.put(item)
+            self.on_offered(item)
 
     def _neighbours(self, record: Record) -> None:
         if record.key == POSITION_KEY:

@@ -27,6 +27,7 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from models.cooccurrence_config import CoOccurrenceConfig
+from models.sequence.config import GateConfig, LearnerConfig
 from models.visits import VisitConfig
 from streams.errors import SettingsError
 
@@ -41,7 +42,12 @@ SHOWN = 60
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
 _SECRETS = frozenset({"sasl_password"})
-_NESTED = {"visits": VisitConfig, "cooccurrence": CoOccurrenceConfig}
+_NESTED: dict[str, type] = {
+    "visits": VisitConfig,
+    "cooccurrence": CoOccurrenceConfig,
+    "learner": LearnerConfig,
+    "gate": GateConfig,
+}
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -98,7 +104,7 @@ class Settings(BaseSettings):
     embedded: bool = False
     """The broker is the embedded one: ends of partitions are found by reading. Commands recognise it by themselves."""
     group: Annotated[str, Field(min_length=1)] = "crosscurrent"
-    """Consumer group of the workers, after the prefix."""
+    """Consumer group of the workers, after the prefix; that of the trainers has `-trainer` behind it."""
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 8
     """Partitions of topics keyed by shopper, when they are created: the most workers that can share the work."""
     item_partitions: Annotated[int, Field(ge=1, le=10_000)] = 8
@@ -133,10 +139,24 @@ class Settings(BaseSettings):
     snapshot_store: Annotated[str, Field(min_length=1)] = "~/.local/share/crosscurrent/snapshots"
     """Where snapshots of models are kept: a folder, or a URL such as s3://BUCKET/FOLDER, whose package (s3fs) has to be
     installed. The same for trainer, workers and commands."""
+    train_every_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """The trainer learns what has gathered after so many seconds of append time, and when the log stands still for as
+    long; sooner where much gathers. Less learns sooner, with more work for each look."""
+    train_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads that the trainer computes with."""
+    snapshot_every_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    """How often the trainer stores a snapshot, by the clock, where something was learnt: what is learnt again after a
+    kill, and what workers lag behind."""
+    snapshots_kept: Annotated[int, Field(ge=1, le=10_000)] = 10
+    """Newest snapshots that the trainer keeps in the store, besides the announced one."""
     visits: VisitConfig = VisitConfig()
     """What a visit is, and how long it is remembered."""
     cooccurrence: CoOccurrenceConfig = CoOccurrenceConfig()
     """How many neighbours an item has, and how fast they fade."""
+    learner: LearnerConfig = LearnerConfig()
+    """How the sequence model is taught, and its shape."""
+    gate: GateConfig = GateConfig()
+    """When newly learnt weights may serve."""
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str], config_file: Path | None = None) -> Settings:
@@ -145,7 +165,7 @@ class Settings(BaseSettings):
         Args:
             flags: what the command line gave, by field name; None means not given.
             environ: the environment, such as `os.environ`; only variables that begin with `CROSSCURRENT_` are read.
-            config_file: a TOML file with keys as the fields are named, and tables `[visits]` and `[cooccurrence]`;
+            config_file: a TOML file with keys as the fields are named, and tables such as `[visits]`;
                 `CROSSCURRENT_CONFIG` names one too.
 
         Raises:
@@ -174,6 +194,10 @@ class Settings(BaseSettings):
         if "session_timeout_s" not in self.model_fields_set:
             update["session_timeout_s"] = EMBEDDED_SESSION_TIMEOUT_S
         return self.model_copy(update=update)
+
+    def for_trainer(self) -> Settings:
+        """These settings, with the trainers' own consumer group: the workers' and `-trainer`."""
+        return self.model_copy(update={"group": f"{self.group}-trainer"})
 
     @property
     def full_group(self) -> str:
@@ -260,24 +284,15 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value
 
-    @field_validator("visits", "cooccurrence", mode="before")
+    @field_validator(*_NESTED, mode="before")
     @classmethod
     def _known_keys(cls, value: Any, info: ValidationInfo) -> Any:
-        if not isinstance(value, dict):
-            return value
-        known = {field.name for field in dataclasses.fields(_NESTED[info.field_name or ""])}
-        if unknown := sorted(set(value) - known):
-            raise _wrong_key(unknown[0], "is no setting" + _hint(unknown[0], known))
-        return {name: json.loads(one) if _is_json_list(one) else one for name, one in value.items()}
+        return _checked_keys(value, _NESTED[info.field_name or ""])
 
-    @field_validator("visits", "cooccurrence")
+    @field_validator(*_NESTED)
     @classmethod
     def _not_negative(cls, value: Any) -> Any:
-        for field in dataclasses.fields(value):
-            number = getattr(value, field.name)
-            for one in number if isinstance(number, tuple) else (number,):
-                if not (math.isfinite(one) and one >= 0):
-                    raise _wrong_key(field.name, "must be a number of at least 0")
+        _check_numbers(value)
         return value
 
     @model_validator(mode="after")
@@ -360,6 +375,34 @@ def _is_json_list(value: Any) -> bool:
     return isinstance(value, str) and value.startswith("[") and value.endswith("]")
 
 
+def _checked_keys(value: Any, config: type, above: str = "") -> Any:
+    """A table whose keys are fields of a dataclass, or of a dataclass in it; lists may be written as JSON."""
+    if not isinstance(value, dict):
+        return value
+    fields = {field.name: field for field in dataclasses.fields(config)}
+    if unknown := sorted(set(value) - set(fields)):
+        raise _wrong_key(above + unknown[0], "is no setting" + _hint(unknown[0], fields))
+    checked = {}
+    for name, one in value.items():
+        if dataclasses.is_dataclass(inner := fields[name].default):
+            checked[name] = _checked_keys(one, type(inner), f"{above}{name}.")
+        else:
+            checked[name] = json.loads(one) if _is_json_list(one) else one
+    return checked
+
+
+def _check_numbers(value: Any, above: str = "") -> None:
+    """All numbers of a dataclass, and of those in it, are finite and not negative."""
+    for field in dataclasses.fields(value):
+        number = getattr(value, field.name)
+        if dataclasses.is_dataclass(number):
+            _check_numbers(number, f"{above}{field.name}.")
+            continue
+        for one in number if isinstance(number, tuple) else (number,):
+            if not (math.isfinite(one) and one >= 0):
+                raise _wrong_key(above + field.name, "must be a number of at least 0")
+
+
 def _wrong_key(key: str, message: str) -> PydanticCustomError:
     """What a validator raises where a key of a table is wrong; `_sentence` names the key."""
     return PydanticCustomError("wrong_key", "{message}", {"key": key, "message": message})
@@ -376,8 +419,8 @@ def _sentence(error: ValidationError, layers: list[_Layer]) -> str:
     for one in error.errors(include_url=False):
         path, got = tuple(str(part) for part in one["loc"]), one["input"]
         if "key" in (context := one.get("ctx", {})):
-            key = context["key"]
-            path, got = (*path, key), got.get(key) if isinstance(got, dict) else getattr(got, key)
+            for key in context["key"].split("."):
+                path, got = (*path, key), got.get(key) if isinstance(got, dict) else getattr(got, key)
         names = (layer.names(path[:depth]) for depth in range(len(path), 0, -1) for layer in layers)
         name = next((name for name in names if name is not None), None)
         if one["type"] in ("extra_forbidden", "unexpected_keyword_argument"):

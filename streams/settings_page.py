@@ -43,6 +43,10 @@ suggested, is a file of its own: [operations.md](operations.md#policy).
 _TABLES = {
     "visits": "What a visit is. All workers must agree: it decides what is learnt, and how far a take-over reads back.",
     "cooccurrence": "Rows of neighbours. All workers must agree; another half-life makes old rows mean something else.",
+    "learner": "How the trainer teaches the sequence model. A trainer goes on from a snapshot only where `looks`, "
+    "`buffer`, `vocabulary` and `network.units` are as they were: to change one of them, begin in an empty "
+    "`snapshot_store`.",
+    "gate": "When the trainer announces what it has learnt ([operations.md](operations.md#the-trainer)).",
 }
 
 
@@ -50,19 +54,33 @@ def settings_page() -> str:
     """The whole page."""
     plain = {name: field for name, field in Settings.model_fields.items() if name not in _TABLES}
     rows = [
-        (f"`{name}`", _default(field.get_default(call_default_factory=True)), _allowed(field), field.description or "")
+        (
+            f"`{name}`",
+            _default(field.get_default(call_default_factory=True)),
+            _allowed(field),
+            " ".join((field.description or "").split()),
+        )
         for name, field in plain.items()
     ]
     parts = [_HEAD, _table(("setting", "default", "allowed", "meaning"), rows)]
     for name, words in _TABLES.items():
         config = Settings.model_fields[name].get_default(call_default_factory=True)
-        texts = attribute_texts(type(config))
-        fields = [
-            (f"`{one.name}`", _default(getattr(config, one.name)), texts[one.name])
-            for one in dataclasses.fields(config)
-        ]
+        fields = _fields(config)
         parts.append(f"## `[{name}]`\n\n{words}\n\n{_table(('key', 'default', 'meaning'), fields)}")
     return "\n".join(parts)
+
+
+def _fields(config: Any, above: str = "") -> list[tuple[str, str, str]]:
+    """Key, default and meaning of each field of a dataclass, and of the dataclasses in it."""
+    texts = attribute_texts(type(config))
+    rows: list[tuple[str, str, str]] = []
+    for one in dataclasses.fields(config):
+        value = getattr(config, one.name)
+        if dataclasses.is_dataclass(value):
+            rows += _fields(value, f"{above}{one.name}.")
+        else:
+            rows.append((f"`{above}{one.name}`", _default(value), texts[one.name]))
+    return rows
 
 
 def attribute_texts(config: type) -> dict[str, str]:

@@ -10,9 +10,8 @@ more of it. At the head of the log nothing is ever waited for.
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 
 import orjson
@@ -20,7 +19,7 @@ from aiokafka import TopicPartition
 
 from models.events import Action, Click, Purchase
 from models.recommender import Query
-from models.sequence.snapshot import MODEL
+from models.sequence.config import MODEL
 from models.visits import Verdict, Visits
 from streams.cursor import Cursor
 from streams.errors import RecordError
@@ -29,6 +28,7 @@ from streams.log import Record
 from streams.pairs import PairBatch
 from streams.partitioner import partition_of
 from streams.progress import VERSION, Forgotten, encode_forgotten
+from streams.recent_log import read_again, recent_past
 from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase, written
 from streams.wiring import Wiring
 
@@ -94,39 +94,15 @@ class ShopperLane(Lane):
         for tp, cursor in cursors.items():
             known = recorded.topics.get(tp.topic) if recorded else None
             cursor.appended_ms = known.appended_ms if known else 0
-        async for records in self._read_again(self._profiles_tp, 0, positions):
+        replayed = self.wiring.metrics.replayed.inc
+        async for records in read_again(self.wiring.log, cursors[self._profiles_tp], 0, replayed):
             for record in records:
                 self._silently(record, joined)
-        clicks = self._read_again(
-            self._clicks_tp, await self._horizon(cursors[self._clicks_tp], settings.visits.click_memory_s), positions
-        )
-        purchases = self._read_again(
-            self._purchases_tp,
-            await self._horizon(cursors[self._purchases_tp], settings.visits.purchase_memory_s),
-            positions,
-        )
-        async with aclosing(merged_by_append_time(clicks, purchases)) as merged:
-            async for record in merged:
+        clicks, purchases = cursors[self._clicks_tp], cursors[self._purchases_tp]
+        async with aclosing(recent_past(self.wiring.log, clicks, purchases, settings.visits, replayed)) as past:
+            async for record in past:
                 self._silently(record, joined)
         self.cursors = cursors
-
-    async def _horizon(self, cursor: Cursor, memory_s: float) -> int:
-        """First offset to read again: the first record appended within memory of the position."""
-        if not cursor.position:
-            return 0
-        at = await self.wiring.log.offset_at(cursor.partition, round(cursor.appended_ms - memory_s * 1000))
-        return cursor.position if at is None else at
-
-    async def _read_again(
-        self, tp: TopicPartition, start: int, positions: dict[TopicPartition, int]
-    ) -> AsyncGenerator[Sequence[Record], None]:
-        start = max(start, (await self.wiring.log.starts([tp]))[tp])
-        if start < positions[tp]:
-            async with aclosing(self.wiring.log.read_range(tp, start, positions[tp])) as batches:
-                async for batch in batches:
-                    self.wiring.metrics.replayed.inc(len(batch))
-                    yield batch
-                    await asyncio.sleep(0)
 
     def _silently(self, record: Record, joined: int) -> None:
         """Apply a record of the past: state only. Its effects are out already, but for joins that were pending."""
@@ -373,40 +349,3 @@ class ShopperLane(Lane):
 
 def _any(_: Record) -> bool:
     return True
-
-
-async def merged_by_append_time(
-    first: AsyncGenerator[Sequence[Record], None], second: AsyncGenerator[Sequence[Record], None]
-) -> AsyncGenerator[Record, None]:
-    """Records of two logs, the smaller append time first; the first log's where they are equal."""
-    async with aclosing(first), aclosing(second):
-        left, right = _Ahead(first), _Ahead(second)
-        await left.advance()
-        await right.advance()
-        while left.record is not None or right.record is not None:
-            ahead = left
-            if left.record is None or (right.record is not None and right.record.timestamp < left.record.timestamp):
-                ahead = right
-            assert ahead.record is not None  # noqa: S101 - one of both is there
-            yield ahead.record
-            await ahead.advance()
-
-
-class _Ahead:
-    """The next record of a log read in batches."""
-
-    def __init__(self, batches: AsyncGenerator[Sequence[Record], None]) -> None:
-        self._batches = batches
-        self._batch: Sequence[Record] = ()
-        self._next = 0
-        self.record: Record | None = None
-
-    async def advance(self) -> None:
-        while self._next >= len(self._batch):
-            batch = await anext(self._batches, None)
-            if batch is None:
-                self.record = None
-                return
-            self._batch, self._next = batch, 0
-        self.record = self._batch[self._next]
-        self._next += 1

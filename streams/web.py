@@ -1,34 +1,52 @@
-"""The worker's pages: `/metrics` for Prometheus, `/health` and `/ready` for whoever keeps it running."""
+"""A process's pages: `/metrics` for Prometheus, `/health` and `/ready` for whoever keeps it running."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from faust.web import Request, Response
 
-from streams.worker import Worker
+from streams.metrics import Metrics
 
 PROMETHEUS_TEXT = "text/plain"
 """Prometheus takes its version 0.0.4 for granted where none is named; Faust's server adds the charset."""
 
 
-def add_pages(app: Any, worker: Worker) -> None:
+class Shown(Protocol):
+    """A process that has pages: a worker or a trainer."""
+
+    failure: BaseException | None
+
+    @property
+    def metrics(self) -> Metrics:
+        """What it counts."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has joined and holds its state."""
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """What /ready says besides."""
+
+
+def add_pages(app: Any, process: Shown) -> None:
     """Add the pages to a Faust app."""
 
     @app.page("/metrics")
     async def metrics(self: Any, request: Request) -> Response:
         """Everything that is counted, in Prometheus' text format."""
-        return self.bytes(worker.metrics.exposition(), content_type=PROMETHEUS_TEXT)  # type: ignore[no-any-return]
+        return self.bytes(process.metrics.exposition(), content_type=PROMETHEUS_TEXT)  # type: ignore[no-any-return]
 
     @app.page("/health")
     async def health(self: Any, request: Request) -> Response:
         """200 while nothing has failed; the event loop that answers is the one that works."""
-        failure = worker.failure
+        failure = process.failure
         status = 200 if failure is None else 503
         return self.json({"healthy": failure is None, "failure": failure and str(failure)}, status=status)  # type: ignore[no-any-return]
 
     @app.page("/ready")
     async def ready(self: Any, request: Request) -> Response:
-        """200 while the worker has joined and all its lanes hold their state."""
-        lanes = {lane.name: lane.ready.is_set() for lane in worker.lanes}
-        return self.json({"ready": worker.ready, "lanes": lanes}, status=200 if worker.ready else 503)  # type: ignore[no-any-return]
+        """200 while the process has joined and holds its state."""
+        status = 200 if process.ready else 503
+        return self.json({"ready": process.ready, **process.standing}, status=status)  # type: ignore[no-any-return]

@@ -23,7 +23,8 @@ from models.items import Items
 from models.neighbours import Neighbours
 from models.policy import Policy
 from models.recommender import Recommender, RecommenderConfig
-from models.sequence.snapshot import MODEL, expectations
+from models.sequence.config import MODEL
+from models.sequence.snapshot import expectations
 from models.snapshots import Snapshot
 from streams.catalog_lane import CatalogLane
 from streams.errors import CrosscurrentError, TakeOverError
@@ -141,6 +142,11 @@ class Worker(Service):
     def ready(self) -> bool:
         """Whether the worker has joined the group and all its lanes hold their state."""
         return self.failure is None and self.intake.joined.is_set() and self.lanes.all_ready
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """What /ready says besides: the lanes, and whether each holds its state."""
+        return {"lanes": {lane.name: lane.ready.is_set() for lane in self.lanes}}
 
     def fail(self, error: BaseException) -> None:
         """Stop the process, loudly; called once with the first failure."""

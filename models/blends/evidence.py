@@ -25,11 +25,13 @@ class Evidence:
     Attributes:
         items: (n,) distinct indices.
         logs: (n, sources) logarithms of probabilities; those of one source sum to about 1.
+        more: (n, columns) other numbers of each candidate that only a blend that learns can weigh.
         context: numbers that say what the candidates are for, such as how many looks there were.
     """
 
     items: NDArray[np.int32]
     logs: NDArray[np.float64]
+    more: NDArray[np.float64]
     context: tuple[float, ...]
 
     def place(self, item: int) -> int:

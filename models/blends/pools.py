@@ -62,9 +62,15 @@ class Weighted:
         self._config = config
         self.weights = np.full(sources, 1.0 / sources)
 
-    def predict(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) probabilities out of (n, sources) logarithms."""
-        return pooled(logs, self.weights)
+    def predict(self, logs: NDArray[np.float64], damping: NDArray[np.float64] | float = 1.0) -> NDArray[np.float64]:
+        """(n,) probabilities out of (n, sources) logarithms.
+
+        Args:
+            logs: of all candidates.
+            damping: (sources,) or one factor of the weights, which then sum to 1 again.
+        """
+        weights = self.weights * damping
+        return pooled(logs, weights / weights.sum())
 
     def learn_one(self, logs: NDArray[np.float64], taken: int, faster: NDArray[np.float64] | float = 1.0) -> None:
         """Learn that one of the candidates was taken.

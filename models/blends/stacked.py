@@ -51,10 +51,10 @@ def fold(scaler: Any, regression: Any, names: Sequence[str]) -> Folded:
 def features(evidence: Evidence) -> NDArray[np.float64]:
     """(n, features) of all candidates.
 
-    Of each source the logarithm of its probability, that of its rank, and the first times each number of the context:
+    Of each source, and of each other number, it and the logarithm of its rank, and it times each number of the context:
     which source is to be believed depends on what it had to go by.
     """
-    logs = evidence.logs
+    logs = np.concatenate([evidence.logs, evidence.more], axis=1)
     ranks = np.empty_like(logs)
     for source in range(logs.shape[1]):
         ranks[np.argsort(-logs[:, source], kind="stable"), source] = np.log(np.arange(1, len(logs) + 1))
@@ -65,7 +65,7 @@ def features(evidence: Evidence) -> NDArray[np.float64]:
 class StackedConfig:
     """How the regression is learnt."""
 
-    rate: float = 0.01
+    rate: float = 0.003
     """Of Adam."""
     l2: float = 1e-6
     """Pull of the weights towards 0."""

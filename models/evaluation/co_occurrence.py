@@ -8,6 +8,7 @@ are mirrored into [`Neighbours`][models.neighbours.Neighbours] as a worker's are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,17 @@ from models.visits import VisitConfig, Visits
 
 FLUSH_PAIRS = 20_000
 """Pairs that are counted together; what is asked sees all that was learnt before."""
+
+
+class Counted(NamedTuple):
+    """What counting says of items."""
+
+    items: NDArray[np.int32]
+    """(n,) ascending."""
+    scores: NDArray[np.float64]
+    """(n,) by all items of the session."""
+    last: NDArray[np.float64]
+    """(n,) by its last item alone."""
 
 
 class CoOccurrenceMethod:
@@ -89,16 +101,27 @@ class CoOccurrenceMethod:
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
         """See [`Method.score`][]."""
-        return with_returns(items, *self.new(items, times), self._returns)
+        found = self.new(items, times)
+        return with_returns(items, found.items, found.scores, self._returns)
 
-    def new(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """Scores of what may come next and is nothing to go back to, in the order of the items' numbers."""
+    def new(self, items: Sequence[int], times: Sequence[float]) -> Counted:
+        """What may come next and is nothing to go back to, in the order of the items' numbers."""
         self._publish()
         latest = np.array(items[::-1], np.int32)
         ages_s = times[-1] - np.array(times[::-1], np.float64)
         ids, scores = next_items(latest, ages_s, times[-1], self._neighbours, self._ranking)
+        of_last, by_last = next_items(latest[:1], ages_s[:1], times[-1], self._neighbours, self._ranking)
+        last = np.zeros(len(ids))
+        last[np.searchsorted(ids, of_last)] = by_last
         new = ~np.isin(ids, to_go_back_to(items))
-        return ids[new], scores[new]
+        return Counted(ids[new], scores[new], last[new])
+
+    def views(self, at: float) -> NDArray[np.float64]:
+        """(items,) looks at each, decayed to a time."""
+        self._publish()
+        rows = self._neighbours
+        views: NDArray[np.float64] = rows.own[:, 0] * 2.0 ** (np.minimum(0.0, rows.at - at) / rows.half_life_s)
+        return views
 
 
 def with_returns(items: Sequence[int], ids: NDArray[np.int32], scores: NDArray[np.float64], returns: Returns) -> Scores:

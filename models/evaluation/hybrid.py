@@ -18,7 +18,7 @@ from models.blends.evidence import FLOOR, SILENCE, Evidence, shares
 from models.blends.pools import Weighted, WeightedConfig, average
 from models.blends.stacked import Stacked, StackedConfig
 from models.cooccurrence_config import CoOccurrenceConfig
-from models.evaluation.co_occurrence import CoOccurrenceMethod, to_go_back_to, with_returns
+from models.evaluation.co_occurrence import CoOccurrenceMethod, Counted, to_go_back_to, with_returns
 from models.evaluation.methods import Scores
 from models.evaluation.returns import Returns
 from models.items import Items
@@ -84,11 +84,14 @@ class Hybrid:
         self._stacked = Stacked(config.stacked, seed)
         self._drift = Drift(len(SOURCES), config.drift)
         self._sessions = 0
-        self._asked: list[tuple[list[int], Sequence[float], int, Scores]] = []
+        self._latest_at = 0.0
+        self._views = np.empty(0)  # as of the sequence model, so that no outcome has had a part in them
+        self._asked: list[tuple[list[int], Sequence[float], int, Counted]] = []
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
         """See [`Method.learn`][models.evaluation.methods.Method.learn]."""
         self._sessions += 1
+        self._latest_at = max(self._latest_at, times[-1])
         if self._sessions % self._config.outcome_every == 0 and self._scorer is not None:
             self._ask(items, times)
         self._counting.learn(items, times)
@@ -101,6 +104,7 @@ class Hybrid:
         self._learn_outcomes()
         self._learner.learn()
         self._scorer = self._make_scorer()
+        self._views = np.log1p(self._counting.views(self._latest_at))
 
     def score_many(self, prefixes: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[dict[str, Scores]]:
         """Scores of what may come next after each prefix, by name of the ranking."""
@@ -147,23 +151,23 @@ class Hybrid:
         if not len(items):
             return ranked | dict.fromkeys(BLENDS, (items, np.empty(0)))
         ranked["average"] = items, average(logs)
-        ranked["weighted"] = items, self._weighted.predict(logs)
+        ranked["weighted"] = items, self._weighted.predict(logs, self._drift.damping())
         ranked["stacked"] = items, self._stacked.predict(found) if self._stacked.learnt else average(logs)
         return ranked
 
-    def _evidence(self, asked: Sequence[tuple[list[int], Sequence[float], Scores]]) -> list[Evidence]:
+    def _evidence(self, asked: Sequence[tuple[list[int], Sequence[float], Counted]]) -> list[Evidence]:
         """What both sources say after each prefix, of what is nothing to go back to."""
         scorer = self._scorer
         if scorer is None:
-            return [_joined(items, scores, _NO_ITEMS, _NO_LOGITS, 0) for items, _, scores in asked]
+            return [_joined(items, counted, _NO_ITEMS, _NO_LOGITS, 0, self._views) for items, _, counted in asked]
         windows = [_window(items, times) for items, times, _ in asked]
         looks = self._config.learner.looks
         logits = scorer.logits(
             scorer.read([(one.items[-looks:], one.actions[-looks:], one.gaps[-looks:]) for one in windows])
         )
         return [
-            _joined(items, scores, scorer.items, row, self._config.candidates)
-            for row, (items, _, scores) in zip(logits, asked, strict=True)
+            _joined(items, counted, scorer.items, row, self._config.candidates, self._views)
+            for row, (items, _, counted) in zip(logits, asked, strict=True)
         ]
 
     def _make_scorer(self) -> Scorer:
@@ -173,32 +177,39 @@ class Hybrid:
 
 
 def _joined(
-    prefix: Sequence[int], counted: Scores, known: NDArray[np.int64], logits: NDArray[np.float32], candidates: int
+    prefix: Sequence[int],
+    counted: Counted,
+    known: NDArray[np.int64],
+    logits: NDArray[np.float32],
+    candidates: int,
+    views: NDArray[np.float64],
 ) -> Evidence:
     """What counting and the sequence model say of what is new.
 
     Args:
         prefix: items of the session so far.
-        counted: items and scores of counting, none of them one `to_go_back_to`.
-        known: (n,) items that the sequence model knows.
+        counted: by counting, none of them one `to_go_back_to`.
+        known: (n,) items that the sequence model knows, ascending.
         logits: (n,) of those.
         candidates: how many of the sequence model's best are candidates, besides those of counting.
+        views: (items,) logarithms of how often each was looked at.
     """
-    ids, scores = counted
     logits = np.where(np.isin(known, to_go_back_to(prefix)), -np.inf, logits)
     best = np.argpartition(-logits, candidates)[:candidates] if candidates < len(logits) else np.arange(len(logits))
     best = best[np.isfinite(logits[best])]
-    items = np.union1d(ids, known[best]).astype(np.int32)
-    counts = np.zeros(len(items))
-    counts[np.searchsorted(items, ids)] = scores
-    places = np.searchsorted(known, items)
-    there = (places < len(known)) & (known[np.minimum(places, len(known) - 1)] == items) if len(known) else counts < 0
+    items = np.union1d(counted.items, known[best]).astype(np.int32)
+    counts = np.zeros((2, len(items)))
+    counts[:, np.searchsorted(items, counted.items)] = counted.scores, counted.last
     chances = np.zeros(len(items))
-    if there.any():
+    if len(best):
+        places = np.minimum(np.searchsorted(known, items), len(known) - 1)
         most = logits.max()
-        chances[there] = np.exp(logits[places[there]] - most) / np.exp(logits - most).sum()
-    logs = np.stack([shares(counts), np.log(chances + FLOOR)], axis=1)
-    return Evidence(items, logs, (np.log(len(prefix)),))
+        odds = np.exp(logits - most)
+        chances = np.where(known[places] == items, odds[places] / odds.sum(), 0.0)
+    popular = np.zeros(len(items))
+    popular[items < len(views)] = views[items[items < len(views)]]
+    logs = np.stack([shares(counts[0]), np.log(chances + FLOOR)], axis=1)
+    return Evidence(items, logs, np.stack([shares(counts[1]), popular], axis=1), (np.log(len(prefix)),))
 
 
 def _window(items: Sequence[int], times: Sequence[float]) -> Window:

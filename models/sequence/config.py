@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MODEL = "sequence"
+"""Name of the model: of its snapshots, and in what workers say of a suggestion."""
+
+CODE = "lstm-1"
+"""Of its arrays; another layout of the weights takes another."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -11,7 +17,7 @@ class NetworkConfig:
 
     units: int = 100
     """Of the item vectors and of the hidden state: what the papers use."""
-    dropout: float = 0.25
+    dropout: float = 0.4
     """Of the inputs and of the hidden state, while learning."""
     item_dropout: float = 0.1
     """Share of items whose own vector is left out while learning, where their content says something: so that content
@@ -34,7 +40,7 @@ class LearnerConfig:
     need not wait."""
     passes: int = 2
     """Times that a new window is learnt at once."""
-    replay: int = 6
+    replay: int = 8
     """... and older windows learnt again for each new one: one pass is far from enough for item vectors."""
     recent: int = 32_768
     """Mean age of those, in windows: what is sold changes, and the latest would otherwise be learnt the least often."""
@@ -52,3 +58,21 @@ class LearnerConfig:
     """Power of an item's looks that it is drawn by: between evenly and as often as it is looked at."""
     rate: float = 5e-3
     """Of Adam."""
+
+
+@dataclass(frozen=True)
+class GateConfig:
+    """What is held back, and when a candidate is worse."""
+
+    share: float = 0.1
+    """Share of shoppers whose windows are held back before they are learnt; 0: none, and everything is announced."""
+    age_s: float = 3600.0
+    """How long, in append time."""
+    windows: int = 1_024
+    """Windows that are held back at most; when there are more, the oldest are learnt. They are ranked twice for each
+    snapshot: some seconds of a core with 100,000 items."""
+    least: int = 50
+    """Windows that have to be there to judge; with fewer a candidate passes."""
+    errors: float = 2.0
+    """A candidate is worse if its hit rate or its reciprocal rank is below the serving one's by more than so many
+    standard errors of the paired difference: of equal ones, some four in a hundred are refused for nothing."""

@@ -42,6 +42,7 @@ class Learner:
         learnt: looks that came new and were predicted once.
         chunks: times that `learn` was called with something to learn.
         positions: looks that were predicted while learning, those again included.
+        loss: mean cross-entropy of the last chunk, in nats; 0 before the first.
     """
 
     def __init__(self, config: LearnerConfig, contents: Contents, seed: int) -> None:
@@ -58,6 +59,12 @@ class Learner:
         self._new = Windows(1 << 62, config.looks + 1)
         self._old = Windows(config.buffer, config.looks + 1)
         self.learnt = self.chunks = self.positions = 0
+        self.loss = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """Windows taken and not yet learnt."""
+        return len(self._new)
 
     def add(self, window: Window) -> bool:
         """Take a window; returns whether a chunk is full, and `learn` is due."""
@@ -164,10 +171,12 @@ class Learner:
         order = order[np.argsort(lesson.length[order], kind="stable")]
         batches = [order[first : first + self._config.batch] for first in range(0, len(order), self._config.batch)]
         shares = self._shares(lesson)
+        losses, before = 0.0, self.positions
         for number in chance.permutation(len(batches)):
             draws = np.searchsorted(cumulated, chance.random(self._config.negatives))
             draws = np.minimum(draws, len(drawing) - 1)
-            self._step(lesson.rows(batches[number]), draws, drawing, shares)
+            losses += self._step(lesson.rows(batches[number]), draws, drawing, shares)
+        self.loss = losses / max(1, self.positions - before)
 
     def _shares(self, lesson: _Lesson) -> NDArray[np.float64]:
         """How often each slot is the target, per target."""
@@ -179,14 +188,15 @@ class Learner:
 
     def _step(
         self, lesson: _Lesson, draws: NDArray[np.int64], drawing: NDArray[np.float64], shares: NDArray[np.float64]
-    ) -> None:
+    ) -> float:
+        """Learn some windows at once; returns the sum of their losses."""
         longest = int(lesson.length.max())
         items = lesson.items[:, :longest]
         slots = self.vocabulary.slots(items)
         place = np.arange(1, longest)[None, :]
         asked = (place >= lesson.first[:, None]) & (place < lesson.length[:, None]) & (slots[:, 1:] != UNKNOWN)
         if not asked.any():
-            return
+            return 0.0
         network = self.network
         content = torch.from_numpy(self._contents.of(items))
         vectors = network.vectors(torch.from_numpy(slots), content)
@@ -209,6 +219,7 @@ class Learner:
         for optimiser in (self._dense_optimiser, self._item_optimiser):
             optimiser.step()
         self.positions += len(targets)
+        return float(loss.detach()) * len(targets)
 
     def _make_room(self, slots: int) -> None:
         """Let the table of item vectors have so many slots, at least; what was learnt stays."""

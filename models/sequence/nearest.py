@@ -61,7 +61,7 @@ class Exact:
         totals = np.exp(logits - most).sum(axis=1, keepdims=True)
         places = np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
         if logits.shape[1] > k:
-            places = np.sort(np.argpartition(-logits, k - 1, axis=1)[:, :k], axis=1)
+            places = np.sort(np.argpartition(logits, -k, axis=1)[:, -k:], axis=1)
         chosen = np.take_along_axis(logits, places, axis=1)
         order = np.argsort(-chosen, axis=1, kind="stable")
         chosen = np.take_along_axis(chosen, order, axis=1)

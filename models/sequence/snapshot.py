@@ -7,17 +7,12 @@ import numpy as np
 from models.catalog import Catalog
 from models.errors import SnapshotShapeError
 from models.items import Items
+from models.sequence.config import CODE
 from models.sequence.expectations import Expectations
 from models.sequence.features import ACTIONS, BRANDS, CATEGORIES, GAPS, PRICES, Contents, content
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
 from models.snapshots import Snapshot
-
-MODEL = "sequence"
-"""Name of the model."""
-
-CODE = "lstm-1"
-"""What code these weights are for; another layout takes another tag."""
 
 
 def contents(catalog: Catalog) -> Contents:

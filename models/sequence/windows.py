@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -74,16 +74,19 @@ class Windows:
 
     def take(self, other: Windows) -> None:
         """Take all windows of another of the same length."""
-        for row in range(len(other)):
-            length = int(other.length[row])
-            self.add(
-                Window(
-                    other.items[row, :length].tolist(),
-                    other.actions[row, :length].tolist(),
-                    other.gaps[row, :length].tolist(),
-                    int(other.fresh[row]),
-                    float(other.at[row]),
-                )
+        for window in other.each():
+            self.add(window)
+
+    def each(self) -> Iterator[Window]:
+        """The windows by row: in order, as long as none was given up."""
+        for row in range(len(self)):
+            length = int(self.length[row])
+            yield Window(
+                self.items[row, :length].tolist(),
+                self.actions[row, :length].tolist(),
+                self.gaps[row, :length].tolist(),
+                int(self.fresh[row]),
+                float(self.at[row]),
             )
 
     def row(self, ages: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -7,7 +7,8 @@ What is fair, and how it is seen to:
 * The steady stream comes from a process of its own, at half of what the echo has just managed, to both.
 * The echo's producer lingers, which makes it the faster; for latency it runs a second time without, and the better of
   both counts.
-* The worker runs with default settings and learns all the while. Its policy differs from the default in two points: no
+* The worker runs with default settings, learns all the while, and answers with a sequence model that a trainer has
+  learnt from the events before (`--counting`: without). Its policy differs from the default in two points: no
   suggestion is too old, and an empty one is sent too, so that there is an answer to every trigger.
 """
 
@@ -18,16 +19,18 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from streams import topics
 from streams.bench.events import Event, Roof, write
 from streams.bench.load import preload
 from streams.bench.measure import Ends, Latency, Topics, events_per_s, latency
+from streams.bench.scoring import SIZES
 from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.child import Child
@@ -49,6 +52,12 @@ STALLED_S = 60.0
 
 SETTLE_S = 2.0
 """First seconds of a steady stream that count for neither side: connections and caches warm up."""
+
+SNAPSHOT_EVERY_S = 5
+"""Between two snapshots of the trainer."""
+
+SNAPSHOTS = 3
+"""Announced before it is stopped: what a worker pays does not depend on how well was learnt, but on all items."""
 
 LEAD_S = 3000.0
 """How long ago the shop's first event happened: event times may not be ahead of append times by more than an hour."""
@@ -78,6 +87,10 @@ class Plan:
     """Events that the worker has learnt from before the first turn."""
     seed: int = 7
     """Of the simulated shops."""
+    models: bool = True
+    """Whether the worker answers with a sequence model, too."""
+    items: tuple[int, ...] = SIZES
+    """Numbers of items that the sequence model is to find the best of."""
 
 
 @dataclass(slots=True)
@@ -109,14 +122,24 @@ class Side:
         command: starts its process, after `python -m`.
         ready: what its process says when it is ready.
         folder: for its log.
+        environ: settings besides those of the command, by the end of the variable's name.
     """
 
-    def __init__(self, name: str, settings: Settings, command: Sequence[str], ready: str, folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        command: Sequence[str],
+        ready: str,
+        folder: Path,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         self.settings = settings
         self._command = [sys.executable, "-m", *command]
         self._ready = ready
-        self._log = folder / f"{settings.prefix}.log"
+        self._environ = environ
+        self._log = folder / f"{name.replace(' ', '-')}-{settings.prefix}.log"
 
     def create_topics(self) -> None:
         """Make all topics, the output with the broker's append times too."""
@@ -135,6 +158,7 @@ class Side:
     async def running(self) -> AsyncIterator[Child]:
         """The process, ended with SIGTERM afterwards."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+        environ |= {f"{ENV_PREFIX}{name}": value for name, value in self._environ.items()}
         self._log.write_bytes(b"")  # what an earlier process said is not this one's
         child = Child(self._command, self._log, environ)
         try:
@@ -191,7 +215,10 @@ class Contest:
         settings = broker.settings(prefix="worker-")
         where = ["--bootstrap-servers", broker.bootstrap_servers, "--prefix", settings.prefix, kind]
         command = ["streams", "worker", *where, "--policy", str(policy), "--no-web"]
-        self._worker = Side("the worker", settings, command, "ready\n", folder)
+        environ = {"SNAPSHOT_STORE": str(folder / "snapshots"), "SNAPSHOT_EVERY_S": str(SNAPSHOT_EVERY_S)}
+        self._worker = Side("the worker", settings, command, "ready\n", folder, environ)
+        command = ["streams", "trainer", *where, "--no-web"]
+        self._trainer = Side("the trainer", settings, command, "ready\n", folder, environ)
         self._echoes = 0
 
     def events(self, count: int) -> list[Event]:
@@ -227,6 +254,22 @@ class Contest:
             await side.ready(child)
             await self._answered(side, child, seen, {}, _triggers(events))
             await self._settled(side, child, seen)
+            if self._plan.models:
+                await self._learn_models(seen)
+
+    async def _learn_models(self, seen: Topics) -> None:
+        """Let the trainer learn from what there is until it has announced snapshots, and stop it."""
+        trainer = self._trainer
+        self._say("the trainer learns from the same")
+        async with trainer.running() as child:
+            await trainer.ready(child)
+            deadline = time.monotonic() + READY_S
+            while await seen.count("snapshots") < SNAPSHOTS:
+                trainer.check(child)
+                if time.monotonic() > deadline:
+                    message = f"{trainer.name} announced nothing within {READY_S:.0f} s: {child.last_words()}"
+                    raise BenchError(message)
+                await asyncio.sleep(LOOK_S)
 
     async def _echo_turn(self, title: str, backlog: Sequence[Event]) -> tuple[Turn, Stream]:
         side = self._echo(LINGER_MS)

@@ -8,7 +8,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-ROWS = (
+from models.sequence.expectations import ROWS
+
+FIGURES = (
     ("events/s, a backlog", "events_per_s", "throughput", "{:,.0f}"),
     ("p50 ms, at half of the echo's events/s", "p50_ms", "p50", "{:,.1f}"),
     ("p99 ms", "p99_ms", "p99", "{:,.1f}"),
@@ -19,6 +21,12 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     """Print both tables, and what they were measured on."""
     console.print(_comparison(figures))
     console.print(_where(figures))
+    console.print(_scoring(figures))
+    learnt = figures["learning"]
+    console.print(
+        f"the trainer learns {learnt['positions_per_s']:,} looks a second with one thread, "
+        f"{learnt['new_positions_per_s']:,} of them new"
+    )
     machine = figures["machine"]
     console.print(
         f"{figures['broker']}, everything on one machine: {machine['processor']}, {machine['cores']} cores, "
@@ -33,7 +41,7 @@ def _comparison(figures: Mapping[str, Any]) -> Table:
     table = Table(title="one process each, the same events", title_justify="left")
     for name in ("", "bare stateful echo", "worker", "ratio"):
         table.add_column(name, justify="right" if name else "left")
-    for title, name, compared, form in ROWS:
+    for title, name, compared, form in FIGURES:
         table.add_row(title, form.format(echo[name]), form.format(worker[name]), f"{ratio[compared]:.2f}")
     if echo["cpu_us_per_event"] and worker["cpu_us_per_event"]:
         cpu = (echo["cpu_us_per_event"], worker["cpu_us_per_event"])
@@ -41,6 +49,19 @@ def _comparison(figures: Mapping[str, Any]) -> Table:
     table.add_row(
         "learnt and published after, s", "", f"{max(one['learnt_after_s'] for one in worker['turns']):.1f}", ""
     )
+    return table
+
+
+def _scoring(figures: Mapping[str, Any]) -> Table:
+    """Milliseconds by number of items."""
+    table = Table(title="the best of so many items, ms a shopper", title_justify="left")
+    for name in ("items", "", "one alone", f"of {ROWS} together", "recall", "made in, s"):
+        table.add_column(name, justify="right" if name else "left")
+    for size, ways in figures["scoring"].items():
+        for way, costs in ways.items():
+            made = f"{costs['made_s']:.0f}" if "made_s" in costs else ""
+            recall = f"{costs.get('recall', 1.0):.3f}"
+            table.add_row(f"{int(size):,}", way, f"{costs['one_ms']:.2f}", f"{costs['together_ms']:.2f}", recall, made)
     return table
 
 

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from streams.bench import breakdown
+from streams.bench import breakdown, scoring
 from streams.bench.contest import Contest, Plan
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
@@ -49,8 +49,12 @@ def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any
         say("where a microsecond goes: the worker's own code, without a broker")
         events = contest.events(plan.warm_up + breakdown.EVENTS)
         where = breakdown.breakdown(contest.catalog, events[: plan.warm_up], events[plan.warm_up :])
+        say("what the sequence model costs")
+        scored, learnt = scoring.scoring(plan.items, say), scoring.learning()
     return figures | {
         "where_time_goes": where,
+        "scoring": scored,
+        "learning": learnt,
         "broker": broker.title,
         "date": started_at.isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - started_at).total_seconds()),

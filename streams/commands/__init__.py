@@ -20,6 +20,7 @@ from streams.commands import (
     replay,
     tail,
     topics,
+    trainer,
     worker,
 )
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("broker")(broker.command)
 app.add_typer(topics.app, name="topics")
 app.command("worker")(worker.command)
+app.command("trainer")(trainer.command)
 app.command("publish")(publish.command)
 app.command("tail")(tail.command)
 app.command("dead-letters")(dead_letters.command)

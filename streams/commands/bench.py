@@ -16,6 +16,7 @@ def command(
     events: Annotated[int, typer.Option(min=1_000, help="Events of each backlog")] = 60_000,
     seconds: Annotated[float, typer.Option(min=4, help="Seconds of each steady stream")] = 12.0,
     repeats: Annotated[int, typer.Option(min=1, help="Turns of each side; the middle one counts")] = 2,
+    counting: Annotated[bool, typer.Option("--counting", help="The worker without a sequence model")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A minute's run that only shows that it works")] = False,
 ) -> None:
     """Measure the worker against a bare stateful Faust echo, by turns on one broker that is started for it.
@@ -30,9 +31,16 @@ def command(
     from streams.bench.report import show
     from streams.bench.run import run
 
-    plan = Plan(events=events, seconds=seconds, repeats=repeats)
+    plan = Plan(events=events, seconds=seconds, repeats=repeats, models=not counting)
     if quick:
-        plan = Plan(events=min(events, 8_000), seconds=min(seconds, 6.0), repeats=1, warm_up=8_000)
+        plan = Plan(
+            events=min(events, 8_000),
+            seconds=min(seconds, 6.0),
+            repeats=1,
+            warm_up=8_000,
+            models=not counting,
+            items=(10_000,),
+        )
     progress = Console(stderr=True, highlight=False)
     figures = run(plan, kafka=kafka, say=progress.print)
     show(figures, Console(highlight=False))

@@ -62,7 +62,7 @@ def command(
 
     if log_level.upper() != "DEBUG":  # aiokafka tells every assignment of every consumer
         logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    app = create_app(settings, policy(), identities(settings), on_ready=_say_ready)
+    app = create_app(settings, policy(), identities(settings), on_ready=say_ready)
     loop = new_event_loop()
 
     def reload_policy() -> None:
@@ -92,5 +92,6 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _say_ready() -> None:
+def say_ready() -> None:
+    """Tell whoever started the process, once."""
     print("ready", flush=True)

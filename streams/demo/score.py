@@ -16,11 +16,22 @@ from typing import Any
 import numpy as np
 
 from models.policy import Policy
+from models.sequence.config import MODEL as SEQUENCE
 from streams.demo.feed import Published
 from streams.demo.popularity import is_upsell
 from streams.simulated_shop import Model, Truth
 
 KINDS = ("cross-sell", "upsell")
+
+MODELS = {
+    "viewed_with": "counting",
+    "bought_with": "counting",
+    "viewed_then_bought": "counting",
+    "sequence": "sequence model",
+    "content": "fall-backs",
+    "popularity": "fall-backs",
+}
+"""Which model a reason is of, by its source."""
 
 LATENCIES = 20_000
 """Latencies kept for the quantiles: the last seven minutes at 50 suggestions a second."""
@@ -77,6 +88,10 @@ class Score:
         self._truth = truth
         self._policy = policy
         self.ours, self.popular = Shares(), Shares()
+        self.by_model = {model: Share() for model in MODELS.values()}
+        """Of the items that a model gives a reason for, alone or with another."""
+        self.versions: set[str] = set()
+        """Of the sequence model, that suggestions were made with."""
         self.suggestions = 0
         self.history_suggestions = 0
         self.broken: Counter[str] = Counter()
@@ -98,13 +113,18 @@ class Score:
             return
         self._check(suggestion, appended_ms / 1000, event)
         self.suggestions += 1
+        if (version := suggestion["models"].get(SEQUENCE)) is not None:
+            self.versions.add(version)
         self._times.append(time.monotonic())
         self._inside_ms.append(suggestion["latency_ms"])
         self._appended_ms.append(max(0, appended_ms - event.appended_ms))
         places: Counter[str] = Counter()
         for item in suggestion["items"]:
             places[item["kind"]] += 1
-            self.ours.update(item["kind"], self._is_right(item["kind"], item["item_id"], event))
+            right = self._is_right(item["kind"], item["item_id"], event)
+            self.ours.update(item["kind"], right)
+            for model in {MODELS[reason["source"]] for reason in item["reasons"]}:
+                self.by_model[model].update(right)
         for kind, item_id in event.popular:
             if places[kind]:
                 places[kind] -= 1

@@ -33,7 +33,7 @@ WIDE = 110
 PLAIN_WIDTH = 150
 """Columns where there is no terminal to ask: a reason fits."""
 
-ROWS_BELOW = 10
+ROWS_BELOW = 13
 """Rows of the figures, under the suggestions."""
 
 ROWS_EACH = 8
@@ -232,6 +232,8 @@ def figures(score: Score, pace: float, mark: str) -> Table:
             percent(popular.get()),
             f"{ours.judged:,} and {popular.judged:,}",
         )
+    for model, share in score.by_model.items():
+        table.add_row(f"  {model}", percent(share.get()), "", f"{share.judged:,}")
     latency = score.latencies_ms()
     for words, name in (("latency in the worker", "worker"), ("from append to append", "append_to_append")):
         p50, p99 = latency[name]["p50"], latency[name]["p99"]

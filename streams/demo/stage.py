@@ -46,6 +46,12 @@ TICK_MS = 20
 LOOK_S = 0.5
 """Between two looks at the processes."""
 
+SNAPSHOT_EVERY_S = 10
+"""Between two snapshots of the trainer: the demo is short."""
+
+TRAIN_EVERY_S = 5
+"""Between two chunks that the trainer learns."""
+
 UNMATCHED_S = 10.0
 """How long a suggestion waits for its event: the broker's answer to the shop may come after the worker's suggestion."""
 
@@ -102,6 +108,11 @@ class Stage:
         environ = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
         with _stopping_signals(self._stop), ExitStack() as stack:
             logs = stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscurrent-demo-"))
+            environ |= {
+                f"{ENV_PREFIX}SNAPSHOT_STORE": f"{logs}/snapshots",
+                f"{ENV_PREFIX}SNAPSHOT_EVERY_S": str(SNAPSHOT_EVERY_S),
+                f"{ENV_PREFIX}TRAIN_EVERY_S": str(TRAIN_EVERY_S),
+            }
             processes = stack.enter_context(Processes(Path(logs), environ))
             settings = self._start_broker(processes)
             if settings is not None:
@@ -140,6 +151,7 @@ class Stage:
         workers = [f"worker {number + 1}" for number in range(play.workers)]
         for worker, port in zip(workers, ports, strict=True):
             processes.start(worker, ["worker", "--bootstrap-servers", where, kind, "--web-port", str(port)])
+        processes.start("trainer", ["trainer", "--bootstrap-servers", where, kind, "--no-web"])
         self._say("workers", f"{play.workers}, counting at {', '.join(f'127.0.0.1:{port}/metrics' for port in ports)}")
         feed = stack.enter_context(Feed(settings, shop, self._policy, play.rate, play.history))
         feed.publish_catalog()
@@ -244,6 +256,11 @@ class Stage:
             "events_per_s": round(self._events["live"] / self._live_s, 1) if self._live_s else None,
             "suggestions": {"history": score.history_suggestions, "live": score.suggestions},
             "share_right": shares,
+            "share_right_by_model": {
+                model: {"right": share.right, "judged": share.judged, "share": share.get()}
+                for model, share in score.by_model.items()
+            },
+            "snapshots_served": sorted(score.versions),
             "latency_ms": score.latencies_ms(),
             "promises_broken": dict(score.broken),
         }

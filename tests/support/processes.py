@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -53,27 +53,37 @@ def eventually(look: Callable[[], T], what: str, say: Callable[[], str] = str) -
 
 
 class WorkerProcess:
-    """A running `crosscurrent worker`. A context manager that ends it.
+    """A running `crosscurrent worker`, or `trainer`. A context manager that ends it.
 
     Args:
         settings: broker and prefix.
         folder: for what it writes; its working directory.
         policy: its policy file.
+        command: `trainer` for a trainer.
+        more: further settings, by their variables without the beginning that all have.
     """
 
-    def __init__(self, settings: Settings, folder: Path, policy: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        policy: Path | None = None,
+        command: str = "worker",
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.out, self.err = folder / "stdout", folder / "stderr"
         (self.port,) = free_ports(1)
-        command = [sys.executable, "-m", "streams", "worker", "--web-port", str(self.port)]
-        command += ["--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix]
-        command += [] if policy is None else ["--policy", str(policy)]
+        words = [sys.executable, "-m", "streams", command, "--web-port", str(self.port)]
+        words += ["--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix]
+        words += [] if policy is None else ["--policy", str(policy)]
         environ = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)} | {
             f"{ENV_PREFIX}FLUSH_INTERVAL_S": str(FLUSH_S),
             f"{ENV_PREFIX}SESSION_TIMEOUT_S": "6",
             "PYTHONPATH": str(ROOT),
+            **{f"{ENV_PREFIX}{name}": value for name, value in (more or {}).items()},
         }
-        self._child = Child(["/bin/sh", "-c", _APART, "sh", str(folder), *command], folder / "shell", environ)
+        self._child = Child(["/bin/sh", "-c", _APART, "sh", str(folder), *words], folder / "shell", environ)
 
     def __enter__(self) -> WorkerProcess:
         return self

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from streams.bench import breakdown, contest, events, measure, report, run
+from streams.bench import breakdown, contest, events, measure, report, run, scoring
 from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
 from streams.commands import bench as bench_command
@@ -155,8 +155,11 @@ def test_the_ratio_is_worker_to_echo() -> None:
 def figures() -> dict[str, Any]:
     stages = {"suggest: kernel": 40.0, breakdown.REST: 10.0}
     pace = {"total_us": 50.0, "stages_us": stages, "events_offered_together": 4_000}
+    costs = {"one_ms": 7.77, "together_ms": 1.25}
     return contest.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)]) | {
         "where_time_goes": {"backlog": pace, "steady": pace},
+        "scoring": {"200000": {"exact": costs, "index": costs | {"made_s": 31.0, "recall": 0.962}}},
+        "learning": {"positions_per_s": 8_765, "new_positions_per_s": 876},
         "broker": "Apache Kafka",
         "date": "2026-01-01T00:00:00+00:00",
         "seconds": 300,
@@ -164,12 +167,23 @@ def figures() -> dict[str, Any]:
     }
 
 
-def test_the_report_has_both_tables_and_what_they_hold_for(figures: dict[str, Any]) -> None:
+def test_the_report_has_all_tables_and_what_they_hold_for(figures: dict[str, Any]) -> None:
     console = Console(file=StringIO(), width=120)
     report.show(figures, console)
     assert isinstance(console.file, StringIO)
     text = console.file.getvalue()
-    for part in ("4,000", "12,000", "3.00", "0.50", "suggest: kernel", "Apache Kafka", "Python 3.11.7"):
+    for part in (
+        "4,000",
+        "12,000",
+        "3.00",
+        "0.50",
+        "suggest: kernel",
+        "Apache Kafka",
+        "Python 3.11.7",
+        "200,000",
+        "0.962",
+        "8,765",
+    ):
         assert part in text
 
 
@@ -194,6 +208,17 @@ def test_the_command_writes_the_figures(
     assert kafka
     assert plan.repeats == 1
     assert plan.events < contest.Plan().events
+
+
+def test_what_the_sequence_model_costs_is_timed_on_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "EXACT", 300)
+    monkeypatch.setattr(scoring, "VISITS", 40)
+    costs = scoring.scoring((200, 400), lambda _: None)
+    assert list(costs["200"]) == ["exact"]
+    assert list(costs["400"]) == ["exact", "index"]
+    assert costs["400"]["index"]["recall"] > 0.8
+    assert all(way["one_ms"] > 0 for ways in costs.values() for way in ways.values())
+    assert scoring.learning()["positions_per_s"] > 0
 
 
 def test_the_echo_is_stock_faust_with_its_own_group_and_no_web_server() -> None:

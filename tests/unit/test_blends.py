@@ -21,7 +21,7 @@ def outcomes(number: int, seed: int = 3) -> list[tuple[Evidence, int]]:
         if chance.random() < 0.9:
             scores[taken, 0] = 20.0
         logs = np.stack([shares(column) for column in scores.T], axis=1)
-        found.append((Evidence(np.arange(40, dtype=np.int32), logs, (0.5,)), taken))
+        found.append((Evidence(np.arange(40, dtype=np.int32), logs, np.zeros((40, 1)), (0.5,)), taken))
     return found
 
 
@@ -46,6 +46,7 @@ def test_the_gradient_step_is_the_one_of_the_paper() -> None:
     raw = 0.5 * np.exp(-0.1 * (expected - logs[0]))
     np.testing.assert_allclose(blend.weights, raw / raw.sum())
     assert blend.weights[0] > blend.weights[1]
+    np.testing.assert_allclose(blend.predict(logs, np.array([1.0, 0.0])), [0.9, 0.1])  # the other is not heard
 
 
 def test_weights_find_the_source_that_is_right_and_come_back_when_it_fails() -> None:
@@ -82,7 +83,7 @@ def test_the_stacked_blend_ranks_what_was_taken_first_where_one_source_knows() -
 
 def test_few_candidates_are_learnt_as_well() -> None:
     blend = Stacked(StackedConfig(), seed=1)
-    one = Evidence(np.array([4], np.int32), np.array([[-1.0, -2.0]]), (0.0,))
+    one = Evidence(np.array([4], np.int32), np.array([[-1.0, -2.0]]), np.zeros((1, 0)), (0.0,))
     blend.learn_one(one, 0)
     assert (one.place(4), one.place(5), blend.learnt) == (0, -1, 1)
     assert 0.0 < blend.predict(one)[0] < 1.0

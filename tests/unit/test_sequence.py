@@ -14,12 +14,12 @@ from models.catalog import Catalog
 from models.errors import SnapshotError
 from models.events import CatalogItem
 from models.items import Items
-from models.sequence.config import LearnerConfig, NetworkConfig
+from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.nearest import Exact, Indexed, finder
 from models.sequence.scorer import Look, Scorer
-from models.sequence.snapshot import CODE, MODEL, expectations
+from models.sequence.snapshot import expectations
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.windows import Window, Windows
 from models.snapshots import Snapshot

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.cooccurrence_config import CoOccurrenceConfig
+from models.sequence.config import LearnerConfig, NetworkConfig
 from models.visits import VisitConfig
 from streams.errors import SettingsError
 from streams.settings import EMBEDDED_SESSION_TIMEOUT_S, Settings
@@ -52,7 +53,7 @@ def test_every_setting_has_a_variable_and_a_key(tmp_path: Path) -> None:
         "session_timeout_s": "20.5",
         **LOGIN,
     }
-    names = set(Settings.model_fields) - {"visits", "cooccurrence"}
+    names = set(Settings.model_fields) - {"visits", "cooccurrence", "learner", "gate"}
     texts |= dict.fromkeys(names - set(texts), "20")
     texts |= {"max_message_bytes": "20000", "publish_bytes_per_s": "20000", "outbox_bytes": "2000000"}
     environ = {f"CROSSCURRENT_{name.upper()}": text for name, text in texts.items()}
@@ -68,6 +69,14 @@ def test_nested_tables_have_variables_too() -> None:
     environ = {"CROSSCURRENT_COOCCURRENCE__IMPORTANCE": "[1, 2, 3]", "CROSSCURRENT_COOCCURRENCE__NEIGHBOURS": "50"}
     found = Settings.load({}, environ).cooccurrence
     assert found == dataclasses.replace(CoOccurrenceConfig(), importance=(1.0, 2.0, 3.0), neighbours=50)
+
+
+def test_a_table_in_a_table_has_variables_and_keys_too(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("[learner]\nchunk = 64\n[learner.network]\nunits = 16\n")
+    by_variable = {"CROSSCURRENT_LEARNER__CHUNK": "64", "CROSSCURRENT_LEARNER__NETWORK__UNITS": "16"}
+    wanted = dataclasses.replace(LearnerConfig(), chunk=64, network=dataclasses.replace(NetworkConfig(), units=16))
+    assert Settings.load({}, {}, file).learner == Settings.load({}, by_variable).learner == wanted
 
 
 def test_a_variable_names_the_file(config_file: Path) -> None:
@@ -121,6 +130,8 @@ def test_frozen() -> None:
         ({}, {"CROSSCURRENT_VISITS__WINDOW_S": "-1"}, "CROSSCURRENT_VISITS__WINDOW_S must be a number of at least 0"),
         ({}, {"CROSSCURRENT_VISITS__WINDOW_S": "inf"}, "CROSSCURRENT_VISITS__WINDOW_S must be"),
         ({}, {"CROSSCURRENT_COOCCURRENCE__IMPORTANCE": "[1,x]"}, "CROSSCURRENT_COOCCURRENCE"),
+        ({}, {"CROSSCURRENT_LEARNER__NETWORK__UNIT": "7"}, "LEARNER__NETWORK__UNIT is no setting; did you mean units?"),
+        ({}, {"CROSSCURRENT_LEARNER__NETWORK__SCALE": "-1"}, "LEARNER__NETWORK__SCALE must be a number of at least 0"),
         ({}, {"CROSSCURRENT_VISITS": "20"}, "CROSSCURRENT_VISITS must be"),
         ({"security_protocol": "ssl"}, {}, "--security-protocol must be 'PLAINTEXT', 'SSL'"),
         ({"security_protocol": "SASL_SSL"}, {}, "SASL_SSL needs sasl_mechanism, sasl_username, sasl_password too"),

@@ -1,0 +1,107 @@
+"""What the sequence model costs: a step of a shopper, the best of so many items, a look learnt.
+
+Item vectors here are drawn around common middles, as learnt ones are; times do not depend on what they say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.sequence.config import LearnerConfig, NetworkConfig
+from models.sequence.expectations import ITEMS, ROWS
+from models.sequence.nearest import EXACT, Exact, Finder, Indexed
+
+SIZES = (10_000, 100_000, 1_000_000)
+"""Items."""
+
+REPEATS = 9
+"""Of each that is timed; the middle one counts."""
+
+MIDDLES = 500
+SPREAD = 0.7
+"""Item vectors are a middle and so much of chance."""
+
+VISITS = 3_000
+"""Windows that are learnt, of five looks each."""
+
+
+def scoring(sizes: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
+    """Milliseconds a shopper for the best of so many items, for one alone and in a batch, by number of items.
+
+    Args:
+        sizes: numbers of items.
+        say: told what is going on.
+    """
+    chance, config = np.random.default_rng(1), NetworkConfig()
+    figures: dict[str, Any] = {}
+    for size in sizes:
+        say(f"scoring {size:,} items")
+        vectors = _vectors(chance, size, config.units)
+        asked = _vectors(chance, ROWS, config.units)
+        figures[str(size)] = {"exact": _costs(Exact(vectors), asked, config.scale)}
+        if size > EXACT:
+            started = time.perf_counter()
+            indexed = Indexed(vectors, seed=1)
+            made_s = round(time.perf_counter() - started, 1)
+            costs = _costs(indexed, asked, config.scale)
+            figures[str(size)]["index"] = costs | {"made_s": made_s, "recall": round(indexed.recall, 3)}
+    return figures
+
+
+def learning() -> dict[str, Any]:
+    """Looks learnt a second, those again included, by one thread."""
+    import torch
+
+    from models.sequence.features import Contents
+    from models.sequence.learner import Learner
+    from models.sequence.windows import Window
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        learner, chance = Learner(LearnerConfig(), Contents(), seed=1), np.random.default_rng(1)
+        started = time.perf_counter()
+        for _ in range(VISITS):
+            first = int(chance.integers(0, 2_000))
+            if learner.add(Window(range(first, first + 5), [0] * 5, [1] * 5, 5, 0.0)):
+                learner.learn()
+        learner.learn()
+        seconds = time.perf_counter() - started
+    finally:
+        torch.set_num_threads(threads)
+    return {
+        "positions_per_s": round(learner.positions / seconds),
+        "new_positions_per_s": round(learner.learnt / seconds),
+    }
+
+
+def _vectors(chance: np.random.Generator, number: int, units: int) -> NDArray[np.float32]:
+    """(number, units), of length 1, some near each other."""
+    middles = np.random.default_rng(0).standard_normal((MIDDLES, units), np.float32)
+    found = SPREAD * chance.standard_normal((number, units), np.float32)
+    found += middles[chance.integers(0, MIDDLES, number)]
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    return found
+
+
+def _costs(finder: Finder, asked: NDArray[np.float32], scale: float) -> dict[str, float]:
+    return {
+        "one_ms": _ms(lambda: finder.nearest(asked[:1], scale, ITEMS)),
+        "together_ms": round(_ms(lambda: finder.nearest(asked, scale, ITEMS)) / len(asked), 4),
+    }
+
+
+def _ms(work: Callable[[], object]) -> float:
+    """The middle of several times, in milliseconds."""
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return round(1000 * median(times), 3)

@@ -1,0 +1,55 @@
+"""What a trainer counts beside what every process counts."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge
+
+from models.sequence.curriculum import Curriculum
+from models.sequence.gate import Comparison
+from models.sequence.learner import Learner
+from streams.metrics import Metrics
+
+
+class TrainerMetrics(Metrics):
+    """All metrics of a trainer. Those of suggestions and rows stay at 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leads = self._gauge("trainer_leads", "1 while this trainer learns, 0 while it stands by")
+        self._looks = self._gauge("trainer_looks", "Looks learnt as new ones since the log's start")
+        self._held = self._gauge("trainer_held_looks", "Looks held back to judge snapshots by")
+        self._chunks = self._counter("trainer_chunks", "Chunks learnt")
+        self._positions = self._counter("trainer_positions", "Looks predicted while learning, those again included")
+        self.learning_s = self._counter("trainer_learning_seconds", "Time spent learning")
+        self._loss = self._gauge("trainer_loss", "Mean cross-entropy of the last chunk, in nats")
+        self._snapshots: Counter = self._counter("trainer_snapshots", "Snapshots, by what became of them", "outcome")
+        self._scores = Gauge(
+            "crosscurrent_trainer_score",
+            "Of the last snapshot and of the one that served then, on what is held back",
+            ["metric"],
+            registry=self.registry,
+        )
+
+    def learnt(self, curriculum: Curriculum, learner: Learner, positions: int, chunks: int) -> None:
+        """A chunk is learnt.
+
+        Args:
+            curriculum: says how many looks.
+            learner: says the loss.
+            positions: looks predicted for it.
+            chunks: 1, or 0 where everything that came is held back.
+        """
+        self._looks.set(curriculum.events)
+        self._held.set(curriculum.held)
+        self._chunks.inc(chunks)
+        self._positions.inc(positions)
+        self._loss.set(learner.loss)
+
+    def snapshot(self, outcome: str) -> None:
+        """A snapshot was `stored`, `announced`, `refused` by the gate, `overtaken` by another's, or has `failed`."""
+        self._snapshots.labels(outcome).inc()
+
+    def judged(self, comparison: Comparison) -> None:
+        """A snapshot was compared with the one that serves."""
+        for name, value in comparison.metrics().items():
+            self._scores.labels(name).set(value)

@@ -1,0 +1,440 @@
+"""What the leading trainer holds: positions of the whole log, the curriculum, the network; and how it came by them.
+
+Everything a snapshot's training state needs is here, as one cut: what is applied is handed on, and what is handed on is
+learnt or waits in the learner. So whoever goes on from a snapshot applies the next record of each partition, and no
+other. Records of all partitions are merged by append time, so that a backlog is learnt in the order of its days.
+
+Blocking work is done aside, one piece at a time, and nothing is applied meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import asdict
+from heapq import heapify, heappop, heapreplace
+from typing import Any
+
+import numpy as np
+import torch
+from aiokafka import TopicPartition
+from numpy.typing import NDArray
+
+from models.errors import SnapshotShapeError
+from models.events import CatalogItem
+from models.items import Items
+from models.sequence.config import CODE, MODEL
+from models.sequence.curriculum import Curriculum
+from models.sequence.features import Contents, content
+from models.sequence.gate import Comparison
+from models.sequence.learner import Learner
+from models.sequence.scorer import Scorer
+from models.sequence.vocabulary import NOBODY
+from models.snapshots import Snapshot
+from models.visits import Verdict
+from streams.aside import aside
+from streams.cursor import Cursor
+from streams.errors import RecordError, SnapshotCorruptError, TakeOverError
+from streams.log import Log, Record
+from streams.recent_log import read_again, recent_past
+from streams.records import decode_click, decode_profile, decode_purchase
+from streams.settings import Settings
+from streams.snapshot_store import SnapshotStore
+from streams.topics import full_name
+from streams.trainer_metrics import TrainerMetrics
+from streams.wiring import Identity
+
+logger = logging.getLogger(__name__)
+
+LEARNT = ("clicks", "purchases")
+"""Topics whose positions are in a snapshot, the one of equal append times first."""
+
+SEED = 1
+"""Of everything that is drawn: the same log, read in the same pieces, gives the same weights."""
+
+_THREAD = "training"
+
+
+class Training:
+    """The state of a trainer that leads. `take_over` builds it; all else needs it.
+
+    Args:
+        settings: of the process.
+        log: is read.
+        store: of snapshots.
+        identities: of all topics, by full name.
+        offer: what the catalogue says of an item, by id; None where it does not know it.
+        metrics: counts.
+
+    Attributes:
+        version: newest snapshot with the trainer's state that this one comes from or has stored; None: none.
+        curriculum: what is taught.
+        learner: what learns it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        store: SnapshotStore,
+        identities: Mapping[str, Identity],
+        offer: Callable[[str], CatalogItem | None],
+        metrics: TrainerMetrics,
+    ) -> None:
+        self._settings, self._log, self._store = settings, log, store
+        self._identities, self._offer, self._metrics = identities, offer, metrics
+        self._topics = {full_name(settings.prefix, topic): topic for topic in LEARNT}
+        self._profiles = full_name(settings.prefix, "profiles")
+        self._partitions = range(identities[self._profiles].partitions)
+        self.version: str | None = None
+        self.cursors: dict[TopicPartition, Cursor] = {}
+        self._consents: dict[int, Cursor] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        settings = self._settings
+        self.items, self._contents, self._described = Items(), Contents(), 0
+        self.learner = Learner(settings.learner, self._contents, SEED)
+        self.curriculum = Curriculum(
+            self.items, settings.visits, settings.learner, settings.gate, settings.train_every_s, self.learner
+        )
+        self._stored_events = 0
+
+    # -- taking over -----------------------------------------------------------------------------------------------
+
+    async def take_over(self, forgotten: Mapping[str, float]) -> None:
+        """Go on from the newest snapshot that has a trainer's state, or begin at the start of the log.
+
+        Args:
+            forgotten: event time up to which nothing of a shopper may be used, by shopper.
+
+        Raises:
+            StoreUnreachableError: it cannot be known what was learnt so far.
+            TakeOverError: the topics are not those of the snapshot.
+            SnapshotShapeError: what was learnt has another shape than the settings ask for.
+        """
+        self.cursors = {}
+        self._begin()
+        snapshot, training = await aside(self._newest, _THREAD) or (None, {})
+        self.version = snapshot.version if snapshot else None
+        if snapshot is not None:
+            await aside(lambda: self._restore(snapshot, training), _THREAD)
+        cursors = await self._cursors(snapshot, training)
+        for user_id, before in forgotten.items():
+            self.curriculum.forget(user_id, before, self._partitions)
+        await self._hear_consents()
+        for number in self._partitions:
+            await self._remember(number, cursors)
+        self.cursors = cursors
+        self._describe()
+
+    async def is_newest(self) -> bool:
+        """Whether nobody has stored a trainer's state later than ours."""
+        return await aside(self._newest_version, _THREAD) == self.version
+
+    def _newest_version(self) -> str | None:
+        for version in reversed(self._store.versions(MODEL)):
+            try:
+                if self._store.stored(MODEL, version).manifest.training is not None:
+                    return version
+            except SnapshotCorruptError:
+                continue
+        return None
+
+    def _newest(self) -> tuple[Snapshot, dict[str, NDArray[Any]]] | None:
+        """The newest snapshot with a trainer's state; one that is broken is passed over, since an older one will do."""
+        for version in reversed(self._store.versions(MODEL)):
+            try:
+                training = self._store.training(MODEL, version)
+                if training is not None:
+                    return self._store.load(MODEL, version), training
+            except SnapshotCorruptError as error:
+                logger.warning("%s %s is passed over: %s", MODEL, version, error)
+        return None
+
+    def _restore(self, snapshot: Snapshot, training: Mapping[str, NDArray[Any]]) -> None:
+        where = f"{MODEL} {snapshot.version}"
+        self._check_shape(where, snapshot.config)
+        names = training["items.names"].tobytes()
+        ends = training["items.ends"].tolist()
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            self.items.index(names[start:end].decode(errors="surrogatepass"))
+        self._describe()
+        self.learner.restore(snapshot.arrays, _below(training, "learner"))
+        self.curriculum.restore(_below(training, "curriculum"))
+        self._stored_events = self.curriculum.events
+
+    def _check_shape(self, where: str, config: Mapping[str, Any]) -> None:
+        """Arrays of another shape cannot be gone on with; all else of the configuration may change."""
+        now = asdict(self._settings.learner)
+        for path in ("looks", "buffer", "vocabulary", "network.units"):
+            then, wanted = config, now
+            for name in path.split("."):
+                then, wanted = then[name], wanted[name]
+            if then != wanted:
+                raise SnapshotShapeError.of(where, f"config.{path}", f"{wanted}, as the settings say", str(then))
+
+    async def _cursors(
+        self, snapshot: Snapshot | None, training: Mapping[str, NDArray[Any]]
+    ) -> dict[TopicPartition, Cursor]:
+        partitions = [
+            TopicPartition(full, number) for full in self._topics for number in range(self._identities[full].partitions)
+        ]
+        starts, ends = await self._log.starts(partitions), await self._log.ends(partitions)
+        cursors = {}
+        for tp in partitions:
+            topic, position = self._topics[tp.topic], starts[tp]
+            if snapshot is not None:
+                position = self._checked(snapshot, tp, ends[tp])
+                if position < starts[tp]:
+                    self._metrics.expired(tp.topic, starts[tp] - position)
+                    logger.error(
+                        "%s-%d: %d records expired before they were learnt (retention is shorter than the outage); "
+                        "going on at %d",
+                        tp.topic, tp.partition, starts[tp] - position, starts[tp],
+                    )  # fmt: skip
+            cursor = cursors[tp] = Cursor(tp, max(position, starts[tp]), self._log)
+            if snapshot is not None:
+                cursor.appended_ms = int(training[f"appended_ms.{topic}"][tp.partition])
+        return cursors
+
+    def _checked(self, snapshot: Snapshot, tp: TopicPartition, end: int) -> int:
+        """Position of a partition in a snapshot, as long as it is of this topic."""
+        topic, now = self._topics[tp.topic], self._identities[tp.topic]
+        then_id, positions = snapshot.topic_ids.get(topic, ""), snapshot.positions[topic]
+        if (then_id, len(positions)) != (now.topic_id, now.partitions):
+            raise TakeOverError.another_topic_learnt(tp.topic, f"{MODEL} {snapshot.version}", self._store.url)
+        self._check_end(tp, positions[tp.partition], end)
+        return positions[tp.partition]
+
+    def _check_end(self, tp: TopicPartition, position: int, end: int) -> None:
+        if position > end:
+            where = f"{tp.topic}-{tp.partition}"
+            raise TakeOverError.beyond_end_learnt(where, position, end, self._store.url)
+
+    async def _hear_consents(self) -> None:
+        """What all shoppers have said so far, before anything of theirs is used."""
+        partitions = [TopicPartition(self._profiles, number) for number in self._partitions]
+        starts, ends = await self._log.starts(partitions), await self._log.ends(partitions)
+        self._consents = {}
+        for tp in partitions:
+            cursor = Cursor(tp, ends[tp], self._log)
+            async for records in read_again(self._log, cursor, starts[tp], self._metrics.replayed.inc):
+                for record in records:
+                    self._hear(record)
+            self._consents[tp.partition] = cursor
+
+    async def _remember(self, number: int, cursors: Mapping[TopicPartition, Cursor]) -> None:
+        """Build the visits of a partition's shoppers anew, from the log, and learn nothing of them again."""
+        clicks, purchases = (cursors[TopicPartition(full, number)] for full in self._topics)
+        replayed, visits = self._metrics.replayed.inc, self.curriculum.visits(number)
+        past = recent_past(self._log, clicks, purchases, self._settings.visits, replayed)
+        async with aclosing(past):
+            async for record in past:
+                appended_s = record.timestamp / 1000
+                try:
+                    if record.topic == clicks.partition.topic:
+                        visits.apply_click(decode_click(record), appended_s, record.offset, learn=False)
+                    else:
+                        purchase = decode_purchase(record)
+                        visits.apply_purchase(purchase, appended_s, record.offset, learn=False, join=False)
+                except RecordError:
+                    continue  # counted when its turn was
+
+    # -- what comes ------------------------------------------------------------------------------------------------
+
+    async def look_ahead(self) -> bool:
+        """Ask where the log ends, and expect what there is; returns whether there is anything."""
+        cursors = [*self.cursors.values(), *self._consents.values()]
+        ends = await self._log.ends([cursor.partition for cursor in cursors])
+        for cursor in cursors:
+            tp, end = cursor.partition, ends[cursor.partition]
+            self._check_end(tp, cursor.position, end)
+            cursor.expect(end)
+            if tp.topic != self._profiles:
+                self._metrics.lag(tp.topic, tp.partition, end - cursor.position)
+        return any(cursor.needs_reading or cursor.held for cursor in cursors)
+
+    async def apply_some(self) -> int:
+        """Apply records that are expected, the smallest append time first, until there are enough or a chunk is due.
+
+        Returns:
+            How many.
+        """
+        for cursor in self._consents.values():
+            await self._fill(cursor)
+            while (record := cursor.front()) is not None:
+                cursor.take()
+                self._hear(record)
+                cursor.applied(record)
+            cursor.settle()
+        fronts: list[tuple[int, int, Cursor]] = []
+        for order, cursor in enumerate(self.cursors.values()):
+            await self._fill(cursor)
+            if (record := cursor.front()) is not None:
+                fronts.append((record.timestamp, order, cursor))
+        heapify(fronts)
+        applied, outcomes = 0, Counter[tuple[str, str]]()
+        while fronts and applied < self._settings.batch_records and not self.curriculum.due:
+            _, order, cursor = fronts[0]
+            record = cursor.take()
+            outcomes[record.topic, self._apply(record)] += 1
+            cursor.applied(record)
+            applied += 1
+            if (after := cursor.front()) is not None:
+                heapreplace(fronts, (after.timestamp, order, cursor))
+            elif cursor.needs_reading:
+                break  # what is still to be read may come before the others
+            else:
+                heappop(fronts)
+        self._metrics.outcomes(outcomes)
+        self._describe()
+        return applied
+
+    async def _fill(self, cursor: Cursor) -> None:
+        if cursor.needs_reading:
+            await cursor.fill()
+        cursor.settle()
+
+    def _apply(self, record: Record) -> str:
+        """Apply one record; returns what became of it."""
+        appended_s = record.timestamp / 1000
+        try:
+            if self._topics[record.topic] == "clicks":
+                click = decode_click(record)
+                verdict = self.curriculum.click(record.partition, click, appended_s, record.offset)
+            else:
+                purchase = decode_purchase(record)
+                verdict = self.curriculum.purchase(record.partition, purchase, appended_s, record.offset)
+        except RecordError:
+            return "dead letter"  # the worker that owns the partition sends it there
+        return "noted" if verdict is Verdict.APPLIED else verdict.value
+
+    def _hear(self, record: Record) -> None:
+        """What a shopper says of himself; with the same effect as on a worker."""
+        try:
+            profile = decode_profile(record)
+        except RecordError:
+            return
+        if profile is None:
+            user_id, at, consent = (record.key or b"").decode(), record.timestamp / 1000, True
+        else:
+            user_id, at, consent = profile.user_id, profile.at, profile.consent
+            if profile.forget:
+                self.forget(user_id, at)
+        if consent and self.curriculum.visits(record.partition).refuses(user_id):
+            self.forget(user_id, at)
+        self.curriculum.consent(record.partition, user_id, consent)
+
+    def forget(self, user_id: str, before: float) -> None:
+        """Use nothing of a shopper up to an event time any more; what was learnt stays learnt."""
+        self.curriculum.forget(user_id, before, self._partitions)
+
+    # -- what items are --------------------------------------------------------------------------------------------
+
+    def offered(self, item: CatalogItem) -> None:
+        """The catalogue says what an item is; of items that nobody has looked at there is nothing to be learnt."""
+        if (index := self.items.find(item.item_id)) >= 0:
+            self._contents.put(index, content(item))
+
+    def _describe(self) -> None:
+        """Look up what items are that have come."""
+        for index in range(self._described, len(self.items)):
+            if (item := self._offer(self.items.name(index))) is not None:
+                self._contents.put(index, content(item))
+        self._described = len(self.items)
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    @property
+    def to_learn(self) -> bool:
+        """Whether anything has come since the last chunk."""
+        return self.curriculum.waiting or self.learner.waiting > 0
+
+    async def learn(self) -> None:
+        """Learn everything that has come."""
+        self.curriculum.gather()
+        learner, threads = self.learner, self._settings.train_threads
+        positions, chunks = learner.positions, learner.chunks
+
+        def work() -> None:
+            torch.set_num_threads(threads)  # holds for the thread that says it
+            learner.learn()
+
+        await aside(work, _THREAD)
+        self.curriculum.begin_chunk()
+        self._metrics.learnt(self.curriculum, learner, learner.positions - positions, learner.chunks - chunks)
+
+    # -- snapshots -------------------------------------------------------------------------------------------------
+
+    @property
+    def unstored(self) -> bool:
+        """Whether looks were handed on that no snapshot has."""
+        return self.curriculum.events > self._stored_events
+
+    def scorer(self, snapshot: Snapshot) -> Scorer:
+        """What a snapshot answers with, over our items.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: arrays do not fit each other.
+        """
+        indices = [self.items.index(item_id) if item_id else NOBODY for item_id in snapshot.vocabulary]
+        scale = float(snapshot.config["network"]["scale"])
+        return Scorer(snapshot.arrays, np.array(indices, np.int64), self._contents, scale)
+
+    def compare(self, candidate: Scorer, served: Scorer | None) -> Comparison:
+        """Judge a candidate on what is held back."""
+        return self.curriculum.gate.compare(candidate, served)
+
+    def own_scorer(self) -> Scorer:
+        """What has been learnt so far answers with."""
+        scale = self._settings.learner.network.scale
+        return Scorer(self.learner.arrays(), self.learner.vocabulary.item, self._contents, scale)
+
+    def snapshot(self, metrics: Mapping[str, int | float]) -> tuple[Snapshot, dict[str, NDArray[Any]]]:
+        """What is learnt, and the trainer's own state beside it; takes time. Everything must have been gathered."""
+        learner, curriculum = self.learner, self.curriculum
+        vocabulary = tuple(self.items.name(item) if item != NOBODY else "" for item in learner.vocabulary.item.tolist())
+        names = [self.items.name(index).encode(errors="surrogatepass") for index in range(len(self.items))]
+        training: dict[str, NDArray[Any]] = {
+            "items.names": np.frombuffer(b"".join(names), np.uint8),
+            "items.ends": np.cumsum([len(name) for name in names], dtype=np.int64),
+        }
+        training |= {f"learner.{name}": array for name, array in learner.training().items()}
+        training |= {f"curriculum.{name}": array for name, array in curriculum.training().items()}
+        positions: dict[str, dict[int, int]] = {topic: {} for topic in LEARNT}
+        for tp, cursor in self.cursors.items():
+            positions[self._topics[tp.topic]][tp.partition] = cursor.position
+        for full, topic in self._topics.items():
+            appended_ms = [cursor.appended_ms for tp, cursor in self.cursors.items() if tp.topic == full]
+            training[f"appended_ms.{topic}"] = np.array(appended_ms, np.int64)
+        snapshot = Snapshot(
+            model=MODEL,
+            code=CODE,
+            arrays=learner.arrays(),
+            vocabulary=vocabulary,
+            config=asdict(self._settings.learner),
+            positions=positions,
+            learnt={
+                "events": curriculum.events,
+                "held": curriculum.held,
+                "positions": learner.positions,
+                "chunks": learner.chunks,
+            },
+            metrics=metrics,
+            at=curriculum.at,
+            topic_ids={topic: self._identities[full].topic_id for full, topic in self._topics.items()},
+        )
+        return snapshot, training
+
+    def stored(self, snapshot: Snapshot) -> None:
+        """The store has it: what comes from now on is new."""
+        self.version, self._stored_events = snapshot.version, int(snapshot.learnt["events"])
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    """Those whose names begin with the prefix and a dot, without it."""
+    return {name.split(".", 1)[1]: array for name, array in arrays.items() if name.split(".", 1)[0] == prefix}

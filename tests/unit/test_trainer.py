@@ -1,0 +1,378 @@
+"""The trainer on an in-memory log: what it learns is what the log holds, once, whenever it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from models.catalog import Catalog
+from models.errors import SnapshotShapeError
+from models.items import Items
+from models.neighbours import Neighbours
+from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
+from streams.announcements import decode_announcement
+from streams.errors import TakeOverError
+from streams.leadership import Leadership
+from streams.mirror import Mirror
+from streams.outbox import Outbox
+from streams.settings import Settings
+from streams.snapshot_files import TRAINING
+from streams.snapshot_store import SnapshotStore
+from streams.trainer import MIRRORED, School
+from streams.trainer_metrics import TrainerMetrics
+from streams.training import Training
+from streams.wiring import Identity
+from tests.support.world import PARTITIONS, TOPICS, MemoryFollower, Shop
+
+SMALL = LearnerConfig(
+    NetworkConfig(units=8, dropout=0.0), chunk=16, replay=2, buffer=500, recent=64, negatives=8, batch=16, looks=5
+)
+SETTINGS = Settings(learner=SMALL, gate=GateConfig(share=0.2, least=10), train_every_s=1.0, batch_records=10)
+SLOW = SETTINGS.model_copy(update={"train_every_s": 50.0})
+"""No chunk is due for a few visits."""
+
+
+class Trainee:
+    """A trainer's inside, without group and clock: the test says when it leads and what time it is."""
+
+    def __init__(self, shop: Shop, folder: Path, settings: Settings = SETTINGS, topic_id: str = "id") -> None:
+        self.shop, self.now = shop, 0.0
+        self.store = SnapshotStore(str(folder))
+        self.metrics = TrainerMetrics()
+        items = Items()
+        catalog = Catalog(items)
+        self.mirror = Mirror("", catalog, Neighbours(items, 1.0), self.metrics, MIRRORED)
+        self.follower = MemoryFollower(shop.log, self.mirror)
+        identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
+        self.training = Training(
+            settings, shop.log, self.store, identities, lambda one: catalog.get(items.find(one)), self.metrics
+        )
+        self.mirror.on_offered = self.training.offered
+        self.mirror.on_forgotten = lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before)
+        self.failures: list[BaseException] = []
+        self.outbox = Outbox(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
+        self.leadership = Leadership(TopicPartition("snapshots", 0))
+        self.leadership.owned({TopicPartition("snapshots", 0)})
+        self.school = School(
+            settings,
+            self.training,
+            self.store,
+            self.mirror,
+            self.follower,
+            self.outbox,
+            identities,
+            self.leadership,
+            self.metrics,
+            lambda: self.now,
+        )
+
+    async def take_over(self) -> Trainee:
+        await self.school.hold_state()
+        return self
+
+    async def apply(self, most: int | None = None) -> int:
+        """Apply what the log has, or at most so many runs; chunks are learnt when they are due."""
+        applied = runs = 0
+        while most is None or runs < most:
+            if not (some := await self.training.apply_some()) and not await self.training.look_ahead():
+                break
+            applied, runs = applied + some, runs + 1
+            if self.training.curriculum.due:
+                await self.training.learn()
+        return applied
+
+    async def publish(self) -> str | None:
+        stored = await self.school.publish(self.leadership.term)
+        return None if stored is None else stored.manifest.version
+
+    @property
+    def looks(self) -> int:
+        """Looks that are learnt, wait to be, or are held back."""
+        curriculum = self.training.curriculum
+        return curriculum.events + curriculum.held + sum(one.count for one in curriculum._fresh.values())
+
+    def announced(self) -> list[str]:
+        """All announcements, in order."""
+        records = (one for number in range(PARTITIONS) for one in self.shop.log.records("snapshots", number))
+        found = (decode_announcement(one)[1] for one in records)
+        return [one.version for one in found if one is not None]
+
+    def count(self, outcome: str) -> float:
+        labels = {"outcome": outcome}
+        return self.metrics.registry.get_sample_value("crosscurrent_trainer_snapshots_total", labels) or 0.0
+
+
+def shopping(shop: Shop, visits: int, seed: int = 0) -> int:
+    """Visits of a few looks along chains of items, some with a purchase; returns how many looks."""
+    chance, looks = random.Random(seed), 0
+    for visit in range(visits):
+        user, chain = f"user-{chance.randrange(30)}", chance.randrange(4)
+        for place in range(chance.randrange(1, 8)):
+            shop.now_ms += chance.randrange(200)
+            shop.click(user, f"item-{10 * chain + place}", 10.0 * len(shop.log.records("clicks", 0)) + place)
+            looks += 1
+        if visit % 5 == 0:
+            shop.buy(user, [f"item-{chain}"], 0.0, f"order-{seed}-{visit}")
+    return looks
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+async def test_what_is_learnt_is_what_the_log_holds_and_is_announced(shop: Shop, tmp_path: Path) -> None:
+    looks = shopping(shop, 60)
+    shop.offer("item-3", "Kitchen/Kettles", 30.0)
+    trainee = await Trainee(shop, tmp_path).take_over()
+    await trainee.apply()
+    assert trainee.looks == looks
+    version = await trainee.publish()
+    assert version is not None
+    assert trainee.announced() == [version]
+    snapshot = trainee.store.load(MODEL, version)
+    assert snapshot.code == CODE
+    curriculum = trainee.training.curriculum
+    assert curriculum.held > 0
+    assert snapshot.learnt["events"] + snapshot.learnt["held"] == looks
+    assert snapshot.learnt["positions"] > looks
+    for topic in ("clicks", "purchases"):
+        ends = {number: len(shop.log.records(topic, number)) for number in range(PARTITIONS)}
+        assert snapshot.positions[topic] == ends
+    assert snapshot.topic_ids == {"clicks": "id-of-clicks", "purchases": "id-of-purchases"}
+    assert "item-3" in snapshot.vocabulary
+    assert snapshot.config["network"]["units"] == 8
+    assert trainee.training._contents._classes[trainee.training.items.find("item-3"), 2] > 0
+    assert await trainee.publish() is None  # nothing new
+    assert (trainee.count("stored"), trainee.count("announced")) == (1, 1)
+
+
+async def test_killed_at_any_moment_nothing_is_learnt_twice_and_nothing_missed(shop: Shop, tmp_path: Path) -> None:
+    looks, chance = 0, random.Random(5)
+    trainee = await Trainee(shop, tmp_path).take_over()
+    for day in range(8):
+        looks += shopping(shop, 15, day)
+        await trainee.apply(chance.randrange(1, 6))
+        if day % 3 == 1:
+            await trainee.publish()
+        if day % 3 == 2:  # kill -9
+            trainee = await Trainee(shop, tmp_path).take_over()
+            assert trainee.training.version is not None
+    await trainee.apply()
+    assert trainee.looks == looks
+    await trainee.publish()
+    curriculum = trainee.training.curriculum
+    assert curriculum.events + curriculum.held == looks
+    undisturbed = await Trainee(shop, tmp_path / "other").take_over()
+    await undisturbed.apply()
+    assert undisturbed.looks == looks
+
+
+async def test_the_last_words_hold_what_is_not_learnt_yet(shop: Shop, tmp_path: Path) -> None:
+    looks = shopping(shop, 3)
+    trainee = await Trainee(shop, tmp_path, SLOW).take_over()
+    await trainee.apply()
+    assert trainee.training.learner.chunks == 0
+    stored = await trainee.school.store_last()
+    assert stored is not None
+    assert trainee.announced() == []
+    successor = await Trainee(shop, tmp_path, SLOW).take_over()
+    assert await successor.apply() == 0
+    assert successor.looks == looks
+    assert successor.training.to_learn
+    await successor.training.learn()
+    assert successor.training.learner.chunks == 1
+    whole = await Trainee(shop, tmp_path / "other", SLOW).take_over()
+    await whole.apply()
+    await whole.training.learn()
+    for name, array in whole.training.learner.arrays().items():
+        assert (successor.training.learner.arrays()[name] == array).all(), name
+
+
+async def test_windows_after_a_restart_are_told_what_was_before(shop: Shop, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"gate": GateConfig(share=0.0)})
+    trainee = await Trainee(shop, tmp_path, settings).take_over()
+    shop.click("ann", "kettle", 1.0)
+    shop.click("ann", "mug", 2.0)
+    await trainee.apply()
+    await trainee.publish()
+    shop.click("ann", "tea", 3.0)
+    successor = await Trainee(shop, tmp_path, settings).take_over()
+    await successor.apply()
+    successor.training.curriculum.gather()
+    new = successor.training.learner._new
+    names = [successor.training.items.name(item) for item in new.items[0, : new.length[0]]]
+    assert (names, new.fresh[0]) == (["kettle", "mug", "tea"], 1)
+
+
+async def test_bad_records_and_holes_and_expired_ranges_are_passed_over(shop: Shop, tmp_path: Path) -> None:
+    trainee = await Trainee(shop, tmp_path).take_over()
+    shopping(shop, 20)
+    shop.log.append("clicks", 0, b"ann", b"no json")
+    await trainee.apply()
+    assert await trainee.publish() is not None
+    looks = trainee.looks
+    for _ in range(6):
+        shop.click("user-1", "item-1", 1e4)
+    (number,) = {n for n in range(PARTITIONS) if shop.log.records("clicks", n)[-1].key == b"user-1"}
+    ends = len(shop.log.records("clicks", number))
+    shop.log.expire(TopicPartition("clicks", number), ends - 4)
+    shop.log.remove(TopicPartition("clicks", number), ends - 2)
+    successor = await Trainee(shop, tmp_path).take_over()
+    await successor.apply()
+    assert successor.looks == looks + 3
+    figure = successor.metrics.registry.get_sample_value
+    assert figure("crosscurrent_expired_total", {"topic": "clicks"}) == 2
+    bad = {"topic": "clicks", "outcome": "dead letter"}
+    assert trainee.metrics.registry.get_sample_value("crosscurrent_events_total", bad) == 1
+
+
+async def test_who_refuses_or_is_forgotten_is_not_learnt_from(shop: Shop, tmp_path: Path) -> None:
+    for user in ("ann", "bob", "cat"):
+        shop.click(user, "kettle", 1.0)
+    shop.publish("profiles", "bob", {"v": 1, "user_id": "bob", "at": 1_699_990_005_000, "consent": False})
+    trainee = await Trainee(shop, tmp_path).take_over()
+    await trainee.apply()
+    assert trainee.looks == 2
+    shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": 1_699_990_005_000, "forget": True})
+    shop.publish("profiles", "cat", {"v": 1, "user_id": "cat", "at": 1_699_990_005_000, "consent": False})
+    await trainee.apply()
+    assert (trainee.looks, trainee.training.curriculum.dropped) == (0, 2)
+    shop.publish("profiles", "bob", {"v": 1, "user_id": "bob", "at": 1_699_990_009_000, "consent": True})
+    await trainee.apply()
+    shop.click("bob", "mug", 8.0)  # before he allowed it again
+    shop.click("bob", "mug", 10.0)
+    await trainee.apply()
+    assert trainee.looks == 1
+
+
+async def test_a_worse_candidate_is_stored_and_not_announced(
+    shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainee = await Trainee(shop, tmp_path).take_over()
+    shopping(shop, 300)
+    await trainee.apply()
+    good = await trainee.publish()
+    assert trainee.announced() == [good]
+    for parameter in trainee.training.learner.network.parameters():
+        parameter.data.normal_()
+    shopping(shop, 2, 9)
+    await trainee.apply()
+    trainee.training.learner.learn = lambda: None  # type: ignore[method-assign]
+    worse = await trainee.publish()
+    assert worse is not None
+    assert trainee.announced() == [good]
+    assert trainee.count("refused") == 1
+    assert "is stored and not announced: on" in caplog.text
+    metrics = trainee.store.load(MODEL, worse).metrics
+    assert metrics["hr@20"] < metrics["served_hr@20"]
+
+
+async def test_without_the_lead_nothing_is_announced(shop: Shop, tmp_path: Path) -> None:
+    trainee = await Trainee(shop, tmp_path).take_over()
+    term = trainee.leadership.term
+    shopping(shop, 20)
+    await trainee.apply()
+    await trainee.leadership.disowned()
+    assert await trainee.school.publish(term) is not None
+    assert (trainee.announced(), trainee.count("overtaken")) == ([], 1)
+    trainee.leadership.owned({TopicPartition("snapshots", 0)})
+    learner = trainee.training.learner
+    await trainee.school.hold_state()
+    assert trainee.training.learner is learner  # nobody has gone further: the state is kept
+    other = await Trainee(shop, tmp_path).take_over()
+    shopping(shop, 20, 1)
+    await other.apply()
+    assert await other.publish() is not None
+    await trainee.school.hold_state()
+    assert trainee.training.learner is not learner
+    assert trainee.training.version == other.training.version
+
+
+async def test_a_store_that_is_down_stops_no_learning(shop: Shop, tmp_path: Path) -> None:
+    trainee = await Trainee(shop, tmp_path / "store").take_over()
+    (tmp_path / "store").write_text("no folder")
+    looks = shopping(shop, 20)
+    await trainee.apply()
+    assert await trainee.publish() is None
+    assert trainee.count("failed") == 1
+    (tmp_path / "store").unlink()
+    assert await trainee.publish() is not None
+    assert trainee.looks == looks
+
+
+async def test_a_broken_snapshot_is_passed_over_and_old_ones_go(shop: Shop, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"snapshots_kept": 2})
+    trainee = await Trainee(shop, tmp_path, settings).take_over()
+    looks, versions = 0, []
+    for seed in range(4):
+        looks += shopping(shop, 10, seed)
+        await trainee.apply()
+        versions.append(await trainee.publish())
+    assert trainee.store.versions(MODEL) == versions[-2:]
+    (tmp_path / MODEL / str(versions[-1]) / TRAINING).write_bytes(b"broken")
+    successor = await Trainee(shop, tmp_path, settings).take_over()
+    assert successor.training.version == versions[-2]
+    await successor.apply()
+    assert successor.looks == looks
+
+
+async def test_it_does_not_go_on_from_another_topic_or_shape(shop: Shop, tmp_path: Path) -> None:
+    trainee = await Trainee(shop, tmp_path).take_over()
+    shopping(shop, 10)
+    await trainee.apply()
+    await trainee.publish()
+    with pytest.raises(TakeOverError, match="topic clicks is not the one that sequence .* was learnt from"):
+        await Trainee(shop, tmp_path, topic_id="another").take_over()
+    larger = SETTINGS.model_copy(update={"learner": LearnerConfig(NetworkConfig(units=16), looks=5)})
+    with pytest.raises(SnapshotShapeError, match="config.buffer` must be 400000, as the settings say, got 500"):
+        await Trainee(shop, tmp_path, larger).take_over()
+    shop.log._ends[TopicPartition("clicks", 0)] = 0
+    with pytest.raises(TakeOverError, match="clicks-0 ends at offset 0, before"):
+        await Trainee(shop, tmp_path).take_over()
+
+
+@contextlib.asynccontextmanager
+async def running(trainee: Trainee) -> AsyncIterator[Any]:
+    task = asyncio.create_task(trainee.school.run())
+    try:
+        yield task
+    finally:
+        trainee.school.close()
+        await asyncio.wait_for(task, 10)
+
+
+async def until(look: Any) -> None:
+    for _ in range(500):
+        if look():
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail("not within 10 s")
+
+
+async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Shop, tmp_path: Path) -> None:
+    trainee = Trainee(shop, tmp_path, SLOW)
+    await trainee.leadership.disowned()
+    looks = shopping(shop, 3)
+    async with running(trainee) as task:
+        await asyncio.sleep(0.05)
+        assert not trainee.school.holds_state.is_set()
+        trainee.leadership.owned({TopicPartition("snapshots", 0)})
+        await until(lambda: trainee.looks == looks)
+        assert trainee.training.learner.chunks == 0
+        trainee.now += 51.0  # the log stands still
+        await until(lambda: trainee.training.learner.chunks == 1)
+        trainee.now += 60.0
+        await until(lambda: trainee.announced())
+        await trainee.leadership.disowned()
+        shopping(shop, 3, 1)
+        await asyncio.sleep(0.7)
+        assert trainee.looks == looks
+        assert not task.done()
