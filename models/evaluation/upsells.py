@@ -66,7 +66,7 @@ class Dearer:
     >>> from models.events import CatalogItem
     >>> items = Items()
     >>> catalog = Catalog(items)
-    >>> for name, category, price in [("s", "Pans", 10.0), ("m", "Pans", 15.0), ("l", "Pans", 30.0), ("x", "Cups", 15.)]:
+    >>> for name, category, price in [("s", "Pan", 10.0), ("m", "Pan", 15.0), ("l", "Pan", 30.0), ("x", "Cup", 15.0)]:
     ...     catalog.put(CatalogItem(name, name, category, price))
     >>> Dearer(catalog, len(items), Policy()).of(0).tolist()  # 30 is more than twice 10
     [1]

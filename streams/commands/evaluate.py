@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands import evaluate_baskets, evaluate_prequential
+from streams.commands import evaluate_baskets, evaluate_prequential, evaluate_upsells
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure rankings against the methods of the literature.", no_args_is_help=True)
 app.command("prequential")(evaluate_prequential.command)
 app.command("baskets")(evaluate_baskets.command)
+app.command("upsells")(evaluate_upsells.command)
 
 Json = Annotated[
     Path | None, typer.Option("--json", metavar="OUT", help="Write the figures to a file", show_default=False)

@@ -30,7 +30,8 @@ class Source(StrEnum):
 _WITH_PATH = (Source.REES46, Source.JSONL)
 
 
-def _window(text: str) -> float:
+def window_of(text: str) -> float:
+    """Seconds of a time such as `30m`."""
     try:
         window_s = float(text[:-1]) * _UNITS_S[text[-1:]]
     except (KeyError, ValueError):
@@ -46,7 +47,7 @@ def command(
     path: Annotated[Path | None, typer.Argument(help="rees46: CSV file; jsonl: folder", show_default=False)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most events (all; simulated: 50000)")] = None,
     window: Annotated[
-        float, typer.Option(parser=_window, metavar="TIME", help="Time to take what was suggested: 30m, 24h, 7d")
+        float, typer.Option(parser=window_of, metavar="TIME", help="Time to take what was suggested: 30m, 24h, 7d")
     ] = "24h",  # type: ignore[assignment]
     seed: Annotated[int, typer.Option("--seed", help="Of the random lists, the intervals and the simulated shop")] = 1,
     json: Annotated[

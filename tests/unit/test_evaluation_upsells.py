@@ -1,0 +1,126 @@
+"""Protocol C by hand-checked cases: what is allowed, what counts as taken, and what each method ranks."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from models.catalog import Catalog
+from models.evaluation.upsells import METHODS, Dearer, Evaluation, UpsellsConfig, evaluate
+from models.events import Action, CatalogItem, Click, Line, Purchase
+from models.items import Items
+from models.policy import Policy
+from streams.__main__ import main
+
+POLICY = Policy(max_items=10, max_cross_sell=0, max_upsell=10, max_per_category=0)
+PANS = [("pan", 10.0), ("pan-plus", 12.0), ("pan-pro", 18.0), ("pan-royal", 40.0)]
+CONFIG = UpsellsConfig(window_s=1_000.0)
+
+
+def shop() -> tuple[Items, Catalog]:
+    items = Items()
+    catalog = Catalog(items)
+    for name, price in PANS:
+        catalog.put(CatalogItem(name, name, "Pans", price))
+    catalog.put(CatalogItem("mug", "Mug", "Mugs", 11.0))
+    return items, catalog
+
+
+def look(at: float, item: str = "pan", user: str = "ann", action: Action = Action.VIEW) -> Click:
+    return Click(user, item, action, at)
+
+
+def buy(at: float, *items: str, user: str = "ann") -> Purchase:
+    return Purchase(user, f"{user}-{at}", at, tuple(map(Line, items)))
+
+
+def run(*events: Click | Purchase, cut: float = 0.0, last: float = 10_000.0, methods: tuple[str, ...] = METHODS) -> Evaluation:  # fmt: skip  # noqa: E501
+    items, catalog = shop()
+    return evaluate(items, catalog, events, 0.0, last, cut, POLICY, methods, lambda done: None, 1, CONFIG)
+
+
+def test_allowed_are_those_of_the_category_within_the_steps_rated_no_lower() -> None:
+    items, catalog = shop()
+    catalog.put(CatalogItem("pan-euro", "pan", "Pans", 12.0, currency="EUR"))
+    catalog.put(CatalogItem("pan-bad", "pan", "Pans", 12.0, rating=2.0))
+    catalog.put(CatalogItem("pan-gone", "pan", "Pans", 12.0, in_stock=False))
+    catalog.put(CatalogItem("pan", "pan", "Pans", 10.0, rating=4.0))
+    dearer = Dearer(catalog, len(items), POLICY)
+    assert [items.name(index) for index in dearer.of(items.find("pan")).tolist()] == ["pan-plus", "pan-pro"]
+    assert dearer.of(items.find("pan-royal")).tolist() == dearer.of(items.find("mug")).tolist() == []
+    assert dearer.step(items.find("pan-pro"), items.find("pan")) == pytest.approx(0.8)
+
+
+def test_one_is_taken_by_cart_or_purchase_later_and_within_the_window() -> None:
+    assert run(look(100.0), buy(200.0, "mug", "pan-pro")).shoppers == ["ann"]
+    assert run(look(100.0), look(200.0, "pan-pro", action=Action.ADD_TO_CART)).shoppers == ["ann"]
+    for other in (
+        look(200.0, "pan-pro"),  # looked at only; it asks about nothing, since royal is too dear
+        buy(1_200.0, "pan-pro"),  # too late
+        buy(200.0, "pan-royal"),  # not allowed
+        buy(200.0, "pan-pro", user="bob"),
+        buy(100.0, "pan-pro"),  # not later
+    ):
+        found = run(look(100.0), other)
+        assert (found.asked, found.shoppers) == (1, [])
+
+
+def test_open_windows_do_not_count_nor_do_looks_before_the_cut_nor_a_second_look() -> None:
+    found = run(look(100.0), look(300.0), buy(400.0, "pan-plus"), last=1_000.0)
+    assert (found.asked, found.open) == (0, 1)
+    found = run(look(100.0), buy(200.0, "pan-plus"), cut=150.0)
+    assert (found.asked, found.open) == (0, 0)
+    found = run(look(100.0), look(1_099.0), look(1_100.0))
+    assert found.asked == 2
+
+
+def test_what_is_in_the_cart_or_was_bought_lately_is_not_allowed() -> None:
+    found = run(look(50.0, "pan-plus", action=Action.ADD_TO_CART), look(100.0), buy(200.0, "pan-plus"))
+    assert found.asked == 2  # of the plus, the pro; of the pan, too
+    assert found.shoppers == []
+    found = run(buy(50.0, "pan-plus", "pan-pro"), look(100.0))
+    assert found.asked == 0
+
+
+def test_methods_rank_by_price_by_popularity_by_pairs_and_by_what_the_shopper_has_bought() -> None:
+    past = [buy(10.0 * n, "pan-pro", user="bob") for n in range(1, 4)]
+    past += [buy(50.0 + n, "pan", "pan-plus", user=f"cem-{n}") for n in range(2)]
+    methods = ("nearest-price", "popularity", "last-item", "household")
+    found = run(*past, look(500.0), buy(600.0, "pan-pro"), methods=methods)
+    assert found.shoppers == ["ann"]
+    reciprocal = {name: gains[0][2] for name, gains in found.gains.items()}
+    assert reciprocal == {"nearest-price": 0.5, "popularity": 1.0, "last-item": 0.5, "household": 1.0}
+    assert found.steps_shown["popularity"] == pytest.approx([0.8, 0.2])
+    assert found.steps_taken["popularity"] == pytest.approx([0.8])
+
+
+def test_ours_is_the_workers_recommender_with_upsells_of_the_anchor_only() -> None:
+    past = [click for n in range(9) for click in (look(10.0 * n, user=f"u{n}"), look(10.0 * n + 1, "pan-pro", f"u{n}"))]
+    found = run(*past, look(500.0), buy(600.0, "pan-pro"), cut=400.0, methods=("upsells",))
+    assert found.gains["upsells"] == [(1.0, 1.0, 1.0)]
+    figures = found.as_json(1)["upsells"]
+    assert (figures["hr@2"], figures["mrr@10"], figures["acceptance@2"], figures["n"]) == (100.0, 100.0, 100.0, 1)
+    assert figures["step_taken"] == 80.0
+
+
+def test_the_command_writes_what_scripts_read(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
+    csv, out = f"{tmp_path}/log.csv", f"{tmp_path}/figures.json"
+    lines = ["event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"]
+    for minute in range(50):
+        when = f"2019-10-01 00:{minute:02}"
+        lines.append(f"{when}:00 UTC,view,1,9,kitchen.pan,,10.0,{minute % 7},s{minute}")
+        lines.append(f"{when}:20 UTC,view,2,9,kitchen.pan,,15.0,{minute % 7},s{minute}")
+        lines.append(f"{when}:40 UTC,purchase,2,9,kitchen.pan,,15.0,{minute % 7},s{minute}")
+    with open(csv, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "upsells", "rees46", csv, "--window", "2m", "--split", "0", "--json", out])
+    assert ended.value.code == 0
+    with open(out, "rb") as file:
+        figures = orjson.loads(file.read())
+    assert figures["protocol"] == "upsells"
+    assert list(figures["methods"]) == list(METHODS)
+    assert figures["asked"] == figures["taken"] > 0
+    for found in figures["methods"].values():
+        assert found["hr@2"] == found["acceptance@2"] == 100.0
+    assert "upsells" in capsys.readouterr().out
