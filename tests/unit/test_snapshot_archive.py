@@ -75,7 +75,7 @@ def member(name: str, kind: bytes, link: str = "") -> tarfile.TarInfo:
         (member(WEIGHTS, tarfile.FIFOTYPE), "'weights.safetensors', no plain file"),
         (member(WEIGHTS, tarfile.CHRTYPE), "'weights.safetensors', no plain file"),
     ],
-    ids=str,
+    ids=lambda case: f"{case.name} of type {case.type.decode()}" if isinstance(case, tarfile.TarInfo) else case,
 )
 @pytest.mark.parametrize("first", [True, False])
 def test_anything_beside_the_two_files_is_refused(
