@@ -14,6 +14,10 @@ from models.errors import ModelError
 from streams.commands import app
 from streams.errors import CrosscurrentError
 
+# Before numpy is imported: its library would start a thread a core for each small product of matrices. Processes are
+# what work is shared among here; more threads in each only wait for each other. A value that is set stays.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 only on success, 1 after an error that is said in a sentence, 2 for a wrong usage.

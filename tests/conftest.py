@@ -14,6 +14,8 @@ import uuid
 from collections.abc import Iterator
 from typing import NoReturn
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as `streams.__main__` does, and as early
+
 import pytest
 from hypothesis import settings
 
