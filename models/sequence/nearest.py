@@ -62,6 +62,14 @@ class Exact:
         places = np.broadcast_to(np.arange(logits.shape[1]), logits.shape)
         if logits.shape[1] > k:
             places = np.sort(np.argpartition(logits, -k, axis=1)[:, -k:], axis=1)
+            least = np.take_along_axis(logits, places, axis=1).min(axis=1, keepdims=True)
+            for row in np.flatnonzero(
+                (logits >= least).sum(axis=1) > k
+            ):  # more are equal to the last than there is room
+                ahead, equal = (
+                    np.flatnonzero(found) for found in (logits[row] > least[row], logits[row] == least[row])
+                )
+                places[row] = np.sort(np.concatenate([ahead, equal[: k - len(ahead)]]))
         chosen = np.take_along_axis(logits, places, axis=1)
         order = np.argsort(-chosen, axis=1, kind="stable")
         chosen = np.take_along_axis(chosen, order, axis=1)
