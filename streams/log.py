@@ -72,7 +72,10 @@ class Log(Protocol):
 
 
 class KafkaLog:
-    """[`Log`][] over one plain aiokafka consumer.
+    """[`Log`][] over plain aiokafka consumers: one reads, the other knows the group and is asked what it has committed.
+
+    They are two since aiokafka's coordinator of a group does not stand being given other partitions while it looks for
+    its broker: its task ends with an AssertionError (0.14.0), and whoever reads gets that.
 
     `offsets_by_time` is off for the embedded broker, whose answer is of the last batch only: reading starts at the
     first record then.
@@ -82,6 +85,7 @@ class KafkaLog:
         self._settings = settings
         self._max_fetch_bytes = max_fetch_bytes
         self._consumer: Any = None
+        self._group: Any = None
         self._reading = asyncio.Lock()
 
     async def start(self) -> None:
@@ -90,10 +94,10 @@ class KafkaLog:
         Raises:
             BrokerError: no broker answers at the address.
         """
+        options = self._settings.aiokafka_options() | {"enable_auto_commit": False}
+        self._group = aiokafka.AIOKafkaConsumer(**options, group_id=self._settings.full_group)
         self._consumer = aiokafka.AIOKafkaConsumer(
-            **self._settings.aiokafka_options(),
-            group_id=self._settings.full_group,
-            enable_auto_commit=False,
+            **options,
             auto_offset_reset="none",
             isolation_level="read_committed",
             max_partition_fetch_bytes=self._max_fetch_bytes,
@@ -101,14 +105,16 @@ class KafkaLog:
         )
         try:
             await self._consumer.start()
+            await self._group.start()
         except KafkaError as error:
             raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._consumer is not None:
-            await self._consumer.stop()
-            self._consumer = None
+        for consumer in (self._consumer, self._group):
+            if consumer is not None:
+                await consumer.stop()
+        self._consumer = self._group = None
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See [`Log.starts`][]."""
@@ -132,7 +138,7 @@ class KafkaLog:
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """See [`Log.committed`][]."""
-        return {partition: await self._patiently(self._consumer.committed, partition) for partition in partitions}
+        return {partition: await self._patiently(self._group.committed, partition) for partition in partitions}
 
     async def read_range(
         self, partition: TopicPartition, start: int, stop: int
