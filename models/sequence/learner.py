@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents
@@ -107,7 +108,10 @@ class Learner:
         for prefix, optimiser in (("dense", self._dense_optimiser), ("items", self._item_optimiser)):
             for number, moments in optimiser.state_dict()["state"].items():
                 for name in _MOMENTS:
-                    found[f"{prefix}.{number}.{name}"] = np.asarray(moments[name])
+                    moment = np.asarray(moments[name])
+                    if moment.shape == self.network.items.weight.shape:
+                        moment = moment[: len(self.vocabulary)]
+                    found[f"{prefix}.{number}.{name}"] = moment
         return {name: array.copy() for name, array in found.items()}
 
     def restore(self, weights: Mapping[str, NDArray[Any]], training: Mapping[str, NDArray[Any]]) -> None:
@@ -125,9 +129,17 @@ class Learner:
             state = optimiser.state_dict()
             for name, array in _below(training, prefix).items():
                 number, moment = name.split(".", 1)
-                value = int(array) if prefix == "items" and moment == "step" else torch.from_numpy(np.array(array))
+                value: int | Tensor = torch.from_numpy(np.array(array))
+                if prefix == "items":
+                    value = int(array) if moment == "step" else self._roomy(array)
                 state["state"].setdefault(int(number), {})[moment] = value
             optimiser.load_state_dict(state)
+
+    def _roomy(self, rows: NDArray[Any]) -> Tensor:
+        """(slots, units) numbers of the vocabulary as a table of as many rows as that of item vectors."""
+        table = torch.zeros_like(self.network.items.weight.data)
+        table[: len(rows)] = torch.from_numpy(np.array(rows))
+        return table
 
     # -- learning --------------------------------------------------------------------------------------------------
 
@@ -228,11 +240,11 @@ class Learner:
             return
         size = min(max(slots, 2 * len(weights)), max(slots, self._config.vocabulary))
         state = self._item_optimiser.state_dict()
-        self.network.items = torch.nn.Embedding(size, weights.shape[1], sparse=True)
+        table = torch.zeros((size, weights.shape[1]))
+        table[: len(weights)] = weights.detach()
+        # Nothing is drawn for it: what is drawn next must not depend on when room was made.
+        self.network.items = torch.nn.Embedding.from_pretrained(table, freeze=False, sparse=True)  # type: ignore[no-untyped-call]
         grown = self.network.items.weight
-        with torch.no_grad():
-            grown.zero_()
-            grown[: len(weights)] = weights
         self._item_optimiser = torch.optim.SparseAdam([grown], lr=self._config.rate)
         for moments in state["state"].values():
             for name in ("exp_avg", "exp_avg_sq"):

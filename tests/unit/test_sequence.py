@@ -109,6 +109,27 @@ def test_the_same_windows_give_the_same_weights_also_over_a_restart() -> None:
         np.testing.assert_array_equal(second.arrays()[name], array, err_msg=name)
 
 
+def test_a_learner_of_many_items_goes_on_after_a_restart() -> None:
+    """A table of item vectors grows by doubling: another learner's may have another number of spare rows."""
+    chance = np.random.default_rng(5)
+    visits = [window(chance.integers(0, 9_000, 16).tolist(), 100.0 * number) for number in range(6 * 64)]
+    whole, first, second = (Learner(SMALL, Contents(), seed=7) for _ in range(3))
+    for one in visits:
+        if whole.add(one):
+            whole.learn()
+    for one in visits[: 4 * 64]:
+        if first.add(one):
+            first.learn()
+    assert len(first.vocabulary) > 2048
+    second.restore(first.arrays(), first.training())
+    assert len(second.network.items.weight) != len(first.network.items.weight)
+    for one in visits[4 * 64 :]:
+        if second.add(one):
+            second.learn()
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(second.arrays()[name], array, err_msg=name)
+
+
 def test_an_item_that_nobody_looked_at_is_expected_where_its_like_are() -> None:
     contents = Contents()
     for chain in CHAINS:
