@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 class UptakeConfig:
     """How far an item's own outcomes are believed."""
 
-    prior: float = 4.0
+    prior: float = 5.0
     """Takings, as many as expected, that each item is credited with: it needs about so many to speak for itself."""
-    trust: float = 0.7
+    trust: float = 0.6
     """Power of the ratio by which odds are multiplied: 1 would believe that tomorrow is as the past was."""
 
 
