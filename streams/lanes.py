@@ -44,6 +44,7 @@ class Lanes:
         self._on_failure = on_failure
         self._lanes: dict[str, Lane] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
         self.fresh: set[TopicPartition] = set()
         """Partitions whose consumer has to be sent to their lane's position once that is known."""
 
@@ -79,6 +80,8 @@ class Lanes:
 
         The failure is told, not raised: aiokafka swallows what its listener raises.
         """
+        if self._closed:
+            return  # the group may answer while we leave it
         wanted: dict[str, list[TopicPartition]] = {}
         for partition in sorted(partitions):
             wanted.setdefault(self._name(partition), []).append(partition)
@@ -131,7 +134,8 @@ class Lanes:
         await asyncio.gather(*(lane.flush(last=last) for lane in list(self._lanes.values())))
 
     async def close(self) -> None:
-        """Stop all lanes."""
+        """Stop all lanes; none is begun any more."""
+        self._closed = True
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -135,6 +135,7 @@ class Worker(Service):
             commit=self.intake.commit,
         )
         self._running: list[asyncio.Task[None]] = []
+        self._starting: asyncio.Task[None] | None = None
         self._stood: dict[TopicPartition, tuple[int, int]] = {}
         self._delivered = 0
 
@@ -156,7 +157,13 @@ class Worker(Service):
             self._on_failure(error)
 
     async def on_start(self) -> None:
-        """Connect, catch up with the mirrored topics, join."""
+        """Connect, catch up with the mirrored topics, join; a stop meanwhile ends it."""
+        self._starting = asyncio.get_running_loop().create_task(self._start())
+        await asyncio.wait([self._starting])
+        if not self._starting.cancelled():
+            self._starting.result()
+
+    async def _start(self) -> None:
         cooccurrence.warm()
         self.recommender.warm()
         await self._log.start()
@@ -177,6 +184,9 @@ class Worker(Service):
 
     async def on_stop(self) -> None:
         """Write down what is done, leave the group, close everything."""
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
         for task in self._running:
             if task.get_name() not in ("mirror",):
                 task.cancel()
