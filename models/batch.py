@@ -9,10 +9,11 @@ from numba import njit
 from numpy.typing import NDArray
 
 from models import borrowing as compiling
-from models import candidates, catalog, fallbacks, popularity, reasons, rules, shortlist, significance, waiting
+from models import candidates, catalog, fallbacks, leaders, popularity, reasons, rules, shortlist, significance, waiting
 from models.borrowing import borrowing, hash_of
 from models.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
 from models.fallbacks import fall_back
+from models.leaders import WIDTH, Order, describe, find_leaders, reorder
 from models.popularity import Shelves
 from models.reasons import Reasons, explain
 from models.rules import ANCHORS, Asked, Rules, begin
@@ -49,6 +50,7 @@ class Answers(NamedTuple):
     anchor: NDArray[np.int32]  # (queries, places): item
     score: NDArray[np.float64]  # (queries, places)
     propensity: NDArray[np.float64]  # (queries, places)
+    features: NDArray[np.float64]  # (queries, places, WIDTH): as `models.leaders` describes them
 
 
 def answers(queries: int, places: int) -> Answers:
@@ -61,6 +63,7 @@ def answers(queries: int, places: int) -> Answers:
         np.zeros(shape, np.int32),
         np.zeros(shape),
         np.ones(shape),
+        np.full((*shape, WIDTH), np.nan),
     )
 
 
@@ -75,14 +78,16 @@ def _answer_one(
     by_category: Shelves,
     by_brand: Shelves,
     parent: NDArray[np.int32],
+    learnt: Order,
     order: NDArray[np.uint64],
     asked: Asked,
     pool: Pool,
     chosen: NDArray[np.int32],
+    features: NDArray[np.float64],
     out: Answers,
     why: Reasons,
 ) -> None:
-    """Answer one query of a batch; `chosen` (limits.items,) is room."""
+    """Answer one query of a batch; `chosen` (limits.items,) and `features` (WIDTH,) are room."""
     at = batch.at[query]
     trigger = batch.trigger[batch.trigger_ends[query] : batch.trigger_ends[query + 1]]
     cart = batch.cart[batch.cart_ends[query] : batch.cart_ends[query + 1]]
@@ -99,8 +104,11 @@ def _answer_one(
         pool.candidates[candidate(item, rules, asked, pool)].seen = True
     collect(at, rows, weights, rules, asked, pool)
     first, end = batch.expected_ends[query], batch.expected_ends[query + 1]
-    expect(batch.expected[first:end], batch.shares[first:end], weights, rules, asked, pool)
+    expect(batch.expected[first:end], batch.shares[first:end], rules, asked, pool)
     score(weights, rules, order, asked, pool)
+    looks, purchase = len(visit), not batch.upsells[query]
+    find_leaders(at, rows, weights, order, pool)
+    reorder(at, len(cart), looks, purchase, rows, weights, rules, learnt, order, asked, pool, features)
     size = take_best(at, chosen, 0, rows, weights, rules, limits, order, pool)
     exploring = limits.explore > 0.0
     crosses = count_cross_sells(chosen, size, pool)
@@ -122,6 +130,8 @@ def _answer_one(
         out.kind[query, place] = one.kind
         out.anchor[query, place] = asked.anchors[one.anchor]
         out.score[query, place] = one.score
+        described = out.features[query, place]
+        describe(chosen[place], at, len(cart), looks, purchase, rows, weights, rules, asked, pool, described)
     found = Reasons(
         why.source[query],
         why.anchor[query],
@@ -147,6 +157,7 @@ def _compiled(sources: str) -> Any:
         by_category: Shelves,
         by_brand: Shelves,
         parent: NDArray[np.int32],
+        learnt: Order,
         order: NDArray[np.uint64],
         asked: Asked,
         pool: Pool,
@@ -154,14 +165,16 @@ def _compiled(sources: str) -> Any:
         why: Reasons,
     ) -> None:
         _ = sources  # what a function closes over is part of what it is cached by
-        chosen = np.empty(limits.items, np.int32)
+        chosen, features = np.empty(limits.items, np.int32), np.empty(WIDTH)
         for query in range(len(batch.at)):
-            _answer_one(query, batch, rows, weights, rules, limits, by_category, by_brand, parent, order, asked, pool, chosen, out, why)  # fmt: skip  # noqa: E501
+            _answer_one(query, batch, rows, weights, rules, limits, by_category, by_brand, parent, learnt, order, asked, pool, chosen, features, out, why)  # fmt: skip  # noqa: E501
 
     return answer
 
 
 answer = _compiled(
-    hash_of(compiling, candidates, catalog, fallbacks, popularity, reasons, rules, shortlist, significance, waiting)
+    hash_of(
+        compiling, candidates, catalog, fallbacks, leaders, popularity, reasons, rules, shortlist, significance, waiting
+    )
 )
 """Answer a batch; fills `out` and `why`. Everything is judged by `models.rules` as of this call."""

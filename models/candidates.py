@@ -32,16 +32,22 @@ from models.waiting import CROSS_SELLS, UPSELLS, Waiting, join, waiting
 SOURCES = 64
 """Sources a query at most: those of the trigger, then of the cart, then of the visit, latest first."""
 
+LEADERS = 16
+"""Best candidates of each kind by the sum of their evidence: of these a learnt order chooses, and ranks are theirs."""
+
 EVIDENCE, FALL_BACK = 1, 2
 """Tiers of candidates, the better first; 0: neither yet."""
 
 CANDIDATE = np.dtype(
     [
         ("score", np.float64),  # at least what it will be once `exact`
-        ("sum", np.float64),  # of weighed shares, without bought-with of a cross-sell
-        ("bought", np.float64),  # the sum of those
-        ("strongest", np.float64),  # greatest of those
-        ("expected", np.float64),  # weighed share of the sequence model, part of the sum
+        ("evidence", np.float64),  # the score by its evidence alone, without the step of an upsell
+        ("accepted", np.float64),  # ... by what was learnt from outcomes
+        ("viewed", np.float64),  # sum of looked-at-together shares of all sources
+        ("bought", np.float64),  # ... of bought-together shares
+        ("joined", np.float64),  # ... of those bought after a look
+        ("expected", np.float64),  # share of the sequence model
+        ("strongest", np.float64),  # greatest bought-together share
         ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
         ("item", np.int32),
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
@@ -107,6 +113,8 @@ class Pool(NamedTuple):
     recency: NDArray[np.float64]  # (SOURCES,)
     anchor_of: NDArray[np.int32]  # (SOURCES,): place among the anchors, -1: none
     waiting: Waiting  # for a place in the list
+    leaders: NDArray[np.int32]  # (2, LEADERS): places of the best candidates of each queue by what they were scored
+    leading: NDArray[np.int64]  # (2,): how many of them
 
 
 def pool(items: int) -> Pool:
@@ -118,7 +126,9 @@ def pool(items: int) -> Pool:
         np.zeros(SOURCES, np.int32),
         np.zeros(SOURCES),
         np.zeros(SOURCES, np.int32),
-        waiting(items),
+        waiting(items + LEADERS),
+        np.zeros((2, LEADERS), np.int32),
+        np.zeros(2, np.int64),
     )
 
 
@@ -192,7 +202,7 @@ def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
         one.tier = 0
         return int(size)
     one.anchor = anchor
-    one.sum = one.bought = one.strongest = one.expected = one.direct = one.score = 0.0
+    one.viewed = one.bought = one.joined = one.expected = one.strongest = one.direct = one.score = 0.0
     one.source = one.kin = one.chosen = -1
     one.tier = one.relation = 0
     one.exact = one.seen = False
@@ -231,9 +241,6 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked,
         if source >= len(rows.length) or rows.length[source] == 0:
             continue
         per_view, per_basket = share_factors(source, pool.recency[place], at, rows, weights)
-        cross_viewed, cross_joined = weights.cross_viewed * per_view, weights.cross_joined * per_view
-        cross_bought = weights.cross_bought * per_basket
-        upsell_viewed, upsell_joined = weights.upsell_viewed * per_view, weights.upsell_joined * per_view
         anchor = pool.anchor_of[place]
         first = rows.start[source]
         for cell in range(first, first + rows.length[source]):
@@ -244,48 +251,39 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked,
             one = pool.candidates[known]
             if one.kind == NEITHER:
                 continue
-            viewed = supported(cell, VIEWED_WITH, rows, weights)
-            joined = supported(cell, VIEWED_THEN_BOUGHT, rows, weights)
+            viewed = per_view * supported(cell, VIEWED_WITH, rows, weights)
+            joined = per_view * supported(cell, VIEWED_THEN_BOUGHT, rows, weights)
+            bought = per_basket * supported(cell, BOUGHT_WITH, rows, weights)
+            one.viewed += viewed
+            one.joined += joined
+            one.bought += bought
+            if bought > one.strongest:
+                one.strongest = bought
+                one.source = place
             if one.kind == CROSS_SELL:
-                bought = cross_bought * supported(cell, BOUGHT_WITH, rows, weights)
-                rest = cross_viewed * viewed + cross_joined * joined
-                if bought > one.strongest:
-                    one.strongest = bought
-                    one.source = place
-                one.bought += bought
-                one.sum += rest
-                direct = rest + bought
+                direct = weights.cross_viewed * viewed + weights.cross_joined * joined + weights.cross_bought * bought
             else:
-                direct = upsell_viewed * viewed + upsell_joined * joined
-                one.sum += direct
+                direct = weights.upsell_viewed * viewed + weights.upsell_joined * joined
             if anchor >= 0 and direct > one.direct and fits(item, one.kind, anchor, rules, asked):
                 one.direct = direct
                 one.anchor = anchor
 
 
 @borrowing
-def expect(
-    items: NDArray[np.int32], shares: NDArray[np.float64], weights: Weights, rules: Rules, asked: Asked, pool: Pool
-) -> None:
+def expect(items: NDArray[np.int32], shares: NDArray[np.float64], rules: Rules, asked: Asked, pool: Pool) -> None:
     """Add what the sequence model expects next to the evidence.
 
     Args:
         items: (n,) distinct indices.
         shares: (n,) probabilities that they are looked at next.
-        weights: of evidence.
         rules: that every candidate passes.
         asked: by whom.
         pool: gets the candidates.
     """
     for place in range(len(items)):
         one = pool.candidates[candidate(items[place], rules, asked, pool)]
-        if one.kind == CROSS_SELL:
-            one.expected = weights.cross_expected * shares[place]
-        elif one.kind == UPSELL:
-            one.expected = weights.upsell_expected * shares[place]
-        else:
-            continue
-        one.sum += one.expected
+        if one.kind != NEITHER:
+            one.expected = shares[place]
 
 
 @borrowing
@@ -339,6 +337,22 @@ def step_of(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
 
 
 @borrowing
+def weighed(one: Any, significant: float, weights: Weights) -> float:
+    """Sum of a candidate's shares, each weighed by what its source says of the kind of suggestion.
+
+    Args:
+        one: the candidate.
+        significant: how much of its bought-together share counts.
+        weights: of evidence.
+    """
+    if one.kind == CROSS_SELL:
+        total = weights.cross_viewed * one.viewed + weights.cross_joined * one.joined
+        return float(total + weights.cross_bought * one.bought * significant + weights.cross_expected * one.expected)
+    total = weights.upsell_viewed * one.viewed + weights.upsell_joined * one.joined
+    return float(total + weights.upsell_expected * one.expected)
+
+
+@borrowing
 def score(weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: Asked, pool: Pool) -> None:
     """Score what there is evidence for, and let it wait: upsells as they stand, cross-sells as if all were significant.
 
@@ -351,11 +365,13 @@ def score(weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: Aske
     """
     for place in range(pool.size[0]):
         one = pool.candidates[place]
-        total = one.sum + one.bought
-        if one.kind == NEITHER or not total > 0.0:
+        if one.kind == NEITHER:
+            continue
+        total = weighed(one, 1.0, weights)
+        if not total > 0.0:
             continue
         one.tier = EVIDENCE
-        one.score = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
+        one.score = one.evidence = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
         if one.kind == UPSELL:
             one.score *= step_of(one.item, asked.anchors[one.anchor], weights, rules)
         one.exact = one.kind == UPSELL or one.bought == 0.0
@@ -369,6 +385,6 @@ def settle(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) -> N
     if one.exact:
         return
     lift, log_likelihood = bought_by_chance(pool.sources[one.source], one.item, at, rows)
-    total = one.sum + one.bought * significance(lift, log_likelihood, weights.chance)
-    one.score = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
+    total = weighed(one, significance(lift, log_likelihood, weights.chance), weights)
+    one.score = one.evidence = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
     one.exact = True

@@ -146,7 +146,8 @@ def explain(
             found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, weights.chance)
         if one.tier == EVIDENCE and one.expected > 0.0:
             found.source[index, _SEQUENCE] = _SEQUENCE
-            found.strength[index, _SEQUENCE] = one.expected
+            factor = weights.cross_expected if one.kind == CROSS_SELL else weights.upsell_expected
+            found.strength[index, _SEQUENCE] = factor * one.expected
             found.events[index, _SEQUENCE] = rows.own_count[one.item, 0] if one.item < len(rows.at) else 0
             found.of_views[index, _SEQUENCE] = True
         _order(index, found)

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from models.candidates import Pool, Rows, Weights, pool
 from models.catalog import Catalog
 from models.events import Action
 from models.items import Items
+from models.leaders import WIDTH, Order, no_order
 from models.neighbours import Neighbours
 from models.policy import Policy
 from models.popularity import Popularity
@@ -50,6 +51,8 @@ class SuggestedItem(TypedDict):
     """Strongest first; at least one."""
     propensity: float
     """Probability with which it has come to its place; below 1 only where the policy explores."""
+    features: NotRequired[list[float]]
+    """What was known of it, as `models.leaders.FEATURES` names it; not of what is suggested without evidence."""
 
 
 @dataclass(slots=True)
@@ -112,6 +115,14 @@ class RecommenderConfig:
     """Where there is no evidence at all, the score below which fall-backs stay."""
 
 
+class Learnt(NamedTuple):
+    """The order of lists that was learnt from outcomes."""
+
+    order: Order
+    version: str
+    """Of its snapshot; empty: nothing has been learnt."""
+
+
 class Recommender:
     """Answers queries from the mirror and the catalogue as they are at the call.
 
@@ -134,6 +145,8 @@ class Recommender:
         self.popularity = Popularity(items, catalog, neighbours)
         self.expectations: Expectations | None = None
         """Of the sequence model; may be set anew at any time, from another thread, too."""
+        self.learnt = Learnt(no_order(), "")
+        """From outcomes; may be set anew likewise."""
         self._items = items
         self._config = config
         self._words = Words(items, catalog)
@@ -215,6 +228,7 @@ class Recommender:
             self.popularity.by_category,
             self.popularity.by_brand,
             self.catalog.categories.parent,
+            self.learnt.order,
             self._items.order,
             self._asked,
             self._pool,
@@ -283,6 +297,7 @@ class Recommender:
         get, name, word = self.catalog.get, self._items.name, self._words.reason
         places = out.item.shape[1]
         found = (out.item, out.kind, out.anchor, out.score, out.propensity)
+        described = np.round(out.features, 4).reshape(-1, WIDTH).tolist()
         grounds_found = (why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
         items, kinds, anchors, scores, propensities = _flat(*found)
         sources, abouts, counts, of_views, lifts = _flat(*grounds_found)
@@ -296,19 +311,20 @@ class Recommender:
                     if sources[at] < 0:
                         break
                     grounds.append(word(item, sources[at], abouts[at], counts[at], of_views[at], lifts[at]))
-                told.append(
-                    {
-                        "item_id": item.item_id,
-                        "kind": KINDS[kinds[place]],
-                        "anchor": name(anchors[place]),
-                        "score": scores[place],
-                        "price": item.price,
-                        "category": item.category,
-                        "title": item.title,
-                        "reasons": grounds,
-                        "propensity": propensities[place],
-                    }
-                )
+                suggested: SuggestedItem = {
+                    "item_id": item.item_id,
+                    "kind": KINDS[kinds[place]],
+                    "anchor": name(anchors[place]),
+                    "score": scores[place],
+                    "price": item.price,
+                    "category": item.category,
+                    "title": item.title,
+                    "reasons": grounds,
+                    "propensity": propensities[place],
+                }
+                if (features := described[place])[0] == features[0]:  # not NaN
+                    suggested["features"] = features
+                told.append(suggested)
             yield told
 
 

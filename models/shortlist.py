@@ -57,7 +57,7 @@ def take_best(
     while size < limits.items:
         queue, at_queue = CROSS_SELLS, -1
         if crosses < limits.cross_sell:
-            at_queue = _settled_first(CROSS_SELLS, at, rows, weights, order, pool)
+            at_queue = settled_first(CROSS_SELLS, at, rows, weights, order, pool)
         if size - crosses < limits.upsell:
             upsell = first(UPSELLS, pool.waiting, pool.candidates, order)
             if upsell >= 0 and (
@@ -125,6 +125,7 @@ def leave_last_to_chance(
     if not (_mixed(seed) >> np.uint64(11)) * 2.0**-53 < limits.explore:
         return 1.0 - limits.explore
     settle(drawn, at, rows, weights, pool)
+    pool.candidates[drawn].score = min(pool.candidates[drawn].score, last.score)  # the last's may be a learnt one
     last.chosen = -1
     pool.candidates[drawn].chosen = size - 1
     chosen[size - 1] = drawn
@@ -165,7 +166,7 @@ def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, l
 
 
 @borrowing
-def _settled_first(queue: int, at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> int:
+def settled_first(queue: int, at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> int:
     """Place in a queue of the best. Scores are bounds from above until settled, so the first exact one is the best."""
     while True:
         best = first(queue, pool.waiting, pool.candidates, order)

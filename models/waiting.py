@@ -49,7 +49,8 @@ def join(queue: int, place: int, waiting: Waiting, candidates: NDArray[Any], ord
     waiting.places[queue, at] = place
     waiting.scores[queue, at] = candidates[place].score
     block = at // _BLOCK
-    if at % _BLOCK == 0 or _before(queue, at, waiting.best[queue, block], waiting, candidates, order):
+    best = _NOBODY if at % _BLOCK == 0 else waiting.best[queue, block]
+    if best == _NOBODY or _before(queue, at, best, waiting, candidates, order):
         waiting.best[queue, block] = at
 
 

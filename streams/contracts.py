@@ -179,6 +179,10 @@ class SuggestedItemRecord(Struct, gc=False):
     title: Annotated[Text, Meta(description="As the catalogue had it.")]
     reasons: Annotated[list[Reason], _must("a list of reasons", description="Why, strongest first.")]
     propensity: Annotated[Number, Meta(description="Probability with which it was chosen; below 1 where explored.")]
+    features: Annotated[
+        list[Number] | None,
+        Meta(description="What was known of it, for learning; `FEATURES` of `models/leaders.py` names the numbers."),
+    ] = None
 
 
 class Trigger(Struct, gc=False):

@@ -18,6 +18,7 @@ import orjson
 from aiokafka import TopicPartition
 
 from models.events import Action, Click, Purchase
+from models.ranker import MODEL as RANKER
 from models.recommender import Query
 from models.sequence.config import MODEL
 from models.visits import Verdict, Visits
@@ -257,9 +258,11 @@ class ShopperLane(Lane):
     ) -> None:
         recommender, metrics = self.wiring.recommender, self.wiring.metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
-        versions = COUNTING
+        versions = dict(COUNTING)
         if recommender.expectations is not None:
-            versions = COUNTING | {MODEL: recommender.expectations.version}
+            versions[MODEL] = recommender.expectations.version
+        if recommender.learnt.version:
+            versions[RANKER] = recommender.learnt.version
         answers = recommender.suggest_each(queries)
         told: Counter[str] = Counter()
         now_ms = self.wiring.clock() * 1000

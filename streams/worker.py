@@ -22,10 +22,13 @@ from models.catalog import Catalog
 from models.items import Items
 from models.neighbours import Neighbours
 from models.policy import Policy
-from models.recommender import Recommender, RecommenderConfig
+from models.ranker import MODEL as RANKER
+from models.ranker import order_of
+from models.recommender import Learnt, Recommender, RecommenderConfig
 from models.sequence.config import MODEL
 from models.sequence.snapshot import expectations
 from models.snapshots import Snapshot
+from streams.announcements import Announcement
 from streams.catalog_lane import CatalogLane
 from streams.errors import CrosscurrentError, TakeOverError
 from streams.installer import Installer
@@ -107,8 +110,12 @@ class Worker(Service):
         self.recommender = Recommender(items, catalog, neighbours, policy, RecommenderConfig())
         self.mirror = Mirror(settings.prefix, catalog, neighbours, self.metrics)
         self.mirror.on_forgotten = self._forget
-        self.installer = Installer(MODEL, SnapshotStore.of(settings), self._install, self.metrics)
-        self.mirror.on_announced = self.installer.announced
+        store = SnapshotStore.of(settings)
+        self.installers = {
+            MODEL: Installer(MODEL, store, self._install, self.metrics),
+            RANKER: Installer(RANKER, store, self._install_order, self.metrics),
+        }
+        self.mirror.on_announced = self._announced
         partitions = {name: identity.partitions for name, identity in identities.items()}
         self._follower = Follower(settings, partitions, self.mirror, self._log)
         kinds = lane_kinds(settings.prefix)
@@ -172,7 +179,8 @@ class Worker(Service):
         self._spawn(self._follower.run(), "mirror")
         await self._follower.caught_up(self._follower.partitions)
         logger.info("mirrored %d rows and %d items", len(self.mirror.neighbours), len(self.mirror.catalog))
-        self._spawn(self.installer.run(), "snapshots")
+        for model, installer in self.installers.items():
+            self._spawn(installer.run(), f"snapshots of {model}")
         gc.freeze()  # what is there now stays: it need not be looked at again
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         await self.intake.start()
@@ -279,6 +287,14 @@ class Worker(Service):
         """Answer with other weights from the next event on; called in a thread."""
         recommender, items = self.recommender, self._wiring.items
         recommender.expectations = expectations(snapshot, items, recommender.catalog)
+
+    def _install_order(self, snapshot: Snapshot) -> None:
+        """Order lists by what was learnt from outcomes, from the next event on; called in a thread."""
+        self.recommender.learnt = Learnt(order_of(snapshot), snapshot.version)
+
+    def _announced(self, model: str, announcement: Announcement | None) -> None:
+        if (installer := self.installers.get(model)) is not None:
+            installer.announced(model, announcement)
 
     def set_policy(self, policy: Policy) -> None:
         """Change the policy; the next event is judged by it."""

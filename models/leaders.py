@@ -1,0 +1,201 @@
+"""The best candidates of a list described by numbers, and put in another order by what was learnt from outcomes.
+
+The sum of the evidence chooses `LEADERS` cross-sells and as many upsells. What each source says of each of them, how it
+ranks them, and what the list is for are its features: the same ones whoever reads the suggestions learns from. A learnt
+order is linear in them,
+
+    acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature)))
+
+whatever blend it was learnt by (`models.ranker`). Without one the order stays that of the sum.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.borrowing import borrowing
+from models.candidates import EVIDENCE, LEADERS, Pool, Rows, Weights, step_of
+from models.rules import CROSS_SELL, UPSELL, Asked, Rules
+from models.shortlist import settled_first
+from models.waiting import CROSS_SELLS, UPSELLS, call, join
+
+SOURCES = ("viewed_with", "bought_with", "viewed_then_bought", "sequence")
+"""Whose shares and ranks are features."""
+
+FEATURES = (
+    *(f"{source} share" for source in SOURCES),  # logarithm; FLOOR is added first
+    *(f"{source} rank" for source in SOURCES),  # logarithm: 0 is the best; those without a share come last together
+    "evidence",  # logarithm of the score by the sum of the evidence, before the step of an upsell
+    "views",  # logarithm of one more than the item's own, decayed
+    "baskets",  # ... of those with it
+    "seen",  # 1: the visit has looked at it
+    "step",  # logarithm of its price over its anchor's, 0 where one is free, from -3 to 3
+    "looks",  # logarithm of one more than the items of the visit
+    "cart",  # ... of the cart
+    "purchase",  # 1: the trigger is one
+)
+"""What is told of an item, in this order."""
+
+WIDTH = len(FEATURES)
+
+FLOOR = 1e-4
+"""Added to a share before its logarithm is taken: that of one view in ten thousand is as good as none."""
+
+_LOOKS, _STEEPEST = 13, 3.0
+
+
+class Order(NamedTuple):
+    """A learnt order; see the module."""
+
+    learnt: NDArray[np.bool_]  # (3,) by kind: whether there is one
+    weights: NDArray[np.float64]  # (3, WIDTH)
+    by_looks: NDArray[np.float64]  # (3, len(SOURCES)): of a source's share times `looks`
+    bias: NDArray[np.float64]  # (3,)
+
+
+def no_order() -> Order:
+    """The order that nothing was learnt for."""
+    return Order(np.zeros(3, np.bool_), np.zeros((3, WIDTH)), np.zeros((3, len(SOURCES))), np.zeros(3))
+
+
+@borrowing
+def find_leaders(at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> None:
+    """Let the best of both queues lead, and settle their scores. They go on waiting.
+
+    Args:
+        at: time of the query, epoch seconds.
+        rows: of neighbours.
+        weights: of evidence.
+        order: (items, 2) of the ids.
+        pool: has the candidates waiting, gets the leaders.
+    """
+    for queue in (CROSS_SELLS, UPSELLS):
+        pool.leading[queue] = 0
+        while pool.leading[queue] < LEADERS:
+            best = settled_first(queue, at, rows, weights, order, pool)
+            if best < 0:
+                break
+            pool.leaders[queue, pool.leading[queue]] = pool.waiting.places[queue, best]
+            pool.leading[queue] += 1
+            call(queue, best, pool.waiting, pool.candidates, order)
+        for number in range(pool.leading[queue]):
+            join(queue, pool.leaders[queue, number], pool.waiting, pool.candidates, order)
+
+
+@borrowing
+def reorder(
+    at: float,
+    cart: int,
+    looks: int,
+    purchase: bool,
+    rows: Rows,
+    weights: Weights,
+    rules: Rules,
+    learnt: Order,
+    order: NDArray[np.uint64],
+    asked: Asked,
+    pool: Pool,
+    features: NDArray[np.float64],
+) -> None:
+    """Let the leaders wait by the learnt order, and nobody else of their kind.
+
+    Args:
+        at: time of the query, epoch seconds.
+        cart: items in the cart.
+        looks: items of the visit.
+        purchase: whether the trigger is one.
+        rows: of neighbours.
+        weights: of evidence.
+        rules: for prices.
+        learnt: the order.
+        order: (items, 2) of the ids.
+        asked: for anchors.
+        pool: has the leaders.
+        features: (WIDTH,), room.
+    """
+    for queue in (CROSS_SELLS, UPSELLS):
+        kind = UPSELL if queue == UPSELLS else CROSS_SELL
+        if not learnt.learnt[kind] or pool.leading[queue] == 0:
+            continue
+        for number in range(pool.leading[queue]):  # all are described before the first is scored anew
+            one = pool.candidates[pool.leaders[queue, number]]
+            describe(
+                pool.leaders[queue, number], at, cart, looks, purchase, rows, weights, rules, asked, pool, features
+            )
+            total = learnt.bias[kind]
+            for place in range(WIDTH):
+                total += learnt.weights[kind, place] * features[place]
+            for source in range(len(SOURCES)):
+                total += learnt.by_looks[kind, source] * features[source] * features[_LOOKS]
+            one.accepted = 1.0 / (1.0 + math.exp(-total))
+        pool.waiting.length[queue] = 0
+        for number in range(pool.leading[queue]):
+            place = pool.leaders[queue, number]
+            one = pool.candidates[place]
+            one.score = one.accepted
+            if kind == UPSELL:
+                one.score *= step_of(one.item, asked.anchors[one.anchor], weights, rules)
+            join(queue, place, pool.waiting, pool.candidates, order)
+
+
+@borrowing
+def describe(
+    place: int,
+    at: float,
+    cart: int,
+    looks: int,
+    purchase: bool,
+    rows: Rows,
+    weights: Weights,
+    rules: Rules,
+    asked: Asked,
+    pool: Pool,
+    features: NDArray[np.float64],
+) -> None:
+    """Describe a candidate.
+
+    Args:
+        place: of the candidate; one without evidence is not described.
+        at: time of the query, epoch seconds.
+        cart: items in the cart.
+        looks: items of the visit.
+        purchase: whether the trigger is one.
+        rows: of neighbours.
+        weights: of evidence.
+        rules: for prices.
+        asked: for anchors.
+        pool: has the candidates and the leaders.
+        features: (WIDTH,), gets what `FEATURES` says; NaN throughout where there is no evidence.
+    """
+    one = pool.candidates[place]
+    if one.tier != EVIDENCE:
+        features[:] = math.nan
+        return
+    features[0], features[1] = math.log(one.viewed + FLOOR), math.log(one.bought + FLOOR)
+    features[2], features[3] = math.log(one.joined + FLOOR), math.log(one.expected + FLOOR)
+    queue = UPSELLS if one.kind == UPSELL else CROSS_SELLS
+    viewed, bought, joined, expected = 1, 1, 1, 1
+    for number in range(pool.leading[queue]):
+        other = pool.candidates[pool.leaders[queue, number]]
+        viewed += other.viewed > one.viewed
+        bought += other.bought > one.bought
+        joined += other.joined > one.joined
+        expected += other.expected > one.expected
+    features[4], features[5] = math.log(viewed), math.log(bought)
+    features[6], features[7] = math.log(joined), math.log(expected)
+    features[8] = math.log(one.evidence)
+    views, baskets = 0.0, 0.0
+    if one.item < len(rows.at):
+        fade = 2.0 ** min(0.0, (rows.at[one.item] - at) / rows.half_life_s)
+        views, baskets = rows.own[one.item, 0] * fade, rows.own[one.item, 1] * fade
+    features[9], features[10] = math.log(1.0 + views), math.log(1.0 + baskets)
+    features[11] = 1.0 if one.seen else 0.0
+    price, anchor_price = rules.facts[one.item].price, rules.facts[asked.anchors[one.anchor]].price
+    step = math.log(price / anchor_price) if price > 0.0 and anchor_price > 0.0 else 0.0
+    features[12] = min(_STEEPEST, max(-_STEEPEST, step))
+    features[_LOOKS], features[14] = math.log(1.0 + looks), math.log(1.0 + cart)
+    features[15] = 1.0 if purchase else 0.0
