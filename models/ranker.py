@@ -324,7 +324,8 @@ class _Kind:
             self.scaler.counts.update(dict(zip(_NAMES, counts.astype(int).tolist(), strict=True)))
             self.scaler.means.update(dict(zip(_NAMES, means.tolist(), strict=True)))
             self.scaler.vars.update(dict(zip(_NAMES, variances.tolist(), strict=True)))
-            tables: list[Any] = [VectorDict(dict(zip(_NAMES, row.tolist(), strict=True))) for row in training["regression"]]
+            rows = (dict(zip(_NAMES, row.tolist(), strict=True)) for row in training["regression"])
+            tables: list[Any] = [VectorDict(row) for row in rows]
             self.regression._weights, self.regression.optimizer.m, self.regression.optimizer.v = tables  # noqa: SLF001
             self.regression.intercept = float(training["intercept"][0])
             self.regression.optimizer.n_iterations = int(training["iterations"][0])
