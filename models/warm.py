@@ -12,11 +12,13 @@ from models.items import Items
 from models.neighbours import Neighbours
 from models.policy import Policy
 from models.recommender import Recommender, RecommenderConfig
+from models.sequence import kernels
 
 
 def warm() -> None:
     """Compile what learning and suggesting run, or read it from the cache."""
     cooccurrence.warm()
+    kernels.warm()
     items = Items()
     neighbours = Neighbours(items, CoOccurrenceConfig().half_life_s)
     Recommender(items, Catalog(items), neighbours, Policy(), RecommenderConfig()).warm()

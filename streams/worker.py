@@ -25,6 +25,7 @@ from models.policy import Policy
 from models.ranker import MODEL as RANKER
 from models.ranker import order_of
 from models.recommender import Learnt, Recommender, RecommenderConfig
+from models.sequence import kernels
 from models.sequence.config import MODEL
 from models.sequence.snapshot import expectations
 from models.snapshots import Snapshot
@@ -172,6 +173,7 @@ class Worker(Service):
 
     async def _start(self) -> None:
         cooccurrence.warm()
+        kernels.warm()
         self.recommender.warm()
         await self._log.start()
         await self._sender.start()

@@ -59,7 +59,8 @@ class Expectations:
         self._items = scorer.items.astype(np.int32)
         self._finder = finder(scorer.vectors)
         self.recall = self._finder.recall
-        self._kept: OrderedDict[str, tuple[Window, NDArray[np.float32]]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Window, int]] = OrderedDict()  # and where: a row of both
+        self._hidden, self._cell = self._scorer.start(1024)
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
         """What is expected of each shopper, most likely first; of one who has looked at nothing, nothing.
@@ -85,21 +86,21 @@ class Expectations:
     def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
         """State of each shopper after his window."""
         state = self._scorer.start(len(shoppers))
+        same: list[int] = []
         on: list[int] = []
         anew: list[int] = []
-        for row, (user_id, window) in enumerate(shoppers):
-            kept = self._kept.get(user_id)
-            if kept is None:
-                anew.append(row)
-                continue
-            before, (state.hidden[row], state.cell[row]) = kept
-            if before == window:
-                continue
+        before = self._before(shoppers)
+        kept = np.array([self._place(user_id, window) for user_id, window in shoppers])
+        for row, (_, window) in enumerate(shoppers):
             looks = len(window.items) - 1
-            if before == (window.items[:looks], window.actions[:looks], window.ats[:looks]):
+            if before[row] == window:
+                same.append(row)
+            elif before[row] == (window.items[:looks], window.actions[:looks], window.ats[:looks]):
                 on.append(row)
             else:
                 anew.append(row)
+        if same:
+            state.hidden[same], state.cell[same] = self._hidden[kept[same]], self._cell[kept[same]]
         if on:
             windows = [shoppers[row][1] for row in on]
             gaps = [gap_classes(window.ats[-2:])[-1] for window in windows]
@@ -108,15 +109,35 @@ class Expectations:
                 np.array([window.actions[-1] for window in windows]),
                 np.array(gaps),
             )
-            after = self._scorer.step(Hidden(state.hidden[on], state.cell[on]), look)
+            after = self._scorer.step(Hidden(self._hidden[kept[on]], self._cell[kept[on]]), look)
             state.hidden[on], state.cell[on] = after
         if anew:
             windows = [shoppers[row][1] for row in anew]
             read = self._scorer.read([(window.items, window.actions, gap_classes(window.ats)) for window in windows])
             state.hidden[anew], state.cell[anew] = read
-        for row, (user_id, window) in enumerate(shoppers):
-            self._kept[user_id] = window, np.stack([state.hidden[row], state.cell[row]])
-            self._kept.move_to_end(user_id)
-        while len(self._kept) > SHOPPERS:
-            self._kept.popitem(last=False)
+        self._hidden[kept], self._cell[kept] = state
         return state
+
+    def _before(self, shoppers: Sequence[tuple[str, Window]]) -> list[Window | None]:
+        """The window that each shopper's state is kept for; None: none, or he is asked about twice."""
+        found: list[Window | None] = []
+        asked: set[str] = set()
+        for user_id, _ in shoppers:
+            found.append(self._kept[user_id][0] if user_id in self._kept and user_id not in asked else None)
+            asked.add(user_id)
+        return found
+
+    def _place(self, user_id: str, window: Window) -> int:
+        """Where a shopper's state is kept from now on, as that after a window: the row he has, or another's."""
+        kept = self._kept.pop(user_id, None)  # comes back as the latest
+        if kept is not None:
+            place = kept[1]
+        elif len(self._kept) >= SHOPPERS:
+            place = self._kept.popitem(last=False)[1][1]
+        else:
+            place = len(self._kept)
+            if place >= len(self._hidden):
+                more = np.zeros_like(self._hidden)
+                self._hidden, self._cell = np.concatenate([self._hidden, more]), np.concatenate([self._cell, more])
+        self._kept[user_id] = window, place
+        return place

@@ -1,4 +1,4 @@
-"""What the sequence model answers with, from learnt weights, with numpy alone: a worker needs no torch.
+"""What the sequence model answers with, from learnt weights, with numpy and numba: a worker needs no torch.
 
 `step` carries a shopper's hidden state on by one look; `read` makes it anew from a window of looks. Both agree with
 [`Network`][models.sequence.network.Network] to the precision of float32.
@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.features import Contents
-from models.sequence.vocabulary import NOBODY, UNKNOWN, Vocabulary
-
-_TINY = 1e-12
-"""Length below which a vector counts as none: torch's."""
-
+from models.sequence.kernels import item_vectors, new_cell, new_hidden, told, units_of
+from models.sequence.vocabulary import NOBODY, Vocabulary
 
 NO_ITEMS = np.empty(0, np.int64)
 
@@ -69,13 +66,14 @@ class Scorer:
         self.scale = scale
         self._contents = contents
         self._own = np.ascontiguousarray(weights["items.weight"], np.float32)
-        self._content = [np.asarray(weights[f"content.{table}.weight"], np.float32) for table in range(3)]
-        self._actions = np.asarray(weights["actions.weight"], np.float32)
-        self._gaps = np.asarray(weights["gaps.weight"], np.float32)
-        self._from_look = np.ascontiguousarray(weights["lstm.weight_ih_l0"].T, np.float32)
-        self._from_hidden = np.ascontiguousarray(weights["lstm.weight_hh_l0"].T, np.float32)
-        self._bias = (weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]).astype(np.float32)
+        self._content = [np.ascontiguousarray(weights[f"content.{table}.weight"], np.float32) for table in range(3)]
+        self._actions = np.ascontiguousarray(weights["actions.weight"], np.float32)
+        self._gaps = np.ascontiguousarray(weights["gaps.weight"], np.float32)
         self.units = self._own.shape[1]
+        halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), self.units)  # sigmoid(x) = tanh(x / 2) / 2 + 1/2
+        self._from_look = np.ascontiguousarray(weights["lstm.weight_ih_l0"].T * halves, np.float32)
+        self._from_hidden = np.ascontiguousarray(weights["lstm.weight_hh_l0"].T * halves, np.float32)
+        self._bias = ((weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]) * halves).astype(np.float32)
         self._vocabulary = Vocabulary(len(items), 1.0)
         self._vocabulary.restore(items, np.zeros(len(items)), np.zeros(len(items)))
         self.items = np.union1d(items[items != NOBODY], cold[contents.of(cold).any(axis=1)])
@@ -87,12 +85,14 @@ class Scorer:
 
     def step(self, state: Hidden, look: Look) -> Hidden:
         """State after one more look of each shopper."""
-        vectors = self._vectors(self._vocabulary.slots(look.items), look.items)
-        told = vectors + self._actions[look.actions] + self._gaps[look.gaps]
-        gates = told @ self._from_look + state.hidden @ self._from_hidden + self._bias
-        entry, keep, new, out = np.split(gates, 4, axis=1)
-        cell = _sigmoid(keep) * state.cell + _sigmoid(entry) * np.tanh(new)
-        return Hidden(_sigmoid(out) * np.tanh(cell), cell)
+        look_vectors = self._vectors(self._vocabulary.slots(look.items), look.items)
+        told(look_vectors, self._actions, self._gaps, look.actions, look.gaps)
+        gates = look_vectors @ self._from_look
+        gates += state.hidden @ self._from_hidden
+        gates += self._bias
+        np.tanh(gates, out=gates)
+        cell = new_cell(gates, state.cell)
+        return Hidden(new_hidden(gates, np.tanh(cell)), cell)
 
     def read(self, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> Hidden:
         """State after whole windows.
@@ -114,7 +114,8 @@ class Scorer:
 
     def expected(self, state: Hidden) -> NDArray[np.float32]:
         """(n shoppers, units) of length 1: the vector of what is expected next."""
-        return _unit(state.hidden)
+        vectors: NDArray[np.float32] = units_of(state.hidden)
+        return vectors
 
     def logits(self, state: Hidden) -> NDArray[np.float32]:
         """(n shoppers, n items): how much each item of `items` is expected next; softmax makes probabilities."""
@@ -123,22 +124,5 @@ class Scorer:
 
     def _vectors(self, slots: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n,) slots and items to (n, units), of length 1."""
-        whole = self._own[slots] * (slots != UNKNOWN)[:, None]
-        classes = self._contents.of(items)
-        if classes.any():
-            for table, column in zip(self._content, classes.T, strict=True):
-                whole = whole + table[column]
-        return _unit(whole)
-
-
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, units), each of length 1."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    scaled: NDArray[np.float32] = vectors / np.maximum(lengths, np.float32(_TINY))[:, None]
-    return scaled
-
-
-def _sigmoid(gates: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)), without overflow."""
-    value: NDArray[np.float32] = np.float32(0.5) * (np.tanh(np.float32(0.5) * gates) + np.float32(1.0))
-    return value
+        vectors: NDArray[np.float32] = item_vectors(slots, self._contents.of(items), self._own, *self._content)
+        return vectors

@@ -191,6 +191,18 @@ def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
             np.testing.assert_allclose(one, other, atol=1e-5, err_msg=str(step))
 
 
+def test_a_shopper_asked_about_twice_at_once_is_answered_as_if_alone(learner: Learner) -> None:
+    items = Items()
+    kept, other = (expectations(frozen(learner), items, Catalog(items)) for _ in range(2))
+    visits = [looked([items.index(f"item {item}") for item in looks]) for looks in ([0], [0, 1], [0, 1, 2], [0, 1])]
+    kept.expect([("ann", visits[0])])
+    together = kept.expect([("ann", one) for one in visits])
+    alone = [other.expect([(f"shopper {number}", one)]) for number, one in enumerate(visits)]
+    np.testing.assert_array_equal(together.items, np.concatenate([one.items for one in alone]))
+    np.testing.assert_allclose(together.shares, np.concatenate([one.shares for one in alone]), atol=1e-6)
+    np.testing.assert_allclose(kept.expect([("ann", visits[3])]).shares, alone[3].shares, atol=1e-6)
+
+
 def test_cold_items_of_the_catalogue_are_expected_by_their_content(learner: Learner) -> None:
     items = Items()
     catalog = Catalog(items)
