@@ -58,7 +58,7 @@ class Exact:
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
         """See [`Finder.nearest`][]."""
-        logits: NDArray[np.float32] = (np.float32(scale) * expected) @ self._vectors.T
+        logits = np.asarray((np.float32(scale) * expected) @ self._vectors.T, np.float32)
         k = min(k, logits.shape[1])
         least = np.partition(logits, logits.shape[1] - k, axis=1)[:, logits.shape[1] - k].copy()
         places = largest(logits, least, k)
