@@ -27,6 +27,8 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from models.cooccurrence_config import CoOccurrenceConfig
+from models.outcomes import OutcomesConfig
+from models.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig
 from models.visits import VisitConfig
 from streams.errors import SettingsError
@@ -47,6 +49,8 @@ _NESTED: dict[str, type] = {
     "cooccurrence": CoOccurrenceConfig,
     "learner": LearnerConfig,
     "gate": GateConfig,
+    "outcomes": OutcomesConfig,
+    "ranker": RankerConfig,
 }
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -157,6 +161,10 @@ class Settings(BaseSettings):
     """How the sequence model is taught, and its shape."""
     gate: GateConfig = GateConfig()
     """When newly learnt weights may serve."""
+    outcomes: OutcomesConfig = OutcomesConfig()
+    """What counts as an answer to a suggestion."""
+    ranker: RankerConfig = RankerConfig()
+    """How the order of lists is learnt from the answers."""
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str], config_file: Path | None = None) -> Settings:
@@ -399,7 +407,7 @@ def _check_numbers(value: Any, above: str = "") -> None:
             _check_numbers(number, f"{above}{field.name}.")
             continue
         for one in number if isinstance(number, tuple) else (number,):
-            if not (math.isfinite(one) and one >= 0):
+            if not isinstance(one, str) and not (math.isfinite(one) and one >= 0):
                 raise _wrong_key(above + field.name, "must be a number of at least 0")
 
 

@@ -24,6 +24,7 @@ from models.errors import SnapshotError
 from models.events import CatalogItem
 from models.items import Items
 from models.neighbours import Neighbours
+from models.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.gate import Comparison
 from models.sequence.scorer import Scorer
@@ -101,6 +102,7 @@ class School:
         ]
         self._served: Snapshot | None = None
         self._candidate: Snapshot | None = None
+        self._ordered = 0  # lists behind the order that was stored last
         self._closing = asyncio.Event()
         self.holds_state = asyncio.Event()
         """Set while the state of a leader is there."""
@@ -207,8 +209,25 @@ class School:
             )  # fmt: skip
         else:
             await self._announce(stored, term)
-        await self._prune(version)
+        await self._prune(MODEL, version)
+        await self._publish_order(term)
         return stored
+
+    async def _publish_order(self, term: int) -> None:
+        """Store and announce the order of lists, where it may serve, or has to say that it may not any more."""
+        training = self.training
+        ranker, known = training.ranker, RANKER in self._mirror.announced
+        if ranker.learnt == self._ordered or not (known or ranker.ready):
+            return
+        try:
+            stored = await aside(lambda: self._store.save(training.order_snapshot(), None), _THREAD)
+        except StoreError as error:
+            self._metrics.snapshot("failed")
+            logger.warning("the order of lists cannot be stored: %s; the next one will have it all", error)
+            return
+        self._ordered = ranker.learnt
+        await self._announce(stored, term)
+        await self._prune(RANKER, stored.manifest.version)
 
     async def store_last(self) -> Stored | None:
         """Store what has come as it is, learnt or waiting, and announce nothing."""
@@ -254,28 +273,29 @@ class School:
 
     async def _announce(self, stored: Stored, term: int) -> None:
         """Say so, but only if it is still ours to say."""
-        version = stored.manifest.version
+        model, version = stored.manifest.model, stored.manifest.version
         await self._follower.caught_up(self._mirrored)
-        announced = self._mirror.announced.get(MODEL)
+        announced = self._mirror.announced.get(model)
         reason = "" if self.leadership.holds(term) else "another trainer may lead now"
         if announced is not None and announced.by == "trainer" and announced.version > version:
             reason = f"a trainer has announced {announced.version}, which has seen more"
         if reason:
             self._metrics.snapshot("overtaken")
-            logger.warning("%s %s is stored and not announced: %s", MODEL, version, reason)
+            logger.warning("%s %s is stored and not announced: %s", model, version, reason)
             return
         key, value = encode_announcement(stored.announcement("trainer"))
         self._outbox.put(self._topic, partition_of(key, self._partitions), key, value)
         await self._outbox.settled(self._outbox.mark())
-        self._served = self._candidate
+        if model == MODEL:
+            self._served = self._candidate
         self._metrics.snapshot("announced")
-        logger.info("%s %s is announced", MODEL, version)
+        logger.info("%s %s is announced", model, version)
 
-    async def _prune(self, version: str) -> None:
-        announced = self._mirror.announced.get(MODEL)
+    async def _prune(self, model: str, version: str) -> None:
+        announced = self._mirror.announced.get(model)
         served = {version} | ({announced.version} if announced else set())
         try:
-            await aside(lambda: self._store.prune(MODEL, self._settings.snapshots_kept, served), _THREAD)
+            await aside(lambda: self._store.prune(model, self._settings.snapshots_kept, served), _THREAD)
         except StoreError as error:
             logger.warning("old snapshots cannot be deleted: %s", error)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge
 
+from models.outcomes import FATES, Outcomes
+from models.ranker import KINDS, Ranker
 from models.sequence.curriculum import Curriculum
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
@@ -23,12 +25,20 @@ class TrainerMetrics(Metrics):
         self.learning_s = self._counter("trainer_learning_seconds", "Time spent learning")
         self._loss = self._gauge("trainer_loss", "Mean cross-entropy of the last chunk, in nats")
         self._snapshots: Counter = self._counter("trainer_snapshots", "Snapshots, by what became of them", "outcome")
+        self._lists = self._labelled("trainer_lists", "Lists of suggestions since the log's start, by state", "state")
+        self._answers = self._labelled(
+            "trainer_suggested_items", "Items of closed lists, by what became of them", "kind", "fate"
+        )
+        self._ranker = self._labelled("trainer_ranker", "How good blends are of late, rewards, alarms", "metric")
         self._scores = Gauge(
             "crosscurrent_trainer_score",
             "Of the last snapshot and of the one that served then, on what is held back",
             ["metric"],
             registry=self.registry,
         )
+
+    def _labelled(self, name: str, words: str, *labels: str) -> Gauge:
+        return Gauge(f"crosscurrent_{name}", words, labels, registry=self.registry)
 
     def learnt(self, curriculum: Curriculum, learner: Learner, positions: int, chunks: int) -> None:
         """A chunk is learnt.
@@ -44,6 +54,18 @@ class TrainerMetrics(Metrics):
         self._chunks.inc(chunks)
         self._positions.inc(positions)
         self._loss.set(learner.loss)
+
+    def answered(self, outcomes: Outcomes, ranker: Ranker) -> None:
+        """Outcomes are learnt."""
+        self._lists.labels("open").set(len(outcomes))
+        self._lists.labels("closed").set(outcomes.closed)
+        self._lists.labels("skipped").set(outcomes.skipped)
+        self._lists.labels("learnt").set(ranker.learnt)
+        for kind, name in KINDS.items():
+            for fate, n in zip(FATES, outcomes.fates[kind].tolist(), strict=True):
+                self._answers.labels(name, fate).set(n)
+        for name, value in ranker.metrics().items():
+            self._ranker.labels(name).set(value)
 
     def snapshot(self, outcome: str) -> None:
         """A snapshot was `stored`, `announced`, `refused` by the gate, `overtaken` by another's, or has `failed`."""

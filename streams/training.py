@@ -10,10 +10,12 @@ Blocking work is done aside, one piece at a time, and nothing is applied meanwhi
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from datetime import datetime
 from heapq import heapify, heappop, heapreplace
 from typing import Any
 
@@ -23,8 +25,15 @@ from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
 from models.errors import SnapshotShapeError
-from models.events import CatalogItem
+from models.events import Action, CatalogItem, Feedback
 from models.items import Items
+from models.leaders import WIDTH
+from models.outcomes import Closed, Outcomes, Sent
+from models.packing import pack, unpack
+from models.ranker import CODE as RANKER_CODE
+from models.ranker import MODEL as RANKER
+from models.ranker import Ranker
+from models.recommender import KINDS
 from models.sequence.config import CODE, MODEL
 from models.sequence.curriculum import Curriculum
 from models.sequence.features import Contents, content
@@ -35,11 +44,12 @@ from models.sequence.vocabulary import NOBODY
 from models.snapshots import Snapshot
 from models.visits import Verdict
 from streams.aside import aside
+from streams.contracts import SuggestionRecord
 from streams.cursor import Cursor
 from streams.errors import RecordError, SnapshotCorruptError, TakeOverError
 from streams.log import Log, Record
 from streams.recent_log import read_again, recent_past
-from streams.records import decode_click, decode_profile, decode_purchase
+from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase, decode_suggestion
 from streams.settings import Settings
 from streams.snapshot_store import SnapshotStore
 from streams.topics import full_name
@@ -49,6 +59,9 @@ from streams.wiring import Identity
 logger = logging.getLogger(__name__)
 
 LEARNT = ("clicks", "purchases")
+"""Topics that say what shoppers do."""
+
+READ = (*LEARNT, "feedback", "suggestions")
 """Topics whose positions are in a snapshot, the one of equal append times first."""
 
 SEED = 1
@@ -85,7 +98,7 @@ class Training:
     ) -> None:
         self._settings, self._log, self._store = settings, log, store
         self._identities, self._offer, self._metrics = identities, offer, metrics
-        self._topics = {full_name(settings.prefix, topic): topic for topic in LEARNT}
+        self._topics = {full_name(settings.prefix, topic): topic for topic in READ}
         self._profiles = full_name(settings.prefix, "profiles")
         self._partitions = range(identities[self._profiles].partitions)
         self.version: str | None = None
@@ -100,6 +113,8 @@ class Training:
         self.curriculum = Curriculum(
             self.items, settings.visits, settings.learner, settings.gate, settings.train_every_s, self.learner
         )
+        self.outcomes = Outcomes(settings.outcomes)
+        self.ranker = Ranker(settings.ranker, SEED)
         self._stored_events = 0
 
     # -- taking over -----------------------------------------------------------------------------------------------
@@ -157,13 +172,13 @@ class Training:
     def _restore(self, snapshot: Snapshot, training: Mapping[str, NDArray[Any]]) -> None:
         where = f"{MODEL} {snapshot.version}"
         self._check_shape(where, snapshot.config)
-        names = training["items.names"].tobytes()
-        ends = training["items.ends"].tolist()
-        for start, end in zip([0, *ends[:-1]], ends, strict=True):
-            self.items.index(names[start:end].decode(errors="surrogatepass"))
+        for name in unpack(training["items.names"], training["items.ends"]):
+            self.items.index(name)
         self._describe()
         self.learner.restore(snapshot.arrays, _below(training, "learner"))
         self.curriculum.restore(_below(training, "curriculum"))
+        self.outcomes.restore(_below(training, "outcomes"))
+        self.ranker.restore(_below(training, "ranker"))
         self._stored_events = self.curriculum.events
 
     def _check_shape(self, where: str, config: Mapping[str, Any]) -> None:
@@ -186,7 +201,9 @@ class Training:
         cursors = {}
         for tp in partitions:
             topic, position = self._topics[tp.topic], starts[tp]
-            if snapshot is not None:
+            if snapshot is not None and topic not in snapshot.positions:
+                position = ends[tp]  # it was made before this topic was read: what it answers is not known any more
+            elif snapshot is not None:
                 position = self._checked(snapshot, tp, ends[tp])
                 if position < starts[tp]:
                     self._metrics.expired(tp.topic, starts[tp] - position)
@@ -196,7 +213,7 @@ class Training:
                         tp.topic, tp.partition, starts[tp] - position, starts[tp],
                     )  # fmt: skip
             cursor = cursors[tp] = Cursor(tp, max(position, starts[tp]), self._log)
-            if snapshot is not None:
+            if snapshot is not None and topic in snapshot.positions:
                 cursor.appended_ms = int(training[f"appended_ms.{topic}"][tp.partition])
         return cursors
 
@@ -228,7 +245,9 @@ class Training:
 
     async def _remember(self, number: int, cursors: Mapping[TopicPartition, Cursor]) -> None:
         """Build the visits of a partition's shoppers anew, from the log, and learn nothing of them again."""
-        clicks, purchases = (cursors[TopicPartition(full, number)] for full in self._topics)
+        clicks, purchases = (
+            cursors[TopicPartition(full_name(self._settings.prefix, topic), number)] for topic in LEARNT
+        )
         replayed, visits = self._metrics.replayed.inc, self.curriculum.visits(number)
         past = recent_past(self._log, clicks, purchases, self._settings.visits, replayed)
         async with aclosing(past):
@@ -300,17 +319,56 @@ class Training:
 
     def _apply(self, record: Record) -> str:
         """Apply one record; returns what became of it."""
-        appended_s = record.timestamp / 1000
+        appended_s, number, topic = record.timestamp / 1000, record.partition, self._topics[record.topic]
+        acted = self.outcomes.acted
         try:
-            if self._topics[record.topic] == "clicks":
+            if topic == "clicks":
                 click = decode_click(record)
-                verdict = self.curriculum.click(record.partition, click, appended_s, record.offset)
-            else:
+                verdict = self.curriculum.click(number, click, appended_s, record.offset)
+                user_id, at, looked = click.user_id, click.at, click.action is not Action.REMOVE_FROM_CART
+                self.outcomes.advance(number, at, appended_s)
+                if verdict is Verdict.APPLIED and looked:
+                    taken = click.action is Action.ADD_TO_CART
+                    acted(number, user_id, self.items.index(click.item_id), at, topic, record.offset, taken=taken)
+            elif topic == "purchases":
                 purchase = decode_purchase(record)
-                verdict = self.curriculum.purchase(record.partition, purchase, appended_s, record.offset)
+                verdict = self.curriculum.purchase(number, purchase, appended_s, record.offset)
+                user_id, at = purchase.user_id, purchase.at
+                self.outcomes.advance(number, at, appended_s)
+                for item_id in dict.fromkeys(line.item_id for line in purchase.lines):
+                    if verdict is Verdict.APPLIED:
+                        acted(number, user_id, self.items.index(item_id), at, topic, record.offset, taken=True)
+            elif topic == "feedback":
+                self._heard(decode_feedback(record))
+                return "noted"
+            else:
+                return self._suggested(number, decode_suggestion(record))
         except RecordError:
             return "dead letter"  # the worker that owns the partition sends it there
         return "noted" if verdict is Verdict.APPLIED else verdict.value
+
+    def _heard(self, feedback: Feedback) -> None:
+        item = None if feedback.item_id is None else self.items.find(feedback.item_id)
+        self.outcomes.heard(feedback.suggestion_id, item, feedback.action)
+
+    def _suggested(self, number: int, record: SuggestionRecord) -> str:
+        """A list of ours, or of somebody who writes like us; returns what became of it."""
+        trigger, at = record.trigger, datetime.fromisoformat(record.at).timestamp()
+        topic = self._topics.get(trigger.topic, "")
+        if topic not in LEARNT or not record.items:
+            return "passed over"
+        if self.curriculum.refuses(number, record.user_id, at):
+            return Verdict.FORGOTTEN.value
+        features = np.full((len(record.items), WIDTH), np.nan, np.float32)
+        for place, item in enumerate(record.items):
+            if item.features is not None and len(item.features) == WIDTH:
+                features[place] = item.features
+        items = [self.items.index(item.item_id) for item in record.items]
+        kinds = [KINDS.index(item.kind) for item in record.items]
+        self.outcomes.suggested(
+            number, Sent(record.suggestion_id, record.user_id, at, topic, trigger.offset, items, kinds, features)
+        )
+        return "noted"
 
     def _hear(self, record: Record) -> None:
         """What a shopper says of himself; with the same effect as on a worker."""
@@ -327,10 +385,13 @@ class Training:
         if consent and self.curriculum.visits(record.partition).refuses(user_id):
             self.forget(user_id, at)
         self.curriculum.consent(record.partition, user_id, consent)
+        if not consent:
+            self.outcomes.forget(user_id, math.inf)
 
     def forget(self, user_id: str, before: float) -> None:
         """Use nothing of a shopper up to an event time any more; what was learnt stays learnt."""
         self.curriculum.forget(user_id, before, self._partitions)
+        self.outcomes.forget(user_id, before)
 
     # -- what items are --------------------------------------------------------------------------------------------
 
@@ -356,16 +417,22 @@ class Training:
     async def learn(self) -> None:
         """Learn everything that has come."""
         self.curriculum.gather()
-        learner, threads = self.learner, self._settings.train_threads
+        learner, threads, closed = self.learner, self._settings.train_threads, self.outcomes.take()
         positions, chunks = learner.positions, learner.chunks
 
         def work() -> None:
             torch.set_num_threads(threads)  # holds for the thread that says it
             learner.learn()
+            self._learn_order(closed)
 
         await aside(work, _THREAD)
         self.curriculum.begin_chunk()
         self._metrics.learnt(self.curriculum, learner, learner.positions - positions, learner.chunks - chunks)
+        self._metrics.answered(self.outcomes, self.ranker)
+
+    def _learn_order(self, closed: Sequence[Closed]) -> None:
+        for one in closed:
+            self.ranker.learn_one(one)
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 
@@ -398,16 +465,12 @@ class Training:
         """What is learnt, and the trainer's own state beside it; takes time. Everything must have been gathered."""
         learner, curriculum = self.learner, self.curriculum
         vocabulary = tuple(self.items.name(item) if item != NOBODY else "" for item in learner.vocabulary.item.tolist())
-        names = [self.items.name(index).encode(errors="surrogatepass") for index in range(len(self.items))]
-        training: dict[str, NDArray[Any]] = {
-            "items.names": np.frombuffer(b"".join(names), np.uint8),
-            "items.ends": np.cumsum([len(name) for name in names], dtype=np.int64),
-        }
+        names, ends = pack([self.items.name(index) for index in range(len(self.items))])
+        training: dict[str, NDArray[Any]] = {"items.names": names, "items.ends": ends}
         training |= {f"learner.{name}": array for name, array in learner.training().items()}
         training |= {f"curriculum.{name}": array for name, array in curriculum.training().items()}
-        positions: dict[str, dict[int, int]] = {topic: {} for topic in LEARNT}
-        for tp, cursor in self.cursors.items():
-            positions[self._topics[tp.topic]][tp.partition] = cursor.position
+        training |= {f"outcomes.{name}": array for name, array in self.outcomes.training().items()}
+        training |= {f"ranker.{name}": array for name, array in self.ranker.training().items()}
         for full, topic in self._topics.items():
             appended_ms = [cursor.appended_ms for tp, cursor in self.cursors.items() if tp.topic == full]
             training[f"appended_ms.{topic}"] = np.array(appended_ms, np.int64)
@@ -417,7 +480,7 @@ class Training:
             arrays=learner.arrays(),
             vocabulary=vocabulary,
             config=asdict(self._settings.learner),
-            positions=positions,
+            positions=self._positions(),
             learnt={
                 "events": curriculum.events,
                 "held": curriculum.held,
@@ -426,9 +489,34 @@ class Training:
             },
             metrics=metrics,
             at=curriculum.at,
-            topic_ids={topic: self._identities[full].topic_id for full, topic in self._topics.items()},
+            topic_ids=self._topic_ids(),
         )
         return snapshot, training
+
+    def order_snapshot(self) -> Snapshot:
+        """The order of lists that is learnt; it has no state of its own, which goes with the other."""
+        ranker = self.ranker
+        return Snapshot(
+            model=RANKER,
+            code=RANKER_CODE,
+            arrays=ranker.arrays(),
+            vocabulary=(),
+            config=ranker.config_of(),
+            positions=self._positions(),
+            learnt={"events": ranker.learnt},
+            metrics=ranker.metrics(),
+            at=self.curriculum.at,
+            topic_ids=self._topic_ids(),
+        )
+
+    def _positions(self) -> dict[str, dict[int, int]]:
+        positions: dict[str, dict[int, int]] = {topic: {} for topic in READ}
+        for tp, cursor in self.cursors.items():
+            positions[self._topics[tp.topic]][tp.partition] = cursor.position
+        return positions
+
+    def _topic_ids(self) -> dict[str, str]:
+        return {topic: self._identities[full].topic_id for full, topic in self._topics.items()}
 
     def stored(self, snapshot: Snapshot) -> None:
         """The store has it: what comes from now on is new."""

@@ -171,6 +171,11 @@ class Curriculum:
         self.visits(number).consent(user_id, given)
         self._drop(number, user_id)
 
+    def refuses(self, number: int, user_id: str, at: float) -> bool:
+        """Whether nothing of a shopper up to an event time may be used."""
+        visits = self.visits(number)
+        return visits.refuses(user_id) or at <= visits.forgotten.get(user_id, float("-inf"))
+
     def _drop(self, number: int, user_id: str) -> None:
         """Count as fresh only what is still there."""
         fresh = self._fresh.get((number, user_id))

@@ -6,16 +6,23 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
 from models.catalog import Catalog
 from models.errors import SnapshotShapeError
 from models.items import Items
+from models.leaders import FEATURES
 from models.neighbours import Neighbours
+from models.outcomes import OutcomesConfig
+from models.ranker import RankerConfig, order_of
+from models.rules import CROSS_SELL
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
 from streams.announcements import decode_announcement
 from streams.errors import TakeOverError
@@ -27,7 +34,7 @@ from streams.snapshot_files import TRAINING
 from streams.snapshot_store import SnapshotStore
 from streams.trainer import MIRRORED, School
 from streams.trainer_metrics import TrainerMetrics
-from streams.training import Training
+from streams.training import READ, Training
 from streams.wiring import Identity
 from tests.support.world import PARTITIONS, TOPICS, MemoryFollower, Shop
 
@@ -104,6 +111,13 @@ class Trainee:
         found = (decode_announcement(one)[1] for one in records)
         return [one.version for one in found if one is not None]
 
+    def mirror_of(self, model: str) -> str:
+        """Version that is announced of a model."""
+        for number in range(PARTITIONS):
+            for record in self.shop.log.records("snapshots", number):
+                self.mirror.apply(record)
+        return self.mirror.announced[model].version
+
     def count(self, outcome: str) -> float:
         labels = {"outcome": outcome}
         return self.metrics.registry.get_sample_value("crosscurrent_trainer_snapshots_total", labels) or 0.0
@@ -143,10 +157,10 @@ async def test_what_is_learnt_is_what_the_log_holds_and_is_announced(shop: Shop,
     assert curriculum.held > 0
     assert snapshot.learnt["events"] + snapshot.learnt["held"] == looks
     assert snapshot.learnt["positions"] > looks
-    for topic in ("clicks", "purchases"):
+    for topic in READ:
         ends = {number: len(shop.log.records(topic, number)) for number in range(PARTITIONS)}
         assert snapshot.positions[topic] == ends
-    assert snapshot.topic_ids == {"clicks": "id-of-clicks", "purchases": "id-of-purchases"}
+    assert snapshot.topic_ids == {topic: f"id-of-{topic}" for topic in READ}
     assert "item-3" in snapshot.vocabulary
     assert snapshot.config["network"]["units"] == 8
     assert trainee.training._contents._classes[trainee.training.items.find("item-3"), 2] > 0
@@ -376,3 +390,116 @@ async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Sho
         await asyncio.sleep(0.7)
         assert trainee.looks == looks
         assert not task.done()
+
+
+# -- outcomes ----------------------------------------------------------------------------------------------------------
+
+ANSWERED = SETTINGS.model_copy(
+    update={"outcomes": OutcomesConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_rewards=5.0)}
+)
+
+
+def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
+    """Looks that are answered with two items each, the second of which is bought."""
+    for number in range(first, first + lists):
+        user, at_s = f"user-{number % 7}", 10.0 * number
+        shop.click(user, "kettle", at_s)
+        items = [
+            {
+                "item_id": item,
+                "kind": "cross-sell",
+                "anchor": "kettle",
+                "score": 0.5,
+                "price": 8.0,
+                "category": "Mugs",
+                "title": item,
+                "reasons": [],
+                "propensity": 1.0,
+                "features": [0.0 if name == "evidence" else float(place) for name in FEATURES],
+            }
+            for place, item in enumerate((f"mug-{number}", f"tea-{number}"))
+        ]
+        suggestion = {
+            "v": 1,
+            "suggestion_id": f"clicks-{number}",
+            "user_id": user,
+            "at": datetime.fromtimestamp(1_699_990_000 + at_s, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "trigger": {"topic": "clicks", "partition": 0, "offset": 0, "action": "view", "item_ids": ["kettle"]},
+            "items": items,
+            "models": {},
+            "policy": "",
+            "arm": "default",
+            "latency_ms": 1.0,
+        }
+        shop.publish("suggestions", user, suggestion)
+        shop.buy(user, [f"tea-{number}"], at_s + 1, f"order-{number}")
+
+
+async def test_an_order_is_learnt_from_what_became_of_suggestions_and_announced(shop: Shop, tmp_path: Path) -> None:
+    suggesting(shop, 80)
+    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    await trainee.apply()
+    await trainee.publish()
+    training = trainee.training
+    assert training.outcomes.opened == 80 == training.ranker.learnt + len(training.outcomes)
+    assert training.ranker.learnt > 60
+    closed, _, taken = training.outcomes.fates[CROSS_SELL].tolist()
+    assert closed == 2 * taken == 2 * training.ranker.learnt
+    version = trainee.mirror_of("ranker")
+    snapshot = trainee.store.load("ranker", version)
+    order = order_of(snapshot)
+    assert order.learnt.tolist() == [False, True, False]
+    assert order.weights[CROSS_SELL].sum() > 0.0  # the second, of which all numbers are greater
+    assert set(snapshot.positions) == set(READ)
+    value = trainee.metrics.registry.get_sample_value
+    assert value("crosscurrent_trainer_suggested_items", {"kind": "cross_sell", "fate": "taken"}) == taken
+    stored = trainee.store.versions("ranker")
+    await trainee.publish()
+    assert trainee.store.versions("ranker") == stored  # nothing new
+
+
+async def test_lists_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, tmp_path: Path) -> None:
+    whole = await Trainee(shop, tmp_path / "whole", ANSWERED).take_over()
+    parts = await Trainee(shop, tmp_path / "parts", ANSWERED).take_over()
+    for first in range(0, 100, 20):
+        suggesting(shop, 20, first)
+        await whole.apply()
+        await parts.apply()
+        if first % 40 == 0:
+            await parts.publish()
+        else:
+            parts = await Trainee(shop, tmp_path / "parts", ANSWERED).take_over()  # killed
+    for trainee in (whole, parts):
+        await trainee.apply()
+        await trainee.publish()
+    assert parts.training.ranker.learnt == whole.training.ranker.learnt > 80
+    assert len(parts.training.outcomes) == len(whole.training.outcomes)
+    np.testing.assert_array_equal(parts.training.outcomes.fates, whole.training.outcomes.fates)
+
+
+async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end(shop: Shop, tmp_path: Path) -> None:
+    suggesting(shop, 30)
+    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    await trainee.apply()
+    training = trainee.training
+    snapshot, state = training.snapshot({})
+    positions = {topic: of for topic, of in snapshot.positions.items() if topic in ("clicks", "purchases")}
+    old = replace(snapshot, positions=positions)
+    state = {name: array for name, array in state.items() if not name.startswith(("outcomes.", "ranker."))}
+    del state["appended_ms.suggestions"], state["appended_ms.feedback"]
+    trainee.store.save(old, state)
+    later = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    suggesting(shop, 20, 30)
+    await later.apply()
+    assert later.training.outcomes.opened == 20
+
+
+async def test_of_who_is_forgotten_no_list_is_learnt(shop: Shop, tmp_path: Path) -> None:
+    suggesting(shop, 7)
+    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    await trainee.apply()
+    trainee.training.forget("user-3", 1_699_999_999.0)
+    assert len(trainee.training.outcomes) == 6
+    suggesting(shop, 7)
+    await trainee.apply()
+    assert len(trainee.training.outcomes) == 6
