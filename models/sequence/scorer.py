@@ -78,7 +78,10 @@ class Scorer:
         self.units = self._own.shape[1]
         self._vocabulary = Vocabulary(len(items), 1.0)
         self._vocabulary.restore(items, np.zeros(len(items)), np.zeros(len(items)))
-        self.items = np.union1d(items[items != NOBODY], cold[contents.of(cold).any(axis=1)])
+        ranked = np.concatenate([items[items != NOBODY], cold[contents.of(cold).any(axis=1)]])
+        there = np.zeros(int(ranked.max(initial=-1)) + 1, np.bool_)
+        there[ranked] = True
+        self.items = np.flatnonzero(there)
         self.vectors = self._vectors(self._vocabulary.slots(self.items), self.items)
 
     def start(self, number: int) -> Hidden:
@@ -123,11 +126,12 @@ class Scorer:
 
     def _vectors(self, slots: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.float32]:
         """(n,) slots and items to (n, units), of length 1."""
-        whole = self._own[slots] * (slots != UNKNOWN)[:, None]
+        whole = self._own[slots]
+        whole[slots == UNKNOWN] = 0.0
         classes = self._contents.of(items)
         if classes.any():
             for table, column in zip(self._content, classes.T, strict=True):
-                whole = whole + table[column]
+                whole += table[column]
         return _unit(whole)
 
 
