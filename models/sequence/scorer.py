@@ -80,7 +80,10 @@ class Scorer:
         self._bias = ((weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]) * halves).astype(np.float32)
         self._vocabulary = Vocabulary(len(items), 1.0)
         self._vocabulary.restore(items, np.zeros(len(items)), np.zeros(len(items)))
-        self.items = np.union1d(items[items != NOBODY], cold[contents.of(cold).any(axis=1)])
+        ranked = np.concatenate([items[items != NOBODY], cold[contents.of(cold).any(axis=1)]])
+        there = np.zeros(int(ranked.max(initial=-1)) + 1, np.bool_)
+        there[ranked] = True
+        self.items = np.flatnonzero(there)
         self.vectors = np.empty((len(self.items), self.units), np.float32)
         for first in range(0, len(self.items), SLICE):
             some = self.items[first : first + SLICE]
