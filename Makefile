@@ -35,8 +35,8 @@ demo: $(INSTALLED) $(WARM) ## live suggestions for a simulated shop (SECONDS=45 
 bench: $(INSTALLED) $(WARM) ## the worker against a bare stateful echo (JSON=FILE keeps the figures)
 	$(BIN)/crosscurrent bench $(if $(KAFKA_HOME),--kafka) $(if $(JSON),--json $(JSON))
 
-drills: $(INSTALLED) $(WARM) ## kill, restart and pause workers under load; nothing may be missing or wrong
-	for drill in kill rolling pause; do $(BIN)/crosscurrent drill $$drill $(if $(KAFKA_HOME),--kafka) || exit 1; done
+drills: $(INSTALLED) $(WARM) ## kill, restart, pause workers and swap snapshots under load; nothing may be missing or wrong
+	for drill in kill rolling pause swap; do $(BIN)/crosscurrent drill $$drill $(if $(KAFKA_HOME),--kafka) || exit 1; done
 
 evaluate: $(INSTALLED) $(WARM) ## rankings beside those of the literature (TRAIN=FILE TEST=FILE; JSON=, HTML=FILE; see docs/evaluation.md)
 	$(BIN)/crosscurrent evaluate next-item --train $(TRAIN) --test $(TEST) $(if $(JSON),--json $(JSON)) $(if $(HTML),--html $(HTML))

@@ -53,6 +53,10 @@ class Codes:
         """Number of a word."""
         return self._codes.setdefault(word, len(self._codes))
 
+    def words(self) -> list[str | None]:
+        """All words, by code; may be asked by another thread."""
+        return list(self._codes)
+
 
 class Catalog:
     """The items that the shop offers. What is put or withdrawn holds for the next event.
@@ -114,10 +118,6 @@ class Catalog:
     def get(self, index: int) -> CatalogItem | None:
         """The item of an index, None if the catalogue does not have it."""
         return self._offers.get(index)
-
-    def offers(self) -> list[tuple[int, CatalogItem]]:
-        """Indices and items of all that is known, as of now; may be asked by another thread."""
-        return list(self._offers.items())
 
     def make_room(self) -> None:
         """Let `facts` cover all indices given so far; items that the catalogue does not know have a state of 0."""

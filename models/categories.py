@@ -53,6 +53,10 @@ class Categories:
         """Path of a node, empty for the root."""
         return self._paths[node]
 
+    def paths(self) -> list[str]:
+        """Paths of all nodes, by node; may be asked by another thread."""
+        return list(self._paths)
+
     def at_depth(self, node: int, depth: int) -> int:
         """The node of a path's first `depth` parts; the node itself if it has no more than that, or `depth` is 0."""
         line = self._lines[node]

@@ -9,7 +9,7 @@ next owner adopts it and counts on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,17 @@ class Row:
     neighbours: list[str]
     weights: NDArray[np.float64]
     counts: NDArray[np.int64]
+
+
+class Cut(NamedTuple):
+    """A `Row` for those who share the indices: the same but for names and position."""
+
+    at: float
+    own: tuple[float, float]
+    own_count: tuple[int, int]
+    neighbours: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,22 +256,38 @@ class CoOccurrence:
         Raises:
             KeyError: the item has none.
         """
-        held = self._rows[self._slot(index)]
-        cells = slice(int(held["start"]), int(held["start"]) + int(held["length"]))
+        cut = self.cut(index)
+        return Row(
+            item_id=self._items.name(index),
+            position=position,
+            at=cut.at,
+            own=cut.own,
+            own_count=cut.own_count,
+            neighbours=list(map(self._items.name, cut.neighbours.tolist())),
+            weights=cut.weights,
+            counts=cut.counts.astype(np.int64),
+        )
+
+    def cut(self, index: int) -> Cut:
+        """What `row` says, by index.
+
+        Raises:
+            KeyError: the item has no row.
+        """
+        _, length, start, _, at, _, views, baskets, view_count, basket_count = self._rows[self._slot(index)].item()
+        cells = slice(start, start + length)
         ids, weights = self._cells.ids[cells], self._cells.weights[cells]
         order = self._items.order[ids]
         strength = (weights @ self._importance).astype(np.float32)
         best = np.lexsort((order[:, 1], order[:, 0], -strength))[: self.config.neighbours]
-        _, growth = landmark(held["at"], self.config.half_life_s)
-        return Row(
-            item_id=self._items.name(index),
-            position=position,
-            at=float(held["at"]),
-            own=(float(held["views"]) / growth, float(held["baskets"]) / growth),
-            own_count=(int(held["view_count"]), int(held["basket_count"])),
-            neighbours=list(map(self._items.name, ids[best].tolist())),
-            weights=weights[best] / growth,
-            counts=self._cells.counts[cells][best].astype(np.int64),
+        _, growth = landmark(at, self.config.half_life_s)
+        return Cut(
+            at,
+            (views / growth, baskets / growth),
+            (view_count, basket_count),
+            ids[best],
+            weights[best] / growth,
+            self._cells.counts[cells][best],
         )
 
     def _count(

@@ -4,6 +4,7 @@
 ModelError
 ├── PolicyError         the policy file is wrong: the sentence names file, line and key
 ├── SessionFileError    a file of sessions cannot be read: the sentence names file and line
+├── PackageMissingError a method needs a package that is not installed
 └── SnapshotError       weights cannot be taken; who serves, keeps what he has
     ├── SnapshotShapeError     a field or an array is not what it must be
     └── SnapshotFormatError    made by code of another form
@@ -40,6 +41,17 @@ class SessionFileError(ModelError):
     def line(cls, path: Path, number: int, expected: str, came: str) -> SessionFileError:
         """A line is not what it should be."""
         return cls(f"{path}:{number}: expected {expected}, got {came}")
+
+
+class PackageMissingError(ModelError):
+    """A method needs a package that is not installed. Operator action: install the extra that the message names."""
+
+    @classmethod
+    def of(cls, what: str, package: str, extra: str) -> PackageMissingError:
+        """An extra brings the package."""
+        return cls(
+            f"{what}: {package} is not installed: pip install 'crosscurrent[{extra}]', or choose other --methods"
+        )
 
 
 class SnapshotError(ModelError):

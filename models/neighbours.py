@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cells import MOST, NOWHERE, Cells
-from models.cooccurrence import Row, Totals
+from models.cooccurrence import Cut, Row, Totals
 from models.decay import decayed
 from models.events import BOUGHT_WITH
 from models.items import UNKNOWN, Items
@@ -104,22 +104,33 @@ class Neighbours:
         About 20 us for 100 neighbours, 75 where their ids are not in the processor's cache.
         """
         index = self._items.index(row.item_id)
-        ids = list(map(self._items.index, row.neighbours))
+        ids = np.array(list(map(self._items.index, row.neighbours)), np.int32)
+        counts = np.minimum(row.counts, MOST).astype(np.int32)
+        self.put_cut(index, row.position, Cut(row.at, row.own, row.own_count, ids, row.weights, counts))
+
+    def put_cut(self, index: int, position: int, cut: Cut) -> None:
+        """As `put`, for those who share the indices; half the time.
+
+        Args:
+            index: of the item.
+            position: offset of the next message of pairs that is not included.
+            cut: the rest.
+        """
         if len(self.start) < len(self._items):
             self._make_room(2 * len(self._items))
-        n = len(ids)
+        n = len(cut.neighbours)
         start = self._place(index, n)
         if self._position[index] == _NO_ROW:
             self._rows += 1
-        self._position[index] = row.position
-        self.at[index] = row.at
-        self.own[index] = row.own
-        self.own_count[index] = row.own_count
+        self._position[index] = position
+        self.at[index] = cut.at
+        self.own[index] = cut.own
+        self.own_count[index] = cut.own_count
         if n:
             cells = self._cells
-            cells.ids[start : start + n] = ids
-            cells.weights[start : start + n] = row.weights
-            cells.counts[start : start + n] = np.minimum(row.counts, MOST)
+            cells.ids[start : start + n] = cut.neighbours
+            cells.weights[start : start + n] = cut.weights
+            cells.counts[start : start + n] = cut.counts
 
     def remove(self, item_id: str) -> None:
         """Forget the row of an item, if it has one."""

@@ -205,10 +205,14 @@ class Recommender:
         """Suggestions for each query, best first, ties by item id; an empty list where nothing can be suggested."""
         return list(self.suggest_each(queries))
 
-    def suggest_each(self, queries: Sequence[Query]) -> Iterator[list[SuggestedItem]]:
+    def suggest_each(self, queries: Sequence[Query], expected: Expected | None = None) -> Iterator[list[SuggestedItem]]:
         """As `suggest_many`: everything is computed at the call, and put into words as it is taken.
 
         Who is done with one list before he takes the next spares the garbage collector thousands of objects at once.
+
+        Args:
+            queries: what is asked.
+            expected: what the sequence model expects, where somebody has asked it already; None: ask it.
         """
         if not queries:
             return iter(())
@@ -220,7 +224,7 @@ class Recommender:
             self._asked = self._rulebook.room()
         out, why = answers(len(queries), self._limits.items), reasons(len(queries), self._limits.items)
         answer(
-            self._batch(queries),
+            self._batch(queries, self.expected(queries) if expected is None else expected),
             self._rows(),
             self._weights,
             rules,
@@ -237,7 +241,7 @@ class Recommender:
         )
         return self._told(out, why)
 
-    def _batch(self, queries: Sequence[Query]) -> Batch:
+    def _batch(self, queries: Sequence[Query], expected: Expected) -> Batch:
         """Queries as arrays."""
         visits = [query.visit for query in queries]
         explores = self._limits.explore > 0.0
@@ -265,10 +269,10 @@ class Recommender:
             items,
             np.array(ages_s, np.float64),
             visit_ends,
-            *self._expected(queries),
+            *expected,
         )
 
-    def _expected(self, queries: Sequence[Query]) -> Expected:
+    def expected(self, queries: Sequence[Query]) -> Expected:
         """What the sequence model expects of whom it is asked about."""
         if (expectations := self.expectations) is None:
             return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))

@@ -4,6 +4,8 @@ A log is a data set as `replay` sends it, the simulated shop, or a folder of the
 them: `catalog.jsonl`, `clicks.jsonl`, `purchases.jsonl`, and `profiles.jsonl` where there is one. What would be a dead
 letter is named and counted. Data sets keep their order. In a folder events are put in the order of their times; at
 equal times profiles come first, then clicks, then purchases, and those of one file in the order of their lines.
+`crosscurrent tail` writes such files from the topics of a shop that runs; a null value (an item withdrawn, a profile
+taken back) is a line that does not say whose it is, and is passed over.
 """
 
 from __future__ import annotations
@@ -11,14 +13,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from models.evaluation.engine import Event
+from models.evaluation.sent import Moment, Sent
 from models.events import CatalogItem
 from streams.errors import RecordError
 from streams.publishing import DECODERS, Line, usable
@@ -33,6 +38,9 @@ SIMULATED_START_S = 1_735_689_600.0
 
 SIMULATED_EVENTS = 50_000
 """Of the simulated shop, which has no end: eleven and a half days."""
+
+WITH_NULLS = ("catalog", "profiles")
+"""Topics whose values may be null."""
 
 FILES = ("profiles", "clicks", "purchases")
 """Of a folder, by topic, in the order of what happens at one time."""
@@ -121,6 +129,41 @@ def log_of_folder(folder: Path, limit: int | None, now_ms: int, complain: Callab
     return EventLog(list(catalog.values()), iter(events), len(events), refused)
 
 
+def sent_of(file: Path, complain: Callable[[str], None]) -> Sent:
+    """Suggestions that workers sent, as `crosscurrent tail suggestions --json` prints them, in any order.
+
+    Args:
+        file: JSON lines.
+        complain: told a sentence about what cannot be used.
+
+    Raises:
+        DataMissingError: the file cannot be read.
+    """
+    refused = Refused(complain)
+    found = []
+    try:
+        with file.open("rb") as lines:
+            for number, _, _, record in usable("suggestions", lines, file.name, lambda: 0, refused):
+                try:
+                    at_ms = round(datetime.fromisoformat(record.at).timestamp() * 1000)
+                except ValueError:
+                    refused(RecordError("$.at", "a time as RFC 3339 writes it", record.at, f"{file.name}:{number}"))
+                    continue
+                trigger = record.trigger
+                moment = Moment(record.user_id, at_ms, trigger.action, tuple(trigger.item_ids))
+                found.append((trigger.topic, trigger.partition, trigger.offset, number, record, moment))
+    except OSError as error:
+        message = (
+            f"{file} cannot be read ({error.strerror}): `crosscurrent tail suggestions --json --from-start "
+            "--until-end` writes what is asked for"
+        )
+        raise DataMissingError(message) from error
+    sent = Sent()
+    for *_, record, moment in sorted(found, key=itemgetter(0, 1, 2, 3)):
+        sent.add(record.suggestion_id, moment, msgspec.to_builtins(record.items))
+    return sent
+
+
 def _decoded(values: Iterator[Happening], now_ms: int, refused: Refused) -> Iterator[Any]:
     """Values as a worker decodes them."""
     places: Counter[str] = Counter()
@@ -136,7 +179,8 @@ def _lines(folder: Path, topic: str, now_ms: int, refused: Refused) -> Iterator[
     path = folder / f"{topic}.jsonl"
     try:
         with path.open("rb") as lines:
-            for *_, meaning in usable(topic, lines, path.name, lambda: now_ms, refused):
+            said = (b"" if topic in WITH_NULLS and line.strip() == b"null" else line for line in lines)
+            for *_, meaning in usable(topic, said, path.name, lambda: now_ms, refused):
                 yield meaning
     except OSError as error:
         message = (

@@ -8,7 +8,14 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from streams.errors import RecordError
-from streams.records import decode_catalog, decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.records import (
+    decode_catalog,
+    decode_click,
+    decode_feedback,
+    decode_profile,
+    decode_purchase,
+    decode_suggestion,
+)
 from streams.topics import TOPICS
 
 
@@ -38,6 +45,9 @@ DECODERS: dict[str, Callable[[Line], object]] = {
     "feedback": decode_feedback,
 }
 """Topics that a shop writes, and what a worker makes of their records."""
+
+_READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": decode_suggestion}
+"""... and topics of the workers whose lines are read, and not sent."""
 
 _ID = {topic.name: topic.key for topic in TOPICS}
 _any_json = msgspec.json.Decoder()
@@ -111,7 +121,7 @@ def usable(
         now_ms: epoch milliseconds that `at` is compared with.
         refuse: told of each other line, by file and number, while the lines are read.
     """
-    decode = DECODERS[topic]
+    decode = _READERS[topic]
     for number, line in enumerate(lines, start=1):
         value = line.strip()
         if not value:

@@ -5,26 +5,23 @@ anchor of the file, and rules by distance mean nothing here.
 
 * VSKNN, with all items of the cart weighing alike: M. Ludewig, D. Jannach, Evaluation of session-based recommendation
   algorithms (2018); baskets are its sessions.
-* BM25 between items of baskets, ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback Datasets, 2008)
-  and BPR (Rendle and others, Bayesian Personalized Ranking from Implicit Feedback, 2009), by B. Frederickson's
-  `implicit`: BM25 is asked with the anchors, the other two with the household, whose purchases they factorise.
+* BM25 between items of baskets, ALS and BPR, see `implicit_models.py`: BM25 is asked with the anchors, the other two
+  with the household, whose purchases they factorise.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from models.evaluation.baskets import Basket, Lists, Question, Shop, best
+from models.evaluation.implicit_models import ImplicitModel
 from models.evaluation.methods import Scores
 from models.evaluation.session_knn import Vsknn, VsknnConfig
-from models.sums import sums_by_item
 
 MOST_ITEMS = 60
 """Distinct items of a basket that pairs are made of, the first of the file: bounds the square."""
@@ -206,68 +203,28 @@ class Implicit(One):
 
     def __init__(self, name: str, shop: Shop, seed: int) -> None:
         super().__init__(name, shop)
-        self._seed = seed
-        self._rows: list[int] = []
-        self._items: list[int] = []
+        self._model = ImplicitModel(name, seed)
+        self._by_basket = name == "bm25"
         self._households: dict[str, int] = {}
-        self._learnt = 0
-        self._fitted = False
-        self._model: Any = None
+        self._baskets = 0
 
     def learn(self, basket: Basket) -> None:
         """See [`Family.learn`][]."""
-        if self._fitted:
+        if self._model.fitted:
             return
-        row = self._households.setdefault(basket.household, len(self._households))
-        self._rows += [self._learnt if self._name == "bm25" else row] * len(basket.items)
-        self._items += basket.items
-        self._learnt += 1
+        household = self._households.setdefault(basket.household, len(self._households))
+        self._model.add(self._baskets if self._by_basket else household, basket.items)
+        self._baskets += 1
 
     def ready(self) -> None:
         """See [`Family.ready`][]."""
-        import scipy.sparse
-
-        rows = self._learnt if self._name == "bm25" else len(self._households)
-        ones = np.ones(len(self._rows), np.float32)
-        counts = scipy.sparse.csr_matrix((ones, (self._rows, self._items)), shape=(rows, len(self._shop.items)))
-        self._model = MODELS[self._name](self._seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of threads of the linear algebra, of which there is one here
-            self._model.fit(counts, show_progress=False)
-        self._fitted = True
-        self._rows, self._items = [], []
+        self._model.fit()
 
     def scores(self, question: Question) -> Scores:
         """See [`One.scores`][]."""
-        if self._name == "bm25":
-            found = [self._model.similarity[anchor] for anchor in question.anchors.tolist()]
-            ids = np.concatenate([one.indices for one in found]).astype(np.int32)
-            return sums_by_item(ids, np.concatenate([one.data for one in found]).astype(np.float64))
-        items = np.arange(len(self._shop.items), dtype=np.int32)
-        user = self._households.get(question.basket.household)
-        if user is None:
-            return items[:0], np.zeros(0)
-        return items, (self._model.item_factors @ self._model.user_factors[user]).astype(np.float64)
-
-
-def _bm25(seed: int) -> Any:
-    from implicit.nearest_neighbours import BM25Recommender
-
-    return BM25Recommender(K=200, num_threads=1)
-
-
-def _als(seed: int) -> Any:
-    from implicit.cpu.als import AlternatingLeastSquares
-
-    return AlternatingLeastSquares(factors=64, iterations=15, alpha=5.0, num_threads=1, random_state=seed)
-
-
-def _bpr(seed: int) -> Any:
-    from implicit.cpu.bpr import BayesianPersonalizedRanking
-
-    return BayesianPersonalizedRanking(factors=64, iterations=100, num_threads=1, random_state=seed)
-
-
-MODELS: Mapping[str, Callable[[int], Any]] = {"bm25": _bm25, "als": _als, "bpr": _bpr}
-"""How each model of `implicit` is made: its defaults, but for what is named here (200 neighbours an item; 64 factors
-for both factorisations; ALS believes counts times 5)."""
+        if self._by_basket:
+            return self._model.scores_many([question.anchors.tolist()])[0]
+        household = self._households.get(question.basket.household)
+        if household is None:
+            return np.empty(0, np.int32), np.zeros(0)
+        return self._model.scores_of_row(household)

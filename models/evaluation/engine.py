@@ -3,14 +3,19 @@
 What differs from a worker is time only. An event is appended when it happens, so that one clock rules; and rows are
 counted and mirrored together, every `flush_interval_s` of event time, where a worker's deltas are published at one
 flush and the rows that they change at the next. There is one partition of everything, which counts the same.
+
+Several recommenders may stand over the same rows, to be compared: each event is put to all of them at one moment. With
+a trainer beside it (`models.evaluation.training`) the sequence model is learnt from the same events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from math import floor, inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,10 +29,27 @@ from models.policy import Policy
 from models.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
 from models.visits import Pair, Verdict, VisitConfig, Visits
 
+if TYPE_CHECKING:
+    from models.evaluation.training import Training
+
 Event = Click | Purchase | Profile
 
 MOST_TOGETHER = 500
 """Events that are answered together at most, as a worker's batch of records by default."""
+
+
+EVENTS, SEQUENCE = "events", "sequence model"
+"""Work that is measured besides that of each recommender: visits, rows and mirror; learning and asking the network."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A recommender over the engine's rows."""
+
+    config: RecommenderConfig = RecommenderConfig()
+    """How evidence is weighed."""
+    expects: bool = False
+    """Whether it is told what the sequence model expects."""
 
 
 @dataclass(slots=True)
@@ -39,8 +61,8 @@ class Answered:
     """False for one that was seen before, that its shopper does not allow, or that is a profile."""
     query: Query | None
     """What was asked; None where the event triggers nothing."""
-    items: list[SuggestedItem] = field(default_factory=list)
-    """Best first."""
+    lists: dict[str, list[SuggestedItem]] = field(default_factory=dict)
+    """By recommender, each best first; none where nothing was asked."""
 
 
 class Engine:
@@ -50,22 +72,27 @@ class Engine:
         policy: what may be suggested, and which actions are answered.
         visits: what a visit is.
         counting: how much is remembered of each item.
-        ranking: how evidence is weighed.
-        flush_interval_s: how often what was learnt reaches the recommender, event time.
+        rankings: what recommenders there are, by name.
+        flush_interval_s: how often what was counted reaches the recommenders, event time.
+        clock: seconds that work is measured in, such as `time.process_time`; by default none go by.
 
     Attributes:
+        policy: what may be suggested.
         items: numbers the items; shared by all parts.
         catalog: put items into it before they are suggested.
         neighbours: the mirror.
-        recommender: the object that a worker runs.
+        recommenders: the objects that workers run, by name.
+        training: of the sequence model; set it before the first event where a ranking is told what that expects.
+        spent_s: seconds spent so far on EVENTS, on SEQUENCE, and on each recommender's lists.
 
     >>> from models.events import CatalogItem
-    >>> engine = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), RecommenderConfig(), flush_interval_s=1.0)
+    >>> rankings = {"counting": Ranking()}
+    >>> engine = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), rankings, flush_interval_s=1.0)
     >>> engine.catalog.put(CatalogItem("kettle", "Kettle", "Kettles", 34.0))
     >>> engine.catalog.put(CatalogItem("mug", "Mug", "Mugs", 9.0))
     >>> looks = [Click(user, item, Action.VIEW, 1e9 + at)
     ...     for user, item, at in [("ann", "kettle", 0), ("ann", "mug", 9), ("bob", "kettle", 60)]]
-    >>> [[item["reasons"][0]["text"] for item in answered.items] for answered in engine.run(looks)]
+    >>> [[item["reasons"][0]["text"] for item in answered.lists["counting"]] for answered in engine.run(looks)]
     [['New in Mugs'], ['Popular in Kettles: looked at once'], ['Looked at together with Kettle once']]
     """
 
@@ -74,13 +101,22 @@ class Engine:
         policy: Policy,
         visits: VisitConfig,
         counting: CoOccurrenceConfig,
-        ranking: RecommenderConfig,
+        rankings: Mapping[str, Ranking],
         flush_interval_s: float,
+        clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self.policy = policy
         self.items = Items()
         self.catalog = Catalog(self.items)
         self.neighbours = Neighbours(self.items, counting.half_life_s)
-        self.recommender = Recommender(self.items, self.catalog, self.neighbours, policy, ranking)
+        self.recommenders = {
+            name: Recommender(self.items, self.catalog, self.neighbours, policy, ranking.config)
+            for name, ranking in rankings.items()
+        }
+        self.training: Training | None = None
+        self.spent_s: defaultdict[str, float] = defaultdict(float)
+        self._expecting = [self.recommenders[name] for name, ranking in rankings.items() if ranking.expects]
+        self._clock = clock
         self._visits = Visits(self.items, visits)
         self._rows = CoOccurrence(self.items, counting)
         self._interval_s = flush_interval_s
@@ -99,25 +135,56 @@ class Engine:
         """
         together: list[Answered] = []
         for event in events:
-            if event.at >= self._flush_at or len(together) == MOST_TOGETHER:
+            fresh = self.training is not None and self.training.due(event.at)
+            if fresh or event.at >= self._flush_at or len(together) == MOST_TOGETHER:
                 yield from self._answered(together)
                 together = []
+                started_s = self._clock()
                 self._flush_until(event.at)
+                self.spent_s[EVENTS] += self._clock() - started_s
+            if fresh:
+                self._expect_anew(event.at)
             together.append(self._apply(event))
         yield from self._answered(together)
 
     def _answered(self, together: list[Answered]) -> list[Answered]:
-        """The same with suggestions, all as of the rows as they are now."""
+        """The same with suggestions, all as of the rows and weights as they are now."""
         asked = [one for one in together if one.query is not None]
-        answers = self.recommender.suggest_each([one.query for one in asked if one.query is not None])
-        for one, items in zip(asked, answers, strict=True):
-            one.items = items
+        queries = [one.query for one in asked if one.query is not None]
+        expected = None
+        if self._expecting:
+            started_s = self._clock()
+            expected = self._expecting[0].expected(queries)  # the same for all of them
+            self.spent_s[SEQUENCE] += self._clock() - started_s
+        for name, recommender in self.recommenders.items():
+            started_s = self._clock()
+            told = expected if recommender in self._expecting else None
+            for one, items in zip(asked, recommender.suggest_each(queries, told), strict=True):
+                one.lists[name] = items
+            self.spent_s[name] += self._clock() - started_s
         return together
 
     # -- events ----------------------------------------------------------------------------------------------------
 
     def _apply(self, event: Event) -> Answered:
+        """Put an event into the visits, say what is asked for it, and then teach it."""
+        started_s = self._clock()
         self._now_s = max(self._now_s, event.at)
+        offsets = self._clicks, self._purchases
+        answered = self._happens(event)
+        applied_s = self._clock()
+        self.spent_s[EVENTS] += applied_s - started_s
+        if self.training is not None:
+            if isinstance(event, Click):
+                self.training.click(event, self._now_s, offsets[0])
+            elif isinstance(event, Purchase):
+                self.training.purchase(event, self._now_s, offsets[1])
+            else:
+                self.training.profile(event)
+            self.spent_s[SEQUENCE] += self._clock() - applied_s
+        return answered
+
+    def _happens(self, event: Event) -> Answered:
         if isinstance(event, Profile):
             if event.forget or (event.consent and self._visits.refuses(event.user_id)):
                 self._visits.forget(event.user_id, event.at)
@@ -134,13 +201,25 @@ class Engine:
             item_ids = list(dict.fromkeys(line.item_id for line in event.lines))
             self._purchases += 1
         self._learn(pairs, event.at)
-        policy = self.recommender.policy
         if verdict is not Verdict.APPLIED:
             return Answered(event, False, None)
-        if action not in policy.triggers:
+        if action not in self.policy.triggers:
             return Answered(event, True, None)
-        visit = self._visits.snapshot(event.user_id, event.at, policy.bought_days * 86_400.0)
-        return Answered(event, True, Query(action, list(map(self.items.index, item_ids)), visit, event.at, seed))
+        user_id, at = event.user_id, event.at
+        visit = self._visits.snapshot(user_id, at, self.policy.bought_days * 86_400.0)
+        window = self._visits.window(user_id, at) if self._expecting else None
+        trigger = list(map(self.items.index, item_ids))
+        return Answered(event, True, Query(action, trigger, visit, at, seed, user_id, window))
+
+    def _expect_anew(self, at: float) -> None:
+        """Let those who are told what the sequence model expects hear what has been learnt."""
+        assert self.training is not None  # noqa: S101 - who calls has looked
+        started_s = self._clock()
+        expectations = self.training.snapshot(at)
+        if expectations is not None:
+            for recommender in self._expecting:
+                recommender.expectations = expectations
+        self.spent_s[SEQUENCE] += self._clock() - started_s
 
     def _join(self, clicks_s: float) -> None:
         """Finish the joins that wait for no click any more."""
@@ -182,6 +261,6 @@ class Engine:
         )
         self._pairs, self._pairs_at = [], []
         for index in self._rows.dirty():
-            self.neighbours.put(self._rows.row(index, self._flushes + 1))
+            self.neighbours.put_cut(index, self._flushes + 1, self._rows.cut(index))
             self._rows.published(index)
         self.neighbours.set_total(0, self._rows.totals.baskets, self._rows.totals.at)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.cooccurrence_config import CoOccurrenceConfig
 from models.evaluation.co_occurrence import CoOccurrenceMethod
 from models.evaluation.hybrid import COUNTING, OURS, Hybrid, HybridConfig
+from models.evaluation.implicit_models import MODELS, Implicit
 from models.evaluation.methods import Alone, Family, LastItem, Method, Popularity, SequentialRules
 from models.evaluation.ranks import Figure, figures, place_of
 from models.evaluation.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
@@ -42,9 +43,9 @@ BASELINES: Mapping[str, Callable[[], Method]] = {
     "vsknn": lambda: Vsknn(VsknnConfig()),
     "stan": lambda: Stan(StanConfig()),
 }
-"""Those of the literature, by name."""
+"""Those of the literature, by name; the models of `implicit` besides."""
 
-METHODS = (*BASELINES, *OURS)
+METHODS = (*BASELINES, *MODELS, *OURS)
 """Names of all methods, in the order of the table."""
 
 Say = Callable[[str, int, int], None]
@@ -173,6 +174,9 @@ def families(methods: Container[str], items: Items, seed: int) -> Iterator[Famil
     for name, make in BASELINES.items():
         if name in methods:
             yield Alone(name, make())
+    for name in MODELS:
+        if name in methods:
+            yield Implicit(name, seed)
     if any(name in methods for name in OURS[1:]):
         yield Hybrid(items, HybridConfig(VISITS), seed)
     elif COUNTING in methods:

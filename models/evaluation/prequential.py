@@ -1,6 +1,6 @@
 """Protocol D: the recommender driven over a stream of events as it happened: suggest, score, then learn.
 
-Every event that the policy answers gets a list, from the recommender and from each baseline, at that moment. A list is
+Every event that the policy answers gets a list, from each recommender and each baseline, at that moment. A list is
 scored by what its shopper does next, within a window of event time that begins behind the event:
 
 * an item is **taken** if it is put into the cart or bought;
@@ -11,13 +11,17 @@ count: of them nobody knows. Targets of a list are the items that its shopper to
 would have let in: in the catalogue, not in the trigger, the cart or bought lately, and of another category than all
 anchors (cross-sell), or dearer than one of its category by a step that is allowed, of its currency and rated no lower
 (upsell). Figures are those of `models.evaluation.lists`; intervals draw whole shoppers.
+
+Lists that running workers sent for the same events can stand beside the others: then only events between the earliest
+and the latest of those get lists, of all methods, and the rest is learnt from. Where none was sent, shoppers saw none,
+and it counts as an empty one.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -27,7 +31,7 @@ from numpy.typing import NDArray
 
 from models.catalog import OFFERED
 from models.evaluation.baselines import AtRandom, MostPopular
-from models.evaluation.engine import Answered, Engine, Event
+from models.evaluation.engine import EVENTS, SEQUENCE, Answered, Engine, Event, Ranking
 from models.evaluation.lists import (
     ALL,
     FIGURES,
@@ -42,12 +46,26 @@ from models.evaluation.lists import (
     gini,
 )
 from models.evaluation.ranks import intervals_of_sums
+from models.evaluation.sent import Sent
 from models.events import Action, Click, Purchase
-from models.recommender import SuggestedItem
+from models.recommender import RecommenderConfig, SuggestedItem
 from models.rules import CROSS_SELL, UPSELL
 
-OURS, POPULARITY, RANDOM = "crosscurrent", "popularity", "random"
-METHODS = (OURS, POPULARITY, RANDOM)
+OURS, POPULARITY, RANDOM, SENT = "crosscurrent", "popularity", "random", "sent"
+
+RANKINGS = {
+    OURS: Ranking(expects=True),
+    "counting": Ranking(),
+    "sequence": Ranking(
+        RecommenderConfig(cross_viewed=0.0, cross_bought=0.0, cross_joined=0.0, upsell_viewed=0.0, upsell_joined=0.0),
+        expects=True,
+    ),
+}
+"""Ours: what a worker sends; the same without the sequence model; the same with nothing of what is counted but its
+fall-backs."""
+
+METHODS = (*RANKINGS, POPULARITY, RANDOM)
+"""Those that need nothing but the log; SENT comes behind them where there are lists."""
 
 OUTCOMES = ("taken", "followed")
 
@@ -169,26 +187,46 @@ class _Tally:
 
 
 class Prequential:
-    """Scores an engine and its baselines over a stream.
+    """Scores an engine's recommenders and the baselines over a stream.
 
     Args:
         engine: with its catalogue filled.
         config: how lists are scored.
+        baselines: which of POPULARITY and RANDOM there are.
+        sent: what running workers sent for the same events.
+        clock: the engine's.
+
+    Attributes:
+        methods: names of all there are, the engine's first.
     """
 
-    def __init__(self, engine: Engine, config: PrequentialConfig) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        config: PrequentialConfig,
+        baselines: Collection[str] = (POPULARITY, RANDOM),
+        sent: Sent | None = None,
+        clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._engine = engine
         self._config = config
-        policy = engine.recommender.policy
+        self._sent, self._clock = sent, clock
+        policy = engine.policy
         self._popular = MostPopular(engine.items, engine.catalog, policy)
-        self._random = AtRandom(engine.items, engine.catalog, policy, config.seed)
+        ranked = {
+            POPULARITY: self._popular,
+            RANDOM: AtRandom(engine.items, engine.catalog, policy, config.seed),
+        }
+        self._baselines = {name: baseline for name, baseline in ranked.items() if name in baselines}
+        self.methods = (*engine.recommenders, *self._baselines, *([SENT] if sent is not None else []))
         self._k = (policy.max_cross_sell, policy.max_upsell, policy.max_items)
         self._min_step, self._max_step, self._depth = policy.min_step, policy.max_step, policy.category_depth
         self._now_s = -math.inf
         self._lists: deque[_List] = deque()
         self._shoppers: dict[str, _Shopper] = {}
         self._events_of: dict[str, list[int]] = {}  # shopper: group, events so far
-        self._tallies = [_Tally() for _ in METHODS]
+        self._tallies = {name: _Tally() for name in self.methods}
+        self._spent_s = dict.fromkeys(self._baselines, 0.0)
         self._scores: defaultdict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0] * 4)
         self._traits: dict[int, _Traits] = {}
         self.events = self.triggers = self.counted = self.empty = 0
@@ -234,21 +272,28 @@ class Prequential:
             if took:
                 shopper.takes += items
         known = self._events_of.setdefault(event.user_id, [len(self._events_of) % SHOPPER_GROUPS, 0])
-        if answered.query is not None:
+        if answered.query is not None and (self._sent is None or self._sent.covers(event.at)):
             self._ask(answered, known[1])
         if looked:
             known[1] += 1
             self._popular.update(items)
-            self._random.update(items)
+            if RANDOM in self._baselines:
+                self._baselines[RANDOM].update(items)
 
     def _ask(self, answered: Answered, events_before: int) -> None:
         """Open the window of the lists for an event."""
         query, config = answered.query, self._config
         assert query is not None  # noqa: S101 - who calls has looked
         self.triggers += 1
-        self.empty += not answered.items
         get, count = self._engine.catalog.get, self._popular.count
-        lists = (self._ours(answered.items), self._popular.suggest(query), self._random.suggest(query))
+        lists = [self._places(items) for items in answered.lists.values()]
+        for name, baseline in self._baselines.items():
+            started_s = self._clock()
+            lists.append(baseline.suggest(query))
+            self._spent_s[name] += self._clock() - started_s
+        if self._sent is not None:
+            lists.append(self._places(self._sent.take(answered.event) or ()))
+        self.empty += not lists[0]
         shopper = self._shoppers.get(answered.event.user_id)
         if shopper is None:
             shopper = self._shoppers[answered.event.user_id] = _Shopper()
@@ -271,7 +316,7 @@ class Prequential:
             )
         )
 
-    def _ours(self, items: Sequence[SuggestedItem]) -> list[Place]:
+    def _places(self, items: Sequence[SuggestedItem]) -> list[Place]:
         index = self._engine.items.index
         return [
             Place(
@@ -279,7 +324,7 @@ class Prequential:
                 UPSELL if item["kind"] == "upsell" else CROSS_SELL,
                 index(item["anchor"]),
                 item["score"],
-                item["reasons"][0]["source"] in FALL_BACKS,
+                any(reason["source"] in FALL_BACKS for reason in item["reasons"][:1]),
             )
             for item in items
         ]
@@ -299,11 +344,12 @@ class Prequential:
         targets = (of_taken, of_taken if followed == taken else self._targets(one, followed))
         group = self._events_of[one.user_id][0]
         step = int(one.at // STEPS_S[0])
-        for tally, shown, cold in zip(self._tallies, one.shown, one.cold, strict=True):
+        for tally, shown, cold in zip(self._tallies.values(), one.shown, one.cold, strict=True):
             tally.cold += cold
             self._score(tally, shown, one, outcomes, targets, tally.sums[group], tally.curve[step])
             self._describe(tally, shown, taken)
-        for place in one.shown[0][_BOTH]:  # scores are counted by powers of two, and by kind
+        for place in one.shown[0][_BOTH] if self.methods[0] not in self._baselines else ():
+            # scores are counted by powers of two, and by kind
             found_score = self._scores[place.kind - 1, math.frexp(place.score)[1]]
             found_score[0] += 1
             found_score[1] += place.score
@@ -419,8 +465,8 @@ class Prequential:
             "cold_item_events": self._config.cold_item_events,
             "cold_shopper_events": self._config.cold_shopper_events,
             "methods": {
-                name: self._figures(tally) | {"lists": self._lists_figures(tally)}
-                for name, tally in zip(METHODS, self._tallies, strict=True)
+                name: self._figures(tally) | {"lists": self._lists_figures(name, tally)} | self._seconds(name)
+                for name, tally in self._tallies.items()
             },
             "curve": self._curve(next((step_s for step_s in STEPS_S if span_s <= MOST_STEPS * step_s), STEPS_S[-1])),
             "days": self._curve(STEPS_S[-1])["steps"],
@@ -428,11 +474,23 @@ class Prequential:
                 "events": _percents(decile_shares(popularity, popularity)),
                 **{
                     name: _percents(decile_shares(self._exposure(tally, _BOTH), popularity))
-                    for name, tally in zip(METHODS, self._tallies, strict=True)
+                    for name, tally in self._tallies.items()
                 },
             },
             "calibration": self._calibration(),
-        }
+        } | ({"sent": self._sent.as_json()} if self._sent is not None else {})
+
+    def _seconds(self, name: str) -> dict[str, float]:
+        """What a method would take alone: its lists, and what has to be learnt for them."""
+        if name == SENT:
+            return {}
+        spent_s = self._spent_s.get(name)
+        if spent_s is None:
+            engine = self._engine
+            spent_s = engine.spent_s[EVENTS] + engine.spent_s[name]
+            if engine.recommenders[name].expectations is not None:
+                spent_s += engine.spent_s[SEQUENCE]
+        return {"seconds": round(spent_s, 2)}
 
     def _figures(self, tally: _Tally) -> dict[str, Any]:
         """Figures and intervals of a method, by slice and outcome."""
@@ -460,14 +518,14 @@ class Prequential:
             )
         return found
 
-    def _lists_figures(self, tally: _Tally) -> dict[str, Any]:
+    def _lists_figures(self, name: str, tally: _Tally) -> dict[str, Any]:
         """What a method's lists are like, by kind."""
         found: dict[str, Any] = {}
-        for kind, name in enumerate(KINDS):
+        for kind, title in enumerate(KINDS):
             exposure = self._exposure(tally, kind)
             items, fallen_back, hit = tally.items[kind]
             lists, by_category, by_brand = tally.unlike[kind]
-            found[name] = {
+            found[title] = {
                 "items": items,
                 "taken": hit,
                 "coverage": _percent(coverage(exposure), 1),
@@ -475,8 +533,8 @@ class Prequential:
                 "diversity_category": _percent(by_category, lists),
                 "diversity_brand": _percent(by_brand, lists),
             }
-            if tally is self._tallies[0]:
-                found[name]["fall_backs"] = _percent(fallen_back, items)
+            if name not in self._baselines:
+                found[title]["fall_backs"] = _percent(fallen_back, items)
         (shown, steps), (taken, steps_taken) = tally.steps
         found["upsell"] |= {"price_step": _percent(steps, shown), "price_step_taken": _percent(steps_taken, taken)}
         found["both"]["cold_items"] = _percent(tally.cold, tally.items[_BOTH][0])
@@ -499,9 +557,10 @@ class Prequential:
     def _curve(self, step_s: int) -> dict[str, Any]:
         """Lists and hit rates by step, of each method and kind."""
         steps: dict[int, list[list[int]]] = {}
-        for number, tally in enumerate(self._tallies):
+        for number, tally in enumerate(self._tallies.values()):
             for shortest, counts in tally.curve.items():
-                of_methods = steps.setdefault(shortest * STEPS_S[0] // step_s, [[0] * len(counts) for _ in METHODS])
+                step = shortest * STEPS_S[0] // step_s
+                of_methods = steps.setdefault(step, [[0] * len(counts) for _ in self.methods])
                 of_methods[number] = [a + b for a, b in zip(of_methods[number], counts, strict=True)]
         return {
             "step_s": step_s,
@@ -517,7 +576,7 @@ class Prequential:
                             }
                             for place, kind in enumerate(KINDS)
                         }
-                        for name, found in zip(METHODS, of_methods, strict=True)
+                        for name, found in zip(self.methods, of_methods, strict=True)
                     },
                 }
                 for step, of_methods in sorted(steps.items())
@@ -525,7 +584,10 @@ class Prequential:
         }
 
     def _calibration(self) -> dict[str, list[dict[str, float | int | None]]]:
-        """Our scores against the shares that were taken and followed, by kind, lowest scores first."""
+        """Scores of the first method against the shares that were taken and followed, by kind, lowest scores first.
+
+        Empty where it has none.
+        """
         found: dict[str, list[dict[str, float | int | None]]] = {kind: [] for kind in KINDS[:_BOTH]}
         for (kind, _), (n, scores, taken, followed) in sorted(self._scores.items()):
             found[KINDS[kind]].append(

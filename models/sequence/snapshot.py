@@ -9,18 +9,10 @@ from models.errors import SnapshotShapeError
 from models.items import Items
 from models.sequence.config import CODE
 from models.sequence.expectations import Expectations
-from models.sequence.features import ACTIONS, BRANDS, CATEGORIES, GAPS, PRICES, Contents, content
+from models.sequence.features import ACTIONS, BRANDS, CATEGORIES, GAPS, PRICES, Contents, contents_of
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
 from models.snapshots import Snapshot
-
-
-def contents(catalog: Catalog) -> Contents:
-    """What the items of a catalogue are, as of now."""
-    found = Contents()
-    for index, item in catalog.offers():
-        found.put(index, content(item))
-    return found
 
 
 def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:
@@ -55,5 +47,6 @@ def expectations(snapshot: Snapshot, items: Items, catalog: Catalog) -> Expectat
         raise SnapshotShapeError.of(where, "config.network", "units (integer) and scale (float)", repr(dict(network)))
     snapshot.require(CODE, shapes(units, len(snapshot.vocabulary)))
     slots = np.array([items.index(name) if name else NOBODY for name in snapshot.vocabulary], np.int64)
-    cold = np.array([index for index, _ in catalog.offers()], np.int64)
-    return Expectations(Scorer(snapshot.arrays, slots, contents(catalog), scale, cold), snapshot.version)
+    classes = contents_of(catalog)
+    cold = np.flatnonzero(classes.any(axis=1))
+    return Expectations(Scorer(snapshot.arrays, slots, Contents(classes), scale, cold), snapshot.version)

@@ -23,11 +23,11 @@ def command(
 ) -> None:
     """Show all dead letters that are kept; --replay sends them to their topics again and goes on where it ended."""
     from streams.clients import TopicReader
-    from streams.commands.tail import Output
+    from streams.commands.tail import Shown
     from streams.commands.tail import command as tail
 
     if not replay:
-        inspect.unwrap(tail)(settings, Output.DEAD_LETTERS, json=json, from_start=True, until_end=True)
+        inspect.unwrap(tail)(settings, Shown.DEAD_LETTERS, json=json, from_start=True, until_end=True)
         return
 
     from streams.clients import Sender

@@ -1,9 +1,10 @@
-"""`crosscurrent drill`: workers are killed, restarted and paused under load; what is missing, what is wrong?"""
+"""`crosscurrent drill`: workers are killed, restarted, paused, given snapshots under load; what is missing or wrong?"""
 
 from __future__ import annotations
 
 import signal
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,25 +17,33 @@ class Drill(StrEnum):
     KILL = "kill"
     ROLLING = "rolling"
     PAUSE = "pause"
+    SWAP = "swap"
     ALL = "all"
 
 
 def command(
-    name: Annotated[Drill, typer.Argument(metavar="NAME", help="kill, rolling, pause, or all of them")],
+    name: Annotated[Drill, typer.Argument(metavar="NAME", help="kill, rolling, pause, swap, or all of them")],
     kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka from KAFKA_HOME, not the embedded one")] = False,
     times: Annotated[int, typer.Option("--times", min=1, help="Runs of each")] = 1,
     json: Annotated[
         Path | None, typer.Option("--json", help="File for the figures", show_default=False, dir_okay=False)
     ] = None,
-    rate: Annotated[float, typer.Option("--rate", min=1, max=5_000, help="Events a second")] = 500.0,
-    seconds: Annotated[float, typer.Option("--seconds", min=6, help="How long they are fed, at least")] = 20.0,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=1, max=5_000, show_default="500, swap: 50", help="Events a second"),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=6, show_default="20, swap: 120", help="How long they are fed, at least"),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=8, help="Worker processes")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Of the first run; the next ones have the next")] = 1,
 ) -> None:
     """Disturb workers under load on a broker of its own, and judge by the topics what became of every event.
 
     kill: kill -9 of one worker, started again later. rolling: each worker in turn is ended and started again. pause:
-    one is stopped for longer than its session lasts, and woken. Exits with 1 if anything is missing or wrong.
+    one is stopped for longer than its session lasts, and woken. swap: with a trainer, whose snapshots workers take into
+    use; kill -9 of the trainer, then of a worker. Exits with 1 if anything is missing, wrong, or late by a swap.
     """
     from uuid import uuid4
 
@@ -52,7 +61,14 @@ def command(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     drills = list(DRILLS) if name is Drill.ALL else [name.value]
-    plans = [Plan(drill, rate, seconds, workers, seed + run) for drill in drills for run in range(times)]
+    if any(DRILLS[drill].trained for drill in drills) and find_spec("torch") is None:
+        message = "a trainer needs PyTorch: pip install 'crosscurrent[learning]'"
+        raise typer.TyperException(message)
+    plans = [
+        Plan(drill, rate or DRILLS[drill].rate, seconds or DRILLS[drill].seconds, workers, seed + run)
+        for drill in drills
+        for run in range(times)
+    ]
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
     outcomes: list[Outcome] = []

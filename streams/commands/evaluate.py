@@ -54,6 +54,7 @@ def next_item(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from models.evaluation.implicit_models import check_implicit
     from models.evaluation.next_item import METHODS, evaluate
     from models.evaluation.sessions import read_tests, read_training
     from streams.evaluation_report import check_plots, report
@@ -63,6 +64,7 @@ def next_item(
     if unknown := [name for name in names if name not in METHODS]:
         message = f"no method {unknown[0]!r}: choose from {', '.join(METHODS)}"
         raise typer.BadParameter(message, param_hint="--methods")
+    check_implicit(names)
     if html is not None:
         check_plots()
     training = read_training(train)

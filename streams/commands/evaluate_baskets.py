@@ -53,6 +53,7 @@ def command(
 
     from models.evaluation.basket_families import METHODS, families
     from models.evaluation.baskets import cut_at, evaluate
+    from models.evaluation.implicit_models import check_implicit
     from streams.complete_journey import complete_journey
     from streams.event_log import log_of_past
     from streams.printing import table_console
@@ -61,6 +62,7 @@ def command(
     if unknown := [name for name in names if name not in METHODS]:
         message = f"no method {unknown[0]!r}: choose from {', '.join(METHODS)}"
         raise typer.BadParameter(message, param_hint="--methods")
+    check_implicit(names)
 
     def complain(sentence: str) -> None:
         print(sentence, file=sys.stderr)

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streams.errors import CrosscurrentError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from models.evaluation.engine import Engine
+    from models.evaluation.training import Training
     from streams.event_log import EventLog
+    from streams.settings import Settings
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
@@ -49,7 +54,12 @@ def command(
     window: Annotated[
         float, typer.Option(parser=window_of, metavar="TIME", help="Time to take what was suggested: 30m, 24h, 7d")
     ] = "24h",  # type: ignore[assignment]
-    seed: Annotated[int, typer.Option("--seed", help="Of the random lists, the intervals and the simulated shop")] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn, the simulated shop too")] = 1,
+    methods: Annotated[str | None, typer.Option("--methods", metavar="A,B", help="Only these (all)")] = None,
+    suggestions: Annotated[
+        Path | None,
+        typer.Option("--suggestions", metavar="FILE", help="What workers sent, as one more method", show_default=False),
+    ] = None,
     json: Annotated[
         Path | None, typer.Option("--json", metavar="OUT", help="Write the figures to a file", show_default=False)
     ] = None,
@@ -64,8 +74,9 @@ def command(
     """Live figures over a log (protocol D): the worker's recommender suggests, is scored, then learns.
 
     An item is taken if it is put into the cart or bought within the window after it was suggested, and followed if it
-    is looked at or taken. Beside it the most popular items and random ones, within the same rules and caps. Sources:
-    completejourney, rees46 FILE, simulated, and jsonl FOLDER with catalog.jsonl, clicks.jsonl and purchases.jsonl.
+    is looked at or taken. Ours: crosscurrent (what a worker sends), and its parts, counting and sequence. Beside them
+    the most popular items and random ones, within the same rules and caps. Sources: completejourney, rees46 FILE,
+    simulated, and jsonl FOLDER with catalog.jsonl, clicks.jsonl and purchases.jsonl (`crosscurrent tail` writes them).
     """
     import time
 
@@ -74,16 +85,21 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from models.evaluation.engine import Engine
-    from models.evaluation.prequential import Prequential, PrequentialConfig
-    from models.recommender import RecommenderConfig
+    from models.evaluation.prequential import METHODS, RANKINGS, SENT, Prequential, PrequentialConfig
     from streams.commands.worker import read_policy
     from streams.evaluation_report import check_plots, report
+    from streams.event_log import sent_of
     from streams.printing import table_console
     from streams.settings import Settings
 
     if (path is not None) != (source in _WITH_PATH):
         message = f"{source} needs a path" if source in _WITH_PATH else f"{source} takes no path"
         raise typer.BadParameter(message, param_hint="PATH")
+    choices = METHODS if suggestions is None else (*METHODS, SENT)
+    names = list(choices) if methods is None else [name.strip() for name in methods.split(",")]
+    if unknown := [name for name in names if name not in choices]:
+        message = f"no method {unknown[0]!r}: choose from {', '.join(choices)}"
+        raise typer.BadParameter(message, param_hint="--methods")
     if html is not None:
         check_plots()
     settings = Settings.load({"policy": policy}, os.environ, config)
@@ -92,10 +108,16 @@ def command(
     console = Console(stderr=True, highlight=False)
     for note in log.notes:
         _complain(note)
-    engine = Engine(in_force, settings.visits, settings.cooccurrence, RecommenderConfig(), settings.flush_interval_s)
+    rankings = {name: ranking for name, ranking in RANKINGS.items() if name in names}
+    clock = time.process_time
+    engine = Engine(in_force, settings.visits, settings.cooccurrence, rankings, settings.flush_interval_s, clock)
     for item in log.catalog:
         engine.catalog.put(item)
-    prequential = Prequential(engine, PrequentialConfig(window_s=window, seed=seed))
+    if any(ranking.expects for ranking in rankings.values()):
+        engine.training = _training(engine, settings, seed)
+    scoring = PrequentialConfig(window_s=window, seed=seed)
+    sent = sent_of(suggestions, _complain) if suggestions is not None and SENT in names else None
+    prequential = Prequential(engine, scoring, names, sent, clock)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("events", total=log.count)
@@ -123,8 +145,35 @@ def command(
         f"{figures['nothing_to_suggest']:,} of {figures['triggers']:,} triggers had nothing to suggest; "
         f"{figures['dead_letters']:,} dead letters; {figures['events'] / max(seconds, 1e-9):,.0f} events a second"
     )
+    if "sent" in figures:
+        out.print(
+            "sent: {lists:,} lists, {found:,} of them for events of the log; {events_without:,} events between the "
+            "first and the last of them had none".format(**figures["sent"])
+        )
     if figures["triggers"] and not figures["lists"]:
         _complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")
+
+
+def _training(engine: Engine, settings: Settings, seed: int) -> Training:
+    """What the sequence model is learnt by, beside an engine."""
+    try:
+        from models.evaluation.training import Training
+    except ModuleNotFoundError as error:
+        message = (
+            "the sequence model needs PyTorch: pip install 'crosscurrent[learning]', or leave it out with --methods "
+            "counting,popularity,random"
+        )
+        raise CrosscurrentError(message) from error
+    return Training(
+        engine.items,
+        engine.catalog,
+        settings.visits,
+        settings.learner,
+        settings.gate,
+        settings.train_every_s,
+        settings.snapshot_every_s,
+        seed,
+    )
 
 
 def _complain(sentence: str) -> None:
@@ -163,7 +212,7 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
     for heading in ("HR", "95 %", "MRR", "prec.", "recall", "F1", "NDCG", "lists", "wanted"):
         hits.add_column(heading, justify="right")
     methods = figures["methods"]
-    readings = [name for name, found in next(iter(methods.values())).items() if "interval" in found]
+    readings = [name for name in next(iter(methods.values())) if "," in name]
     for reading in readings:
         for name, found in methods.items():
             row = found[reading]

@@ -1,4 +1,4 @@
-"""`crosscurrent tail`: what comes out, as it comes."""
+"""`crosscurrent tail`: what comes out, as it comes; and what has come in."""
 
 from __future__ import annotations
 
@@ -15,29 +15,36 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
-class Output(StrEnum):
-    """Topics that workers write for others."""
+class Shown(StrEnum):
+    """Topics that can be shown: those that workers write for others, and those of the shop."""
 
     SUGGESTIONS = "suggestions"
     DEAD_LETTERS = "dead-letters"
+    CLICKS = "clicks"
+    PURCHASES = "purchases"
+    CATALOG = "catalog"
+    PROFILES = "profiles"
+    FEEDBACK = "feedback"
 
 
 @with_settings()
 def command(
     settings: Settings,
-    topic: Annotated[Output, typer.Argument(help="What to show")] = Output.SUGGESTIONS,
+    topic: Annotated[Shown, typer.Argument(help="What to show")] = Shown.SUGGESTIONS,
     json: Annotated[bool, typer.Option("--json", help="Values unchanged, a line each")] = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Stop after so many records", show_default=False)] = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="From the oldest record that is kept")] = False,
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop at what is there now")] = False,
 ) -> None:
-    """Show suggestions or dead letters as they come, until Ctrl-C."""
+    """Show suggestions or dead letters as they come, until Ctrl-C; of the shop's own topics always the values."""
     from streams.clients import TopicReader
     from streams.printing import DeadLetterPrinter, LinePrinter, Printer, SuggestionPrinter
 
     printer: Printer = LinePrinter(sys.stdout.buffer)
-    if not json:
-        printer = SuggestionPrinter() if topic is Output.SUGGESTIONS else DeadLetterPrinter()
+    if not json and topic is Shown.SUGGESTIONS:
+        printer = SuggestionPrinter()
+    elif not json and topic is Shown.DEAD_LETTERS:
+        printer = DeadLetterPrinter()
     left = sys.maxsize if limit is None else limit
     try:
         with TopicReader(settings, [topic]) as reader:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from models.policy import Policy
+from models.ranker import MODEL as RANKER
 from models.sequence.config import MODEL as SEQUENCE
 from streams.demo.feed import Published
 from streams.demo.popularity import is_upsell
@@ -32,6 +33,9 @@ MODELS = {
     "popularity": "fall-backs",
 }
 """Which model a reason is of, by its source."""
+
+ORDERS = ("fixed weights", "learnt order")
+"""What puts a list in order: the sum of the evidence, or what was learnt from outcomes."""
 
 LATENCIES = 20_000
 """Latencies kept for the quantiles: the last seven minutes at 50 suggestions a second."""
@@ -90,6 +94,8 @@ class Score:
         self.ours, self.popular = Shares(), Shares()
         self.by_model = {model: Share() for model in MODELS.values()}
         """Of the items that a model gives a reason for, alone or with another."""
+        self.by_order = {order: Share() for order in ORDERS}
+        """Of all items, by what put them in order."""
         self.versions: set[str] = set()
         """Of the sequence model, that suggestions were made with."""
         self.suggestions = 0
@@ -123,6 +129,7 @@ class Score:
             places[item["kind"]] += 1
             right = self._is_right(item["kind"], item["item_id"], event)
             self.ours.update(item["kind"], right)
+            self.by_order[ORDERS[RANKER in suggestion["models"]]].update(right)
             for model in {MODELS[reason["source"]] for reason in item["reasons"]}:
                 self.by_model[model].update(right)
         for kind, item_id in event.popular:

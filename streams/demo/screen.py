@@ -232,7 +232,7 @@ def figures(score: Score, pace: float, mark: str) -> Table:
             percent(popular.get()),
             f"{ours.judged:,} and {popular.judged:,}",
         )
-    for model, share in score.by_model.items():
+    for model, share in [*score.by_model.items(), *score.by_order.items()]:
         table.add_row(f"  {model}", percent(share.get()), "", f"{share.judged:,}")
     latency = score.latencies_ms()
     for words, name in (("latency in the worker", "worker"), ("from append to append", "append_to_append")):

@@ -52,6 +52,9 @@ SNAPSHOT_EVERY_S = 10
 TRAIN_EVERY_S = 5
 """Between two chunks that the trainer learns."""
 
+WINDOW_S, LATE_S = 20, 1
+"""How long an answer to a suggestion is waited for: the simulated shoppers are quick."""
+
 UNMATCHED_S = 10.0
 """How long a suggestion waits for its event: the broker's answer to the shop may come after the worker's suggestion."""
 
@@ -112,6 +115,8 @@ class Stage:
                 f"{ENV_PREFIX}SNAPSHOT_STORE": f"{logs}/snapshots",
                 f"{ENV_PREFIX}SNAPSHOT_EVERY_S": str(SNAPSHOT_EVERY_S),
                 f"{ENV_PREFIX}TRAIN_EVERY_S": str(TRAIN_EVERY_S),
+                f"{ENV_PREFIX}OUTCOMES__WINDOW_S": str(WINDOW_S),
+                f"{ENV_PREFIX}OUTCOMES__LATE_S": str(LATE_S),
             }
             processes = stack.enter_context(Processes(Path(logs), environ))
             settings = self._start_broker(processes)
@@ -259,6 +264,10 @@ class Stage:
             "share_right_by_model": {
                 model: {"right": share.right, "judged": share.judged, "share": share.get()}
                 for model, share in score.by_model.items()
+            },
+            "share_right_by_order": {
+                order: {"right": share.right, "judged": share.judged, "share": share.get()}
+                for order, share in score.by_order.items()
             },
             "snapshots_served": sorted(score.versions),
             "latency_ms": score.latencies_ms(),

@@ -1,13 +1,15 @@
-"""What is done to the workers while the shop is open: one function a drill, and the table of them."""
+"""What is done to the workers and the trainer while the shop is open: one function a drill, and the table of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from streams.drills.feed import Feeder
-from streams.drills.workers import Workers
+from streams.drills.processes import Processes
+from streams.drills.swaps import Blow
 
 SESSION_TIMEOUT_S = 6.0
 """Of the workers, on both brokers: the shortest that Apache Kafka takes by default."""
@@ -17,6 +19,9 @@ PAUSE_S = SESSION_TIMEOUT_S + 3.0
 
 BETWEEN_S = 1.0
 """Between two restarts of a rolling restart."""
+
+WARM_S = 10.0
+"""From the first event on: the broker compiles itself, the trainer learns for the first time, and all is late."""
 
 AFTER_S = 3.0
 """The shop stays open so long after the last blow: what happens right then must be right, too."""
@@ -29,7 +34,9 @@ LOOK_S = 0.1
 class Scene:
     """Where a drill takes place."""
 
-    workers: Workers
+    workers: Processes
+    trainers: Processes
+    """One, where the drill is `trained`, else none."""
     feeder: Feeder
     victim: int
     """Number of the worker that is hit, where only one is."""
@@ -39,6 +46,8 @@ class Scene:
     """Since when, by the monotonic clock."""
     say: Callable[[str], None]
     """Told what happens."""
+    blows: list[Blow] = field(default_factory=list)
+    """What was done, so far."""
 
     def until(self, share: float) -> None:
         """Wait until this share of the time is over.
@@ -58,7 +67,16 @@ class Scene:
         while (left := deadline - time.monotonic()) > 0:
             self.feeder.check()
             self.workers.check()
+            self.trainers.check()
             time.sleep(min(LOOK_S, left))
+
+    @contextmanager
+    def blow(self, what: str) -> Iterator[None]:
+        """Note since when and until when something was done to a process."""
+        begin_s = time.time()
+        self.say(what)
+        yield
+        self.blows.append(Blow(what, begin_s, time.time()))
 
 
 def kill(scene: Scene) -> None:
@@ -93,5 +111,41 @@ def pause(scene: Scene) -> None:
     scene.workers.wake(scene.victim)
 
 
-DRILLS: Mapping[str, Callable[[Scene], None]] = {"kill": kill, "rolling": rolling, "pause": pause}
+def swap(scene: Scene) -> None:
+    """Let snapshots be swapped; kill the trainer a third in, a worker after two, and start each again at once."""
+    for share, processes, number in ((1 / 3, scene.trainers, 0), (2 / 3, scene.workers, scene.victim)):
+        scene.until(share)
+        with scene.blow(f"kill -9 of {processes.name(number)}"):
+            processes.kill(number)
+            processes.start(number)
+            processes.await_ready(number)
+        scene.say(f"{processes.name(number)} is ready again")
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """A drill, and how it is carried out unless somebody wants it otherwise."""
+
+    act: Callable[[Scene], None]
+    rate: float = 500.0
+    """Events a second."""
+    seconds: float = 20.0
+    """How long they are fed, at least; longer if the disturbance takes longer."""
+    trained: bool = False
+    """Whether there is a trainer, and swaps are judged."""
+    unseen: int = 0
+    """Items in the catalogue that nobody looks at."""
+
+
+DRILLS: Mapping[str, Drill] = {
+    "kill": Drill(kill),
+    "rolling": Drill(rolling),
+    "pause": Drill(pause),
+    # The rate leaves a third of two cores idle, all processes included: on a full machine everything is late. The items
+    # make a swap the work that it is in a large shop.
+    "swap": Drill(swap, rate=50.0, seconds=120.0, trained=True, unseen=50_000),
+}
 """All drills, by name."""
+
+TRAIN_EVERY_S, SNAPSHOT_EVERY_S = 4.0, 8.0
+"""Of the trainer: often enough that two minutes see many swaps, between which all is quiet for some seconds."""

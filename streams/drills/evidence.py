@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -124,6 +124,9 @@ class Evidence:
     """What is offered, by item id."""
     suggestions: list[Raw]
     neighbours: list[Raw]
+    snapshots: list[Raw] = field(default_factory=list)
+    """Announcements."""
+    dead_letters: list[Raw] = field(default_factory=list)
 
 
 def gather(settings: Settings) -> Evidence:
@@ -134,4 +137,6 @@ def gather(settings: Settings) -> Evidence:
         catalog=last_values(read(settings, "catalog")),
         suggestions=read(settings, "suggestions"),
         neighbours=read(settings, "neighbours"),
+        snapshots=read(settings, "snapshots"),
+        dead_letters=read(settings, "dead-letters"),
     )

@@ -1,4 +1,7 @@
-"""When everything is worked off: by the progress records that workers leave, compared with the ends of the topics."""
+"""When everything is worked off: by the progress records that workers leave, compared with the ends of the topics.
+
+And when everything is learnt: by the positions in a trainer's snapshots, compared in the same way.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,14 @@ import orjson
 from streams.clients import TopicReader
 from streams.log import Record
 from streams.settings import Settings
+from streams.snapshot_store import SnapshotStore
 from streams.topics import full_name
 
 QUIET_S = 120.0
 """Longest wait: sessions that time out, joins that wait for their views, a take-over, and much patience."""
+
+LEARNT_S = 60.0
+"""Longest wait for a snapshot that has everything: one is stored every few seconds, once it is learnt."""
 
 LOOK_S = 0.5
 """Between two looks."""
@@ -98,6 +105,31 @@ def await_quiet(settings: Settings, watch: Callable[[], None], timeout_s: float 
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(LOOK_S)
+
+
+def await_learnt(settings: Settings, model: str, watch: Callable[[], None], timeout_s: float = LEARNT_S) -> None:
+    """Wait until a trainer has stored a snapshot behind which all clicks are, or for the longest wait.
+
+    What it holds in the end is judged by its last snapshot, which it stores when it is stopped: of what it has not
+    applied by then nobody could say whether it was lost. There may be nothing to learn of the last clicks, and then no
+    snapshot comes after them; therefore it is no fault if the wait is in vain.
+
+    Args:
+        settings: where, under which prefix, and where snapshots are.
+        model: whose.
+        watch: called at every look.
+        timeout_s: longest wait.
+    """
+    store = SnapshotStore.of(settings)
+    with TopicReader(settings, ["clicks"]) as clicks:
+        ends = {number: end for (_, number), end in _ends(clicks).items()}
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        watch()
+        versions = store.versions(model)
+        if versions and store.stored(model, versions[-1]).manifest.positions["clicks"] == ends:
+            return
+        time.sleep(LOOK_S)
 
 
 def _positions(batches: Iterable[list[Record]]) -> Positions:

@@ -29,11 +29,19 @@ def progress(console: Console) -> Progress:
 
 def line(outcome: Outcome) -> str:
     """A run in a line."""
-    verdict = outcome.verdict
+    verdict, swaps = outcome.verdict, outcome.swaps
+    of_swaps = ""
+    if swaps is not None:
+        around, away, taught = swaps.around, swaps.away, swaps.learnt + swaps.held
+        of_swaps = (
+            f"; {swaps.fewest} swaps, p99 {around.p99_ms:.0f} ms around them and {away.p99_ms:.0f} ms elsewhere, "
+            f"above {swaps.bound_ms:.0f} ms {len(swaps.late)} of {around.n:,} and {swaps.late_away} of {away.n:,}; "
+            f"looks {swaps.looks:,}, learnt or held back {taught:,}"
+        )
     return (
         f"{outcome.plan.drill}: {verdict.events:,} events, missing {len(verdict.missing)}, wrong {verdict.wrong}, "
         f"duplicates {verdict.duplicates}, longest gap {verdict.longest_gap_s:.2f} s, "
-        f"recount wrong {verdict.recount_wrong}; {outcome.seconds:.0f} s"
+        f"recount wrong {verdict.recount_wrong}{of_swaps}; {outcome.seconds:.0f} s"
     )
 
 

@@ -7,24 +7,35 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from models.sequence.config import MODEL
 from streams import topics
 from streams.brokers.administration import administration
-from streams.drills.disturbances import AFTER_S, DRILLS, SESSION_TIMEOUT_S, Scene
+from streams.drills.disturbances import (
+    AFTER_S,
+    DRILLS,
+    SESSION_TIMEOUT_S,
+    SNAPSHOT_EVERY_S,
+    TRAIN_EVERY_S,
+    WARM_S,
+    Scene,
+)
 from streams.drills.errors import DrillError
 from streams.drills.evidence import gather, read
 from streams.drills.feed import Feeder, publish_catalog
+from streams.drills.processes import Processes
 from streams.drills.promises import POLICY
-from streams.drills.quiet import await_quiet
+from streams.drills.quiet import await_learnt, await_quiet
 from streams.drills.rehearsal import copy
 from streams.drills.shop import DrillShop
+from streams.drills.swaps import Blow, Swaps, judge_swaps
 from streams.drills.verdict import Verdict, judge
-from streams.drills.workers import Workers
 from streams.errors import CrosscurrentError
 from streams.settings import Settings
+from streams.snapshot_store import SnapshotStore
 from streams.topics import TOPICS, full_name
 
 UNDISTURBED = "undisturbed-"
@@ -54,8 +65,10 @@ class Outcome:
 
     plan: Plan
     verdict: Verdict
+    swaps: Swaps | None
+    """What swaps did, where the drill has a trainer."""
     complaints: list[str]
-    """Of processes that ended as they should not, and of what was not worked off in time."""
+    """Of processes that ended as they should not, of what was not worked off in time, and of what swaps did."""
     seconds: float
     """The run took, everything included."""
     logs: Path | None = None
@@ -72,6 +85,7 @@ class Outcome:
         """As `drill --json` writes it."""
         return {
             **self.verdict.as_json(),
+            **(self.swaps.as_json() if self.swaps else {}),
             "drill": self.plan.drill,
             "rate": self.plan.rate,
             "workers": self.plan.workers,
@@ -93,12 +107,13 @@ class Run:
 
     def __init__(self, plan: Plan, settings: Settings, say: Say, environ: Mapping[str, str] | None = None) -> None:
         self._plan = plan
+        self._drill = DRILLS[plan.drill]
         self._settings = settings
-        self._other = settings.model_copy(update={"prefix": settings.prefix + UNDISTURBED})
         self._say = say
         self._environ = os.environ if environ is None else environ
         self._complaints: list[str] = []
         self._notes: list[str] = []
+        self._blows: list[Blow] = []
         self._opened = 0.0
 
     def run(self) -> Outcome:
@@ -112,8 +127,10 @@ class Run:
         logs = Path(tempfile.mkdtemp(prefix="crosscurrent-drill-"))
         keep = True
         try:
-            verdict = self._play(logs)
-            keep = not verdict.good or bool(self._complaints)
+            verdict, swaps = self._play(logs)
+            self._complaints += swaps.complaints() if swaps else []
+            outcome = Outcome(self._plan, verdict, swaps, self._complaints, time.monotonic() - began, logs, self._notes)
+            keep = not outcome.good
         except KeyboardInterrupt:
             keep = False
             raise
@@ -124,62 +141,74 @@ class Run:
             if not keep:
                 shutil.rmtree(logs, ignore_errors=True)
             self._delete_topics()
-        return Outcome(
-            self._plan,
-            verdict,
-            self._complaints,
-            time.monotonic() - began,
-            logs if keep else None,
-            self._notes,
-        )
+        return outcome if keep else replace(outcome, logs=None)
 
-    def _play(self, logs: Path) -> Verdict:
-        settings, shop = self._settings, DrillShop(self._plan.seed)
+    def _play(self, logs: Path) -> tuple[Verdict, Swaps | None]:
+        plan, environ = self._plan, self._environ
+        shop = DrillShop(plan.seed, self._drill.unseen)
+        settings = self._settings.model_copy(
+            update={
+                "session_timeout_s": SESSION_TIMEOUT_S,
+                "snapshot_store": str(logs / "snapshots"),
+                "train_every_s": TRAIN_EVERY_S,
+                "snapshot_every_s": SNAPSHOT_EVERY_S,
+            }
+        )
+        other = settings.model_copy(update={"prefix": settings.prefix + UNDISTURBED})
         self._say("making topics")
         topics.create(settings)
         publish_catalog(settings, shop)
         policy = logs / "policy.toml"
         policy.write_text(POLICY, encoding="utf-8")
-        with Workers(settings, SESSION_TIMEOUT_S, policy, logs, self._plan.workers, self._environ) as workers:
+        with (
+            Processes("worker", settings, logs, plan.workers, environ, policy) as workers,
+            Processes("trainer", settings, logs, int(self._drill.trained), environ) as trainers,
+        ):
             self._say("starting the workers")
             workers.start_all()
-            open_s = self._disturb(workers, shop)
+            trainers.start_all()
+            open_s = self._disturb(workers, trainers, shop)
             self._await_quiet(settings, workers)
+            if self._drill.trained:
+                await_learnt(settings, MODEL, trainers.check)
+            trainers.stop_all()
             workers.stop_all()
-            self._complaints += workers.complaints
+            self._complaints += workers.complaints + trainers.complaints
         self._say("running the same events undisturbed")
-        copy(settings, self._other)
+        copy(settings, other)
         alone = logs / "undisturbed"
         alone.mkdir()
-        with Workers(self._other, SESSION_TIMEOUT_S, policy, alone, 1, self._environ) as workers:
+        with Processes("worker", other, alone, 1, environ, policy) as workers:
             workers.start_all()
-            self._await_quiet(self._other, workers)
+            self._await_quiet(other, workers)
             workers.stop_all()
             self._complaints += workers.complaints
         self._say("counting")
-        verdict = judge(
-            gather(settings), read(self._other, "neighbours"), open_s, settings.visits, settings.cooccurrence
-        )
+        evidence = gather(settings)
+        verdict = judge(evidence, read(other, "neighbours"), open_s, settings.visits, settings.cooccurrence)
         if verdict.longest_row >= settings.cooccurrence.neighbours:
             message = f"a row has {verdict.longest_row} neighbours: cells may have given way, and cannot be compared"
             raise DrillError(message)
-        return verdict
+        if not self._drill.trained:
+            return verdict, None
+        return verdict, judge_swaps(evidence, self._blows, _learnt(SnapshotStore.of(settings)), MODEL)
 
-    def _disturb(self, workers: Workers, shop: DrillShop) -> tuple[float, float]:
+    def _disturb(self, workers: Processes, trainers: Processes, shop: DrillShop) -> tuple[float, float]:
         """Feed, and do what the drill is about; returns since when and until when events were fed, epoch seconds."""
         plan = self._plan
         with Feeder(self._settings, shop, plan.rate) as feeder:
             self._opened = time.monotonic()
             self._say("feeding")
             victim = plan.seed % plan.workers
-            scene = Scene(workers, feeder, victim, plan.seconds, self._opened, self._note)
-            DRILLS[plan.drill](scene)
+            scene = Scene(workers, trainers, feeder, victim, plan.seconds, self._opened, self._note, self._blows)
+            self._blows.append(Blow("the start", feeder.started_s, feeder.started_s + WARM_S))
+            self._drill.act(scene)
             scene.wait(max(AFTER_S, self._opened + plan.seconds - time.monotonic()))
             feeder.end()
             self._note(f"{feeder.sent:,} events were fed")
             return feeder.started_s, feeder.ended_s
 
-    def _await_quiet(self, settings: Settings, workers: Workers) -> None:
+    def _await_quiet(self, settings: Settings, workers: Processes) -> None:
         if left := await_quiet(settings, workers.check):
             self._complaints.append(f"not worked off in time: {', '.join(left)}")
 
@@ -188,8 +217,14 @@ class Run:
         self._say(what)
 
     def _delete_topics(self) -> None:
-        prefixes = self._settings.prefix, self._other.prefix
+        prefixes = self._settings.prefix, self._settings.prefix + UNDISTURBED
         names = [full_name(prefix, topic.name) for prefix in prefixes for topic in TOPICS]
         with administration(self._settings) as client:
             there = set(client.list_topics())
             client.delete_topics([name for name in names if name in there], raise_errors=False)
+
+
+def _learnt(store: SnapshotStore) -> Mapping[str, float]:
+    """What the newest snapshot says that is behind it; nothing where there is none."""
+    versions = store.versions(MODEL)
+    return store.stored(MODEL, versions[-1]).manifest.learnt if versions else {}

@@ -39,6 +39,10 @@ NOT_IN_CATALOG, WITHDRAWN, OUT_OF_STOCK, NOT_RATED = 5, 11, 3, 6
 
 DOZEN = 12
 
+UNSEEN_CATEGORIES = tuple(f"Attic/Sort {number}" for number in range(300))
+UNSEEN_BRANDS = 800
+"""Of items that nobody looks at: as many as large shops have."""
+
 
 class Sent(NamedTuple):
     """A record on its way."""
@@ -53,9 +57,11 @@ class DrillShop:
 
     Args:
         seed: of everything but the times.
+        unseen: items that it offers besides, and that nobody looks at: what makes a catalogue a large one.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, unseen: int = 0) -> None:
+        self._unseen = unseen
         self._shop = SimulatedShop(seed, SHOPPERS)
         self._models = [model for model in self._shop.models if model.occasion in OCCASIONS]
         self._ids = frozenset(model.item_id for model in self._models)
@@ -81,6 +87,19 @@ class DrillShop:
                 withdrawn.append(Sent("catalog", model.item_id.encode(), None))
             yield Sent("catalog", model.item_id.encode(), orjson.dumps(value))
         yield from withdrawn
+        for number in range(self._unseen):
+            category = UNSEEN_CATEGORIES[number % len(UNSEEN_CATEGORIES)]
+            value = {
+                "v": 1,
+                "item_id": f"unseen-{number}",
+                "title": f"Unseen {number}",
+                "category": category,
+                "price": 5.0 + number % 97,
+                "currency": "EUR",
+                "brand": f"Brand {number % UNSEEN_BRANDS}",
+                "in_stock": True,
+            }
+            yield Sent("catalog", f"unseen-{number}".encode(), orjson.dumps(value))
 
     def events(self) -> Iterator[tuple[Sent, float]]:
         """Clicks and purchases without end, each with how many seconds ago it happened when it is sent.

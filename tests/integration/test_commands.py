@@ -171,6 +171,21 @@ def test_tail_prints_values_unchanged_up_to_the_end(crosscurrent: Command, creat
     assert crosscurrent("tail", "--limit", "0").exit_code == 0
 
 
+def test_tail_writes_the_topics_of_the_shop_as_lines_that_can_be_published(
+    crosscurrent: Command, created_topics: Settings, tmp_path: Path
+) -> None:
+    """And so evaluated; a withdrawn item is a null."""
+    for topic in ("clicks", "purchases", "catalog"):
+        value = value_of(topic)
+        file = tmp_path / f"{topic}.jsonl"
+        file.write_bytes(value + b"\n")
+        assert crosscurrent("publish", topic, str(file)).exit_code == 0
+        assert crosscurrent("tail", topic, "--from-start", "--until-end").stdout_bytes == value + b"\n"
+    assert crosscurrent("publish", "catalog", "--null", "kettle-9").exit_code == 0
+    written = crosscurrent("tail", "catalog", "--json", "--from-start", "--until-end").stdout_bytes
+    assert sorted(written.splitlines()) == sorted([value_of("catalog"), b"null"])
+
+
 def test_tail_of_nothing_ends(crosscurrent: Command) -> None:
     result = crosscurrent("tail", "dead-letters", "--json", "--from-start", "--until-end")
     assert (result.exit_code, result.stdout_bytes) == (0, b"")

@@ -1,4 +1,4 @@
-"""A short run of a drill on each broker: nothing missing, nothing wrong. `make drills` runs all of them, and longer."""
+"""Short runs of drills: nothing missing, nothing wrong. `make drills` runs all of them, and longer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import pytest
 
 from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
+from streams.brokers.embedded import EmbeddedBroker
 from streams.drills.run import Plan, Run
 
 SECONDS = 8.0
 """Of feeding; it goes on until the worker that was killed is back."""
+
+
+SWAP_SECONDS = 30.0
+"""Of the drill with a trainer: time for a swap or two, a kill of the trainer and one of a worker."""
 
 
 @pytest.mark.parametrize("drill", ["kill"])
@@ -27,3 +32,23 @@ def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix
     assert all(one.compared for one in verdict.undisturbed.values())
     with administration(broker.settings()) as client:
         assert not [name for name in client.list_topics() if name.startswith(prefix)]
+
+
+@pytest.mark.slow
+def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
+    embedded_broker: EmbeddedBroker, prefix: str
+) -> None:
+    pytest.importorskip("torch", reason="pip install 'crosscurrent[learning]' brings torch, which the trainer needs")
+    said: list[str] = []
+    settings = embedded_broker.settings(prefix=prefix)
+    outcome = Run(Plan("swap", rate=50.0, seconds=SWAP_SECONDS), settings, said.append).run()
+    verdict, swaps = outcome.verdict, outcome.swaps
+    assert (verdict.missing, verdict.examples, verdict.wrong, verdict.recount_wrong) == ([], [], 0, 0)
+    assert swaps is not None
+    assert swaps.looks == swaps.learnt + swaps.held > 0.5 * 50 * SWAP_SECONDS
+    assert swaps.held > 0
+    assert swaps.fewest > 0
+    assert swaps.dead_letters == 0
+    # How many swaps there are, and how late suggestions, is the business of longer runs on a machine that is not full.
+    for fault in ("ended by itself", "did not end", "exited with", "not worked off"):
+        assert not [sentence for sentence in outcome.complaints if fault in sentence]

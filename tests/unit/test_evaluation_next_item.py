@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from time import process_time
 
@@ -13,6 +14,7 @@ import pytest
 
 from models.errors import SessionFileError
 from models.evaluation.co_occurrence import with_returns
+from models.evaluation.implicit_models import MODELS, ImplicitModel
 from models.evaluation.next_item import METHODS, evaluate
 from models.evaluation.ranks import MISSED, difference, figures, place_of
 from models.evaluation.returns import DEPTH, PRIOR, Returns
@@ -21,6 +23,10 @@ from models.evaluation.sessions import Session, Test, read_tests, read_training,
 from streams.__main__ import main
 
 NONE = np.empty(0, np.int32)
+NEEDS_IMPLICIT = pytest.mark.skipif(
+    find_spec("implicit") is None, reason="pip install 'crosscurrent[evaluation]' brings implicit"
+)
+INSTALLED = [name for name in METHODS if name not in MODELS or find_spec("implicit") is not None]
 TABLE = "SessionId\tItemId\tTime\n1\ta\t10.0\n2\tc\t5.5\n1\tb\t12.0\n2\ta\t7.0\n1\ta\t11.0\n"
 
 
@@ -215,15 +221,93 @@ def test_arrays_of_sessions_grow() -> None:
     assert set(ids.tolist()) == expected
 
 
-@pytest.mark.parametrize("name", METHODS)
+# Three sessions: 0 and 1 together, 0 and 2 with 3, and 7 twice alone. Nobody has looked at 4, 5 and 6.
+THREE = ([0, 1], [0, 2, 3], [7, 7])
+
+
+def fitted(name: str) -> ImplicitModel:
+    model = ImplicitModel(name, 1)
+    for row, items in enumerate(THREE):
+        model.add(row, items)
+    model.fit()
+    return model
+
+
+@NEEDS_IMPLICIT
+def test_bm25_adds_up_how_like_an_item_is_to_those_of_the_prefix() -> None:
+    model = fitted("bm25")
+    one, other, both, alone = (
+        dict(zip(ids.tolist(), scores.tolist(), strict=True))
+        for ids, scores in model.scores_many([[0], [2], [0, 2], [7]])
+    )
+    assert (set(one), set(other), set(alone)) == ({0, 1, 2, 3}, {0, 2, 3}, {7})
+    assert both == pytest.approx({item: one[item] + other.get(item, 0.0) for item in one})
+    assert one[2] == one[3]  # always together
+
+
+@NEEDS_IMPLICIT
+def test_als_folds_a_new_session_in_by_the_normal_equations_of_its_items() -> None:
+    model = fitted("als")
+    (ids, scores), (again, same) = model.scores_many([[0, 3, 3], [0, 3, 3, 5, 99]])
+    y = model._model.item_factors.astype(np.float64)
+    confidence = 5.0 * np.array([1, 0, 0, 2, 0, 0, 0, 0])  # counts times alpha; 1 where there is no count
+    asked = confidence > 0
+    left = y.T @ y + (y[asked].T * (confidence[asked] - 1)) @ y[asked] + 0.01 * np.eye(64)
+    user = np.linalg.solve(left, y[asked].T @ confidence[asked])
+    assert ids.tolist() == again.tolist() == [0, 1, 2, 3, 7]
+    np.testing.assert_allclose(scores, y[ids] @ user, atol=1e-5)
+    np.testing.assert_allclose(same, scores)  # nobody has learnt 5 and 99
+
+
+@NEEDS_IMPLICIT
+def test_bpr_takes_the_mean_of_the_factors_and_each_bias_whole() -> None:
+    model = fitted("bpr")
+    ((ids, scores),) = model.scores_many([[0, 3]])
+    factors = model._model.item_factors
+    mean = np.append(factors[[0, 3], :-1].mean(axis=0), 1.0)
+    assert ids.tolist() == [0, 1, 2, 3, 7]
+    np.testing.assert_allclose(scores, factors[ids] @ mean, atol=1e-6)
+
+
+@NEEDS_IMPLICIT
+@pytest.mark.parametrize("name", MODELS)
+def test_a_prefix_that_nobody_knows_is_answered_with_nothing(name: str) -> None:
+    (unknown, known) = fitted(name).scores_many([[5, 99], [7]])
+    assert [column.tolist() for column in unknown] == [[], []]
+    assert 7 in known[0]
+
+
+@NEEDS_IMPLICIT
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fitted_model_learns_nothing_from_tests(name: str) -> None:
+    training = [Session(("a", "b"), (1.0, 2.0))] * 3
+    tests = [Test(n, ("x",), (5.0 + n,), "y", 6.0 + n) for n in range(3)]
+    (result,) = evaluate(training, tests, [name], silent, process_time, 1, learn_on_test=True).results
+    assert result.all.tolist() == [MISSED] * 3
+
+
+def test_the_command_says_which_package_a_method_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.evaluation.implicit_models.find_spec", lambda _: None)
+    path = str(write(tmp_path / "train.txt", "a b\n"))
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "next-item", "--train", path, "--test", path, "--methods", "als,bpr,popularity"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == (
+        "als, bpr: implicit is not installed: pip install 'crosscurrent[evaluation]', or choose other --methods\n"
+    )
+
+
+@pytest.mark.parametrize("name", INSTALLED)
 def test_every_method_finds_what_always_follows(name: str) -> None:
     """Of forty pairs, one item always follows the other; popularity alone cannot know which."""
     training = [
         Session((f"a{pair}", f"b{pair}"), (3600.0 * (40 * n + pair), 3600.0 * (40 * n + pair) + 5))
-        for n in range(5)
+        for n in range(100 if name == "bpr" else 5)  # which moves its factors a little at each look
         for pair in range(40)
     ]
-    tests = [Test(pair, (f"a{pair}",), (1e6,), f"b{pair}", 1e6 + 5) for pair in range(40)]
+    tests = [Test(pair, (f"a{pair}",), (1e8,), f"b{pair}", 1e8 + 5) for pair in range(40)]
     evaluation = evaluate(training, tests, [name], silent, process_time, 1)
     (result,) = evaluation.results
     if name == "popularity":
@@ -256,7 +340,7 @@ def test_learning_on_test_sees_a_session_only_after_its_tests() -> None:
 def test_prefix_items_that_nobody_has_seen_do_no_harm() -> None:
     training = [Session(("a", "b"), (1.0, 2.0))]
     tests = [Test(0, ("unknown", "a"), (5.0, 6.0), "b", 7.0), Test(1, ("unknown",), (5.0,), "b", 7.0)]
-    for result in evaluate(training, tests, METHODS, silent, process_time, 1).results:
+    for result in evaluate(training, tests, INSTALLED, silent, process_time, 1).results:
         assert result.new[0] == 1, result.name
 
 
@@ -266,7 +350,7 @@ def test_equal_runs_are_equal() -> None:
         Session(tuple(map(str, chance.integers(0, 30, 4))), tuple(100.0 * n + np.arange(4.0))) for n in range(200)
     ]
     tests = [Test(n, ("1", str(n % 30)), (30_000.0, 30_001.0), str(n % 7), 30_002.0) for n in range(50)]
-    first, second = (evaluate(training, tests, METHODS, silent, process_time, 1) for _ in range(2))
+    first, second = (evaluate(training, tests, INSTALLED, silent, process_time, 1) for _ in range(2))
     for one, other in zip(first.results, second.results, strict=True):
         assert (one.all == other.all).all(), one.name
 

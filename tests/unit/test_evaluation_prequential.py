@@ -13,11 +13,11 @@ import pytest
 
 from models.cooccurrence_config import CoOccurrenceConfig
 from models.evaluation.baselines import AtRandom, MostPopular
-from models.evaluation.engine import Engine, Event
+from models.evaluation.engine import Engine, Event, Ranking
 from models.evaluation.prequential import METHODS, OURS, Prequential, PrequentialConfig
 from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.policy import Policy
-from models.recommender import Query, RecommenderConfig
+from models.recommender import Query
 from models.rules import CROSS_SELL, UPSELL
 from models.visits import Visit, VisitConfig
 from streams import evaluation_report
@@ -32,7 +32,7 @@ NOW_MS = 1_767_225_600_000
 
 
 def engine(policy: Policy | None = None, shop: Iterable[tuple[str, str, float]] = SHOP) -> Engine:
-    made = Engine(policy or Policy(), VisitConfig(), CoOccurrenceConfig(), RecommenderConfig(), flush_interval_s=1.0)
+    made = Engine(policy or Policy(), VisitConfig(), CoOccurrenceConfig(), {OURS: Ranking()}, flush_interval_s=1.0)
     for item, category, price in shop:
         made.catalog.put(CatalogItem(item, item.title(), category, price, brand=None if item == "pan" else category[0]))
     return made
@@ -102,7 +102,7 @@ async def test_rows_and_suggestions_are_those_of_a_worker() -> None:
     await process.outbox.settled(process.outbox.mark())
     (suggested,) = [value for value in shop.values("suggestions") if value["user_id"] == "ann"]
     assert [(one["item_id"], one["kind"], one["reasons"]) for one in suggested["items"]] == [
-        (one["item_id"], one["kind"], one["reasons"]) for one in last.items
+        (one["item_id"], one["kind"], one["reasons"]) for one in last.lists[OURS]
     ]
     await process.die()
 
@@ -110,7 +110,7 @@ async def test_rows_and_suggestions_are_those_of_a_worker() -> None:
 def test_an_event_is_answered_before_it_is_learnt_and_known_a_flush_later() -> None:
     ours = engine()
     texts = [
-        [item["reasons"][0]["text"] for item in one.items if item["item_id"] == "mug"]
+        [item["reasons"][0]["text"] for item in one.lists[OURS] if item["item_id"] == "mug"]
         for one in ours.run([look("a", "mug", 0), look("b", "kettle", 0.5), look("c", "kettle", 2)])
     ]
     assert texts == [[], ["New in Mugs"], ["Popular in Mugs: looked at once"]]
@@ -132,7 +132,7 @@ def test_joins_are_learnt_in_a_silence() -> None:
     ours = engine()
     events: list[Event] = [look("a", "kettle", 0), buy("a", ["mug"], 60), look("b", "kettle", 90)]
     *_, last = ours.run(events)
-    assert "viewed_then_bought" in {why["source"] for item in last.items for why in item["reasons"]}
+    assert "viewed_then_bought" in {why["source"] for item in last.lists[OURS] for why in item["reasons"]}
 
 
 # -- windows -----------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_equal_runs_are_equal() -> None:
 
     first, second = run(), run()
     assert first == second
-    shares = [first["methods"][name]["cross-sell, followed"]["hr@4"] for name in METHODS]
+    shares = [first["methods"][name]["cross-sell, followed"]["hr@4"] for name in first["methods"]]
     assert shares[0] > shares[2]
     assert shares[1] > shares[2]
 
@@ -381,6 +381,19 @@ def test_a_folder_is_merged_by_time_then_by_topic_then_by_line(tmp_path: Path) -
     assert named == ["w", "-", "x", "y", "z", "late"]
     assert [item.price for item in log.catalog] == [9.0]  # the last word
     assert (log.count, log.refused.count) == (6, 0)
+
+
+def test_values_that_were_null_are_passed_over(tmp_path: Path) -> None:
+    """As `tail` prints an item that was withdrawn, and a profile that was taken back."""
+    folder = write(
+        tmp_path,
+        catalog=[b"null", offer("mug"), b"null"],
+        clicks=[click("a", "mug", 0)],
+        purchases=[],
+        profiles=[b"null"],
+    )
+    log = log_of_folder(folder, None, NOW_MS, pytest.fail)
+    assert (len(log.catalog), log.count, log.refused.count) == (1, 1, 0)
 
 
 def test_bad_lines_are_named_and_counted_as_dead_letters_would_be(tmp_path: Path) -> None:

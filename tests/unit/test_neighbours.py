@@ -70,6 +70,33 @@ def test_plain_lists_are_taken_too() -> None:
     assert (row.weights.tolist(), row.counts.tolist()) == ([[0.1, 0.2, 0.3]], [[1, 2, 3]])
 
 
+def test_a_row_by_index_is_the_row_by_name() -> None:
+    items, chance = Items(), np.random.default_rng(5)
+    for number in range(40):
+        items.index(f"i{number * 7 % 40}")
+    rows = CoOccurrence(items, CoOccurrenceConfig(neighbours=6, newcomers=3))
+    a, b = (chance.integers(0, 40, 500).astype(np.int32) for _ in range(2))
+    weights, times = chance.random(500), NOON + 1e6 * chance.random(500)
+    rows.learn_many(a, b, chance.integers(0, 3, 500).astype(np.int8), weights, times, 1)
+    by_name, by_index = (Neighbours(items, rows.config.half_life_s) for _ in range(2))
+    for index in rows.dirty():
+        by_name.put(rows.row(index, 2))
+        by_index.put_cut(index, 2, rows.cut(index))
+    assert list(by_name) == list(by_index) != []
+    for name in by_name:
+        one, other = by_name.row(name), by_index.row(name)
+        assert one is not None
+        assert other is not None
+        assert (one.neighbours, one.at, one.own, one.own_count) == (
+            other.neighbours,
+            other.at,
+            other.own,
+            other.own_count,
+        )
+        assert one.weights.tobytes() == other.weights.tobytes()
+        assert one.counts.tobytes() == other.counts.tobytes()
+
+
 def test_rows_that_change_their_length_leave_the_others_alone() -> None:
     mirror = Neighbours(Items(), DAY)
     random = np.random.default_rng(3)

@@ -15,7 +15,7 @@ from models.errors import SnapshotError
 from models.events import CatalogItem
 from models.items import Items
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
-from models.sequence.features import Contents, gap_classes
+from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.nearest import Exact, Indexed, finder
 from models.sequence.scorer import Look, Scorer
@@ -211,6 +211,41 @@ def test_cold_items_of_the_catalogue_are_expected_by_their_content(learner: Lear
     expected = found.expect([("ann", looked([items.index("item 0")]))])
     assert "new" in [items.name(item) for item in expected.items]
     assert len(expected.items) == 12
+
+
+def test_the_content_of_a_catalogue_is_that_of_its_items() -> None:
+    items = Items()
+    catalog = Catalog(items)
+    items.index("nobody offers it")
+    offers = [
+        CatalogItem("kettle", "Kettle", "Kitchen/Kettles", 32.0, brand="Acme"),
+        CatalogItem("mug", "Mug", "Kitchen/Mugs", 0.0),
+        CatalogItem("pin", "Pin", "Pins", 0.01, brand="Bolt", in_stock=False),
+        CatalogItem("tower", "Tower", "Towers", 1e9, brand="Acme"),
+        *(CatalogItem(f"step {n}", "Step", "Steps", 2.0 ** (n / 2)) for n in range(-9, 41)),
+        *(CatalogItem(f"below {n}", "Below", "Steps", 2.0 ** (n / 2) * 0.999) for n in range(-9, 41)),
+    ]
+    for item in [*offers, CatalogItem("gone", "Gone", "Kettles", 5.0)]:
+        catalog.put(item)
+    catalog.withdraw("gone")
+    found = contents_of(catalog)
+    assert {item.item_id: tuple(found[items.find(item.item_id)].tolist()) for item in offers} == {
+        item.item_id: content(item) for item in offers
+    }
+    assert not found[[items.find("gone"), items.find("nobody offers it")]].any()
+    assert not found[len(items) :].any()
+    steps = [content(item)[2] for item in offers]
+    assert (steps[1], min(steps[2:]), max(steps)) == (0, 1, PRICES - 1)
+
+
+def test_vectors_do_not_depend_on_the_pieces_they_are_made_in(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = Items()
+    whole = expectations(frozen(learner), items, Catalog(items))._scorer
+    monkeypatch.setattr("models.sequence.scorer.SLICE", 4)
+    np.testing.assert_array_equal(expectations(frozen(learner), items, Catalog(items))._scorer.vectors, whole.vectors)
+    assert len(whole.vectors) == 11
 
 
 @pytest.mark.parametrize(

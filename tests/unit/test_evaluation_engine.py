@@ -1,0 +1,243 @@
+"""An engine with a trainer beside it: nobody is answered with what came later; lists that were sent are scored, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
+from models.cooccurrence_config import CoOccurrenceConfig
+from models.evaluation.engine import Answered, Engine, Event
+from models.evaluation.prequential import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig
+from models.evaluation.sent import Sent, moment_of
+from models.evaluation.training import Training
+from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
+from models.policy import Policy
+from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
+from models.visits import VisitConfig
+from streams.event_log import log_of_past, sent_of, simulated
+from streams.records import written
+from streams.replay import DataMissingError
+from tests.unit.test_evaluation_prequential import NOW_MS, run
+
+AT = 1_699_990_000.0
+ITEMS = [f"item-{number}" for number in range(12)]
+"""Each of a category of its own, so that all are cross-sells of each other."""
+NONE_HELD = GateConfig(share=0.0)
+SMALL = LearnerConfig(network=NetworkConfig(units=8), chunk=16, replay=2, looks=5, batch=32, negatives=16)
+
+
+def engine(gate: GateConfig = NONE_HELD, every_s: float = 60.0, learner: LearnerConfig = SMALL) -> Engine:
+    made = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), RANKINGS, flush_interval_s=1.0)
+    for item in ITEMS:
+        made.catalog.put(CatalogItem(item, item, item.title(), 9.0))
+    made.training = Training(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
+    return made
+
+
+def look(user: str, item: int, at: float, **more: Any) -> Click:
+    return Click(user, ITEMS[item % len(ITEMS)], Action.VIEW, AT + at, **more)
+
+
+def walks(shoppers: int) -> list[Event]:
+    """Each looks at four items in a row, every 7 s; every third buys the last."""
+    events: list[Event] = []
+    for shopper in range(shoppers):
+        user, at = f"u{shopper}", 30.0 * shopper
+        events += [look(user, shopper + step, at + 7.0 * step) for step in range(4)]
+        if shopper % 3 == 0:
+            line = Line(ITEMS[(shopper + 3) % len(ITEMS)])
+            events.append(Purchase(user, f"o{shopper}", AT + at + 25.0, (line,)))
+    return sorted(events, key=lambda event: event.at)
+
+
+def told(answered: list[Answered]) -> list[Any]:
+    return [one.lists for one in answered]
+
+
+# -- suggest, then learn -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [1, 37, 80, 113])
+def test_lists_do_not_depend_on_what_comes_later(kept: int) -> None:
+    events = walks(30)
+    whole = told(list(engine().run(events)))
+    assert whole[:kept] == told(list(engine().run(events[:kept])))
+    assert any("sequence" in str(lists[OURS]) for lists in whole[:80])  # it has been at work
+
+
+def test_what_answers_has_learnt_the_looks_before_and_no_other() -> None:
+    """Its version is the number of looks that it was taught."""
+    events = walks(30)
+    versions: list[int] = []
+    for kept in range(5, 95, 9):
+        ours = engine()
+        list(ours.run(events[:kept]))
+        expectations = ours.recommenders[OURS].expectations
+        versions.append(0 if expectations is None else int(expectations.version))
+        assert versions[-1] <= sum(isinstance(event, Click) for event in events[: kept - 1])
+    assert versions == sorted(versions)
+    assert len(set(versions)) > 5
+
+
+def test_a_new_pair_is_expected_by_the_next_shopper_and_not_by_the_first() -> None:
+    """Forty shoppers go from 0 to 1 in one burst: who comes later hears of it, who comes within it does not."""
+    events: list[Event] = [
+        look(f"u{number}", step, 0.4 * number + 0.1 * step) for number in range(40) for step in (0, 1)
+    ]
+    answered = list(engine().run([*events, look("late", 0, 100.0)]))
+    in_burst = [item for one in answered[:-1] for item in one.lists["sequence"]]
+    assert {item["reasons"][0]["source"] for item in in_burst} == {"popularity"}
+    first = answered[-1].lists["sequence"][0]
+    assert (first["item_id"], first["reasons"][0]["source"]) == (ITEMS[1], "sequence")
+
+
+def test_each_of_ours_says_what_it_goes_by() -> None:
+    sources: dict[str, set[str]] = {name: set() for name in RANKINGS}
+    for one in engine().run(walks(30)):
+        for name, items in one.lists.items():
+            sources[name] |= {reason["source"] for item in items for reason in item["reasons"]}
+    assert sources["counting"] == {"viewed_with", "viewed_then_bought", "popularity"}
+    assert sources["sequence"] == {"sequence", "popularity"}
+    assert sources[OURS] == sources["counting"] | sources["sequence"]
+
+
+def test_a_silence_costs_nothing_and_changes_nothing() -> None:
+    ours = engine()
+    list(ours.run([look("a", 0, 0.0), look("a", 1, 5.0), look("b", 2, 5e6), look("b", 3, 1e7)]))
+    assert ours.training is not None
+    assert (ours.training.snapshots, ours.training.learner.chunks) == (2, 2)
+
+
+def test_what_the_gate_holds_back_does_not_answer() -> None:
+    """With a bound that no candidate can keep, what answered when there was enough to judge by goes on answering."""
+    ours = engine(GateConfig(share=0.5, age_s=60.0, least=2, errors=-1e9))
+    list(ours.run(walks(30)))
+    assert ours.training is not None
+    assert ours.training.refused > 3
+    expectations = ours.recommenders[OURS].expectations
+    assert expectations is not None
+    assert int(expectations.version) < 60 < ours.training.learner.learnt
+
+
+def test_who_refuses_is_neither_answered_nor_learnt_from() -> None:
+    ours = engine()
+    events: list[Event] = [
+        Profile("a", AT - 1, consent=False),
+        look("a", 0, 0.0),
+        look("a", 1, 5.0),
+        look("b", 2, 90.0),
+    ]
+    assert [one.query is not None for one in ours.run(events)] == [False, False, False, True]
+    assert ours.training is not None
+    assert ours.training.snapshots == 0
+
+
+# -- all methods -------------------------------------------------------------------------------------------------------
+
+
+def simulated_events(count: int) -> tuple[list[CatalogItem], list[Event]]:
+    log = log_of_past(simulated(3, count), None, NOW_MS, pytest.fail)
+    return log.catalog, list(log.events)
+
+
+def over(
+    catalog: list[CatalogItem], events: list[Event], sent: Sent | None = None
+) -> tuple[Prequential, list[Answered]]:
+    made = engine(every_s=3_600.0)
+    for item in catalog:
+        made.catalog.put(item)
+    prequential = Prequential(made, PrequentialConfig(window_s=3_600.0), sent=sent)
+    answered: list[Answered] = []
+
+    def noting(events: list[Event]) -> Iterator[Answered]:
+        for one in Engine.run(made, events):
+            answered.append(one)
+            yield one
+
+    made.run = noting  # type: ignore[method-assign, assignment]
+    prequential.run(events)
+    return prequential, answered
+
+
+def records(answered: list[Answered]) -> list[dict[str, Any]]:
+    """What a worker would have sent."""
+    found = []
+    for number, one in enumerate(answered):
+        moment = moment_of(one.event)
+        if one.query is None or moment is None:
+            continue
+        topic = "purchases" if moment.action == Action.PURCHASE else "clicks"
+        trigger = {"topic": topic, "partition": 0, "offset": number, "action": moment.action}
+        head = {"v": 1, "suggestion_id": f"{topic}-0-{number}", "user_id": moment.user_id, "at": written(one.event.at)}
+        tail = {"models": {"cooccurrence": "counts-1"}, "policy": "", "arm": "default", "latency_ms": 1.0}
+        trigger["item_ids"] = list(moment.item_ids)
+        found.append(head | {"trigger": trigger, "items": one.lists[OURS]} | tail)
+    return found
+
+
+def test_equal_runs_give_equal_figures() -> None:
+    catalog, events = simulated_events(600)
+    assert over(catalog, events)[0].as_json() == over(catalog, events)[0].as_json()
+
+
+def test_lists_that_a_worker_sent_have_the_figures_of_those_the_engine_gives(tmp_path: Path) -> None:
+    catalog, events = simulated_events(600)
+    alone, answered = over(catalog, events)
+    lines = [orjson.dumps(record) for record in records(answered)]
+    file = tmp_path / "suggestions.jsonl"
+    file.write_bytes(b"\n".join([*reversed(lines), lines[0]]))  # in any order, one of them twice
+    figures = over(catalog, events, sent_of(file, pytest.fail))[0].as_json()
+    assert figures["methods"][SENT]["both, taken"]["n"] > 300
+    ours, sent = figures["methods"][OURS], figures["methods"][SENT]
+    assert sent == {name: found for name, found in ours.items() if name != "seconds"}
+    assert figures["methods"][OURS] == alone.as_json()["methods"][OURS]
+    n = len(lines)
+    assert figures["sent"] == {"lists": n, "repeated": 1, "found": n, "without_event": 0, "events_without": 0}
+
+
+def test_only_what_lies_between_the_first_and_the_last_list_is_scored_a_missing_one_as_empty(
+    tmp_path: Path,
+) -> None:
+    events: list[Event] = [look("a", number, 10.0 * number) for number in range(6)]
+    answered = list(engine().run(events))
+    lines = [orjson.dumps(record) for record in records(answered)]
+    file = tmp_path / "suggestions.jsonl"
+    file.write_bytes(b"\n".join([lines[1], lines[3], orjson.dumps(records(answered)[4] | {"user_id": "b"})]))
+    prequential, _ = over([], events, sent_of(file, pytest.fail))
+    figures = prequential.as_json()
+    assert figures["triggers"] == 4  # from the second to the fifth, which only b had
+    assert figures["sent"] == {"lists": 3, "repeated": 0, "found": 2, "without_event": 1, "events_without": 2}
+
+
+def test_what_is_no_suggestion_is_named_and_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "suggestions.jsonl"
+    one = records(list(engine().run([look("a", 0, 0.0)])))[0]
+    file.write_bytes(b"\n".join([b"{}", orjson.dumps(one | {"at": "yesterday"}), orjson.dumps(one)]))
+    said: list[str] = []
+    assert sent_of(file, said.append).lists == 1
+    assert [sentence.split(" ")[0] for sentence in said] == ["suggestions.jsonl:1:", "suggestions.jsonl:2:"]
+    with pytest.raises(DataMissingError, match=r"nowhere\.jsonl cannot be read .*: `crosscurrent tail suggestions"):
+        sent_of(tmp_path / "nowhere.jsonl", pytest.fail)
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def test_methods_are_chosen_and_wrong_ones_are_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.json"
+    given = ("prequential", "simulated", "--limit", "400", "--window", "1h", "--json", str(out))
+    assert run(*given, "--methods", "random, counting") == 0
+    methods = orjson.loads(out.read_bytes())["methods"]
+    assert list(methods) == ["counting", "random"]
+    assert all(found["seconds"] >= 0.0 for found in methods.values())
+    assert run(*given, "--methods", "random") == 0
+    assert orjson.loads(out.read_bytes())["calibration"] == {"cross-sell": [], "upsell": []}
+    capsys.readouterr()
+    assert run(*given, "--methods", "sent") == 2
+    assert f"no method 'sent': choose from {', '.join(METHODS)}" in capsys.readouterr().err
