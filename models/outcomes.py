@@ -1,8 +1,8 @@
 """What became of what was suggested: later looks, carts, purchases and feedback, attributed to the lists they answer.
 
 A list is open for `window_s` of event time from its trigger on. What its shopper does with one of its items meanwhile
-is attributed to it, and to every other open list of his that has the item: each of them suggested it. Attribution goes
-by event time, so it makes no difference whether the action or the suggestion is read first; the trigger itself is none.
+is attributed to it, and to every other open list of his that has the item: each of them suggested it. The trigger
+itself is none.
 
 * a look, or feedback that it was `clicked`, is a reward of `followed`;
 * an addition to the cart, or a purchase, is a reward of `taken`;
@@ -11,6 +11,11 @@ by event time, so it makes no difference whether the action or the suggestion is
 
 A shop that says what was `shown` of a list is believed: what was not is no miss. Of a list of which nothing is said all
 items count as shown; how much less often those far down are looked at is for whoever learns (`models.ranker`).
+
+What counts, counts whatever is read first. Workers answer in milliseconds, but the shopper of a replay does a day's
+shopping in them, and a shop's feedback may overtake the list in another topic: so what was done is remembered for
+`late_s` of append time, and a list that comes later than what answers it gets what it would have got. One that comes so
+late that something done since its trigger may be forgotten is passed over: its misses would not be known to be any.
 
 A list closes when nothing of its window can come any more: `late_s` after its end, on a clock that is the greatest of
 the smaller of event and append time of the partition's events. So a shopper's clock that is ahead closes nobody's list,
@@ -21,7 +26,7 @@ goes on from it closes the same lists with the same rewards.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import Any, NamedTuple
@@ -35,7 +40,13 @@ from models.rules import CROSS_SELL, UPSELL
 TOPICS = ("clicks", "purchases")
 """Where triggers and actions come from."""
 
+ALL = -1
+"""In the place of an item: all of the list. No item has this index."""
+
 _NONE, _FOLLOWED, _TAKEN = 0, 1, 2
+_CLICKED, _SHOWN, _DISMISSED = 3, 4, 5
+_SAID = {"shown": _SHOWN, "clicked": _CLICKED, "dismissed": _DISMISSED}
+_WITH_THE_LIST, _BY_NAME = 1, 2
 _NEVER = float("-inf")
 
 FATES = ("shown", "followed", "taken")
@@ -57,7 +68,8 @@ class OutcomesConfig:
     """Lists that are open at a time; further ones are passed over, as closing one early would call its sale a miss.
     A list takes about 1 kB, in memory and in each snapshot's state."""
     late_s: float = 60.0
-    """How much later than its fellows an event may be, and still count."""
+    """How much later than its fellows an event may be and still count (event time), and a list than its trigger (append
+    time): as long as the policy's `max_suggestion_age_s`. Everything done in so long is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,7 @@ class Sent:
     kinds: Sequence[int]
     """`models.rules.CROSS_SELL` or `UPSELL`."""
     features: NDArray[np.float32]
-    """(n, width), NaN where an item was not described."""
+    """(n, width), not finite where an item was not described."""
 
 
 class Closed(NamedTuple):
@@ -99,15 +111,19 @@ class Closed(NamedTuple):
     """(n,) False: suggested without evidence, and so not described."""
 
 
-class _Act(NamedTuple):
+class _Deed(NamedTuple):
+    """What a shopper did, or his shop said of a list of his; kept as long as a list may come that it answers."""
+
     user_id: str
     number: int
+    what: int
     item: int
     at: float
-    topic: int
+    topic: int  # of feedback: ALL
     offset: int
-    level: int
-    clock_s: float
+    suggestion_id: str  # of feedback
+    clock_s: float  # of the partition, when it was applied
+    appended_s: float
 
 
 @dataclass(slots=True)
@@ -115,15 +131,33 @@ class _Open:
     number: int
     sent: Sent
     topic: int
+    end: float
     levels: list[int]
-    dismissed: list[bool]
+    dismissed: list[int]
     shown: list[bool] | None  # None: nothing was said of any
 
-    def answered_by(self, act: _Act, window_s: float) -> bool:
-        """Whether an action of its shopper is behind its trigger and within its window."""
+    def hear(self, deed: _Deed, late_s: float) -> None:
+        """Note what a deed of its shopper says of it; in any order, and as often as it comes."""
+        if deed.at > self.end or self.end + late_s < deed.clock_s:
+            return
         sent = self.sent
-        behind = act.at > sent.at or (act.at == sent.at and act.topic == self.topic and act.offset > sent.offset)
-        return behind and act.at <= sent.at + window_s
+        if deed.suggestion_id:
+            if deed.suggestion_id != sent.suggestion_id:
+                return
+        elif not (deed.at > sent.at or (deed.at == sent.at and deed.topic == self.topic and deed.offset > sent.offset)):
+            return
+        if deed.what == _SHOWN and self.shown is None:
+            self.shown = [False] * len(sent.items)
+        for place, item in enumerate(sent.items):
+            if deed.item not in (item, ALL):
+                continue
+            if deed.what == _DISMISSED:
+                self.dismissed[place] = max(self.dismissed[place], _WITH_THE_LIST if deed.item == ALL else _BY_NAME)
+            elif deed.what == _SHOWN:
+                assert self.shown is not None  # noqa: S101 - see above
+                self.shown[place] = True
+            else:
+                self.levels[place] = max(self.levels[place], _TAKEN if deed.what == _TAKEN else _FOLLOWED)
 
 
 class Outcomes:
@@ -134,8 +168,9 @@ class Outcomes:
 
     Attributes:
         opened: lists.
-        skipped: lists that were passed over: too many were open, or their window was over when they came.
-        closed: lists.
+        skipped: lists that were passed over: too many were open, or what was done since their trigger is not known.
+        closed: lists that were taken.
+        late: looks, carts and purchases more than `late_s` behind the clock: a list that they answer may have closed.
         fates: (3, len(FATES)) items of closed lists by kind; those not shown are none.
 
     >>> outcomes = Outcomes(OutcomesConfig(window_s=60.0, late_s=0.0))
@@ -152,16 +187,21 @@ class Outcomes:
         self._config = config
         self._open: dict[str, _Open] = {}
         self._of_user: dict[str, list[str]] = {}
-        self._ends: dict[int, list[tuple[float, str]]] = {}
+        self._ends: dict[int, list[tuple[float, str]]] = {}  # a heap by partition
+        self._over: set[tuple[float, str]] = set()
         self._clock_s: dict[int, float] = {}
-        self._acts: dict[int, deque[_Act]] = {}
-        self._acts_of_user: dict[str, list[_Act]] = {}
-        self.opened = self.skipped = self.closed = 0
+        self._appended_s: dict[int, float] = {}
+        self._deeds: dict[int, deque[_Deed]] = {}
+        self._deeds_of_user: dict[str, list[_Deed]] = {}
+        self._behind: dict[tuple[int, int], int] = {}  # last offset that is not remembered, by partition and topic
+        self._gone: dict[tuple[int, int], list[tuple[int, str]]] = {}  # closed, and may come again; heaps by offset
+        self._gone_ids: set[str] = set()
+        self.opened = self.skipped = self.closed = self.late = 0
         self.fates = np.zeros((3, len(FATES)), np.int64)
 
     def __len__(self) -> int:
         """Open lists."""
-        return len(self._open)
+        return len(self._open) - len(self._over)
 
     # -- what comes ------------------------------------------------------------------------------------------------
 
@@ -169,20 +209,22 @@ class Outcomes:
         """A list was sent; one that is known already is the same.
 
         Args:
-            number: of the partition.
+            number: of the trigger's partition.
             sent: the list.
         """
-        if sent.suggestion_id in self._open:
+        suggestion_id, topic = sent.suggestion_id, TOPICS.index(sent.topic)
+        if suggestion_id in self._open or suggestion_id in self._gone_ids:
             return
-        if len(self._open) >= self._config.most_open or self._is_over(number, sent):
+        if len(self) >= self._config.most_open or sent.offset <= self._behind.get((number, topic), -1):
             self.skipped += 1
             return
         n = len(sent.items)
-        one = _Open(number, sent, TOPICS.index(sent.topic), [_NONE] * n, [False] * n, None)
+        one = _Open(number, sent, topic, sent.at + self._config.window_s, [_NONE] * n, [0] * n, None)
         self._add(one)
         self.opened += 1
-        for act in self._acts_of_user.get(sent.user_id, ()):
-            self._attribute(act, one)
+        for deed in self._deeds_of_user.get(sent.user_id, ()):
+            one.hear(deed, self._config.late_s)
+        self._ripen(number)
 
     def acted(self, number: int, user_id: str, item: int, at: float, topic: str, offset: int, *, taken: bool) -> None:
         """A shopper looked at an item, or took it; after `advance` with the same event.
@@ -196,107 +238,134 @@ class Outcomes:
             offset: there.
             taken: put into the cart, or bought.
         """
-        level = _TAKEN if taken else _FOLLOWED
-        clock_s = self._clock_s.get(number, _NEVER)
-        act = _Act(user_id, number, item, at, TOPICS.index(topic), offset, level, clock_s)
-        self._acts.setdefault(number, deque()).append(act)
-        self._acts_of_user.setdefault(user_id, []).append(act)
-        for suggestion_id in self._of_user.get(user_id, ()):
-            self._attribute(act, self._open[suggestion_id])
+        self.late += at + self._config.late_s < self._clock_s.get(number, _NEVER)
+        self._note(number, user_id, _TAKEN if taken else _FOLLOWED, item, at, TOPICS.index(topic), offset, "")
 
-    def heard(self, suggestion_id: str, item: int | None, action: str) -> None:
-        """A shop says what became of a list.
+    def heard(self, number: int, user_id: str, suggestion_id: str, item: int, at: float, action: str) -> None:
+        """A shop says what became of a list; after `advance` with the same event.
 
         Args:
-            suggestion_id: of the list; one that is not open is passed over.
-            item: index; None: all of the list.
+            number: of the partition.
+            user_id: whose list it is; anybody else's is passed over.
+            suggestion_id: of the list.
+            item: index, or `ALL` of the list.
+            at: event time, epoch seconds.
             action: `shown`, `clicked` or `dismissed`.
         """
-        one = self._open.get(suggestion_id)
-        if one is None or self._is_over(one.number, one.sent):
-            return
-        meant = [item is None or item == mine for mine in one.sent.items]
-        if action == "shown":
-            one.shown = [a or b for a, b in zip(one.shown or [False] * len(meant), meant, strict=True)]
-        elif action == "dismissed":
-            one.dismissed = [a or b for a, b in zip(one.dismissed, meant, strict=True)]
-        else:
-            one.levels = [max(level, _FOLLOWED * yes) for level, yes in zip(one.levels, meant, strict=True)]
+        self._note(number, user_id, _SAID[action], item, at, ALL, ALL, suggestion_id)
 
     def advance(self, number: int, at: float, appended_s: float) -> None:
-        """An event of a partition was applied.
+        """An event of a partition is applied.
 
         Args:
             number: of the partition.
             at: its event time, epoch seconds.
             appended_s: its append time.
         """
-        clock_s = self._clock_s[number] = max(self._clock_s.get(number, _NEVER), min(at, appended_s))
-        acts = self._acts.get(number)
-        while acts and acts[0].clock_s < clock_s - self._config.late_s:
-            act = acts.popleft()
-            mine = self._acts_of_user.get(act.user_id)
-            if mine and act in mine:
-                mine.remove(act)
-                if not mine:
-                    del self._acts_of_user[act.user_id]
+        self._clock_s[number] = max(self._clock_s.get(number, _NEVER), min(at, appended_s))
+        self._appended_s[number] = max(self._appended_s.get(number, _NEVER), appended_s)
+        self._ripen(number)
+        deeds, horizon_s = self._deeds.get(number), self._appended_s[number] - self._config.late_s
+        while deeds and deeds[0].appended_s < horizon_s:
+            deed = deeds.popleft()
+            self._take_from_user(deed)
+            if not deed.suggestion_id:
+                self._leave_behind((number, deed.topic), deed.offset)
 
     def forget(self, user_id: str, before: float) -> None:
         """Drop what is open of a shopper, and what he did, up to an event time."""
         for suggestion_id in list(self._of_user.get(user_id, ())):
             if self._open[suggestion_id].sent.at <= before:
                 self._drop(suggestion_id)
-        if left := [act for act in self._acts_of_user.pop(user_id, ()) if act.at > before]:
-            self._acts_of_user[user_id] = left
+        if user_id in self._deeds_of_user:
+            self._drop_deeds(lambda deed: deed.user_id == user_id and deed.at <= before)
+
+    def drop(self, refused: Callable[[str, float], bool]) -> None:
+        """Drop what is open, and what was done, of shoppers who refuse.
+
+        Args:
+            refused: of a shopper and an event time, whether nothing of that time may be used.
+        """
+        for suggestion_id, one in list(self._open.items()):
+            if refused(one.sent.user_id, one.sent.at):
+                self._drop(suggestion_id)
+        self._drop_deeds(lambda deed: refused(deed.user_id, deed.at))
+
+    def _note(
+        self, number: int, user_id: str, what: int, item: int, at: float, topic: int, offset: int, suggestion_id: str
+    ) -> None:
+        clock_s, appended_s = self._clock_s.get(number, _NEVER), self._appended_s.get(number, _NEVER)
+        deed = _Deed(user_id, number, what, item, at, topic, offset, suggestion_id, clock_s, appended_s)
+        self._deeds.setdefault(number, deque()).append(deed)
+        self._deeds_of_user.setdefault(user_id, []).append(deed)
+        for open_id in self._of_user.get(user_id, ()):
+            self._open[open_id].hear(deed, self._config.late_s)
+
+    def _drop_deeds(self, refused: Callable[[_Deed], bool]) -> None:
+        for number, deeds in self._deeds.items():
+            for deed in (dropped := [deed for deed in deeds if refused(deed)]):
+                self._take_from_user(deed)
+            if dropped:
+                self._deeds[number] = deque(deed for deed in deeds if not refused(deed))
+
+    def _take_from_user(self, deed: _Deed) -> None:
+        mine = self._deeds_of_user[deed.user_id]
+        mine.remove(deed)
+        if not mine:
+            del self._deeds_of_user[deed.user_id]
+
+    def _leave_behind(self, where: tuple[int, int], offset: int) -> None:
+        """What was done up to an offset is not remembered: no list of that time is taken any more."""
+        self._behind[where] = offset
+        gone = self._gone.get(where)
+        while gone and gone[0][0] <= offset:
+            self._gone_ids.discard(heappop(gone)[1])
 
     # -- what is over ----------------------------------------------------------------------------------------------
 
     def take(self) -> list[Closed]:
         """The lists that have closed since, in the order of the ends of their windows, then of their ids."""
-        over: set[tuple[float, str]] = set()  # a list that was dropped and sent again is in `_ends` twice
-        for number, ends in self._ends.items():
-            while ends and ends[0][0] + self._config.late_s < self._clock_s.get(number, _NEVER):
-                end, suggestion_id = heappop(ends)
-                one = self._open.get(suggestion_id)
-                if one is not None and one.sent.at + self._config.window_s == end:
-                    over.add((end, suggestion_id))
-        return [self._close(suggestion_id) for _, suggestion_id in sorted(over)]
+        return [self._close(suggestion_id) for _, suggestion_id in sorted(self._over)]
 
-    def _is_over(self, number: int, sent: Sent) -> bool:
-        config = self._config
-        return sent.at + config.window_s + config.late_s < self._clock_s.get(number, _NEVER)
-
-    def _attribute(self, act: _Act, one: _Open) -> None:
-        if not one.answered_by(act, self._config.window_s) or self._is_over(one.number, one.sent):
-            return
-        for place, item in enumerate(one.sent.items):
-            if item == act.item:
-                one.levels[place] = max(one.levels[place], act.level)
+    def _ripen(self, number: int) -> None:
+        """Find the lists of a partition that nothing can answer any more."""
+        ends, clock_s = self._ends.get(number), self._clock_s.get(number, _NEVER)
+        while ends and ends[0][0] + self._config.late_s < clock_s:
+            end, suggestion_id = heappop(ends)
+            one = self._open.get(suggestion_id)
+            if one is not None and one.end == end:  # else it was dropped
+                self._over.add((end, suggestion_id))
 
     def _close(self, suggestion_id: str) -> Closed:
         one = self._drop(suggestion_id)
-        config, n = self._config, len(one.sent.items)
-        levels, dismissed = np.array(one.levels), np.array(one.dismissed, np.bool_)
-        followed = (levels == _FOLLOWED) & ~dismissed
+        config, sent, where = self._config, one.sent, (one.number, one.topic)
+        if sent.offset > self._behind.get(where, -1):
+            heappush(self._gone.setdefault(where, []), (sent.offset, suggestion_id))
+            self._gone_ids.add(suggestion_id)
+        levels, dismissed = np.array(one.levels), np.array(one.dismissed)
+        followed = (levels == _FOLLOWED) & (dismissed == 0)
         rewards = np.where(levels == _TAKEN, config.taken, np.where(followed, config.followed, 0.0))
-        examined = np.ones(n, np.bool_) if one.shown is None else np.array(one.shown, np.bool_) | (levels > _NONE)
-        kinds = np.array(one.sent.kinds, np.int8)
+        shown = np.array(one.shown or [one.shown is None] * len(levels), np.bool_)
+        named: NDArray[np.bool_] = np.logical_or(levels > _NONE, dismissed == _BY_NAME)
+        examined = shown | named
+        kinds = np.array(sent.kinds, np.int8)
         self.closed += 1
         for kind in (CROSS_SELL, UPSELL):
             mine = levels[examined & (kinds == kind)]
             self.fates[kind] += len(mine), int((mine >= _FOLLOWED).sum()), int((mine >= _TAKEN).sum())
-        learnable: NDArray[np.bool_] = np.logical_not(np.isnan(one.sent.features).any(axis=1))
-        places = np.arange(n, dtype=np.int16)
-        return Closed(one.sent.at, kinds, places, one.sent.features, rewards.astype(np.float32), examined, learnable)
+        learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(sent.features), axis=1)
+        places = np.arange(len(levels), dtype=np.int16)
+        return Closed(sent.at, kinds, places, sent.features, rewards.astype(np.float32), examined, learnable)
 
     def _add(self, one: _Open) -> None:
         sent = one.sent
         self._open[sent.suggestion_id] = one
         self._of_user.setdefault(sent.user_id, []).append(sent.suggestion_id)
-        heappush(self._ends.setdefault(one.number, []), (sent.at + self._config.window_s, sent.suggestion_id))
+        heappush(self._ends.setdefault(one.number, []), (one.end, sent.suggestion_id))
 
     def _drop(self, suggestion_id: str) -> _Open:
         one = self._open.pop(suggestion_id)
+        self._over.discard((one.end, suggestion_id))
         mine = self._of_user[one.sent.user_id]
         mine.remove(suggestion_id)
         if not mine:
@@ -307,12 +376,12 @@ class Outcomes:
 
     def training(self) -> dict[str, NDArray[Any]]:
         """What another needs to go on, by name."""
-        lists = list(self._open.values())
+        lists, deeds = (
+            list(self._open.values()),
+            [deed for number in sorted(self._deeds) for deed in self._deeds[number]],
+        )
+        gone = [(where, offset, one) for where, closed in sorted(self._gone.items()) for offset, one in sorted(closed)]
         sent = [one.sent for one in lists]
-        acts = [act for mine in self._acts.values() for act in mine if act in self._acts_of_user.get(act.user_id, ())]
-        ids, id_ends = pack([one.suggestion_id for one in sent])
-        users, user_ends = pack([one.user_id for one in sent])
-        actors, actor_ends = pack([act.user_id for act in acts])
         width = sent[0].features.shape[1] if sent else 0
         items = [
             (item, kind, level, dismissed, -1 if one.shown is None else one.shown[place])
@@ -321,50 +390,70 @@ class Outcomes:
                 zip(one.sent.items, one.sent.kinds, one.levels, one.dismissed, strict=True)
             )
         ]
-        return {
-            "counts": np.array([self.opened, self.skipped, self.closed], np.int64),
+        found: dict[str, NDArray[Any]] = {
+            "counts": np.array([self.opened, self.skipped, self.closed, self.late], np.int64),
             "fates": self.fates.copy(),
-            "clocks": np.array(sorted(self._clock_s.items()), np.float64).reshape(-1, 2),
-            "ids": ids,
-            "ids.ends": id_ends,
-            "users": users,
-            "users.ends": user_ends,
-            "lists": np.array(
-                [(one.number, one.topic, one.sent.offset, len(one.sent.items)) for one in lists], np.int64
-            ).reshape(-1, 4),
+            "clocks": _rows([(n, self._clock_s[n], self._appended_s[n]) for n in sorted(self._clock_s)], 3, np.float64),
+            "behind": _rows([(*where, offset) for where, offset in sorted(self._behind.items())], 3),
+            "lists": _rows([(one.number, one.topic, one.sent.offset, len(one.sent.items)) for one in lists], 4),
             "ats": np.array([one.at for one in sent], np.float64),
-            "items": np.array(items, np.int64).reshape(-1, 5),
+            "items": _rows(items, 5),
             "features": np.concatenate([np.empty((0, width), np.float32), *(one.features for one in sent)]),
-            "actors": actors,
-            "actors.ends": actor_ends,
-            "acts": np.array(
-                [(act.number, act.item, act.topic, act.offset, act.level) for act in acts], np.int64
-            ).reshape(-1, 5),
-            "acts.at": np.array([(act.at, act.clock_s) for act in acts], np.float64).reshape(-1, 2),
+            "deeds": _rows([(deed.number, deed.what, deed.item, deed.topic, deed.offset) for deed in deeds], 5),
+            "deeds.at": _rows([(deed.at, deed.clock_s, deed.appended_s) for deed in deeds], 3, np.float64),
+            "gone": _rows([(*where, offset) for where, offset, _ in gone], 3),
         }
+        texts = {
+            "ids": [one.suggestion_id for one in sent],
+            "users": [one.user_id for one in sent],
+            "deeds.users": [deed.user_id for deed in deeds],
+            "deeds.ids": [deed.suggestion_id for deed in deeds],
+            "gone.ids": [one for _, _, one in gone],
+        }
+        for name, mine in texts.items():
+            found[name], found[f"{name}.ends"] = pack(mine)
+        return found
 
     def restore(self, training: Mapping[str, NDArray[Any]]) -> None:
         """Go on where another was when it gave `training`; nothing at all: begin."""
         if not training:
             return
-        self.opened, self.skipped, self.closed = training["counts"].tolist()
+
+        def texts(name: str) -> list[str]:
+            return unpack(training[name], training[f"{name}.ends"])
+
+        self.opened, self.skipped, self.closed, self.late = training["counts"].tolist()
         self.fates = training["fates"].copy()
-        self._clock_s = {int(number): clock_s for number, clock_s in training["clocks"].tolist()}
-        ids, users = unpack(training["ids"], training["ids.ends"]), unpack(training["users"], training["users.ends"])
+        for number, clock_s, appended_s in training["clocks"].tolist():
+            self._clock_s[int(number)], self._appended_s[int(number)] = clock_s, appended_s
+        self._behind = {(number, topic): offset for number, topic, offset in training["behind"].tolist()}
         rows, features, first = training["items"].tolist(), np.array(training["features"], np.float32), 0
-        lists = zip(ids, users, training["lists"].tolist(), training["ats"].tolist(), strict=True)
+        lists = zip(texts("ids"), texts("users"), training["lists"].tolist(), training["ats"].tolist(), strict=True)
         for suggestion_id, user_id, (number, topic, offset, n), at in lists:
-            mine = rows[first : first + n]
-            items, kinds, levels, dismissed, shown = (list(column) for column in zip(*mine, strict=True))
+            items, kinds, levels, dismissed, shown = (
+                list(column) for column in zip(*rows[first : first + n], strict=True)
+            )
             sent = Sent(suggestion_id, user_id, at, TOPICS[topic], offset, items, kinds, features[first : first + n])
             said = None if -1 in shown else [bool(one) for one in shown]
-            self._add(_Open(number, sent, topic, levels, [bool(one) for one in dismissed], said))
+            self._add(_Open(number, sent, topic, at + self._config.window_s, levels, dismissed, said))
             first += n
-        actors = unpack(training["actors"], training["actors.ends"])
-        acts = zip(actors, training["acts"].tolist(), training["acts.at"].tolist(), strict=True)
-        for user_id, (number, item, topic, offset, level), (at, clock_s) in acts:
-            act = _Act(user_id, number, item, at, topic, offset, level, clock_s)
-            self._acts.setdefault(number, deque()).append(act)
-            self._acts_of_user.setdefault(user_id, []).append(act)
-        for ends in self._ends.values():
-            heapify(ends)
+        deeds = zip(
+            texts("deeds.users"), texts("deeds.ids"), training["deeds"].tolist(), training["deeds.at"].tolist(),
+            strict=True,
+        )  # fmt: skip
+        for user_id, suggestion_id, (number, what, item, topic, offset), times in deeds:
+            deed = _Deed(user_id, number, what, item, times[0], topic, offset, suggestion_id, times[1], times[2])
+            self._deeds.setdefault(number, deque()).append(deed)
+            self._deeds_of_user.setdefault(user_id, []).append(deed)
+        for suggestion_id, (number, topic, offset) in zip(texts("gone.ids"), training["gone"].tolist(), strict=True):
+            self._gone.setdefault((number, topic), []).append((offset, suggestion_id))
+            self._gone_ids.add(suggestion_id)
+        for heap in self._gone.values():
+            heapify(heap)
+        for number in self._ends:
+            self._ripen(number)
+
+
+def _rows(rows: Sequence[tuple[Any, ...]], width: int, kind: type[np.generic] = np.int64) -> NDArray[Any]:
+    """(n, width) also where there is none."""
+    return np.array(rows, kind).reshape(-1, width)

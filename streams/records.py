@@ -32,6 +32,7 @@ from streams.contracts import (
     ProfileRecord,
     PurchaseRecord,
     SuggestionRecord,
+    expected,
 )
 from streams.errors import RecordError
 
@@ -185,6 +186,23 @@ def decode_suggestion(record: Record) -> SuggestionRecord:
         RecordError: it is none.
     """
     return _decode(_SUGGESTION, record)[1]
+
+
+def decode_answer(record: Record) -> tuple[SuggestionRecord, float]:
+    """A record of `suggestions` and the event time of its trigger, for those who learn from what became of it.
+
+    Raises:
+        RecordError: it is none, or says of another shopper or time than it can be of.
+    """
+    value, wire = _decode(_SUGGESTION, record)
+    _check_key(record, "$.user_id", wire.user_id)
+    try:
+        at = datetime.fromisoformat(wire.at)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise refusals.refusal(record, "$.at", expected(SuggestionRecord)["at"], refusals.shown(wire.at))
+    return wire, _seconds(record, value, at)
 
 
 def decode_dead_letter(record: Record) -> DeadLetterRecord:

@@ -102,7 +102,7 @@ class School:
         ]
         self._served: Snapshot | None = None
         self._candidate: Snapshot | None = None
-        self._ordered = 0  # lists behind the order that was stored last
+        self._ordered = 0  # lists behind the order that was announced last
         self._closing = asyncio.Event()
         self.holds_state = asyncio.Event()
         """Set while the state of a leader is there."""
@@ -140,6 +140,7 @@ class School:
         self.holds_state.clear()
         started = self._clock()
         await self.training.take_over(self._mirror.forgotten)
+        self._ordered = await aside(self._announced_lists, _THREAD)
         took_s = self._clock() - started
         self._metrics.take_over_s.observe(took_s)
         curriculum = self.training.curriculum
@@ -228,6 +229,16 @@ class School:
         self._ordered = ranker.learnt
         await self._announce(stored, term)
         await self._prune(RANKER, stored.manifest.version)
+
+    def _announced_lists(self) -> int:
+        """How many lists the order that is announced has learnt; 0: none is, or it cannot be read."""
+        announced = self._mirror.announced.get(RANKER)
+        if announced is None:
+            return 0
+        try:
+            return int(self._store.stored(RANKER, announced.version).manifest.learnt["events"])
+        except (StoreError, SnapshotError, KeyError):
+            return 0
 
     async def store_last(self) -> Stored | None:
         """Store what has come as it is, learnt or waiting, and announce nothing."""

@@ -26,6 +26,7 @@ class TrainerMetrics(Metrics):
         self._loss = self._gauge("trainer_loss", "Mean cross-entropy of the last chunk, in nats")
         self._snapshots: Counter = self._counter("trainer_snapshots", "Snapshots, by what became of them", "outcome")
         self._lists = self._labelled("trainer_lists", "Lists of suggestions since the log's start, by state", "state")
+        self._late = self._gauge("trainer_late_answers", "Looks, carts and purchases that may be too late to count")
         self._answers = self._labelled(
             "trainer_suggested_items", "Items of closed lists, by what became of them", "kind", "fate"
         )
@@ -61,6 +62,7 @@ class TrainerMetrics(Metrics):
         self._lists.labels("closed").set(outcomes.closed)
         self._lists.labels("skipped").set(outcomes.skipped)
         self._lists.labels("learnt").set(ranker.learnt)
+        self._late.set(outcomes.late)
         for kind, name in KINDS.items():
             for fate, n in zip(FATES, outcomes.fates[kind].tolist(), strict=True):
                 self._answers.labels(name, fate).set(n)

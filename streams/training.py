@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
-from datetime import datetime
 from heapq import heapify, heappop, heapreplace
 from typing import Any
 
@@ -28,7 +27,7 @@ from models.errors import SnapshotShapeError
 from models.events import Action, CatalogItem, Feedback
 from models.items import Items
 from models.leaders import WIDTH
-from models.outcomes import Closed, Outcomes, Sent
+from models.outcomes import ALL, Closed, Outcomes, Sent
 from models.packing import pack, unpack
 from models.ranker import CODE as RANKER_CODE
 from models.ranker import MODEL as RANKER
@@ -49,7 +48,7 @@ from streams.cursor import Cursor
 from streams.errors import RecordError, SnapshotCorruptError, TakeOverError
 from streams.log import Log, Record
 from streams.recent_log import read_again, recent_past
-from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase, decode_suggestion
+from streams.records import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.settings import Settings
 from streams.snapshot_store import SnapshotStore
 from streams.topics import full_name
@@ -66,6 +65,9 @@ READ = (*LEARNT, "feedback", "suggestions")
 
 SEED = 1
 """Of everything that is drawn: the same log, read in the same pieces, gives the same weights."""
+
+GREATEST_OFFSET = 2**63 - 1
+"""Kafka's; a record that says more is none of ours."""
 
 _THREAD = "training"
 
@@ -140,6 +142,8 @@ class Training:
         for user_id, before in forgotten.items():
             self.curriculum.forget(user_id, before, self._partitions)
         await self._hear_consents()
+        self.outcomes.restore(_below(training, "outcomes"))
+        self.outcomes.drop(self._refuses)  # who refused or was forgotten since
         for number in self._partitions:
             await self._remember(number, cursors)
         self.cursors = cursors
@@ -177,7 +181,6 @@ class Training:
         self._describe()
         self.learner.restore(snapshot.arrays, _below(training, "learner"))
         self.curriculum.restore(_below(training, "curriculum"))
-        self.outcomes.restore(_below(training, "outcomes"))
         self.ranker.restore(_below(training, "ranker"))
         self._stored_events = self.curriculum.events
 
@@ -242,6 +245,10 @@ class Training:
                 for record in records:
                     self._hear(record)
             self._consents[tp.partition] = cursor
+
+    def _refuses(self, user_id: str, at: float) -> bool:
+        """Whether nothing of a shopper up to an event time may be used, whichever partition he has said so in."""
+        return any(self.curriculum.refuses(number, user_id, at) for number in self._partitions)
 
     async def _remember(self, number: int, cursors: Mapping[TopicPartition, Cursor]) -> None:
         """Build the visits of a partition's shoppers anew, from the log, and learn nothing of them again."""
@@ -339,34 +346,42 @@ class Training:
                     if verdict is Verdict.APPLIED:
                         acted(number, user_id, self.items.index(item_id), at, topic, record.offset, taken=True)
             elif topic == "feedback":
-                self._heard(decode_feedback(record))
-                return "noted"
+                return self._heard(number, decode_feedback(record), appended_s)
             else:
-                return self._suggested(number, decode_suggestion(record))
+                return self._suggested(*decode_answer(record))
         except RecordError:
-            return "dead letter"  # the worker that owns the partition sends it there
+            # of what a shop sends, the worker that owns the partition makes a dead letter
+            return "passed over" if topic == "suggestions" else "dead letter"
         return "noted" if verdict is Verdict.APPLIED else verdict.value
 
-    def _heard(self, feedback: Feedback) -> None:
-        item = None if feedback.item_id is None else self.items.find(feedback.item_id)
-        self.outcomes.heard(feedback.suggestion_id, item, feedback.action)
+    def _heard(self, number: int, feedback: Feedback, appended_s: float) -> str:
+        """What a shop says became of a list; returns what became of that."""
+        user_id, at = feedback.user_id, feedback.at
+        self.outcomes.advance(number, at, appended_s)
+        if self.curriculum.refuses(number, user_id, at):
+            return Verdict.FORGOTTEN.value
+        item = ALL if feedback.item_id is None else self.items.index(feedback.item_id)  # its list may still come
+        self.outcomes.heard(number, user_id, feedback.suggestion_id, item, at, feedback.action)
+        return "noted"
 
-    def _suggested(self, number: int, record: SuggestionRecord) -> str:
+    def _suggested(self, record: SuggestionRecord, at: float) -> str:
         """A list of ours, or of somebody who writes like us; returns what became of it."""
-        trigger, at = record.trigger, datetime.fromisoformat(record.at).timestamp()
-        topic = self._topics.get(trigger.topic, "")
-        if topic not in LEARNT or not record.items:
+        trigger, topic = record.trigger, self._topics.get(record.trigger.topic, "")
+        known = topic in LEARNT and trigger.partition in self._partitions and 0 <= trigger.offset <= GREATEST_OFFSET
+        if not known or not record.items:
             return "passed over"
-        if self.curriculum.refuses(number, record.user_id, at):
+        if self._refuses(record.user_id, at):
             return Verdict.FORGOTTEN.value
         features = np.full((len(record.items), WIDTH), np.nan, np.float32)
-        for place, item in enumerate(record.items):
-            if item.features is not None and len(item.features) == WIDTH:
-                features[place] = item.features
+        with np.errstate(over="ignore"):  # infinite is not described, either
+            for place, item in enumerate(record.items):
+                if item.features is not None and len(item.features) == WIDTH:
+                    features[place] = item.features
         items = [self.items.index(item.item_id) for item in record.items]
         kinds = [KINDS.index(item.kind) for item in record.items]
         self.outcomes.suggested(
-            number, Sent(record.suggestion_id, record.user_id, at, topic, trigger.offset, items, kinds, features)
+            trigger.partition,
+            Sent(record.suggestion_id, record.user_id, at, topic, trigger.offset, items, kinds, features),
         )
         return "noted"
 

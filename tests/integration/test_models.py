@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from models.ranker import CODE, Ranker, RankerConfig
+from models.ranker import MODEL as RANKER
 from streams.announcements import Announcement
 from streams.clients import Sender
 from streams.commands import app
@@ -192,3 +194,38 @@ def test_what_others_write_to_the_topic_is_passed_over(
         for value in (b"no announcement", b'{"v":2}'):
             sender.send("snapshots", b"sequence", value)
     assert [line["announced"] for line in listed(models)] == [True]
+
+
+def test_the_order_of_lists_is_listed_shown_and_gone_back_to_by_its_own_name(
+    models: Models, settings: Settings, store: SnapshotStore
+) -> None:
+    ranker = Ranker(RankerConfig(), seed=1)
+    orders = [
+        kettle_snapshot(
+            events,
+            model=RANKER,
+            code=CODE,
+            arrays=ranker.arrays(),
+            vocabulary=(),
+            config=ranker.config_of(),
+            learnt={"events": events},
+            metrics=ranker.metrics(),
+        )
+        for events in (10, 20)
+    ]
+    old, new = (store.save(order).manifest.version for order in orders)
+    sequence = store.save(kettle_snapshot()).manifest.version
+    assert models("rollback", sequence).exit_code == 0
+    assert models("rollback", new, "--model", RANKER).exit_code == 0
+    result = models("rollback", "--model", RANKER)
+    assert result.exit_code == 0, result.output
+    found, other = announced(settings, RANKER), announced(settings)
+    assert found is not None and other is not None
+    assert (found.version, other.version) == (old, sequence)
+    lines = models("list", "--model", RANKER, "--json").stdout.splitlines()
+    assert [(line["version"], line["announced"]) for line in map(json.loads, lines)] == [(old, True), (new, False)]
+    table, shown = models("list", "--model", RANKER), models("show", new, "--model", RANKER)
+    assert table.exit_code == shown.exit_code == 0
+    for words in (CODE, "events 20", "0 in 0 slots", "weights float64", "training none"):
+        assert words in " ".join(shown.stdout.replace("│", " ").split()), shown.stdout
+    assert store.load(RANKER, new) == orders[1]

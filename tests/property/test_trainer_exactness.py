@@ -1,4 +1,6 @@
-"""The trainer on an in-memory log: whenever it is killed, each look is learnt as a fresh one in just one window."""
+"""The trainer on an in-memory log: whenever it is killed, each look is learnt as a fresh one in just one window, and
+each list of suggestions once, with the rewards that it is due.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,17 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.leaders import WIDTH
+from models.outcomes import OutcomesConfig
 from models.sequence.config import GateConfig
 from models.sequence.windows import Windows
 from tests.support.world import Shop
-from tests.unit.test_trainer import SETTINGS, Trainee
+from tests.unit.test_trainer import SETTINGS, Trainee, suggestion
 
 QUICK = SETTINGS.model_copy(update={"gate": GateConfig(share=0.3, age_s=2.0), "batch_records": 3, "train_every_s": 0.5})
 
@@ -73,3 +78,88 @@ async def _go_through(history: History, folder: Path) -> None:
     await trainee.apply()
     trainee.training.curriculum.gather()
     assert learnt(trainee) == Counter(f"look-{one}" for one in range(number))
+
+
+ANSWERED = QUICK.model_copy(update={"outcomes": OutcomesConfig(window_s=200.0, late_s=10.0)})
+ITEMS = ("mug", "tea", "pot")
+
+shopping = st.tuples(
+    st.sampled_from(["look", "look", "buy", "list", "list", "shown", "clicked", "dismissed"]),
+    st.sampled_from(["ann", "bob", "cat"]),
+    st.sampled_from(ITEMS),
+    st.integers(0, 60),  # event time that passes, in seconds
+    st.integers(0, 3_000),  # append time, in milliseconds: lists may come too late
+)
+days = st.lists(
+    st.tuples(
+        st.lists(shopping, min_size=1, max_size=15),
+        st.integers(0, 6),
+        st.lists(st.sampled_from(["publish", "kill", "stop"]), max_size=2),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+Days = list[tuple[list[tuple[str, str, str, int, int]], int, list[str]]]
+
+
+class Visits:
+    """Shoppers who look and buy, workers who answer their last look, and a shop that says what became of it."""
+
+    def __init__(self) -> None:
+        self.shop, self._at_s, self._number = Shop(), 0.0, 0
+        self._sent: dict[str, dict[str, object]] = {}
+
+    def go_on(self, what: str, user: str, item: str, passes_s: int, pause_ms: int) -> None:
+        """One record; an answer to nothing is none."""
+        shop, self._number = self.shop, self._number + 1
+        shop.now_ms += pause_ms
+        if what == "look":
+            self._at_s += passes_s
+            shop.click(user, item, self._at_s)
+            features = [float(self._number % 7)] * WIDTH
+            items = {one: features if one != "pot" else None for one in ITEMS}
+            self._sent[user] = suggestion(shop, user, self._at_s, items)
+        elif what == "buy":
+            self._at_s += passes_s
+            shop.buy(user, [item], self._at_s, f"order-{self._number}")
+        elif user in self._sent and what == "list":
+            shop.publish("suggestions", user, self._sent[user])
+        elif user in self._sent:
+            value = {"v": 1, "user_id": user, "suggestion_id": self._sent[user]["suggestion_id"], "item_id": item}
+            at = 1_699_990_000_000 + round(self._at_s * 1000)
+            shop.publish("feedback", user, {**value, "action": what, "at": at})
+
+
+@settings(max_examples=25)
+@given(days)
+def test_each_list_is_learnt_once_with_its_rewards_whenever_the_trainer_is_killed_or_stopped(days: Days) -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_shop_through(days, Path(folder)))
+
+
+async def _shop_through(days: Days, folder: Path) -> None:
+    visits = Visits()
+    trainee = await Trainee(visits.shop, folder / "parts", ANSWERED).take_over()
+    for doings, runs, events in days:
+        for doing in doings:
+            visits.go_on(*doing)
+        await trainee.apply(runs)
+        for event in events:
+            if event == "publish":
+                await trainee.publish()
+                continue
+            if event == "stop":
+                await trainee.school.store_last()
+            trainee = await Trainee(visits.shop, folder / "parts", ANSWERED).take_over()
+    visits.go_on("look", "ann", "mug", 150, 0)
+    whole = await Trainee(visits.shop, folder / "whole", ANSWERED).take_over()
+    for one in (whole, trainee):
+        await one.apply()
+        await one.training.learn()
+    outcomes, others = whole.training.outcomes, trainee.training.outcomes
+    for name, array in outcomes.training().items():
+        np.testing.assert_array_equal(array, others.training()[name], err_msg=name)
+    assert outcomes.closed == whole.training.ranker.learnt == trainee.training.ranker.learnt
+    np.testing.assert_allclose(whole.training.ranker.rewards, trainee.training.ranker.rewards)

@@ -7,7 +7,6 @@ import contextlib
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,8 @@ from streams.errors import TakeOverError
 from streams.leadership import Leadership
 from streams.mirror import Mirror
 from streams.outbox import Outbox
+from streams.partitioner import partition_of
+from streams.records import written
 from streams.settings import Settings
 from streams.snapshot_files import TRAINING
 from streams.snapshot_store import SnapshotStore
@@ -399,12 +400,23 @@ ANSWERED = SETTINGS.model_copy(
 )
 
 
-def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
-    """Looks that are answered with two items each, the second of which is bought."""
-    for number in range(first, first + lists):
-        user, at_s = f"user-{number % 7}", 10.0 * number
-        shop.click(user, "kettle", at_s)
-        items = [
+def suggestion(shop: Shop, user: str, at_s: float, items: dict[str, list[float] | None]) -> dict[str, Any]:
+    """What a worker sends for the last click of a shopper: items and their features."""
+    number = partition_of(user.encode(), PARTITIONS)
+    offset = len(shop.log.records("clicks", number)) - 1
+    return {
+        "v": 1,
+        "suggestion_id": f"clicks-{number}-{offset}",
+        "user_id": user,
+        "at": written(1_699_990_000 + at_s),
+        "trigger": {
+            "topic": "clicks",
+            "partition": number,
+            "offset": offset,
+            "action": "view",
+            "item_ids": ["kettle"],
+        },
+        "items": [
             {
                 "item_id": item,
                 "kind": "cross-sell",
@@ -415,23 +427,27 @@ def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
                 "title": item,
                 "reasons": [],
                 "propensity": 1.0,
-                "features": [0.0 if name == "evidence" else float(place) for name in FEATURES],
+                "features": features,
             }
+            for item, features in items.items()
+        ],
+        "models": {},
+        "policy": "",
+        "arm": "default",
+        "latency_ms": 1.0,
+    }
+
+
+def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
+    """Looks that are answered with two items each, the second of which is bought."""
+    for number in range(first, first + lists):
+        user, at_s = f"user-{number % 7}", 10.0 * number
+        shop.click(user, "kettle", at_s)
+        items: dict[str, list[float] | None] = {
+            item: [0.0 if name == "evidence" else float(place) for name in FEATURES]
             for place, item in enumerate((f"mug-{number}", f"tea-{number}"))
-        ]
-        suggestion = {
-            "v": 1,
-            "suggestion_id": f"clicks-{number}",
-            "user_id": user,
-            "at": datetime.fromtimestamp(1_699_990_000 + at_s, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-            "trigger": {"topic": "clicks", "partition": 0, "offset": 0, "action": "view", "item_ids": ["kettle"]},
-            "items": items,
-            "models": {},
-            "policy": "",
-            "arm": "default",
-            "latency_ms": 1.0,
         }
-        shop.publish("suggestions", user, suggestion)
+        shop.publish("suggestions", user, suggestion(shop, user, at_s, items))
         shop.buy(user, [f"tea-{number}"], at_s + 1, f"order-{number}")
 
 
@@ -456,6 +472,12 @@ async def test_an_order_is_learnt_from_what_became_of_suggestions_and_announced(
     stored = trainee.store.versions("ranker")
     await trainee.publish()
     assert trainee.store.versions("ranker") == stored  # nothing new
+    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    shop.now_ms += 1_000
+    shop.click("somebody", "kettle", 700.0)  # a look, and no list that closes
+    await trainee.apply()
+    assert await trainee.publish() is not None
+    assert trainee.store.versions("ranker") == stored
 
 
 async def test_lists_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, tmp_path: Path) -> None:
@@ -494,12 +516,115 @@ async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end
     assert later.training.outcomes.opened == 20
 
 
+LASTING = ANSWERED.model_copy(update={"outcomes": OutcomesConfig(window_s=5_000.0)})
+
+
 async def test_of_who_is_forgotten_no_list_is_learnt(shop: Shop, tmp_path: Path) -> None:
     suggesting(shop, 7)
-    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    trainee = await Trainee(shop, tmp_path, LASTING).take_over()
     await trainee.apply()
     trainee.training.forget("user-3", 1_699_999_999.0)
     assert len(trainee.training.outcomes) == 6
     suggesting(shop, 7)
     await trainee.apply()
+    assert len(trainee.training.outcomes) == 12
+
+
+async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop: Shop, tmp_path: Path) -> None:
+    suggesting(shop, 14)
+    trainee = await Trainee(shop, tmp_path, LASTING).take_over()
+    await trainee.apply()
+    await trainee.publish()
+    assert len(trainee.training.outcomes) == 14
+    later = Trainee(shop, tmp_path, LASTING)
+    later.mirror.forgotten["user-3"] = 1_699_990_031.0  # his second list is later
+    await later.take_over()
+    assert len(later.training.outcomes) == 13
+
+
+async def test_who_refuses_is_dropped_and_who_agrees_again_keeps_what_came_since(shop: Shop, tmp_path: Path) -> None:
+    def says(consent: bool, at_s: float) -> None:
+        at = 1_699_990_000_000 + round(at_s * 1000)
+        shop.publish("profiles", "user-3", {"v": 1, "user_id": "user-3", "at": at, "consent": consent})
+
+    suggesting(shop, 7)
+    trainee = await Trainee(shop, tmp_path, LASTING).take_over()
+    await trainee.apply()
+    says(False, 65.0)
+    await trainee.apply()
     assert len(trainee.training.outcomes) == 6
+    suggesting(shop, 7, 7)
+    await trainee.apply()
+    assert len(trainee.training.outcomes) == 12
+    says(True, 145.0)
+    suggesting(shop, 7, 15)
+    await trainee.apply()
+    assert len(trainee.training.outcomes) == 19
+    await trainee.publish()
+    later = await Trainee(shop, tmp_path, LASTING).take_over()
+    assert len(later.training.outcomes) == 19
+
+
+async def test_a_shop_says_what_became_of_a_list(shop: Shop, tmp_path: Path) -> None:
+    shop.click("ann", "kettle", 0.0)
+    sent = suggestion(shop, "ann", 0.0, dict.fromkeys(("mug", "tea", "pot"), [0.0] * len(FEATURES)))
+
+    def says(user: str, action: str, at_s: float, item: str | None = None) -> None:
+        at = 1_699_990_000_000 + round(at_s * 1000)
+        one = {"v": 1, "user_id": user, "suggestion_id": sent["suggestion_id"], "action": action, "at": at}
+        shop.publish("feedback", user, one if item is None else {**one, "item_id": item})
+
+    says("ann", "shown", 0.5, "mug")  # read before the list, whose items nobody knows yet
+    shop.publish("suggestions", "ann", sent)
+    says("ann", "clicked", 1.0, "tea")
+    says("bob", "clicked", 1.0, "mug")
+    shop.click("ann", "kettle", 100.0)
+    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    await trainee.apply()
+    (closed,) = trainee.training.outcomes.take()
+    assert closed.rewards.tolist() == pytest.approx([0.0, 0.2, 0.0])
+    assert closed.examined.tolist() == [True, True, False]
+
+
+async def test_an_item_that_is_described_otherwise_counts_and_is_not_learnt(shop: Shop, tmp_path: Path) -> None:
+    shop.click("ann", "kettle", 0.0)
+    items: dict[str, list[float] | None] = {
+        "mug": [0.5] * len(FEATURES),
+        "tea": [0.5] * (len(FEATURES) + 1),
+        "pot": None,
+        "cup": [1e300] * len(FEATURES),
+    }
+    shop.publish("suggestions", "ann", suggestion(shop, "ann", 0.0, items))
+    shop.buy("ann", ["tea"], 1.0, "order")
+    shop.click("ann", "kettle", 100.0)
+    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    await trainee.apply()
+    (closed,) = trainee.training.outcomes.take()
+    assert closed.learnable.tolist() == [True, False, False, False]
+    assert closed.rewards.tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+async def test_a_record_that_is_no_suggestion_is_passed_over(shop: Shop, tmp_path: Path) -> None:
+    shop.click("ann", "kettle", 0.0)
+    good = suggestion(shop, "ann", 0.0, {"mug": None})
+    trigger = good["trigger"]
+    wrong = [
+        {**good, "at": "yesterday"},
+        {**good, "at": "2023-11-14T19:26"},  # where?
+        {**good, "at": "9999-01-01T00:00:00.000Z"},
+        {**good, "trigger": {**trigger, "topic": "orders"}},
+        {**good, "trigger": {**trigger, "partition": PARTITIONS}},
+        {**good, "trigger": {**trigger, "offset": 2**63}},
+        {**good, "items": []},
+        {**good, "user_id": "bob"},  # and the key is ann
+        {**good, "v": 2},
+    ]
+    for one in [*wrong, good]:
+        shop.publish("suggestions", "ann", one)
+    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    await trainee.apply()
+    assert trainee.training.outcomes.opened == 1
+    value = trainee.metrics.registry.get_sample_value
+    labels = {"topic": "suggestions", "outcome": "passed over"}
+    assert value("crosscurrent_events_total", labels) == len(wrong)
+    assert await trainee.publish() is not None

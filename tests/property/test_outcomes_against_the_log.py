@@ -1,0 +1,209 @@
+"""Outcomes against the log read at leisure: what each list gets, whenever it comes, and whoever goes on.
+
+Events of two partitions and topics are late, early, a replay of the past or live; lists come at once or much later, and
+some twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.outcomes import ALL, TOPICS, Closed, Outcomes, OutcomesConfig, Sent
+
+CONFIG = OutcomesConfig(window_s=60.0, late_s=10.0, followed=0.25)
+USERS = ("ann", "bob", "cat")
+PARTITION = {"ann": 0, "bob": 0, "cat": 1}
+ACTIONS = ("shown", "clicked", "dismissed")
+ITEMS = 4
+
+
+class Step(NamedTuple):
+    """What is drawn; times in quarters of seconds, so that sums are exact."""
+
+    what: str
+    user: str
+    item: int
+    passes: int  # event time
+    early: int  # how much the event is before or behind its fellows
+    pause: int  # append time, in a replay
+    back: int  # which act, counted from the last, a list answers, or which list feedback is of
+    takes: bool
+
+
+class Event(NamedTuple):
+    """A record, as the trainer hands it on."""
+
+    what: str  # "list" or "heard", or a topic
+    user: str
+    at: float
+    appended_s: float
+    item: int
+    offset: int  # of a list: of its trigger
+    topic: str  # of a list: of its trigger
+    action: str
+    suggestion_id: str
+    takes: bool
+
+
+steps = st.lists(
+    st.builds(
+        Step,
+        st.sampled_from(["clicks", "clicks", "purchases", "list", "list", "list", "heard"]),
+        st.sampled_from(USERS),
+        st.integers(0, ITEMS - 1),
+        st.integers(0, 60),
+        st.integers(-60, 30),
+        st.integers(0, 20),
+        st.integers(0, 5),
+        st.booleans(),
+    ),
+    max_size=50,
+)
+
+
+def log_of(steps: list[Step], replayed: bool) -> list[Event]:
+    events: list[Event] = []
+    offsets: dict[tuple[int, str], int] = defaultdict(int)
+    acts: dict[str, list[Event]] = defaultdict(list)
+    now, appended_s = 1_000.0, 50_000.0
+    for step in steps:
+        number, now = PARTITION[step.user], now + step.passes / 4
+        appended_s = appended_s + step.pause / 4 if replayed else now
+        if step.what in TOPICS:
+            where, at = (number, step.what), now + step.early / 4
+            event = Event(
+                step.what, step.user, at, appended_s, step.item, offsets[where], step.what, "", "", step.takes
+            )
+            offsets[where] += 1
+            acts[step.user].append(event)
+        elif not acts[step.user]:
+            continue
+        else:
+            of = acts[step.user][-1 - step.back % len(acts[step.user])]
+            suggestion_id = f"{of.topic}-{number}-{of.offset}"
+            if step.what == "list":
+                event = of._replace(what="list", appended_s=appended_s, suggestion_id=suggestion_id, takes=step.takes)
+            else:
+                item, action = (ALL, *range(ITEMS))[step.item], ACTIONS[step.passes % 3]
+                event = Event("heard", step.user, now, appended_s, item, ALL, "", action, suggestion_id, step.takes)
+        events.append(event)
+    ends = [
+        Event("clicks", user, now + 1_000.0, appended_s + 1_000.0, 0, 999, "clicks", "", "", True) for user in USERS
+    ]
+    return events + ends
+
+
+def sent_of(event: Event) -> Sent:
+    items = [(event.offset + place) % ITEMS for place in range(2)]
+    features = np.full((2, 3), float(event.offset), np.float32)
+    return Sent(event.suggestion_id, event.user, event.at, event.topic, event.offset, items, [1, 2], features)
+
+
+def apply(outcomes: Outcomes, event: Event) -> list[Closed]:
+    number = PARTITION[event.user]
+    if event.what == "list":
+        outcomes.suggested(number, sent_of(event))
+    else:
+        outcomes.advance(number, event.at, event.appended_s)
+        if event.what == "heard":
+            outcomes.heard(number, event.user, event.suggestion_id, event.item, event.at, event.action)
+        else:
+            taken = event.what == "purchases"
+            outcomes.acted(number, event.user, event.item, event.at, event.what, event.offset, taken=taken)
+    return outcomes.take() if event.takes else []
+
+
+def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
+    """Trigger's time, rewards and examined of each list, by what stands in the whole log."""
+    clocks: list[float] = []
+    appends: list[float] = []
+    clock_s, newest_s = defaultdict(lambda: -np.inf), defaultdict(lambda: -np.inf)
+    for event in log:
+        number = PARTITION[event.user]
+        if event.what != "list":
+            clock_s[number] = max(clock_s[number], min(event.at, event.appended_s))
+            newest_s[number] = max(newest_s[number], event.appended_s)
+        clocks.append(clock_s[number])
+        appends.append(newest_s[number])
+    found, known = [], set()
+    for place, one in enumerate(log):
+        if one.what != "list" or one.suggestion_id in known:
+            continue
+        number, end = PARTITION[one.user], one.at + CONFIG.window_s
+        remembered = [
+            other
+            for other, event in enumerate(log)
+            if event.what != "list"
+            and PARTITION[event.user] == number
+            and (other > place or appends[other] >= appends[place] - CONFIG.late_s)
+        ]
+        lost = [e.offset for e in log[:place] if e.what == one.topic and PARTITION[e.user] == number]
+        kept = [log[other].offset for other in remembered if other < place and log[other].what == one.topic]
+        if max(set(lost) - set(kept), default=-1) >= one.offset:
+            continue
+        known.add(one.suggestion_id)
+        sent, rewards, dismissed = sent_of(one), [0.0, 0.0], [False, False]
+        shown, seen = None, [False, False]
+        for other in remembered:
+            event = log[other]
+            if event.user != one.user or event.at > end or clocks[other] > end + CONFIG.late_s:
+                continue
+            behind = event.at > one.at or (event.at == one.at and event.what == one.topic and event.offset > one.offset)
+            for at, item in enumerate(sent.items):
+                mine, named = event.item in (item, ALL), event.item == item
+                if event.what == "heard" and event.suggestion_id == one.suggestion_id:
+                    if event.action == "shown":
+                        shown = shown or [False, False]
+                        shown[at] |= mine
+                    elif mine and event.action == "clicked":
+                        rewards[at], seen[at] = max(rewards[at], CONFIG.followed), True
+                    elif mine:
+                        dismissed[at], seen[at] = True, seen[at] or named
+                elif event.what in TOPICS and behind and named:
+                    worth = CONFIG.taken if event.what == "purchases" else CONFIG.followed
+                    rewards[at], seen[at] = max(rewards[at], worth), True
+        rewards = [r if r == CONFIG.taken or not no else 0.0 for r, no in zip(rewards, dismissed, strict=True)]
+        examined = [True, True] if shown is None else [a or b for a, b in zip(shown, seen, strict=True)]
+        found.append((one.at, rewards, examined))
+    return sorted(found)
+
+
+@given(steps, st.booleans())
+def test_each_list_gets_what_the_whole_log_says_whenever_it_comes(steps: list[Step], replayed: bool) -> None:
+    log, outcomes, closed = log_of(steps, replayed), Outcomes(CONFIG), []
+    for event in log:
+        closed += apply(outcomes, event)
+    assert len(outcomes) == 0
+    got = sorted((one.at, one.rewards.tolist(), one.examined.tolist()) for one in closed)
+    assert got == expected(log)
+
+
+@given(steps, st.booleans(), st.sets(st.integers(0, 50), max_size=3), st.integers(0, 50), st.sampled_from(USERS))
+def test_whoever_goes_on_closes_the_same_lists_with_the_same_rewards(
+    steps: list[Step], replayed: bool, cuts: set[int], forgets: int, user: str
+) -> None:
+    whole, parts = Outcomes(CONFIG), Outcomes(CONFIG)
+    for place, event in enumerate(log_of(steps, replayed)):
+        if place == forgets:
+            for outcomes in (whole, parts):
+                outcomes.forget(user, event.at)
+        if place in cuts:
+            state = {name: array.copy() for name, array in parts.training().items()}
+            parts = Outcomes(CONFIG)
+            parts.restore(state)
+        for one, other in zip(apply(whole, event), apply(parts, event), strict=True):
+            for mine, theirs in zip(one, other, strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+    _assert_same(whole.training(), parts.training())
+
+
+def _assert_same(one: dict[str, NDArray[Any]], other: dict[str, NDArray[Any]]) -> None:
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name], err_msg=name)
