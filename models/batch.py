@@ -13,7 +13,7 @@ from models import candidates, catalog, fallbacks, leaders, popularity, reasons,
 from models.borrowing import borrowing, hash_of
 from models.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
 from models.fallbacks import fall_back
-from models.leaders import WIDTH, Order, describe, find_leaders, reorder
+from models.leaders import WIDTH, Order, Situation, describe, find_leaders, reorder
 from models.popularity import Shelves
 from models.reasons import Reasons, explain
 from models.rules import ANCHORS, Asked, Rules, begin
@@ -106,9 +106,9 @@ def _answer_one(
     first, end = batch.expected_ends[query], batch.expected_ends[query + 1]
     expect(batch.expected[first:end], batch.shares[first:end], rules, asked, pool)
     score(weights, rules, order, asked, pool)
-    looks, purchase = len(visit), not batch.upsells[query]
+    situation = Situation(at, len(visit), len(cart), not batch.upsells[query])
     find_leaders(at, rows, weights, order, pool)
-    reorder(at, len(cart), looks, purchase, rows, weights, rules, learnt, order, asked, pool, features)
+    reorder(situation, rows, weights, rules, learnt, order, asked, pool, features)
     size = take_best(at, chosen, 0, rows, weights, rules, limits, order, pool)
     exploring = limits.explore > 0.0
     crosses = count_cross_sells(chosen, size, pool)
@@ -130,8 +130,7 @@ def _answer_one(
         out.kind[query, place] = one.kind
         out.anchor[query, place] = asked.anchors[one.anchor]
         out.score[query, place] = one.score
-        described = out.features[query, place]
-        describe(chosen[place], at, len(cart), looks, purchase, rows, weights, rules, asked, pool, described)
+        describe(chosen[place], situation, rows, rules, asked, pool, out.features[query, place])
     found = Reasons(
         why.source[query],
         why.anchor[query],

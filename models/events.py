@@ -52,6 +52,11 @@ class Purchase:
     lines: tuple[Line, ...]
     currency: str | None = None
 
+    @property
+    def item_ids(self) -> list[str]:
+        """Its items, each once, in the order of the lines."""
+        return list(dict.fromkeys(line.item_id for line in self.lines))
+
 
 @dataclass(slots=True)
 class CatalogItem:

@@ -45,7 +45,17 @@ WIDTH = len(FEATURES)
 FLOOR = 1e-4
 """Added to a share before its logarithm is taken: that of one view in ten thousand is as good as none."""
 
-_LOOKS, _STEEPEST = 13, 3.0
+_LOOKS = FEATURES.index("looks")
+_STEEPEST = 3.0
+
+
+class Situation(NamedTuple):
+    """What a list is for."""
+
+    at: float  # time of the query, epoch seconds
+    looks: int  # items of the visit
+    cart: int  # ... of the cart
+    purchase: bool  # whether the trigger is one
 
 
 class Order(NamedTuple):
@@ -88,10 +98,7 @@ def find_leaders(at: float, rows: Rows, weights: Weights, order: NDArray[np.uint
 
 @borrowing
 def reorder(
-    at: float,
-    cart: int,
-    looks: int,
-    purchase: bool,
+    situation: Situation,
     rows: Rows,
     weights: Weights,
     rules: Rules,
@@ -104,10 +111,7 @@ def reorder(
     """Let the leaders wait by the learnt order, and nobody else of their kind.
 
     Args:
-        at: time of the query, epoch seconds.
-        cart: items in the cart.
-        looks: items of the visit.
-        purchase: whether the trigger is one.
+        situation: of the query.
         rows: of neighbours.
         weights: of evidence.
         rules: for prices.
@@ -123,9 +127,7 @@ def reorder(
             continue
         for number in range(pool.leading[queue]):  # all are described before the first is scored anew
             one = pool.candidates[pool.leaders[queue, number]]
-            describe(
-                pool.leaders[queue, number], at, cart, looks, purchase, rows, weights, rules, asked, pool, features
-            )
+            describe(pool.leaders[queue, number], situation, rows, rules, asked, pool, features)
             total = learnt.bias[kind]
             for place in range(WIDTH):
                 total += learnt.weights[kind, place] * features[place]
@@ -145,12 +147,8 @@ def reorder(
 @borrowing
 def describe(
     place: int,
-    at: float,
-    cart: int,
-    looks: int,
-    purchase: bool,
+    situation: Situation,
     rows: Rows,
-    weights: Weights,
     rules: Rules,
     asked: Asked,
     pool: Pool,
@@ -160,12 +158,8 @@ def describe(
 
     Args:
         place: of the candidate; one without evidence is not described.
-        at: time of the query, epoch seconds.
-        cart: items in the cart.
-        looks: items of the visit.
-        purchase: whether the trigger is one.
+        situation: of the query.
         rows: of neighbours.
-        weights: of evidence.
         rules: for prices.
         asked: for anchors.
         pool: has the candidates and the leaders.
@@ -190,12 +184,12 @@ def describe(
     features[8] = math.log(one.evidence)
     views, baskets = 0.0, 0.0
     if one.item < len(rows.at):
-        fade = 2.0 ** min(0.0, (rows.at[one.item] - at) / rows.half_life_s)
+        fade = 2.0 ** min(0.0, (rows.at[one.item] - situation.at) / rows.half_life_s)
         views, baskets = rows.own[one.item, 0] * fade, rows.own[one.item, 1] * fade
     features[9], features[10] = math.log(1.0 + views), math.log(1.0 + baskets)
     features[11] = 1.0 if one.seen else 0.0
     price, anchor_price = rules.facts[one.item].price, rules.facts[asked.anchors[one.anchor]].price
     step = math.log(price / anchor_price) if price > 0.0 and anchor_price > 0.0 else 0.0
     features[12] = min(_STEEPEST, max(-_STEEPEST, step))
-    features[_LOOKS], features[14] = math.log(1.0 + looks), math.log(1.0 + cart)
-    features[15] = 1.0 if purchase else 0.0
+    features[13], features[14] = math.log(1.0 + situation.looks), math.log(1.0 + situation.cart)
+    features[15] = 1.0 if situation.purchase else 0.0

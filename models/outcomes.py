@@ -376,10 +376,8 @@ class Outcomes:
 
     def training(self) -> dict[str, NDArray[Any]]:
         """What another needs to go on, by name."""
-        lists, deeds = (
-            list(self._open.values()),
-            [deed for number in sorted(self._deeds) for deed in self._deeds[number]],
-        )
+        lists = list(self._open.values())
+        deeds = [deed for number in sorted(self._deeds) for deed in self._deeds[number]]
         gone = [(where, offset, one) for where, closed in sorted(self._gone.items()) for offset, one in sorted(closed)]
         sent = [one.sent for one in lists]
         width = sent[0].features.shape[1] if sent else 0

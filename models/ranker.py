@@ -218,12 +218,13 @@ class _Kind:
             order: (n,) in which they are learnt.
         """
         places = np.minimum(places, PLACES - 1)
+        rows = expanded(features, places)
         tells = len(rewards) > 1 and rewards.max() > rewards.min()
         faster = self.drift.faster()
         if tells:
             best = int(rewards.argmax())
             correction = self._correction(int(places[best]))
-            self._compare(features, best, correction)
+            self._compare(rows, best, correction)
             logs = features[:, :_SHARES]
             norms = logs.max(axis=0) + np.log(np.exp(logs - logs.max(axis=0)).sum(axis=0))
             losses = norms - logs[best]
@@ -232,7 +233,6 @@ class _Kind:
             self.weighted.learn_one(logs, best, faster * correction * float(rewards[best]))
         np.add.at(self._shown, places, 1.0)
         np.add.at(self._rewarded, places, rewards)
-        rows = expanded(features, places)
         for one in order.tolist():
             row = dict(zip(_NAMES, rows[one].tolist(), strict=True))
             self.scaler.learn_one(row)
@@ -247,12 +247,9 @@ class _Kind:
         share = (self._rewarded + 1.0) / (self._shown + 10.0)
         return float(np.clip(share[0] / share[place], 1.0, 5.0))
 
-    def _compare(self, features: NDArray[np.float64], best: int, correction: float) -> None:
-        scores = [features[:, _EVIDENCE]]
-        rows = expanded(features, np.zeros(len(features), np.int64))
-        for blend in BLENDS:
-            folded = self.folded(blend)
-            scores.append(rows @ folded.weights)
+    def _compare(self, rows: NDArray[np.float64], best: int, correction: float) -> None:
+        """Note where each order puts what was rewarded; a blend's gives the place, which `rows` have, no weight."""
+        scores = [rows[:, _EVIDENCE], *(rows @ self.folded(blend).weights for blend in BLENDS)]
         self._ranks *= self._config.fade
         for number, score in enumerate(scores):
             rank = int((score >= score[best]).sum())  # ties count against

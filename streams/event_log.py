@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -27,6 +26,7 @@ from models.evaluation.sent import Moment, Sent
 from models.events import CatalogItem
 from streams.errors import RecordError
 from streams.publishing import DECODERS, Line, usable
+from streams.records import NEWEST_MS
 from streams.replay import KEYS, NAMED, DataMissingError, Happening, Past
 from streams.simulated_shop import SimulatedShop
 
@@ -143,14 +143,9 @@ def sent_of(file: Path, complain: Callable[[str], None]) -> Sent:
     found = []
     try:
         with file.open("rb") as lines:
-            for number, _, _, record in usable("suggestions", lines, file.name, lambda: 0, refused):
-                try:
-                    at_ms = round(datetime.fromisoformat(record.at).timestamp() * 1000)
-                except ValueError:
-                    refused(RecordError("$.at", "a time as RFC 3339 writes it", record.at, f"{file.name}:{number}"))
-                    continue
+            for number, _, _, (record, at) in usable("suggestions", lines, file.name, lambda: NEWEST_MS, refused):
                 trigger = record.trigger
-                moment = Moment(record.user_id, at_ms, trigger.action, tuple(trigger.item_ids))
+                moment = Moment(record.user_id, round(at * 1000), trigger.action, tuple(trigger.item_ids))
                 found.append((trigger.topic, trigger.partition, trigger.offset, number, record, moment))
     except OSError as error:
         message = (

@@ -44,7 +44,7 @@ class Metrics:
         )
         self._holes = self._counter("holes", "Offsets the log does not have (compaction, markers)", "topic")
         self._suggested = self._counter("suggested_items", "Items suggested", "kind")
-        self._lag = Gauge("crosscurrent_lag", "Records not yet applied", ["topic", "partition"], registry=self.registry)
+        self._lag = self._gauge("lag", "Records not yet applied", "topic", "partition")
         self.latency_s = Histogram(
             "crosscurrent_suggestion_latency_seconds",
             "From the trigger's append to the hand-over of the suggestion to the producer",
@@ -75,25 +75,19 @@ class Metrics:
             "snapshot_faults", "Announced snapshots that could not be taken", "model", "fault"
         )
         self._snapshot_swaps = self._counter("snapshot_swaps", "Snapshots taken", "model")
-        self._snapshot_at = Gauge(
-            "crosscurrent_snapshot_at_seconds",
-            "Event time of the last event behind the snapshot in use",
-            ["model"],
-            registry=self.registry,
+        self._snapshot_at = self._gauge(
+            "snapshot_at_seconds", "Event time of the last event behind the snapshot in use", "model"
         )
-        self._snapshot_behind = Gauge(
-            "crosscurrent_snapshot_behind",
-            "1 while the announced snapshot is not the one in use",
-            ["model"],
-            registry=self.registry,
+        self._snapshot_behind = self._gauge(
+            "snapshot_behind", "1 while the announced snapshot is not the one in use", "model"
         )
         self._tallies: dict[Any, tuple[int, int, int, int]] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"crosscurrent_{name}", text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"crosscurrent_{name}", text, registry=self.registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"crosscurrent_{name}", text, labels, registry=self.registry)
 
     def outcomes(self, outcomes: Mapping[tuple[str, str], int]) -> None:
         """Add what became of a run's records."""

@@ -9,12 +9,12 @@ import msgspec
 
 from streams.errors import RecordError
 from streams.records import (
+    decode_answer,
     decode_catalog,
     decode_click,
     decode_feedback,
     decode_profile,
     decode_purchase,
-    decode_suggestion,
 )
 from streams.topics import TOPICS
 
@@ -46,7 +46,7 @@ DECODERS: dict[str, Callable[[Line], object]] = {
 }
 """Topics that a shop writes, and what a worker makes of their records."""
 
-_READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": decode_suggestion}
+_READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": decode_answer}
 """... and topics of the workers whose lines are read, and not sent."""
 
 _ID = {topic.name: topic.key for topic in TOPICS}

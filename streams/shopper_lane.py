@@ -202,8 +202,7 @@ class ShopperLane(Lane):
         elif topic == self._purchases_tp.topic:
             event = decode_purchase(record)
             verdict, pairs = self.visits.apply_purchase(event, appended_s, record.offset)
-            source, action = "purchases", Action.PURCHASE
-            item_ids = list(dict.fromkeys(line.item_id for line in event.lines))
+            source, action, item_ids = "purchases", Action.PURCHASE, event.item_ids
         elif topic == self._profiles_tp.topic:
             return self._apply_profile(record)
         else:

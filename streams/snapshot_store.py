@@ -164,6 +164,11 @@ class SnapshotStore:
         check_file(content, form, place)
         return decode_arrays(content, place)
 
+    def newest(self, model: str) -> Stored | None:
+        """What the manifest of the newest snapshot says; None: there is none."""
+        versions = self.versions(model)
+        return self.stored(model, versions[-1]) if versions else None
+
     def versions(self, model: str) -> list[str]:
         """Versions that are there as a whole, oldest first."""
         return [version for version in self._folders(model) if self._is_whole(model, version)]

@@ -18,6 +18,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from mode import Service
+from numpy.typing import NDArray
 
 from models.catalog import Catalog
 from models.errors import SnapshotError
@@ -220,12 +221,10 @@ class School:
         ranker, known = training.ranker, RANKER in self._mirror.announced
         if ranker.learnt == self._ordered or not (known or ranker.ready):
             return
-        try:
-            stored = await aside(lambda: self._store.save(training.order_snapshot(), None), _THREAD)
-        except StoreError as error:
-            self._metrics.snapshot("failed")
-            logger.warning("the order of lists cannot be stored: %s; the next one will have it all", error)
+        saved = await self._save("the order of lists", lambda: (training.order_snapshot(), None))
+        if saved is None:
             return
+        _, stored = saved
         self._ordered = ranker.learnt
         await self._announce(stored, term)
         await self._prune(RANKER, stored.manifest.version)
@@ -264,23 +263,36 @@ class School:
         return comparison
 
     async def _store_it(self, metrics: Mapping[str, int | float]) -> Stored | None:
-        def work() -> tuple[Snapshot, Stored]:
-            snapshot, training = self.training.snapshot(metrics)
-            return snapshot, self._store.save(snapshot, training)
-
-        try:
-            snapshot, stored = await aside(work, _THREAD)
-        except StoreError as error:
-            self._metrics.snapshot("failed")
-            logger.warning(
-                "a snapshot cannot be stored: %s; learning goes on, and the next one will have it all", error
-            )
+        saved = await self._save("a snapshot", lambda: self.training.snapshot(metrics))
+        if saved is None:
             return None
+        snapshot, stored = saved
         self.training.stored(snapshot)
         self._metrics.snapshot("stored")
         self._candidate = snapshot
         logger.info("%s %s is stored", MODEL, stored.manifest.version)
         return stored
+
+    async def _save(
+        self, what: str, make: Callable[[], tuple[Snapshot, Mapping[str, NDArray[Any]] | None]]
+    ) -> tuple[Snapshot, Stored] | None:
+        """Make a snapshot and store it, in a thread; None: the store cannot be used.
+
+        Args:
+            what: in words.
+            make: gives it, and the trainer's own state where it has any.
+        """
+
+        def work() -> tuple[Snapshot, Stored]:
+            snapshot, training = make()
+            return snapshot, self._store.save(snapshot, training)
+
+        try:
+            return await aside(work, _THREAD)
+        except StoreError as error:
+            self._metrics.snapshot("failed")
+            logger.warning("%s cannot be stored: %s; learning goes on, and the next one will have it all", what, error)
+            return None
 
     async def _announce(self, stored: Stored, term: int) -> None:
         """Say so, but only if it is still ours to say."""

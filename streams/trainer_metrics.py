@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
 from models.outcomes import FATES, Outcomes
 from models.ranker import KINDS, Ranker
@@ -25,21 +25,15 @@ class TrainerMetrics(Metrics):
         self.learning_s = self._counter("trainer_learning_seconds", "Time spent learning")
         self._loss = self._gauge("trainer_loss", "Mean cross-entropy of the last chunk, in nats")
         self._snapshots: Counter = self._counter("trainer_snapshots", "Snapshots, by what became of them", "outcome")
-        self._lists = self._labelled("trainer_lists", "Lists of suggestions since the log's start, by state", "state")
+        self._lists = self._gauge("trainer_lists", "Lists of suggestions since the log's start, by state", "state")
         self._late = self._gauge("trainer_late_answers", "Looks, carts and purchases that may be too late to count")
-        self._answers = self._labelled(
+        self._answers = self._gauge(
             "trainer_suggested_items", "Items of closed lists, by what became of them", "kind", "fate"
         )
-        self._ranker = self._labelled("trainer_ranker", "How good blends are of late, rewards, alarms", "metric")
-        self._scores = Gauge(
-            "crosscurrent_trainer_score",
-            "Of the last snapshot and of the one that served then, on what is held back",
-            ["metric"],
-            registry=self.registry,
+        self._ranker = self._gauge("trainer_ranker", "How good blends are of late, rewards, alarms", "metric")
+        self._scores = self._gauge(
+            "trainer_score", "Of the last snapshot and of the one that served then, on what is held back", "metric"
         )
-
-    def _labelled(self, name: str, words: str, *labels: str) -> Gauge:
-        return Gauge(f"crosscurrent_{name}", words, labels, registry=self.registry)
 
     def learnt(self, curriculum: Curriculum, learner: Learner, positions: int, chunks: int) -> None:
         """A chunk is learnt.

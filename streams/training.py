@@ -342,9 +342,8 @@ class Training:
                 verdict = self.curriculum.purchase(number, purchase, appended_s, record.offset)
                 user_id, at = purchase.user_id, purchase.at
                 self.outcomes.advance(number, at, appended_s)
-                for item_id in dict.fromkeys(line.item_id for line in purchase.lines):
-                    if verdict is Verdict.APPLIED:
-                        acted(number, user_id, self.items.index(item_id), at, topic, record.offset, taken=True)
+                for item_id in purchase.item_ids if verdict is Verdict.APPLIED else ():
+                    acted(number, user_id, self.items.index(item_id), at, topic, record.offset, taken=True)
             elif topic == "feedback":
                 return self._heard(number, decode_feedback(record), appended_s)
             else:

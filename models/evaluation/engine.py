@@ -198,7 +198,7 @@ class Engine:
         else:
             verdict, pairs = self._visits.apply_purchase(event, self._now_s, self._purchases)
             action, seed = Action.PURCHASE, f"purchases-0-{self._purchases}"
-            item_ids = list(dict.fromkeys(line.item_id for line in event.lines))
+            item_ids = event.item_ids
             self._purchases += 1
         self._learn(pairs, event.at)
         if verdict is not Verdict.APPLIED:

@@ -27,8 +27,7 @@ def moment_of(event: Event) -> Moment | None:
     if isinstance(event, Click):
         return Moment(event.user_id, round(event.at * 1000), event.action, (event.item_id,))
     if isinstance(event, Purchase):
-        item_ids = tuple(dict.fromkeys(line.item_id for line in event.lines))
-        return Moment(event.user_id, round(event.at * 1000), Action.PURCHASE, item_ids)
+        return Moment(event.user_id, round(event.at * 1000), Action.PURCHASE, tuple(event.item_ids))
     return None
 
 

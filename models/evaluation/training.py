@@ -24,7 +24,7 @@ from models.sequence.curriculum import Curriculum
 from models.sequence.expectations import Expectations
 from models.sequence.features import Contents, contents_of
 from models.sequence.learner import Learner
-from models.sequence.scorer import NO_ITEMS, Scorer
+from models.sequence.scorer import Scorer
 from models.visits import VisitConfig
 
 _NUMBER = 0
@@ -36,7 +36,7 @@ class Training:
 
     Args:
         items: numbers the items; the engine's.
-        catalog: what they are; filled before the first event, and the same ever after.
+        catalog: what they are; filled, and the same ever after.
         visits: what a visit is.
         learner: how the network is taught.
         gate: when what was learnt may answer.
@@ -61,9 +61,8 @@ class Training:
         snapshot_every_s: float,
         seed: int,
     ) -> None:
-        self._catalog = catalog
-        self._contents = Contents()
-        self._cold: NDArray[np.int64] | None = None
+        classes = contents_of(catalog)
+        self._contents, self._cold = Contents(classes), np.flatnonzero(classes.any(axis=1))
         self._scale, self._least, self._every_s = learner.network.scale, gate.least, snapshot_every_s
         self.learner = Learner(learner, self._contents, seed)
         self._curriculum = Curriculum(items, visits, learner, gate, train_every_s, self.learner)
@@ -76,8 +75,6 @@ class Training:
 
     def click(self, event: Click, appended_s: float, offset: int) -> None:
         """Take a click, and learn if it is time; arguments as of `Curriculum.click`."""
-        if self._cold is None:
-            self._describe()
         self._curriculum.click(_NUMBER, event, appended_s, offset)
         if self._curriculum.due:
             self._learn()
@@ -92,13 +89,6 @@ class Training:
         if event.forget or (event.consent and curriculum.visits(_NUMBER).refuses(event.user_id)):
             curriculum.forget(event.user_id, event.at, [_NUMBER])
         curriculum.consent(_NUMBER, event.user_id, event.consent)
-
-    def _describe(self) -> None:
-        """Look up what all items are."""
-        classes = contents_of(self._catalog)
-        self._cold = np.flatnonzero(classes.any(axis=1))
-        for index, one in zip(self._cold.tolist(), classes[self._cold].tolist(), strict=True):
-            self._contents.put(index, tuple(one))
 
     # -- what is learnt --------------------------------------------------------------------------------------------
 
@@ -127,8 +117,7 @@ class Training:
                 return None
         self.snapshots += 1
         self._served = candidate
-        cold = NO_ITEMS if self._cold is None else self._cold
-        return Expectations(Scorer(*candidate, self._contents, self._scale, cold), str(self._given))
+        return Expectations(Scorer(*candidate, self._contents, self._scale, self._cold), str(self._given))
 
     def _learn(self) -> None:
         self._curriculum.gather()

@@ -16,6 +16,20 @@ _TINY = 1e-12
 
 
 @njit(cache=True, nogil=True)
+def units_of(vectors: Floats) -> Floats:
+    """(n, units), each of length 1."""
+    found = np.empty_like(vectors)
+    for row in range(len(vectors)):
+        square = np.float32(0.0)
+        for unit in range(vectors.shape[1]):
+            square += vectors[row, unit] * vectors[row, unit]
+        length = np.float32(max(math.sqrt(square), _TINY))
+        for unit in range(vectors.shape[1]):
+            found[row, unit] = vectors[row, unit] / length
+    return found
+
+
+@njit(cache=True, nogil=True)
 def item_vectors(
     slots: Whole, classes: NDArray[np.int32], own: Floats, categories: Floats, brands: Floats, steps: Floats
 ) -> Floats:
@@ -31,7 +45,6 @@ def item_vectors(
     """
     found = np.empty((len(slots), own.shape[1]), np.float32)
     for row in range(len(slots)):
-        square = np.float32(0.0)
         told = classes[row].any()
         for unit in range(own.shape[1]):
             value = own[slots[row], unit] if slots[row] != 0 else np.float32(0.0)
@@ -40,11 +53,7 @@ def item_vectors(
                 value += brands[classes[row, 1], unit]
                 value += steps[classes[row, 2], unit]
             found[row, unit] = value
-            square += value * value
-        length = max(math.sqrt(square), _TINY)
-        for unit in range(own.shape[1]):
-            found[row, unit] /= np.float32(length)
-    return found
+    return units_of(found)
 
 
 @njit(cache=True, nogil=True)
@@ -83,20 +92,6 @@ def new_hidden(gates: Floats, tanh_cell: Floats) -> Floats:
     for row in range(len(tanh_cell)):
         for unit in range(units):
             found[row, unit] = (half * gates[row, 3 * units + unit] + half) * tanh_cell[row, unit]
-    return found
-
-
-@njit(cache=True, nogil=True)
-def units_of(vectors: Floats) -> Floats:
-    """(n, units), each of length 1."""
-    found = np.empty_like(vectors)
-    for row in range(len(vectors)):
-        square = np.float32(0.0)
-        for unit in range(vectors.shape[1]):
-            square += vectors[row, unit] * vectors[row, unit]
-        length = np.float32(max(math.sqrt(square), _TINY))
-        for unit in range(vectors.shape[1]):
-            found[row, unit] = vectors[row, unit] / length
     return found
 
 

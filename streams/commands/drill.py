@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from enum import StrEnum
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -53,6 +52,7 @@ def command(
     from streams.brokers.broker import Broker
     from streams.brokers.embedded import EmbeddedBroker
     from streams.brokers.kafka import KafkaBroker
+    from streams.commands.trainer import check_torch
     from streams.drills import report
     from streams.drills.disturbances import DRILLS
     from streams.drills.run import Outcome, Plan, Run
@@ -61,9 +61,8 @@ def command(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     drills = list(DRILLS) if name is Drill.ALL else [name.value]
-    if any(DRILLS[drill].trained for drill in drills) and find_spec("torch") is None:
-        message = "a trainer needs PyTorch: pip install 'crosscurrent[learning]'"
-        raise typer.TyperException(message)
+    if any(DRILLS[drill].trained for drill in drills):
+        check_torch()
     plans = [
         Plan(drill, rate or DRILLS[drill].rate, seconds or DRILLS[drill].seconds, workers, seed + run)
         for drill in drills

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
+def check_torch() -> None:
+    """Say so where there is nothing to learn with.
+
+    Raises:
+        TyperException: PyTorch is not installed.
+    """
+    if find_spec("torch") is None:
+        message = "the trainer needs PyTorch: pip install 'crosscurrent[learning]'"
+        raise typer.TyperException(message)
+
+
 @with_settings("group", "snapshot_store", "web_host", "web_port", "web_enabled")
 def command(
     settings: Settings,
@@ -26,9 +37,7 @@ def command(
 
     from streams.topics import identities
 
-    if find_spec("torch") is None:
-        message = "the trainer needs PyTorch: pip install 'crosscurrent[learning]'"
-        raise typer.TyperException(message)
+    check_torch()
     from streams.trainer_app import create_trainer_app
 
     if log_level.upper() != "DEBUG":  # aiokafka tells every assignment of every consumer

@@ -126,8 +126,8 @@ def await_learnt(settings: Settings, model: str, watch: Callable[[], None], time
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         watch()
-        versions = store.versions(model)
-        if versions and store.stored(model, versions[-1]).manifest.positions["clicks"] == ends:
+        newest = store.newest(model)
+        if newest is not None and newest.manifest.positions["clicks"] == ends:
             return
         time.sleep(LOOK_S)
 

@@ -191,7 +191,8 @@ class Run:
             raise DrillError(message)
         if not self._drill.trained:
             return verdict, None
-        return verdict, judge_swaps(evidence, self._blows, _learnt(SnapshotStore.of(settings)), MODEL)
+        newest = SnapshotStore.of(settings).newest(MODEL)
+        return verdict, judge_swaps(evidence, self._blows, newest.manifest.learnt if newest else {}, MODEL)
 
     def _disturb(self, workers: Processes, trainers: Processes, shop: DrillShop) -> tuple[float, float]:
         """Feed, and do what the drill is about; returns since when and until when events were fed, epoch seconds."""
@@ -222,9 +223,3 @@ class Run:
         with administration(self._settings) as client:
             there = set(client.list_topics())
             client.delete_topics([name for name in names if name in there], raise_errors=False)
-
-
-def _learnt(store: SnapshotStore) -> Mapping[str, float]:
-    """What the newest snapshot says that is behind it; nothing where there is none."""
-    versions = store.versions(MODEL)
-    return store.stored(MODEL, versions[-1]).manifest.learnt if versions else {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,18 @@ def learnt(trainee: Trainee) -> Counter[str]:
     return Counter(training.items.name(index) for index in indices)
 
 
+async def through(events: list[str], trainee: Trainee, another: Callable[[], Trainee]) -> Trainee:
+    """Let a trainer publish, be stopped or be killed; returns whoever is there then."""
+    for event in events:
+        if event == "publish":
+            await trainee.publish()
+            continue
+        if event == "stop":
+            await trainee.school.store_last()
+        trainee = await another().take_over()
+    return trainee
+
+
 @settings(max_examples=25)
 @given(rounds)
 def test_each_look_is_learnt_once_whenever_the_trainer_is_killed_or_stopped(history: History) -> None:
@@ -68,13 +81,7 @@ async def _go_through(history: History, folder: Path) -> None:
                 shop.click(user, f"look-{number}", at_s, event_id=f"event-{number}")
             number += 1
         await trainee.apply(runs)
-        for event in events:
-            if event == "publish":
-                await trainee.publish()
-                continue
-            if event == "stop":
-                await trainee.school.store_last()
-            trainee = await Trainee(shop, folder, QUICK).take_over()
+        trainee = await through(events, trainee, lambda: Trainee(shop, folder, QUICK))
     await trainee.apply()
     trainee.training.curriculum.gather()
     assert learnt(trainee) == Counter(f"look-{one}" for one in range(number))
@@ -146,13 +153,7 @@ async def _shop_through(days: Days, folder: Path) -> None:
         for doing in doings:
             visits.go_on(*doing)
         await trainee.apply(runs)
-        for event in events:
-            if event == "publish":
-                await trainee.publish()
-                continue
-            if event == "stop":
-                await trainee.school.store_last()
-            trainee = await Trainee(visits.shop, folder / "parts", ANSWERED).take_over()
+        trainee = await through(events, trainee, lambda: Trainee(visits.shop, folder / "parts", ANSWERED))
     visits.go_on("look", "ann", "mug", 150, 0)
     whole = await Trainee(visits.shop, folder / "whole", ANSWERED).take_over()
     for one in (whole, trainee):
