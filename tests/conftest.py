@@ -10,6 +10,7 @@ anew.
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import NoReturn
@@ -30,6 +31,11 @@ from streams.settings import Settings
 settings.register_profile("alike", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("alike")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # so starts whatever a script runs in the background; the processes that tests interrupt would inherit it, and
+    # never end
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PARTITIONS = 4
 """Of topics in tests: more than one worker's share, and quickly made."""
