@@ -229,6 +229,7 @@ class Prequential:
         self._spent_s = dict.fromkeys(self._baselines, 0.0)
         self._scores: defaultdict[tuple[int, int], list[float]] = defaultdict(lambda: [0.0] * 4)
         self._traits: dict[int, _Traits] = {}
+        self._items_sent, self._same = 0, dict.fromkeys(engine.recommenders, 0)  # items sent; by name, shown as well
         self.events = self.triggers = self.counted = self.empty = 0
         self.first_at, self.last_at = math.inf, -math.inf
 
@@ -293,6 +294,7 @@ class Prequential:
             self._spent_s[name] += self._clock() - started_s
         if self._sent is not None:
             lists.append(self._places(self._sent.take(answered.event) or ()))
+            self._compare(lists)
         self.empty += not lists[0]
         shopper = self._shoppers.get(answered.event.user_id)
         if shopper is None:
@@ -315,6 +317,13 @@ class Prequential:
                 cold=[sum(count(one.item) < config.cold_item_events for one in places) for places in lists],
             )
         )
+
+    def _compare(self, lists: Sequence[list[Place]]) -> None:
+        """Note how much of what was sent, the last list, each recommender of the engine shows as well."""
+        sent = {(one.kind, one.item) for one in lists[-1]}
+        self._items_sent += len(sent)
+        for name, places in zip(self._engine.recommenders, lists, strict=False):
+            self._same[name] += len(sent.intersection([(one.kind, one.item) for one in places]))
 
     def _places(self, items: Sequence[SuggestedItem]) -> list[Place]:
         index = self._engine.items.index
@@ -478,7 +487,12 @@ class Prequential:
                 },
             },
             "calibration": self._calibration(),
-        } | ({"sent": self._sent.as_json()} if self._sent is not None else {})
+        } | ({"sent": self._sent_figures(self._sent)} if self._sent is not None else {})
+
+    def _sent_figures(self, sent: Sent) -> dict[str, Any]:
+        """How far what was sent agrees with the log, and with what the engine's recommenders show."""
+        shares = {name: _percent(count, self._items_sent) for name, count in self._same.items()}
+        return {**sent.as_json(), "items": self._items_sent, "same_items": shares}
 
     def _seconds(self, name: str) -> dict[str, float]:
         """What a method would take alone: its lists, and what has to be learnt for them."""

@@ -37,6 +37,12 @@ def command(
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=8, help="Worker processes")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Of the first run; the next ones have the next")] = 1,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", help="Folder for log and suggestions of the last run", show_default=False, file_okay=False
+        ),
+    ] = None,
 ) -> None:
     """Disturb workers under load on a broker of its own, and judge by the topics what became of every event.
 
@@ -64,7 +70,7 @@ def command(
     if any(DRILLS[drill].trained for drill in drills):
         check_torch()
     plans = [
-        Plan(drill, rate or DRILLS[drill].rate, seconds or DRILLS[drill].seconds, workers, seed + run)
+        Plan(drill, rate or DRILLS[drill].rate, seconds or DRILLS[drill].seconds, workers, seed + run, keep)
         for drill in drills
         for run in range(times)
     ]

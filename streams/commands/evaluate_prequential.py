@@ -146,9 +146,12 @@ def command(
         f"{figures['dead_letters']:,} dead letters; {figures['events'] / max(seconds, 1e-9):,.0f} events a second"
     )
     if "sent" in figures:
+        sent = figures["sent"]
+        shares = [f"{share:.1f} % by {name}" for name, share in sent["same_items"].items() if share is not None]
         out.print(
-            "sent: {lists:,} lists, {found:,} of them for events of the log; {events_without:,} events between the "
-            "first and the last of them had none".format(**figures["sent"])
+            f"sent: {sent['lists']:,} lists, {sent['found']:,} of them for events of the log; "
+            f"{sent['events_without']:,} events between the first and the last of them had none; of their "
+            f"{sent['items']:,} items suggested here, too: {', '.join(shares) or 'none'}"
         )
     if figures["triggers"] and not figures["lists"]:
         _complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")

@@ -26,6 +26,7 @@ from streams.drills.disturbances import (
 from streams.drills.errors import DrillError
 from streams.drills.evidence import gather, read
 from streams.drills.feed import Feeder, publish_catalog
+from streams.drills.keeping import keep
 from streams.drills.processes import Processes
 from streams.drills.promises import POLICY
 from streams.drills.quiet import await_learnt, await_quiet
@@ -57,6 +58,8 @@ class Plan:
     workers: int = 2
     seed: int = 1
     """Of the shop. It settles which worker is hit, too."""
+    keep: Path | None = None
+    """Folder for the log and what was suggested; None: they are deleted with the topics."""
 
 
 @dataclass(slots=True)
@@ -185,6 +188,8 @@ class Run:
             self._complaints += workers.complaints
         self._say("counting")
         evidence = gather(settings)
+        if plan.keep is not None:
+            keep(evidence, settings, plan.keep)
         verdict = judge(evidence, read(other, "neighbours"), open_s, settings.visits, settings.cooccurrence)
         if verdict.longest_row >= settings.cooccurrence.neighbours:
             message = f"a row has {verdict.longest_row} neighbours: cells may have given way, and cannot be compared"

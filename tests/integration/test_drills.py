@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import orjson
 import pytest
 
+from streams.__main__ import main
 from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
@@ -36,12 +40,12 @@ def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix
 
 @pytest.mark.slow
 def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
-    embedded_broker: EmbeddedBroker, prefix: str
+    embedded_broker: EmbeddedBroker, prefix: str, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch", reason="pip install 'crosscurrent[learning]' brings torch, which the trainer needs")
     said: list[str] = []
     settings = embedded_broker.settings(prefix=prefix)
-    outcome = Run(Plan("swap", rate=50.0, seconds=SWAP_SECONDS), settings, said.append).run()
+    outcome = Run(Plan("swap", rate=50.0, seconds=SWAP_SECONDS, keep=tmp_path), settings, said.append).run()
     verdict, swaps = outcome.verdict, outcome.swaps
     assert (verdict.missing, verdict.examples, verdict.wrong, verdict.recount_wrong) == ([], [], 0, 0)
     assert swaps is not None
@@ -52,3 +56,14 @@ def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
     # How many swaps there are, and how late suggestions, is the business of longer runs on a machine that is not full.
     for fault in ("ended by itself", "did not end", "exited with", "not worked off"):
         assert not [sentence for sentence in outcome.complaints if fault in sentence]
+    # The engine suggests for the log that was kept most of what the workers sent, and for all events.
+    figures = tmp_path / "figures.json"
+    options = ["--config", str(tmp_path / "settings.toml"), "--policy", str(tmp_path / "policy.toml")]
+    options += ["--suggestions", str(tmp_path / "suggestions.jsonl"), "--window", "5s", "--json", str(figures)]
+    methods = ["--methods", "crosscurrent,sent"]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "prequential", "jsonl", str(tmp_path), *options, *methods])
+    assert not ended.value.code
+    sent = orjson.loads(figures.read_bytes())["sent"]
+    assert (sent["lists"], sent["without_event"], sent["events_without"]) == (verdict.triggers, 0, 0)
+    assert sent["same_items"]["crosscurrent"] > 50.0

@@ -198,7 +198,11 @@ def test_lists_that_a_worker_sent_have_the_figures_of_those_the_engine_gives(tmp
     assert sent == {name: found for name, found in ours.items() if name != "seconds"}
     assert figures["methods"][OURS] == alone.as_json()["methods"][OURS]
     n = len(lines)
-    assert figures["sent"] == {"lists": n, "repeated": 1, "found": n, "without_event": 0, "events_without": 0}
+    same = figures["sent"].pop("same_items")
+    items = sum(len(orjson.loads(line)["items"]) for line in lines)
+    counts = {"lists": n, "repeated": 1, "found": n, "without_event": 0, "events_without": 0}
+    assert figures["sent"] == counts | {"items": items}
+    assert same[OURS] == 100.0 > max(same["counting"], same["sequence"])
 
 
 def test_only_what_lies_between_the_first_and_the_last_list_is_scored_a_missing_one_as_empty(
@@ -212,6 +216,8 @@ def test_only_what_lies_between_the_first_and_the_last_list_is_scored_a_missing_
     prequential, _ = over([], events, sent_of(file, pytest.fail))
     figures = prequential.as_json()
     assert figures["triggers"] == 4  # from the second to the fifth, which only b had
+    assert figures["sent"].pop("items") == sum(len(answered[number].lists[OURS]) for number in (1, 3))
+    assert figures["sent"].pop("same_items")[OURS] == 100.0
     assert figures["sent"] == {"lists": 3, "repeated": 0, "found": 2, "without_event": 1, "events_without": 2}
 
 

@@ -1,0 +1,44 @@
+"""What a drill leaves behind for `evaluate prequential`: its log, what was suggested, and with what settings.
+
+The same recommender driven over the same log offline must come to the figures of the workers that ran, within what
+timing explains: [evaluation.md](../../docs/evaluation.md#beside-what-workers-sent) compares them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+
+from streams.drills.evidence import Evidence
+from streams.drills.promises import POLICY
+from streams.settings import Settings
+
+TIMING = ("train_every_s", "snapshot_every_s")
+"""Settings of a drill that differ from the defaults and change what is suggested."""
+
+
+def keep(evidence: Evidence, settings: Settings, folder: Path) -> None:
+    """Write the files; those of an earlier run give way.
+
+    Args:
+        evidence: the topics of a run.
+        settings: of its processes.
+        folder: made if it is not there.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "catalog.jsonl", map(orjson.dumps, evidence.catalog.values()))
+    for name in ("clicks", "purchases", "suggestions"):
+        _write(folder / f"{name}.jsonl", (record.value for record in getattr(evidence, name) if record.value))
+    (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
+    settings_text = "".join(f"{name} = {getattr(settings, name)}\n" for name in TIMING)
+    (folder / "settings.toml").write_text(settings_text, encoding="utf-8")
+
+
+def _write(file: Path, values: Iterable[bytes]) -> None:
+    with file.open("wb") as lines:
+        lines.writelines(value + b"\n" for value in values)
