@@ -105,7 +105,7 @@ def _answer_one(
     collect(at, rows, weights, rules, asked, pool)
     first, end = batch.expected_ends[query], batch.expected_ends[query + 1]
     expect(batch.expected[first:end], batch.shares[first:end], rules, asked, pool)
-    score(weights, rules, order, asked, pool)
+    score(at, rows, weights, rules, order, asked, pool)
     situation = Situation(at, len(visit), len(cart), not batch.upsells[query])
     find_leaders(at, rows, weights, order, pool)
     reorder(situation, rows, weights, rules, learnt, order, asked, pool, features)

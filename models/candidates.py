@@ -8,6 +8,9 @@ baskets, shrunk where those are few, these estimate how likely a shopper who is 
 
     share = weight / (own + shrinkage)         all decayed to the query's time
 
+Of a bought-together share the baskets that shrink it are taken to be such as all are, so that an item has a part of
+them by how often it is bought at all: else one basket that was shared by chance outdoes what everybody buys.
+
 Shares are weighed by recency of the source and by what the kind of co-occurrence says of the kind of suggestion, and
 added over sources and kinds; the sum is read as odds, `sum / (1 + sum)`, so that evidence of many sources adds up and
 never exceeds certainty. Two items that many buy are bought together by chance: what a bought-together share exceeds
@@ -47,6 +50,7 @@ CANDIDATE = np.dtype(
         ("bought", np.float64),  # ... of bought-together shares
         ("joined", np.float64),  # ... of those bought after a look
         ("expected", np.float64),  # share of the sequence model
+        ("base", np.float64),  # share of the baskets that are not known of the sources: those of the shop
         ("strongest", np.float64),  # greatest bought-together share
         ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
         ("item", np.int32),
@@ -202,7 +206,7 @@ def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
         one.tier = 0
         return int(size)
     one.anchor = anchor
-    one.viewed = one.bought = one.joined = one.expected = one.strongest = one.direct = one.score = 0.0
+    one.viewed = one.bought = one.joined = one.expected = one.base = one.strongest = one.direct = one.score = 0.0
     one.source = one.kin = one.chosen = -1
     one.tier = one.relation = 0
     one.exact = one.seen = False
@@ -347,22 +351,42 @@ def weighed(one: Any, significant: float, weights: Weights) -> float:
     """
     if one.kind == CROSS_SELL:
         total = weights.cross_viewed * one.viewed + weights.cross_joined * one.joined
-        return float(total + weights.cross_bought * one.bought * significant + weights.cross_expected * one.expected)
+        bought = one.bought * significant + one.base
+        return float(total + weights.cross_bought * bought + weights.cross_expected * one.expected)
     total = weights.upsell_viewed * one.viewed + weights.upsell_joined * one.joined
     return float(total + weights.upsell_expected * one.expected)
 
 
 @borrowing
-def score(weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: Asked, pool: Pool) -> None:
+def unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> float:
+    """Share of the sources' baskets that is shrinkage, weighed by recency and added, for each basket of the shop."""
+    if not rows.baskets > 0.0:
+        return 0.0
+    total = 0.0
+    for place in range(pool.size[1]):
+        source, baskets = pool.sources[place], 0.0
+        if source < len(rows.at):
+            baskets = rows.own[source, 1] * 2.0 ** min(0.0, (rows.at[source] - at) / rows.half_life_s)
+        total += pool.recency[place] * weights.basket_shrinkage / (baskets + weights.basket_shrinkage)
+    return float(total / (rows.baskets * 2.0 ** min(0.0, (rows.baskets_at - at) / rows.half_life_s)))
+
+
+@borrowing
+def score(
+    at: float, rows: Rows, weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: Asked, pool: Pool
+) -> None:
     """Score what there is evidence for, and let it wait: upsells as they stand, cross-sells as if all were significant.
 
     Args:
+        at: time of the query, epoch seconds.
+        rows: for how often items are bought at all.
         weights: of evidence.
         rules: for prices.
         order: (items, 2) of the ids.
         asked: for anchors.
         pool: has the candidates.
     """
+    unknown = unknown_baskets(at, rows, weights, pool)
     for place in range(pool.size[0]):
         one = pool.candidates[place]
         if one.kind == NEITHER:
@@ -370,6 +394,10 @@ def score(weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: Aske
         total = weighed(one, 1.0, weights)
         if not total > 0.0:
             continue
+        if one.kind == CROSS_SELL and one.item < len(rows.at):
+            baskets = rows.own[one.item, 1] * 2.0 ** min(0.0, (rows.at[one.item] - at) / rows.half_life_s)
+            one.base = unknown * baskets
+            total = weighed(one, 1.0, weights)
         one.tier = EVIDENCE
         one.score = one.evidence = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
         if one.kind == UPSELL:

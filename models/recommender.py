@@ -89,7 +89,7 @@ class RecommenderConfig:
     view_shrinkage: float = 5.0
     """Views that an item is taken to have had without any neighbour: one of one view is not all of them."""
     basket_shrinkage: float = 2.0
-    """... and baskets, which are rarer and say more."""
+    """... and baskets, which are rarer and say more; they are taken to be such as all baskets are."""
     cross_viewed: float = 0.1
     """Worth of a looked-at-together share for a cross-sell: people look at what they compare, rarely at what completes
     it; more fills lists with what is merely popular in the visit's surroundings."""
