@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.sequence.features import gap_classes
 from models.sequence.nearest import finder
-from models.sequence.scorer import Hidden, Look, Scorer
+from models.sequence.scorer import Hidden, Looks, Scorer
 from models.visits import Window
 
 ITEMS = 50
@@ -72,60 +72,47 @@ class Expectations:
         shares: list[NDArray[np.float64]] = []
         ends = np.zeros(len(shoppers) + 1, np.int64)
         looking = [place for place, (_, window) in enumerate(shoppers) if window.items]
-        for first in range(0, len(looking) if len(self._items) else 0, ROWS):
-            rows = looking[first : first + ROWS]
-            state = self._states([shoppers[row] for row in rows])
-            found = self._finder.nearest(self._scorer.expected(state), self._scorer.scale, ITEMS)
+        if not len(self._items):
+            looking = []
+        state = self._states([shoppers[place] for place in looking])
+        for first in range(0, len(looking), ROWS):
+            some = Hidden(state.hidden[first : first + ROWS], state.cell[first : first + ROWS])
+            found = self._finder.nearest(self._scorer.expected(some), self._scorer.scale, ITEMS)
             items.append(self._items[found.places].reshape(-1))
             shares.append(found.shares.reshape(-1))
-            ends[np.array(rows) + 1] = found.places.shape[1]
+            ends[np.array(looking[first : first + ROWS]) + 1] = found.places.shape[1]
         return Expected(
             np.concatenate([np.empty(0, np.int32), *items]), np.concatenate([np.empty(0), *shares]), np.cumsum(ends)
         )
 
     def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
-        """State of each shopper after his window."""
+        """State of each shopper after his window; of one who comes again and again, in this order."""
         state = self._scorer.start(len(shoppers))
-        same: list[int] = []
-        on: list[int] = []
-        anew: list[int] = []
-        before = self._before(shoppers)
-        kept = np.array([self._place(user_id, window) for user_id, window in shoppers])
-        for row, (_, window) in enumerate(shoppers):
-            looks = len(window.items) - 1
-            if before[row] == window:
-                same.append(row)
-            elif before[row] == (window.items[:looks], window.actions[:looks], window.ats[:looks]):
-                on.append(row)
-            else:
-                anew.append(row)
-        if same:
-            state.hidden[same], state.cell[same] = self._hidden[kept[same]], self._cell[kept[same]]
-        if on:
-            windows = [shoppers[row][1] for row in on]
-            gaps = [gap_classes(window.ats[-2:])[-1] for window in windows]
-            look = Look(
-                np.array([window.items[-1] for window in windows]),
-                np.array([window.actions[-1] for window in windows]),
-                np.array(gaps),
-            )
-            after = self._scorer.step(Hidden(self._hidden[kept[on]], self._cell[kept[on]]), look)
-            state.hidden[on], state.cell[on] = after
-        if anew:
-            windows = [shoppers[row][1] for row in anew]
-            read = self._scorer.read([(window.items, window.actions, gap_classes(window.ats)) for window in windows])
-            state.hidden[anew], state.cell[anew] = read
-        self._hidden[kept], self._cell[kept] = state
+        for turn in _turns([user_id for user_id, _ in shoppers]):
+            self._carry_on(turn, shoppers, state)
         return state
 
-    def _before(self, shoppers: Sequence[tuple[str, Window]]) -> list[Window | None]:
-        """The window that each shopper's state is kept for; None: none, or he is asked about twice."""
-        found: list[Window | None] = []
-        asked: set[str] = set()
-        for user_id, _ in shoppers:
-            found.append(self._kept[user_id][0] if user_id in self._kept and user_id not in asked else None)
-            asked.add(user_id)
-        return found
+    def _carry_on(self, rows: Sequence[int], shoppers: Sequence[tuple[str, Window]], state: Hidden) -> None:
+        """States of some rows, none of a shopper of another: kept ones, carried on by a look, or made anew."""
+        looks: list[tuple[Sequence[int], Sequence[int], Sequence[int]]] = []
+        places: list[int] = []
+        for row in rows:
+            user_id, window = shoppers[row]
+            before = self._kept[user_id][0] if user_id in self._kept else None
+            place = self._place(user_id, window)
+            places.append(place)
+            last = len(window.items) - 1
+            if before == window:
+                looks.append(((), (), ()))
+            elif before == (window.items[:last], window.actions[:last], window.ats[:last]):
+                looks.append((window.items[last:], window.actions[last:], gap_classes(window.ats[last - 1 :])[1:]))
+            else:
+                self._hidden[place] = self._cell[place] = 0.0
+                looks.append((window.items, window.actions, gap_classes(window.ats)))
+        carried = Hidden(self._hidden[places], self._cell[places])
+        self._scorer.carry_on(carried, Looks.of(looks))
+        self._hidden[places], self._cell[places] = carried
+        state.hidden[rows], state.cell[rows] = carried
 
     def _place(self, user_id: str, window: Window) -> int:
         """Where a shopper's state is kept from now on, as that after a window: the row he has, or another's."""
@@ -141,3 +128,20 @@ class Expectations:
                 self._hidden, self._cell = np.concatenate([self._hidden, more]), np.concatenate([self._cell, more])
         self._kept[user_id] = window, place
         return place
+
+
+def _turns(user_ids: Sequence[str]) -> list[list[int]]:
+    """Rows in turns in which nobody comes twice, each as early as it can be.
+
+    >>> _turns(["ann", "bob", "ann", "cid", "ann"])
+    [[0, 1, 3], [2], [4]]
+    """
+    turns: list[list[int]] = []
+    times: dict[str, int] = {}
+    for row, user_id in enumerate(user_ids):
+        turn = times.get(user_id, 0)
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(row)
+        times[user_id] = turn + 1
+    return turns

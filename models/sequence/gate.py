@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.config import GateConfig
-from models.sequence.scorer import Hidden, Look, Scorer
+from models.sequence.scorer import Hidden, Looks, Scorer
 from models.sequence.windows import Window, Windows
 
 TOP = 20
@@ -156,8 +156,10 @@ def _scores(scorer: Scorer, windows: Sequence[Window]) -> NDArray[np.float64]:
     state = scorer.start(len(windows))
     for place in range(1, looks.shape[2]):
         there = np.flatnonzero(lengths > place)
-        after = scorer.step(Hidden(state.hidden[there], state.cell[there]), Look(*looks[:, there, place - 1]))
-        state.hidden[there], state.cell[there] = after.hidden, after.cell
+        carried = Hidden(state.hidden[there], state.cell[there])
+        items, actions, gaps = np.ascontiguousarray(looks[:, there, place - 1])
+        scorer.carry_on(carried, Looks(items, actions, gaps, np.arange(len(there) + 1)))
+        state.hidden[there], state.cell[there] = carried
         rows = there[firsts[there] <= place]
         if len(rows):
             ranks = _ranks(scorer, Hidden(state.hidden[rows], state.cell[rows]), looks[0, rows, place])

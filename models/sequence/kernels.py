@@ -1,4 +1,8 @@
-"""The loops of a step and of a comparison that numpy would need dozens of small calls for, compiled."""
+"""The loops of a step and of a comparison that numpy would need dozens of small calls for, compiled.
+
+The hyperbolic tangent is Eigen's rational approximation (`generic_fast_tanh_float`), right to a few units in the last
+place of float32, as compilers turn it into vector instructions, which they do not with the C library's.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,29 @@ Whole = NDArray[np.int64]
 
 _TINY = 1e-12
 """Length below which a vector counts as none: torch's."""
+
+_MOST = np.float32(7.90531110763549805)
+"""Beyond it the tangent is 1 in float32."""
+
+_OVER = tuple(
+    np.float32(term)
+    for term in (
+        4.89352455891786e-03,
+        6.37261928875436e-04,
+        1.48572235717979e-05,
+        5.12229709037114e-08,
+        -8.60467152213735e-11,
+        2.00018790482477e-13,
+        -2.76076847742355e-16,
+    )
+)
+"""Numerator over x, by powers of x squared."""
+
+_UNDER = tuple(
+    np.float32(term)
+    for term in (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)
+)
+"""Denominator, by powers of x squared."""
 
 
 @njit(cache=True, nogil=True)
@@ -56,55 +83,82 @@ def item_vectors(
     return units_of(found)
 
 
-@njit(cache=True, nogil=True)
-def told(vectors: Floats, actions: Floats, gaps: Floats, action: Whole, gap: Whole) -> None:
-    """Add to the vectors of items, (n, units), those of the actions and of the times before."""
-    for row in range(len(vectors)):
-        for unit in range(vectors.shape[1]):
-            vectors[row, unit] += actions[action[row], unit] + gaps[gap[row], unit]
+@njit(cache=True, nogil=True, error_model="numpy")
+def tanh(values: Floats) -> None:
+    """Hyperbolic tangents, in place."""
+    for place in range(len(values)):
+        x = min(max(values[place], -_MOST), _MOST)
+        square = x * x
+        over = _OVER[6]
+        for term in range(5, -1, -1):
+            over = over * square + _OVER[term]
+        under = _UNDER[3]
+        for term in range(2, -1, -1):
+            under = under * square + _UNDER[term]
+        values[place] = x * over / under
 
 
 @njit(cache=True, nogil=True)
-def new_cell(gates: Floats, cell: Floats) -> Floats:
-    """(n, units) cell after a step.
+def carry_on(
+    ends: Whole,
+    looked_at: Floats,
+    action: Whole,
+    gap: Whole,
+    actions: Floats,
+    gaps: Floats,
+    from_look: Floats,
+    from_hidden: Floats,
+    bias: Floats,
+    hidden: Floats,
+    cell: Floats,
+) -> None:
+    """Carry shoppers' states on by their looks, one after the other, in place.
 
     Args:
-        gates: (n, 4 * units) entry, keep, new, out: tanh of them, of half of them where sigmoids are meant.
-        cell: (n, units) before.
+        ends: (n + 1,): looks of shopper `s` are those from `ends[s]` to `ends[s + 1]`.
+        looked_at: (looks, units) vectors of the items.
+        action: (looks,) classes.
+        gap: (looks,) classes of the times before.
+        actions: (classes, units).
+        gaps: (classes, units).
+        from_look: (units, 4 * units), to entry, keep, new, out; halved where sigmoids are meant, as
+            sigmoid(x) = tanh(x / 2) / 2 + 1 / 2. So are the next two.
+        from_hidden: (units, 4 * units).
+        bias: (4 * units,).
+        hidden: (n, units).
+        cell: (n, units).
     """
-    units = cell.shape[1]
+    units = hidden.shape[1]
     half = np.float32(0.5)
-    found = np.empty_like(cell)
-    for row in range(len(cell)):
-        for unit in range(units):
-            entry, keep = gates[row, unit], gates[row, units + unit]
-            new = gates[row, 2 * units + unit]
-            found[row, unit] = (half * keep + half) * cell[row, unit] + (half * entry + half) * new
-    return found
+    gates, through = np.empty(4 * units, np.float32), np.empty(units, np.float32)
+    for row in range(len(hidden)):
+        for look in range(ends[row], ends[row + 1]):
+            gates[:] = bias
+            for unit in range(units):
+                told = looked_at[look, unit] + actions[action[look], unit] + gaps[gap[look], unit]
+                kept = hidden[row, unit]
+                told_to, kept_to = from_look[unit], from_hidden[unit]
+                for gate in range(4 * units):
+                    gates[gate] += told * told_to[gate] + kept * kept_to[gate]
+            tanh(gates)
+            for unit in range(units):
+                entry, keep = half * gates[unit] + half, half * gates[units + unit] + half
+                through[unit] = cell[row, unit] = keep * cell[row, unit] + entry * gates[2 * units + unit]
+            tanh(through)
+            for unit in range(units):
+                hidden[row, unit] = (half * gates[3 * units + unit] + half) * through[unit]
 
 
 @njit(cache=True, nogil=True)
-def new_hidden(gates: Floats, tanh_cell: Floats) -> Floats:
-    """(n, units) hidden state after a step; arguments as of `new_cell`, and tanh of what it gave."""
-    units = tanh_cell.shape[1]
-    half = np.float32(0.5)
-    found = np.empty_like(tanh_cell)
-    for row in range(len(tanh_cell)):
-        for unit in range(units):
-            found[row, unit] = (half * gates[row, 3 * units + unit] + half) * tanh_cell[row, unit]
-    return found
-
-
-@njit(cache=True, nogil=True)
-def largest(values: Floats, least: Floats, k: int) -> Whole:
-    """(n, k) places of the k largest of each row, largest first, ties by place.
+def largest(values: Floats, least: Floats, k: int) -> tuple[Whole, NDArray[np.float64]]:
+    """(n, k) places of the k largest of each row, largest first, ties by place; and (n, k) those values.
 
     Args:
         values: (n, columns), at least k.
         least: (n,) the k-th largest of each row.
         k: how many.
     """
-    found = np.empty((len(values), k), np.int64)
+    found, there = np.empty((len(values), k), np.int64), np.empty((len(values), k))
     for row in range(len(values)):
         line, bound = values[row], least[row]
         greater = 0
@@ -121,14 +175,16 @@ def largest(values: Floats, least: Floats, k: int) -> Whole:
                 at -= 1
             found[row, at] = place
             taken += 1
-    return found
+        for at in range(k):
+            there[row, at] = line[found[row, at]]
+    return found, there
 
 
 def warm() -> None:
     """Compile, or load what was compiled before."""
     floats, whole = np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
-    vectors = item_vectors(whole, np.zeros((1, 3), np.int32), floats, floats, floats, floats)
-    told(vectors, floats, floats, whole, whole)
-    new_hidden(floats, new_cell(floats, floats[:, :1].copy()))
+    item_vectors(whole, np.zeros((1, 3), np.int32), floats, floats, floats, floats)
+    wide, ends = np.zeros((4, 16), np.float32), np.zeros(2, np.int64)
+    carry_on(ends, floats, whole, whole, floats, floats, wide, wide, wide[0], floats, floats.copy())
     units_of(floats)
     largest(floats, floats[:, 0].copy(), 1)

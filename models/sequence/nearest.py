@@ -61,8 +61,7 @@ class Exact:
         logits = np.asarray((np.float32(scale) * expected) @ self._vectors.T, np.float32)
         k = min(k, logits.shape[1])
         least = np.partition(logits, logits.shape[1] - k, axis=1)[:, logits.shape[1] - k].copy()
-        places = largest(logits, least, k)
-        chosen = np.take_along_axis(logits, places, axis=1).astype(np.float64)
+        places, chosen = largest(logits, least, k)
         logits -= np.float32(scale)  # no cosine is above 1
         totals = np.exp(logits, out=logits).sum(axis=1, keepdims=True, dtype=np.float64)
         return Nearest(places, np.exp(chosen - scale) / totals)

@@ -1,7 +1,7 @@
 """What the sequence model answers with, from learnt weights, with numpy and numba: a worker needs no torch.
 
-`step` carries a shopper's hidden state on by one look; `read` makes it anew from a window of looks. Both agree with
-[`Network`][models.sequence.network.Network] to the precision of float32.
+`carry_on` carries shoppers' hidden states on by new looks; `read` makes them anew from windows of looks. Both agree
+with [`Network`][models.sequence.network.Network] to the precision of float32.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.features import Contents
-from models.sequence.kernels import item_vectors, new_cell, new_hidden, told, units_of
+from models.sequence.kernels import carry_on, item_vectors, units_of
 from models.sequence.vocabulary import NOBODY, Vocabulary
 
 NO_ITEMS = np.empty(0, np.int64)
@@ -32,15 +32,36 @@ class Hidden(NamedTuple):
     """(n, units)."""
 
 
-class Look(NamedTuple):
-    """A look as the network takes it, a place a shopper."""
+class Looks(NamedTuple):
+    """Looks as the network takes them, one after the other: of shopper `s` from `ends[s]` to `ends[s + 1]`."""
 
     items: NDArray[np.int64]
-    """(n,) indices of the items."""
+    """(looks,) indices of the items."""
     actions: NDArray[np.int64]
-    """(n,) classes."""
+    """(looks,) classes."""
     gaps: NDArray[np.int64]
-    """(n,) classes of the time before the look."""
+    """(looks,) classes of the time before the look."""
+    ends: NDArray[np.int64]
+    """(n + 1,)."""
+
+    @classmethod
+    def of(cls, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> Looks:
+        """Those of windows.
+
+        Args:
+            windows: for each shopper the indices of the items, classes of the actions and of the times before, in
+                order.
+        """
+        items: list[int] = []
+        actions: list[int] = []
+        gaps: list[int] = []
+        ends = [0]
+        for window in windows:
+            items += window[0]
+            actions += window[1]
+            gaps += window[2]
+            ends.append(len(items))
+        return cls(*(np.array(column, np.int64) for column in (items, actions, gaps, ends)))
 
 
 class Scorer:
@@ -93,33 +114,27 @@ class Scorer:
         """State of so many shoppers before their first look."""
         return Hidden(*np.zeros((2, number, self.units), np.float32))
 
-    def step(self, state: Hidden, look: Look) -> Hidden:
-        """State after one more look of each shopper."""
-        look_vectors = self._vectors(self._vocabulary.slots(look.items), look.items)
-        told(look_vectors, self._actions, self._gaps, look.actions, look.gaps)
-        gates = look_vectors @ self._from_look
-        gates += state.hidden @ self._from_hidden
-        gates += self._bias
-        np.tanh(gates, out=gates)
-        cell = new_cell(gates, state.cell)
-        return Hidden(new_hidden(gates, np.tanh(cell)), cell)
+    def carry_on(self, state: Hidden, looks: Looks) -> None:
+        """Carry the state of each shopper on by his looks, in place."""
+        vectors = self._vectors(self._vocabulary.slots(looks.items), looks.items)
+        carry_on(
+            looks.ends,
+            vectors,
+            looks.actions,
+            looks.gaps,
+            self._actions,
+            self._gaps,
+            self._from_look,
+            self._from_hidden,
+            self._bias,
+            state.hidden,
+            state.cell,
+        )
 
     def read(self, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> Hidden:
-        """State after whole windows.
-
-        Args:
-            windows: for each shopper the indices of the items, classes of the actions and of the times before, in
-                order.
-        """
+        """State after whole windows; arguments as of `Looks.of`."""
         state = self.start(len(windows))
-        lengths = np.array([len(items) for items, *_ in windows])
-        looks = np.zeros((3, len(windows), int(lengths.max(initial=0))), np.int64)
-        for row, window in enumerate(windows):
-            looks[:, row, : lengths[row]] = window
-        for place in range(looks.shape[2]):
-            there = np.flatnonzero(lengths > place)
-            after = self.step(Hidden(state.hidden[there], state.cell[there]), Look(*looks[:, there, place]))
-            state.hidden[there], state.cell[there] = after.hidden, after.cell
+        self.carry_on(state, Looks.of(windows))
         return state
 
     def expected(self, state: Hidden) -> NDArray[np.float32]:

@@ -14,11 +14,12 @@ from models.catalog import Catalog
 from models.errors import SnapshotError
 from models.events import CatalogItem
 from models.items import Items
+from models.sequence import kernels
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.nearest import Exact, Indexed, finder
-from models.sequence.scorer import Look, Scorer
+from models.sequence.scorer import Looks, Scorer
 from models.sequence.snapshot import expectations
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.windows import Window, Windows
@@ -84,11 +85,31 @@ def test_one_step_after_the_other_gives_what_a_whole_window_gives(learner: Learn
     windows = [window([20, 11, 22]), window([0, 1])]
     state = answers.start(2)
     for place in range(2):
-        columns = ([one[column][place] for one in windows] for column in range(3))
-        state = answers.step(state, Look(*(np.array(column) for column in columns)))
+        looks = [([one.items[place]], [one.actions[place]], [one.gaps[place]]) for one in windows]
+        answers.carry_on(state, Looks.of(looks))
     whole = answers.read([(one.items[:2], one.actions[:2], one.gaps[:2]) for one in windows])
     np.testing.assert_allclose(state.hidden, whole.hidden, atol=1e-6)
     np.testing.assert_array_equal(answers.read([]).hidden, np.zeros((0, 16)))
+
+
+def test_tangents_are_right_to_the_precision_of_float32() -> None:
+    points = np.concatenate([np.linspace(-10.0, 10.0, 200_001), [0.0, 1e-8, -1e-8, 1e-30, 50.0, -50.0]])
+    values = points.astype(np.float32)
+    true = np.tanh(values.astype(np.float64))
+    kernels.tanh(values)
+    np.testing.assert_allclose(values, true, rtol=4e-7, atol=1e-30)
+    assert np.abs(values).max() <= 1.0 + 1e-6
+
+
+def test_the_largest_come_in_order_and_of_equals_the_first() -> None:
+    chance = np.random.default_rng(4)
+    for k in (1, 2, 7, 50):
+        values = chance.integers(0, 20, (30, 50)).astype(np.float32)
+        true = np.lexsort((np.broadcast_to(np.arange(50), values.shape), -values), axis=1)[:, :k]
+        least = np.sort(values, axis=1)[:, -k].copy()
+        places, found = kernels.largest(values, least, k)
+        np.testing.assert_array_equal(places, true)
+        np.testing.assert_array_equal(found, np.take_along_axis(values, true, axis=1))
 
 
 def test_each_look_is_learnt_new_once(learner: Learner) -> None:
