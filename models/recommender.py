@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -271,6 +272,11 @@ class Recommender:
             visit_ends,
             *expected,
         )
+
+    @property
+    def together(self) -> float:
+        """Queries that should be asked at one go, at most: with more, the rest of the process would wait for long."""
+        return math.inf if self.expectations is None else self.expectations.together
 
     def expected(self, queries: Sequence[Query]) -> Expected:
         """What the sequence model expects of whom it is asked about."""

@@ -127,7 +127,7 @@ class ShopperLane(Lane):
 
     def next_run(self) -> list[Record]:
         """See [`Lane.next_run`][]: profiles and feedback at once, clicks and purchases by append time."""
-        most = self.wiring.settings.batch_records
+        most = int(min(self.wiring.settings.batch_records, self.wiring.recommender.together))
         for tp in (self._profiles_tp, self._feedback_tp):
             if taken := self.cursors[tp].take_while(most, _any):
                 return taken

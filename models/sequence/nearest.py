@@ -16,6 +16,10 @@ from models.sequence.kernels import largest
 EXACT = 100_000
 """Items up to which all are compared: 1 ms a shopper in a batch, 5 ms for one alone."""
 
+COMPARED = 3_200_000
+"""Vectors that are compared at one go at most, over all shoppers asked about: 30 ms, in which a worker does nothing
+else."""
+
 PROBES = 256
 """Vectors that recall is measured with."""
 
@@ -37,6 +41,8 @@ class Finder(Protocol):
 
     recall: float
     """Share of the true nearest that are found."""
+    together: int
+    """Shoppers that should be asked about at one go, at most."""
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
         """The `k` vectors nearest to each of (n, units), both of length 1; all where there are fewer."""
@@ -55,6 +61,7 @@ class Exact:
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self._vectors = vectors
+        self.together = max(1, COMPARED // max(1, len(vectors)))
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
         """See [`Finder.nearest`][]."""
@@ -77,6 +84,8 @@ class Indexed:
     Raises:
         ModuleNotFoundError: usearch is not installed.
     """
+
+    together = COMPARED // EXACT  # one costs about what comparing so many does
 
     def __init__(self, vectors: NDArray[np.float32], seed: int) -> None:
         from usearch.index import Index

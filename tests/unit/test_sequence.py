@@ -18,7 +18,7 @@ from models.sequence import kernels
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
 from models.sequence.learner import Learner
-from models.sequence.nearest import Exact, Indexed, finder
+from models.sequence.nearest import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.scorer import Looks, Scorer
 from models.sequence.snapshot import expectations
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
@@ -110,6 +110,12 @@ def test_the_largest_come_in_order_and_of_equals_the_first() -> None:
         places, found = kernels.largest(values, least, k)
         np.testing.assert_array_equal(places, true)
         np.testing.assert_array_equal(found, np.take_along_axis(values, true, axis=1))
+
+
+def test_the_more_items_the_fewer_shoppers_at_one_go() -> None:
+    sizes = (0, 10, 10_000, EXACT)
+    found = [Exact(np.zeros((size, 1), np.float32)).together for size in sizes]
+    assert found == [COMPARED, COMPARED // 10, 320, Indexed.together]
 
 
 def test_each_look_is_learnt_new_once(learner: Learner) -> None:
