@@ -60,10 +60,10 @@ def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
     figures = tmp_path / "figures.json"
     options = ["--config", str(tmp_path / "settings.toml"), "--policy", str(tmp_path / "policy.toml")]
     options += ["--suggestions", str(tmp_path / "suggestions.jsonl"), "--window", "5s", "--json", str(figures)]
-    methods = ["--methods", "crosscurrent,sent"]
+    methods = ["--methods", "counting,sent"]
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", "prequential", "jsonl", str(tmp_path), *options, *methods])
     assert not ended.value.code
     sent = orjson.loads(figures.read_bytes())["sent"]
     assert (sent["lists"], sent["without_event"], sent["events_without"]) == (verdict.triggers, 0, 0)
-    assert sent["same_items"]["crosscurrent"] > 50.0
+    assert sent["same_items"]["counting"] > 50.0
