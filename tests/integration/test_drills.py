@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -11,13 +12,14 @@ from streams.__main__ import main
 from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
+from streams.drills.disturbances import DRILLS
 from streams.drills.run import Plan, Run
 
 SECONDS = 8.0
 """Of feeding; it goes on until the worker that was killed is back."""
 
 
-SWAP_SECONDS = 30.0
+SWAP_SECONDS = 24.0
 """Of the drill with a trainer: time for a swap or two, a kill of the trainer and one of a worker."""
 
 
@@ -40,9 +42,10 @@ def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix
 
 @pytest.mark.slow
 def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
-    embedded_broker: EmbeddedBroker, prefix: str, tmp_path: Path
+    embedded_broker: EmbeddedBroker, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="pip install 'crosscurrent[learning]' brings torch, which the trainer needs")
+    monkeypatch.setitem(DRILLS, "swap", replace(DRILLS["swap"], unseen=2_000))  # how late is not asked here
     said: list[str] = []
     settings = embedded_broker.settings(prefix=prefix)
     outcome = Run(Plan("swap", rate=50.0, seconds=SWAP_SECONDS, keep=tmp_path), settings, said.append).run()
