@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.borrowing import borrowing
+from models.decay import decayed
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
 from models.significance import STRENGTH, log_likelihood_ratio, shrunk_lift
@@ -214,6 +215,14 @@ def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
 
 
 @borrowing
+def baskets_with(item: int, at: float, rows: Rows) -> float:
+    """Baskets with an item, decayed to a time unless they are of a later one; 0 where it has no row."""
+    if item >= len(rows.at):
+        return 0.0
+    return float(decayed(rows.own[item, 1], rows.at[item], max(at, rows.at[item]), rows.half_life_s))
+
+
+@borrowing
 def share_factors(source: int, recency: float, at: float, rows: Rows, weights: Weights) -> tuple[float, float]:
     """What a weight in a source's row is multiplied by to be a weighed share of its views, and of its baskets."""
     fade = 2.0 ** min(0.0, (rows.at[source] - at) / rows.half_life_s)
@@ -364,11 +373,9 @@ def unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> floa
         return 0.0
     total = 0.0
     for place in range(pool.size[1]):
-        source, baskets = pool.sources[place], 0.0
-        if source < len(rows.at):
-            baskets = rows.own[source, 1] * 2.0 ** min(0.0, (rows.at[source] - at) / rows.half_life_s)
-        total += pool.recency[place] * weights.basket_shrinkage / (baskets + weights.basket_shrinkage)
-    return float(total / (rows.baskets * 2.0 ** min(0.0, (rows.baskets_at - at) / rows.half_life_s)))
+        known = baskets_with(pool.sources[place], at, rows)
+        total += pool.recency[place] * weights.basket_shrinkage / (known + weights.basket_shrinkage)
+    return float(total / decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s))
 
 
 @borrowing
@@ -394,9 +401,8 @@ def score(
         total = weighed(one, 1.0, weights)
         if not total > 0.0:
             continue
-        if one.kind == CROSS_SELL and one.item < len(rows.at):
-            baskets = rows.own[one.item, 1] * 2.0 ** min(0.0, (rows.at[one.item] - at) / rows.half_life_s)
-            one.base = unknown * baskets
+        if one.kind == CROSS_SELL:
+            one.base = unknown * baskets_with(one.item, at, rows)
             total = weighed(one, 1.0, weights)
         one.tier = EVIDENCE
         one.score = one.evidence = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
