@@ -9,7 +9,8 @@ baskets, shrunk where those are few, these estimate how likely a shopper who is 
     share = weight / (own + shrinkage)         all decayed to the query's time
 
 Of a bought-together share the baskets that shrink it are taken to be such as all are, so that an item has a part of
-them by how often it is bought at all: else one basket that was shared by chance outdoes what everybody buys.
+them by how often it is bought at all: else one basket that was shared by chance outdoes what everybody buys. That part
+counts as what chance explains does (`chance`).
 
 Shares are weighed by recency of the source and by what the kind of co-occurrence says of the kind of suggestion, and
 added over sources and kinds; the sum is read as odds, `sum / (1 + sum)`, so that evidence of many sources adds up and
@@ -360,7 +361,7 @@ def weighed(one: Any, significant: float, weights: Weights) -> float:
     """
     if one.kind == CROSS_SELL:
         total = weights.cross_viewed * one.viewed + weights.cross_joined * one.joined
-        bought = one.bought * significant + one.base
+        bought = one.bought * significant + weights.chance * one.base
         return float(total + weights.cross_bought * bought + weights.cross_expected * one.expected)
     total = weights.upsell_viewed * one.viewed + weights.upsell_joined * one.joined
     return float(total + weights.upsell_expected * one.expected)

@@ -90,7 +90,8 @@ class RecommenderConfig:
     view_shrinkage: float = 5.0
     """Views that an item is taken to have had without any neighbour: one of one view is not all of them."""
     basket_shrinkage: float = 2.0
-    """... and baskets, which are rarer and say more; they are taken to be such as all baskets are."""
+    """... and baskets, which are rarer and say more; they are taken to be such as all baskets are, and count as what
+    chance explains."""
     cross_viewed: float = 0.1
     """Worth of a looked-at-together share for a cross-sell: people look at what they compare, rarely at what completes
     it; more fills lists with what is merely popular in the visit's surroundings."""
@@ -107,7 +108,8 @@ class RecommenderConfig:
     upsell_expected: float = 0.5
     """... for an upsell."""
     chance: float = 0.2
-    """Part of a bought-together share that counts even where chance explains it: people do buy what is popular."""
+    """Part of a bought-together share that counts even where chance explains it: people do buy what is popular. More
+    sells more of that, above all in groceries, and shows less of what goes together."""
     seen: float = 0.25
     """What the visit has looked at already is shown behind what is new, unless it is far stronger."""
     least_step: float = 0.01
@@ -225,7 +227,7 @@ class Recommender:
             self._asked = self._rulebook.room()
         out, why = answers(len(queries), self._limits.items), reasons(len(queries), self._limits.items)
         answer(
-            self._batch(queries, self.expected(queries) if expected is None else expected),
+            self._batch(queries, expected_of(self.expectations, queries) if expected is None else expected),
             self._rows(),
             self._weights,
             rules,
@@ -275,14 +277,13 @@ class Recommender:
 
     @property
     def together(self) -> float:
-        """Queries that should be asked at one go, at most: with more, the rest of the process would wait for long."""
+        """Queries that should be asked at one go, at most: with more, answers would be long in coming."""
         return math.inf if self.expectations is None else self.expectations.together
 
-    def expected(self, queries: Sequence[Query]) -> Expected:
-        """What the sequence model expects of whom it is asked about."""
-        if (expectations := self.expectations) is None:
-            return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
-        return expectations.expect([(query.user_id, query.window or NO_LOOKS) for query in queries])
+    @property
+    def prompt(self) -> float:
+        """Queries that the sequence model is asked about in a few milliseconds, at most."""
+        return math.inf if self.expectations is None else self.expectations.prompt
 
     def _rows(self) -> Rows:
         """The mirror's arrays as they are now."""
@@ -336,6 +337,13 @@ class Recommender:
                     suggested["features"] = features
                 told.append(suggested)
             yield told
+
+
+def expected_of(expectations: Expectations | None, queries: Sequence[Query]) -> Expected:
+    """What a sequence model, if there is one, expects. May be called in a thread, one call at a time."""
+    if expectations is None:
+        return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
+    return expectations.expect([(query.user_id, query.window or NO_LOOKS) for query in queries])
 
 
 def _joined(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -67,6 +67,9 @@ class Lane(ABC):
     def apply(self, records: Sequence[Record]) -> None:
         """Apply records in order and move their cursors."""
 
+    async def settle(self) -> None:  # noqa: B027 - most lanes have nothing to finish
+        """Finish what is better done for several lanes at once: called after `apply`, when others have had a turn."""
+
     @abstractmethod
     def overtaken(self) -> bool:
         """Whether somebody else has gone further than we have, so that our state is of no use."""
@@ -160,6 +163,7 @@ class Lane(ABC):
             if records := self.next_run():
                 self.apply(records)
                 await asyncio.sleep(0)
+                await self.settle()
                 continue
             if any(cursor.needs_reading for cursor in self.cursors.values()):
                 continue

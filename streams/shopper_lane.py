@@ -14,15 +14,13 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
 
-import orjson
 from aiokafka import TopicPartition
 
 from models.events import Action, Click, Purchase
-from models.ranker import MODEL as RANKER
 from models.recommender import Query
-from models.sequence.config import MODEL
 from models.visits import Verdict, Visits
 from streams.cursor import Cursor
+from streams.desk import Question
 from streams.errors import RecordError
 from streams.lane import Lane
 from streams.log import Record
@@ -30,7 +28,7 @@ from streams.pairs import PairBatch
 from streams.partitioner import partition_of
 from streams.progress import VERSION, Forgotten, encode_forgotten
 from streams.recent_log import read_again, recent_past
-from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase, written
+from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wiring import Wiring
 
 MERGE_WAIT_S = 0.5
@@ -39,12 +37,6 @@ suggestion when one topic's leader is slow; it only matters when a backlog is re
 
 IDLE_JOIN_S = 1.0
 """How far the brokers' clocks may be ahead of ours, for joins that are finished by our clock while no click comes."""
-
-COUNTING = {"cooccurrence": "counts-1"}
-"""Version of what is counted, as records tell it: it has no snapshots."""
-
-ARM = "default"
-"""The only arm of the experiment there is yet."""
 
 
 class ShopperLane(Lane):
@@ -58,9 +50,7 @@ class ShopperLane(Lane):
         self._purchases_tp = by_topic[wiring.name("purchases")]
         self._profiles_tp = by_topic[wiring.name("profiles")]
         self._feedback_tp = by_topic[wiring.name("feedback")]
-        self._suggestions = wiring.name("suggestions")
         self._partitions = {tp.topic: wiring.identities[tp.topic].partitions for tp in self.partitions}
-        self._suggestion_partitions = wiring.partitions("suggestions")
         self.visits = Visits(wiring.items, wiring.settings.visits)
         self._clicks_time_s = 0.0
         self._waiting_since: float | None = None
@@ -127,7 +117,7 @@ class ShopperLane(Lane):
 
     def next_run(self) -> list[Record]:
         """See [`Lane.next_run`][]: profiles and feedback at once, clicks and purchases by append time."""
-        most = int(min(self.wiring.settings.batch_records, self.wiring.recommender.together))
+        most = self.wiring.desk.together
         for tp in (self._profiles_tp, self._feedback_tp):
             if taken := self.cursors[tp].take_while(most, _any):
                 return taken
@@ -163,35 +153,32 @@ class ShopperLane(Lane):
         return now - self._waiting_since < MERGE_WAIT_S
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Apply records in order; all suggestions of the run are computed at once, as of each event's own moment."""
+        """Apply records in order; what they ask for, as of each event's own moment, is put down at the desk."""
         policy, now = self.wiring.recommender.policy, self.wiring.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
-        asked: list[tuple[Record, str, float, list[str]]] = []
-        queries: list[Query] = []
+        questions: list[Question] = []
         for record in records:
             cursor = self.cursors[TopicPartition(record.topic, record.partition)]
             try:
-                outcome = self._apply_one(record, oldest_ms, asked, queries)
+                outcome = self._apply_one(record, oldest_ms, questions)
             except RecordError as error:
                 self.bury(record, error)
                 outcome = "dead letter"
-            outcomes[record.topic, outcome] += 1
+            if outcome is not None:
+                outcomes[record.topic, outcome] += 1
             if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
                 self.wiring.metrics.misplaced.inc()
             cursor.applied(record)
-        if queries:
-            self._suggest(asked, queries, outcomes)
+        self.wiring.desk.ask(questions)
         self.wiring.metrics.outcomes(outcomes)
 
-    def _apply_one(
-        self,
-        record: Record,
-        oldest_ms: float,
-        asked: list[tuple[Record, str, float, list[str]]],
-        queries: list[Query],
-    ) -> str:
-        """Apply one record; returns what became of it, `asked` if a suggestion is to be made."""
+    async def settle(self) -> None:
+        """See [`Lane.settle`][]: answer what this lane and the others have asked meanwhile."""
+        await self.wiring.desk.settle()
+
+    def _apply_one(self, record: Record, oldest_ms: float, questions: list[Question]) -> str | None:
+        """Apply one record; returns what became of it, None if it asks a question."""
         topic, appended_s = record.topic, record.timestamp / 1000
         event: Click | Purchase
         if topic == self._clicks_tp.topic:
@@ -224,9 +211,9 @@ class ShopperLane(Lane):
         if self.wiring.recommender.expectations is not None:
             window = self.visits.window(event.user_id, event.at)
         trigger = [index(item_id) for item_id in item_ids]
-        queries.append(Query(action, trigger, visit, event.at, seed, event.user_id, window))
-        asked.append((record, event.user_id, event.at, item_ids))
-        return "asked"
+        query = Query(action, trigger, visit, event.at, seed, event.user_id, window)
+        questions.append(Question(record, item_ids, query))
+        return None
 
     def _apply_profile(self, record: Record) -> str:
         profile = decode_profile(record)
@@ -248,56 +235,6 @@ class ShopperLane(Lane):
         key, value = encode_forgotten(forgotten)
         partition = partition_of(key, self.wiring.identities[topic].partitions)
         self.wiring.outbox.put(topic, partition, key, value)
-
-    def _suggest(
-        self,
-        asked: Sequence[tuple[Record, str, float, list[str]]],
-        queries: Sequence[Query],
-        outcomes: Counter[tuple[str, str]],
-    ) -> None:
-        recommender, metrics = self.wiring.recommender, self.wiring.metrics
-        policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
-        versions = dict(COUNTING)
-        if recommender.expectations is not None:
-            versions[MODEL] = recommender.expectations.version
-        if recommender.learnt.version:
-            versions[RANKER] = recommender.learnt.version
-        answers = recommender.suggest_each(queries)
-        told: Counter[str] = Counter()
-        now_ms = self.wiring.clock() * 1000
-        for (record, user_id, at, item_ids), query, items in zip(asked, queries, answers, strict=True):
-            outcomes[record.topic, "asked"] -= 1
-            outcomes[record.topic, "suggested" if items else "nothing to suggest"] += 1
-            if not items and not emit_empty:
-                continue
-            latency_ms = max(0.0, round(now_ms - record.timestamp, 1))
-            metrics.latency_s.observe(latency_ms / 1000)
-            for item in items:
-                told[item["kind"]] += 1
-            value = orjson.dumps(
-                {
-                    "v": 1,
-                    "suggestion_id": query.seed,
-                    "user_id": user_id,
-                    "at": written(at),
-                    "trigger": {
-                        "topic": record.topic,
-                        "partition": record.partition,
-                        "offset": record.offset,
-                        "action": query.action,
-                        "item_ids": item_ids,
-                    },
-                    "items": items,
-                    "models": versions,
-                    "policy": policy_hash,
-                    "arm": ARM,
-                    "latency_ms": latency_ms,
-                }
-            )
-            key = user_id.encode()
-            partition = partition_of(key, self._suggestion_partitions)
-            self.wiring.outbox.put(self._suggestions, partition, key, value)
-        metrics.suggested(told)
 
     # -- joins and pairs -------------------------------------------------------------------------------------------
 
@@ -346,6 +283,7 @@ class ShopperLane(Lane):
         for source, batch in batches.items():
             for item_partition, value, _ in batch.messages(most):
                 self.wiring.outbox.put(topic, item_partition, f"{source}-{self.number}".encode(), value)
+        await self.wiring.desk.answered()  # what those positions say has been applied has been asked before
         await self.write_down(progress)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
 from models.items import Items
 from models.recommender import Recommender
+from streams.desk import Desk
 from streams.log import Log
 from streams.metrics import Metrics
 from streams.mirror import CatchesUp, Mirror
@@ -46,6 +47,19 @@ class Wiring:
     """End of a partition as the last fetch told, None before the first; costs nothing."""
     commit: Callable[[Mapping[TopicPartition, int]], None]
     """Tell the group how far we are, for lag tools; the positions in our own topics decide."""
+    desk: Desk = field(init=False)
+    """Where lanes ask for suggestions."""
+
+    def __post_init__(self) -> None:
+        self.desk = Desk(
+            self.recommender,
+            self.outbox,
+            self.metrics,
+            self.name("suggestions"),
+            self.partitions("suggestions"),
+            self.settings.batch_records,
+            self.clock,
+        )
 
     def name(self, topic: str) -> str:
         """Full name of a topic."""

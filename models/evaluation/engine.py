@@ -26,7 +26,7 @@ from models.events import Action, Click, Profile, Purchase
 from models.items import Items
 from models.neighbours import Neighbours
 from models.policy import Policy
-from models.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
+from models.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
 from models.visits import Pair, Verdict, VisitConfig, Visits
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class Engine:
         expected = None
         if self._expecting:
             started_s = self._clock()
-            expected = self._expecting[0].expected(queries)  # the same for all of them
+            expected = expected_of(self._expecting[0].expectations, queries)  # the same for all of them
             self.spent_s[SEQUENCE] += self._clock() - started_s
         for name, recommender in self.recommenders.items():
             started_s = self._clock()

@@ -49,6 +49,7 @@ class Expectations:
     Attributes:
         recall: share of what is most expected that is found; below 1 only where there are too many items to compare.
         together: shoppers that should be asked about at one go, at most: the more items, the fewer.
+        prompt: shoppers that are asked about in a few milliseconds, at most.
 
     Raises:
         ModuleNotFoundError: there are that many, and usearch is not installed.
@@ -60,7 +61,7 @@ class Expectations:
         self._items = scorer.items.astype(np.int32)
         self._finder = finder(scorer.vectors)
         self.recall = self._finder.recall
-        self.together = self._finder.together
+        self.together, self.prompt = self._finder.together, self._finder.prompt
         self._kept: OrderedDict[str, tuple[Window, int]] = OrderedDict()  # and where: a row of both
         self._hidden, self._cell = self._scorer.start(1024)
 

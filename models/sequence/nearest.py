@@ -17,8 +17,10 @@ EXACT = 100_000
 """Items up to which all are compared: 1 ms a shopper in a batch, 5 ms for one alone."""
 
 COMPARED = 3_200_000
-"""Vectors that are compared at one go at most, over all shoppers asked about: 30 ms, in which a worker does nothing
-else."""
+"""Vectors that are compared at one go at most, over all shoppers asked about: 30 ms, for which an answer waits."""
+
+IN_PASSING = 10
+"""Part of those that is compared in passing, where the events are: 3 ms, in which a worker does nothing else."""
 
 PROBES = 256
 """Vectors that recall is measured with."""
@@ -43,6 +45,8 @@ class Finder(Protocol):
     """Share of the true nearest that are found."""
     together: int
     """Shoppers that should be asked about at one go, at most."""
+    prompt: int
+    """Shoppers that are asked about in a few milliseconds, at most."""
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
         """The `k` vectors nearest to each of (n, units), both of length 1; all where there are fewer."""
@@ -62,6 +66,7 @@ class Exact:
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self._vectors = vectors
         self.together = max(1, COMPARED // max(1, len(vectors)))
+        self.prompt = max(1, self.together // IN_PASSING)
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
         """See [`Finder.nearest`][]."""
@@ -86,6 +91,7 @@ class Indexed:
     """
 
     together = COMPARED // EXACT  # one costs about what comparing so many does
+    prompt = together // IN_PASSING
 
     def __init__(self, vectors: NDArray[np.float32], seed: int) -> None:
         from usearch.index import Index

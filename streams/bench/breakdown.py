@@ -28,11 +28,11 @@ from models.visits import Visits
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
 from streams.bench.workbench import Workbench
+from streams.desk import Desk
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.pairs import PairBatch
 from streams.settings import Settings
-from streams.shopper_lane import ShopperLane
 
 REST = "lanes, cursors, event loop"
 
@@ -75,7 +75,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.recommender), "answer", "suggest: kernel"),
         (Recommender, "_told", "suggest: answers into records"),
-        (ShopperLane, "_suggest", "suggestions: around the encoder"),
+        (Desk, "_answer", "suggestions: around the encoder"),
         (orjson, "dumps", "suggestions: orjson"),
         (Metrics, "suggested", "metrics"),
         (Metrics, "outcomes", "metrics"),

@@ -172,6 +172,7 @@ class Process:
                     continue
                 return
             lane.apply(records)
+            await lane.settle()
 
     async def read_on(self) -> None:
         """What the watchdog does: read whatever the log has and delivery has not brought; then apply it."""

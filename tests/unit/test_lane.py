@@ -104,7 +104,7 @@ async def test_rows_do_not_hold_up_a_rearrangement_and_are_published_by_the_next
 class _Slow(Expectations):
     """Expects nothing, of few shoppers at one go."""
 
-    version, together = "slow", 3
+    version, together, prompt = "slow", 3, 3
 
     def __init__(self) -> None:
         self.asked: list[int] = []

@@ -1,0 +1,211 @@
+"""The desk: what all lanes of a worker ask in one turn of the event loop is answered together.
+
+At the head of the log a lane has an event or two at a time, and asking costs as much for one as for ten: arrays to
+make, compiled functions to enter, a network to step. So lanes put their questions down here, and whoever of them comes
+first after all have had their turn answers for all. A question holds its shopper's visit as of its own event, so that
+nothing depends on who asks beside him.
+
+Where asking the sequence model takes more than a few milliseconds it is done beside the event loop, one batch at a
+time; the lanes go on meanwhile, and wait only where questions pile up.
+
+An event whose question lies here has been applied and not been answered: a lane waits for the answers before it writes
+its positions down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import orjson
+
+from models.ranker import MODEL as RANKER
+from models.recommender import Query, Recommender, SuggestedItem, expected_of
+from models.sequence.config import MODEL
+from models.sequence.expectations import Expectations, Expected
+from streams.aside import aside
+from streams.log import Record
+from streams.metrics import Metrics
+from streams.outbox import Outbox
+from streams.partitioner import partition_of
+from streams.records import written
+
+COUNTING = {"cooccurrence": "counts-1"}
+"""Version of what is counted, as records tell it: it has no snapshots."""
+
+ARM = "default"
+"""The only arm of the experiment there is yet."""
+
+
+class Question(NamedTuple):
+    """What an event asks for."""
+
+    record: Record
+    item_ids: list[str]
+    """Of the event."""
+    query: Query
+
+
+class Desk:
+    """Takes questions and sends suggestions.
+
+    Args:
+        recommender: answers.
+        outbox: takes the records.
+        metrics: counts.
+        topic: full name of the topic of suggestions.
+        partitions: that it has.
+        most: questions that are answered at one go, at most.
+        clock: wall clock in epoch seconds.
+    """
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        outbox: Outbox,
+        metrics: Metrics,
+        topic: str,
+        partitions: int,
+        most: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._recommender, self._outbox, self._metrics = recommender, outbox, metrics
+        self._topic, self._partitions, self._most, self._clock = topic, partitions, most, clock
+        self._questions: list[Question] = []  # that nobody answers yet
+        self._asked = self._told = 0  # how many, ever
+        self._under_way: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def together(self) -> int:
+        """Questions that are answered at one go, at most."""
+        return int(min(self._most, self._recommender.together))
+
+    def ask(self, questions: Sequence[Question]) -> None:
+        """Put questions down; whoever does settles them a little later."""
+        self._questions += questions
+        self._asked += len(questions)
+
+    async def settle(self) -> None:
+        """Answer what lies here, as much as at one go, unless that is under way; wait while too much lies here.
+
+        Raises:
+            Exception: what answering has failed with, now or before: nothing that was asked may be taken for answered.
+        """
+        self._begin()
+        while self._under_way is not None and len(self._questions) >= self.together:
+            await asyncio.wait([self._under_way])
+            self._begin()
+
+    async def answered(self) -> None:
+        """Return when everything that was asked before is answered: its records are in the outbox.
+
+        Raises:
+            Exception: as of `settle`.
+        """
+        asked = self._asked
+        self._begin()
+        while self._told < asked:
+            await (asyncio.sleep(0) if self._under_way is None else asyncio.wait([self._under_way]))
+            self._begin()
+
+    def _begin(self) -> None:
+        """Take the next questions, if there are any and none are under way: quick ones are answered at once."""
+        if self._failure is not None:
+            raise self._failure
+        if self._under_way is not None or not self._questions:
+            return
+        together = self.together
+        some, self._questions = self._questions[:together], self._questions[together:]
+        if len(some) > self._recommender.prompt:
+            self._under_way = asyncio.get_running_loop().create_task(self._answer_aside(some))
+            return
+        try:
+            expectations = self._recommender.expectations
+            self._answer(some, expectations, expected_of(expectations, _queries(some)))
+        except Exception as error:
+            self._failure = error
+            raise
+
+    async def _answer_aside(self, questions: Sequence[Question]) -> None:
+        """Answer, having asked the sequence model in a thread; then go on with what has come meanwhile."""
+        expectations, queries = self._recommender.expectations, _queries(questions)
+        try:
+            told = await aside(lambda: expected_of(expectations, queries), "expectations")
+            self._answer(questions, expectations, told)
+        except Exception as error:  # whoever settles next raises it
+            self._failure = error
+        self._under_way = None
+        if self._failure is None:
+            self._begin()
+
+    def _answer(self, questions: Sequence[Question], expectations: Expectations | None, told: Expected) -> None:
+        """Send suggestions, made with what these weights expect."""
+        recommender, metrics = self._recommender, self._metrics
+        policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
+        versions = self._versions(expectations)
+        answers = recommender.suggest_each(_queries(questions), told)
+        outcomes: Counter[tuple[str, str]] = Counter()
+        kinds: Counter[str] = Counter()
+        now_ms = self._clock() * 1000
+        for (record, item_ids, query), items in zip(questions, answers, strict=True):
+            outcomes[record.topic, "suggested" if items else "nothing to suggest"] += 1
+            if not items and not emit_empty:
+                continue
+            latency_ms = max(0.0, round(now_ms - record.timestamp, 1))
+            metrics.latency_s.observe(latency_ms / 1000)
+            for item in items:
+                kinds[item["kind"]] += 1
+            value = _value(record, item_ids, query, items, versions, policy_hash, latency_ms)
+            key = query.user_id.encode()
+            self._outbox.put(self._topic, partition_of(key, self._partitions), key, value)
+        self._told += len(questions)
+        metrics.outcomes(outcomes)
+        metrics.suggested(kinds)
+
+    def _versions(self, expectations: Expectations | None) -> dict[str, str]:
+        """What is answered with."""
+        versions = dict(COUNTING)
+        if expectations is not None:
+            versions[MODEL] = expectations.version
+        if ranker := self._recommender.learnt.version:
+            versions[RANKER] = ranker
+        return versions
+
+
+def _queries(questions: Sequence[Question]) -> list[Query]:
+    return [question.query for question in questions]
+
+
+def _value(
+    record: Record,
+    item_ids: Sequence[str],
+    query: Query,
+    items: Sequence[SuggestedItem],
+    versions: Mapping[str, str],
+    policy_hash: str,
+    latency_ms: float,
+) -> bytes:
+    """A record of the suggestions topic."""
+    return orjson.dumps(
+        {
+            "v": 1,
+            "suggestion_id": query.seed,
+            "user_id": query.user_id,
+            "at": written(query.at),
+            "trigger": {
+                "topic": record.topic,
+                "partition": record.partition,
+                "offset": record.offset,
+                "action": query.action,
+                "item_ids": item_ids,
+            },
+            "items": items,
+            "models": versions,
+            "policy": policy_hash,
+            "arm": ARM,
+            "latency_ms": latency_ms,
+        }
+    )

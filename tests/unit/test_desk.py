@@ -1,0 +1,166 @@
+"""The desk: lanes are answered together, beside the loop where it takes long, and before positions say so."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from models.sequence.config import MODEL
+from models.sequence.expectations import Expectations, Expected
+from models.visits import Window
+from tests.support.world import PARTITIONS, Process, Shop
+
+USERS = 6
+
+
+class _Model(Expectations):
+    """Expects nothing of anybody, when it is let."""
+
+    def __init__(self, version: str, prompt: int, together: int = 1000, error: Exception | None = None) -> None:
+        self.version, self.prompt, self.together, self.error = version, prompt, together, error
+        self.asked: list[tuple[int, int]] = []  # how many, and in which thread
+        self.let = threading.Event()
+        self.let.set()
+
+    def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
+        self.asked.append((len(shoppers), threading.get_ident()))
+        assert self.let.wait(10)
+        if self.error is not None:
+            raise self.error
+        return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(shoppers) + 1, np.int64))
+
+
+async def _clicked(model: Expectations | None) -> Process:
+    """A worker whose lanes of shoppers are about to apply clicks of all of them."""
+    shop = Shop()
+    process = Process(shop)
+    await process.take_over_all()
+    process.wiring.recommender.expectations = model
+    shop.offer("kettle", "Kettles", 30.0)
+    shop.offer("better", "Kettles", 40.0)
+    for number in range(USERS):
+        shop.click(f"user {number}", "kettle", float(number))
+    assert all(shop.log.records("clicks", number) for number in range(PARTITIONS))
+    await process.wiring.follower.caught_up([])
+    for lane in process.lanes.values():
+        for tp, cursor in lane.cursors.items():
+            cursor.expect((await shop.log.ends([tp]))[tp])
+            while cursor.needs_reading:
+                await cursor.fill()
+            cursor.settle()
+    return process
+
+
+async def _apply(process: Process, number: int) -> None:
+    """Apply everything a lane of shoppers holds, without settling."""
+    lane = process.lanes[f"shoppers-{number}"]
+    while records := lane.next_run():
+        lane.apply(records)
+
+
+async def _sent(process: Process) -> list[str]:
+    """Ids of the suggestions that are acknowledged."""
+    await process.outbox.settled(process.outbox.mark())
+    return [value["suggestion_id"] for value in process.shop.values("suggestions")]
+
+
+async def test_what_several_lanes_ask_in_one_turn_is_answered_at_one_go() -> None:
+    model = _Model("prompt", prompt=1000)
+    process = await _clicked(model)
+    for name in ("shoppers-0", "shoppers-1"):
+        process.lanes[name]._owned.set()
+    tasks = [
+        asyncio.create_task(process.lanes[f"shoppers-{n}"]._go_on(process.lanes[f"shoppers-{n}"]._term)) for n in (0, 1)
+    ]
+    await asyncio.wait(tasks, timeout=0.2)
+    assert model.asked == [(USERS, threading.get_ident())]
+    assert len(await _sent(process)) == USERS
+    for task in tasks:
+        task.cancel()
+    await process.die()
+
+
+async def test_what_takes_long_is_asked_beside_the_loop_and_positions_wait_for_it() -> None:
+    model = _Model("slow", prompt=0)
+    model.let.clear()
+    process = await _clicked(model)
+    lane = process.lanes["shoppers-0"]
+    await _apply(process, 0)
+    await asyncio.wait_for(lane.settle(), 5)  # does not wait for the answers
+    flush = asyncio.create_task(lane.flush())
+    await asyncio.wait([flush], timeout=0.1)
+    assert not flush.done()
+    assert not process.shop.log.records("progress", 0)
+    assert not await _sent(process)
+    model.let.set()
+    await asyncio.wait_for(flush, 5)
+    assert len(await _sent(process)) == len(process.shop.log.records("clicks", 0))
+    assert process.shop.log.records("progress", 0)
+    [(_, thread)] = model.asked
+    assert thread != threading.get_ident()
+    await process.die()
+
+
+async def test_what_comes_while_answers_are_under_way_is_answered_after_them_in_order() -> None:
+    model = _Model("slow", prompt=0, together=2)
+    model.let.clear()
+    process = await _clicked(model)
+    settled = []
+    for number in (0, 1):
+        await _apply(process, number)
+        settled.append(asyncio.create_task(process.lanes[f"shoppers-{number}"].settle()))
+    await asyncio.wait(settled, timeout=0.1)
+    assert not any(task.done() for task in settled)  # too much lies there for more to come
+    model.let.set()
+    await asyncio.wait_for(asyncio.gather(*settled), 5)
+    await asyncio.wait_for(process.wiring.desk.answered(), 5)
+    assert [asked for asked, _ in model.asked] == [2, 2, 2]
+    for number in range(PARTITIONS):
+        offsets = [
+            v["trigger"]["offset"] for v in process.shop.values("suggestions") if v["trigger"]["partition"] == number
+        ]
+        assert offsets == sorted(offsets)
+    assert len(await _sent(process)) == USERS
+    await process.die()
+
+
+@pytest.mark.parametrize("prompt", [0, 1000])
+async def test_where_answering_fails_the_lane_fails_and_no_position_is_written(prompt: int) -> None:
+    process = await _clicked(_Model("broken", prompt, error=ValueError("a bug")))
+    lane = process.lanes["shoppers-0"]
+    await _apply(process, 0)
+    with pytest.raises(ValueError, match="a bug"):
+        await lane.settle()
+        await lane.flush()
+    with pytest.raises(ValueError, match="a bug"):
+        await process.lanes["shoppers-1"].flush()
+    assert not any(process.shop.log.records("progress", number) for number in range(PARTITIONS))
+    assert not await _sent(process)
+    await process.die()
+
+
+async def test_a_record_tells_the_version_that_was_asked_even_if_another_is_installed_meanwhile() -> None:
+    old, new = _Model("old", prompt=0), _Model("new", prompt=0)
+    old.let.clear()
+    process = await _clicked(old)
+    await _apply(process, 0)
+    await process.lanes["shoppers-0"].settle()
+    await asyncio.sleep(0)  # it is being asked
+    process.wiring.recommender.expectations = new
+    old.let.set()
+    await process.wiring.desk.answered()
+    assert await _sent(process)
+    assert {value["models"][MODEL] for value in process.shop.values("suggestions")} == {"old"}
+    await process.die()
+
+
+async def test_without_a_sequence_model_everything_is_answered_at_once() -> None:
+    process = await _clicked(None)
+    await _apply(process, 0)
+    await process.lanes["shoppers-0"].settle()
+    assert len(await _sent(process)) == len(process.shop.log.records("clicks", 0))
+    await process.die()
