@@ -129,6 +129,31 @@ class Lanes:
         cursor = lane.cursors.get(partition) if lane else None
         return cursor.expected if cursor else None
 
+    async def keep_flushing(self, interval_s: float) -> None:
+        """Publish and write down each lane once in an interval, until cancelled.
+
+        By turns: all at once would take so long that events wait.
+
+        Args:
+            interval_s: between two turns of a lane; one that is not done by its next turn passes it.
+        """
+        flushes: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                lanes = sorted(self._lanes.values(), key=lambda lane: lane.partitions[0].partition)  # kinds mixed
+                for lane in lanes:
+                    if self._lanes.get(lane.name) is lane:
+                        task = asyncio.get_running_loop().create_task(lane.flush(), name=f"flush of {lane.name}")
+                        flushes.add(task)
+                        task.add_done_callback(flushes.discard)
+                        task.add_done_callback(self._ended)
+                    await asyncio.sleep(interval_s / len(lanes))
+                if not lanes:
+                    await asyncio.sleep(interval_s)
+        finally:
+            for task in flushes:
+                task.cancel()
+
     async def flush(self, *, last: bool = False) -> None:
         """Publish and write down all lanes, side by side."""
         await asyncio.gather(*(lane.flush(last=last) for lane in list(self._lanes.values())))

@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 15.0
     """A worker that is not heard of for so long is taken for dead: the shortest gap after a kill."""
     flush_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
-    """How often what is learnt is published, at most."""
+    """How often what each lane has learnt is published, at most; lanes take turns."""
     publish_bytes_per_s: Annotated[int, Field(ge=10_000)] = 4_000_000
     """Most bytes of item rows that all workers together publish a second, on average; flushes wait longer for it."""
     batch_records: Annotated[int, Field(ge=1, le=100_000)] = 500
