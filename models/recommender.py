@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -274,16 +273,6 @@ class Recommender:
             visit_ends,
             *expected,
         )
-
-    @property
-    def together(self) -> float:
-        """Queries that should be asked at one go, at most: with more, answers would be long in coming."""
-        return math.inf if self.expectations is None else self.expectations.together
-
-    @property
-    def prompt(self) -> float:
-        """Queries that the sequence model is asked about in a few milliseconds, at most."""
-        return math.inf if self.expectations is None else self.expectations.prompt
 
     def _rows(self) -> Rows:
         """The mirror's arrays as they are now."""

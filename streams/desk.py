@@ -77,11 +77,16 @@ class Desk:
         self._asked = self._told = 0  # how many, ever
         self._under_way: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
+        self.on_failure: Callable[[BaseException], None] = lambda _: None
+        """Told when answering fails, besides whoever has asked."""
 
     @property
     def together(self) -> int:
         """Questions that are answered at one go, at most."""
-        return int(min(self._most, self._recommender.together))
+        return self._together(self._recommender.expectations)
+
+    def _together(self, expectations: Expectations | None) -> int:
+        return self._most if expectations is None else min(self._most, expectations.together)
 
     def ask(self, questions: Sequence[Question]) -> None:
         """Put questions down; whoever does settles them a little later."""
@@ -117,35 +122,48 @@ class Desk:
             raise self._failure
         if self._under_way is not None or not self._questions:
             return
-        together = self.together
+        expectations = self._recommender.expectations  # another may be installed at any time
+        together = self._together(expectations)
         some, self._questions = self._questions[:together], self._questions[together:]
-        if len(some) > self._recommender.prompt:
-            self._under_way = asyncio.get_running_loop().create_task(self._answer_aside(some))
+        if expectations is not None and len(some) > expectations.prompt:
+            self._under_way = asyncio.get_running_loop().create_task(self._answer_aside(some, expectations))
             return
         try:
-            expectations = self._recommender.expectations
             self._answer(some, expectations, expected_of(expectations, _queries(some)))
         except Exception as error:
-            self._failure = error
+            self._fail(error)
             raise
 
-    async def _answer_aside(self, questions: Sequence[Question]) -> None:
+    async def _answer_aside(self, questions: Sequence[Question], expectations: Expectations) -> None:
         """Answer, having asked the sequence model in a thread; then go on with what has come meanwhile."""
-        expectations, queries = self._recommender.expectations, _queries(questions)
+        queries = _queries(questions)
         try:
             told = await aside(lambda: expected_of(expectations, queries), "expectations")
             self._answer(questions, expectations, told)
-        except Exception as error:  # whoever settles next raises it
-            self._failure = error
-        self._under_way = None
-        if self._failure is None:
+            self._under_way = None
             self._begin()
+        except Exception as error:
+            self._under_way = None
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Answer nothing any more: whoever settles next raises it, and no position is written down."""
+        if self._failure is None:
+            self._failure = error
+            self.on_failure(error)
+
+    async def close(self) -> None:
+        """Answer nothing any more. Events that were not answered by now come again after the next start."""
+        self._questions = []
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.wait([self._under_way])
 
     def _answer(self, questions: Sequence[Question], expectations: Expectations | None, told: Expected) -> None:
         """Send suggestions, made with what these weights expect."""
         recommender, metrics = self._recommender, self._metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
-        versions = self._versions(expectations)
+        versions, told_of = self._versions(None), self._versions(expectations)
         answers = recommender.suggest_each(_queries(questions), told)
         outcomes: Counter[tuple[str, str]] = Counter()
         kinds: Counter[str] = Counter()
@@ -158,7 +176,8 @@ class Desk:
             metrics.latency_s.observe(latency_ms / 1000)
             for item in items:
                 kinds[item["kind"]] += 1
-            value = _value(record, item_ids, query, items, versions, policy_hash, latency_ms)
+            answered_with = versions if query.window is None else told_of
+            value = _value(record, item_ids, query, items, answered_with, policy_hash, latency_ms)
             key = query.user_id.encode()
             self._outbox.put(self._topic, partition_of(key, self._partitions), key, value)
         self._told += len(questions)

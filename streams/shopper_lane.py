@@ -158,19 +158,21 @@ class ShopperLane(Lane):
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
         questions: list[Question] = []
-        for record in records:
-            cursor = self.cursors[TopicPartition(record.topic, record.partition)]
-            try:
-                outcome = self._apply_one(record, oldest_ms, questions)
-            except RecordError as error:
-                self.bury(record, error)
-                outcome = "dead letter"
-            if outcome is not None:
-                outcomes[record.topic, outcome] += 1
-            if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
-                self.wiring.metrics.misplaced.inc()
-            cursor.applied(record)
-        self.wiring.desk.ask(questions)
+        try:
+            for record in records:
+                cursor = self.cursors[TopicPartition(record.topic, record.partition)]
+                try:
+                    outcome = self._apply_one(record, oldest_ms, questions)
+                except RecordError as error:
+                    self.bury(record, error)
+                    outcome = "dead letter"
+                if outcome is not None:
+                    outcomes[record.topic, outcome] += 1
+                if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
+                    self.wiring.metrics.misplaced.inc()
+                cursor.applied(record)
+        finally:
+            self.wiring.desk.ask(questions)  # of those applied, even where the next one fails
         self.wiring.metrics.outcomes(outcomes)
 
     async def settle(self) -> None:
@@ -279,11 +281,13 @@ class ShopperLane(Lane):
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
         batches, self._pairs = self._pairs, self._new_pairs()
-        topic, most = self.wiring.name("pairs"), self.wiring.settings.max_message_bytes
-        for source, batch in batches.items():
-            for item_partition, value, _ in batch.messages(most):
-                self.wiring.outbox.put(topic, item_partition, f"{source}-{self.number}".encode(), value)
-        await self.wiring.desk.answered()  # what those positions say has been applied has been asked before
+        try:  # suggest, then learn; and what those positions say has been applied has been asked before
+            await self.wiring.desk.answered()
+        finally:
+            topic, most = self.wiring.name("pairs"), self.wiring.settings.max_message_bytes
+            for source, batch in batches.items():
+                for item_partition, value, _ in batch.messages(most):
+                    self.wiring.outbox.put(topic, item_partition, f"{source}-{self.number}".encode(), value)
         await self.write_down(progress)
 
 

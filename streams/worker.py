@@ -142,6 +142,7 @@ class Worker(Service):
             highwater=self.intake.highwater,
             commit=self.intake.commit,
         )
+        self._wiring.desk.on_failure = self.fail
         self._running: list[asyncio.Task[None]] = []
         self._starting: asyncio.Task[None] | None = None
         self._stood: dict[TopicPartition, tuple[int, int]] = {}
@@ -205,7 +206,10 @@ class Worker(Service):
                 await asyncio.wait_for(self._last_words(), STOP_FLUSH_S)
             except (TimeoutError, CrosscurrentError) as error:
                 logger.warning("not everything was written down (%r); the successor does it again", error)
+            except Exception as error:
+                self.fail(error)
         await self.lanes.close()
+        await self._wiring.desk.close()
         await self.outbox.close()
         await self.intake.stop()
         for task in self._running:
@@ -284,14 +288,16 @@ class Worker(Service):
         for lane in self.lanes:
             if isinstance(lane, ShopperLane):
                 lane.visits.forget(forgotten.user_id, forgotten.before)
+        if (known := self.recommender.expectations) is not None:
+            known.forget(forgotten.user_id)
 
     def _install(self, snapshot: Snapshot) -> None:
-        """Answer with other weights from the next event on; called in a thread."""
+        """Answer with other weights from the next batch on; called in a thread."""
         recommender, items = self.recommender, self._wiring.items
         recommender.expectations = expectations(snapshot, items, recommender.catalog)
 
     def _install_order(self, snapshot: Snapshot) -> None:
-        """Order lists by what was learnt from outcomes, from the next event on; called in a thread."""
+        """Order lists by what was learnt from outcomes, from the next batch on; called in a thread."""
         self.recommender.learnt = Learnt(order_of(snapshot), snapshot.version)
 
     def _announced(self, model: str, announcement: Announcement | None) -> None:
@@ -299,7 +305,7 @@ class Worker(Service):
             installer.announced(model, announcement)
 
     def set_policy(self, policy: Policy) -> None:
-        """Change the policy; the next event is judged by it."""
+        """Change the policy; the next batch is judged by it."""
         self.recommender.policy = policy
         logger.info("policy %s is in force", policy.hash)
 

@@ -7,7 +7,7 @@ made anew. So answers do not depend on what a worker happened to have seen.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -63,6 +63,8 @@ class Expectations:
         self.recall = self._finder.recall
         self.together, self.prompt = self._finder.together, self._finder.prompt
         self._kept: OrderedDict[str, tuple[Window, int]] = OrderedDict()  # and where: a row of both
+        self._free: list[int] = []  # rows of those who were forgotten
+        self._to_forget: deque[str] = deque()
         self._hidden, self._cell = self._scorer.start(1024)
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
@@ -71,6 +73,9 @@ class Expectations:
         Args:
             shoppers: ids and windows.
         """
+        while self._to_forget:
+            if (kept := self._kept.pop(self._to_forget.popleft(), None)) is not None:
+                self._free.append(kept[1])
         items: list[NDArray[np.int32]] = []
         shares: list[NDArray[np.float64]] = []
         ends = np.zeros(len(shoppers) + 1, np.int64)
@@ -87,6 +92,10 @@ class Expectations:
         return Expected(
             np.concatenate([np.empty(0, np.int32), *items]), np.concatenate([np.empty(0), *shares]), np.cumsum(ends)
         )
+
+    def forget(self, user_id: str) -> None:
+        """Drop what is kept of a shopper when somebody is asked about next; may be called while that goes on."""
+        self._to_forget.append(user_id)
 
     def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
         """State of each shopper after his window; of one who comes again and again, in this order."""
@@ -122,6 +131,8 @@ class Expectations:
         kept = self._kept.pop(user_id, None)  # comes back as the latest
         if kept is not None:
             place = kept[1]
+        elif self._free:
+            place = self._free.pop()
         elif len(self._kept) >= SHOPPERS:
             place = self._kept.popitem(last=False)[1][1]
         else:

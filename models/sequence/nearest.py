@@ -20,7 +20,7 @@ COMPARED = 3_200_000
 """Vectors that are compared at one go at most, over all shoppers asked about: 30 ms, for which an answer waits."""
 
 IN_PASSING = 10
-"""Part of those that is compared in passing, where the events are: 3 ms, in which a worker does nothing else."""
+"""Part of those that is compared in passing, where the events are: 3 to 5 ms, in which a worker does nothing else."""
 
 PROBES = 256
 """Vectors that recall is measured with."""

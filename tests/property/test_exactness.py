@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from models.policy import Policy
 from streams.partitioner import partition_of
+from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
 USERS = ["ann", "bob", "cat", "dan"]
@@ -64,10 +65,16 @@ async def undisturbed(history: list[Event]) -> dict[str, Any]:
 
 
 async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> tuple[dict[str, Any], Shop]:
+    """Events and faults by turns, all suggestions being made beside the lanes."""
     shop = Shop()
     stage(shop)
-    policy = Policy(emit_empty=True, max_suggestion_age_s=0)
-    process, dead = Process(shop, policy), list[Process]()
+
+    def started() -> Process:
+        process = Process(shop, Policy(emit_empty=True, max_suggestion_age_s=0))
+        process.wiring.recommender.expectations = SilentModel("slow", prompt=0)
+        return process
+
+    process, dead = started(), list[Process]()
     await process.take_over_all()
     told = iter(enumerate(history))
     for what, at, length in steps:
@@ -86,14 +93,14 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
             await process.read_on()
         elif what == "kill":
             dead.append(process)
-            process = Process(shop, policy)
+            process = started()
             await process.take_over_all()
         elif what == "zombie" and dead:
             await dead[at % len(dead)].read_on()  # a paused worker wakes, goes on and writes
             await dead[at % len(dead)].flush()
         elif what == "move":  # half-way: another process takes one lane
             name = f"{'items' if at % 2 else 'shoppers'}-{length % PARTITIONS}"
-            other = Process(shop, policy)
+            other = started()
             await other.take_over(name)
             dead.append(process)
             left = [n for n in process.lanes if n != name]

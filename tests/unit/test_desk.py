@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
+from models.events import Click
 from models.sequence.config import MODEL
-from models.sequence.expectations import Expectations, Expected
-from models.visits import Window
+from models.sequence.expectations import Expectations
+from streams.shopper_lane import ShopperLane
+from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
 USERS = 6
-
-
-class _Model(Expectations):
-    """Expects nothing of anybody, when it is let."""
-
-    def __init__(self, version: str, prompt: int, together: int = 1000, error: Exception | None = None) -> None:
-        self.version, self.prompt, self.together, self.error = version, prompt, together, error
-        self.asked: list[tuple[int, int]] = []  # how many, and in which thread
-        self.let = threading.Event()
-        self.let.set()
-
-    def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
-        self.asked.append((len(shoppers), threading.get_ident()))
-        assert self.let.wait(10)
-        if self.error is not None:
-            raise self.error
-        return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(shoppers) + 1, np.int64))
 
 
 async def _clicked(model: Expectations | None) -> Process:
@@ -69,7 +52,7 @@ async def _sent(process: Process) -> list[str]:
 
 
 async def test_what_several_lanes_ask_in_one_turn_is_answered_at_one_go() -> None:
-    model = _Model("prompt", prompt=1000)
+    model = SilentModel("prompt", prompt=1000)
     process = await _clicked(model)
     for name in ("shoppers-0", "shoppers-1"):
         process.lanes[name]._owned.set()
@@ -85,7 +68,7 @@ async def test_what_several_lanes_ask_in_one_turn_is_answered_at_one_go() -> Non
 
 
 async def test_what_takes_long_is_asked_beside_the_loop_and_positions_wait_for_it() -> None:
-    model = _Model("slow", prompt=0)
+    model = SilentModel("slow", prompt=0)
     model.let.clear()
     process = await _clicked(model)
     lane = process.lanes["shoppers-0"]
@@ -106,7 +89,7 @@ async def test_what_takes_long_is_asked_beside_the_loop_and_positions_wait_for_i
 
 
 async def test_what_comes_while_answers_are_under_way_is_answered_after_them_in_order() -> None:
-    model = _Model("slow", prompt=0, together=2)
+    model = SilentModel("slow", prompt=0, together=2)
     model.let.clear()
     process = await _clicked(model)
     settled = []
@@ -130,7 +113,9 @@ async def test_what_comes_while_answers_are_under_way_is_answered_after_them_in_
 
 @pytest.mark.parametrize("prompt", [0, 1000])
 async def test_where_answering_fails_the_lane_fails_and_no_position_is_written(prompt: int) -> None:
-    process = await _clicked(_Model("broken", prompt, error=ValueError("a bug")))
+    process = await _clicked(SilentModel("broken", prompt, error=ValueError("a bug")))
+    failures: list[BaseException] = []
+    process.wiring.desk.on_failure = failures.append
     lane = process.lanes["shoppers-0"]
     await _apply(process, 0)
     with pytest.raises(ValueError, match="a bug"):
@@ -140,11 +125,12 @@ async def test_where_answering_fails_the_lane_fails_and_no_position_is_written(p
         await process.lanes["shoppers-1"].flush()
     assert not any(process.shop.log.records("progress", number) for number in range(PARTITIONS))
     assert not await _sent(process)
+    assert [str(failure) for failure in failures] == ["a bug"]
     await process.die()
 
 
 async def test_a_record_tells_the_version_that_was_asked_even_if_another_is_installed_meanwhile() -> None:
-    old, new = _Model("old", prompt=0), _Model("new", prompt=0)
+    old, new = SilentModel("old", prompt=0), SilentModel("new", prompt=0)
     old.let.clear()
     process = await _clicked(old)
     await _apply(process, 0)
@@ -163,4 +149,51 @@ async def test_without_a_sequence_model_everything_is_answered_at_once() -> None
     await _apply(process, 0)
     await process.lanes["shoppers-0"].settle()
     assert len(await _sent(process)) == len(process.shop.log.records("clicks", 0))
+    await process.die()
+
+
+async def test_events_before_one_that_fails_are_answered_before_their_positions_are_written() -> None:
+    process = await _clicked(None)
+    lane = process.lanes["shoppers-0"]
+    assert isinstance(lane, ShopperLane)
+    visits, seen, error = lane.visits.apply_click, list[int](), ValueError("a bug")
+
+    def apply_click(event: Click, appended_s: float, offset: int) -> object:
+        if offset == 1:
+            raise error
+        seen.append(offset)
+        return visits(event, appended_s, offset)
+
+    lane.visits.apply_click = apply_click  # type: ignore[assignment]
+    with pytest.raises(ValueError, match="a bug"):
+        await _apply(process, 0)
+    await lane.flush()
+    assert seen == [0]
+    assert len(await _sent(process)) == 1
+    assert process.shop.values("progress")[0]["topics"]["clicks"]["position"] == 1
+    await process.die()
+
+
+async def test_a_model_that_comes_between_question_and_answer_is_not_said_to_have_had_a_part() -> None:
+    process = await _clicked(None)
+    await _apply(process, 0)
+    process.wiring.recommender.expectations = SilentModel("new", prompt=1000)
+    await process.lanes["shoppers-0"].settle()
+    assert await _sent(process)
+    assert not any(MODEL in value["models"] for value in process.shop.values("suggestions"))
+    await process.die()
+
+
+async def test_a_desk_that_is_closed_sends_nothing_any_more() -> None:
+    model = SilentModel("slow", prompt=0)
+    model.let.clear()
+    process = await _clicked(model)
+    await _apply(process, 0)
+    await process.lanes["shoppers-0"].settle()
+    await _apply(process, 1)
+    await asyncio.sleep(0)
+    await asyncio.wait_for(process.wiring.desk.close(), 5)
+    model.let.set()
+    await asyncio.sleep(0.05)
+    assert not await _sent(process)
     await process.die()

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-import numpy as np
-
-from models.sequence.expectations import Expectations, Expected
-from models.visits import Window
 from streams.lane import Lane
 from streams.settings import Settings
+from tests.support.silent_model import SilentModel
 from tests.support.world import Process, Shop
 
 
@@ -101,28 +97,15 @@ async def test_rows_do_not_hold_up_a_rearrangement_and_are_published_by_the_next
     await heir.die()
 
 
-class _Slow(Expectations):
-    """Expects nothing, of few shoppers at one go."""
-
-    version, together, prompt = "slow", 3, 3
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
-        self.asked.append(len(shoppers))
-        return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(shoppers) + 1, np.int64))
-
-
 async def test_with_many_items_few_shoppers_are_asked_about_at_one_go() -> None:
     shop = Shop()
     process = Process(shop)
     await process.take_over_all()
-    process.wiring.recommender.expectations = slow = _Slow()
+    process.wiring.recommender.expectations = slow = SilentModel("slow", prompt=3, together=3)
     shop.offer("kettle", "Kettles", 30.0)
     for number in range(40):
         shop.click(f"user {number}", "kettle", float(number))
     await process.read_on()
-    assert sum(slow.asked) == 40
-    assert max(slow.asked) == 3
+    assert sum(asked for asked, _ in slow.asked) == 40
+    assert max(asked for asked, _ in slow.asked) == 3
     await process.die()

@@ -218,6 +218,26 @@ def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
             np.testing.assert_allclose(one, other, atol=1e-5, err_msg=str(step))
 
 
+def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_the_same(learner: Learner) -> None:
+    items = Items()
+    kept = expectations(frozen(learner), items, Catalog(items))
+    looks = {"ann": [0, 1], "bob": [2, 3], "cid": [4], "dan": [5, 6]}
+    names = list(looks)[:3]
+    kept.expect([(name, looked(looks[name])) for name in names])
+    kept.forget("ann")
+    kept.forget("nobody")
+    for asked in (["bob", "dan"], ["ann", "bob", "cid", "dan"], ["cid", "ann"]):
+        together = [(name, looked(looks[name])) for name in asked]
+        found = kept.expect(together)
+        if asked == ["bob", "dan"]:
+            assert "ann" not in kept._kept
+        anew = expectations(frozen(learner), items, Catalog(items)).expect(together)
+        np.testing.assert_array_equal(found.items, anew.items)
+        np.testing.assert_allclose(found.shares, anew.shares, atol=1e-5)
+    places = [place for _, place in kept._kept.values()]
+    assert len(places) == len(set(places)) == 4
+
+
 def test_a_shopper_asked_about_twice_at_once_is_answered_as_if_alone(learner: Learner) -> None:
     items = Items()
     kept, other = (expectations(frozen(learner), items, Catalog(items)) for _ in range(2))

@@ -1,0 +1,39 @@
+"""A sequence model that expects nothing of anybody, when it is let, and notes who asks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.sequence.expectations import Expectations, Expected
+from models.visits import Window
+
+
+class SilentModel(Expectations):
+    """See the module.
+
+    Args:
+        version: of it.
+        prompt: as of `Expectations`.
+        together: likewise.
+        error: raised instead of an answer.
+    """
+
+    def __init__(self, version: str, prompt: int, together: int = 1000, error: Exception | None = None) -> None:
+        self.version, self.prompt, self.together, self.error = version, prompt, together, error
+        self.asked: list[tuple[int, int]] = []  # how many, and in which thread
+        self.let = threading.Event()
+        self.let.set()
+
+    def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
+        """See [`Expectations.expect`][models.sequence.expectations.Expectations.expect]."""
+        self.asked.append((len(shoppers), threading.get_ident()))
+        assert self.let.wait(10)
+        if self.error is not None:
+            raise self.error
+        return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(shoppers) + 1, np.int64))
+
+    def forget(self, user_id: str) -> None:
+        """Nothing is kept."""
