@@ -88,10 +88,10 @@ class Desk:
     def _together(self, expectations: Expectations | None) -> int:
         return self._most if expectations is None else min(self._most, expectations.together)
 
-    def ask(self, questions: Sequence[Question]) -> None:
-        """Put questions down; whoever does settles them a little later."""
-        self._questions += questions
-        self._asked += len(questions)
+    def ask(self, question: Question) -> None:
+        """Put a question down; whoever does settles it a little later."""
+        self._questions.append(question)
+        self._asked += 1
 
     async def settle(self) -> None:
         """Answer what lies here, as much as at one go, unless that is under way; wait while too much lies here.

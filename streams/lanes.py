@@ -71,7 +71,7 @@ class Lanes:
         for lane in self._lanes.values():
             lane.disown()
         try:
-            await asyncio.wait_for(self.flush(last=True), self._revoke_flush_s)
+            await asyncio.wait_for(self.flush_last(), self._revoke_flush_s)
         except TimeoutError:
             logger.info("not everything was written down before the group was rearranged; successors repeat it")
 
@@ -154,9 +154,9 @@ class Lanes:
             for task in flushes:
                 task.cancel()
 
-    async def flush(self, *, last: bool = False) -> None:
-        """Publish and write down all lanes, side by side."""
-        await asyncio.gather(*(lane.flush(last=last) for lane in list(self._lanes.values())))
+    async def flush_last(self) -> None:
+        """Publish and write down all lanes, side by side, after what is under way."""
+        await asyncio.gather(*(lane.flush(last=True) for lane in list(self._lanes.values())))
 
     async def close(self) -> None:
         """Stop all lanes; none is begun any more."""

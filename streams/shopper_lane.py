@@ -157,30 +157,26 @@ class ShopperLane(Lane):
         policy, now = self.wiring.recommender.policy, self.wiring.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
-        questions: list[Question] = []
-        try:
-            for record in records:
-                cursor = self.cursors[TopicPartition(record.topic, record.partition)]
-                try:
-                    outcome = self._apply_one(record, oldest_ms, questions)
-                except RecordError as error:
-                    self.bury(record, error)
-                    outcome = "dead letter"
-                if outcome is not None:
-                    outcomes[record.topic, outcome] += 1
-                if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
-                    self.wiring.metrics.misplaced.inc()
-                cursor.applied(record)
-        finally:
-            self.wiring.desk.ask(questions)  # of those applied, even where the next one fails
+        for record in records:
+            cursor = self.cursors[TopicPartition(record.topic, record.partition)]
+            try:
+                outcome = self._apply_one(record, oldest_ms)
+            except RecordError as error:
+                self.bury(record, error)
+                outcome = "dead letter"
+            if outcome is not None:
+                outcomes[record.topic, outcome] += 1
+            if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
+                self.wiring.metrics.misplaced.inc()
+            cursor.applied(record)
         self.wiring.metrics.outcomes(outcomes)
 
     async def settle(self) -> None:
         """See [`Lane.settle`][]: answer what this lane and the others have asked meanwhile."""
         await self.wiring.desk.settle()
 
-    def _apply_one(self, record: Record, oldest_ms: float, questions: list[Question]) -> str | None:
-        """Apply one record; returns what became of it, None if it asks a question."""
+    def _apply_one(self, record: Record, oldest_ms: float) -> str | None:
+        """Apply one record; returns what became of it, None if a question was put down."""
         topic, appended_s = record.topic, record.timestamp / 1000
         event: Click | Purchase
         if topic == self._clicks_tp.topic:
@@ -214,7 +210,7 @@ class ShopperLane(Lane):
             window = self.visits.window(event.user_id, event.at)
         trigger = [index(item_id) for item_id in item_ids]
         query = Query(action, trigger, visit, event.at, seed, event.user_id, window)
-        questions.append(Question(record, item_ids, query))
+        self.wiring.desk.ask(Question(record, item_ids, query))
         return None
 
     def _apply_profile(self, record: Record) -> str:

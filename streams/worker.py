@@ -223,7 +223,7 @@ class Worker(Service):
         """Deltas first, then rows of our own items that they change."""
         for lane in self.lanes:
             lane.disown()
-        await self.lanes.flush(last=True)
+        await self.lanes.flush_last()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
