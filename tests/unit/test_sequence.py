@@ -14,7 +14,7 @@ from models.catalog import Catalog
 from models.errors import SnapshotError
 from models.events import CatalogItem
 from models.items import Items
-from models.sequence import kernels
+from models.sequence import kernels, nearest
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
 from models.sequence.learner import Learner
@@ -355,3 +355,19 @@ def test_an_index_finds_nearly_all_of_the_nearest_and_says_how_many() -> None:
     assert found.places[:, 0].tolist() == true.places[:, 0].tolist() == list(range(40))
     np.testing.assert_allclose(found.shares[:, 0], true.shares[:, 0], rtol=0.2)  # the sum is an estimate
     assert isinstance(finder(vectors), Exact)
+
+
+def test_an_index_of_half_precision_finds_as_many_of_the_nearest_as_one_of_single_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chance = np.random.default_rng(4)
+    middles = chance.normal(size=(100, 100))
+    vectors = (middles[chance.integers(0, 100, 5000)] + 0.7 * chance.normal(size=(5000, 100))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    half = Indexed(vectors, seed=1)
+    found = half.nearest(vectors[:64], 16.0, 50)
+    monkeypatch.setattr(nearest, "STORED", "f32")
+    single = Indexed(vectors, seed=1)
+    true = single.nearest(vectors[:64], 16.0, 50)
+    assert half.recall > single.recall - 0.002
+    np.testing.assert_allclose(found.shares, true.shares, rtol=0.01)  # 16 times 0.0002, and other neighbours
