@@ -120,6 +120,10 @@ class Popularity:
             self.by_brand,
         )
 
+    def warm(self) -> None:
+        """Compile, or load what was compiled before; looks at nothing."""
+        self._look(0, 0)
+
     def popular(self, path: str) -> list[str]:
         """Ids of the most popular items below a category path; all of the shop's for the empty path.
 

@@ -201,6 +201,7 @@ class Recommender:
     def warm(self) -> None:
         """Compile, or load what was compiled before, so that no event has to wait for it: seconds, or a fraction."""
         nothing = Visit([], [], [], [], [])
+        self.popularity.warm()
         self.suggest_many([Query(Action.VIEW, [], nothing, 0.0, "")])
 
     def suggest_many(self, queries: Sequence[Query]) -> list[list[SuggestedItem]]:

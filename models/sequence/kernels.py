@@ -7,6 +7,7 @@ place of float32, as compilers turn it into vector instructions, which they do n
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -40,6 +41,16 @@ _UNDER = tuple(
     for term in (4.89352518554385e-03, 2.26843463243900e-03, 1.18534705686654e-04, 1.19825839466702e-06)
 )
 """Denominator, by powers of x squared."""
+
+
+def constant(weights: NDArray[Any]) -> Floats:
+    """Weights as the functions here take them: not to be written to, whether their array may be or not.
+
+    For each kind of array they would be compiled anew, which takes seconds: see `warm`.
+    """
+    found = np.ascontiguousarray(weights, np.float32).view()
+    found.flags.writeable = False
+    return found
 
 
 @njit(cache=True, nogil=True)
@@ -183,8 +194,9 @@ def largest(values: Floats, least: Floats, k: int) -> tuple[Whole, NDArray[np.fl
 def warm() -> None:
     """Compile, or load what was compiled before."""
     floats, whole = np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
-    item_vectors(whole, np.zeros((1, 3), np.int32), floats, floats, floats, floats)
+    known = constant(floats)
+    item_vectors(whole, np.zeros((1, 3), np.int32), known, known, known, known)
     wide, ends = np.zeros((4, 16), np.float32), np.zeros(2, np.int64)
-    carry_on(ends, floats, whole, whole, floats, floats, wide, wide, wide[0], floats, floats.copy())
+    carry_on(ends, floats, whole, whole, known, known, wide, wide, wide[0], floats, floats.copy())
     units_of(floats)
     largest(floats, floats[:, 0].copy(), 1)

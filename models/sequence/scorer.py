@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.features import Contents
-from models.sequence.kernels import carry_on, item_vectors, units_of
+from models.sequence.kernels import carry_on, constant, item_vectors, units_of
 from models.sequence.vocabulary import NOBODY, Vocabulary
 
 NO_ITEMS = np.empty(0, np.int64)
@@ -90,10 +90,9 @@ class Scorer:
     ) -> None:
         self.scale = scale
         self._contents = contents
-        self._own = np.ascontiguousarray(weights["items.weight"], np.float32)
-        self._content = [np.ascontiguousarray(weights[f"content.{table}.weight"], np.float32) for table in range(3)]
-        self._actions = np.ascontiguousarray(weights["actions.weight"], np.float32)
-        self._gaps = np.ascontiguousarray(weights["gaps.weight"], np.float32)
+        self._own = constant(weights["items.weight"])
+        self._content = [constant(weights[f"content.{table}.weight"]) for table in range(3)]
+        self._actions, self._gaps = constant(weights["actions.weight"]), constant(weights["gaps.weight"])
         self.units = self._own.shape[1]
         halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), self.units)  # sigmoid(x) = tanh(x / 2) / 2 + 1/2
         self._from_look = np.ascontiguousarray(weights["lstm.weight_ih_l0"].T * halves, np.float32)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from streams.bench import breakdown, scoring
 from streams.bench.contest import Contest, Plan
@@ -66,12 +66,16 @@ def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any
 def _friendly_end() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end us as Ctrl-C does, so that everything we started is ended too."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT)) for number in numbers}
+    before = {number: signal.signal(number, _interrupt) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt  # not SIGINT, which a background job of a shell is started to pass over
 
 
 def _machine() -> dict[str, Any]:

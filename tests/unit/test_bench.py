@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from io import StringIO
 from pathlib import Path
@@ -21,6 +24,7 @@ from streams.memory_log import StoredRecord
 from streams.partitioner import partition_of
 from streams.records import decode_catalog, decode_click, decode_purchase
 
+ROOT = Path(__file__).parents[2]
 START_S = 1_750_000_000.0
 
 
@@ -229,3 +233,21 @@ def test_the_echo_is_stock_faust_with_its_own_group_and_no_web_server() -> None:
     (agent,) = app.agents.values()
     assert set(agent.channel.topics) == {"echo1-clicks", "echo1-purchases"}
     assert app.tables["counts"].partitions == 8
+
+
+def test_sigterm_ends_a_bench_that_was_started_in_the_background() -> None:
+    """Shells start background jobs with SIGINT passed over; what the bench has started must be ended all the same."""
+    program = """
+import os, signal
+from streams.bench.run import _friendly_end
+with _friendly_end():
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+"""
+    command = [sys.executable, "-c", program]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        done = subprocess.run(command, text=True, capture_output=True, cwd=ROOT, timeout=60, check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
