@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.borrowing import borrowing
-from models.candidates import EVIDENCE, LEADERS, Pool, Rows, Weights, step_of
+from models.candidates import EVIDENCE, LEADERS, Pool, Rows, Weights, baskets_with, step_of
+from models.decay import decayed
 from models.rules import CROSS_SELL, UPSELL, Asked, Rules
 from models.shortlist import settled_first
 from models.waiting import CROSS_SELLS, UPSELLS, call, join
@@ -31,7 +32,7 @@ FEATURES = (
     *(f"{source} rank" for source in SOURCES),  # logarithm: 0 is the best; those without a share come last together
     "evidence",  # logarithm of the score by the sum of the evidence, before the step of an upsell
     "views",  # logarithm of one more than the item's own, decayed
-    "baskets",  # ... of those with it
+    "base",  # logarithm of the share of all baskets that have it; FLOOR is added first
     "seen",  # 1: the visit has looked at it
     "step",  # logarithm of its price over its anchor's, 0 where one is free, from -3 to 3
     "looks",  # logarithm of one more than the items of the visit
@@ -182,11 +183,13 @@ def describe(
     features[4], features[5] = math.log(viewed), math.log(bought)
     features[6], features[7] = math.log(joined), math.log(expected)
     features[8] = math.log(one.evidence)
-    views, baskets = 0.0, 0.0
+    views = 0.0
     if one.item < len(rows.at):
-        fade = 2.0 ** min(0.0, (rows.at[one.item] - situation.at) / rows.half_life_s)
-        views, baskets = rows.own[one.item, 0] * fade, rows.own[one.item, 1] * fade
-    features[9], features[10] = math.log(1.0 + views), math.log(1.0 + baskets)
+        views = rows.own[one.item, 0] * 2.0 ** min(0.0, (rows.at[one.item] - situation.at) / rows.half_life_s)
+    now = max(situation.at, rows.baskets_at)
+    baskets = decayed(rows.baskets, rows.baskets_at, now, rows.half_life_s)
+    base = min(1.0, baskets_with(one.item, now, rows) / baskets) if baskets > 0.0 else 0.0
+    features[9], features[10] = math.log(1.0 + views), math.log(base + FLOOR)
     features[11] = 1.0 if one.seen else 0.0
     price, anchor_price = rules.facts[one.item].price, rules.facts[asked.anchors[one.anchor]].price
     step = math.log(price / anchor_price) if price > 0.0 and anchor_price > 0.0 else 0.0

@@ -9,20 +9,29 @@ them alike (`models.leaders.Order`):
   lists in which one item was rewarded more than another;
 * `stacked` is river's `StandardScaler | LogisticRegression` over all features (`models.blends.stacked`).
 
+What sells anyhow is taken, too, wherever it is shown. Learnt at face value, outcomes put at the top what everybody buys
+and what the suggestion had no part in. So a reward counts for the part that its item's popularity does not explain,
+
+    credit = reward * (1 - base / taken)
+
+`base` being the share of all baskets with the item, and `taken` the probability that it is taken, shown like this, by a
+regression of its own that learns rewards in full (the attributable fraction: P. Cole, B. MacMahon, Attributable risk
+percent in case-control studies, 1971). It is the measure by which evidence counts, too (`models.candidates`).
+
 An item far down a list is looked at less. Its place is a feature while `stacked` learns, and every candidate is scored
 as if it stood first (M. Zinkevich, Rules of Machine Learning, rule 36; X. Ling et al., PAL: a position-bias aware
 learning framework, 2019). `weighted` and the comparison of the blends divide a reward by how often its place is
 rewarded of all (inverse propensity: T. Joachims et al., Unbiased learning-to-rank with biased feedback, 2017). Items
 that the shop says were not shown are not learnt.
 
-A reward between 0 and 1 is learnt as its share of a taking and its rest of a miss. ADWIN watches the loss of each
+A credit between 0 and 1 is learnt as its share of a taking and its rest of a miss. ADWIN watches the loss of each
 source (`models.blends.drift`): one that becomes worse counts less for a while, and the blends learn faster.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -32,13 +41,13 @@ from numpy.typing import NDArray
 from models.blends.drift import Drift, DriftConfig
 from models.blends.pools import Weighted, WeightedConfig
 from models.blends.stacked import Folded, fold
-from models.leaders import FEATURES, SOURCES, WIDTH, Order, no_order
+from models.leaders import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
 from models.outcomes import Closed
 from models.rules import CROSS_SELL, UPSELL
 from models.snapshots import Snapshot
 
 MODEL = "ranker"
-CODE = "ranker-1"
+CODE = "ranker-2"
 
 BLENDS = ("average", "weighted", "stacked")
 EVIDENCE = "evidence"
@@ -50,8 +59,12 @@ KINDS = {CROSS_SELL: "cross_sell", UPSELL: "upsell"}
 _SHARES = len(SOURCES)
 _LOOKS = FEATURES.index("looks")
 _EVIDENCE = FEATURES.index("evidence")
+_BASE = FEATURES.index("base")
 _NAMES = [f"{place:02d}" for place in range(WIDTH + _SHARES + 1)]
 """Of what the regression is given: the features, shares times looks, the place."""
+
+_LEARNT_BY = np.frombuffer(f"{CODE} {', '.join(FEATURES)}".encode(), np.uint8)
+"""What a state must have been learnt by for another to go on from it."""
 
 PLACES = 32
 """Places of a list that are told apart; those behind count as the last."""
@@ -159,6 +172,7 @@ class Ranker:
         state = self._chance.bit_generator.state["state"]
         words = [state[name] >> 64 * half & (1 << 64) - 1 for name in ("state", "inc") for half in (0, 1)]
         found: dict[str, NDArray[Any]] = {
+            "learnt by": _LEARNT_BY.copy(),
             "learnt": np.array([self.learnt], np.int64),
             "rewards": self.rewards.copy(),
             "chance": np.array(words, np.uint64),
@@ -168,8 +182,8 @@ class Ranker:
         return found
 
     def restore(self, training: Mapping[str, NDArray[Any]]) -> None:
-        """Go on where another was when it gave `training`."""
-        if not training:
+        """Go on where another was when it gave `training`; nothing, or what other code has learnt: begin."""
+        if not np.array_equal(training.get("learnt by", np.empty(0)), _LEARNT_BY):
             return
         self.learnt = int(training["learnt"][0])
         self.rewards = training["rewards"].copy()
@@ -193,9 +207,12 @@ class _Kind:
 
         self._config = config
         self.scaler: Any = preprocessing.StandardScaler()
-        self.regression: Any = linear_model.LogisticRegression(
-            optimizer=optim.Adam(config.rate), l2=config.l2, intercept_lr=config.rate
-        )
+
+        def regression() -> Any:
+            optimizer = optim.Adam(config.rate)
+            return linear_model.LogisticRegression(optimizer=optimizer, l2=config.l2, intercept_lr=config.rate)
+
+        self.taken, self.regression = regression(), regression()  # of rewards in full; of credits, which serves
         self.weighted = Weighted(_SHARES, config.weighted)
         self.drift = Drift(_SHARES, config.drift)
         self._losses: deque[NDArray[np.float64]] = deque(maxlen=config.losses)
@@ -219,49 +236,64 @@ class _Kind:
         """
         places = np.minimum(places, PLACES - 1)
         rows = expanded(features, places)
-        tells = len(rewards) > 1 and rewards.max() > rewards.min()
+        scaled = self._scaled(rows, order)
+        credits = rewards * self._attributable(scaled, features[:, _BASE])
         faster = self.drift.faster()
-        if tells:
-            best = int(rewards.argmax())
-            correction = self._correction(int(places[best]))
-            self._compare(rows, best, correction)
+        if len(credits) > 1 and credits.max() > credits.min():
+            best = int(credits.argmax())
+            worth = self._correction(int(places[best])) * float(credits[best])
+            self._compare(rows, best, worth)
             logs = features[:, :_SHARES]
             norms = logs.max(axis=0) + np.log(np.exp(logs - logs.max(axis=0)).sum(axis=0))
             losses = norms - logs[best]
             self.drift.update(losses)
             self._losses.append(losses)
-            self.weighted.learn_one(logs, best, faster * correction * float(rewards[best]))
+            self.weighted.learn_one(logs, best, faster * worth)
         np.add.at(self._shown, places, 1.0)
         np.add.at(self._rewarded, places, rewards)
         for one in order.tolist():
-            row = dict(zip(_NAMES, rows[one].tolist(), strict=True))
-            self.scaler.learn_one(row)
-            scaled, reward = self.scaler.transform_one(row), float(rewards[one])
-            if reward > 0.0:
-                self.regression.learn_one(scaled, True, w=reward * faster)
-            if reward < 1.0:
-                self.regression.learn_one(scaled, False, w=(1.0 - reward) * faster)
+            _learn(self.taken, scaled[one], float(rewards[one]), faster)
+            _learn(self.regression, scaled[one], float(credits[one]), faster)
+
+    def _scaled(self, rows: NDArray[np.float64], order: NDArray[np.int64]) -> list[dict[str, float]]:
+        """Rows as the regressions take them, once the scaler has seen them all."""
+        named = [dict(zip(_NAMES, row, strict=True)) for row in rows.tolist()]
+        for one in order.tolist():
+            self.scaler.learn_one(named[one])
+        return [self.scaler.transform_one(row) for row in named]
+
+    def _attributable(self, scaled: Sequence[dict[str, float]], base: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) parts of rewards that popularity does not explain.
+
+        Args:
+            scaled: (n,) rows.
+            base: (n,) the feature.
+        """
+        taken = np.array([self.taken.predict_proba_one(row)[True] for row in scaled])
+        anyhow = np.maximum(0.0, np.exp(base) - FLOOR)
+        parts: NDArray[np.float64] = 1.0 - np.minimum(1.0, anyhow / np.maximum(taken, FLOOR))
+        return parts
 
     def _correction(self, place: int) -> float:
-        """How much less often a place is rewarded than the first, from 1 to 5: what a reward there is worth."""
+        """How much less often a place is rewarded than the first, from 1 to 5: what a credit there is worth."""
         share = (self._rewarded + 1.0) / (self._shown + 10.0)
         return float(np.clip(share[0] / share[place], 1.0, 5.0))
 
-    def _compare(self, rows: NDArray[np.float64], best: int, correction: float) -> None:
-        """Note where each order puts what was rewarded; a blend's gives the place, which `rows` have, no weight."""
+    def _compare(self, rows: NDArray[np.float64], best: int, worth: float) -> None:
+        """Note where each order puts what was credited; a blend's gives the place, which `rows` have, no weight."""
         scores = [rows[:, _EVIDENCE], *(rows @ self.folded(blend).weights for blend in BLENDS)]
         self._ranks *= self._config.fade
         for number, score in enumerate(scores):
             rank = int((score >= score[best]).sum())  # ties count against
-            self._ranks[:, number] += correction / rank, correction
+            self._ranks[:, number] += worth / rank, worth
 
     def worse(self, blend: str) -> bool:
-        """Whether a blend has put what was rewarded further down than the evidence alone."""
+        """Whether a blend has put what was credited further down than the evidence alone."""
         ranks = self.mrr()
         return ranks[blend] < ranks[EVIDENCE]
 
     def mrr(self) -> dict[str, float]:
-        """Mean reciprocal rank of what was rewarded, by blend; 0 before the first."""
+        """Mean reciprocal rank of what was credited, by blend; 0 before the first."""
         sums, weights = self._ranks
         means = np.divide(sums, weights, out=np.zeros_like(sums), where=weights > 0.0)
         return dict(zip((EVIDENCE, *BLENDS), means.tolist(), strict=True))
@@ -292,19 +324,25 @@ class _Kind:
             weights[first : first + _SHARES] *= damping
         return before - float(weights @ means)
 
+    def _regressions(self) -> dict[str, Any]:
+        return {"taken": self.taken, "regression": self.regression}
+
     def training(self) -> dict[str, NDArray[Any]]:
         """See `Ranker.training`."""
-        scaler, regression, optimizer = self.scaler, self.regression, self.regression.optimizer
+        scaler = self.scaler
 
         def column(values: Any) -> NDArray[np.float64]:
             return np.array([float(values.get(name, 0.0)) for name in _NAMES]) if values else np.zeros(len(_NAMES))
 
-        moments = [dict(one) if one is not None else {} for one in (optimizer.m, optimizer.v)]
-        return {
+        found: dict[str, NDArray[Any]] = {}
+        for name, regression in self._regressions().items():
+            optimizer = regression.optimizer
+            moments = [dict(one) if one is not None else {} for one in (optimizer.m, optimizer.v)]
+            found[name] = np.stack([column(regression.weights), *map(column, moments)])
+            found[f"{name}.intercept"] = np.array([regression.intercept])
+            found[f"{name}.iterations"] = np.array([optimizer.n_iterations], np.int64)
+        return found | {
             "scaler": np.stack([column(scaler.counts), column(scaler.means), column(scaler.vars)]),
-            "regression": np.stack([column(regression.weights), *map(column, moments)]),
-            "intercept": np.array([regression.intercept]),
-            "iterations": np.array([optimizer.n_iterations], np.int64),
             "weighted": self.weighted.weights.copy(),
             "losses": np.array(self._losses).reshape(-1, _SHARES),
             "alarms": self.drift.alarms.copy(),
@@ -321,11 +359,12 @@ class _Kind:
             self.scaler.counts.update(dict(zip(_NAMES, counts.astype(int).tolist(), strict=True)))
             self.scaler.means.update(dict(zip(_NAMES, means.tolist(), strict=True)))
             self.scaler.vars.update(dict(zip(_NAMES, variances.tolist(), strict=True)))
-            rows = (dict(zip(_NAMES, row.tolist(), strict=True)) for row in training["regression"])
-            tables: list[Any] = [VectorDict(row) for row in rows]
-            self.regression._weights, self.regression.optimizer.m, self.regression.optimizer.v = tables  # noqa: SLF001
-            self.regression.intercept = float(training["intercept"][0])
-            self.regression.optimizer.n_iterations = int(training["iterations"][0])
+            for name, regression in self._regressions().items():
+                rows = (dict(zip(_NAMES, row.tolist(), strict=True)) for row in training[name])
+                tables: list[Any] = [VectorDict(row) for row in rows]
+                regression._weights, regression.optimizer.m, regression.optimizer.v = tables  # noqa: SLF001
+                regression.intercept = float(training[f"{name}.intercept"][0])
+                regression.optimizer.n_iterations = int(training[f"{name}.iterations"][0])
         self.weighted.weights = training["weighted"].copy()
         for losses in training["losses"]:
             self.drift.update(losses)
@@ -333,6 +372,14 @@ class _Kind:
         self.drift.alarms = training["alarms"].copy()
         self._shown, self._rewarded = (row.copy() for row in training["places"])
         self._ranks = training["ranks"].copy()
+
+
+def _learn(regression: Any, row: dict[str, float], reward: float, weight: float) -> None:
+    """Learn a reward between 0 and 1 as its share of a taking and its rest of a miss."""
+    if reward > 0.0:
+        regression.learn_one(row, True, w=reward * weight)
+    if reward < 1.0:
+        regression.learn_one(row, False, w=(1.0 - reward) * weight)
 
 
 def expanded(features: NDArray[np.float64], places: NDArray[Any]) -> NDArray[np.float64]:

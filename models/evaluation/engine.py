@@ -5,7 +5,8 @@ counted and mirrored together, every `flush_interval_s` of event time, where a w
 flush and the rows that they change at the next. There is one partition of everything, which counts the same.
 
 Several recommenders may stand over the same rows, to be compared: each event is put to all of them at one moment. With
-a trainer beside it (`models.evaluation.training`) the sequence model is learnt from the same events.
+a trainer beside it the sequence model is learnt from the same events (`models.evaluation.training`), and the order of
+lists from what answers them (`models.evaluation.ordering`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from models.recommender import Query, Recommender, RecommenderConfig, SuggestedI
 from models.visits import Pair, Verdict, VisitConfig, Visits
 
 if TYPE_CHECKING:
+    from models.evaluation.ordering import Ordering
     from models.evaluation.training import Training
 
 Event = Click | Purchase | Profile
@@ -50,6 +52,8 @@ class Ranking:
     """How evidence is weighed."""
     expects: bool = False
     """Whether it is told what the sequence model expects."""
+    ordered: bool = False
+    """Whether its lists are put in an order that is learnt from what answers them."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,8 @@ class Answered:
     """An event, and what was suggested for it."""
 
     event: Event
+    offset: int
+    """In the topic of its kind, counted from 0."""
     applied: bool
     """False for one that was seen before, that its shopper does not allow, or that is a profile."""
     query: Query | None
@@ -83,7 +89,8 @@ class Engine:
         neighbours: the mirror.
         recommenders: the objects that workers run, by name.
         training: of the sequence model; set it before the first event where a ranking is told what that expects.
-        spent_s: seconds spent so far on EVENTS, on SEQUENCE, and on each recommender's lists.
+        orderings: of those whose rankings say so, by name; put them in before the first event.
+        spent_s: seconds spent so far on EVENTS, on SEQUENCE, and on each recommender's lists and their order.
 
     >>> from models.events import CatalogItem
     >>> rankings = {"counting": Ranking()}
@@ -114,6 +121,7 @@ class Engine:
             for name, ranking in rankings.items()
         }
         self.training: Training | None = None
+        self.orderings: dict[str, Ordering] = {}
         self.spent_s: defaultdict[str, float] = defaultdict(float)
         self._expecting = [self.recommenders[name] for name, ranking in rankings.items() if ranking.expects]
         self._clock = clock
@@ -124,7 +132,7 @@ class Engine:
         self._flush_at = -inf
         self._pairs: list[Pair] = []
         self._pairs_at: list[float] = []
-        self._clicks = self._purchases = self._flushes = 0
+        self._clicks = self._purchases = self._profiles = self._flushes = 0
 
     def run(self, events: Iterable[Event]) -> Iterator[Answered]:
         """Every event, in order, with what is suggested for it at that moment; then it is learnt.
@@ -135,7 +143,7 @@ class Engine:
         """
         together: list[Answered] = []
         for event in events:
-            fresh = self.training is not None and self.training.due(event.at)
+            fresh = self._due(event.at)
             if fresh or event.at >= self._flush_at or len(together) == MOST_TOGETHER:
                 yield from self._answered(together)
                 together = []
@@ -143,7 +151,7 @@ class Engine:
                 self._flush_until(event.at)
                 self.spent_s[EVENTS] += self._clock() - started_s
             if fresh:
-                self._expect_anew(event.at)
+                self._take_what_was_learnt(event.at)
             together.append(self._apply(event))
         yield from self._answered(together)
 
@@ -161,6 +169,9 @@ class Engine:
             told = expected if recommender in self._expecting else None
             for one, items in zip(asked, recommender.suggest_each(queries, told), strict=True):
                 one.lists[name] = items
+            if (ordering := self.orderings.get(name)) is not None:
+                for one, query in zip(asked, queries, strict=True):
+                    ordering.suggested(query, _topic_of(one.event), one.offset, one.lists[name])
             self.spent_s[name] += self._clock() - started_s
         return together
 
@@ -170,18 +181,21 @@ class Engine:
         """Put an event into the visits, say what is asked for it, and then teach it."""
         started_s = self._clock()
         self._now_s = max(self._now_s, event.at)
-        offsets = self._clicks, self._purchases
         answered = self._happens(event)
         applied_s = self._clock()
         self.spent_s[EVENTS] += applied_s - started_s
         if self.training is not None:
             if isinstance(event, Click):
-                self.training.click(event, self._now_s, offsets[0])
+                self.training.click(event, self._now_s, answered.offset)
             elif isinstance(event, Purchase):
-                self.training.purchase(event, self._now_s, offsets[1])
+                self.training.purchase(event, self._now_s, answered.offset)
             else:
                 self.training.profile(event)
             self.spent_s[SEQUENCE] += self._clock() - applied_s
+        for name, ordering in self.orderings.items():
+            started_s = self._clock()
+            ordering.happened(event, answered.applied, self._now_s, answered.offset)
+            self.spent_s[name] += self._clock() - started_s
         return answered
 
     def _happens(self, event: Event) -> Answered:
@@ -189,37 +203,53 @@ class Engine:
             if event.forget or (event.consent and self._visits.refuses(event.user_id)):
                 self._visits.forget(event.user_id, event.at)
             self._visits.consent(event.user_id, event.consent)
-            return Answered(event, False, None)
+            self._profiles += 1
+            return Answered(event, self._profiles - 1, False, None)
         if isinstance(event, Click):
             self._join(self._now_s)
-            verdict, pairs = self._visits.apply_click(event, self._now_s, self._clicks)
-            action, item_ids, seed = event.action, [event.item_id], f"clicks-0-{self._clicks}"
+            offset = self._clicks
+            verdict, pairs = self._visits.apply_click(event, self._now_s, offset)
+            action, item_ids = event.action, [event.item_id]
             self._clicks += 1
         else:
-            verdict, pairs = self._visits.apply_purchase(event, self._now_s, self._purchases)
-            action, seed = Action.PURCHASE, f"purchases-0-{self._purchases}"
-            item_ids = event.item_ids
+            offset = self._purchases
+            verdict, pairs = self._visits.apply_purchase(event, self._now_s, offset)
+            action, item_ids = Action.PURCHASE, event.item_ids
             self._purchases += 1
         self._learn(pairs, event.at)
         if verdict is not Verdict.APPLIED:
-            return Answered(event, False, None)
+            return Answered(event, offset, False, None)
         if action not in self.policy.triggers:
-            return Answered(event, True, None)
+            return Answered(event, offset, True, None)
         user_id, at = event.user_id, event.at
         visit = self._visits.snapshot(user_id, at, self.policy.bought_days * 86_400.0)
         window = self._visits.window(user_id, at) if self._expecting else None
         trigger = list(map(self.items.index, item_ids))
-        return Answered(event, True, Query(action, trigger, visit, at, seed, user_id, window))
+        seed = f"{_topic_of(event)}-0-{offset}"
+        return Answered(event, offset, True, Query(action, trigger, visit, at, seed, user_id, window))
 
-    def _expect_anew(self, at: float) -> None:
-        """Let those who are told what the sequence model expects hear what has been learnt."""
-        assert self.training is not None  # noqa: S101 - who calls has looked
+    def _due(self, at: float) -> bool:
+        """Whether something may have been learnt that is to serve from an event of this time on."""
+        return (self.training is not None and self.training.due(at)) or any(
+            ordering.due(at) for ordering in self.orderings.values()
+        )
+
+    def _take_what_was_learnt(self, at: float) -> None:
+        """Let recommenders have what the sequence model expects by now, and their orders."""
         started_s = self._clock()
-        expectations = self.training.snapshot(at)
-        if expectations is not None:
-            for recommender in self._expecting:
-                recommender.expectations = expectations
-        self.spent_s[SEQUENCE] += self._clock() - started_s
+        if self.training is not None and self.training.due(at):
+            expectations = self.training.snapshot(at)
+            if expectations is not None:
+                for recommender in self._expecting:
+                    recommender.expectations = expectations
+            self.spent_s[SEQUENCE] += self._clock() - started_s
+        for name, ordering in self.orderings.items():
+            if ordering.due(at):
+                started_s = self._clock()
+                learnt = ordering.snapshot(at)
+                if learnt is not None:
+                    self.recommenders[name].learnt = learnt
+                self.spent_s[name] += self._clock() - started_s
 
     def _join(self, clicks_s: float) -> None:
         """Finish the joins that wait for no click any more."""
@@ -264,3 +294,8 @@ class Engine:
             self.neighbours.put_cut(index, self._flushes + 1, self._rows.cut(index))
             self._rows.published(index)
         self.neighbours.set_total(0, self._rows.totals.baskets, self._rows.totals.at)
+
+
+def _topic_of(event: Event) -> str:
+    """Name of the topic of an event that is answered."""
+    return "clicks" if isinstance(event, Click) else "purchases"

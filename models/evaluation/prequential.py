@@ -54,15 +54,16 @@ from models.rules import CROSS_SELL, UPSELL
 OURS, POPULARITY, RANDOM, SENT = "crosscurrent", "popularity", "random", "sent"
 
 RANKINGS = {
-    OURS: Ranking(expects=True),
+    OURS: Ranking(expects=True, ordered=True),
+    "fixed-weights": Ranking(expects=True),
     "counting": Ranking(),
     "sequence": Ranking(
         RecommenderConfig(cross_viewed=0.0, cross_bought=0.0, cross_joined=0.0, upsell_viewed=0.0, upsell_joined=0.0),
         expects=True,
     ),
 }
-"""Ours: what a worker sends; the same without the sequence model; the same with nothing of what is counted but its
-fall-backs."""
+"""Ours: what a worker sends; the same without an order learnt from outcomes; without the sequence model as well; with
+nothing of what is counted but its fall-backs."""
 
 METHODS = (*RANKINGS, POPULARITY, RANDOM)
 """Those that need nothing but the log; SENT comes behind them where there are lists."""

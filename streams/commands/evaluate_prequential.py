@@ -74,8 +74,9 @@ def command(
     """Live figures over a log (protocol D): the worker's recommender suggests, is scored, then learns.
 
     An item is taken if it is put into the cart or bought within the window after it was suggested, and followed if it
-    is looked at or taken. Ours: crosscurrent (what a worker sends), and its parts, counting and sequence. Beside them
-    the most popular items and random ones, within the same rules and caps. Sources: completejourney, rees46 FILE,
+    is looked at or taken. Ours: crosscurrent (what a worker with a trainer sends), the same with fixed weights instead
+    of an order learnt from outcomes, and its parts, counting and sequence. Beside them the most popular items and
+    random ones, within the same rules and caps. Sources: completejourney, rees46 FILE,
     simulated, and jsonl FOLDER with catalog.jsonl, clicks.jsonl and purchases.jsonl (`crosscurrent tail` writes them).
     """
     import time
@@ -85,6 +86,7 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from models.evaluation.engine import Engine
+    from models.evaluation.ordering import Ordering
     from models.evaluation.prequential import METHODS, RANKINGS, SENT, Prequential, PrequentialConfig
     from streams.commands.worker import read_policy
     from streams.evaluation_report import check_plots, report
@@ -115,6 +117,10 @@ def command(
         engine.catalog.put(item)
     if any(ranking.expects for ranking in rankings.values()):
         engine.training = _training(engine, settings, seed)
+    for name in (name for name, ranking in rankings.items() if ranking.ordered):
+        engine.orderings[name] = Ordering(
+            engine.items, settings.outcomes, settings.ranker, settings.snapshot_every_s, seed
+        )
     scoring = PrequentialConfig(window_s=window, seed=seed)
     sent = sent_of(suggestions, _complain) if suggestions is not None and SENT in names else None
     prequential = Prequential(engine, scoring, names, sent, clock)

@@ -13,11 +13,14 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.cooccurrence_config import CoOccurrenceConfig
 from models.evaluation.engine import Answered, Engine, Event
+from models.evaluation.ordering import Ordering
 from models.evaluation.prequential import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig
 from models.evaluation.sent import Sent, moment_of
 from models.evaluation.training import Training
 from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
+from models.outcomes import OutcomesConfig
 from models.policy import Policy
+from models.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
 from models.visits import VisitConfig
 from streams.event_log import log_of_past, sent_of, simulated
@@ -29,6 +32,7 @@ AT = 1_699_990_000.0
 ITEMS = [f"item-{number}" for number in range(12)]
 """Each of a category of its own, so that all are cross-sells of each other."""
 NONE_HELD = GateConfig(share=0.0)
+QUICK = RankerConfig(least_rewards=5.0)
 SMALL = LearnerConfig(network=NetworkConfig(units=8), chunk=16, replay=2, looks=5, batch=32, negatives=16)
 
 
@@ -37,6 +41,7 @@ def engine(gate: GateConfig = NONE_HELD, every_s: float = 60.0, learner: Learner
     for item in ITEMS:
         made.catalog.put(CatalogItem(item, item, item.title(), 9.0))
     made.training = Training(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
+    made.orderings[OURS] = Ordering(made.items, OutcomesConfig(window_s=60.0), QUICK, every_s, seed=1)
     return made
 
 
@@ -69,6 +74,7 @@ def test_lists_do_not_depend_on_what_comes_later(kept: int) -> None:
     whole = told(list(engine().run(events)))
     assert whole[:kept] == told(list(engine().run(events[:kept])))
     assert any("sequence" in str(lists[OURS]) for lists in whole[:80])  # it has been at work
+    assert any(lists and lists[OURS] != lists["fixed-weights"] for lists in whole[:80])  # and so has the order
 
 
 def test_what_answers_has_learnt_the_looks_before_and_no_other() -> None:
@@ -105,6 +111,41 @@ def test_each_of_ours_says_what_it_goes_by() -> None:
     assert sources["counting"] == {"viewed_with", "viewed_then_bought", "popularity"}
     assert sources["sequence"] == {"sequence", "popularity"}
     assert sources[OURS] == sources["counting"] | sources["sequence"]
+
+
+def test_an_order_serves_as_soon_as_it_has_enough_rewards_and_not_before() -> None:
+    """All shoppers take the same item in the end."""
+    events: list[Event] = []
+    for shopper in range(60):
+        at = 100.0 * shopper
+        events += [look(f"u{shopper}", step, at + 5.0 * step) for step in range(3)]
+        events.append(Click(f"u{shopper}", ITEMS[3], Action.ADD_TO_CART, AT + at + 20.0))
+    ours = engine()
+    answered = list(ours.run(events))
+    ordering = ours.orderings[OURS]
+    version = int(ours.recommenders[OURS].learnt.version)
+    assert 0 < version == ordering.ranker.learnt < ordering.outcomes.opened
+    changed = [number for number, one in enumerate(answered) if one.lists[OURS] != one.lists["fixed-weights"]]
+    assert changed
+    before = engine()
+    list(before.run(events[: changed[0] + 1]))
+    assert before.orderings[OURS].ranker.rewards.sum() >= QUICK.least_rewards
+    last = [[item["item_id"] for item in answered[-4].lists[name]] for name in (OURS, "fixed-weights")]
+    assert last[0].index(ITEMS[3]) <= last[1].index(ITEMS[3])
+
+
+def test_what_a_shopper_does_later_answers_his_lists_and_nothing_of_one_who_is_forgotten_does() -> None:
+    looks = [look(user, step, 10.0 * step) for step in range(3) for user in ("bob", "ann")]
+    taken = Click("ann", ITEMS[2], Action.ADD_TO_CART, AT + 25.0)
+    late = look("eve", 5, 500.0)
+    kept, forgotten = engine(), engine()
+    list(kept.run([*looks, taken, late]))
+    list(forgotten.run([*looks, taken, Profile("ann", AT + 30.0, consent=True, forget=True), late]))
+    fates = [one.orderings[OURS].outcomes for one in (kept, forgotten)]
+    for one in fates:
+        one.take()
+    assert fates[0].fates[:, 2].sum() > 0 == fates[1].fates[:, 2].sum()
+    assert fates[0].closed > fates[1].closed > 0
 
 
 def test_a_silence_costs_nothing_and_changes_nothing() -> None:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.candidates import LEADERS
 from models.errors import SnapshotFormatError, SnapshotShapeError
@@ -17,6 +18,7 @@ from models.rules import CROSS_SELL, UPSELL
 from models.snapshots import Snapshot
 from tests.support.corner_shop import WIDE, CornerShop, Policy
 
+BASE = FEATURES.index("base")
 RIGHT, WRONG = FEATURES.index("bought_with share"), FEATURES.index("viewed_with share")
 
 
@@ -45,6 +47,7 @@ def lists(number: int, seed: int = 1, kind: int = CROSS_SELL, right: int = RIGHT
         features = np.zeros((4, WIDTH), np.float32)
         features[:, : len(SOURCES)] = chance.normal(-4.0, 1.0, (4, len(SOURCES)))
         features[:, FEATURES.index("evidence")] = features[:, WRONG]
+        features[:, BASE] = math.log(FLOOR)  # nobody buys it anyhow
         rewards = np.zeros(4, np.float32)
         if chance.random() < 0.7:
             rewards[features[:, right].argmax()] = 1.0
@@ -52,6 +55,13 @@ def lists(number: int, seed: int = 1, kind: int = CROSS_SELL, right: int = RIGHT
         places = np.arange(4, dtype=np.int16)
         found.append(Closed(float(count), np.full(4, kind, np.int8), places, features, rewards, flags, flags))
     return found
+
+
+def drawn(chance: np.random.Generator) -> NDArray[np.float32]:
+    """Features of four items that mean nothing, and that nobody buys anyhow."""
+    features = chance.normal(0.0, 1.0, (4, WIDTH)).astype(np.float32)
+    features[:, BASE] = math.log(FLOOR)
+    return features
 
 
 # -- features ----------------------------------------------------------------------------------------------------------
@@ -68,7 +78,7 @@ def test_a_suggestion_says_what_was_known_of_it() -> None:
     assert (mug["bought_with rank"], mug["sequence rank"]) == (0.0, 0.0)
     assert mug["evidence"] == pytest.approx(math.log(found["mug"]["score"]), abs=1e-4)
     assert mug["views"] == pytest.approx(math.log(11), abs=1e-4)
-    assert mug["baskets"] == pytest.approx(math.log(10), abs=1e-4)
+    assert mug["base"] == pytest.approx(math.log(9 / 40 + FLOOR), abs=1e-4)
     assert mug["step"] == pytest.approx(math.log(8 / 100), abs=1e-4)
     assert (mug["seen"], mug["cart"], mug["purchase"]) == (0.0, 0.0, 0.0)
     assert mug["looks"] == pytest.approx(math.log(2), abs=1e-4)  # the kettle
@@ -185,7 +195,7 @@ def test_a_place_far_down_is_no_fault_of_the_item() -> None:
     for one in lists(3_000):
         ranker.learn_one(
             one._replace(
-                features=chance.normal(0.0, 1.0, (4, WIDTH)).astype(np.float32),
+                features=drawn(chance),
                 rewards=(chance.random(4) < 0.5 ** (one.places + 1.0)).astype(np.float32),
             )
         )
@@ -193,6 +203,46 @@ def test_a_place_far_down_is_no_fault_of_the_item() -> None:
     assert ranker.order().weights.shape == (3, WIDTH)
     assert kind.regression.weights[f"{WIDTH + len(SOURCES):02d}"] < -0.3
     assert kind._correction(0) == 1.0 and kind._correction(1) == pytest.approx(2.0, rel=0.2)
+
+
+def test_what_is_taken_anyhow_is_no_merit_of_its_place_in_the_list() -> None:
+    """One item of four is in 30 % of all baskets and taken by 30 %; another is in 1 % and taken by 10 %."""
+    chance = np.random.default_rng(3)
+    ranker = Ranker(RankerConfig(), seed=1)
+    for one in lists(4_000):
+        features, rewards = drawn(chance), np.zeros(4, np.float32)
+        staple, fitting = chance.permutation(4)[:2]
+        features[:, RIGHT] = -6.0
+        features[[staple, fitting], RIGHT] = math.log(0.3), math.log(0.1)
+        features[:, BASE] = math.log(0.01)
+        features[staple, BASE] = math.log(0.3)
+        rewards[staple], rewards[fitting] = chance.random(2) < (0.3, 0.1)
+        ranker.learn_one(one._replace(features=features, rewards=rewards))
+    row = np.zeros((3, WIDTH))
+    row[:, RIGHT] = math.log(0.3), math.log(0.1), -6.0
+    row[:, BASE] = math.log(0.3), math.log(0.01), math.log(0.01)
+    for name, first in [("regression", 1), ("taken", 0)]:
+        kind = ranker._kinds[CROSS_SELL]
+        names = sorted(kind.taken.weights)
+        regression = getattr(kind, name)
+        chances = [
+            regression.predict_proba_one(kind.scaler.transform_one(dict(zip(names, one.tolist(), strict=True))))[True]
+            for one in expanded(row, np.zeros(3, np.int64))
+        ]
+        assert int(np.argmax(chances)) == first, (name, chances)
+    assert chances[0] == pytest.approx(0.3, abs=0.06)  # what is learnt of takings is how often they are
+
+
+def test_what_other_code_has_learnt_is_not_gone_on_with() -> None:
+    ranker = Ranker(RankerConfig(), seed=1)
+    for one in lists(10):
+        ranker.learn_one(one)
+    state = ranker.training()
+    other = Ranker(RankerConfig(), seed=1)
+    other.restore(state | {"learnt by": np.frombuffer(b"ranker-1", np.uint8)})
+    assert other.learnt == 0
+    other.restore(state)
+    assert other.learnt == 10
 
 
 def test_what_was_not_shown_or_is_without_evidence_is_not_learnt() -> None:

@@ -1,0 +1,117 @@
+"""A trainer's learning of an order of lists, without a log: outcomes and ranker, beside an engine, in its events' time.
+
+What differs from a trainer is time, as in `models.evaluation.training`: an order is learnt when it is given, and takes
+none. And who learns from a log that is past learns from lists that nobody saw: what its shoppers did is attributed to
+them as if they had been sent. Each recommender learns from lists of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+
+from models.events import Action, Click, Profile, Purchase
+from models.items import Items
+from models.leaders import WIDTH
+from models.outcomes import Outcomes, OutcomesConfig, Sent
+from models.ranker import Ranker, RankerConfig
+from models.recommender import KINDS, Learnt, Query, SuggestedItem
+
+_NUMBER = 0
+"""Of the only partition."""
+
+
+class Ordering:
+    """Learns the order of one recommender's lists, and gives it now and then.
+
+    Args:
+        items: numbers the items; the engine's.
+        outcomes: what counts as an answer to a list.
+        ranker: how an order is learnt.
+        snapshot_every_s: event time between two times that what was learnt may serve.
+        seed: of everything that is drawn.
+
+    Attributes:
+        outcomes: open lists, and what became of others.
+        ranker: what learns.
+
+    Raises:
+        ModuleNotFoundError: river is not installed.
+    """
+
+    def __init__(
+        self, items: Items, outcomes: OutcomesConfig, ranker: RankerConfig, snapshot_every_s: float, seed: int
+    ) -> None:
+        self.outcomes = Outcomes(outcomes)
+        self.ranker = Ranker(ranker, seed)
+        self._items, self._every_s = items, snapshot_every_s
+        self._snapshot_at = -inf
+        self._given = 0  # lists behind what was given last; 0: nothing was
+
+    def suggested(self, query: Query, topic: str, offset: int, found: Sequence[SuggestedItem]) -> None:
+        """A list was made; it may come later than what answers it.
+
+        Args:
+            query: what was asked.
+            topic: of the trigger.
+            offset: there.
+            found: best first; nothing is learnt of a list without items.
+        """
+        if not found:
+            return
+        features = np.full((len(found), WIDTH), np.nan, np.float32)
+        for place, item in enumerate(found):
+            if "features" in item:
+                features[place] = item["features"]
+        items = [self._items.index(item["item_id"]) for item in found]
+        kinds = [KINDS.index(item["kind"]) for item in found]
+        sent = Sent(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
+        self.outcomes.suggested(_NUMBER, sent)
+
+    def happened(self, event: Click | Purchase | Profile, applied: bool, appended_s: float, offset: int) -> None:
+        """Attribute what a shopper did to his lists.
+
+        Args:
+            event: what he did, or says of himself.
+            applied: whether it counts.
+            appended_s: append time.
+            offset: of the event.
+        """
+        outcomes = self.outcomes
+        if isinstance(event, Profile):
+            if event.forget:
+                outcomes.forget(event.user_id, event.at)
+            if not event.consent:
+                outcomes.forget(event.user_id, inf)
+            return
+        outcomes.advance(_NUMBER, event.at, appended_s)
+        if not applied:
+            return
+        if isinstance(event, Purchase):
+            topic, item_ids, taken = "purchases", event.item_ids, True
+        elif event.action is not Action.REMOVE_FROM_CART:
+            topic, item_ids, taken = "clicks", [event.item_id], event.action is Action.ADD_TO_CART
+        else:
+            return
+        for item in map(self._items.index, item_ids):
+            outcomes.acted(_NUMBER, event.user_id, item, event.at, topic, offset, taken=taken)
+
+    def due(self, at: float) -> bool:
+        """Whether it is time to ask for a `snapshot` before an event of this time is taken."""
+        return at >= self._snapshot_at
+
+    def snapshot(self, at: float) -> Learnt | None:
+        """The order that serves from now on; None where nothing new was learnt, or where none may serve yet.
+
+        Args:
+            at: event time, epoch seconds; `due` again `snapshot_every_s` later.
+        """
+        self._snapshot_at = at + self._every_s
+        for closed in self.outcomes.take():
+            self.ranker.learn_one(closed)
+        if self.ranker.learnt == self._given or not (self._given or self.ranker.ready):
+            return None
+        self._given = self.ranker.learnt
+        return Learnt(self.ranker.order(), str(self._given))
