@@ -24,6 +24,11 @@ learning framework, 2019). `weighted` and the comparison of the blends divide a 
 rewarded of all (inverse propensity: T. Joachims et al., Unbiased learning-to-rank with biased feedback, 2017). Items
 that the shop says were not shown are not learnt.
 
+A few hundred rewards say little of twenty weights, and lists say nothing of what was not in them. So what `stacked` has
+learnt serves as far as it has learnt, and the sum of the evidence for the rest,
+
+    log odds = sure * learnt + (1 - sure) * (log evidence + constant)      sure = rewards / (rewards + prior_rewards)
+
 A credit between 0 and 1 is learnt as its share of a taking and its rest of a miss. ADWIN watches the loss of each
 source (`models.blends.drift`): one that becomes worse counts less for a while, and the blends learn faster.
 """
@@ -82,6 +87,9 @@ class RankerConfig:
     """Pull of its weights towards 0."""
     least_rewards: float = 200.0
     """Rewards of a kind before its order serves, as many as whole takings: fewer say little of twenty weights."""
+    prior_rewards: float = 1_000.0
+    """Rewards that the sum of the evidence counts for: with as many of a kind, half of its order is what `stacked` has
+    learnt."""
     fade: float = 0.999
     """What the comparison of the blends keeps of itself at each list: it is about the last thousand."""
     losses: int = 1_000
@@ -134,7 +142,7 @@ class Ranker:
         for kind, one in self._kinds.items():
             if self.rewards[kind] < self._config.least_rewards or one.worse(self._config.blend):
                 continue
-            folded = one.folded(self._config.blend)
+            folded = one.serving(self._config.blend)
             found.learnt[kind] = True
             found.weights[kind] = folded.weights[:WIDTH]
             found.by_looks[kind] = folded.weights[WIDTH : WIDTH + _SHARES]
@@ -281,7 +289,7 @@ class _Kind:
 
     def _compare(self, rows: NDArray[np.float64], best: int, worth: float) -> None:
         """Note where each order puts what was credited; a blend's gives the place, which `rows` have, no weight."""
-        scores = [rows[:, _EVIDENCE], *(rows @ self.folded(blend).weights for blend in BLENDS)]
+        scores = [rows[:, _EVIDENCE], *(rows @ self.serving(blend).weights for blend in BLENDS)]
         self._ranks *= self._config.fade
         for number, score in enumerate(scores):
             rank = int((score >= score[best]).sum())  # ties count against
@@ -297,6 +305,21 @@ class _Kind:
         sums, weights = self._ranks
         means = np.divide(sums, weights, out=np.zeros_like(sums), where=weights > 0.0)
         return dict(zip((EVIDENCE, *BLENDS), means.tolist(), strict=True))
+
+    def serving(self, blend: str) -> Folded:
+        """A blend as it serves: as `folded`, but of `stacked` no more than it is sure of."""
+        learnt = self.folded(blend)
+        if blend != "stacked" or not self.scaler.counts:
+            return learnt
+        rewards = float(self._rewarded.sum())
+        sure = rewards / (rewards + self._config.prior_rewards) if rewards > 0.0 else 0.0
+        means = np.array([self.scaler.means[name] for name in _NAMES])
+        evidence = np.zeros(len(_NAMES))
+        evidence[_EVIDENCE] = 1.0
+        constant = float(learnt.weights @ means) + learnt.bias - means[_EVIDENCE]  # both the same for the mean item
+        return Folded(
+            sure * learnt.weights + (1.0 - sure) * evidence, sure * learnt.bias + (1.0 - sure) * float(constant)
+        )
 
     def folded(self, blend: str) -> Folded:
         """A blend as weights of the expanded features, drift damped; the place weighs nothing."""

@@ -153,7 +153,7 @@ def test_only_leaders_are_put_in_order_and_the_rest_does_not_come_back() -> None
 
 
 def test_the_order_finds_the_source_that_is_right() -> None:
-    ranker = Ranker(RankerConfig(), seed=1)
+    ranker = Ranker(RankerConfig(prior_rewards=0.0), seed=1)
     for one in lists(1_000):
         ranker.learn_one(one)
     order, metrics = ranker.order(), ranker.metrics()
@@ -172,6 +172,26 @@ def test_few_rewards_are_no_order_and_neither_is_one_worse_than_the_evidence() -
     for one in lists(400, right=WRONG):  # the evidence alone is right
         worse.learn_one(one)
     assert not worse.ready
+
+
+def test_what_is_learnt_serves_as_far_as_there_are_rewards_and_the_evidence_for_the_rest() -> None:
+    ranker = Ranker(RankerConfig(prior_rewards=400.0), seed=1)
+    for one in lists(400):
+        ranker.learn_one(one)
+    sure = ranker.rewards[CROSS_SELL] / (ranker.rewards[CROSS_SELL] + 400.0)
+    assert 0.3 < sure < 0.5
+    learnt, order = ranker._kinds[CROSS_SELL].folded("stacked"), ranker.order()
+    features = lists(1, seed=9)[0].features.astype(np.float64)
+    evidence = features[:, FEATURES.index("evidence")]
+    rest = order.bias[CROSS_SELL] + features @ order.weights[CROSS_SELL]
+    rest = rest + (features[:, : len(SOURCES)] * features[:, [FEATURES.index("looks")]]) @ order.by_looks[CROSS_SELL]
+    rest -= sure * (expanded(features, np.zeros(4, np.int64)) @ learnt.weights + learnt.bias)
+    np.testing.assert_allclose(np.diff(rest), (1 - sure) * np.diff(evidence), atol=1e-9)
+    untaught = Ranker(RankerConfig(prior_rewards=1e12, least_rewards=1.0), seed=1)
+    for one in lists(400, right=WRONG):
+        untaught.learn_one(one)
+    weights = untaught.order().weights[CROSS_SELL]
+    assert weights.round(6).tolist() == [float(name == "evidence") for name in FEATURES]
 
 
 def test_the_regression_is_rivers_own() -> None:
