@@ -109,6 +109,10 @@ class Closed(NamedTuple):
     """(n,) False: the shop said that it was not shown."""
     learnable: NDArray[np.bool_]
     """(n,) False: suggested without evidence, and so not described."""
+    taken: NDArray[np.bool_]
+    """(n,) put into the cart or bought."""
+    shopped: bool
+    """Whether the shopper put anything into the cart or bought it, of the list or not."""
 
 
 class _Deed(NamedTuple):
@@ -135,6 +139,7 @@ class _Open:
     levels: list[int]
     dismissed: list[int]
     shown: list[bool] | None  # None: nothing was said of any
+    shopped: bool = False  # something was taken, of the list or not
 
     def hear(self, deed: _Deed, late_s: float) -> None:
         """Note what a deed of its shopper says of it; in any order, and as often as it comes."""
@@ -146,6 +151,7 @@ class _Open:
                 return
         elif not (deed.at > sent.at or (deed.at == sent.at and deed.topic == self.topic and deed.offset > sent.offset)):
             return
+        self.shopped |= deed.what == _TAKEN
         if deed.what == _SHOWN and self.shown is None:
             self.shown = [False] * len(sent.items)
         for place, item in enumerate(sent.items):
@@ -355,7 +361,8 @@ class Outcomes:
             self.fates[kind] += len(mine), int((mine >= _FOLLOWED).sum()), int((mine >= _TAKEN).sum())
         learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(sent.features), axis=1)
         places = np.arange(len(levels), dtype=np.int16)
-        return Closed(sent.at, kinds, places, sent.features, rewards.astype(np.float32), examined, learnable)
+        rewards, taken = rewards.astype(np.float32), levels == _TAKEN
+        return Closed(sent.at, kinds, places, sent.features, rewards, examined, learnable, taken, one.shopped)
 
     def _add(self, one: _Open) -> None:
         sent = one.sent
@@ -393,7 +400,9 @@ class Outcomes:
             "fates": self.fates.copy(),
             "clocks": _rows([(n, self._clock_s[n], self._appended_s[n]) for n in sorted(self._clock_s)], 3, np.float64),
             "behind": _rows([(*where, offset) for where, offset in sorted(self._behind.items())], 3),
-            "lists": _rows([(one.number, one.topic, one.sent.offset, len(one.sent.items)) for one in lists], 4),
+            "lists": _rows(
+                [(one.number, one.topic, one.sent.offset, one.shopped, len(one.sent.items)) for one in lists], 5
+            ),
             "ats": np.array([one.at for one in sent], np.float64),
             "items": _rows(items, 5),
             "features": np.concatenate([np.empty((0, width), np.float32), *(one.features for one in sent)]),
@@ -427,13 +436,13 @@ class Outcomes:
         self._behind = {(number, topic): offset for number, topic, offset in training["behind"].tolist()}
         rows, features, first = training["items"].tolist(), np.array(training["features"], np.float32), 0
         lists = zip(texts("ids"), texts("users"), training["lists"].tolist(), training["ats"].tolist(), strict=True)
-        for suggestion_id, user_id, (number, topic, offset, n), at in lists:
+        for suggestion_id, user_id, (number, topic, offset, shopped, n), at in lists:
             items, kinds, levels, dismissed, shown = (
                 list(column) for column in zip(*rows[first : first + n], strict=True)
             )
             sent = Sent(suggestion_id, user_id, at, TOPICS[topic], offset, items, kinds, features[first : first + n])
             said = None if -1 in shown else [bool(one) for one in shown]
-            self._add(_Open(number, sent, topic, at + self._config.window_s, levels, dismissed, said))
+            self._add(_Open(number, sent, topic, at + self._config.window_s, levels, dismissed, said, bool(shopped)))
             first += n
         deeds = zip(
             texts("deeds.users"), texts("deeds.ids"), training["deeds"].tolist(), training["deeds.at"].tolist(),

@@ -14,9 +14,10 @@ and what the suggestion had no part in. So a reward counts for the part that its
 
     credit = reward * (1 - base / taken)
 
-`base` being the share of all baskets with the item, and `taken` the probability that it is taken, shown like this, by a
-regression of its own that learns rewards in full (the attributable fraction: P. Cole, B. MacMahon, Attributable risk
-percent in case-control studies, 1971). It is the measure by which evidence counts, too (`models.candidates`).
+`base` being the share of all baskets with the item, and `taken` the probability that it is taken, shown like this, by
+who takes anything at all: by a regression of its own, which learns nothing of the lists of others (the attributable
+fraction: P. Cole, B. MacMahon, Attributable risk percent in case-control studies, 1971). It is the measure by which
+evidence counts, too (`models.candidates`).
 
 An item far down a list is looked at less. Its place is a feature while `stacked` learns, and every candidate is scored
 as if it stood first (M. Zinkevich, Rules of Machine Learning, rule 36; X. Ling et al., PAL: a position-bias aware
@@ -24,13 +25,13 @@ learning framework, 2019). `weighted` and the comparison of the blends divide a 
 rewarded of all (inverse propensity: T. Joachims et al., Unbiased learning-to-rank with biased feedback, 2017). Items
 that the shop says were not shown are not learnt.
 
-A few hundred rewards say little of twenty weights, and lists say nothing of what was not in them. So what `stacked` has
+A few hundred credits say little of twenty weights, and lists say nothing of what was not in them. So what `stacked` has
 learnt serves as far as it has learnt, and the sum of the evidence for the rest,
 
-    log odds = sure * learnt + (1 - sure) * (log evidence + constant)      sure = rewards / (rewards + prior_rewards)
+    log odds = sure * learnt + (1 - sure) * (log evidence + constant)      sure = credits / (credits + prior_credits)
 
-A credit between 0 and 1 is learnt as its share of a taking and its rest of a miss. ADWIN watches the loss of each
-source (`models.blends.drift`): one that becomes worse counts less for a while, and the blends learn faster.
+A credit between 0 and 1 is learnt as its share of one that is whole, and its rest of none. ADWIN watches the loss of
+each source (`models.blends.drift`): one that becomes worse counts less for a while, and the blends learn faster.
 """
 
 from __future__ import annotations
@@ -85,10 +86,10 @@ class RankerConfig:
     """Of Adam, of `stacked`."""
     l2: float = 1e-4
     """Pull of its weights towards 0."""
-    least_rewards: float = 200.0
-    """Rewards of a kind before its order serves, as many as whole takings: fewer say little of twenty weights."""
-    prior_rewards: float = 1_000.0
-    """Rewards that the sum of the evidence counts for: with as many of a kind, half of its order is what `stacked` has
+    least_credits: float = 200.0
+    """Credits of a kind before its order serves, as many as whole takings: fewer say little of twenty weights."""
+    prior_credits: float = 1_000.0
+    """Credits that the sum of the evidence counts for: with as many of a kind, half of its order is what `stacked` has
     learnt."""
     fade: float = 0.999
     """What the comparison of the blends keeps of itself at each list: it is about the last thousand."""
@@ -128,7 +129,8 @@ class Ranker:
             rewards = closed.rewards[mine].astype(np.float64)
             self.rewards[kind] += rewards.sum()
             order = self._chance.permutation(len(mine))
-            one.learn(closed.features[mine].astype(np.float64), closed.places[mine], rewards, order)
+            takings = closed.taken[mine] if closed.shopped else None
+            one.learn(closed.features[mine].astype(np.float64), closed.places[mine], rewards, takings, order)
         self.learnt += 1
 
     @property
@@ -140,7 +142,7 @@ class Ranker:
         """The order of the blend that serves, of the kinds with enough rewards that it is not worse for."""
         found = no_order()
         for kind, one in self._kinds.items():
-            if self.rewards[kind] < self._config.least_rewards or one.worse(self._config.blend):
+            if one.credited < self._config.least_credits or one.worse(self._config.blend):
                 continue
             folded = one.serving(self._config.blend)
             found.learnt[kind] = True
@@ -167,6 +169,7 @@ class Ranker:
         for kind, name in KINDS.items():
             one = self._kinds[kind]
             found[f"rewards.{name}"] = float(self.rewards[kind])
+            found[f"credits.{name}"] = one.credited
             for blend, mrr in one.mrr().items():
                 found[f"mrr.{name}.{blend}"] = mrr
             for source, alarms in zip(SOURCES, one.drift.alarms.tolist(), strict=True):
@@ -189,10 +192,10 @@ class Ranker:
             found |= {f"{name}.{part}": array for part, array in self._kinds[kind].training().items()}
         return found
 
-    def restore(self, training: Mapping[str, NDArray[Any]]) -> None:
-        """Go on where another was when it gave `training`; nothing, or what other code has learnt: begin."""
+    def restore(self, training: Mapping[str, NDArray[Any]]) -> bool:
+        """Go on where another was when it gave `training`; returns False where other code did, and begins."""
         if not np.array_equal(training.get("learnt by", np.empty(0)), _LEARNT_BY):
-            return
+            return False
         self.learnt = int(training["learnt"][0])
         self.rewards = training["rewards"].copy()
         low, high, inc_low, inc_high = map(int, training["chance"].tolist())
@@ -205,10 +208,15 @@ class Ranker:
         for kind, name in KINDS.items():
             mine = {n.removeprefix(f"{name}."): a for n, a in training.items() if n.startswith(f"{name}.")}
             self._kinds[kind].restore(mine)
+        return True
 
 
 class _Kind:
-    """All blends of one kind of suggestion."""
+    """All blends of one kind of suggestion.
+
+    Attributes:
+        credited: sum of credits.
+    """
 
     def __init__(self, config: RankerConfig) -> None:
         from river import linear_model, optim, preprocessing
@@ -220,7 +228,8 @@ class _Kind:
             optimizer = optim.Adam(config.rate)
             return linear_model.LogisticRegression(optimizer=optimizer, l2=config.l2, intercept_lr=config.rate)
 
-        self.taken, self.regression = regression(), regression()  # of rewards in full; of credits, which serves
+        self.taken, self.regression = regression(), regression()  # of takings; of credits, which serves
+        self.credited = 0.0
         self.weighted = Weighted(_SHARES, config.weighted)
         self.drift = Drift(_SHARES, config.drift)
         self._losses: deque[NDArray[np.float64]] = deque(maxlen=config.losses)
@@ -232,20 +241,23 @@ class _Kind:
         features: NDArray[np.float64],
         places: NDArray[Any],
         rewards: NDArray[np.float64],
+        takings: NDArray[np.bool_] | None,
         order: NDArray[np.int64],
     ) -> None:
-        """Learn the items of a list: compare first, then learn.
+        """Learn the items of a list, once the orders are compared by it.
 
         Args:
             features: (n, WIDTH).
             places: (n,) in the list, 0 first.
             rewards: (n,) from 0 to 1.
+            takings: (n,) whether each was taken; None: the shopper took nothing, of the list or not.
             order: (n,) in which they are learnt.
         """
         places = np.minimum(places, PLACES - 1)
         rows = expanded(features, places)
         scaled = self._scaled(rows, order)
         credits = rewards * self._attributable(scaled, features[:, _BASE])
+        self.credited += float(credits.sum())
         faster = self.drift.faster()
         if len(credits) > 1 and credits.max() > credits.min():
             best = int(credits.argmax())
@@ -260,7 +272,8 @@ class _Kind:
         np.add.at(self._shown, places, 1.0)
         np.add.at(self._rewarded, places, rewards)
         for one in order.tolist():
-            _learn(self.taken, scaled[one], float(rewards[one]), faster)
+            if takings is not None:
+                _learn(self.taken, scaled[one], float(takings[one]), faster)
             _learn(self.regression, scaled[one], float(credits[one]), faster)
 
     def _scaled(self, rows: NDArray[np.float64], order: NDArray[np.int64]) -> list[dict[str, float]]:
@@ -296,8 +309,10 @@ class _Kind:
             self._ranks[:, number] += worth / rank, worth
 
     def worse(self, blend: str) -> bool:
-        """Whether a blend has put what was credited further down than the evidence alone."""
+        """Whether a blend has put what was credited further down than the evidence alone, or nothing was to compare."""
         ranks = self.mrr()
+        if not self._ranks[1].any():
+            return True
         return ranks[blend] < ranks[EVIDENCE]
 
     def mrr(self) -> dict[str, float]:
@@ -311,8 +326,7 @@ class _Kind:
         learnt = self.folded(blend)
         if blend != "stacked" or not self.scaler.counts:
             return learnt
-        rewards = float(self._rewarded.sum())
-        sure = rewards / (rewards + self._config.prior_rewards) if rewards > 0.0 else 0.0
+        sure = self.credited / (self.credited + self._config.prior_credits) if self.credited else 0.0
         means = np.array([self.scaler.means[name] for name in _NAMES])
         evidence = np.zeros(len(_NAMES))
         evidence[_EVIDENCE] = 1.0
@@ -369,6 +383,7 @@ class _Kind:
             "weighted": self.weighted.weights.copy(),
             "losses": np.array(self._losses).reshape(-1, _SHARES),
             "alarms": self.drift.alarms.copy(),
+            "credited": np.array([self.credited]),
             "places": np.stack([self._shown, self._rewarded]),
             "ranks": self._ranks.copy(),
         }
@@ -395,6 +410,7 @@ class _Kind:
         self.drift.alarms = training["alarms"].copy()
         self._shown, self._rewarded = (row.copy() for row in training["places"])
         self._ranks = training["ranks"].copy()
+        self.credited = float(training["credited"][0])
 
 
 def _learn(regression: Any, row: dict[str, float], reward: float, weight: float) -> None:

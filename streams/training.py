@@ -181,7 +181,9 @@ class Training:
         self._describe()
         self.learner.restore(snapshot.arrays, _below(training, "learner"))
         self.curriculum.restore(_below(training, "curriculum"))
-        self.ranker.restore(_below(training, "ranker"))
+        order = _below(training, "ranker")
+        if order and not self.ranker.restore(order):
+            logger.warning("the order of lists was learnt by other code, and is learnt anew from here on")
         self._stored_events = self.curriculum.events
 
     def _check_shape(self, where: str, config: Mapping[str, Any]) -> None:

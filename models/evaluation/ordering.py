@@ -1,8 +1,8 @@
 """A trainer's learning of an order of lists, without a log: outcomes and ranker, beside an engine, in its events' time.
 
-What differs from a trainer is time, as in `models.evaluation.training`: an order is learnt when it is given, and takes
-none. And who learns from a log that is past learns from lists that nobody saw: what its shoppers did is attributed to
-them as if they had been sent. Each recommender learns from lists of its own.
+What differs from a trainer is time, as in `models.evaluation.training`. And who learns from a log that is past learns
+from lists that nobody saw: what its shoppers did is attributed to them as if they had been sent, and what a shop says
+of those that it showed (`feedback`) is not heard. Each recommender learns from lists of its own.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Ordering:
         items: numbers the items; the engine's.
         outcomes: what counts as an answer to a list.
         ranker: how an order is learnt.
+        train_every_s: event time after which lists that have closed are learnt.
         snapshot_every_s: event time between two times that what was learnt may serve.
         seed: of everything that is drawn.
 
@@ -42,12 +43,19 @@ class Ordering:
     """
 
     def __init__(
-        self, items: Items, outcomes: OutcomesConfig, ranker: RankerConfig, snapshot_every_s: float, seed: int
+        self,
+        items: Items,
+        outcomes: OutcomesConfig,
+        ranker: RankerConfig,
+        train_every_s: float,
+        snapshot_every_s: float,
+        seed: int,
     ) -> None:
         self.outcomes = Outcomes(outcomes)
         self.ranker = Ranker(ranker, seed)
-        self._items, self._every_s = items, snapshot_every_s
-        self._snapshot_at = -inf
+        self._items = items
+        self._train_every_s, self._snapshot_every_s = train_every_s, snapshot_every_s
+        self._train_at = self._snapshot_at = -inf
         self._given = 0  # lists behind what was given last; 0: nothing was
 
     def suggested(self, query: Query, topic: str, offset: int, found: Sequence[SuggestedItem]) -> None:
@@ -87,6 +95,9 @@ class Ordering:
                 outcomes.forget(event.user_id, inf)
             return
         outcomes.advance(_NUMBER, event.at, appended_s)
+        if appended_s >= self._train_at:
+            self._train_at = appended_s + self._train_every_s
+            self._learn()
         if not applied:
             return
         if isinstance(event, Purchase):
@@ -108,10 +119,13 @@ class Ordering:
         Args:
             at: event time, epoch seconds; `due` again `snapshot_every_s` later.
         """
-        self._snapshot_at = at + self._every_s
-        for closed in self.outcomes.take():
-            self.ranker.learn_one(closed)
+        self._snapshot_at = at + self._snapshot_every_s
+        self._learn()
         if self.ranker.learnt == self._given or not (self._given or self.ranker.ready):
             return None
         self._given = self.ranker.learnt
         return Learnt(self.ranker.order(), str(self._given))
+
+    def _learn(self) -> None:
+        for closed in self.outcomes.take():
+            self.ranker.learn_one(closed)

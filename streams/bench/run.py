@@ -66,7 +66,8 @@ def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any
 def _friendly_end() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end us as Ctrl-C does, so that everything we started is ended too."""
     numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, _interrupt) for number in numbers}
+    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # else: under nohup
+    before = {number: signal.signal(number, _interrupt) for number in heard}
     try:
         yield
     finally:

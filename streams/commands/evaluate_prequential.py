@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from models.evaluation.engine import Engine
-    from models.evaluation.training import Training
     from streams.event_log import EventLog
     from streams.settings import Settings
 
@@ -86,7 +85,6 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from models.evaluation.engine import Engine
-    from models.evaluation.ordering import Ordering
     from models.evaluation.prequential import METHODS, RANKINGS, SENT, Prequential, PrequentialConfig
     from streams.commands.worker import read_policy
     from streams.evaluation_report import check_plots, report
@@ -116,11 +114,7 @@ def command(
     for item in log.catalog:
         engine.catalog.put(item)
     if any(ranking.expects for ranking in rankings.values()):
-        engine.training = _training(engine, settings, seed)
-    for name in (name for name, ranking in rankings.items() if ranking.ordered):
-        engine.orderings[name] = Ordering(
-            engine.items, settings.outcomes, settings.ranker, settings.snapshot_every_s, seed
-        )
+        _learn(engine, [name for name, ranking in rankings.items() if ranking.ordered], settings, seed)
     scoring = PrequentialConfig(window_s=window, seed=seed)
     sent = sent_of(suggestions, _complain) if suggestions is not None and SENT in names else None
     prequential = Prequential(engine, scoring, names, sent, clock)
@@ -163,25 +157,23 @@ def command(
         _complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")
 
 
-def _training(engine: Engine, settings: Settings, seed: int) -> Training:
-    """What the sequence model is learnt by, beside an engine."""
+def _learn(engine: Engine, ordered: list[str], settings: Settings, seed: int) -> None:
+    """Put beside an engine what the sequence model is learnt by, and the orders of some recommenders' lists."""
+    times = settings.train_every_s, settings.snapshot_every_s
     try:
+        from models.evaluation.ordering import Ordering
         from models.evaluation.training import Training
+
+        for name in ordered:
+            engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, seed)
     except ModuleNotFoundError as error:
         message = (
-            "the sequence model needs PyTorch: pip install 'crosscurrent[learning]', or leave it out with --methods "
-            "counting,popularity,random"
+            "the sequence model needs PyTorch, and the order of lists river: pip install 'crosscurrent[learning]', or "
+            "leave them out with --methods counting,popularity,random"
         )
         raise CrosscurrentError(message) from error
-    return Training(
-        engine.items,
-        engine.catalog,
-        settings.visits,
-        settings.learner,
-        settings.gate,
-        settings.train_every_s,
-        settings.snapshot_every_s,
-        seed,
+    engine.training = Training(
+        engine.items, engine.catalog, settings.visits, settings.learner, settings.gate, *times, seed
     )
 
 

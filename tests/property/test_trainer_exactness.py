@@ -5,6 +5,7 @@ each list of suggestions once, with the rewards that it is due.
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.leaders import WIDTH
+from models.leaders import FEATURES, FLOOR, WIDTH
 from models.outcomes import OutcomesConfig
 from models.sequence.config import GateConfig
 from models.sequence.windows import Windows
@@ -125,6 +126,7 @@ class Visits:
             self._at_s += passes_s
             shop.click(user, item, self._at_s)
             features = [float(self._number % 7)] * WIDTH
+            features[FEATURES.index("base")] = math.log(FLOOR)
             items = {one: features if one != "pot" else None for one in ITEMS}
             self._sent[user] = suggestion(shop, user, self._at_s, items)
         elif what == "buy":

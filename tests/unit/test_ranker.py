@@ -53,7 +53,8 @@ def lists(number: int, seed: int = 1, kind: int = CROSS_SELL, right: int = RIGHT
             rewards[features[:, right].argmax()] = 1.0
         flags = np.ones(4, np.bool_)
         places = np.arange(4, dtype=np.int16)
-        found.append(Closed(float(count), np.full(4, kind, np.int8), places, features, rewards, flags, flags))
+        kinds, taken = np.full(4, kind, np.int8), rewards > 0
+        found.append(Closed(float(count), kinds, places, features, rewards, flags, flags, taken, bool(taken.any())))
     return found
 
 
@@ -153,7 +154,7 @@ def test_only_leaders_are_put_in_order_and_the_rest_does_not_come_back() -> None
 
 
 def test_the_order_finds_the_source_that_is_right() -> None:
-    ranker = Ranker(RankerConfig(prior_rewards=0.0), seed=1)
+    ranker = Ranker(RankerConfig(prior_credits=0.0), seed=1)
     for one in lists(1_000):
         ranker.learn_one(one)
     order, metrics = ranker.order(), ranker.metrics()
@@ -164,18 +165,18 @@ def test_the_order_finds_the_source_that_is_right() -> None:
 
 
 def test_few_rewards_are_no_order_and_neither_is_one_worse_than_the_evidence() -> None:
-    ranker = Ranker(RankerConfig(least_rewards=200.0), seed=1)
+    ranker = Ranker(RankerConfig(least_credits=200.0), seed=1)
     for one in lists(150):
         ranker.learn_one(one)
     assert not ranker.ready
-    worse = Ranker(RankerConfig(blend="average", least_rewards=10.0), seed=1)
+    worse = Ranker(RankerConfig(blend="average", least_credits=10.0), seed=1)
     for one in lists(400, right=WRONG):  # the evidence alone is right
         worse.learn_one(one)
     assert not worse.ready
 
 
 def test_what_is_learnt_serves_as_far_as_there_are_rewards_and_the_evidence_for_the_rest() -> None:
-    ranker = Ranker(RankerConfig(prior_rewards=400.0), seed=1)
+    ranker = Ranker(RankerConfig(prior_credits=400.0), seed=1)
     for one in lists(400):
         ranker.learn_one(one)
     sure = ranker.rewards[CROSS_SELL] / (ranker.rewards[CROSS_SELL] + 400.0)
@@ -187,7 +188,7 @@ def test_what_is_learnt_serves_as_far_as_there_are_rewards_and_the_evidence_for_
     rest = rest + (features[:, : len(SOURCES)] * features[:, [FEATURES.index("looks")]]) @ order.by_looks[CROSS_SELL]
     rest -= sure * (expanded(features, np.zeros(4, np.int64)) @ learnt.weights + learnt.bias)
     np.testing.assert_allclose(np.diff(rest), (1 - sure) * np.diff(evidence), atol=1e-9)
-    untaught = Ranker(RankerConfig(prior_rewards=1e12, least_rewards=1.0), seed=1)
+    untaught = Ranker(RankerConfig(prior_credits=1e12, least_credits=1.0), seed=1)
     for one in lists(400, right=WRONG):
         untaught.learn_one(one)
     weights = untaught.order().weights[CROSS_SELL]
@@ -211,7 +212,7 @@ def test_the_regression_is_rivers_own() -> None:
 def test_a_place_far_down_is_no_fault_of_the_item() -> None:
     """Each item is as good as the others, and looked at half as often at each further place."""
     chance = np.random.default_rng(2)
-    ranker = Ranker(RankerConfig(least_rewards=1.0), seed=1)
+    ranker = Ranker(RankerConfig(least_credits=1.0), seed=1)
     for one in lists(3_000):
         ranker.learn_one(
             one._replace(
@@ -226,7 +227,7 @@ def test_a_place_far_down_is_no_fault_of_the_item() -> None:
 
 
 def test_what_is_taken_anyhow_is_no_merit_of_its_place_in_the_list() -> None:
-    """One item of four is in 30 % of all baskets and taken by 30 %; another is in 1 % and taken by 10 %."""
+    """One item of four is in 30 % of all baskets and of those after its lists; one in 1 % of all, and 10 % of those."""
     chance = np.random.default_rng(3)
     ranker = Ranker(RankerConfig(), seed=1)
     for one in lists(4_000):
@@ -237,7 +238,11 @@ def test_what_is_taken_anyhow_is_no_merit_of_its_place_in_the_list() -> None:
         features[:, BASE] = math.log(0.01)
         features[staple, BASE] = math.log(0.3)
         rewards[staple], rewards[fitting] = chance.random(2) < (0.3, 0.1)
-        ranker.learn_one(one._replace(features=features, rewards=rewards))
+        taken = rewards > 0
+        ranker.learn_one(one._replace(features=features, rewards=rewards, taken=taken, shopped=True))
+        left = one._replace(features=features, rewards=np.zeros(4, np.float32), taken=~(taken | ~taken), shopped=False)
+        for _ in range(3):
+            ranker.learn_one(left)  # most look and leave: of what sells anyhow that says nothing
     row = np.zeros((3, WIDTH))
     row[:, RIGHT] = math.log(0.3), math.log(0.1), -6.0
     row[:, BASE] = math.log(0.3), math.log(0.01), math.log(0.01)
@@ -251,6 +256,19 @@ def test_what_is_taken_anyhow_is_no_merit_of_its_place_in_the_list() -> None:
         ]
         assert int(np.argmax(chances)) == first, (name, chances)
     assert chances[0] == pytest.approx(0.3, abs=0.06)  # what is learnt of takings is how often they are
+    assert ranker.ready and ranker.metrics()["credits.cross_sell"] < 0.4 * ranker.rewards[CROSS_SELL]
+
+
+def test_what_is_only_taken_anyhow_makes_no_order() -> None:
+    ranker = Ranker(RankerConfig(), seed=1)
+    for one in lists(2_000):
+        features = one.features.copy()
+        features[:, BASE] = 0.0  # all buy all of it
+        ranker.learn_one(one._replace(features=features))
+    assert ranker.rewards[CROSS_SELL] > 1_000
+    assert ranker.metrics()["credits.cross_sell"] < 1.0
+    assert not ranker.ready
+    assert Ranker(RankerConfig(least_credits=0.0), seed=1).ready is False
 
 
 def test_what_other_code_has_learnt_is_not_gone_on_with() -> None:

@@ -360,6 +360,7 @@ def test_an_index_finds_nearly_all_of_the_nearest_and_says_how_many() -> None:
 def test_an_index_of_half_precision_finds_as_many_of_the_nearest_as_one_of_single_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    assert nearest.STORED == "f16"
     chance = np.random.default_rng(4)
     middles = chance.normal(size=(100, 100))
     vectors = (middles[chance.integers(0, 100, 5000)] + 0.7 * chance.normal(size=(5000, 100))).astype(np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from aiokafka import TopicPartition
 from models.catalog import Catalog
 from models.errors import SnapshotShapeError
 from models.items import Items
-from models.leaders import FEATURES
+from models.leaders import FEATURES, FLOOR
 from models.neighbours import Neighbours
 from models.outcomes import OutcomesConfig
 from models.ranker import RankerConfig, order_of
@@ -396,7 +397,7 @@ async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Sho
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 ANSWERED = SETTINGS.model_copy(
-    update={"outcomes": OutcomesConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_rewards=5.0)}
+    update={"outcomes": OutcomesConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_credits=5.0)}
 )
 
 
@@ -444,7 +445,7 @@ def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
         user, at_s = f"user-{number % 7}", 10.0 * number
         shop.click(user, "kettle", at_s)
         items: dict[str, list[float] | None] = {
-            item: [0.0 if name == "evidence" else float(place) for name in FEATURES]
+            item: [{"evidence": 0.0, "base": math.log(FLOOR)}.get(name, float(place)) for name in FEATURES]
             for place, item in enumerate((f"mug-{number}", f"tea-{number}"))
         }
         shop.publish("suggestions", user, suggestion(shop, user, at_s, items))

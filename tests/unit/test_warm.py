@@ -27,6 +27,7 @@ def kinds():
 
 warm()
 before = kinds()
+assert before["models.popularity", "look"] and before["models.sequence.kernels", "carry_on"]
 ours = engine()
 list(ours.run(walks(20)))
 assert ours.training.snapshots
@@ -39,6 +40,8 @@ print(*sorted(f"{module}.{name}" for (module, name), n in kinds().items() if n >
 
 
 def test_nothing_is_compiled_once_events_come() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], text=True, capture_output=True, cwd=ROOT, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], text=True, capture_output=True, cwd=ROOT, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
