@@ -1,0 +1,93 @@
+"""The order that is learnt beside an engine, against the trainer's own: the same lists, the same rewards."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
+from models.evaluation.engine import Answered, Event
+from models.evaluation.prequential import OURS
+from models.events import Action, Click, Line, Profile, Purchase
+from models.outcomes import OutcomesConfig
+from streams.partitioner import partition_of
+from streams.records import written
+from tests.support.world import PARTITIONS, Shop
+from tests.unit.test_evaluation_engine import AT, ITEMS, QUICK, engine
+from tests.unit.test_trainer import SETTINGS, Trainee
+
+
+def days(shoppers: int) -> list[Event]:
+    """Looks, carts with something taken out again, orders of three lines, repeats; some want to be forgotten."""
+    chance, events = random.Random(5), []
+    for shopper in range(shoppers):
+        user, at = f"u{shopper}", AT + 20.0 * shopper
+        items = chance.sample(ITEMS, 6)
+        events += [Click(user, item, Action.VIEW, at + 4.0 * n, event_id=f"{user}-{n}") for n, item in enumerate(items)]
+        events.append(Click(user, items[2], Action.VIEW, at + 26.0, event_id=f"{user}-2"))  # sent twice
+        events.append(Click(user, items[5], Action.ADD_TO_CART, at + 28.0))
+        events.append(Click(user, chance.choice(ITEMS), Action.REMOVE_FROM_CART, at + 30.0))
+        if shopper % 3:
+            lines = tuple(Line(item) for item in chance.sample(ITEMS, 3))
+            events.append(Purchase(user, f"o{shopper}", at + 33.0, lines))
+        if shopper % 7 == 3:
+            events.append(Profile(user, at + 29.0, forget=True))
+        if shopper % 7 == 5:
+            events.append(Profile(user, at + 21.0, consent=False))
+    after = AT + 20.0 * shoppers + 500.0
+    return sorted([*events, *(Click(f"late-{n}", ITEMS[0], Action.VIEW, after) for n in range(8))], key=lambda e: e.at)
+
+
+def publish(shop: Shop, one: Answered) -> None:
+    """An event as its shop sends it, and what a worker answered."""
+    event = one.event
+    shop.now_ms = round(event.at * 1000)
+    value: dict[str, Any] = {"v": 1, "user_id": event.user_id, "at": round(event.at * 1000)}
+    number = partition_of(event.user_id.encode(), PARTITIONS)
+    if isinstance(event, Profile):
+        shop.publish("profiles", event.user_id, value | {"consent": event.consent, "forget": event.forget})
+        return
+    if isinstance(event, Click):
+        topic, more = "clicks", {"item_id": event.item_id, "action": event.action.value}
+        value |= more if event.event_id is None else {**more, "event_id": event.event_id}
+    else:
+        topic, lines = "purchases", [{"item_id": line.item_id} for line in event.lines]
+        value |= {"order_id": event.order_id, "items": lines}
+    offset = shop.publish(topic, event.user_id, value)
+    if one.query is None:
+        return
+    trigger = {"topic": topic, "partition": number, "offset": offset, "action": one.query.action.value, "item_ids": []}
+    answer = {
+        "v": 1,
+        "suggestion_id": f"{topic}-{number}-{offset}",
+        "user_id": event.user_id,
+        "at": written(event.at),
+        "trigger": trigger,
+        "items": one.lists[OURS],
+        "models": {},
+        "policy": "",
+        "arm": "default",
+        "latency_ms": 1.0,
+    }
+    shop.publish("suggestions", event.user_id, answer)
+
+
+async def test_lists_are_attributed_as_a_trainer_attributes_them(tmp_path: Path) -> None:
+    ours, shop = engine(), Shop()
+    for one in list(ours.run(days(60))):
+        publish(shop, one)
+    settings = SETTINGS.model_copy(update={"outcomes": OutcomesConfig(window_s=60.0), "ranker": QUICK})
+    trainee = await Trainee(shop, tmp_path, settings).take_over()
+    await trainee.apply()
+    await trainee.training.learn()
+    ordering, training = ours.orderings[OURS], trainee.training
+    ordering.snapshot(AT + 1e6)
+    assert ordering.ranker.learnt == ordering.outcomes.closed == training.outcomes.closed > 250
+    assert ordering.outcomes.fates.tolist() == training.outcomes.fates.tolist()
+    assert ordering.outcomes.fates[:, 2].sum() > 50
+    np.testing.assert_allclose(ordering.ranker.rewards, training.ranker.rewards)
