@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.events import Action, Click, Purchase
 from models.packing import pack, unpack
 from models.rules import CROSS_SELL, UPSELL
 
@@ -246,6 +247,38 @@ class Outcomes:
         """
         self.late += at + self._config.late_s < self._clock_s.get(number, _NEVER)
         self._note(number, user_id, _TAKEN if taken else _FOLLOWED, item, at, TOPICS.index(topic), offset, "")
+
+    def happened(
+        self,
+        number: int,
+        event: Click | Purchase,
+        index: Callable[[str], int],
+        appended_s: float,
+        offset: int,
+        *,
+        applied: bool,
+    ) -> None:
+        """A shopper did something: `advance`, and `acted` for each item that he looked at or took.
+
+        Args:
+            number: of the partition.
+            event: what he did; taking something out of the cart answers no list.
+            index: of an item, by id.
+            appended_s: append time.
+            offset: of the event.
+            applied: whether it counts, or is a repeat or of one who refuses.
+        """
+        self.advance(number, event.at, appended_s)
+        if not applied:
+            return
+        if isinstance(event, Purchase):
+            topic, item_ids, taken = "purchases", event.item_ids, True
+        elif event.action is not Action.REMOVE_FROM_CART:
+            topic, item_ids, taken = "clicks", [event.item_id], event.action is Action.ADD_TO_CART
+        else:
+            return
+        for item_id in item_ids:
+            self.acted(number, event.user_id, index(item_id), event.at, topic, offset, taken=taken)
 
     def heard(self, number: int, user_id: str, suggestion_id: str, item: int, at: float, action: str) -> None:
         """A shop says what became of a list; after `advance` with the same event.

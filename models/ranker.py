@@ -330,10 +330,9 @@ class _Kind:
         means = np.array([self.scaler.means[name] for name in _NAMES])
         evidence = np.zeros(len(_NAMES))
         evidence[_EVIDENCE] = 1.0
-        constant = float(learnt.weights @ means) + learnt.bias - means[_EVIDENCE]  # both the same for the mean item
-        return Folded(
-            sure * learnt.weights + (1.0 - sure) * evidence, sure * learnt.bias + (1.0 - sure) * float(constant)
-        )
+        constant = float(learnt.weights @ means - means[_EVIDENCE]) + learnt.bias  # both the same for the mean item
+        weights = sure * learnt.weights + (1.0 - sure) * evidence
+        return Folded(weights, sure * learnt.bias + (1.0 - sure) * constant)
 
     def folded(self, blend: str) -> Folded:
         """A blend as weights of the expanded features, drift damped; the place weighs nothing."""

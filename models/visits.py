@@ -226,6 +226,10 @@ class Visits:
         """Whether a shopper has said that nothing of him may be used, and has not taken it back."""
         return user_id in self._refusing
 
+    def bars(self, user_id: str, at: float) -> bool:
+        """Whether nothing of a shopper up to an event time may be used: he refuses, or is forgotten."""
+        return user_id in self._refusing or at <= self._forgotten.get(user_id, _NEVER)
+
     def _erase(self, user_id: str, before: float) -> None:
         self._joins = deque(join for join in self._joins if join.user_id != user_id or join.at > before)
         shopper = self._shoppers.get(user_id)
@@ -238,9 +242,6 @@ class Visits:
         for seen in (shopper.events, shopper.orders):
             if seen is not None:
                 seen.forget(before)
-
-    def _refuses(self, user_id: str, at: float) -> bool:
-        return user_id in self._refusing or at <= self._forgotten.get(user_id, _NEVER)
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -262,7 +263,7 @@ class Visits:
         clicks_s = self._clicks_s
         if appended_s > clicks_s:
             clicks_s = self._clicks_s = appended_s
-        if (self._refusing or self._forgotten) and self._refuses(user_id, at):
+        if (self._refusing or self._forgotten) and self.bars(user_id, at):
             return Verdict.FORGOTTEN, []
         shopper = self._shopper(user_id)
         shopper.clicked_s = clicks_s
@@ -353,7 +354,7 @@ class Visits:
         purchases_s = self._purchases_s
         if appended_s > purchases_s:
             purchases_s = self._purchases_s = appended_s
-        if (self._refusing or self._forgotten) and self._refuses(user_id, at):
+        if (self._refusing or self._forgotten) and self.bars(user_id, at):
             return Verdict.FORGOTTEN, []
         shopper = self._shopper(user_id)
         shopper.bought_s = purchases_s

@@ -24,7 +24,7 @@ from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
 from models.errors import SnapshotShapeError
-from models.events import Action, CatalogItem, Feedback
+from models.events import CatalogItem, Click, Feedback, Purchase
 from models.items import Items
 from models.leaders import WIDTH
 from models.outcomes import ALL, Closed, Outcomes, Sent
@@ -329,23 +329,15 @@ class Training:
     def _apply(self, record: Record) -> str:
         """Apply one record; returns what became of it."""
         appended_s, number, topic = record.timestamp / 1000, record.partition, self._topics[record.topic]
-        acted = self.outcomes.acted
         try:
             if topic == "clicks":
                 click = decode_click(record)
                 verdict = self.curriculum.click(number, click, appended_s, record.offset)
-                user_id, at, looked = click.user_id, click.at, click.action is not Action.REMOVE_FROM_CART
-                self.outcomes.advance(number, at, appended_s)
-                if verdict is Verdict.APPLIED and looked:
-                    taken = click.action is Action.ADD_TO_CART
-                    acted(number, user_id, self.items.index(click.item_id), at, topic, record.offset, taken=taken)
+                self._happened(number, click, verdict, record)
             elif topic == "purchases":
                 purchase = decode_purchase(record)
                 verdict = self.curriculum.purchase(number, purchase, appended_s, record.offset)
-                user_id, at = purchase.user_id, purchase.at
-                self.outcomes.advance(number, at, appended_s)
-                for item_id in purchase.item_ids if verdict is Verdict.APPLIED else ():
-                    acted(number, user_id, self.items.index(item_id), at, topic, record.offset, taken=True)
+                self._happened(number, purchase, verdict, record)
             elif topic == "feedback":
                 return self._heard(number, decode_feedback(record), appended_s)
             else:
@@ -354,6 +346,11 @@ class Training:
             # of what a shop sends, the worker that owns the partition makes a dead letter
             return "passed over" if topic == "suggestions" else "dead letter"
         return "noted" if verdict is Verdict.APPLIED else verdict.value
+
+    def _happened(self, number: int, event: Click | Purchase, verdict: Verdict, record: Record) -> None:
+        """Attribute what a shopper did to the lists that it answers."""
+        appended_s, applied = record.timestamp / 1000, verdict is Verdict.APPLIED
+        self.outcomes.happened(number, event, self.items.index, appended_s, record.offset, applied=applied)
 
     def _heard(self, number: int, feedback: Feedback, appended_s: float) -> str:
         """What a shop says became of a list; returns what became of that."""

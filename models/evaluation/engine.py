@@ -171,7 +171,7 @@ class Engine:
                 one.lists[name] = items
             if (ordering := self.orderings.get(name)) is not None:
                 for one, query in zip(asked, queries, strict=True):
-                    if not self._refuses(query.user_id, query.at):  # he may have said so since
+                    if not self._visits.bars(query.user_id, query.at):  # he may have said so since
                         ordering.suggested(query, _topic_of(one.event), one.offset, one.lists[name])
             self.spent_s[name] += self._clock() - started_s
         return together
@@ -229,10 +229,6 @@ class Engine:
         seed = f"{_topic_of(event)}-0-{offset}"
         return Answered(event, offset, True, Query(action, trigger, visit, at, seed, user_id, window))
 
-    def _refuses(self, user_id: str, at: float) -> bool:
-        """Whether nothing of a shopper up to an event time may be used any more."""
-        return self._visits.refuses(user_id) or at <= self._visits.forgotten.get(user_id, -inf)
-
     def _due(self, at: float) -> bool:
         """Whether something may have been learnt that is to serve from an event of this time on."""
         return (self.training is not None and self.training.due(at)) or any(
@@ -241,8 +237,8 @@ class Engine:
 
     def _take_what_was_learnt(self, at: float) -> None:
         """Let recommenders have what the sequence model expects by now, and their orders."""
-        started_s = self._clock()
         if self.training is not None and self.training.due(at):
+            started_s = self._clock()
             expectations = self.training.snapshot(at)
             if expectations is not None:
                 for recommender in self._expecting:

@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 
-from models.events import Action, Click, Profile, Purchase
+from models.events import Click, Profile, Purchase
 from models.items import Items
 from models.leaders import WIDTH
 from models.outcomes import Outcomes, OutcomesConfig, Sent
@@ -94,20 +94,10 @@ class Ordering:
             if not event.consent:
                 outcomes.forget(event.user_id, inf)
             return
-        outcomes.advance(_NUMBER, event.at, appended_s)
+        outcomes.happened(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
         if appended_s >= self._train_at:
             self._train_at = appended_s + self._train_every_s
             self._learn()
-        if not applied:
-            return
-        if isinstance(event, Purchase):
-            topic, item_ids, taken = "purchases", event.item_ids, True
-        elif event.action is not Action.REMOVE_FROM_CART:
-            topic, item_ids, taken = "clicks", [event.item_id], event.action is Action.ADD_TO_CART
-        else:
-            return
-        for item in map(self._items.index, item_ids):
-            outcomes.acted(_NUMBER, event.user_id, item, event.at, topic, offset, taken=taken)
 
     def due(self, at: float) -> bool:
         """Whether it is time to ask for a `snapshot` before an event of this time is taken."""

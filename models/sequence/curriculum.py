@@ -173,8 +173,7 @@ class Curriculum:
 
     def refuses(self, number: int, user_id: str, at: float) -> bool:
         """Whether nothing of a shopper up to an event time may be used."""
-        visits = self.visits(number)
-        return visits.refuses(user_id) or at <= visits.forgotten.get(user_id, float("-inf"))
+        return self.visits(number).bars(user_id, at)
 
     def _drop(self, number: int, user_id: str) -> None:
         """Count as fresh only what is still there."""

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
-import signal
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from streams.bench import breakdown, scoring
 from streams.bench.contest import Contest, Plan
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
+from streams.interrupts import ended_as_by_ctrl_c
 
 PACKAGES = ("crosscurrent", "faust-streaming", "aiokafka", "numba", "numpy", "orjson", "msgspec", "uvloop")
 """Whose versions figures depend on."""
@@ -41,7 +40,7 @@ def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any
     """
     broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
     started_at, load_before = datetime.now(UTC), os.getloadavg()
-    with _friendly_end(), tempfile.TemporaryDirectory(prefix="crosscurrent-bench-") as folder:
+    with ended_as_by_ctrl_c(), tempfile.TemporaryDirectory(prefix="crosscurrent-bench-") as folder:
         with broker:
             say(f"{broker.title} at {broker.bootstrap_servers}")
             contest = Contest(broker, plan, Path(folder), say)
@@ -60,23 +59,6 @@ def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any
         "seconds": round((datetime.now(UTC) - started_at).total_seconds()),
         "machine": _machine() | {"load_before": round(load_before[0], 2), "load_after": round(os.getloadavg()[0], 2)},
     }
-
-
-@contextmanager
-def _friendly_end() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end us as Ctrl-C does, so that everything we started is ended too."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    heard = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # else: under nohup
-    before = {number: signal.signal(number, _interrupt) for number in heard}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt  # not SIGINT, which a background job of a shell is started to pass over
 
 
 def _machine() -> dict[str, Any]:

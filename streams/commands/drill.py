@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -62,10 +61,9 @@ def command(
     from streams.drills import report
     from streams.drills.disturbances import DRILLS
     from streams.drills.run import Outcome, Plan, Run
+    from streams.interrupts import ended_as_by_ctrl_c
     from streams.printing import table_console
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     drills = list(DRILLS) if name is Drill.ALL else [name.value]
     if any(DRILLS[drill].trained for drill in drills):
         check_torch()
@@ -77,7 +75,7 @@ def command(
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
     outcomes: list[Outcome] = []
-    with report.progress(console) as progress:
+    with ended_as_by_ctrl_c(), report.progress(console) as progress:
         task = progress.add_task(f"starting {broker.title}", total=len(plans), name=name.value)
         with broker:
             for plan in plans:
@@ -98,8 +96,3 @@ def command(
     table_console().print(report.table(broker.title, outcomes))
     if not all(outcome.good for outcome in outcomes):
         raise typer.Exit(1)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    """End as Ctrl-C does, so that nothing is left behind."""
-    raise KeyboardInterrupt

@@ -239,8 +239,8 @@ def test_sigterm_ends_a_bench_that_was_started_in_the_background() -> None:
     """Shells start background jobs with SIGINT passed over; what the bench has started must be ended all the same."""
     program = """
 import os, signal
-from streams.bench.run import _friendly_end
-with _friendly_end():
+from streams.interrupts import ended_as_by_ctrl_c
+with ended_as_by_ctrl_c():
     os.kill(os.getpid(), signal.SIGTERM)
     signal.pause()
 """
