@@ -58,7 +58,7 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
-$(WARM): $(INSTALLED) $(wildcard models/*.py)
+$(WARM): $(INSTALLED) $(shell find models -name '*.py')
 	@echo "compiling the kernels (half a minute, once)"
 	@$(BIN)/python -m models.warm
 	@touch $@

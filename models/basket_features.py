@@ -19,10 +19,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.events import BOUGHT_WITH
+from models.jit import kernel
 
 OF_ANY = (
     "bought-with",
@@ -100,7 +100,7 @@ def room(items: int, groups: int) -> Room:
     )
 
 
-@njit(cache=True)
+@kernel()
 def basket_features(
     cart: NDArray[np.int32],
     taken: NDArray[np.bool_],

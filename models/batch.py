@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from models import borrowing as compiling
-from models import candidates, catalog, fallbacks, leaders, popularity, reasons, rules, shortlist, significance, waiting
-from models.borrowing import borrowing, hash_of
 from models.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
 from models.fallbacks import fall_back
+from models.jit import inline_njit, kernel
 from models.leaders import WIDTH, Order, Situation, describe, find_leaders, reorder
 from models.popularity import Shelves
 from models.reasons import Reasons, explain
@@ -67,7 +64,7 @@ def answers(queries: int, places: int) -> Answers:
     )
 
 
-@borrowing
+@inline_njit
 def _answer_one(
     query: int,
     batch: Batch,
@@ -143,37 +140,24 @@ def _answer_one(
     explain(at, chosen, size, rows, weights, asked, pool, found)
 
 
-def _compiled(sources: str) -> Any:
-    """`answer` for these sources."""
-
-    @njit(cache=True)
-    def answer(
-        batch: Batch,
-        rows: Rows,
-        weights: Weights,
-        rules: Rules,
-        limits: Limits,
-        by_category: Shelves,
-        by_brand: Shelves,
-        parent: NDArray[np.int32],
-        learnt: Order,
-        order: NDArray[np.uint64],
-        asked: Asked,
-        pool: Pool,
-        out: Answers,
-        why: Reasons,
-    ) -> None:
-        _ = sources  # what a function closes over is part of what it is cached by
-        chosen, features = np.empty(limits.items, np.int32), np.empty(WIDTH)
-        for query in range(len(batch.at)):
-            _answer_one(query, batch, rows, weights, rules, limits, by_category, by_brand, parent, learnt, order, asked, pool, chosen, features, out, why)  # fmt: skip  # noqa: E501
-
-    return answer
-
-
-answer = _compiled(
-    hash_of(
-        compiling, candidates, catalog, fallbacks, leaders, popularity, reasons, rules, shortlist, significance, waiting
-    )
-)
-"""Answer a batch; fills `out` and `why`. Everything is judged by `models.rules` as of this call."""
+@kernel()
+def answer(
+    batch: Batch,
+    rows: Rows,
+    weights: Weights,
+    rules: Rules,
+    limits: Limits,
+    by_category: Shelves,
+    by_brand: Shelves,
+    parent: NDArray[np.int32],
+    learnt: Order,
+    order: NDArray[np.uint64],
+    asked: Asked,
+    pool: Pool,
+    out: Answers,
+    why: Reasons,
+) -> None:
+    """Answer a batch; fills `out` and `why`. Everything is judged by `models.rules` as of this call."""
+    chosen, features = np.empty(limits.items, np.int32), np.empty(WIDTH)
+    for query in range(len(batch.at)):
+        _answer_one(query, batch, rows, weights, rules, limits, by_category, by_brand, parent, learnt, order, asked, pool, chosen, features, out, why)  # fmt: skip  # noqa: E501

@@ -27,9 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.borrowing import borrowing
 from models.decay import decayed
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
+from models.jit import inline_njit
 from models.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
 from models.significance import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.waiting import CROSS_SELLS, UPSELLS, Waiting, join, waiting
@@ -138,7 +138,7 @@ def pool(items: int) -> Pool:
     )
 
 
-@borrowing
+@inline_njit
 def find_sources(
     trigger: NDArray[np.int32],
     cart: NDArray[np.int32],
@@ -172,7 +172,7 @@ def find_sources(
         _add_source(visit[place], math.exp(-weights.back * (place + own_look)) * age, asked, pool)
 
 
-@borrowing
+@inline_njit
 def _add_source(item: int, recency: float, asked: Asked, pool: Pool) -> None:
     sources = pool.size[1]
     for place in range(sources):
@@ -191,7 +191,7 @@ def _add_source(item: int, recency: float, asked: Asked, pool: Pool) -> None:
     pool.size[1] += 1
 
 
-@borrowing
+@inline_njit
 def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
     """Place of an item among the candidates. A new one is judged, here and nowhere else, and keeps its verdict."""
     place = pool.where[item]
@@ -215,7 +215,7 @@ def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
     return int(size)
 
 
-@borrowing
+@inline_njit
 def baskets_with(item: int, at: float, rows: Rows) -> float:
     """Baskets with an item, decayed to a time unless they are of a later one; 0 where it has no row."""
     if item >= len(rows.at):
@@ -223,7 +223,7 @@ def baskets_with(item: int, at: float, rows: Rows) -> float:
     return float(decayed(rows.own[item, 1], rows.at[item], max(at, rows.at[item]), rows.half_life_s))
 
 
-@borrowing
+@inline_njit
 def share_factors(source: int, recency: float, at: float, rows: Rows, weights: Weights) -> tuple[float, float]:
     """What a weight in a source's row is multiplied by to be a weighed share of its views, and of its baskets."""
     fade = 2.0 ** min(0.0, (rows.at[source] - at) / rows.half_life_s)
@@ -232,13 +232,13 @@ def share_factors(source: int, recency: float, at: float, rows: Rows, weights: W
     return recency * fade / views, recency * fade / baskets
 
 
-@borrowing
+@inline_njit
 def supported(cell: int, kind: int, rows: Rows, weights: Weights) -> float:
     """Weight of a kind in a cell, 0 where too few events stand behind it."""
     return float(rows.weights[cell, kind]) if rows.counts[cell, kind] >= weights.min_support else 0.0
 
 
-@borrowing
+@inline_njit
 def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked, pool: Pool) -> None:
     """Add up the evidence of all sources for all their neighbours.
 
@@ -283,7 +283,7 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked,
                 one.anchor = anchor
 
 
-@borrowing
+@inline_njit
 def expect(items: NDArray[np.int32], shares: NDArray[np.float64], rules: Rules, asked: Asked, pool: Pool) -> None:
     """Add what the sequence model expects next to the evidence.
 
@@ -300,7 +300,7 @@ def expect(items: NDArray[np.int32], shares: NDArray[np.float64], rules: Rules, 
             one.expected = shares[place]
 
 
-@borrowing
+@inline_njit
 def bought_by_chance(source: int, item: int, at: float, rows: Rows) -> tuple[float, float]:
     """Shrunk lift and log-likelihood ratio of two items in the baskets of all shoppers, as of the newest behind them.
 
@@ -328,7 +328,7 @@ def bought_by_chance(source: int, item: int, at: float, rows: Rows) -> tuple[flo
     return lift, log_likelihood_ratio(together, with_source - together, with_item - together, neither)
 
 
-@borrowing
+@inline_njit
 def significance(lift: float, log_likelihood: float, chance: float) -> float:
     """How much of a bought-together share counts, from `chance` for a coincidence to nearly 1.
 
@@ -344,13 +344,13 @@ def significance(lift: float, log_likelihood: float, chance: float) -> float:
     return chance + (1.0 - chance) * (1.0 - 1.0 / lift) * math.erf(math.sqrt(log_likelihood / 2.0))
 
 
-@borrowing
+@inline_njit
 def step_of(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
     """By what share of its anchor's price an upsell is dearer, at least `least_step`."""
     return float(max(weights.least_step, rules.facts[item].price / rules.facts[anchor].price - 1.0))
 
 
-@borrowing
+@inline_njit
 def weighed(one: Any, significant: float, weights: Weights) -> float:
     """Sum of a candidate's shares, each weighed by what its source says of the kind of suggestion.
 
@@ -367,7 +367,7 @@ def weighed(one: Any, significant: float, weights: Weights) -> float:
     return float(total + weights.upsell_expected * one.expected)
 
 
-@borrowing
+@inline_njit
 def unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> float:
     """Share of the sources' baskets that is shrinkage, weighed by recency and added, for each basket of the shop."""
     if not rows.baskets > 0.0:
@@ -379,7 +379,7 @@ def unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> floa
     return float(total / decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s))
 
 
-@borrowing
+@inline_njit
 def score(
     at: float, rows: Rows, weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: Asked, pool: Pool
 ) -> None:
@@ -413,7 +413,7 @@ def score(
         join(UPSELLS if one.kind == UPSELL else CROSS_SELLS, place, pool.waiting, pool.candidates, order)
 
 
-@borrowing
+@inline_njit
 def settle(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) -> None:
     """Make a candidate's score exact. Costs a look into a row and some logarithms, so only leaders pay it."""
     one = pool.candidates[place]

@@ -10,10 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.borrowing import borrowing
 from models.candidates import EVIDENCE, FALL_BACK, Pool, Rows, Weights, candidate, step_of
 from models.catalog import NONE
 from models.categories import ROOT
+from models.jit import inline_njit
 from models.popularity import BASKETS, VIEWS, Shelves
 from models.rules import ANCHORS, CROSS_SELL, MAY_UPSELL, UPSELL, Asked, Rules, fits
 from models.waiting import CROSS_SELLS, UPSELLS, join
@@ -37,7 +37,7 @@ _HALF_WAY = 10.0
 """Decayed views (or a quarter of the baskets) at which popularity is worth half of what it can be."""
 
 
-@borrowing
+@inline_njit
 def fall_back(
     at: float,
     weakest: float,
@@ -87,7 +87,7 @@ def fall_back(
     _add(by_category, ROOT, CROSS_SELL, POPULAR, -1, at, weakest, rows, weights, rules, asked, pool, order)
 
 
-@borrowing
+@inline_njit
 def _add(
     shelves: Shelves,
     shelf: int,
@@ -133,7 +133,7 @@ def _add(
             return
 
 
-@borrowing
+@inline_njit
 def _popularity(item: int, at: float, rows: Rows) -> float:
     """From 0.1 for an item that nobody has looked at, towards 1."""
     weight = 0.0

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.borrowing import borrowing
 from models.candidates import EVIDENCE, LEADERS, Pool, Rows, Weights, baskets_with, step_of
 from models.decay import decayed
+from models.jit import inline_njit
 from models.rules import CROSS_SELL, UPSELL, Asked, Rules
 from models.shortlist import settled_first
 from models.waiting import CROSS_SELLS, UPSELLS, call, join
@@ -73,7 +73,7 @@ def no_order() -> Order:
     return Order(np.zeros(3, np.bool_), np.zeros((3, WIDTH)), np.zeros((3, len(SOURCES))), np.zeros(3))
 
 
-@borrowing
+@inline_njit
 def find_leaders(at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> None:
     """Let the best of both queues lead, and settle their scores. They go on waiting.
 
@@ -97,7 +97,7 @@ def find_leaders(at: float, rows: Rows, weights: Weights, order: NDArray[np.uint
             join(queue, pool.leaders[queue, number], pool.waiting, pool.candidates, order)
 
 
-@borrowing
+@inline_njit
 def reorder(
     situation: Situation,
     rows: Rows,
@@ -145,7 +145,7 @@ def reorder(
             join(queue, place, pool.waiting, pool.candidates, order)
 
 
-@borrowing
+@inline_njit
 def describe(
     place: int,
     situation: Situation,

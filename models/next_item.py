@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.events import VIEWED_WITH
+from models.jit import kernel
 from models.neighbours import Neighbours
 from models.sums import sums_by_item
 
@@ -67,7 +67,7 @@ def next_items(
     return sums_by_item(found, scores)
 
 
-@njit(cache=True)
+@kernel()
 def _next_items(
     latest: NDArray[np.int32],
     ages_s: NDArray[np.float64],

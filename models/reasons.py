@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from models.borrowing import borrowing
 from models.candidates import EVIDENCE, Pool, Rows, Weights, bought_by_chance, share_factors, significance, supported
 from models.catalog import Catalog
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
 from models.fallbacks import BRAND, NEAR
 from models.items import Items
+from models.jit import inline_njit
 from models.rules import CROSS_SELL, Asked
 
 COUNTED = 3
@@ -69,7 +69,7 @@ def reasons(lists: int, places: int) -> Reasons:
     )
 
 
-@borrowing
+@inline_njit
 def explain(
     at: float,
     chosen: NDArray[np.int32],
@@ -153,7 +153,7 @@ def explain(
         _order(index, found)
 
 
-@borrowing
+@inline_njit
 def _explain_fall_back(
     item: int, relation: int, kin: int, index: int, rows: Rows, asked: Asked, found: Reasons
 ) -> None:
@@ -168,7 +168,7 @@ def _explain_fall_back(
     found.strength[index, 0] = 1.0
 
 
-@borrowing
+@inline_njit
 def _order(index: int, found: Reasons) -> None:
     """Put an item's reasons in order, strongest first; places without one last."""
     for last in range(KINDS - 1, 0, -1):
@@ -182,7 +182,7 @@ def _order(index: int, found: Reasons) -> None:
                 _swap(found.strength[index], kind)
 
 
-@borrowing
+@inline_njit
 def _swap(row: NDArray[Any], kind: int) -> None:
     row[kind], row[kind + 1] = row[kind + 1], row[kind]
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.borrowing import borrowing
 from models.catalog import KNOWN, OFFERED, Catalog
 from models.categories import ROOT
 from models.items import Items
+from models.jit import inline_njit
 from models.policy import Policy
 
 NEITHER, CROSS_SELL, UPSELL = 0, 1, 2
@@ -171,7 +171,7 @@ class _Pairs:
                 table[node] |= masks[path]
 
 
-@borrowing
+@inline_njit
 def begin(
     serial: int,
     trigger: NDArray[np.int32],
@@ -208,7 +208,7 @@ def begin(
     asked.now[MAY_UPSELL] = 1 if upsells else 0
 
 
-@borrowing
+@inline_njit
 def _bar(item: int, asked: Asked) -> bool:
     """Do not suggest an item to this query; whether that is new."""
     if asked.barred[item] & _BY_QUERY:
@@ -219,7 +219,7 @@ def _bar(item: int, asked: Asked) -> bool:
     return True
 
 
-@borrowing
+@inline_njit
 def _add_anchor(item: int, rules: Rules, asked: Asked) -> None:
     """Bar an item of the trigger or the cart, and compare candidates with it, if it is known."""
     fact = rules.facts[item]
@@ -231,7 +231,7 @@ def _add_anchor(item: int, rules: Rules, asked: Asked) -> None:
             asked.denied[word] |= rules.deny_from[fact.category, word]
 
 
-@borrowing
+@inline_njit
 def judge(item: int, rules: Rules, asked: Asked) -> tuple[int, int]:
     """What an item may be suggested as, and the place of the first anchor in `asked.anchors` that it may be for.
 
@@ -259,14 +259,14 @@ def judge(item: int, rules: Rules, asked: Asked) -> tuple[int, int]:
     return NEITHER, -1
 
 
-@borrowing
+@inline_njit
 def fits(item: int, verdict: int, place: int, rules: Rules, asked: Asked) -> bool:
     """Whether an item that may be suggested may be so for the anchor at a place."""
     anchor = asked.anchors[place]
     return bool(_steps_up(item, anchor, rules) if verdict == UPSELL else _allowed(item, anchor, rules))
 
 
-@borrowing
+@inline_njit
 def _allowed(item: int, anchor: int, rules: Rules) -> bool:
     """Whether the policy allows to cross-sell an item with an anchor; denials are looked up for all anchors at once."""
     if rules.allow_all:
@@ -278,7 +278,7 @@ def _allowed(item: int, anchor: int, rules: Rules) -> bool:
     return False
 
 
-@borrowing
+@inline_njit
 def _steps_up(item: int, anchor: int, rules: Rules) -> bool:
     """Whether an item is the anchor's upsell."""
     more, less = rules.facts[item], rules.facts[anchor]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.borrowing import borrowing
 from models.candidates import EVIDENCE, Pool, Rows, Weights, settle
 from models.catalog import NONE
+from models.jit import inline_njit
 from models.rules import CROSS_SELL, NEITHER, Rules
 from models.waiting import CROSS_SELLS, UPSELLS, ahead, call, first, rescore
 
@@ -25,7 +25,7 @@ class Limits(NamedTuple):
     explore: float
 
 
-@borrowing
+@inline_njit
 def take_best(
     at: float,
     chosen: NDArray[np.int32],
@@ -82,7 +82,7 @@ def take_best(
     return size
 
 
-@borrowing
+@inline_njit
 def leave_last_to_chance(
     at: float,
     seed: np.uint64,
@@ -132,7 +132,7 @@ def leave_last_to_chance(
     return limits.explore / beyond
 
 
-@borrowing
+@inline_njit
 def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
     """How many of the first of a list are cross-sells."""
     number = 0
@@ -141,7 +141,7 @@ def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
     return number
 
 
-@borrowing
+@inline_njit
 def weakest_evidence(chosen: NDArray[np.int32], size: int, weights: Weights, pool: Pool) -> float:
     """Score below which fall-backs have to stay."""
     for index in range(size - 1, -1, -1):
@@ -151,7 +151,7 @@ def weakest_evidence(chosen: NDArray[np.int32], size: int, weights: Weights, poo
     return weights.fall_back
 
 
-@borrowing
+@inline_njit
 def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, limits: Limits, pool: Pool) -> bool:
     """Whether the list so far has room for one more of a candidate's brand and category."""
     fact = rules.facts[pool.candidates[place].item]
@@ -165,7 +165,7 @@ def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, l
     return not (limits.per_category and of_category >= limits.per_category)
 
 
-@borrowing
+@inline_njit
 def settled_first(queue: int, at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> int:
     """Place in a queue of the best. Scores are bounds from above until settled, so the first exact one is the best."""
     while True:
@@ -176,7 +176,7 @@ def settled_first(queue: int, at: float, rows: Rows, weights: Weights, order: ND
         rescore(queue, best, pool.waiting, pool.candidates, order)
 
 
-@borrowing
+@inline_njit
 def _mixed(bits: np.uint64) -> np.uint64:
     """64 bits in which each depends on all of the given ones (the finalizer of splitmix64)."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from models.jit import kernel
 
-@njit(cache=True)
+
+@kernel()
 def sums_by_item(
     items: NDArray[np.int32], pieces: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.borrowing import borrowing
+from models.jit import inline_njit
 
 CROSS_SELLS, UPSELLS = 0, 1
 """The queues."""
@@ -41,7 +41,7 @@ def waiting(items: int) -> Waiting:
     )
 
 
-@borrowing
+@inline_njit
 def join(queue: int, place: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
     """Let a candidate that has a score wait."""
     at = waiting.length[queue]
@@ -54,7 +54,7 @@ def join(queue: int, place: int, waiting: Waiting, candidates: NDArray[Any], ord
         waiting.best[queue, block] = at
 
 
-@borrowing
+@inline_njit
 def first(queue: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> int:
     """Place in a queue of the one whose turn is next, -1 if nobody waits."""
     best = _NOBODY
@@ -65,21 +65,21 @@ def first(queue: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray
     return int(best)
 
 
-@borrowing
+@inline_njit
 def call(queue: int, at: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
     """Take one out of a queue."""
     waiting.places[queue, at] = _NOBODY
     _find_best(queue, at // _BLOCK, waiting, candidates, order)
 
 
-@borrowing
+@inline_njit
 def rescore(queue: int, at: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
     """Let one whose score has changed wait where it belongs now."""
     waiting.scores[queue, at] = candidates[waiting.places[queue, at]].score
     _find_best(queue, at // _BLOCK, waiting, candidates, order)
 
 
-@borrowing
+@inline_njit
 def _find_best(queue: int, block: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
     best = _NOBODY
     for at in range(block * _BLOCK, min((block + 1) * _BLOCK, waiting.length[queue])):
@@ -89,7 +89,7 @@ def _find_best(queue: int, block: int, waiting: Waiting, candidates: NDArray[Any
     waiting.best[queue, block] = best
 
 
-@borrowing
+@inline_njit
 def _before(
     queue: int, at: int, other: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]
 ) -> bool:
@@ -99,7 +99,7 @@ def _before(
     return bool(ahead(waiting.places[queue, at], waiting.places[queue, other], candidates, order))
 
 
-@borrowing
+@inline_njit
 def ahead(place: int, other: int, candidates: NDArray[Any], order: NDArray[np.uint64]) -> bool:
     """Whether a candidate comes before another one: better first, among equals who may yet get worse, then by id."""
     one, two = candidates[place], candidates[other]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import orjson
@@ -274,7 +274,8 @@ def _decode(decoder: msgspec.json.Decoder[T], record: Record) -> tuple[bytes, T]
             value.decode()  # the decoder skips unknown fields without looking at their bytes
         return value, decoder.decode(value)
     except (ValueError, RecursionError) as error:  # what msgspec and UTF-8 say of bad input
-        raise refusals.explained(record, decoder.type, error) from None
+        record_type = cast(type[msgspec.Struct], decoder.type)
+        raise refusals.explained(record, record_type, error) from None
 
 
 def _check_key(record: Record, path: str, name: str) -> None:

@@ -7,20 +7,16 @@ upsells from the categories of the anchors. So a baseline differs from the recom
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from models import borrowing as compiling
-from models import catalog as catalogue
-from models import rules as ruling
-from models.borrowing import borrowing, hash_of
 from models.catalog import NONE, OFFERED, Catalog
 from models.evaluation.lists import Place
 from models.events import Action
 from models.items import Items
+from models.jit import inline_njit, kernel
 from models.policy import Policy
 from models.recommender import Query
 from models.rules import ANCHORS, CROSS_SELL, UPSELL, Asked, Rulebook, Rules, begin, judge
@@ -183,7 +179,7 @@ class AtRandom(_RankedLists):
         return int(self._chance.integers(0, max(1, len(self._ranking.items))))
 
 
-@borrowing
+@inline_njit
 def _fits(
     item: int, first: int, size: int, per_category: int, per_brand: int, rules: Rules, found: NDArray[np.int32]
 ) -> bool:
@@ -197,78 +193,69 @@ def _fits(
     return not (per_category and of_category >= per_category) and not (per_brand and of_brand >= per_brand)
 
 
-def _compiled(sources: str) -> Any:
-    """`_fill` for these sources."""
-
-    @njit(cache=True)
-    def fill(
-        serial: int,
-        trigger: NDArray[np.int32],
-        cart: NDArray[np.int32],
-        bought: NDArray[np.int32],
-        upsells: bool,
-        start: int,
-        ranking: _Ranking,
-        max_cross_sell: int,
-        max_upsell: int,
-        per_category: int,
-        per_brand: int,
-        rules: Rules,
-        asked: Asked,
-        found: NDArray[np.int32],
-    ) -> int:
-        _ = sources  # what a function closes over is part of what it is cached by
-        begin(serial, trigger, cart, bought, upsells, rules, asked)
-        n = len(ranking.items)
-        if asked.now[ANCHORS] == 0:
-            return 0
-        size = 0
-        for step in range(n):
-            if size == max_cross_sell:
+@kernel()
+def _fill(
+    serial: int,
+    trigger: NDArray[np.int32],
+    cart: NDArray[np.int32],
+    bought: NDArray[np.int32],
+    upsells: bool,
+    start: int,
+    ranking: _Ranking,
+    max_cross_sell: int,
+    max_upsell: int,
+    per_category: int,
+    per_brand: int,
+    rules: Rules,
+    asked: Asked,
+    found: NDArray[np.int32],
+) -> int:
+    """Fill `found` (places, 3) with item, kind and anchor of a list, best first; returns its size."""
+    begin(serial, trigger, cart, bought, upsells, rules, asked)
+    n = len(ranking.items)
+    if asked.now[ANCHORS] == 0:
+        return 0
+    size = 0
+    for step in range(n):
+        if size == max_cross_sell:
+            break
+        item = ranking.items[(start + step) % n]
+        kind, place = judge(item, rules, asked)
+        if kind == CROSS_SELL and _fits(item, 0, size, per_category, per_brand, rules, found):
+            found[size, 0], found[size, 1], found[size, 2] = item, kind, asked.anchors[place]
+            size += 1
+    for number in range(asked.now[ANCHORS]):
+        group = rules.group[rules.facts[asked.anchors[number]].category]
+        again = False
+        for before in range(number):
+            again = again or rules.group[rules.facts[asked.anchors[before]].category] == group
+        if again:
+            continue
+        first, end, own = ranking.group_start[group], ranking.group_start[group + 1], size
+        turn = first
+        while turn < end and ranking.rank[ranking.by_group[turn]] < start:
+            turn += 1
+        for step in range(end - first):
+            if size - own == max_upsell:
                 break
-            item = ranking.items[(start + step) % n]
+            item = ranking.by_group[first + (turn - first + step) % (end - first)]
             kind, place = judge(item, rules, asked)
-            if kind == CROSS_SELL and _fits(item, 0, size, per_category, per_brand, rules, found):
+            if kind == UPSELL and _fits(item, own, size, per_category, per_brand, rules, found):
                 found[size, 0], found[size, 1], found[size, 2] = item, kind, asked.anchors[place]
                 size += 1
-        for number in range(asked.now[ANCHORS]):
-            group = rules.group[rules.facts[asked.anchors[number]].category]
-            again = False
-            for before in range(number):
-                again = again or rules.group[rules.facts[asked.anchors[before]].category] == group
-            if again:
-                continue
-            first, end, own = ranking.group_start[group], ranking.group_start[group + 1], size
-            turn = first
-            while turn < end and ranking.rank[ranking.by_group[turn]] < start:
-                turn += 1
-            for step in range(end - first):
-                if size - own == max_upsell:
-                    break
-                item = ranking.by_group[first + (turn - first + step) % (end - first)]
-                kind, place = judge(item, rules, asked)
-                if kind == UPSELL and _fits(item, own, size, per_category, per_brand, rules, found):
-                    found[size, 0], found[size, 1], found[size, 2] = item, kind, asked.anchors[place]
-                    size += 1
-        for last in range(1, size):  # into one order, as ranked from `start` on
-            for at in range(last, 0, -1):
-                rank = (ranking.rank[found[at, 0]] - start) % n
-                if rank >= (ranking.rank[found[at - 1, 0]] - start) % n:
-                    break
-                for column in range(3):
-                    found[at, column], found[at - 1, column] = found[at - 1, column], found[at, column]
-        kept = upsold = 0
-        for at in range(size):
-            upsell = found[at, 1] == UPSELL
-            if (not upsell or upsold < max_upsell) and _fits(found[at, 0], 0, kept, 0, per_brand, rules, found):
-                for column in range(3):
-                    found[kept, column] = found[at, column]
-                kept += 1
-                upsold += upsell
-        return kept
-
-    return fill
-
-
-_fill = _compiled(hash_of(compiling, catalogue, ruling))
-"""Fills `found` (places, 3) with item, kind and anchor of a list, best first; returns its size."""
+    for last in range(1, size):  # into one order, as ranked from `start` on
+        for at in range(last, 0, -1):
+            rank = (ranking.rank[found[at, 0]] - start) % n
+            if rank >= (ranking.rank[found[at - 1, 0]] - start) % n:
+                break
+            for column in range(3):
+                found[at, column], found[at - 1, column] = found[at - 1, column], found[at, column]
+    kept = upsold = 0
+    for at in range(size):
+        upsell = found[at, 1] == UPSELL
+        if (not upsell or upsold < max_upsell) and _fits(found[at, 0], 0, kept, 0, per_brand, rules, found):
+            for column in range(3):
+                found[kept, column] = found[at, column]
+            kept += 1
+            upsold += upsell
+    return kept

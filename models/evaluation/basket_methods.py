@@ -15,13 +15,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.evaluation.baskets import Basket, Lists, Question, Shop, best
 from models.evaluation.implicit_models import ImplicitModel
 from models.evaluation.methods import Scores
 from models.evaluation.session_knn import Vsknn, VsknnConfig
+from models.jit import kernel
 
 MOST_ITEMS = 60
 """Distinct items of a basket that pairs are made of, the first of the file: bounds the square."""
@@ -130,7 +130,7 @@ class Together(One):
         return found, sums[found]
 
 
-@njit(cache=True)
+@kernel()
 def _together(
     anchors: NDArray[np.int32],
     factors: NDArray[np.float64],

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.evaluation.methods import Scores
+from models.jit import kernel
 from models.sums import sums_by_item
 
 _NOWHERE = -1
@@ -170,7 +170,7 @@ def _scored(
     return sums_by_item(found, pieces)
 
 
-@njit(cache=True)
+@kernel()
 def _score(
     latest: NDArray[np.int32],
     weights: NDArray[np.float64],
