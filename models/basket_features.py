@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events import BOUGHT_WITH
-from models.jit import kernel
+from models.jit import cached_njit
 
 OF_ANY = (
     "bought-with",
@@ -100,7 +100,7 @@ def room(items: int, groups: int) -> Room:
     )
 
 
-@kernel()
+@cached_njit()
 def basket_features(
     cart: NDArray[np.int32],
     taken: NDArray[np.bool_],

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
 from models.fallbacks import fall_back
-from models.jit import inline_njit, kernel
+from models.jit import cached_njit, inline_njit
 from models.leaders import WIDTH, Order, Situation, describe, find_leaders, reorder
 from models.popularity import Shelves
 from models.reasons import Reasons, explain
@@ -140,7 +140,7 @@ def _answer_one(
     explain(at, chosen, size, rows, weights, asked, pool, found)
 
 
-@kernel()
+@cached_njit()
 def answer(
     batch: Batch,
     rows: Rows,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
+from models.jit import cached_njit
 
 KINDS = 3
 """Columns of a cell: viewed-with, bought-with, viewed-then-bought, as in `models.events`."""
@@ -98,7 +98,7 @@ class Cells:
         self.ids[:used], self.weights[:used], self.counts[:used] = ids[:used], weights[:used], counts[:used]
 
 
-@kernel("int64(int64)")
+@cached_njit("int64(int64)")
 def block_size(length: int) -> int:
     """Cells of the block of a row: 0, or the next of 8, 16, 32 ...
 
@@ -113,7 +113,7 @@ def block_size(length: int) -> int:
     return size
 
 
-@kernel("int64(int64)")
+@cached_njit("int64(int64)")
 def _head(size: int) -> int:
     """Where `heads` keeps the free blocks of a size."""
     head = 1
@@ -123,7 +123,7 @@ def _head(size: int) -> int:
     return head
 
 
-@kernel("int64(int64[::1], int32[::1], int64)")
+@cached_njit("int64(int64[::1], int32[::1], int64)")
 def take(heads: NDArray[np.int64], ids: NDArray[np.int32], size: int) -> int:
     """The start of a block of a size that is nobody's, or NOWHERE where the pool has to grow first."""
     head = _head(size)
@@ -137,7 +137,7 @@ def take(heads: NDArray[np.int64], ids: NDArray[np.int32], size: int) -> int:
     return start
 
 
-@kernel("void(int64[::1], int32[::1], int64, int64)")
+@cached_njit("void(int64[::1], int32[::1], int64, int64)")
 def release(heads: NDArray[np.int64], ids: NDArray[np.int32], start: int, length: int) -> None:
     """Give back the block of a row of a length above 0."""
     head = _head(block_size(length))

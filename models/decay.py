@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import math
 
-from models.jit import kernel
+from models.jit import cached_njit
 
 
-@kernel("Tuple((float64, float64))(float64, float64)")
+@cached_njit("Tuple((float64, float64))(float64, float64)")
 def landmark(at: float, half_life_s: float) -> tuple[float, float]:
     """The landmark before a time, and what a weight of that time is worth there.
 
@@ -34,7 +34,7 @@ def landmark(at: float, half_life_s: float) -> tuple[float, float]:
     return float(passed), 2.0 ** (half_lives - passed)
 
 
-@kernel("float64(float64, float64, float64, float64)")
+@cached_njit("float64(float64, float64, float64, float64)")
 def decayed(weight: float, since: float, at: float, half_life_s: float) -> float:
     """What a weight as of `since` is worth as of `at`; more than it was where `at` is earlier.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.cells import KINDS, MOST, NOWHERE, block_size, release, take
 from models.decay import landmark
 from models.events import BOUGHT_WITH, VIEWED_WITH
-from models.jit import kernel
+from models.jit import cached_njit
 
 TOTAL = -1
 """In place of a delta's second item: the weight belongs to the partition's total of baskets."""
@@ -38,7 +38,7 @@ ROW = np.dtype(
 """What is kept of a row besides its cells: 80 bytes, so that a delta finds it in one or two lines of the cache."""
 
 
-@kernel()
+@cached_njit()
 def first_wrong(
     a: NDArray[np.int32],
     b: NDArray[np.int32],
@@ -59,7 +59,7 @@ def first_wrong(
     return len(a)
 
 
-@kernel()
+@cached_njit()
 def count(
     rows: NDArray[np.void],
     used: NDArray[np.int64],
@@ -154,7 +154,7 @@ def count(
     return len(a)
 
 
-@kernel()
+@cached_njit()
 def _move_on(
     rows: NDArray[np.void],
     slot: int,
@@ -184,7 +184,7 @@ def _move_on(
     return 1.0
 
 
-@kernel()
+@cached_njit()
 def _cell_of(
     rows: NDArray[np.void],
     slot: int,
@@ -226,7 +226,7 @@ def _cell_of(
     return cell
 
 
-@kernel()
+@cached_njit()
 def _weakest(
     start: int,
     length: int,

@@ -15,7 +15,7 @@ from numba.core.caching import FunctionCache
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def kernel(*signature: str, **options: Any) -> Callable[[Function], Function]:
+def cached_njit(*signature: str, **options: Any) -> Callable[[Function], Function]:
     """Compile a function as `numba.njit(*signature, **options)` does, and cache the machine code on disk.
 
     numba keys its cache by the date of the file that the function is in. Here the key also holds a hash of that file

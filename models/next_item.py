@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events import VIEWED_WITH
-from models.jit import kernel
+from models.jit import cached_njit
 from models.neighbours import Neighbours
 from models.sums import sums_by_item
 
@@ -67,7 +67,7 @@ def next_items(
     return sums_by_item(found, scores)
 
 
-@kernel()
+@cached_njit()
 def _next_items(
     latest: NDArray[np.int32],
     ages_s: NDArray[np.float64],

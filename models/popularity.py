@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from models.catalog import OFFERED, Catalog
 from models.categories import ROOT
 from models.items import Items
-from models.jit import kernel
+from models.jit import cached_njit
 from models.neighbours import Neighbours
 
 SLICE = 4096
@@ -175,7 +175,7 @@ def _wider(old: Any, new: Any) -> Any:
     return new
 
 
-@kernel()
+@cached_njit()
 def look(
     first: int,
     number: int,

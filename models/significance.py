@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from models.jit import kernel
+from models.jit import cached_njit
 
 STRENGTH = 1.0
 """How much evidence for independence a pair starts with, in expected baskets of weight 1 (two items, or one).
@@ -19,7 +19,7 @@ One basket of two items that nobody else has bought lifts to 2 instead of to the
 """
 
 
-@kernel("float64(float64, float64, float64, float64)")
+@cached_njit("float64(float64, float64, float64, float64)")
 def lift(n_ab: float, n_a: float, n_b: float, n: float) -> float:
     """How many times as often as by chance two items share a basket.
 
@@ -40,7 +40,7 @@ def lift(n_ab: float, n_a: float, n_b: float, n: float) -> float:
     return n_ab / n_a / n_b * n
 
 
-@kernel("float64(float64, float64, float64, float64, float64)")
+@cached_njit("float64(float64, float64, float64, float64, float64)")
 def shrunk_lift(n_ab: float, n_a: float, n_b: float, n: float, strength: float) -> float:
     """The lift, drawn towards 1 the more, the less has been seen.
 
@@ -67,13 +67,13 @@ def shrunk_lift(n_ab: float, n_a: float, n_b: float, n: float, strength: float) 
     return (n_ab + strength) / (expected + strength)
 
 
-@kernel("float64(float64, float64, float64)")
+@cached_njit("float64(float64, float64, float64)")
 def _surprise(observed: float, expected: float, total: float) -> float:
     """One cell of the likelihood ratio; a cell of 0 says nothing."""
     return observed * math.log(observed / expected * total) if observed > 0.0 else 0.0
 
 
-@kernel("float64(float64, float64, float64, float64)")
+@cached_njit("float64(float64, float64, float64, float64)")
 def log_likelihood_ratio(k11: float, k12: float, k21: float, k22: float) -> float:
     """How surely two items are not independent, whichever way: G squared of the two-by-two table.
 

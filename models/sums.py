@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import kernel
+from models.jit import cached_njit
 
 
-@kernel()
+@cached_njit()
 def sums_by_item(
     items: NDArray[np.int32], pieces: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

@@ -16,7 +16,7 @@ from models.catalog import NONE, OFFERED, Catalog
 from models.evaluation.lists import Place
 from models.events import Action
 from models.items import Items
-from models.jit import inline_njit, kernel
+from models.jit import cached_njit, inline_njit
 from models.policy import Policy
 from models.recommender import Query
 from models.rules import ANCHORS, CROSS_SELL, UPSELL, Asked, Rulebook, Rules, begin, judge
@@ -193,7 +193,7 @@ def _fits(
     return not (per_category and of_category >= per_category) and not (per_brand and of_brand >= per_brand)
 
 
-@kernel()
+@cached_njit()
 def _fill(
     serial: int,
     trigger: NDArray[np.int32],

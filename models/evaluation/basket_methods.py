@@ -21,7 +21,7 @@ from models.evaluation.baskets import Basket, Lists, Question, Shop, best
 from models.evaluation.implicit_models import ImplicitModel
 from models.evaluation.methods import Scores
 from models.evaluation.session_knn import Vsknn, VsknnConfig
-from models.jit import kernel
+from models.jit import cached_njit
 
 MOST_ITEMS = 60
 """Distinct items of a basket that pairs are made of, the first of the file: bounds the square."""
@@ -130,7 +130,7 @@ class Together(One):
         return found, sums[found]
 
 
-@kernel()
+@cached_njit()
 def _together(
     anchors: NDArray[np.int32],
     factors: NDArray[np.float64],

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.methods import Scores
-from models.jit import kernel
+from models.jit import cached_njit
 from models.sums import sums_by_item
 
 _NOWHERE = -1
@@ -170,7 +170,7 @@ def _scored(
     return sums_by_item(found, pieces)
 
 
-@kernel()
+@cached_njit()
 def _score(
     latest: NDArray[np.int32],
     weights: NDArray[np.float64],

@@ -11,10 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 CALLER = """
-from models.jit import kernel
+from models.jit import cached_njit
 from models.decay import decayed
 
-@kernel()
+@cached_njit()
 def faded(weight, as_of, at, half_life_s):
     return decayed(weight, as_of, at, half_life_s)
 """
