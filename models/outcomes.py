@@ -35,8 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events import Action, Click, Purchase
-from models.packing import pack, unpack
 from models.rules import CROSS_SELL, UPSELL
+from models.state import pack, unpack
 
 TOPICS = ("clicks", "purchases")
 """Where triggers and actions come from."""

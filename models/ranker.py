@@ -50,7 +50,7 @@ from models.blends.stacked import Folded, fold
 from models.leaders import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
 from models.outcomes import Closed
 from models.rules import CROSS_SELL, UPSELL
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 
 MODEL = "ranker"
 CODE = "ranker-2"

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from models.snapshots import MODEL_NAME, VERSION
+from models.snapshot import MODEL_NAME, VERSION
 from streams.errors import RecordError
 from streams.log import Record
 

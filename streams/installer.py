@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from streams.announcements import Announcement
 from streams.aside import aside
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError

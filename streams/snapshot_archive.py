@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.snapshot_files import MANIFEST, WEIGHTS, decode_manifest, decode_snapshot, encode_snapshot
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import numpy as safetensors
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
-from models.snapshots import MODEL_NAME, VERSION, Snapshot, slices
+from models.snapshot import MODEL_NAME, VERSION, Snapshot, slices
 from streams.errors import SnapshotCorruptError
 
 FORMAT = 1
@@ -53,7 +53,7 @@ class ArrayForm(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """Everything of a snapshot but its arrays; see [`models.snapshots.Snapshot`][]."""
+    """Everything of a snapshot but its arrays; see [`models.snapshot.Snapshot`][]."""
 
     v: Literal[1] = 1
     model: Annotated[str, Meta(pattern=f"^{MODEL_NAME.pattern}")]

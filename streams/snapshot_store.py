@@ -27,7 +27,7 @@ from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from models.errors import SnapshotError
-from models.snapshots import MODEL_NAME, VERSION, Snapshot
+from models.snapshot import MODEL_NAME, VERSION, Snapshot
 from streams.announcements import Announcement, Announcer
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreError, StoreUnreachableError
 from streams.settings import Settings

@@ -29,7 +29,7 @@ from models.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.gate import Comparison
 from models.sequence.scorer import Scorer
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from streams.announcements import Announcement, encode_announcement
 from streams.aside import aside
 from streams.errors import StoreError

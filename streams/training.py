@@ -28,7 +28,6 @@ from models.events import CatalogItem, Click, Feedback, Purchase
 from models.items import Items
 from models.leaders import WIDTH
 from models.outcomes import ALL, Closed, Outcomes, Sent
-from models.packing import pack, unpack
 from models.ranker import CODE as RANKER_CODE
 from models.ranker import MODEL as RANKER
 from models.ranker import Ranker
@@ -40,7 +39,8 @@ from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
+from models.state import pack, unpack
 from models.visits import Verdict
 from streams.aside import aside
 from streams.contracts import SuggestionRecord

@@ -28,7 +28,7 @@ from models.recommender import Learnt, Recommender, RecommenderConfig
 from models.sequence import kernels
 from models.sequence.config import MODEL
 from models.sequence.snapshot import expectations
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from streams.announcements import Announcement
 from streams.catalog_lane import CatalogLane
 from streams.errors import CrosscurrentError, TakeOverError

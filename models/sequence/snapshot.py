@@ -12,7 +12,7 @@ from models.sequence.expectations import Expectations
 from models.sequence.features import ACTIONS, BRANDS, CATEGORIES, GAPS, PRICES, Contents, contents_of
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 
 
 def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:

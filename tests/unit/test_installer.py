@@ -16,7 +16,7 @@ import pytest
 from models.catalog import Catalog
 from models.items import Items
 from models.neighbours import Neighbours
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from streams.announcements import encode_announcement
 from streams.installer import Installer
 from streams.metrics import Metrics

@@ -15,7 +15,7 @@ from models.outcomes import Closed
 from models.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, order_of
 from models.recommender import Learnt, SuggestedItem
 from models.rules import CROSS_SELL, UPSELL
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from tests.support.corner_shop import WIDE, CornerShop, Policy
 
 BASE = FEATURES.index("base")

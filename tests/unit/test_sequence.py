@@ -23,7 +23,7 @@ from models.sequence.scorer import Looks, Scorer
 from models.sequence.snapshot import expectations
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.windows import Window, Windows
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from models.visits import Window as LooksWindow
 
 SMALL = LearnerConfig(NetworkConfig(units=16, dropout=0.0), chunk=64, replay=4, recent=256, negatives=16, batch=16)

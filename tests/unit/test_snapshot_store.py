@@ -16,7 +16,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.settings import Settings
 from streams.snapshot_files import MANIFEST, TRAINING, WEIGHTS, decode_arrays, encode_arrays, encode_snapshot, sha256
