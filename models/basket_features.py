@@ -64,7 +64,7 @@ class Shelf(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Rows of neighbours; see [`models.neighbours.Neighbours`][]."""
+    """Rows of neighbours; see [`models.cooccurrence.index.Neighbours`][]."""
 
     start: NDArray[np.int64]
     length: NDArray[np.int32]

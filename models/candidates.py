@@ -27,11 +27,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.decay import decayed
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.jit import inline_njit
 from models.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
-from models.significance import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.waiting import CROSS_SELLS, UPSELLS, Waiting, join, waiting
 
 SOURCES = 64
@@ -71,7 +71,7 @@ CANDIDATE = np.dtype(
 
 
 class Rows(NamedTuple):
-    """The mirror's arrays; see `models.neighbours.Neighbours`."""
+    """The mirror's arrays; see `models.cooccurrence.index.Neighbours`."""
 
     start: NDArray[np.int64]
     length: NDArray[np.int32]

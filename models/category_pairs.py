@@ -1,7 +1,7 @@
 """Which categories are bought together, counted as items are: a small shop of its own, whose items are categories.
 
 Two items that few have bought say nothing about each other; their categories do. Rows, decay and bounds are those of
-[`models.cooccurrence`][].
+[`models.cooccurrence.counter`][].
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from math import log2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cooccurrence import CoOccurrence
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence
+from models.cooccurrence.index import Neighbours
 from models.decay import decayed
 from models.events import BOUGHT_WITH
 from models.items import Items
-from models.neighbours import Neighbours
 from models.visits import TOTAL
 
 SHRINKAGE = 5.0

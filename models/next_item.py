@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cooccurrence.index import Neighbours
 from models.events import VIEWED_WITH
 from models.jit import cached_njit
-from models.neighbours import Neighbours
 from models.sums import sums_by_item
 
 

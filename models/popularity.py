@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from models.catalog import OFFERED, Catalog
 from models.categories import ROOT
+from models.cooccurrence.index import Neighbours
 from models.items import Items
 from models.jit import cached_njit
-from models.neighbours import Neighbours
 
 SLICE = 4096
 """Items looked at each batch: 15 us when none has changed; a million items take 245 batches."""

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from models.batch import Answers, Batch, answer, answers
 from models.candidates import Pool, Rows, Weights, pool
 from models.catalog import Catalog
+from models.cooccurrence.index import Neighbours
 from models.events import Action
 from models.items import Items
 from models.leaders import WIDTH, Order, no_order
-from models.neighbours import Neighbours
 from models.policy import Policy
 from models.popularity import Popularity
 from models.reasons import KINDS as KINDS_OF_REASONS

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 
-from models.cooccurrence import CoOccurrence, Totals
+from models.cooccurrence.counter import CoOccurrence, Totals
 from streams.cursor import Cursor
 from streams.errors import RecordError
 from streams.lane import Lane

@@ -18,8 +18,8 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from models.catalog import Catalog
+from models.cooccurrence.index import Neighbours
 from models.events import CatalogItem
-from models.neighbours import Neighbours
 from streams.announcements import Announcement, decode_announcement
 from streams.errors import BrokerError, RecordError
 from streams.log import Log, Record

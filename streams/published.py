@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from models.catalog import Catalog
+from models.cooccurrence.index import Neighbours
 from models.items import Items
-from models.neighbours import Neighbours
 from streams.clients import TopicReader
 from streams.metrics import Metrics
 from streams.mirror import Mirror

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from models.cooccurrence import Row
+from models.cooccurrence.counter import Row
 from streams.errors import RecordError
 
 if TYPE_CHECKING:

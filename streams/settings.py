@@ -26,7 +26,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.outcomes import OutcomesConfig
 from models.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig

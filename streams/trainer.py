@@ -21,10 +21,10 @@ from mode import Service
 from numpy.typing import NDArray
 
 from models.catalog import Catalog
+from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotError
 from models.events import CatalogItem
 from models.items import Items
-from models.neighbours import Neighbours
 from models.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.gate import Comparison

@@ -17,10 +17,10 @@ from typing import Any
 from aiokafka import TopicPartition
 from mode import Service
 
-from models import cooccurrence
 from models.catalog import Catalog
+from models.cooccurrence import counter
+from models.cooccurrence.index import Neighbours
 from models.items import Items
-from models.neighbours import Neighbours
 from models.policy import Policy
 from models.ranker import MODEL as RANKER
 from models.ranker import order_of
@@ -173,7 +173,7 @@ class Worker(Service):
             self._starting.result()
 
     async def _start(self) -> None:
-        cooccurrence.warm()
+        counter.warm()
         kernels.warm()
         self.recommender.warm()
         await self._log.start()

@@ -1,7 +1,7 @@
 """Our counting in protocol A: the worker's own visits, rows and neighbours, asked for what comes next.
 
-Clicks go through [`Visits`][models.visits.Visits] into [`CoOccurrence`][models.cooccurrence.CoOccurrence], whose rows
-are mirrored into [`Neighbours`][models.neighbours.Neighbours] as a worker's are; the ranking is that of
+Clicks go through [`Visits`][models.visits.Visits] into [`CoOccurrence`][models.cooccurrence.counter.CoOccurrence], whose rows
+are mirrored into [`Neighbours`][models.cooccurrence.index.Neighbours] as a worker's are; the ranking is that of
 [`models.next_item`][], over whole rows, before any rule. Beside it stands what leads back to items of the session.
 """
 
@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cooccurrence import CoOccurrence
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence
+from models.cooccurrence.index import Neighbours
 from models.evaluation.methods import Scores
 from models.evaluation.returns import DEPTH, Returns
 from models.events import Action, Click
 from models.items import Items
-from models.neighbours import Neighbours
 from models.next_item import NextItemConfig, next_items
 from models.visits import VisitConfig, Visits
 

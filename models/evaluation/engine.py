@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.catalog import Catalog
-from models.cooccurrence import CoOccurrence
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence
+from models.cooccurrence.index import Neighbours
 from models.events import Action, Click, Profile, Purchase
 from models.items import Items
-from models.neighbours import Neighbours
 from models.policy import Policy
 from models.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
 from models.visits import Pair, Verdict, VisitConfig, Visits

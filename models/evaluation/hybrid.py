@@ -17,7 +17,7 @@ from models.blends.drift import Drift, DriftConfig
 from models.blends.evidence import FLOOR, SILENCE, Evidence, shares
 from models.blends.pools import Weighted, WeightedConfig, average
 from models.blends.stacked import Stacked, StackedConfig
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.co_occurrence import CoOccurrenceMethod, Counted, to_go_back_to, with_returns
 from models.evaluation.methods import Scores
 from models.evaluation.returns import Returns

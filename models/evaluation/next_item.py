@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.co_occurrence import CoOccurrenceMethod
 from models.evaluation.hybrid import COUNTING, OURS, Hybrid, HybridConfig
 from models.evaluation.implicit_models import MODELS, Implicit

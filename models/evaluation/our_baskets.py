@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.basket_features import FEATURES, OF_ANY, Pairs, Shelf, basket_features, room
 from models.blends.acceptance import Acceptance, AcceptanceConfig
 from models.category_pairs import CategoryPairs
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.baskets import READINGS, Basket, K, Lists, Question, Shop, best, question_of
 from models.evaluation.worker_counts import WorkerCounts
 from models.events import Action, Click, Line, Purchase

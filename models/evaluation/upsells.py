@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalog import OFFERED, Catalog
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.ranks import means
 from models.evaluation.worker_counts import WorkerCounts
 from models.events import Action, Click, Purchase

@@ -10,11 +10,11 @@ from itertools import chain
 
 import numpy as np
 
-from models.cooccurrence import CoOccurrence
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence
+from models.cooccurrence.index import Neighbours
 from models.events import Click, Purchase
 from models.items import Items
-from models.neighbours import Neighbours
 from models.visits import Pair, Visit, VisitConfig, Visits
 
 TOGETHER = 20_000

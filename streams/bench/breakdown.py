@@ -21,8 +21,8 @@ import models.recommender
 import streams.item_lane
 import streams.mirror
 import streams.shopper_lane
-from models.cooccurrence import CoOccurrence
-from models.neighbours import Neighbours
+from models.cooccurrence.counter import CoOccurrence
+from models.cooccurrence.index import Neighbours
 from models.recommender import Recommender
 from models.visits import Visits
 from streams.bench.events import Event

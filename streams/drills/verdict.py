@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.visits import VisitConfig
 from streams.drills.counts import Counts, Difference, compare, published
 from streams.drills.evidence import Event, Evidence, Raw, first_events

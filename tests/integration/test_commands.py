@@ -18,7 +18,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from typer.testing import CliRunner, Result
 
-from models.cooccurrence import Row
+from models.cooccurrence.counter import Row
 from streams.brokers.administration import administration
 from streams.clients import Sender, TopicReader
 from streams.commands import app

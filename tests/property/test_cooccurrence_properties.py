@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.cooccurrence import CoOccurrence, Row, Totals, warm
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.deltas import TOTAL
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.count_kernel import TOTAL
+from models.cooccurrence.counter import CoOccurrence, Row, Totals, warm
+from models.cooccurrence.index import Neighbours
 from models.items import Items
-from models.neighbours import Neighbours
 
 warm()
 

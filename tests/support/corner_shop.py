@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from models.catalog import Catalog
-from models.cooccurrence import CoOccurrence, Row
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence, Row
+from models.cooccurrence.index import Neighbours
 from models.events import Action, CatalogItem, Click, Line, Purchase
 from models.items import Items
-from models.neighbours import Neighbours
 from models.policy import Policy
 from models.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
 from models.visits import Visit, VisitConfig, Visits

@@ -10,8 +10,8 @@ import orjson
 from aiokafka import TopicPartition
 
 from models.catalog import Catalog
+from models.cooccurrence.index import Neighbours
 from models.items import Items
-from models.neighbours import Neighbours
 from models.policy import Policy
 from models.recommender import Recommender, RecommenderConfig
 from streams.lane import Lane

@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 import pytest
 
-from models.cooccurrence import CoOccurrence, Row
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence, Row
 from models.items import Items
 from models.visits import VisitConfig, Visits
 from streams.drills.counts import KINDS, Cell, Counts, compare, published

@@ -13,7 +13,7 @@ from models.blends.acceptance import Acceptance, AcceptanceConfig
 from models.blends.uptake import Uptake, UptakeConfig
 from models.catalog import Catalog
 from models.category_pairs import CategoryPairs
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.basket_families import METHODS, families
 from models.evaluation.basket_methods import Together
 from models.evaluation.baskets import Basket, Evaluation, Shop, best, cut_at, evaluate, gains_of, question_of, shop_of

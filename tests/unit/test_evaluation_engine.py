@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.engine import Answered, Engine, Event
 from models.evaluation.ordering import Ordering
 from models.evaluation.prequential import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig

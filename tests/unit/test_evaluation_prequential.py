@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.baselines import AtRandom, MostPopular
 from models.evaluation.engine import Engine, Event, Ranking
 from models.evaluation.prequential import METHODS, OURS, Prequential, PrequentialConfig

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from models.catalog import Catalog
+from models.cooccurrence.index import Neighbours
 from models.items import Items
-from models.neighbours import Neighbours
 from models.snapshot import Snapshot
 from streams.announcements import encode_announcement
 from streams.installer import Installer

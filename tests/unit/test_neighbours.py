@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from models.cells import MOST
-from models.cooccurrence import CoOccurrence, Row
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.association import STRENGTH, shrunk_lift
+from models.cooccurrence.cell_pool import MOST
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence, Row
+from models.cooccurrence.index import Neighbours
 from models.decay import decayed
 from models.events import BOUGHT_WITH, VIEWED_WITH
 from models.items import Items
-from models.neighbours import Neighbours
-from models.significance import STRENGTH, shrunk_lift
 
 NOON = 1_750_000_000.0
 DAY = 86400.0

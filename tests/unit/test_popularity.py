@@ -10,10 +10,10 @@ import pytest
 
 from models import popularity
 from models.catalog import Catalog
-from models.cooccurrence import Row
+from models.cooccurrence.counter import Row
+from models.cooccurrence.index import Neighbours
 from models.events import CatalogItem
 from models.items import Items
-from models.neighbours import Neighbours
 from models.popularity import PLACES, SHARE, Popularity
 
 NOW = 1_700_000_000.0

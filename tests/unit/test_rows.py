@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from models.cooccurrence import Row
+from models.cooccurrence.counter import Row
 from streams.errors import RecordError
 from streams.rows import (
     POSITION_KEY,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.sequence.config import LearnerConfig, NetworkConfig
 from models.visits import VisitConfig
 from streams.errors import SettingsError

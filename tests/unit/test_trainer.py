@@ -16,10 +16,10 @@ import pytest
 from aiokafka import TopicPartition
 
 from models.catalog import Catalog
+from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotShapeError
 from models.items import Items
 from models.leaders import FEATURES, FLOOR
-from models.neighbours import Neighbours
 from models.outcomes import OutcomesConfig
 from models.ranker import RankerConfig, order_of
 from models.rules import CROSS_SELL

@@ -14,10 +14,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cells import MOST, NOWHERE, Cells
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.count_kernel import ROW, TOTAL, count, first_wrong
 from models.decay import landmark
-from models.deltas import ROW, TOTAL, count, first_wrong
 from models.events import VIEWED_WITH
 from models.items import Items
 
@@ -132,7 +132,7 @@ class CoOccurrence:
         total["baskets"] = totals.baskets * growth
 
     def learn_one(self, a: str, b: str | None, kind: int, at: float, weight: float = 1.0) -> None:
-        """Count one delta that came in no message. See [`learn_many`][models.cooccurrence.CoOccurrence.learn_many].
+        """Count one delta that came in no message. See [`learn_many`][models.cooccurrence.counter.CoOccurrence.learn_many].
 
         Args:
             a: whose row.
@@ -300,7 +300,7 @@ class CoOccurrence:
         first: int,
         offset: int,
     ) -> int:
-        """See [`count`][models.deltas.count]."""
+        """See [`count`][models.cooccurrence.count_kernel.count]."""
         return count(
             self._rows,
             self._used,

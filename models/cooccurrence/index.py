@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cells import MOST, NOWHERE, Cells
-from models.cooccurrence import Cut, Row, Totals
+from models.cooccurrence.association import STRENGTH, shrunk_lift
+from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells
+from models.cooccurrence.counter import Cut, Row, Totals
 from models.decay import decayed
 from models.events import BOUGHT_WITH
 from models.items import UNKNOWN, Items
-from models.significance import STRENGTH, shrunk_lift
 
 _NO_ROW = -1
 """Position of an item that has no row."""
@@ -185,7 +185,7 @@ class Neighbours:
             b: index of its neighbour; one that is not in the row has not been bought with `a`.
 
         Returns:
-            `models.significance.shrunk_lift` of basket weights as of the newest event behind any of them.
+            `models.cooccurrence.association.shrunk_lift` of basket weights as of the newest event behind any of them.
         """
         cells = self._cells_of(a)
         found = np.flatnonzero(self.ids[cells] == b)

@@ -1,4 +1,4 @@
-"""Deltas of co-occurrence, and how they are counted into rows: the compiled part of `models.cooccurrence`.
+"""Deltas of co-occurrence, and how they are counted into rows: the compiled part of `models.cooccurrence.counter`.
 
 A delta is (a, b, kind, weight, at): in the row of item `a`, the neighbour `b` gets a weight of an event at `at`. Where
 `b` is `a` it is the item's own marginal, where it is TOTAL the partition's. Functions here take the arrays of a pool of
@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cells import KINDS, MOST, NOWHERE, block_size, release, take
+from models.cooccurrence.cell_pool import KINDS, MOST, NOWHERE, block_size, release, take
 from models.decay import landmark
 from models.events import BOUGHT_WITH, VIEWED_WITH
 from models.jit import cached_njit
@@ -91,7 +91,7 @@ def count(
         row_of: (items,) row of each item, NOWHERE where it has none.
         dirty_since: (capacity,) the call that changed a row first since it was published; 0: none.
         total: (1,) ROW, of which `baskets`, `at` and `landmark` are the partition's.
-        heads: of the pool, see `models.cells`.
+        heads: of the pool, see `models.cooccurrence.cell_pool`.
         ids: of the pool.
         weights: of the pool.
         counts: of the pool.
