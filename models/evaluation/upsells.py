@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from models.catalog import OFFERED, Catalog
 from models.cooccurrence.config import CoOccurrenceConfig
+from models.evaluation.baskets.habits import Habits, HabitsConfig
 from models.evaluation.ranks import means
 from models.evaluation.worker_counts import WorkerCounts
 from models.events import Action, Click, Purchase
-from models.habits import Habits, HabitsConfig
 from models.items import Items
 from models.policy import Policy
 from models.recommender import Query, Recommender, RecommenderConfig

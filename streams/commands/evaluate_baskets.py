@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from models.evaluation.baskets import Basket, Shop
+    from models.evaluation.baskets.protocol import Basket, Shop
     from streams.event_log import EventLog
 
 
@@ -51,8 +51,8 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from models.evaluation.basket_families import METHODS, families
-    from models.evaluation.baskets import cut_at, evaluate
+    from models.evaluation.baskets.protocol import cut_at, evaluate
+    from models.evaluation.baskets.registry import METHODS, families
     from models.evaluation.implicit_models import check_implicit
     from streams.complete_journey import complete_journey
     from streams.event_log import log_of_past
@@ -115,7 +115,7 @@ def baskets_of(log: EventLog, depth: int) -> tuple[Shop, list[Basket]]:
         depth: to which categories are compared.
     """
     from models.catalog import Catalog
-    from models.evaluation.baskets import Basket, shop_of
+    from models.evaluation.baskets.protocol import Basket, shop_of
     from models.events import Action, Click, Purchase
     from models.items import Items
 

@@ -8,18 +8,28 @@ import numpy as np
 import orjson
 import pytest
 
-from models.basket_features import FEATURES
-from models.blends.acceptance import Acceptance, AcceptanceConfig
-from models.blends.uptake import Uptake, UptakeConfig
 from models.catalog import Catalog
-from models.category_pairs import CategoryPairs
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.basket_families import METHODS, families
-from models.evaluation.basket_methods import Together
-from models.evaluation.baskets import Basket, Evaluation, Shop, best, cut_at, evaluate, gains_of, question_of, shop_of
+from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
+from models.evaluation.baskets.baselines import Together
+from models.evaluation.baskets.category_pairs import CategoryPairs
+from models.evaluation.baskets.features import FEATURES
+from models.evaluation.baskets.firsts import Firsts, FirstsConfig
+from models.evaluation.baskets.habits import Habits, HabitsConfig
+from models.evaluation.baskets.protocol import (
+    Basket,
+    Evaluation,
+    Shop,
+    best,
+    cut_at,
+    evaluate,
+    gains_of,
+    question_of,
+    shop_of,
+)
+from models.evaluation.baskets.registry import METHODS, families
+from models.evaluation.baskets.uptake import Uptake, UptakeConfig
 from models.events import CatalogItem
-from models.firsts import Firsts, FirstsConfig
-from models.habits import Habits, HabitsConfig
 from models.items import Items
 from streams.__main__ import main
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from models.evaluation.basket_methods import Implicit, NearestBaskets, OfHousehold, Popularity, Together
-from models.evaluation.baskets import Basket, Family, Shop
-from models.evaluation.our_baskets import Ours, OursConfig
+from models.evaluation.baskets.baselines import Implicit, NearestBaskets, OfHousehold, Popularity, Together
+from models.evaluation.baskets.ours import Ours, OursConfig
+from models.evaluation.baskets.protocol import Basket, Family, Shop
 
 BASELINES: Mapping[str, Callable[[Shop, int], Family]] = {
     "popularity": lambda shop, _: Popularity(shop),

@@ -16,15 +16,15 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from models.basket_features import FEATURES, OF_ANY, Pairs, Shelf, basket_features, room
-from models.blends.acceptance import Acceptance, AcceptanceConfig
-from models.category_pairs import CategoryPairs
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.baskets import READINGS, Basket, K, Lists, Question, Shop, best, question_of
+from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
+from models.evaluation.baskets.category_pairs import CategoryPairs
+from models.evaluation.baskets.features import FEATURES, OF_ANY, Pairs, Shelf, basket_features, room
+from models.evaluation.baskets.firsts import Firsts, FirstsConfig
+from models.evaluation.baskets.habits import Habits, HabitsConfig
+from models.evaluation.baskets.protocol import READINGS, Basket, K, Lists, Question, Shop, best, question_of
 from models.evaluation.worker_counts import WorkerCounts
 from models.events import Action, Click, Line, Purchase
-from models.firsts import Firsts, FirstsConfig
-from models.habits import Habits, HabitsConfig
 from models.policy import Policy
 from models.recommender import Query, Recommender, RecommenderConfig
 from models.visits import Visit, VisitConfig

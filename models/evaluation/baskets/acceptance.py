@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.blends.stacked import Folded, fold
-from models.blends.uptake import Uptake, UptakeConfig
+from models.evaluation.baskets.uptake import Uptake, UptakeConfig
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def basket_features(
         cart: (n,) items of the cart.
         taken: (groups,) whether the cart has something of a category.
         lifts: (groups,) of each category with the cart's.
-        habits: (m,) of `models.habits.HABIT`: what the shopper has bought.
+        habits: (m,) of `models.evaluation.baskets.habits.HABIT`: what the shopper has bought.
         baskets: how many baskets he had.
         at: newest event learnt, epoch seconds.
         fast_s: half-life of the fast counts of `habits`.

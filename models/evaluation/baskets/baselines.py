@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.baskets import Basket, Lists, Question, Shop, best
+from models.evaluation.baskets.protocol import Basket, Lists, Question, Shop, best
 from models.evaluation.implicit_models import ImplicitModel
 from models.evaluation.methods import Scores
 from models.evaluation.session_knn import Vsknn, VsknnConfig
