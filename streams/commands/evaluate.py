@@ -55,8 +55,8 @@ def next_item(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from models.evaluation.implicit_models import check_implicit
-    from models.evaluation.next_item import METHODS, evaluate
-    from models.evaluation.sessions import read_tests, read_training
+    from models.evaluation.next_item.protocol import METHODS, evaluate
+    from models.evaluation.next_item.sessions import read_tests, read_training
     from streams.evaluation_report import check_plots, report
     from streams.printing import table_console
 

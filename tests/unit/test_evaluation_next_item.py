@@ -13,13 +13,13 @@ import orjson
 import pytest
 
 from models.errors import SessionFileError
-from models.evaluation.co_occurrence import with_returns
 from models.evaluation.implicit_models import MODELS, ImplicitModel
-from models.evaluation.next_item import METHODS, evaluate
+from models.evaluation.next_item.co_occurrence import with_returns
+from models.evaluation.next_item.protocol import METHODS, evaluate
+from models.evaluation.next_item.returns import DEPTH, PRIOR, Returns
+from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
+from models.evaluation.next_item.sessions import Session, Test, read_tests, read_training, whole_sessions
 from models.evaluation.ranks import MISSED, difference, figures, place_of
-from models.evaluation.returns import DEPTH, PRIOR, Returns
-from models.evaluation.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
-from models.evaluation.sessions import Session, Test, read_tests, read_training, whole_sessions
 from streams.__main__ import main
 
 NONE = np.empty(0, np.int32)

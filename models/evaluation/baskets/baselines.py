@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from models.evaluation.baskets.protocol import Basket, Lists, Question, Shop, best
 from models.evaluation.implicit_models import ImplicitModel
-from models.evaluation.methods import Scores
-from models.evaluation.session_knn import Vsknn, VsknnConfig
+from models.evaluation.next_item.methods import Scores
+from models.evaluation.next_item.session_knn import Vsknn, VsknnConfig
 from models.jit import cached_njit
 
 MOST_ITEMS = 60

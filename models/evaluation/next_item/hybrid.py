@@ -18,11 +18,11 @@ from models.blends.evidence import FLOOR, SILENCE, Evidence, shares
 from models.blends.pools import Weighted, WeightedConfig, average
 from models.blends.stacked import Stacked, StackedConfig
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.co_occurrence import CoOccurrenceMethod, Counted, to_go_back_to, with_returns
-from models.evaluation.methods import Scores
-from models.evaluation.returns import Returns
+from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod, Counted, to_go_back_to, with_returns
+from models.evaluation.next_item.methods import Scores
+from models.evaluation.next_item.neighbour_ranking import NextItemConfig
+from models.evaluation.next_item.returns import Returns
 from models.items import Items
-from models.next_item import NextItemConfig
 from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner
@@ -89,7 +89,7 @@ class Hybrid:
         self._asked: list[tuple[list[int], Sequence[float], int, Counted]] = []
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][models.evaluation.methods.Method.learn]."""
+        """See [`Method.learn`][models.evaluation.next_item.methods.Method.learn]."""
         self._sessions += 1
         self._latest_at = max(self._latest_at, times[-1])
         if self._sessions % self._config.outcome_every == 0 and self._scorer is not None:

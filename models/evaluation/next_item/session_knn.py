@@ -18,9 +18,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.methods import Scores
+from models.evaluation.next_item.methods import Scores
+from models.evaluation.next_item.sums import sums_by_item
 from models.jit import cached_njit
-from models.sums import sums_by_item
 
 _NOWHERE = -1
 

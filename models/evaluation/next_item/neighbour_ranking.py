@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Neighbours
+from models.evaluation.next_item.sums import sums_by_item
 from models.events import VIEWED_WITH
 from models.jit import cached_njit
-from models.sums import sums_by_item
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.co_occurrence import CoOccurrenceMethod
-from models.evaluation.hybrid import COUNTING, OURS, Hybrid, HybridConfig
 from models.evaluation.implicit_models import MODELS, Implicit
-from models.evaluation.methods import Alone, Family, LastItem, Method, Popularity, SequentialRules
+from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod
+from models.evaluation.next_item.hybrid import COUNTING, OURS, Hybrid, HybridConfig
+from models.evaluation.next_item.methods import Alone, Family, LastItem, Method, Popularity, SequentialRules
+from models.evaluation.next_item.neighbour_ranking import NextItemConfig
+from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
+from models.evaluation.next_item.sessions import Session, Test, whole_sessions
 from models.evaluation.ranks import Figure, figures, place_of
-from models.evaluation.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
-from models.evaluation.sessions import Session, Test, whole_sessions
 from models.items import Items
-from models.next_item import NextItemConfig
 from models.visits import VisitConfig
 
 K = 20

@@ -2,7 +2,7 @@
 
 Clicks go through [`Visits`][models.visits.Visits] into [`CoOccurrence`][models.cooccurrence.counter.CoOccurrence], whose rows
 are mirrored into [`Neighbours`][models.cooccurrence.index.Neighbours] as a worker's are; the ranking is that of
-[`models.next_item`][], over whole rows, before any rule. Beside it stands what leads back to items of the session.
+[`models.evaluation.next_item.neighbour_ranking`][], over whole rows, before any rule. Beside it stands what leads back to items of the session.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
-from models.evaluation.methods import Scores
-from models.evaluation.returns import DEPTH, Returns
+from models.evaluation.next_item.methods import Scores
+from models.evaluation.next_item.neighbour_ranking import NextItemConfig, next_items
+from models.evaluation.next_item.returns import DEPTH, Returns
 from models.events import Action, Click
 from models.items import Items
-from models.next_item import NextItemConfig, next_items
 from models.visits import VisitConfig, Visits
 
 FLUSH_PAIRS = 20_000
