@@ -21,8 +21,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from models.evaluation.engine import Event
-from models.evaluation.sent import Moment, Sent
+from models.evaluation.prequential.replay import Event
+from models.evaluation.prequential.sent import Moment, Sent
 from models.events import CatalogItem
 from streams.errors import RecordError
 from streams.publishing import DECODERS, Line, usable

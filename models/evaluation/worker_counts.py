@@ -1,6 +1,6 @@
 """The worker's counting in memory: visits, rows and mirror, as its lanes join them, published when it is asked to be.
 
-[`models.evaluation.engine`][] publishes by the clock of its events, as a worker does; here whoever measures decides
+[`models.evaluation.prequential.replay`][] publishes by the clock of its events, as a worker does; here whoever measures decides
 what is known when.
 """
 

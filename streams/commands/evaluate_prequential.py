@@ -15,7 +15,7 @@ from streams.errors import CrosscurrentError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from models.evaluation.engine import Engine
+    from models.evaluation.prequential.replay import Engine
     from streams.event_log import EventLog
     from streams.settings import Settings
 
@@ -84,8 +84,8 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from models.evaluation.engine import Engine
-    from models.evaluation.prequential import METHODS, RANKINGS, SENT, Prequential, PrequentialConfig
+    from models.evaluation.prequential.protocol import METHODS, RANKINGS, SENT, Prequential, PrequentialConfig
+    from models.evaluation.prequential.replay import Engine
     from streams.commands.worker import read_policy
     from streams.evaluation_report import check_plots, report
     from streams.event_log import sent_of
@@ -161,8 +161,8 @@ def _learn(engine: Engine, ordered: list[str], settings: Settings, seed: int) ->
     """Put beside an engine what the sequence model is learnt by, and the orders of some recommenders' lists."""
     times = settings.train_every_s, settings.snapshot_every_s
     try:
-        from models.evaluation.ordering import Ordering
-        from models.evaluation.training import Training
+        from models.evaluation.prequential.ordering import Ordering
+        from models.evaluation.prequential.training import Training
 
         for name in ordered:
             engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, seed)

@@ -12,11 +12,11 @@ import pytest
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.engine import Answered, Engine, Event
-from models.evaluation.ordering import Ordering
-from models.evaluation.prequential import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig
-from models.evaluation.sent import Sent, moment_of
-from models.evaluation.training import Training
+from models.evaluation.prequential.ordering import Ordering
+from models.evaluation.prequential.protocol import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig
+from models.evaluation.prequential.replay import Answered, Engine, Event
+from models.evaluation.prequential.sent import Sent, moment_of
+from models.evaluation.prequential.training import Training
 from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.outcomes import OutcomesConfig
 from models.policy import Policy

@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
-from models.evaluation.engine import Answered, Event
-from models.evaluation.prequential import OURS
+from models.evaluation.prequential.protocol import OURS
+from models.evaluation.prequential.replay import Answered, Event
 from models.events import Action, Click, Line, Profile, Purchase
 from models.outcomes import OutcomesConfig
 from streams.partitioner import partition_of

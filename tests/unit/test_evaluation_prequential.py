@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.baselines import AtRandom, MostPopular
-from models.evaluation.engine import Engine, Event, Ranking
-from models.evaluation.prequential import METHODS, OURS, Prequential, PrequentialConfig
+from models.evaluation.prequential.baselines import AtRandom, MostPopular
+from models.evaluation.prequential.protocol import METHODS, OURS, Prequential, PrequentialConfig
+from models.evaluation.prequential.replay import Engine, Event, Ranking
 from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.policy import Policy
 from models.recommender import Query

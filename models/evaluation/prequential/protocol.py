@@ -30,8 +30,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalog import OFFERED
-from models.evaluation.baselines import AtRandom, MostPopular
-from models.evaluation.engine import EVENTS, SEQUENCE, Answered, Engine, Event, Ranking
 from models.evaluation.lists import (
     ALL,
     FIGURES,
@@ -45,8 +43,10 @@ from models.evaluation.lists import (
     gains,
     gini,
 )
+from models.evaluation.prequential.baselines import AtRandom, MostPopular
+from models.evaluation.prequential.replay import EVENTS, SEQUENCE, Answered, Engine, Event, Ranking
+from models.evaluation.prequential.sent import Sent
 from models.evaluation.ranks import intervals_of_sums
-from models.evaluation.sent import Sent
 from models.events import Action, Click, Purchase
 from models.recommender import RecommenderConfig, SuggestedItem
 from models.rules import CROSS_SELL, UPSELL

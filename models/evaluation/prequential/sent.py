@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
-from models.evaluation.engine import Event
+from models.evaluation.prequential.replay import Event
 from models.events import Action, Click, Purchase
 from models.recommender import SuggestedItem
 

@@ -1,6 +1,6 @@
 """A trainer's learning of an order of lists, without a log: outcomes and ranker, beside an engine, in its events' time.
 
-What differs from a trainer is time, as in `models.evaluation.training`. And who learns from a log that is past learns
+What differs from a trainer is time, as in `models.evaluation.prequential.training`. And who learns from a log that is past learns
 from lists that nobody saw: what its shoppers did is attributed to them as if they had been sent, and what a shop says
 of those that it showed (`feedback`) is not heard. Each recommender learns from lists of its own.
 """

@@ -5,8 +5,8 @@ counted and mirrored together, every `flush_interval_s` of event time, where a w
 flush and the rows that they change at the next. There is one partition of everything, which counts the same.
 
 Several recommenders may stand over the same rows, to be compared: each event is put to all of them at one moment. With
-a trainer beside it the sequence model is learnt from the same events (`models.evaluation.training`), and the order of
-lists from what answers them (`models.evaluation.ordering`).
+a trainer beside it the sequence model is learnt from the same events (`models.evaluation.prequential.training`), and the order of
+lists from what answers them (`models.evaluation.prequential.ordering`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from models.recommender import Query, Recommender, RecommenderConfig, SuggestedI
 from models.visits import Pair, Verdict, VisitConfig, Visits
 
 if TYPE_CHECKING:
-    from models.evaluation.ordering import Ordering
-    from models.evaluation.training import Training
+    from models.evaluation.prequential.ordering import Ordering
+    from models.evaluation.prequential.training import Training
 
 Event = Click | Purchase | Profile
 
