@@ -53,7 +53,7 @@ def command(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from models.catalog import Catalog
-    from models.evaluation.upsells import METHODS, K, UpsellsConfig, evaluate
+    from models.evaluation.upsells.protocol import METHODS, K, UpsellsConfig, evaluate
     from models.events import Click, Purchase
     from models.items import Items
     from streams.commands.worker import read_policy

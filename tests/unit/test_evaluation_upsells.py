@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from models.catalog import Catalog
-from models.evaluation.upsells import METHODS, Dearer, Evaluation, UpsellsConfig, evaluate
+from models.evaluation.upsells.protocol import METHODS, Dearer, Evaluation, UpsellsConfig, evaluate
 from models.events import Action, CatalogItem, Click, Line, Purchase
 from models.items import Items
 from models.policy import Policy
