@@ -6,7 +6,7 @@ order is linear in them,
 
     acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature)))
 
-whatever blend it was learnt by (`models.ranker`). Without one the order stays that of the sum.
+whatever blend it was learnt by (`models.ranking.ranker`). Without one the order stays that of the sum.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import orjson
 
-from models.ranker import MODEL as RANKER
+from models.ranking.ranker import MODEL as RANKER
 from models.recommender import Query, Recommender, SuggestedItem, expected_of
 from models.sequence.config import MODEL
 from models.sequence.expectations import Expectations, Expected

@@ -27,8 +27,8 @@ from pydantic_settings import (
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.outcomes import OutcomesConfig
-from models.ranker import RankerConfig
+from models.ranking.attribution import OutcomesConfig
+from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig
 from models.visits import VisitConfig
 from streams.errors import SettingsError

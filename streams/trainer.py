@@ -25,7 +25,7 @@ from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotError
 from models.events import CatalogItem
 from models.items import Items
-from models.ranker import MODEL as RANKER
+from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.gate import Comparison
 from models.sequence.scorer import Scorer

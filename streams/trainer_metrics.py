@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter
 
-from models.outcomes import FATES, Outcomes
-from models.ranker import KINDS, Ranker
+from models.ranking.attribution import FATES, Outcomes
+from models.ranking.ranker import KINDS, Ranker
 from models.sequence.curriculum import Curriculum
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner

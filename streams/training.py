@@ -27,10 +27,10 @@ from models.errors import SnapshotShapeError
 from models.events import CatalogItem, Click, Feedback, Purchase
 from models.items import Items
 from models.leaders import WIDTH
-from models.outcomes import ALL, Closed, Outcomes, Sent
-from models.ranker import CODE as RANKER_CODE
-from models.ranker import MODEL as RANKER
-from models.ranker import Ranker
+from models.ranking.attribution import ALL, Closed, Outcomes, Sent
+from models.ranking.ranker import CODE as RANKER_CODE
+from models.ranking.ranker import MODEL as RANKER
+from models.ranking.ranker import Ranker
 from models.recommender import KINDS
 from models.sequence.config import CODE, MODEL
 from models.sequence.curriculum import Curriculum

@@ -22,8 +22,8 @@ from models.cooccurrence import counter
 from models.cooccurrence.index import Neighbours
 from models.items import Items
 from models.policy import Policy
-from models.ranker import MODEL as RANKER
-from models.ranker import order_of
+from models.ranking.ranker import MODEL as RANKER
+from models.ranking.ranker import order_of
 from models.recommender import Learnt, Recommender, RecommenderConfig
 from models.sequence import kernels
 from models.sequence.config import MODEL

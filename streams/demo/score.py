@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from models.policy import Policy
-from models.ranker import MODEL as RANKER
+from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL as SEQUENCE
 from streams.demo.feed import Published
 from streams.demo.popularity import is_upsell

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from models.ranker import CODE, Ranker, RankerConfig
-from models.ranker import MODEL as RANKER
+from models.ranking.ranker import CODE, Ranker, RankerConfig
+from models.ranking.ranker import MODEL as RANKER
 from streams.announcements import Announcement
 from streams.clients import Sender
 from streams.commands import app

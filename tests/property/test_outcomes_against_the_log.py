@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.outcomes import ALL, TOPICS, Closed, Outcomes, OutcomesConfig, Sent
+from models.ranking.attribution import ALL, TOPICS, Closed, Outcomes, OutcomesConfig, Sent
 
 CONFIG = OutcomesConfig(window_s=60.0, late_s=10.0, followed=0.25)
 USERS = ("ann", "bob", "cat")

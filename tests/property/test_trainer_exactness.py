@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.leaders import FEATURES, FLOOR, WIDTH
-from models.outcomes import OutcomesConfig
+from models.ranking.attribution import OutcomesConfig
 from models.sequence.config import GateConfig
 from models.sequence.windows import Windows
 from tests.support.world import Shop

@@ -18,9 +18,9 @@ from models.evaluation.prequential.replay import Answered, Engine, Event
 from models.evaluation.prequential.sent import Sent, moment_of
 from models.evaluation.prequential.training import Training
 from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
-from models.outcomes import OutcomesConfig
 from models.policy import Policy
-from models.ranker import RankerConfig
+from models.ranking.attribution import OutcomesConfig
+from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
 from models.visits import VisitConfig
 from streams.event_log import log_of_past, sent_of, simulated

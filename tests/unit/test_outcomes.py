@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.outcomes import ALL, Closed, Outcomes, OutcomesConfig, Sent
+from models.ranking.attribution import ALL, Closed, Outcomes, OutcomesConfig, Sent
 from models.rules import CROSS_SELL, UPSELL
 
 CONFIG = OutcomesConfig(window_s=100.0, late_s=10.0, followed=0.25)

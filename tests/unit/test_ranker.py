@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from models.candidates import LEADERS
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.leaders import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
-from models.outcomes import Closed
-from models.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, order_of
+from models.ranking.attribution import Closed
+from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, order_of
 from models.recommender import Learnt, SuggestedItem
 from models.rules import CROSS_SELL, UPSELL
 from models.snapshot import Snapshot

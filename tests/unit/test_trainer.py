@@ -20,8 +20,8 @@ from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotShapeError
 from models.items import Items
 from models.leaders import FEATURES, FLOOR
-from models.outcomes import OutcomesConfig
-from models.ranker import RankerConfig, order_of
+from models.ranking.attribution import OutcomesConfig
+from models.ranking.ranker import RankerConfig, order_of
 from models.rules import CROSS_SELL
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
 from streams.announcements import decode_announcement

@@ -2,7 +2,7 @@
 
     odds(taken) = exp(bias + sum over features: weight * (feature - mean) / deviation) * uptake(item)
 
-The regression (`StandardScaler | LogisticRegression`, as in [`models.blends.stacked`][]) learns every candidate that
+The regression (`StandardScaler | LogisticRegression`, as in [`models.ranking.stacked`][]) learns every candidate that
 was taken and a sample of those that were not. A sample shifts the bias by the logarithm of its share and changes no
 weight (G. King and L. Zeng, Logistic Regression in Rare Events Data, 2001), so that probabilities are those of all
 candidates.
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.blends.stacked import Folded, fold
 from models.evaluation.baskets.uptake import Uptake, UptakeConfig
+from models.ranking.stacked import Folded, fold
 
 
 @dataclass(frozen=True)

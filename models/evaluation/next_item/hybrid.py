@@ -13,16 +13,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.blends.drift import Drift, DriftConfig
-from models.blends.evidence import FLOOR, SILENCE, Evidence, shares
-from models.blends.pools import Weighted, WeightedConfig, average
-from models.blends.stacked import Stacked, StackedConfig
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod, Counted, to_go_back_to, with_returns
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.returns import Returns
 from models.items import Items
+from models.ranking.drift import Drift, DriftConfig
+from models.ranking.evidence import FLOOR, SILENCE, Evidence, shares
+from models.ranking.pools import Weighted, WeightedConfig, average
+from models.ranking.stacked import Stacked, StackedConfig
 from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner

@@ -15,8 +15,8 @@ import numpy as np
 from models.events import Click, Profile, Purchase
 from models.items import Items
 from models.leaders import WIDTH
-from models.outcomes import Outcomes, OutcomesConfig, Sent
-from models.ranker import Ranker, RankerConfig
+from models.ranking.attribution import Outcomes, OutcomesConfig, Sent
+from models.ranking.ranker import Ranker, RankerConfig
 from models.recommender import KINDS, Learnt, Query, SuggestedItem
 
 _NUMBER = 0

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.blends.evidence import Evidence
+from models.ranking.evidence import Evidence
 
 
 class Folded(NamedTuple):

@@ -10,7 +10,7 @@ itself is none.
 * everything else is a miss when the list closes.
 
 A shop that says what was `shown` of a list is believed: what was not is no miss. Of a list of which nothing is said all
-items count as shown; how much less often those far down are looked at is for whoever learns (`models.ranker`).
+items count as shown; how much less often those far down are looked at is for whoever learns (`models.ranking.ranker`).
 
 What counts, counts whatever is read first. Workers answer in milliseconds, but the shopper of a replay does a day's
 shopping in them, and a shop's feedback may overtake the list in another topic: so what was done is remembered for

@@ -5,9 +5,9 @@ rewarded. Cross-sells and upsells are learnt apart. All three blends are linear 
 them alike (`models.leaders.Order`):
 
 * `average` is the mean of the logarithms of the sources' shares, and learns nothing;
-* `weighted` is their mean by weights that are learnt with the exponentiated gradient (`models.blends.pools`), from
+* `weighted` is their mean by weights that are learnt with the exponentiated gradient (`models.ranking.pools`), from
   lists in which one item was rewarded more than another;
-* `stacked` is river's `StandardScaler | LogisticRegression` over all features (`models.blends.stacked`).
+* `stacked` is river's `StandardScaler | LogisticRegression` over all features (`models.ranking.stacked`).
 
 What sells anyhow is taken, too, wherever it is shown. Learnt at face value, outcomes put at the top what everybody buys
 and what the suggestion had no part in. So a reward counts for the part that its item's popularity does not explain,
@@ -31,7 +31,7 @@ learnt serves as far as it has learnt, and the sum of the evidence for the rest,
     log odds = sure * learnt + (1 - sure) * (log evidence + constant)      sure = credits / (credits + prior_credits)
 
 A credit between 0 and 1 is learnt as its share of one that is whole, and its rest of none. ADWIN watches the loss of
-each source (`models.blends.drift`): one that becomes worse counts less for a while, and the blends learn faster.
+each source (`models.ranking.drift`): one that becomes worse counts less for a while, and the blends learn faster.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.blends.drift import Drift, DriftConfig
-from models.blends.pools import Weighted, WeightedConfig
-from models.blends.stacked import Folded, fold
 from models.leaders import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
-from models.outcomes import Closed
+from models.ranking.attribution import Closed
+from models.ranking.drift import Drift, DriftConfig
+from models.ranking.pools import Weighted, WeightedConfig
+from models.ranking.stacked import Folded, fold
 from models.rules import CROSS_SELL, UPSELL
 from models.snapshot import Snapshot
 
