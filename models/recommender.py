@@ -24,7 +24,7 @@ from models.popularity import Popularity
 from models.reasons import KINDS as KINDS_OF_REASONS
 from models.reasons import Reason, Reasons, Words, reasons
 from models.rules import Asked, Rulebook
-from models.sequence.expectations import Expectations, Expected
+from models.sequence.predictor import Expectations, Expected
 from models.shortlist import Limits
 from models.visits import Visit, Window
 

@@ -24,7 +24,7 @@ import orjson
 from models.ranking.ranker import MODEL as RANKER
 from models.recommender import Query, Recommender, SuggestedItem, expected_of
 from models.sequence.config import MODEL
-from models.sequence.expectations import Expectations, Expected
+from models.sequence.predictor import Expectations, Expected
 from streams.aside import aside
 from streams.log import Record
 from streams.metrics import Metrics

@@ -6,9 +6,9 @@ from prometheus_client import Counter
 
 from models.ranking.attribution import FATES, Outcomes
 from models.ranking.ranker import KINDS, Ranker
-from models.sequence.curriculum import Curriculum
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
+from models.sequence.windowing import Curriculum
 from streams.metrics import Metrics
 
 

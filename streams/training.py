@@ -33,12 +33,12 @@ from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import Ranker
 from models.recommender import KINDS
 from models.sequence.config import CODE, MODEL
-from models.sequence.curriculum import Curriculum
 from models.sequence.features import Contents, content
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
+from models.sequence.windowing import Curriculum
 from models.snapshot import Snapshot
 from models.state import pack, unpack
 from models.visits import Verdict

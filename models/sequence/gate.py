@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.sequence.config import GateConfig
 from models.sequence.scorer import Hidden, Looks, Scorer
-from models.sequence.windows import Window, Windows
+from models.sequence.window_buffer import Window, Windows
 
 TOP = 20
 """Places of a ranking that count: hit rate and reciprocal rank at 20, as elsewhere."""

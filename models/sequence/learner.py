@@ -19,7 +19,7 @@ from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents
 from models.sequence.network import Network
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
-from models.sequence.windows import Window, Windows
+from models.sequence.window_buffer import Window, Windows
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""

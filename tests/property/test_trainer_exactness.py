@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from models.leaders import FEATURES, FLOOR, WIDTH
 from models.ranking.attribution import OutcomesConfig
 from models.sequence.config import GateConfig
-from models.sequence.windows import Windows
+from models.sequence.window_buffer import Windows
 from tests.support.world import Shop
 from tests.unit.test_trainer import SETTINGS, Trainee, suggestion
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.sequence.expectations import Expectations, Expected
+from models.sequence.predictor import Expectations, Expected
 from models.visits import Window
 
 
@@ -28,7 +28,7 @@ class SilentModel(Expectations):
         self.let.set()
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
-        """See [`Expectations.expect`][models.sequence.expectations.Expectations.expect]."""
+        """See [`Expectations.expect`][models.sequence.predictor.Expectations.expect]."""
         self.asked.append((len(shoppers), threading.get_ident()))
         assert self.let.wait(10)
         if self.error is not None:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from models.events import Action, Click
 from models.items import Items
 from models.sequence.config import GateConfig, LearnerConfig
-from models.sequence.curriculum import LOOKS_A_WINDOW, Curriculum
 from models.sequence.features import Contents
 from models.sequence.gate import Gate, scores
 from models.sequence.scorer import Scorer
-from models.sequence.windows import Window
+from models.sequence.window_buffer import Window
+from models.sequence.windowing import LOOKS_A_WINDOW, Curriculum
 from models.visits import VisitConfig
 from tests.unit.test_sequence import CHAINS, scorer, taught, window
 

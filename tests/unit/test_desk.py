@@ -9,7 +9,7 @@ import pytest
 
 from models.events import Click
 from models.sequence.config import MODEL
-from models.sequence.expectations import Expectations
+from models.sequence.predictor import Expectations
 from streams.shopper_lane import ShopperLane
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop

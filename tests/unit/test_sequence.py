@@ -14,15 +14,15 @@ from models.catalog import Catalog
 from models.errors import SnapshotError
 from models.events import CatalogItem
 from models.items import Items
-from models.sequence import kernels, nearest
+from models.sequence import kernels, vector_index
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
 from models.sequence.learner import Learner
-from models.sequence.nearest import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.scorer import Looks, Scorer
 from models.sequence.snapshot import expectations
+from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
-from models.sequence.windows import Window, Windows
+from models.sequence.window_buffer import Window, Windows
 from models.snapshot import Snapshot
 from models.visits import Window as LooksWindow
 
@@ -360,14 +360,14 @@ def test_an_index_finds_nearly_all_of_the_nearest_and_says_how_many() -> None:
 def test_an_index_of_half_precision_finds_as_many_of_the_nearest_as_one_of_single_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert nearest.STORED == "f16"
+    assert vector_index.STORED == "f16"
     chance = np.random.default_rng(4)
     middles = chance.normal(size=(100, 100))
     vectors = (middles[chance.integers(0, 100, 5000)] + 0.7 * chance.normal(size=(5000, 100))).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     half = Indexed(vectors, seed=1)
     found = half.nearest(vectors[:64], 16.0, 50)
-    monkeypatch.setattr(nearest, "STORED", "f32")
+    monkeypatch.setattr(vector_index, "STORED", "f32")
     single = Indexed(vectors, seed=1)
     true = single.nearest(vectors[:64], 16.0, 50)
     assert half.recall > single.recall - 0.002

@@ -27,7 +27,7 @@ from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
-from models.sequence.windows import Window
+from models.sequence.window_buffer import Window
 from models.visits import VisitConfig
 
 COUNTING = "cooccurrence"

@@ -20,11 +20,11 @@ from models.catalog import Catalog
 from models.events import Click, Profile, Purchase
 from models.items import Items
 from models.sequence.config import GateConfig, LearnerConfig
-from models.sequence.curriculum import Curriculum
-from models.sequence.expectations import Expectations
 from models.sequence.features import Contents, contents_of
 from models.sequence.learner import Learner
+from models.sequence.predictor import Expectations
 from models.sequence.scorer import Scorer
+from models.sequence.windowing import Curriculum
 from models.visits import VisitConfig
 
 _NUMBER = 0

@@ -20,7 +20,7 @@ from models.items import Items
 from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import FIRST_GAP, gap_classes
 from models.sequence.gate import Gate
-from models.sequence.windows import Window
+from models.sequence.window_buffer import Window
 from models.visits import ACTION_CODES, Verdict, VisitConfig, Visits
 
 LOOKS_A_WINDOW = 4

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.features import gap_classes
-from models.sequence.nearest import finder
 from models.sequence.scorer import Hidden, Looks, Scorer
+from models.sequence.vector_index import finder
 from models.visits import Window
 
 ITEMS = 50
