@@ -11,8 +11,8 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.index import Neighbours
 from models.items import Items
 from models.policy import Policy
-from models.recommender import Recommender, RecommenderConfig
 from models.sequence import kernels
+from models.serving.recommender import Recommender, RecommenderConfig
 
 
 def warm() -> None:

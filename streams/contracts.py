@@ -181,7 +181,9 @@ class SuggestedItemRecord(Struct, gc=False):
     propensity: Annotated[Number, Meta(description="Probability with which it was chosen; below 1 where explored.")]
     features: Annotated[
         list[Number] | None,
-        Meta(description="What was known of it, for learning; `FEATURES` of `models/leaders.py` names the numbers."),
+        Meta(
+            description="What was known of it, for learning; `FEATURES` of `models/serving/reranking.py` names the numbers."
+        ),
     ] = None
 
 

@@ -22,9 +22,9 @@ from typing import NamedTuple
 import orjson
 
 from models.ranking.ranker import MODEL as RANKER
-from models.recommender import Query, Recommender, SuggestedItem, expected_of
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expectations, Expected
+from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
 from streams.aside import aside
 from streams.log import Record
 from streams.metrics import Metrics

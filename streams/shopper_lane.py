@@ -17,7 +17,7 @@ from contextlib import aclosing
 from aiokafka import TopicPartition
 
 from models.events import Action, Click, Purchase
-from models.recommender import Query
+from models.serving.recommender import Query
 from models.visits import Verdict, Visits
 from streams.cursor import Cursor
 from streams.desk import Question

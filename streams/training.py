@@ -26,12 +26,10 @@ from numpy.typing import NDArray
 from models.errors import SnapshotShapeError
 from models.events import CatalogItem, Click, Feedback, Purchase
 from models.items import Items
-from models.leaders import WIDTH
 from models.ranking.attribution import ALL, Closed, Outcomes, Sent
 from models.ranking.ranker import CODE as RANKER_CODE
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import Ranker
-from models.recommender import KINDS
 from models.sequence.config import CODE, MODEL
 from models.sequence.features import Contents, content
 from models.sequence.gate import Comparison
@@ -39,6 +37,8 @@ from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
 from models.sequence.windowing import Curriculum
+from models.serving.recommender import KINDS
+from models.serving.reranking import WIDTH
 from models.snapshot import Snapshot
 from models.state import pack, unpack
 from models.visits import Verdict

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from aiokafka import TopicPartition
 
 from models.items import Items
-from models.recommender import Recommender
+from models.serving.recommender import Recommender
 from streams.desk import Desk
 from streams.log import Log
 from streams.metrics import Metrics

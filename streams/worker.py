@@ -24,10 +24,10 @@ from models.items import Items
 from models.policy import Policy
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
-from models.recommender import Learnt, Recommender, RecommenderConfig
 from models.sequence import kernels
 from models.sequence.config import MODEL
 from models.sequence.snapshot import expectations
+from models.serving.recommender import Learnt, Recommender, RecommenderConfig
 from models.snapshot import Snapshot
 from streams.announcements import Announcement
 from streams.catalog_lane import CatalogLane

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.events import Action, Click, Purchase
-from models.rules import CROSS_SELL, UPSELL
+from models.serving.rules import CROSS_SELL, UPSELL
 from models.state import pack, unpack
 
 TOPICS = ("clicks", "purchases")
@@ -88,7 +88,7 @@ class Sent:
     items: Sequence[int]
     """Indices, best first."""
     kinds: Sequence[int]
-    """`models.rules.CROSS_SELL` or `UPSELL`."""
+    """`models.serving.rules.CROSS_SELL` or `UPSELL`."""
     features: NDArray[np.float32]
     """(n, width), not finite where an item was not described."""
 
@@ -99,11 +99,11 @@ class Closed(NamedTuple):
     at: float
     """Event time of its trigger, epoch seconds."""
     kinds: NDArray[np.int8]
-    """(n,) `models.rules.CROSS_SELL` or `UPSELL`."""
+    """(n,) `models.serving.rules.CROSS_SELL` or `UPSELL`."""
     places: NDArray[np.int16]
     """(n,) in the list, 0 first."""
     features: NDArray[np.float32]
-    """(n, `models.leaders.WIDTH`) as sent."""
+    """(n, `models.serving.reranking.WIDTH`) as sent."""
     rewards: NDArray[np.float32]
     """(n,) from 0 to 1."""
     examined: NDArray[np.bool_]

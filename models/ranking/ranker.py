@@ -1,8 +1,8 @@
 """The order of a list, learnt from what became of lists before: `average`, `weighted` and `stacked` on outcomes.
 
-Each list whose window has closed says what was known of its items (`models.leaders.FEATURES`) and how each was
+Each list whose window has closed says what was known of its items (`models.serving.reranking.FEATURES`) and how each was
 rewarded. Cross-sells and upsells are learnt apart. All three blends are linear in the features, so that a worker scores
-them alike (`models.leaders.Order`):
+them alike (`models.serving.reranking.Order`):
 
 * `average` is the mean of the logarithms of the sources' shares, and learns nothing;
 * `weighted` is their mean by weights that are learnt with the exponentiated gradient (`models.ranking.pools`), from
@@ -17,7 +17,7 @@ and what the suggestion had no part in. So a reward counts for the part that its
 `base` being the share of all baskets with the item, and `taken` the probability that it is taken, shown like this, by
 who takes anything at all: by a regression of its own, which learns nothing of the lists of others (the attributable
 fraction: P. Cole, B. MacMahon, Attributable risk percent in case-control studies, 1971). It is the measure by which
-evidence counts, too (`models.candidates`).
+evidence counts, too (`models.serving.candidates`).
 
 An item far down a list is looked at less. Its place is a feature while `stacked` learns, and every candidate is scored
 as if it stood first (M. Zinkevich, Rules of Machine Learning, rule 36; X. Ling et al., PAL: a position-bias aware
@@ -44,12 +44,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.leaders import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
 from models.ranking.attribution import Closed
 from models.ranking.drift import Drift, DriftConfig
 from models.ranking.pools import Weighted, WeightedConfig
 from models.ranking.stacked import Folded, fold
-from models.rules import CROSS_SELL, UPSELL
+from models.serving.reranking import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
+from models.serving.rules import CROSS_SELL, UPSELL
 from models.snapshot import Snapshot
 
 MODEL = "ranker"

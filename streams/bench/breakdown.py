@@ -17,13 +17,13 @@ from typing import Any
 
 import orjson
 
-import models.recommender
+import models.serving.recommender
 import streams.item_lane
 import streams.mirror
 import streams.shopper_lane
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
-from models.recommender import Recommender
+from models.serving.recommender import Recommender
 from models.visits import Visits
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
@@ -73,7 +73,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Visits, "snapshot", "visits: snapshot"),
         (Recommender, "suggest_each", "suggest: around the kernel"),
         (Recommender, "_batch", "suggest: queries into arrays"),
-        (vars(models.recommender), "answer", "suggest: kernel"),
+        (vars(models.serving.recommender), "answer", "suggest: kernel"),
         (Recommender, "_told", "suggest: answers into records"),
         (Desk, "_answer", "suggestions: around the encoder"),
         (orjson, "dumps", "suggestions: orjson"),

@@ -19,7 +19,7 @@ from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
 from models.items import Items
 from models.policy import Policy
-from models.recommender import Recommender, RecommenderConfig
+from models.serving.recommender import Recommender, RecommenderConfig
 from streams.bench.events import Event
 from streams.lane import Lane
 from streams.memory_log import MemoryLog, StoredRecord

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.events import Action, CatalogItem
 from models.policy import Policy
-from models.recommender import SuggestedItem
+from models.serving.recommender import SuggestedItem
 from tests.support.corner_shop import NOW, CornerShop
 
 NAMES = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "a name longer than it need be, 1", "a name longer than it need be, 2"]  # fmt: skip  # noqa: E501

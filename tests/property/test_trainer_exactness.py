@@ -16,10 +16,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.leaders import FEATURES, FLOOR, WIDTH
 from models.ranking.attribution import OutcomesConfig
 from models.sequence.config import GateConfig
 from models.sequence.window_buffer import Windows
+from models.serving.reranking import FEATURES, FLOOR, WIDTH
 from tests.support.world import Shop
 from tests.unit.test_trainer import SETTINGS, Trainee, suggestion
 

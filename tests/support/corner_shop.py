@@ -14,7 +14,7 @@ from models.cooccurrence.index import Neighbours
 from models.events import Action, CatalogItem, Click, Line, Purchase
 from models.items import Items
 from models.policy import Policy
-from models.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
+from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
 from models.visits import Visit, VisitConfig, Visits
 
 NOW = 1_700_000_000.0

@@ -17,8 +17,8 @@ from models.evaluation.prequential.protocol import METHODS, OURS, Prequential, P
 from models.evaluation.prequential.replay import Engine, Event, Ranking
 from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.policy import Policy
-from models.recommender import Query
-from models.rules import CROSS_SELL, UPSELL
+from models.serving.recommender import Query
+from models.serving.rules import CROSS_SELL, UPSELL
 from models.visits import Visit, VisitConfig
 from streams import evaluation_report
 from streams.__main__ import main

@@ -12,9 +12,9 @@ import pytest
 
 from models.events import BOUGHT_WITH, Action
 from models.policy import Policy
-from models.reasons import Words
-from models.recommender import Query, RecommenderConfig
 from models.sequence.predictor import Expectations, Expected
+from models.serving.explanations import Words
+from models.serving.recommender import Query, RecommenderConfig
 from models.visits import Visit, Window
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 

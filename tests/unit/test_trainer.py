@@ -19,11 +19,11 @@ from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotShapeError
 from models.items import Items
-from models.leaders import FEATURES, FLOOR
 from models.ranking.attribution import OutcomesConfig
 from models.ranking.ranker import RankerConfig, order_of
-from models.rules import CROSS_SELL
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
+from models.serving.reranking import FEATURES, FLOOR
+from models.serving.rules import CROSS_SELL
 from streams.announcements import decode_announcement
 from streams.errors import TakeOverError
 from streams.leadership import Leadership

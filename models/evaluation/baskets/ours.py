@@ -26,7 +26,7 @@ from models.evaluation.baskets.protocol import READINGS, Basket, K, Lists, Quest
 from models.evaluation.worker_counts import WorkerCounts
 from models.events import Action, Click, Line, Purchase
 from models.policy import Policy
-from models.recommender import Query, Recommender, RecommenderConfig
+from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.visits import Visit, VisitConfig
 
 NEW_FEATURES = len(OF_ANY)

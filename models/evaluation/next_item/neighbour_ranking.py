@@ -24,7 +24,7 @@ class NextItemConfig:
     """How looks of a visit are weighed."""
 
     back: float = 0.7
-    """A look `n` looks back counts `exp(-back * n)`: see `models.recommender.RecommenderConfig`."""
+    """A look `n` looks back counts `exp(-back * n)`: see `models.serving.recommender.RecommenderConfig`."""
     age_half_life_s: float = 1800.0
     """... and half as much after half an hour."""
     shrinkage: float = 5.0

@@ -1,6 +1,6 @@
 """Lists that anybody could make: the most popular items, and items at random, within the same rules and caps.
 
-Both walk a ranking of all that is offered and take what `models.rules` lets through: cross-sells from the whole shop,
+Both walk a ranking of all that is offered and take what `models.serving.rules` lets through: cross-sells from the whole shop,
 upsells from the categories of the anchors. So a baseline differs from the recommender in its order only.
 """
 
@@ -18,8 +18,8 @@ from models.events import Action
 from models.items import Items
 from models.jit import cached_njit, inline_njit
 from models.policy import Policy
-from models.recommender import Query
-from models.rules import ANCHORS, CROSS_SELL, UPSELL, Asked, Rulebook, Rules, begin, judge
+from models.serving.recommender import Query
+from models.serving.rules import ANCHORS, CROSS_SELL, UPSELL, Asked, Rulebook, Rules, begin, judge
 
 LEAST_STALE, STALE_SHARE = 100, 0.01
 """A ranking is made anew after so many events, or after as many as this share of the items: it hardly moves between,

@@ -14,10 +14,10 @@ import numpy as np
 
 from models.events import Click, Profile, Purchase
 from models.items import Items
-from models.leaders import WIDTH
 from models.ranking.attribution import Outcomes, OutcomesConfig, Sent
 from models.ranking.ranker import Ranker, RankerConfig
-from models.recommender import KINDS, Learnt, Query, SuggestedItem
+from models.serving.recommender import KINDS, Learnt, Query, SuggestedItem
+from models.serving.reranking import WIDTH
 
 _NUMBER = 0
 """Of the only partition."""

@@ -48,8 +48,8 @@ from models.evaluation.prequential.replay import EVENTS, SEQUENCE, Answered, Eng
 from models.evaluation.prequential.sent import Sent
 from models.evaluation.ranks import intervals_of_sums
 from models.events import Action, Click, Purchase
-from models.recommender import RecommenderConfig, SuggestedItem
-from models.rules import CROSS_SELL, UPSELL
+from models.serving.recommender import RecommenderConfig, SuggestedItem
+from models.serving.rules import CROSS_SELL, UPSELL
 
 OURS, POPULARITY, RANDOM, SENT = "crosscurrent", "popularity", "random", "sent"
 

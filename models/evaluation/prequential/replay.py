@@ -27,7 +27,7 @@ from models.cooccurrence.index import Neighbours
 from models.events import Action, Click, Profile, Purchase
 from models.items import Items
 from models.policy import Policy
-from models.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
+from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
 from models.visits import Pair, Verdict, VisitConfig, Visits
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from models.evaluation.prequential.replay import Event
 from models.events import Action, Click, Purchase
-from models.recommender import SuggestedItem
+from models.serving.recommender import SuggestedItem
 
 
 class Moment(NamedTuple):

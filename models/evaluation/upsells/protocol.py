@@ -29,7 +29,7 @@ from models.evaluation.worker_counts import WorkerCounts
 from models.events import Action, Click, Purchase
 from models.items import Items
 from models.policy import Policy
-from models.recommender import Query, Recommender, RecommenderConfig
+from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.visits import Visit, VisitConfig
 
 K, SHOWN = 10, 2

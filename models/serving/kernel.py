@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
-from models.fallbacks import fall_back
 from models.jit import cached_njit, inline_njit
-from models.leaders import WIDTH, Order, Situation, describe, find_leaders, reorder
-from models.popularity import Shelves
-from models.reasons import Reasons, explain
-from models.rules import ANCHORS, Asked, Rules, begin
-from models.shortlist import Limits, count_cross_sells, leave_last_to_chance, take_best, weakest_evidence
+from models.serving.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
+from models.serving.explanations import Reasons, explain
+from models.serving.fallbacks import fall_back
+from models.serving.popularity import Shelves
+from models.serving.reranking import WIDTH, Order, Situation, describe, find_leaders, reorder
+from models.serving.rules import ANCHORS, Asked, Rules, begin
+from models.serving.selection import Limits, count_cross_sells, leave_last_to_chance, take_best, weakest_evidence
 
 
 class Batch(NamedTuple):
@@ -47,7 +47,7 @@ class Answers(NamedTuple):
     anchor: NDArray[np.int32]  # (queries, places): item
     score: NDArray[np.float64]  # (queries, places)
     propensity: NDArray[np.float64]  # (queries, places)
-    features: NDArray[np.float64]  # (queries, places, WIDTH): as `models.leaders` describes them
+    features: NDArray[np.float64]  # (queries, places, WIDTH): as `models.serving.reranking` describes them
 
 
 def answers(queries: int, places: int) -> Answers:
@@ -157,7 +157,7 @@ def answer(
     out: Answers,
     why: Reasons,
 ) -> None:
-    """Answer a batch; fills `out` and `why`. Everything is judged by `models.rules` as of this call."""
+    """Answer a batch; fills `out` and `why`. Everything is judged by `models.serving.rules` as of this call."""
     chosen, features = np.empty(limits.items, np.int32), np.empty(WIDTH)
     for query in range(len(batch.at)):
         _answer_one(query, batch, rows, weights, rules, limits, by_category, by_brand, parent, learnt, order, asked, pool, chosen, features, out, why)  # fmt: skip  # noqa: E501

@@ -12,26 +12,26 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from models.batch import Answers, Batch, answer, answers
-from models.candidates import Pool, Rows, Weights, pool
 from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
 from models.events import Action
 from models.items import Items
-from models.leaders import WIDTH, Order, no_order
 from models.policy import Policy
-from models.popularity import Popularity
-from models.reasons import KINDS as KINDS_OF_REASONS
-from models.reasons import Reason, Reasons, Words, reasons
-from models.rules import Asked, Rulebook
 from models.sequence.predictor import Expectations, Expected
-from models.shortlist import Limits
+from models.serving.candidates import Pool, Rows, Weights, pool
+from models.serving.explanations import KINDS as KINDS_OF_REASONS
+from models.serving.explanations import Reason, Reasons, Words, reasons
+from models.serving.kernel import Answers, Batch, answer, answers
+from models.serving.popularity import Popularity
+from models.serving.reranking import WIDTH, Order, no_order
+from models.serving.rules import Asked, Rulebook
+from models.serving.selection import Limits
 from models.visits import Visit, Window
 
 NO_LOOKS = Window([], [], [])
 
 KINDS = ("", "cross-sell", "upsell")
-"""Names of the verdicts of `models.rules`."""
+"""Names of the verdicts of `models.serving.rules`."""
 
 
 class SuggestedItem(TypedDict):
@@ -52,7 +52,7 @@ class SuggestedItem(TypedDict):
     propensity: float
     """Probability with which it has come to its place; below 1 only where the policy explores."""
     features: NotRequired[list[float]]
-    """What was known of it, as `models.leaders.FEATURES` names it; not of what is suggested without evidence."""
+    """What was known of it, as `models.serving.reranking.FEATURES` names it; not of what is suggested without evidence."""
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Query:
 
 @dataclass(frozen=True)
 class RecommenderConfig:
-    """How evidence is weighed. Shares are of views or baskets, from 0 to 1; see `models.candidates`."""
+    """How evidence is weighed. Shares are of views or baskets, from 0 to 1; see `models.serving.candidates`."""
 
     back: float = 0.7
     """A look `n` looks back counts `exp(-back * n)`: measured best for the next new item of a visit, for all kinds of

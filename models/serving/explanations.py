@@ -8,13 +8,22 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from models.candidates import EVIDENCE, Pool, Rows, Weights, bought_by_chance, share_factors, significance, supported
 from models.catalog import Catalog
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
-from models.fallbacks import BRAND, NEAR
 from models.items import Items
 from models.jit import inline_njit
-from models.rules import CROSS_SELL, Asked
+from models.serving.candidates import (
+    EVIDENCE,
+    Pool,
+    Rows,
+    Weights,
+    bought_by_chance,
+    share_factors,
+    significance,
+    supported,
+)
+from models.serving.fallbacks import BRAND, NEAR
+from models.serving.rules import CROSS_SELL, Asked
 
 COUNTED = 3
 """Kinds of co-occurrence, which are sources of reasons by their own numbers."""

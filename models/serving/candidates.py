@@ -31,8 +31,8 @@ from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shru
 from models.decay import decayed
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.jit import inline_njit
-from models.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
-from models.waiting import CROSS_SELLS, UPSELLS, Waiting, join, waiting
+from models.serving.queues import CROSS_SELLS, UPSELLS, Waiting, join, waiting
+from models.serving.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
 
 SOURCES = 64
 """Sources a query at most: those of the trigger, then of the cart, then of the visit, latest first."""
@@ -87,7 +87,7 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """How evidence is weighed; `models.recommender.RecommenderConfig` says why."""
+    """How evidence is weighed; `models.serving.recommender.RecommenderConfig` says why."""
 
     back: float
     age_half_life_s: float
@@ -156,7 +156,7 @@ def find_sources(
         visit: of the items of the visit, latest first.
         ages_s: of the looks at those.
         weights: of evidence.
-        asked: as `models.rules.begin` left it.
+        asked: as `models.serving.rules.begin` left it.
         pool: gets the sources.
     """
     pool.size[1] = 0
