@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.events import VIEWED_THEN_BOUGHT
 from models.items import Items
-from models.visits import Pair
+from models.sessions.visits import Pair
 from streams.errors import RecordError
 from streams.partitioner import partition_of
 
@@ -141,7 +141,7 @@ class PairBatch:
         Args:
             offset: of the event in its source partition, no lower than any before.
             at: event time in epoch seconds.
-            pairs: (a, b, kind, weight), as `models.visits` gives them.
+            pairs: (a, b, kind, weight), as `models.sessions.visits` gives them.
 
         Raises:
             ValueError: an offset lower than the last: a receiver would take the event for one it has.

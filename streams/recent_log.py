@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 from streams.cursor import Cursor
 from streams.log import Log, Record
 

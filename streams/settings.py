@@ -30,7 +30,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.ranking.attribution import OutcomesConfig
 from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 from streams.errors import SettingsError
 
 ENV_PREFIX = "CROSSCURRENT_"

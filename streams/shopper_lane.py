@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 
 from models.events import Action, Click, Purchase
 from models.serving.recommender import Query
-from models.visits import Verdict, Visits
+from models.sessions.visits import Verdict, Visits
 from streams.cursor import Cursor
 from streams.desk import Question
 from streams.errors import RecordError

@@ -39,9 +39,9 @@ from models.sequence.vocabulary import NOBODY
 from models.sequence.windowing import Curriculum
 from models.serving.recommender import KINDS
 from models.serving.reranking import WIDTH
+from models.sessions.visits import Verdict
 from models.snapshot import Snapshot
 from models.state import pack, unpack
-from models.visits import Verdict
 from streams.aside import aside
 from streams.contracts import SuggestionRecord
 from streams.cursor import Cursor

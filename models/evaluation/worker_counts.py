@@ -15,7 +15,7 @@ from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
 from models.events import Click, Purchase
 from models.items import Items
-from models.visits import Pair, Visit, VisitConfig, Visits
+from models.sessions.visits import Pair, Visit, VisitConfig, Visits
 
 TOGETHER = 20_000
 """Pairs that are counted together: many more, and the garbage collector looks at them again and again."""
@@ -56,7 +56,7 @@ class WorkerCounts:
             self._count()
 
     def visit(self, user_id: str, at: float, bought_s: float) -> Visit:
-        """What a shopper is about; see [`Visits.snapshot`][models.visits.Visits.snapshot]."""
+        """What a shopper is about; see [`Visits.snapshot`][models.sessions.visits.Visits.snapshot]."""
         return self._visits.snapshot(user_id, at, bought_s)
 
     def _wait(self, pairs: list[Pair], at: float) -> None:

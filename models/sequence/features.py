@@ -26,7 +26,7 @@ GAPS = FIRST_GAP + 1
 """Classes of time."""
 
 ACTIONS = 3
-"""Classes of looks: `models.visits.ACTION_CODES`."""
+"""Classes of looks: `models.sessions.visits.ACTION_CODES`."""
 
 CATEGORIES = 4_096
 """Classes of categories, 0 for none: a few times what a large shop has."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.sequence.features import gap_classes
 from models.sequence.scorer import Hidden, Looks, Scorer
 from models.sequence.vector_index import finder
-from models.visits import Window
+from models.sessions.visits import Window
 
 ITEMS = 50
 """Items that are expected of each shopper, at most: many times a list, as most are no cross-sell and no upsell of

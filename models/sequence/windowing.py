@@ -21,7 +21,7 @@ from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import FIRST_GAP, gap_classes
 from models.sequence.gate import Gate
 from models.sequence.window_buffer import Window
-from models.visits import ACTION_CODES, Verdict, VisitConfig, Visits
+from models.sessions.visits import ACTION_CODES, Verdict, VisitConfig, Visits
 
 LOOKS_A_WINDOW = 4
 """A chunk is due when looks for so many a window have gathered, too, although most windows are not full: more than most

@@ -26,7 +26,7 @@ from models.serving.popularity import Popularity
 from models.serving.reranking import WIDTH, Order, no_order
 from models.serving.rules import Asked, Rulebook
 from models.serving.selection import Limits
-from models.visits import Visit, Window
+from models.sessions.visits import Visit, Window
 
 NO_LOOKS = Window([], [], [])
 

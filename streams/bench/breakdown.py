@@ -24,7 +24,7 @@ import streams.shopper_lane
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
 from models.serving.recommender import Recommender
-from models.visits import Visits
+from models.sessions.visits import Visits
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
 from streams.bench.workbench import Workbench

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
 from models.items import Items
-from models.visits import KEPT_WINDOWS, TOTAL, VisitConfig, Visits
+from models.sessions.visits import KEPT_WINDOWS, TOTAL, VisitConfig, Visits
 
 AT = 1_700_000_000.0
 USERS = ["ann", "bob"]

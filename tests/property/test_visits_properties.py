@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.events import Action, Click, Line, Purchase
 from models.items import Items
-from models.visits import VisitConfig, Visits
+from models.sessions.visits import VisitConfig, Visits
 
 AT = 1_700_000_000.0
 USERS = ["ann", "bob"]

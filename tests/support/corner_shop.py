@@ -15,7 +15,7 @@ from models.events import Action, CatalogItem, Click, Line, Purchase
 from models.items import Items
 from models.policy import Policy
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
-from models.visits import Visit, VisitConfig, Visits
+from models.sessions.visits import Visit, VisitConfig, Visits
 
 NOW = 1_700_000_000.0
 HALF_LIFE_S = 30 * 86400.0

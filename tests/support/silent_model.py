@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.sequence.predictor import Expectations, Expected
-from models.visits import Window
+from models.sessions.visits import Window
 
 
 class SilentModel(Expectations):

@@ -15,7 +15,7 @@ from models.sequence.gate import Gate, scores
 from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import Window
 from models.sequence.windowing import LOOKS_A_WINDOW, Curriculum
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 from tests.unit.test_sequence import CHAINS, scorer, taught, window
 
 NONE_HELD = GateConfig(share=0.0)

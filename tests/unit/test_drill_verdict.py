@@ -14,7 +14,7 @@ import pytest
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence, Row
 from models.items import Items
-from models.visits import VisitConfig, Visits
+from models.sessions.visits import VisitConfig, Visits
 from streams.drills.counts import KINDS, Cell, Counts, compare, published
 from streams.drills.evidence import Evidence, Raw, first_events, last_values
 from streams.drills.promises import EXCLUDED, MAX_STEP, MIN_STEP, POLICY, Promises

@@ -22,7 +22,7 @@ from models.policy import Policy
 from models.ranking.attribution import OutcomesConfig
 from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 from streams.event_log import log_of_past, sent_of, simulated
 from streams.records import written
 from streams.replay import DataMissingError

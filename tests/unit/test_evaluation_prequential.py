@@ -19,7 +19,7 @@ from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.policy import Policy
 from models.serving.recommender import Query
 from models.serving.rules import CROSS_SELL, UPSELL
-from models.visits import Visit, VisitConfig
+from models.sessions.visits import Visit, VisitConfig
 from streams import evaluation_report
 from streams.__main__ import main
 from streams.event_log import log_of_folder, log_of_past, simulated

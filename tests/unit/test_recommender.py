@@ -15,7 +15,7 @@ from models.policy import Policy
 from models.sequence.predictor import Expectations, Expected
 from models.serving.explanations import Words
 from models.serving.recommender import Query, RecommenderConfig
-from models.visits import Visit, Window
+from models.sessions.visits import Visit, Window
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
 KETTLE_SHOP_V1 = (

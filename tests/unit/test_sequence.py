@@ -23,8 +23,8 @@ from models.sequence.snapshot import expectations
 from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.window_buffer import Window, Windows
+from models.sessions.visits import Window as LooksWindow
 from models.snapshot import Snapshot
-from models.visits import Window as LooksWindow
 
 SMALL = LearnerConfig(NetworkConfig(units=16, dropout=0.0), chunk=64, replay=4, recent=256, negatives=16, batch=16)
 CHAINS = [(0, 1, 2, 3), (10, 11, 12, 13), (20, 11, 22, 23)]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 from streams.settings import Settings
 from streams.topics import TOPICS, Topic, full_name
 

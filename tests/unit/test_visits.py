@@ -6,7 +6,7 @@ from math import log2
 
 from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
 from models.items import Items
-from models.visits import TOTAL, Pair, Verdict, VisitConfig, Visits
+from models.sessions.visits import TOTAL, Pair, Verdict, VisitConfig, Visits
 
 AT = 1_700_000_000.0
 

@@ -19,7 +19,7 @@ from models.cooccurrence.index import Neighbours
 from models.decay import decayed
 from models.events import BOUGHT_WITH
 from models.items import Items
-from models.visits import TOTAL
+from models.sessions.visits import TOTAL
 
 SHRINKAGE = 5.0
 """Baskets that a category is taken to have had without any other."""

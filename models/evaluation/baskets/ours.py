@@ -27,7 +27,7 @@ from models.evaluation.worker_counts import WorkerCounts
 from models.events import Action, Click, Line, Purchase
 from models.policy import Policy
 from models.serving.recommender import Query, Recommender, RecommenderConfig
-from models.visits import Visit, VisitConfig
+from models.sessions.visits import Visit, VisitConfig
 
 NEW_FEATURES = len(OF_ANY)
 """Features that say something of what is new to a household: the first so many."""

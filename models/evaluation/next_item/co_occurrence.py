@@ -1,6 +1,6 @@
 """Our counting in protocol A: the worker's own visits, rows and neighbours, asked for what comes next.
 
-Clicks go through [`Visits`][models.visits.Visits] into [`CoOccurrence`][models.cooccurrence.counter.CoOccurrence], whose rows
+Clicks go through [`Visits`][models.sessions.visits.Visits] into [`CoOccurrence`][models.cooccurrence.counter.CoOccurrence], whose rows
 are mirrored into [`Neighbours`][models.cooccurrence.index.Neighbours] as a worker's are; the ranking is that of
 [`models.evaluation.next_item.neighbour_ranking`][], over whole rows, before any rule. Beside it stands what leads back to items of the session.
 """
@@ -21,7 +21,7 @@ from models.evaluation.next_item.neighbour_ranking import NextItemConfig, next_i
 from models.evaluation.next_item.returns import DEPTH, Returns
 from models.events import Action, Click
 from models.items import Items
-from models.visits import VisitConfig, Visits
+from models.sessions.visits import VisitConfig, Visits
 
 FLUSH_PAIRS = 20_000
 """Pairs that are counted together; what is asked sees all that was learnt before."""

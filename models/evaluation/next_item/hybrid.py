@@ -28,7 +28,7 @@ from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import Window
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 
 COUNTING = "cooccurrence"
 
@@ -40,7 +40,7 @@ OURS = (*SOURCES, *BLENDS)
 """Names of the rankings, the parts first."""
 
 VIEW = 0
-"""Class of all actions here: `models.visits.ACTION_CODES`."""
+"""Class of all actions here: `models.sessions.visits.ACTION_CODES`."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, Vsk
 from models.evaluation.next_item.sessions import Session, Test, whole_sessions
 from models.evaluation.ranks import Figure, figures, place_of
 from models.items import Items
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 
 K = 20
 """Length of the lists."""

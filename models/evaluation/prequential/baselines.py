@@ -118,7 +118,7 @@ class MostPopular(_RankedLists):
     """What was looked at or bought most often so far, ties by id.
 
     >>> from models.events import CatalogItem
-    >>> from models.visits import Visit
+    >>> from models.sessions.visits import Visit
     >>> items = Items()
     >>> catalog = Catalog(items)
     >>> for name, category, price in [("pot", "Pots", 9.0), ("mug", "Mugs", 8.0), ("cup", "Mugs", 9.0)]:

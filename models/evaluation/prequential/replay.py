@@ -28,7 +28,7 @@ from models.events import Action, Click, Profile, Purchase
 from models.items import Items
 from models.policy import Policy
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
-from models.visits import Pair, Verdict, VisitConfig, Visits
+from models.sessions.visits import Pair, Verdict, VisitConfig, Visits
 
 if TYPE_CHECKING:
     from models.evaluation.prequential.ordering import Ordering

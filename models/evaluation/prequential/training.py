@@ -25,7 +25,7 @@ from models.sequence.learner import Learner
 from models.sequence.predictor import Expectations
 from models.sequence.scorer import Scorer
 from models.sequence.windowing import Curriculum
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 
 _NUMBER = 0
 """Of the only partition."""

@@ -30,7 +30,7 @@ from models.events import Action, Click, Purchase
 from models.items import Items
 from models.policy import Policy
 from models.serving.recommender import Query, Recommender, RecommenderConfig
-from models.visits import Visit, VisitConfig
+from models.sessions.visits import Visit, VisitConfig
 
 K, SHOWN = 10, 2
 """Length of the lists, and how many of them a record shows by default (`max_upsell`)."""
