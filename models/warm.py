@@ -5,14 +5,14 @@ Without it the first worker compiles them at its start, while others wait for it
 
 from __future__ import annotations
 
-from models.catalog import Catalog
 from models.cooccurrence import counter
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.index import Neighbours
-from models.items import Items
-from models.policy import Policy
 from models.sequence import kernels
 from models.serving.recommender import Recommender, RecommenderConfig
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.shop.policy import Policy
 
 
 def warm() -> None:

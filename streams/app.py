@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from faust.app.base import BootStrategy
 from mode import Service
 
-from models.policy import Policy
+from models.shop.policy import Policy
 from streams.folderless import FolderlessApp
 from streams.log import Record
 from streams.settings import Settings

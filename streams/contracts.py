@@ -1,4 +1,4 @@
-"""The wire: what each public topic's JSON values look like, as types. Shop words are in `models.events`.
+"""The wire: what each public topic's JSON values look like, as types. Shop words are in `models.shop.events`.
 
 One truth for three readers: `streams.records` decodes with these types, its error sentences say what a field must be in
 the words kept here (`expected`), and `docs/events.md` and `docs/asyncapi.yaml` are generated from them.

@@ -23,7 +23,7 @@ import orjson
 
 from models.evaluation.prequential.replay import Event
 from models.evaluation.prequential.sent import Moment, Sent
-from models.events import CatalogItem
+from models.shop.events import CatalogItem
 from streams.errors import RecordError
 from streams.publishing import DECODERS, Line, usable
 from streams.records import NEWEST_MS

@@ -17,9 +17,9 @@ import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
-from models.events import CatalogItem
+from models.shop.catalog import Catalog
+from models.shop.events import CatalogItem
 from streams.announcements import Announcement, decode_announcement
 from streams.errors import BrokerError, RecordError
 from streams.log import Log, Record

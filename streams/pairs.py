@@ -19,9 +19,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from models.events import VIEWED_THEN_BOUGHT
-from models.items import Items
 from models.sessions.visits import Pair
+from models.shop.events import VIEWED_THEN_BOUGHT
+from models.shop.items import Items
 from streams.errors import RecordError
 from streams.partitioner import partition_of
 

@@ -6,9 +6,9 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
-from models.items import Items
+from models.shop.catalog import Catalog
+from models.shop.items import Items
 from streams.clients import TopicReader
 from streams.metrics import Metrics
 from streams.mirror import Mirror

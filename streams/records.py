@@ -1,6 +1,6 @@
 """Records in and dead letters out: JSON on Kafka becomes shop events, or a sentence that says why not.
 
-Every public topic has one `decode_...`. Whatever bytes a record holds, it gives an event of `models.events` or raises
+Every public topic has one `decode_...`. Whatever bytes a record holds, it gives an event of `models.shop.events` or raises
 [`RecordError`][streams.errors.RecordError] and nothing else: what is wrong with a record is the record's fault and goes
 to `dead-letters`; any other exception is a bug and stops the worker.
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 import orjson
 
-from models.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
+from models.shop.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
 from streams import refusals
 from streams.contracts import (
     ID_WORDS,

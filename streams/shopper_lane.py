@@ -16,9 +16,9 @@ from contextlib import aclosing
 
 from aiokafka import TopicPartition
 
-from models.events import Action, Click, Purchase
 from models.serving.recommender import Query
 from models.sessions.visits import Verdict, Visits
+from models.shop.events import Action, Click, Purchase
 from streams.cursor import Cursor
 from streams.desk import Question
 from streams.errors import RecordError

@@ -20,15 +20,15 @@ from aiokafka import TopicPartition
 from mode import Service
 from numpy.typing import NDArray
 
-from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotError
-from models.events import CatalogItem
-from models.items import Items
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.gate import Comparison
 from models.sequence.scorer import Scorer
+from models.shop.catalog import Catalog
+from models.shop.events import CatalogItem
+from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.announcements import Announcement, encode_announcement
 from streams.aside import aside

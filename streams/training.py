@@ -24,8 +24,6 @@ from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
 from models.errors import SnapshotShapeError
-from models.events import CatalogItem, Click, Feedback, Purchase
-from models.items import Items
 from models.ranking.attribution import ALL, Closed, Outcomes, Sent
 from models.ranking.ranker import CODE as RANKER_CODE
 from models.ranking.ranker import MODEL as RANKER
@@ -40,6 +38,8 @@ from models.sequence.windowing import Curriculum
 from models.serving.recommender import KINDS
 from models.serving.reranking import WIDTH
 from models.sessions.visits import Verdict
+from models.shop.events import CatalogItem, Click, Feedback, Purchase
+from models.shop.items import Items
 from models.snapshot import Snapshot
 from models.state import pack, unpack
 from streams.aside import aside

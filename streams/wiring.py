@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
-from models.items import Items
 from models.serving.recommender import Recommender
+from models.shop.items import Items
 from streams.desk import Desk
 from streams.log import Log
 from streams.metrics import Metrics

@@ -17,17 +17,17 @@ from typing import Any
 from aiokafka import TopicPartition
 from mode import Service
 
-from models.catalog import Catalog
 from models.cooccurrence import counter
 from models.cooccurrence.index import Neighbours
-from models.items import Items
-from models.policy import Policy
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
 from models.sequence import kernels
 from models.sequence.config import MODEL
 from models.sequence.snapshot import expectations
 from models.serving.recommender import Learnt, Recommender, RecommenderConfig
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.announcements import Announcement
 from streams.catalog_lane import CatalogLane

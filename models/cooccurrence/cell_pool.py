@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.jit import cached_njit
 
 KINDS = 3
-"""Columns of a cell: viewed-with, bought-with, viewed-then-bought, as in `models.events`."""
+"""Columns of a cell: viewed-with, bought-with, viewed-then-bought, as in `models.shop.events`."""
 
 NOWHERE = -1
 """Start of a row without cells, and of a block for which there is no room."""

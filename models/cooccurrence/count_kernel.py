@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.cell_pool import KINDS, MOST, NOWHERE, block_size, release, take
-from models.decay import landmark
-from models.events import BOUGHT_WITH, VIEWED_WITH
 from models.jit import cached_njit
+from models.shop.decay import landmark
+from models.shop.events import BOUGHT_WITH, VIEWED_WITH
 
 TOTAL = -1
 """In place of a delta's second item: the weight belongs to the partition's total of baskets."""

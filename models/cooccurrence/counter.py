@@ -1,7 +1,7 @@
 """Rows of co-occurrence of one partition of items, at their owner: counted, faded in event time, bounded.
 
 The row of an item holds its neighbours, each with a weight and a count per kind, and the item's own marginals. Weights
-fade by `models.decay`, so that deltas may come in any order: rows depend on which deltas have been counted, up to the
+fade by `models.shop.decay`, so that deltas may come in any order: rows depend on which deltas have been counted, up to the
 rounding of float64, as long as no cell had to give way. A row that is published says which messages it includes; the
 next owner adopts it and counts on.
 """
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.count_kernel import ROW, TOTAL, count, first_wrong
-from models.decay import landmark
-from models.events import VIEWED_WITH
-from models.items import Items
+from models.shop.decay import landmark
+from models.shop.events import VIEWED_WITH
+from models.shop.items import Items
 
 _EVER = np.iinfo(np.int64).max
 """Offset of what is learnt outside any message: no adopted row has it already."""
@@ -83,7 +83,7 @@ class CoOccurrence:
         items: what the indices mean; shared with everyone who uses them.
         config: how much is remembered.
 
-    >>> from models.events import BOUGHT_WITH, VIEWED_WITH
+    >>> from models.shop.events import BOUGHT_WITH, VIEWED_WITH
     >>> items, at = Items(), 1.75e9
     >>> rows = CoOccurrence(items, CoOccurrenceConfig(half_life_s=3600.0))
     >>> rows.learn_one("kettle", "mug", BOUGHT_WITH, at)

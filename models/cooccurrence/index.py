@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from models.cooccurrence.association import STRENGTH, shrunk_lift
 from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells
 from models.cooccurrence.counter import Cut, Row, Totals
-from models.decay import decayed
-from models.events import BOUGHT_WITH
-from models.items import UNKNOWN, Items
+from models.shop.decay import decayed
+from models.shop.events import BOUGHT_WITH
+from models.shop.items import UNKNOWN, Items
 
 _NO_ROW = -1
 """Position of an item that has no row."""

@@ -13,9 +13,9 @@ import numpy as np
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
-from models.events import Click, Purchase
-from models.items import Items
 from models.sessions.visits import Pair, Visit, VisitConfig, Visits
+from models.shop.events import Click, Purchase
+from models.shop.items import Items
 
 TOGETHER = 20_000
 """Pairs that are counted together: many more, and the garbage collector looks at them again and again."""

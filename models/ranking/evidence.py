@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.items import UNKNOWN
+from models.shop.items import UNKNOWN
 
 FLOOR = 1e-5
 """Probability of a candidate that a source does not know: less than that of one item of many, so that one source's

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import KNOWN, Catalog
-from models.events import CatalogItem
+from models.shop.catalog import KNOWN, Catalog
+from models.shop.events import CatalogItem
 
 GAPS_S = (5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 3600.0, 86_400.0)
 """Bounds of the classes of time between two looks."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.catalog import Catalog
 from models.errors import SnapshotShapeError
-from models.items import Items
 from models.sequence.config import CODE
 from models.sequence.features import ACTIONS, BRANDS, CATEGORIES, GAPS, PRICES, Contents, contents_of
 from models.sequence.predictor import Expectations
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
+from models.shop.catalog import Catalog
+from models.shop.items import Items
 from models.snapshot import Snapshot
 
 

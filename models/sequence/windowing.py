@@ -15,13 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.events import Action, Click, Purchase
-from models.items import Items
 from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import FIRST_GAP, gap_classes
 from models.sequence.gate import Gate
 from models.sequence.window_buffer import Window
 from models.sessions.visits import ACTION_CODES, Verdict, VisitConfig, Visits
+from models.shop.events import Action, Click, Purchase
+from models.shop.items import Items
 
 LOOKS_A_WINDOW = 4
 """A chunk is due when looks for so many a window have gathered, too, although most windows are not full: more than most

@@ -28,11 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
-from models.decay import decayed
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.jit import inline_njit
 from models.serving.queues import CROSS_SELLS, UPSELLS, Waiting, join, waiting
 from models.serving.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
+from models.shop.decay import decayed
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 
 SOURCES = 64
 """Sources a query at most: those of the trigger, then of the cart, then of the visit, latest first."""

@@ -8,9 +8,6 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import Catalog
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
-from models.items import Items
 from models.jit import inline_njit
 from models.serving.candidates import (
     EVIDENCE,
@@ -24,6 +21,9 @@ from models.serving.candidates import (
 )
 from models.serving.fallbacks import BRAND, NEAR
 from models.serving.rules import CROSS_SELL, Asked
+from models.shop.catalog import Catalog
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
+from models.shop.items import Items
 
 COUNTED = 3
 """Kinds of co-occurrence, which are sources of reasons by their own numbers."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import NONE
-from models.categories import ROOT
 from models.jit import inline_njit
 from models.serving.candidates import EVIDENCE, FALL_BACK, Pool, Rows, Weights, candidate, step_of
 from models.serving.popularity import BASKETS, VIEWS, Shelves
 from models.serving.queues import CROSS_SELLS, UPSELLS, join
 from models.serving.rules import ANCHORS, CROSS_SELL, MAY_UPSELL, UPSELL, Asked, Rules, fits
+from models.shop.catalog import NONE
+from models.shop.categories import ROOT
 
 BRAND, NEAR, POPULAR = 1, 2, 3
 """Relations of a fall-back to an anchor, the closest first."""

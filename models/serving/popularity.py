@@ -22,11 +22,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models.catalog import OFFERED, Catalog
-from models.categories import ROOT
 from models.cooccurrence.index import Neighbours
-from models.items import Items
 from models.jit import cached_njit
+from models.shop.catalog import OFFERED, Catalog
+from models.shop.categories import ROOT
+from models.shop.items import Items
 
 SLICE = 4096
 """Items looked at each batch: 15 us when none has changed; a million items take 245 batches."""
@@ -128,7 +128,7 @@ class Popularity:
     def popular(self, path: str) -> list[str]:
         """Ids of the most popular items below a category path; all of the shop's for the empty path.
 
-        >>> from models.events import CatalogItem
+        >>> from models.shop.events import CatalogItem
         >>> items = Items()
         >>> catalog = Catalog(items)
         >>> for name, category in [("mug", "Tea/Mugs"), ("cup", "Tea/Mugs"), ("kettle", "Tea/Kettles")]:

@@ -12,11 +12,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
-from models.events import Action
-from models.items import Items
-from models.policy import Policy
 from models.sequence.predictor import Expectations, Expected
 from models.serving.candidates import Pool, Rows, Weights, pool
 from models.serving.explanations import KINDS as KINDS_OF_REASONS
@@ -27,6 +23,10 @@ from models.serving.reranking import WIDTH, Order, no_order
 from models.serving.rules import Asked, Rulebook
 from models.serving.selection import Limits
 from models.sessions.visits import Visit, Window
+from models.shop.catalog import Catalog
+from models.shop.events import Action
+from models.shop.items import Items
+from models.shop.policy import Policy
 
 NO_LOOKS = Window([], [], [])
 

@@ -17,12 +17,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decay import decayed
 from models.jit import inline_njit
 from models.serving.candidates import EVIDENCE, LEADERS, Pool, Rows, Weights, baskets_with, step_of
 from models.serving.queues import CROSS_SELLS, UPSELLS, call, join
 from models.serving.rules import CROSS_SELL, UPSELL, Asked, Rules
 from models.serving.selection import settled_first
+from models.shop.decay import decayed
 
 SOURCES = ("viewed_with", "bought_with", "viewed_then_bought", "sequence")
 """Whose shares and ranks are features."""

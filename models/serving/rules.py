@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import KNOWN, OFFERED, Catalog
-from models.categories import ROOT
-from models.items import Items
 from models.jit import inline_njit
-from models.policy import Policy
+from models.shop.catalog import KNOWN, OFFERED, Catalog
+from models.shop.categories import ROOT
+from models.shop.items import Items
+from models.shop.policy import Policy
 
 NEITHER, CROSS_SELL, UPSELL = 0, 1, 2
 """Verdicts."""
@@ -34,7 +34,7 @@ _BY_POLICY, _BY_QUERY = 1, 2
 class Rules(NamedTuple):
     """A policy over a catalogue, as arrays. Bits of the masks stand for the pairs of the policy."""
 
-    facts: NDArray[Any]  # (items,) of `models.catalog.FACT`
+    facts: NDArray[Any]  # (items,) of `models.shop.catalog.FACT`
     group: NDArray[np.int32]  # (nodes,): nodes of one group are the same category to the policy
     category_barred: NDArray[np.bool_]  # (nodes,)
     brand_barred: NDArray[np.bool_]  # (brands,)
@@ -66,7 +66,7 @@ class Rulebook:
         catalog: what is offered.
         items: what the indices mean.
 
-    >>> from models.events import CatalogItem
+    >>> from models.shop.events import CatalogItem
     >>> items = Items()
     >>> catalog = Catalog(items)
     >>> for name, category, price in [("kettle", "Kettles", 30.0), ("big", "Kettles", 40.0), ("mug", "Mugs", 8.0)]:

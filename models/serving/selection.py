@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import NONE
 from models.jit import inline_njit
 from models.serving.candidates import EVIDENCE, Pool, Rows, Weights, settle
 from models.serving.queues import CROSS_SELLS, UPSELLS, ahead, call, first, rescore
 from models.serving.rules import CROSS_SELL, NEITHER, Rules
+from models.shop.catalog import NONE
 
 
 class Limits(NamedTuple):

@@ -28,12 +28,12 @@ from math import log2
 from operator import itemgetter
 from typing import NamedTuple
 
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Purchase
-from models.items import Items
 from models.sessions.baskets import Baskets
 from models.sessions.carts import Cart
 from models.sessions.looks import Look, Looks
 from models.sessions.repeats import Repeats
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Purchase
+from models.shop.items import Items
 
 Pair = tuple[int, int, int, float]
 """(a, b, kind, weight): the row of item a gains weight for its neighbour b. a == b is the item's own count; b == TOTAL

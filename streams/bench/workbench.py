@@ -15,11 +15,11 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
-from models.items import Items
-from models.policy import Policy
 from models.serving.recommender import Recommender, RecommenderConfig
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.shop.policy import Policy
 from streams.bench.events import Event
 from streams.lane import Lane
 from streams.memory_log import MemoryLog, StoredRecord

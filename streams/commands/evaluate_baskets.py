@@ -114,10 +114,10 @@ def baskets_of(log: EventLog, depth: int) -> tuple[Shop, list[Basket]]:
         log: is gone through.
         depth: to which categories are compared.
     """
-    from models.catalog import Catalog
     from models.evaluation.baskets.protocol import Basket, shop_of
-    from models.events import Action, Click, Purchase
-    from models.items import Items
+    from models.shop.catalog import Catalog
+    from models.shop.events import Action, Click, Purchase
+    from models.shop.items import Items
 
     items = Items()
     catalog = Catalog(items)

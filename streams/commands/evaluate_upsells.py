@@ -52,10 +52,10 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from models.catalog import Catalog
     from models.evaluation.upsells.protocol import METHODS, K, UpsellsConfig, evaluate
-    from models.events import Click, Purchase
-    from models.items import Items
+    from models.shop.catalog import Catalog
+    from models.shop.events import Click, Purchase
+    from models.shop.items import Items
     from streams.commands.worker import read_policy
     from streams.complete_journey import complete_journey
     from streams.event_log import log_of_past

@@ -13,7 +13,7 @@ import typer
 from streams.commands.options import with_settings
 
 if TYPE_CHECKING:
-    from models.policy import Policy
+    from models.shop.policy import Policy
     from streams.settings import Settings
 
 
@@ -29,7 +29,7 @@ def read_policy(path: Path | None, memory_s: float) -> Policy:
             that are forgotten by then.
     """
     from models.errors import PolicyError
-    from models.policy import Policy
+    from models.shop.policy import Policy
 
     if path is None:
         return Policy()

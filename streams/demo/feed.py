@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from kafka import KafkaProducer
 
-from models.policy import Policy
+from models.shop.policy import Policy
 from streams.demo.popularity import Popularity
 from streams.settings import Settings
 from streams.simulated_shop import SimulatedEvent, SimulatedShop

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from models.policy import Policy
+from models.shop.policy import Policy
 from streams.simulated_shop import Model
 
 STALE = 100

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from models.policy import Policy
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL as SEQUENCE
+from models.shop.policy import Policy
 from streams.demo.feed import Published
 from streams.demo.popularity import is_upsell
 from streams.simulated_shop import Model, Truth

@@ -18,7 +18,7 @@ import orjson
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from models.policy import Policy
+from models.shop.policy import Policy
 from streams import topics
 from streams.brokers.broker import free_ports
 from streams.demo.feed import Feed, Published

@@ -21,7 +21,7 @@ import pytest
 from aiokafka.errors import KafkaError
 from kafka import KafkaProducer
 
-from models.policy import Policy
+from models.shop.policy import Policy
 from streams import topics
 from streams.brokers.administration import administration
 from streams.brokers.broker import Broker

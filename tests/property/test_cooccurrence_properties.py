@@ -13,7 +13,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.count_kernel import TOTAL
 from models.cooccurrence.counter import CoOccurrence, Row, Totals, warm
 from models.cooccurrence.index import Neighbours
-from models.items import Items
+from models.shop.items import Items
 
 warm()
 

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.policy import Policy
+from models.shop.policy import Policy
 from streams.partitioner import partition_of
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop

@@ -12,9 +12,9 @@ from typing import Any
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from models.events import Action, CatalogItem
-from models.policy import Policy
 from models.serving.recommender import SuggestedItem
+from models.shop.events import Action, CatalogItem
+from models.shop.policy import Policy
 from tests.support.corner_shop import NOW, CornerShop
 
 NAMES = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "a name longer than it need be, 1", "a name longer than it need be, 2"]  # fmt: skip  # noqa: E501

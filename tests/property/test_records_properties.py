@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.events import Action, Line
+from models.shop.events import Action, Line
 from streams.errors import RecordError
 from streams.records import (
     dead_letter,

@@ -13,9 +13,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
-from models.items import Items
 from models.sessions.visits import KEPT_WINDOWS, TOTAL, VisitConfig, Visits
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
+from models.shop.items import Items
 
 AT = 1_700_000_000.0
 USERS = ["ann", "bob"]

@@ -9,11 +9,11 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 
-from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
-from models.items import Items
-from models.policy import Policy
 from models.serving.recommender import Recommender, RecommenderConfig
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.shop.policy import Policy
 from streams.lane import Lane
 from streams.memory_log import MemoryLog
 from streams.metrics import Metrics

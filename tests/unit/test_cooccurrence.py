@@ -9,8 +9,8 @@ from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells, block_size
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.count_kernel import TOTAL
 from models.cooccurrence.counter import CoOccurrence, Row, Totals
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
-from models.items import Items
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
+from models.shop.items import Items
 
 DAY = 86400.0
 NOON = 1_750_000_000.0

@@ -7,8 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.events import Action, Click
-from models.items import Items
 from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import Contents
 from models.sequence.gate import Gate, scores
@@ -16,6 +14,8 @@ from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import Window
 from models.sequence.windowing import LOOKS_A_WINDOW, Curriculum
 from models.sessions.visits import VisitConfig
+from models.shop.events import Action, Click
+from models.shop.items import Items
 from tests.unit.test_sequence import CHAINS, scorer, taught, window
 
 NONE_HELD = GateConfig(share=0.0)

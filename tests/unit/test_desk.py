@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from models.events import Click
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expectations
+from models.shop.events import Click
 from streams.shopper_lane import ShopperLane
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop

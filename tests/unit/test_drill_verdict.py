@@ -13,8 +13,8 @@ import pytest
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence, Row
-from models.items import Items
 from models.sessions.visits import VisitConfig, Visits
+from models.shop.items import Items
 from streams.drills.counts import KINDS, Cell, Counts, compare, published
 from streams.drills.evidence import Evidence, Raw, first_events, last_values
 from streams.drills.promises import EXCLUDED, MAX_STEP, MIN_STEP, POLICY, Promises
@@ -432,7 +432,7 @@ def test_the_shop_is_untidy_and_small() -> None:
 
 
 def test_the_policy_is_one_that_workers_take() -> None:
-    from models.policy import Policy
+    from models.shop.policy import Policy
 
     policy = Policy.from_toml(POLICY, "drill.toml")
     assert policy.emit_empty

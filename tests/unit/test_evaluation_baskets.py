@@ -8,7 +8,6 @@ import numpy as np
 import orjson
 import pytest
 
-from models.catalog import Catalog
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
 from models.evaluation.baskets.baselines import Together
@@ -29,8 +28,9 @@ from models.evaluation.baskets.protocol import (
 )
 from models.evaluation.baskets.registry import METHODS, families
 from models.evaluation.baskets.uptake import Uptake, UptakeConfig
-from models.events import CatalogItem
-from models.items import Items
+from models.shop.catalog import Catalog
+from models.shop.events import CatalogItem
+from models.shop.items import Items
 from streams.__main__ import main
 
 DAY_S = 86_400.0

@@ -17,12 +17,12 @@ from models.evaluation.prequential.protocol import METHODS, OURS, RANKINGS, SENT
 from models.evaluation.prequential.replay import Answered, Engine, Event
 from models.evaluation.prequential.sent import Sent, moment_of
 from models.evaluation.prequential.training import Training
-from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
-from models.policy import Policy
 from models.ranking.attribution import OutcomesConfig
 from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
 from models.sessions.visits import VisitConfig
+from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
+from models.shop.policy import Policy
 from streams.event_log import log_of_past, sent_of, simulated
 from streams.records import written
 from streams.replay import DataMissingError

@@ -13,8 +13,8 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.evaluation.prequential.protocol import OURS
 from models.evaluation.prequential.replay import Answered, Event
-from models.events import Action, Click, Line, Profile, Purchase
 from models.ranking.attribution import OutcomesConfig
+from models.shop.events import Action, Click, Line, Profile, Purchase
 from streams.partitioner import partition_of
 from streams.records import written
 from tests.support.world import PARTITIONS, Shop

@@ -15,11 +15,11 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.prequential.baselines import AtRandom, MostPopular
 from models.evaluation.prequential.protocol import METHODS, OURS, Prequential, PrequentialConfig
 from models.evaluation.prequential.replay import Engine, Event, Ranking
-from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
-from models.policy import Policy
 from models.serving.recommender import Query
 from models.serving.rules import CROSS_SELL, UPSELL
 from models.sessions.visits import Visit, VisitConfig
+from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
+from models.shop.policy import Policy
 from streams import evaluation_report
 from streams.__main__ import main
 from streams.event_log import log_of_folder, log_of_past, simulated

@@ -5,11 +5,11 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from models.catalog import Catalog
 from models.evaluation.upsells.protocol import METHODS, Dearer, Evaluation, UpsellsConfig, evaluate
-from models.events import Action, CatalogItem, Click, Line, Purchase
-from models.items import Items
-from models.policy import Policy
+from models.shop.catalog import Catalog
+from models.shop.events import Action, CatalogItem, Click, Line, Purchase
+from models.shop.items import Items
+from models.shop.policy import Policy
 from streams.__main__ import main
 
 POLICY = Policy(max_items=10, max_cross_sell=0, max_upsell=10, max_per_category=0)

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
-from models.items import Items
+from models.shop.catalog import Catalog
+from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.announcements import encode_announcement
 from streams.installer import Installer

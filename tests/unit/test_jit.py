@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 CALLER = """
 from models.jit import cached_njit
-from models.decay import decayed
+from models.shop.decay import decayed
 
 @cached_njit()
 def faded(weight, as_of, at, half_life_s):
@@ -20,7 +20,7 @@ def faded(weight, as_of, at, half_life_s):
 """
 
 PROGRAM = """
-from models.decay import decayed
+from models.shop.decay import decayed
 from models.caller import faded
 print(decayed(8.0, 0.0, 10.0, 10.0), faded(8.0, 0.0, 10.0, 10.0), sum(faded.stats.cache_hits.values()))
 """

@@ -8,9 +8,9 @@ from models.cooccurrence.cell_pool import MOST
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence, Row
 from models.cooccurrence.index import Neighbours
-from models.decay import decayed
-from models.events import BOUGHT_WITH, VIEWED_WITH
-from models.items import Items
+from models.shop.decay import decayed
+from models.shop.events import BOUGHT_WITH, VIEWED_WITH
+from models.shop.items import Items
 
 NOON = 1_750_000_000.0
 DAY = 86400.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.items import Items
+from models.shop.items import Items
 from streams.errors import RecordError
 from streams.pairs import TOTAL, PairBatch, decode_pairs
 from streams.partitioner import partition_of

@@ -17,7 +17,7 @@ import typer
 
 import models.errors
 import streams.errors
-from models.policy import Policy
+from models.shop.policy import Policy
 from streams import topics
 from streams.brokers.child import Child
 from streams.brokers.embedded import EmbeddedBroker

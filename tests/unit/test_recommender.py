@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.events import BOUGHT_WITH, Action
-from models.policy import Policy
 from models.sequence.predictor import Expectations, Expected
 from models.serving.explanations import Words
 from models.serving.recommender import Query, RecommenderConfig
 from models.sessions.visits import Visit, Window
+from models.shop.events import BOUGHT_WITH, Action
+from models.shop.policy import Policy
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
 KETTLE_SHOP_V1 = (

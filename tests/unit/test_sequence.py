@@ -10,10 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.catalog import Catalog
 from models.errors import SnapshotError
-from models.events import CatalogItem
-from models.items import Items
 from models.sequence import kernels, vector_index
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
@@ -24,6 +21,9 @@ from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.window_buffer import Window, Windows
 from models.sessions.visits import Window as LooksWindow
+from models.shop.catalog import Catalog
+from models.shop.events import CatalogItem
+from models.shop.items import Items
 from models.snapshot import Snapshot
 
 SMALL = LearnerConfig(NetworkConfig(units=16, dropout=0.0), chunk=64, replay=4, recent=256, negatives=16, batch=16)

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
-from models.catalog import Catalog
 from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotShapeError
-from models.items import Items
 from models.ranking.attribution import OutcomesConfig
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
 from models.serving.reranking import FEATURES, FLOOR
 from models.serving.rules import CROSS_SELL
+from models.shop.catalog import Catalog
+from models.shop.items import Items
 from streams.announcements import decode_announcement
 from streams.errors import TakeOverError
 from streams.leadership import Leadership

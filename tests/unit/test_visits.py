@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import log2
 
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
-from models.items import Items
 from models.sessions.visits import TOTAL, Pair, Verdict, VisitConfig, Visits
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
+from models.shop.items import Items
 
 AT = 1_700_000_000.0
 

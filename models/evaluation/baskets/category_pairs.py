@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
-from models.decay import decayed
-from models.events import BOUGHT_WITH
-from models.items import Items
 from models.sessions.visits import TOTAL
+from models.shop.decay import decayed
+from models.shop.events import BOUGHT_WITH
+from models.shop.items import Items
 
 SHRINKAGE = 5.0
 """Baskets that a category is taken to have had without any other."""

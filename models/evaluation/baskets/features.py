@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.events import BOUGHT_WITH
 from models.jit import cached_njit
+from models.shop.events import BOUGHT_WITH
 
 OF_ANY = (
     "bought-with",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decay import landmark
+from models.shop.decay import landmark
 
 DAY_S = 86_400.0
 

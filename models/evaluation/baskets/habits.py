@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decay import decayed
+from models.shop.decay import decayed
 
 DAY_S = 86_400.0
 

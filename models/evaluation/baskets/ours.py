@@ -24,10 +24,10 @@ from models.evaluation.baskets.firsts import Firsts, FirstsConfig
 from models.evaluation.baskets.habits import Habits, HabitsConfig
 from models.evaluation.baskets.protocol import READINGS, Basket, K, Lists, Question, Shop, best, question_of
 from models.evaluation.worker_counts import WorkerCounts
-from models.events import Action, Click, Line, Purchase
-from models.policy import Policy
 from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.sessions.visits import Visit, VisitConfig
+from models.shop.events import Action, Click, Line, Purchase
+from models.shop.policy import Policy
 
 NEW_FEATURES = len(OF_ANY)
 """Features that say something of what is new to a household: the first so many."""

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import Catalog
 from models.evaluation.lists import FIGURES, gains
 from models.evaluation.ranks import Figure, means
-from models.items import Items
+from models.shop.catalog import Catalog
+from models.shop.items import Items
 
 K = 10
 """Length of the lists."""

@@ -19,9 +19,9 @@ from models.cooccurrence.index import Neighbours
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig, next_items
 from models.evaluation.next_item.returns import DEPTH, Returns
-from models.events import Action, Click
-from models.items import Items
 from models.sessions.visits import VisitConfig, Visits
+from models.shop.events import Action, Click
+from models.shop.items import Items
 
 FLUSH_PAIRS = 20_000
 """Pairs that are counted together; what is asked sees all that was learnt before."""

@@ -18,7 +18,6 @@ from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod, Counte
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.returns import Returns
-from models.items import Items
 from models.ranking.drift import Drift, DriftConfig
 from models.ranking.evidence import FLOOR, SILENCE, Evidence, shares
 from models.ranking.pools import Weighted, WeightedConfig, average
@@ -29,6 +28,7 @@ from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import Window
 from models.sessions.visits import VisitConfig
+from models.shop.items import Items
 
 COUNTING = "cooccurrence"
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.index import Neighbours
 from models.evaluation.next_item.sums import sums_by_item
-from models.events import VIEWED_WITH
 from models.jit import cached_njit
+from models.shop.events import VIEWED_WITH
 
 
 @dataclass(frozen=True)

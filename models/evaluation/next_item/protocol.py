@@ -24,8 +24,8 @@ from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
 from models.evaluation.next_item.sessions import Session, Test, whole_sessions
 from models.evaluation.ranks import Figure, figures, place_of
-from models.items import Items
 from models.sessions.visits import VisitConfig
+from models.shop.items import Items
 
 K = 20
 """Length of the lists."""

@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import NONE, OFFERED, Catalog
 from models.evaluation.lists import Place
-from models.events import Action
-from models.items import Items
 from models.jit import cached_njit, inline_njit
-from models.policy import Policy
 from models.serving.recommender import Query
 from models.serving.rules import ANCHORS, CROSS_SELL, UPSELL, Asked, Rulebook, Rules, begin, judge
+from models.shop.catalog import NONE, OFFERED, Catalog
+from models.shop.events import Action
+from models.shop.items import Items
+from models.shop.policy import Policy
 
 LEAST_STALE, STALE_SHARE = 100, 0.01
 """A ranking is made anew after so many events, or after as many as this share of the items: it hardly moves between,
@@ -117,7 +117,7 @@ class _RankedLists:
 class MostPopular(_RankedLists):
     """What was looked at or bought most often so far, ties by id.
 
-    >>> from models.events import CatalogItem
+    >>> from models.shop.events import CatalogItem
     >>> from models.sessions.visits import Visit
     >>> items = Items()
     >>> catalog = Catalog(items)

@@ -12,12 +12,12 @@ from math import inf
 
 import numpy as np
 
-from models.events import Click, Profile, Purchase
-from models.items import Items
 from models.ranking.attribution import Outcomes, OutcomesConfig, Sent
 from models.ranking.ranker import Ranker, RankerConfig
 from models.serving.recommender import KINDS, Learnt, Query, SuggestedItem
 from models.serving.reranking import WIDTH
+from models.shop.events import Click, Profile, Purchase
+from models.shop.items import Items
 
 _NUMBER = 0
 """Of the only partition."""

@@ -29,7 +29,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import OFFERED
 from models.evaluation.lists import (
     ALL,
     FIGURES,
@@ -47,9 +46,10 @@ from models.evaluation.prequential.baselines import AtRandom, MostPopular
 from models.evaluation.prequential.replay import EVENTS, SEQUENCE, Answered, Engine, Event, Ranking
 from models.evaluation.prequential.sent import Sent
 from models.evaluation.ranks import intervals_of_sums
-from models.events import Action, Click, Purchase
 from models.serving.recommender import RecommenderConfig, SuggestedItem
 from models.serving.rules import CROSS_SELL, UPSELL
+from models.shop.catalog import OFFERED
+from models.shop.events import Action, Click, Purchase
 
 OURS, POPULARITY, RANDOM, SENT = "crosscurrent", "popularity", "random", "sent"
 

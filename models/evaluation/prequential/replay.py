@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.catalog import Catalog
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
-from models.events import Action, Click, Profile, Purchase
-from models.items import Items
-from models.policy import Policy
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
 from models.sessions.visits import Pair, Verdict, VisitConfig, Visits
+from models.shop.catalog import Catalog
+from models.shop.events import Action, Click, Profile, Purchase
+from models.shop.items import Items
+from models.shop.policy import Policy
 
 if TYPE_CHECKING:
     from models.evaluation.prequential.ordering import Ordering
@@ -92,7 +92,7 @@ class Engine:
         orderings: of those whose rankings say so, by name; put them in before the first event.
         spent_s: seconds spent so far on EVENTS, on SEQUENCE, and on each recommender's lists and their order.
 
-    >>> from models.events import CatalogItem
+    >>> from models.shop.events import CatalogItem
     >>> rankings = {"counting": Ranking()}
     >>> engine = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), rankings, flush_interval_s=1.0)
     >>> engine.catalog.put(CatalogItem("kettle", "Kettle", "Kettles", 34.0))

@@ -8,8 +8,8 @@ from math import inf
 from typing import Any, NamedTuple
 
 from models.evaluation.prequential.replay import Event
-from models.events import Action, Click, Purchase
 from models.serving.recommender import SuggestedItem
+from models.shop.events import Action, Click, Purchase
 
 
 class Moment(NamedTuple):

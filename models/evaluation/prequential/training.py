@@ -16,9 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import Catalog
-from models.events import Click, Profile, Purchase
-from models.items import Items
 from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import Contents, contents_of
 from models.sequence.learner import Learner
@@ -26,6 +23,9 @@ from models.sequence.predictor import Expectations
 from models.sequence.scorer import Scorer
 from models.sequence.windowing import Curriculum
 from models.sessions.visits import VisitConfig
+from models.shop.catalog import Catalog
+from models.shop.events import Click, Profile, Purchase
+from models.shop.items import Items
 
 _NUMBER = 0
 """Of the only partition."""

@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import OFFERED, Catalog
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.baskets.habits import Habits, HabitsConfig
 from models.evaluation.ranks import means
 from models.evaluation.worker_counts import WorkerCounts
-from models.events import Action, Click, Purchase
-from models.items import Items
-from models.policy import Policy
 from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.sessions.visits import Visit, VisitConfig
+from models.shop.catalog import OFFERED, Catalog
+from models.shop.events import Action, Click, Purchase
+from models.shop.items import Items
+from models.shop.policy import Policy
 
 K, SHOWN = 10, 2
 """Length of the lists, and how many of them a record shows by default (`max_upsell`)."""
@@ -63,7 +63,7 @@ class Dearer:
         catalog: what is offered.
         policy: the bounds of a step.
 
-    >>> from models.events import CatalogItem
+    >>> from models.shop.events import CatalogItem
     >>> items = Items()
     >>> catalog = Catalog(items)
     >>> for name, category, price in [("s", "Pan", 10.0), ("m", "Pan", 15.0), ("l", "Pan", 30.0), ("x", "Cup", 15.0)]:

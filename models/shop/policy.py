@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import PolicyError
-from models.events import Action
+from models.shop.events import Action
 
 MOST_ITEMS = 100
 """Items a record at most: no page shows more, and the answer's arrays are as wide."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.categories import Categories
-from models.events import CatalogItem
-from models.items import Items
+from models.shop.categories import Categories
+from models.shop.events import CatalogItem
+from models.shop.items import Items
 
 KNOWN, IN_STOCK = 1, 2
 """Bits of a fact's `state`. A withdrawn item has neither."""
