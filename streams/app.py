@@ -16,7 +16,7 @@ from faust.app.base import BootStrategy
 from mode import Service
 
 from models.shop.policy import Policy
-from streams.folderless import FolderlessApp
+from streams.faust_app import FolderlessApp
 from streams.log import Record
 from streams.settings import Settings
 from streams.topics import full_name

@@ -25,12 +25,12 @@ from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expectations, Expected
 from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
-from streams.aside import aside
 from streams.log import Record
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.partitioner import partition_of
 from streams.records import written
+from streams.threads import aside
 
 COUNTING = {"cooccurrence": "counts-1"}
 """Version of what is counted, as records tell it: it has no snapshots."""

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.snapshot import Snapshot
 from streams.announcements import Announcement
-from streams.aside import aside
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.metrics import Metrics
 from streams.snapshot_store import SnapshotStore
+from streams.threads import aside
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,6 @@ from models.shop.events import CatalogItem
 from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.announcements import Announcement, encode_announcement
-from streams.aside import aside
 from streams.errors import StoreError
 from streams.intake import Intake
 from streams.leadership import Leadership
@@ -42,6 +41,7 @@ from streams.partitioner import partition_of
 from streams.progress import Forgotten
 from streams.settings import Settings
 from streams.snapshot_store import SnapshotStore, Stored
+from streams.threads import aside
 from streams.topics import full_name
 from streams.trainer_metrics import TrainerMetrics
 from streams.training import Training

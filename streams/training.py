@@ -42,7 +42,6 @@ from models.shop.events import CatalogItem, Click, Feedback, Purchase
 from models.shop.items import Items
 from models.snapshot import Snapshot
 from models.state import pack, unpack
-from streams.aside import aside
 from streams.contracts import SuggestionRecord
 from streams.cursor import Cursor
 from streams.errors import RecordError, SnapshotCorruptError, TakeOverError
@@ -51,6 +50,7 @@ from streams.recent_log import read_again, recent_past
 from streams.records import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.settings import Settings
 from streams.snapshot_store import SnapshotStore
+from streams.threads import aside
 from streams.topics import full_name
 from streams.trainer_metrics import TrainerMetrics
 from streams.wiring import Identity

@@ -14,7 +14,7 @@ import faust
 import orjson
 
 from streams.commands.worker import new_event_loop
-from streams.folderless import FolderlessApp
+from streams.faust_app import FolderlessApp
 from streams.topics import full_name
 
 SOURCES = ("clicks", "purchases")
