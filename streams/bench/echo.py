@@ -13,7 +13,7 @@ from typing import Any
 import faust
 import orjson
 
-from streams.commands.worker import new_event_loop
+from streams.cli.worker import new_event_loop
 from streams.faust_app import FolderlessApp
 from streams.topics import full_name
 

@@ -20,10 +20,10 @@ from typer.testing import CliRunner, Result
 
 from models.cooccurrence.counter import Row
 from streams.brokers.administration import administration
+from streams.cli.entry import app
+from streams.cli.event_pages import PAGES
 from streams.clients import Sender, TopicReader
-from streams.commands import app
 from streams.errors import CrosscurrentError, TopicsError
-from streams.event_pages import PAGES
 from streams.partitioner import partition_of
 from streams.rees46 import COLUMNS
 from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row

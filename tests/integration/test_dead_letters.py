@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from typer.testing import CliRunner
 
+from streams.cli.entry import app
 from streams.clients import Sender, TopicReader
-from streams.commands import app
 from streams.errors import RecordError
 from streams.publishing import Line
 from streams.records import dead_letter

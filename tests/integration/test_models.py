@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 from models.ranking.ranker import CODE, Ranker, RankerConfig
 from models.ranking.ranker import MODEL as RANKER
 from streams.announcements import Announcement
+from streams.cli.entry import app
 from streams.clients import Sender
-from streams.commands import app
 from streams.errors import SnapshotCorruptError, SnapshotMissingError
 from streams.settings import Settings
 from streams.shelf import Shelf

@@ -14,7 +14,7 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from models.sequence.config import MODEL
-from streams.commands import app
+from streams.cli.entry import app
 from streams.settings import Settings
 from streams.shelf import Shelf
 from tests.support.processes import WorkerProcess, eventually

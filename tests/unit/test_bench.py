@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from streams.bench import breakdown, contest, events, measure, report, run, scoring
 from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
-from streams.commands import bench as bench_command
+from streams.cli import bench as bench_command
 from streams.memory_log import StoredRecord
 from streams.partitioner import partition_of
 from streams.records import decode_catalog, decode_click, decode_purchase

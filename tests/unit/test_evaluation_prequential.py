@@ -20,8 +20,8 @@ from models.serving.rules import CROSS_SELL, UPSELL
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.shop.policy import Policy
-from streams import evaluation_report
 from streams.__main__ import main
+from streams.cli import evaluation_report
 from streams.event_log import log_of_folder, log_of_past, simulated
 from streams.replay import DataMissingError
 from tests.support.world import Process, Shop

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from streams.commands.docs import pages
-from streams.event_pages import PAGES, asyncapi, topics
+from streams.cli.docs import pages
+from streams.cli.event_pages import PAGES, asyncapi, topics
 from streams.records import (
     decode_catalog,
     decode_click,

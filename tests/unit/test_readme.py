@@ -21,7 +21,7 @@ from models.shop.policy import Policy
 from streams import topics
 from streams.brokers.child import Child
 from streams.brokers.embedded import EmbeddedBroker
-from streams.commands import app
+from streams.cli.entry import app
 from streams.metrics import OUTCOMES, Metrics
 from streams.settings import Settings
 from streams.trainer_metrics import TrainerMetrics

@@ -9,10 +9,10 @@ from rich.table import Table
 from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.items import Items
+from streams.cli.printing import printable
 from streams.clients import TopicReader
 from streams.metrics import Metrics
 from streams.mirror import Mirror
-from streams.printing import printable
 from streams.settings import Settings
 
 KINDS = ("viewed_with", "bought_with", "viewed_then_bought")

@@ -57,12 +57,12 @@ def command(
     from streams.brokers.broker import Broker
     from streams.brokers.embedded import EmbeddedBroker
     from streams.brokers.kafka import KafkaBroker
-    from streams.commands.trainer import check_torch
+    from streams.cli.printing import table_console
+    from streams.cli.trainer import check_torch
     from streams.drills import report
     from streams.drills.disturbances import DRILLS
     from streams.drills.run import Outcome, Plan, Run
     from streams.interrupts import ended_as_by_ctrl_c
-    from streams.printing import table_console
 
     drills = list(DRILLS) if name is Drill.ALL else [name.value]
     if any(DRILLS[drill].trained for drill in drills):

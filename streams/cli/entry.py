@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from streams.commands import (
+from streams.cli import (
     bench,
     broker,
     dead_letters,

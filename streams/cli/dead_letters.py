@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.options import with_settings
+from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -22,9 +22,9 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Values unchanged, a line each (without --replay)")] = False,
 ) -> None:
     """Show all dead letters that are kept; --replay sends them to their topics again and goes on where it ended."""
+    from streams.cli.tail import Shown
+    from streams.cli.tail import command as tail
     from streams.clients import TopicReader
-    from streams.commands.tail import Shown
-    from streams.commands.tail import command as tail
 
     if not replay:
         inspect.unwrap(tail)(settings, Shown.DEAD_LETTERS, json=json, from_start=True, until_end=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.options import with_settings
+from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -24,8 +24,8 @@ def command(
 
     An item that has none: exit code 1.
     """
+    from streams.cli.neighbours_view import Published
     from streams.errors import CrosscurrentError
-    from streams.published import Published
 
     if (item is None) is not every:
         message = "name one ITEM, or all of them with --all"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.options import with_settings
-from streams.commands.worker import new_event_loop, say_ready
+from streams.cli.options import with_settings
+from streams.cli.worker import new_event_loop, say_ready
 
 if TYPE_CHECKING:
     from streams.settings import Settings

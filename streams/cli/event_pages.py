@@ -1,6 +1,6 @@
 """`docs/events.md` and `docs/asyncapi.yaml`, made of the types in `streams.contracts` and of `streams.topics`.
 
-Nobody writes them by hand: `python -m streams.commands.docs` makes them anew, and a test compares.
+Nobody writes them by hand: `python -m streams.cli.docs` makes them anew, and a test compares.
 """
 
 from __future__ import annotations

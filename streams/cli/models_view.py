@@ -10,8 +10,8 @@ import msgspec
 from rich.table import Table
 
 from models.errors import SnapshotError
+from streams.cli.printing import printable, table_console
 from streams.errors import StoreError, StoreUnreachableError
-from streams.printing import printable, table_console
 from streams.records import written
 from streams.shelf import Shelf
 from streams.snapshot_files import Manifest

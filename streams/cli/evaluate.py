@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands import evaluate_baskets, evaluate_prequential, evaluate_upsells
+from streams.cli import evaluate_baskets, evaluate_prequential, evaluate_upsells
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,8 +57,8 @@ def next_item(
     from models.evaluation.implicit_models import check_implicit
     from models.evaluation.next_item.protocol import METHODS, evaluate
     from models.evaluation.next_item.sessions import read_tests, read_training
-    from streams.evaluation_report import check_plots, report
-    from streams.printing import table_console
+    from streams.cli.evaluation_report import check_plots, report
+    from streams.cli.printing import table_console
 
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",")]
     if unknown := [name for name in names if name not in METHODS]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.options import with_settings
+from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -37,8 +37,8 @@ def command(
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop at what is there now")] = False,
 ) -> None:
     """Show suggestions or dead letters as they come, until Ctrl-C; of the shop's own topics always the values."""
+    from streams.cli.printing import DeadLetterPrinter, LinePrinter, Printer, SuggestionPrinter
     from streams.clients import TopicReader
-    from streams.printing import DeadLetterPrinter, LinePrinter, Printer, SuggestionPrinter
 
     printer: Printer = LinePrinter(sys.stdout.buffer)
     if not json and topic is Shown.SUGGESTIONS:

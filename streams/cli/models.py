@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.options import with_settings
+from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -27,8 +27,8 @@ def list_(
     json: Annotated[bool, typer.Option("--json", help="A line of JSON a version, oldest first")] = False,
 ) -> None:
     """List the versions in the store, oldest first, and say which is announced: workers serve it once they have it."""
+    from streams.cli.models_view import listed, print_table
     from streams.shelf import Shelf
-    from streams.shelf_table import listed, print_table
 
     lines = listed(Shelf(settings, model))
     if json:
@@ -48,7 +48,7 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="The manifest unchanged, with the vocabulary")] = False,
 ) -> None:
     """Show what the manifest of a version says: how much was learnt, up to where, how good it was, and its shapes."""
-    from streams.shelf_table import print_manifest
+    from streams.cli.models_view import print_manifest
     from streams.snapshot_store import SnapshotStore
 
     stored = SnapshotStore.of(settings).stored(model, version)

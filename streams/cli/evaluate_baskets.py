@@ -54,9 +54,9 @@ def command(
     from models.evaluation.baskets.protocol import cut_at, evaluate
     from models.evaluation.baskets.registry import METHODS, families
     from models.evaluation.implicit_models import check_implicit
+    from streams.cli.printing import table_console
     from streams.complete_journey import complete_journey
     from streams.event_log import log_of_past
-    from streams.printing import table_console
 
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",")]
     if unknown := [name for name in names if name not in METHODS]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from streams.commands.options import with_settings
+from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
     from streams.replay import Past

@@ -1,4 +1,4 @@
-"""`python -m streams.commands.docs`: makes the generated pages anew. For those who change code, so no subcommand."""
+"""`python -m streams.cli.docs`: makes the generated pages anew. For those who change code, so no subcommand."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from streams.event_pages import asyncapi, events_page
-from streams.settings_page import settings_page
+from streams.cli.event_pages import asyncapi, events_page
+from streams.cli.settings_page import settings_page
 
 DOCS = Path(__file__).parents[2] / "docs"
 _HEAD = "# Made by `make docs` from streams/contracts.py and streams/topics.py; a test compares.\n"

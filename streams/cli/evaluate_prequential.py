@@ -86,10 +86,10 @@ def command(
 
     from models.evaluation.prequential.protocol import METHODS, RANKINGS, SENT, Prequential, PrequentialConfig
     from models.evaluation.prequential.replay import Engine
-    from streams.commands.worker import read_policy
-    from streams.evaluation_report import check_plots, report
+    from streams.cli.evaluation_report import check_plots, report
+    from streams.cli.printing import table_console
+    from streams.cli.worker import read_policy
     from streams.event_log import sent_of
-    from streams.printing import table_console
     from streams.settings import Settings
 
     if (path is not None) != (source in _WITH_PATH):

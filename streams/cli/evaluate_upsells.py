@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.commands.evaluate_prequential import window_of
+from streams.cli.evaluate_prequential import window_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,10 +56,10 @@ def command(
     from models.shop.catalog import Catalog
     from models.shop.events import Click, Purchase
     from models.shop.items import Items
-    from streams.commands.worker import read_policy
+    from streams.cli.printing import table_console
+    from streams.cli.worker import read_policy
     from streams.complete_journey import complete_journey
     from streams.event_log import log_of_past
-    from streams.printing import table_console
     from streams.rees46 import rees46
     from streams.settings import Settings
 
