@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
+from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
 from streams.partitioner import partition_of
-from streams.simulated_shop import SimulatedEvent, SimulatedShop
 
 BRANCHES = 5
 """Shops under the roof: 396 items each."""

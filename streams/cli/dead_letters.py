@@ -31,8 +31,8 @@ def command(
         return
 
     from streams.clients import Sender
-    from streams.dead_letters import Replayer, decoded, distinct
-    from streams.publishing import DECODERS
+    from streams.connectors.dead_letter_replay import Replayer, decoded, distinct
+    from streams.connectors.jsonl import DECODERS
 
     def complain(sentence: str) -> None:
         print(sentence, file=sys.stderr)

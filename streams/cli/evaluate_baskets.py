@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from models.evaluation.baskets.protocol import Basket, Shop
-    from streams.event_log import EventLog
+    from streams.connectors.event_log import EventLog
 
 
 class Source(StrEnum):
@@ -55,8 +55,8 @@ def command(
     from models.evaluation.baskets.registry import METHODS, families
     from models.evaluation.implicit_models import check_implicit
     from streams.cli.printing import table_console
-    from streams.complete_journey import complete_journey
-    from streams.event_log import log_of_past
+    from streams.connectors.complete_journey import complete_journey
+    from streams.connectors.event_log import log_of_past
 
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",")]
     if unknown := [name for name in names if name not in METHODS]:

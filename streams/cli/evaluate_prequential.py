@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from models.evaluation.prequential.replay import Engine
-    from streams.event_log import EventLog
+    from streams.connectors.event_log import EventLog
     from streams.settings import Settings
 
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
@@ -89,7 +89,7 @@ def command(
     from streams.cli.evaluation_report import check_plots, report
     from streams.cli.printing import table_console
     from streams.cli.worker import read_policy
-    from streams.event_log import sent_of
+    from streams.connectors.event_log import sent_of
     from streams.settings import Settings
 
     if (path is not None) != (source in _WITH_PATH):
@@ -183,7 +183,7 @@ def _complain(sentence: str) -> None:
 
 
 def _log(source: Source, path: Path | None, limit: int | None, seed: int, now_ms: int) -> EventLog:
-    from streams.event_log import SIMULATED_EVENTS, log_of_folder, log_of_past, simulated
+    from streams.connectors.event_log import SIMULATED_EVENTS, log_of_folder, log_of_past, simulated
 
     if source is Source.JSONL:
         assert path is not None  # noqa: S101 - the command has looked
@@ -191,11 +191,11 @@ def _log(source: Source, path: Path | None, limit: int | None, seed: int, now_ms
     if source is Source.SIMULATED:
         past = simulated(seed, limit or SIMULATED_EVENTS)
     elif source is Source.COMPLETEJOURNEY:
-        from streams.complete_journey import complete_journey
+        from streams.connectors.complete_journey import complete_journey
 
         past = complete_journey()
     else:
-        from streams.rees46 import rees46
+        from streams.connectors.rees46 import rees46
 
         assert path is not None  # noqa: S101 - the command has looked
         past = rees46(path, _complain)

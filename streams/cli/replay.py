@@ -12,7 +12,7 @@ import typer
 from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
-    from streams.replay import Past
+    from streams.connectors.replay import Past
     from streams.settings import Settings
 
 app = typer.Typer(help="Send a data set's catalogue, clicks and purchases.", no_args_is_help=True)
@@ -44,7 +44,7 @@ def completejourney(settings: Settings, limit: Limit = None, speed: Speed = "max
 
     Of a basket's products, the last is added 1 ms before the purchase, the one before it 2 ms before, and so on.
     """
-    from streams.complete_journey import complete_journey
+    from streams.connectors.complete_journey import complete_journey
 
     _replay(settings, complete_journey, limit, speed)
 
@@ -58,7 +58,7 @@ def rees46(
     speed: Speed = "max",  # type: ignore[assignment]
 ) -> None:
     """Send views, cart changes and purchases of REES46's multi-category store. Bad lines are named and left out."""
-    from streams.rees46 import rees46 as past_of
+    from streams.connectors.rees46 import rees46 as past_of
 
     _replay(settings, lambda: past_of(file, lambda sentence: print(sentence, file=sys.stderr)), limit, speed)
 
@@ -68,7 +68,7 @@ def _replay(settings: Settings, load: Callable[[], Past], limit: int | None, spe
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from streams.clients import Sender
-    from streams.replay import replay
+    from streams.connectors.replay import replay
 
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

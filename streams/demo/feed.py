@@ -16,9 +16,9 @@ import orjson
 from kafka import KafkaProducer
 
 from models.shop.policy import Policy
+from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
 from streams.demo.popularity import Popularity
 from streams.settings import Settings
-from streams.simulated_shop import SimulatedEvent, SimulatedShop
 from streams.topics import full_name
 
 HISTORY_PER_S = 5.0

@@ -18,9 +18,9 @@ import numpy as np
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL as SEQUENCE
 from models.shop.policy import Policy
+from streams.connectors.simulated_shop import Model, Truth
 from streams.demo.feed import Published
 from streams.demo.popularity import is_upsell
-from streams.simulated_shop import Model, Truth
 
 KINDS = ("cross-sell", "upsell")
 

@@ -21,12 +21,12 @@ from rich.console import Console
 from models.shop.policy import Policy
 from streams import topics
 from streams.brokers.broker import free_ports
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.demo.feed import Feed, Published
 from streams.demo.processes import ProcessEndedError, Processes
 from streams.demo.score import KINDS, Score
 from streams.demo.screen import Screen, Shown, figures, marks, screen_for
 from streams.settings import ENV_PREFIX, Settings
-from streams.simulated_shop import SimulatedShop
 
 BROKER_S = 90.0
 """Longest start of the broker: Apache Kafka on a busy machine."""

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.records import written
-from streams.simulated_shop import SimulatedShop
 
 OCCASIONS = ("tea", "coffee")
 """What the shop sells for: 96 items, so that a row has 95 neighbours at most; rows are published with 100."""

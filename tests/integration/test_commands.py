@@ -23,9 +23,9 @@ from streams.brokers.administration import administration
 from streams.cli.entry import app
 from streams.cli.event_pages import PAGES
 from streams.clients import Sender, TopicReader
+from streams.connectors.rees46 import COLUMNS
 from streams.errors import CrosscurrentError, TopicsError
 from streams.partitioner import partition_of
-from streams.rees46 import COLUMNS
 from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.settings import Settings
 from tests.poison import POISON, value_of

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from streams.cli.entry import app
 from streams.clients import Sender, TopicReader
+from streams.connectors.jsonl import Line
 from streams.errors import RecordError
-from streams.publishing import Line
 from streams.records import dead_letter
 from streams.settings import Settings
 

@@ -23,9 +23,9 @@ from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
 from models.sessions.visits import VisitConfig
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.shop.policy import Policy
-from streams.event_log import log_of_past, sent_of, simulated
+from streams.connectors.event_log import log_of_past, sent_of, simulated
+from streams.connectors.replay import DataMissingError
 from streams.records import written
-from streams.replay import DataMissingError
 from tests.unit.test_evaluation_prequential import NOW_MS, run
 
 AT = 1_699_990_000.0

@@ -22,8 +22,8 @@ from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purcha
 from models.shop.policy import Policy
 from streams.__main__ import main
 from streams.cli import evaluation_report
-from streams.event_log import log_of_folder, log_of_past, simulated
-from streams.replay import DataMissingError
+from streams.connectors.event_log import log_of_folder, log_of_past, simulated
+from streams.connectors.replay import DataMissingError
 from tests.support.world import Process, Shop
 
 AT = 1_699_990_000.0

@@ -8,8 +8,8 @@ from itertools import islice
 import orjson
 import pytest
 
+from streams.connectors.simulated_shop import NAME, SimulatedEvent, SimulatedShop
 from streams.records import decode_catalog, decode_click, decode_purchase
-from streams.simulated_shop import NAME, SimulatedEvent, SimulatedShop
 
 START_S = 1_714_564_800.0
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.clients import Sender
+from streams.connectors.jsonl import DECODERS, Line
 from streams.contracts import DeadLetterRecord
 from streams.errors import RecordError
 from streams.log import Record
-from streams.publishing import DECODERS, Line
 from streams.records import decode_dead_letter
 from streams.topics import full_name
 

@@ -19,8 +19,8 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from streams.connectors.replay import DataMissingError, Happening, Past
 from streams.records import written
-from streams.replay import DataMissingError, Happening, Past
 
 CURRENCY = "USD"
 STEP_S = 0.001

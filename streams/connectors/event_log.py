@@ -24,11 +24,11 @@ import orjson
 from models.evaluation.prequential.replay import Event
 from models.evaluation.prequential.sent import Moment, Sent
 from models.shop.events import CatalogItem
+from streams.connectors.jsonl import DECODERS, Line, usable
+from streams.connectors.replay import KEYS, NAMED, DataMissingError, Happening, Past
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.errors import RecordError
-from streams.publishing import DECODERS, Line, usable
 from streams.records import NEWEST_MS
-from streams.replay import KEYS, NAMED, DataMissingError, Happening, Past
-from streams.simulated_shop import SimulatedShop
 
 SIMULATED_PER_S = 0.05
 """Events a second of the simulated shop: a visit after the other, some 4,300 events a day, so that days go by."""

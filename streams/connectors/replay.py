@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from streams.connectors.jsonl import Sends
 from streams.errors import CrosscurrentError
-from streams.publishing import Sends
 
 KEYS = {"clicks": "user_id", "purchases": "user_id", "catalog": "item_id"}
 MAX_SPEED = float("inf")

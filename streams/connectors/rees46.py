@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from streams.connectors.replay import DataMissingError, Faults, Happening, Past
 from streams.records import written
-from streams.replay import DataMissingError, Faults, Happening, Past
 
 COLUMNS = (
     "event_time",
