@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from models.snapshot import MODEL_NAME, VERSION
 from streams.errors import RecordError
-from streams.log import Record
+from streams.kafka.log import Record
 
 Announcer = Literal["trainer", "rollback", "import"]
 

@@ -17,7 +17,7 @@ from mode import Service
 
 from models.shop.policy import Policy
 from streams.faust_app import FolderlessApp
-from streams.log import Record
+from streams.kafka.log import Record
 from streams.settings import Settings
 from streams.topics import full_name
 from streams.web import add_pages

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 
-from streams.cursor import Cursor
 from streams.errors import RecordError
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Record
 from streams.lane import Lane
-from streams.log import Record
 from streams.records import decode_catalog
 
 

@@ -25,9 +25,9 @@ from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expectations, Expected
 from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
-from streams.log import Record
+from streams.kafka.log import Record
+from streams.kafka.producer import Outbox
 from streams.metrics import Metrics
-from streams.outbox import Outbox
 from streams.partitioner import partition_of
 from streams.records import written
 from streams.threads import aside

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from streams.log import Record
+    from streams.kafka.log import Record
 
 
 _ANEW = (

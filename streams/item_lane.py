@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from aiokafka import TopicPartition
 
 from models.cooccurrence.counter import CoOccurrence, Totals
-from streams.cursor import Cursor
 from streams.errors import RecordError
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Record
 from streams.lane import Lane
-from streams.log import Record
 from streams.pairs import decode_pairs
 from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wiring import Wiring

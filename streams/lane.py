@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from aiokafka import TopicPartition
 
-from streams.cursor import Cursor
 from streams.errors import RecordError, TakeOverError
-from streams.log import Record
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Record
 from streams.progress import VERSION, Progress, TopicProgress, encode_progress
 from streams.records import dead_letter
 from streams.wiring import Wiring

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from aiokafka import TopicPartition
 
 from streams.errors import TakeOverError
+from streams.kafka.log import Record
+from streams.kafka.producer import Outbox
 from streams.lane import Lane, MakeLane
-from streams.log import Record
-from streams.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 

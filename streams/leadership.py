@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 
 class Leadership:
-    """Told by the intake what is ours ([`Owners`][streams.intake.Owners]); nothing is ever fetched.
+    """Told by the intake what is ours ([`Owners`][streams.kafka.group_consumer.Owners]); nothing is ever fetched.
 
     Args:
         seat: whoever has this partition leads.
@@ -33,7 +33,7 @@ class Leadership:
 
     @property
     def fresh(self) -> set[TopicPartition]:
-        """See [`Owners.fresh`][streams.intake.Owners.fresh]."""
+        """See [`Owners.fresh`][streams.kafka.group_consumer.Owners.fresh]."""
         return set()
 
     async def disowned(self) -> None:
@@ -49,9 +49,9 @@ class Leadership:
         self.moved.set()
 
     def congested(self, partition: TopicPartition, most: int) -> bool:
-        """See [`Owners.congested`][streams.intake.Owners.congested]: the log is read by positions, not delivered."""
+        """See [`Owners.congested`][streams.kafka.group_consumer.Owners.congested]: the log is read by positions, not delivered."""
         return True
 
     def expected(self, partition: TopicPartition) -> int | None:
-        """See [`Owners.expected`][streams.intake.Owners.expected]."""
+        """See [`Owners.expected`][streams.kafka.group_consumer.Owners.expected]."""
         return None

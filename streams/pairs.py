@@ -26,7 +26,7 @@ from streams.errors import RecordError
 from streams.partitioner import partition_of
 
 if TYPE_CHECKING:
-    from streams.log import Record
+    from streams.kafka.log import Record
 
 TOTAL = -1
 """In place of a pair's second item: the weight belongs to the partition's total of baskets."""

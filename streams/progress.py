@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from streams.errors import RecordError
-from streams.log import Record
+from streams.kafka.log import Record
 
 VERSION = 1
 

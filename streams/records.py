@@ -37,7 +37,7 @@ from streams.contracts import (
 from streams.errors import RecordError
 
 if TYPE_CHECKING:
-    from streams.log import Record
+    from streams.kafka.log import Record
 
 SHORT_ID = MAX_ID_BYTES // 4
 """An id of at most so many characters fits whatever they are: no character takes more than four bytes."""

@@ -18,7 +18,7 @@ from streams.contracts import AT_WORDS, ID_WORDS, expected
 from streams.errors import RecordError
 
 if TYPE_CHECKING:
-    from streams.log import Record
+    from streams.kafka.log import Record
 
 SHOWN = 60
 """Characters of what came that are quoted: enough to find it by, too few to make the log unreadable."""

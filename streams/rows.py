@@ -17,7 +17,7 @@ from models.cooccurrence.counter import Row
 from streams.errors import RecordError
 
 if TYPE_CHECKING:
-    from streams.log import Record
+    from streams.kafka.log import Record
 
 POSITION_KEY = b""
 """Key of the position record of a partition."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from streams.announcements import Announcement, Announcer, decode_announcement, encode_announcement
-from streams.clients import Sender, TopicReader
 from streams.errors import RecordError, SnapshotMissingError
+from streams.kafka.blocking import Sender, TopicReader
 from streams.settings import Settings
 from streams.snapshot_store import SnapshotStore, Stored
 

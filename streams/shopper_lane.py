@@ -19,15 +19,15 @@ from aiokafka import TopicPartition
 from models.serving.recommender import Query
 from models.sessions.visits import Verdict, Visits
 from models.shop.events import Action, Click, Purchase
-from streams.cursor import Cursor
 from streams.desk import Question
 from streams.errors import RecordError
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Record
+from streams.kafka.replay import read_again, recent_past
 from streams.lane import Lane
-from streams.log import Record
 from streams.pairs import PairBatch
 from streams.partitioner import partition_of
 from streams.progress import VERSION, Forgotten, encode_forgotten
-from streams.recent_log import read_again, recent_past
 from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wiring import Wiring
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import for_code
 
-from streams.brokers.administration import administration
 from streams.errors import TopicsError
+from streams.kafka.admin import administration
 from streams.settings import Settings
 
 if TYPE_CHECKING:

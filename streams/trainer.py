@@ -32,11 +32,11 @@ from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.announcements import Announcement, encode_announcement
 from streams.errors import StoreError
-from streams.intake import Intake
+from streams.kafka.global_tables import CatchesUp, Follower, Mirror
+from streams.kafka.group_consumer import Intake
+from streams.kafka.log import KafkaLog, Record
+from streams.kafka.producer import KafkaSender, Outbox
 from streams.leadership import Leadership
-from streams.log import KafkaLog, Record
-from streams.mirror import CatchesUp, Follower, Mirror
-from streams.outbox import KafkaSender, Outbox
 from streams.partitioner import partition_of
 from streams.progress import Forgotten
 from streams.settings import Settings

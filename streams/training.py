@@ -43,10 +43,10 @@ from models.shop.items import Items
 from models.snapshot import Snapshot
 from models.state import pack, unpack
 from streams.contracts import SuggestionRecord
-from streams.cursor import Cursor
 from streams.errors import RecordError, SnapshotCorruptError, TakeOverError
-from streams.log import Log, Record
-from streams.recent_log import read_again, recent_past
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Log, Record
+from streams.kafka.replay import read_again, recent_past
 from streams.records import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.settings import Settings
 from streams.snapshot_store import SnapshotStore

@@ -10,10 +10,10 @@ from aiokafka import TopicPartition
 from models.serving.recommender import Recommender
 from models.shop.items import Items
 from streams.desk import Desk
-from streams.log import Log
+from streams.kafka.global_tables import CatchesUp, Mirror
+from streams.kafka.log import Log
+from streams.kafka.producer import Outbox
 from streams.metrics import Metrics
-from streams.mirror import CatchesUp, Mirror
-from streams.outbox import Outbox
 from streams.settings import Settings
 from streams.topics import full_name
 

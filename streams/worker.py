@@ -33,14 +33,14 @@ from streams.announcements import Announcement
 from streams.catalog_lane import CatalogLane
 from streams.errors import CrosscurrentError, TakeOverError
 from streams.installer import Installer
-from streams.intake import Intake
 from streams.item_lane import ItemLane
+from streams.kafka.global_tables import Follower, Mirror
+from streams.kafka.group_consumer import Intake
+from streams.kafka.log import KafkaLog, Record
+from streams.kafka.producer import KafkaSender, Outbox
 from streams.lane import MakeLane
 from streams.lanes import Lanes
-from streams.log import KafkaLog, Record
 from streams.metrics import Metrics
-from streams.mirror import Follower, Mirror
-from streams.outbox import KafkaSender, Outbox
 from streams.progress import Forgotten
 from streams.settings import Settings
 from streams.shopper_lane import ShopperLane

@@ -21,11 +21,11 @@ import pytest
 from hypothesis import settings
 
 from streams import topics
-from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
 from streams.errors import BrokerError
+from streams.kafka.admin import administration
 from streams.settings import Settings
 
 settings.register_profile("alike", derandomize=True, deadline=None)

@@ -19,7 +19,7 @@ import orjson
 
 import models.serving.recommender
 import streams.item_lane
-import streams.mirror
+import streams.kafka.global_tables
 import streams.shopper_lane
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
@@ -29,8 +29,8 @@ from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
 from streams.bench.workbench import Workbench
 from streams.desk import Desk
+from streams.kafka.producer import Outbox
 from streams.metrics import Metrics
-from streams.outbox import Outbox
 from streams.pairs import PairBatch
 from streams.settings import Settings
 
@@ -63,7 +63,7 @@ EVENTS = sum(2 * pace.seconds * pace.events_per_s for pace in PACES)
 
 def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     """Every function that is timed: where it is found, its name, its stage. In the order an event goes through them."""
-    shopper, item, mirror = vars(streams.shopper_lane), vars(streams.item_lane), vars(streams.mirror)
+    shopper, item, mirror = vars(streams.shopper_lane), vars(streams.item_lane), vars(streams.kafka.global_tables)
     return [
         (shopper, "decode_click", "decode clicks and purchases"),
         (shopper, "decode_purchase", "decode clicks and purchases"),

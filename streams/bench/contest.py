@@ -31,10 +31,10 @@ from streams.bench.events import Event, Roof, write
 from streams.bench.load import preload
 from streams.bench.measure import Ends, Latency, Topics, events_per_s, latency
 from streams.bench.scoring import SIZES
-from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.child import Child
 from streams.errors import CrosscurrentError
+from streams.kafka.admin import administration
 from streams.settings import ENV_PREFIX, Settings
 from streams.topics import APPEND_TIME, full_name
 

@@ -16,8 +16,8 @@ import aiokafka
 import msgspec
 from aiokafka import TopicPartition
 
-from streams.brokers.embedded_ends import true_ends
-from streams.log import Record
+from streams.kafka.embedded_ends import true_ends
+from streams.kafka.log import Record
 from streams.settings import Settings
 from streams.topics import full_name
 

@@ -21,11 +21,11 @@ from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
 from streams.bench.events import Event
+from streams.kafka.global_tables import Mirror
+from streams.kafka.memory_log import MemoryLog, StoredRecord
+from streams.kafka.producer import PACKET_BYTES, Message, Outbox
 from streams.lane import Lane
-from streams.memory_log import MemoryLog, StoredRecord
 from streams.metrics import Metrics
-from streams.mirror import Mirror
-from streams.outbox import PACKET_BYTES, Message, Outbox
 from streams.settings import Settings
 from streams.topics import TOPICS
 from streams.wiring import Identity, Wiring
@@ -41,7 +41,7 @@ class Packer:
         self.now_ms = 0
 
     async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
-        """See [`Sender.send`][streams.outbox.Sender.send]."""
+        """See [`Sender.send`][streams.kafka.producer.Sender.send]."""
         self.pack(packet)
         where = TopicPartition(topic, partition)
         if topic in ("pairs", "neighbours"):

@@ -24,15 +24,15 @@ def command(
     """Show all dead letters that are kept; --replay sends them to their topics again and goes on where it ended."""
     from streams.cli.tail import Shown
     from streams.cli.tail import command as tail
-    from streams.clients import TopicReader
+    from streams.kafka.blocking import TopicReader
 
     if not replay:
         inspect.unwrap(tail)(settings, Shown.DEAD_LETTERS, json=json, from_start=True, until_end=True)
         return
 
-    from streams.clients import Sender
     from streams.connectors.dead_letter_replay import Replayer, decoded, distinct
     from streams.connectors.jsonl import DECODERS
+    from streams.kafka.blocking import Sender
 
     def complain(sentence: str) -> None:
         print(sentence, file=sys.stderr)

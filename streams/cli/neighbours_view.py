@@ -10,9 +10,9 @@ from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from streams.cli.printing import printable
-from streams.clients import TopicReader
+from streams.kafka.blocking import TopicReader
+from streams.kafka.global_tables import Mirror
 from streams.metrics import Metrics
-from streams.mirror import Mirror
 from streams.settings import Settings
 
 KINDS = ("viewed_with", "bought_with", "viewed_then_bought")

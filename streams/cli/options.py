@@ -83,7 +83,7 @@ def with_settings(
             flags = {name: given.pop(name) for name in options if name in given}
             settings = Settings.load(flags, os.environ, flags.pop("config", None))
             if connect:
-                from streams.brokers.administration import recognised
+                from streams.kafka.admin import recognised
 
                 settings = recognised(settings)
             return command(settings, *arguments, **given)

@@ -15,7 +15,7 @@ from streams.refusals import shown
 
 if TYPE_CHECKING:
     from streams.contracts import DeadLetterRecord, SuggestedItemRecord, SuggestionRecord
-    from streams.log import Record
+    from streams.kafka.log import Record
 
 
 PLAIN_WIDTH = 120

@@ -36,8 +36,8 @@ def command(
 
     A bad line is named on standard error and left out; the rest is sent, and the exit code is 1.
     """
-    from streams.clients import Sender
     from streams.connectors.jsonl import DECODERS, Publisher, writable
+    from streams.kafka.blocking import Sender
 
     if topic not in (writable() if raw or null else DECODERS):
         choices = ", ".join(writable() if raw or null else DECODERS)

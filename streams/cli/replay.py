@@ -67,8 +67,8 @@ def _replay(settings: Settings, load: Callable[[], Past], limit: int | None, spe
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from streams.clients import Sender
     from streams.connectors.replay import replay
+    from streams.kafka.blocking import Sender
 
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

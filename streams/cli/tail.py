@@ -38,7 +38,7 @@ def command(
 ) -> None:
     """Show suggestions or dead letters as they come, until Ctrl-C; of the shop's own topics always the values."""
     from streams.cli.printing import DeadLetterPrinter, LinePrinter, Printer, SuggestionPrinter
-    from streams.clients import TopicReader
+    from streams.kafka.blocking import TopicReader
 
     printer: Printer = LinePrinter(sys.stdout.buffer)
     if not json and topic is Shown.SUGGESTIONS:

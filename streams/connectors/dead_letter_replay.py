@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from streams.clients import Sender
 from streams.connectors.jsonl import DECODERS, Line
 from streams.contracts import DeadLetterRecord
 from streams.errors import RecordError
-from streams.log import Record
+from streams.kafka.blocking import Sender
+from streams.kafka.log import Record
 from streams.records import decode_dead_letter
 from streams.topics import full_name
 

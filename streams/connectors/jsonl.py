@@ -31,7 +31,7 @@ class Line(NamedTuple):
 
 
 class Sends(Protocol):
-    """What takes the records: a [`Sender`][streams.clients.Sender], or a double."""
+    """What takes the records: a [`Sender`][streams.kafka.blocking.Sender], or a double."""
 
     def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Hand one record over."""

@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-from streams.clients import Sender
 from streams.drills.errors import DrillError
 from streams.drills.shop import DrillShop, Sent, stamped
+from streams.kafka.blocking import Sender
 from streams.settings import Settings
 
 TICK_S = 0.005

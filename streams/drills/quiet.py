@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
-from streams.clients import TopicReader
-from streams.log import Record
+from streams.kafka.blocking import TopicReader
+from streams.kafka.log import Record
 from streams.settings import Settings
 from streams.snapshot_store import SnapshotStore
 from streams.topics import full_name

@@ -14,10 +14,10 @@ from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from streams import topics
-from streams.brokers.administration import administration
 from streams.drills.errors import DrillError
 from streams.drills.evidence import INPUTS, Raw, read
 from streams.errors import TopicsError
+from streams.kafka.admin import administration
 from streams.settings import Settings
 from streams.topics import TOPICS, full_name
 

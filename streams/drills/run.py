@@ -13,7 +13,6 @@ from typing import Any
 
 from models.sequence.config import MODEL
 from streams import topics
-from streams.brokers.administration import administration
 from streams.drills.disturbances import (
     AFTER_S,
     DRILLS,
@@ -35,6 +34,7 @@ from streams.drills.shop import DrillShop
 from streams.drills.swaps import Blow, Swaps, judge_swaps
 from streams.drills.verdict import Verdict, judge
 from streams.errors import CrosscurrentError
+from streams.kafka.admin import administration
 from streams.settings import Settings
 from streams.snapshot_store import SnapshotStore
 from streams.topics import TOPICS, full_name

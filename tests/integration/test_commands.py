@@ -19,12 +19,12 @@ from kafka import KafkaConsumer, TopicPartition
 from typer.testing import CliRunner, Result
 
 from models.cooccurrence.counter import Row
-from streams.brokers.administration import administration
 from streams.cli.entry import app
 from streams.cli.event_pages import PAGES
-from streams.clients import Sender, TopicReader
 from streams.connectors.rees46 import COLUMNS
 from streams.errors import CrosscurrentError, TopicsError
+from streams.kafka.admin import administration
+from streams.kafka.blocking import Sender, TopicReader
 from streams.partitioner import partition_of
 from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.settings import Settings

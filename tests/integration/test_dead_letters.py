@@ -9,9 +9,9 @@ import orjson
 from typer.testing import CliRunner
 
 from streams.cli.entry import app
-from streams.clients import Sender, TopicReader
 from streams.connectors.jsonl import Line
 from streams.errors import RecordError
+from streams.kafka.blocking import Sender, TopicReader
 from streams.records import dead_letter
 from streams.settings import Settings
 

@@ -13,8 +13,8 @@ from models.ranking.ranker import CODE, Ranker, RankerConfig
 from models.ranking.ranker import MODEL as RANKER
 from streams.announcements import Announcement
 from streams.cli.entry import app
-from streams.clients import Sender
 from streams.errors import SnapshotCorruptError, SnapshotMissingError
+from streams.kafka.blocking import Sender
 from streams.settings import Settings
 from streams.shelf import Shelf
 from streams.snapshot_archive import write_archive

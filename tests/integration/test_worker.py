@@ -23,12 +23,12 @@ from kafka import KafkaProducer
 
 from models.shop.policy import Policy
 from streams import topics
-from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.kafka import KafkaBroker
-from streams.clients import TopicReader
 from streams.contracts import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
-from streams.log import Record
+from streams.kafka.admin import administration
+from streams.kafka.blocking import TopicReader
+from streams.kafka.log import Record
 from streams.partitioner import partition_of
 from streams.records import decode_dead_letter, decode_suggestion
 from streams.settings import Settings

@@ -9,8 +9,8 @@ from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.cursor import Cursor
-from streams.memory_log import MemoryLog, StoredRecord
+from streams.kafka.cursor import Cursor
+from streams.kafka.memory_log import MemoryLog, StoredRecord
 
 TP = TopicPartition("clicks", 0)
 

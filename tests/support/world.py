@@ -14,11 +14,11 @@ from models.serving.recommender import Recommender, RecommenderConfig
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
+from streams.kafka.global_tables import Mirror
+from streams.kafka.memory_log import MemoryLog
+from streams.kafka.producer import Outbox
 from streams.lane import Lane
-from streams.memory_log import MemoryLog
 from streams.metrics import Metrics
-from streams.mirror import Mirror
-from streams.outbox import Outbox
 from streams.partitioner import partition_of
 from streams.rows import POSITION_KEY, decode_row
 from streams.settings import Settings

@@ -20,7 +20,7 @@ from streams.bench import breakdown, contest, events, measure, report, run, scor
 from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
 from streams.cli import bench as bench_command
-from streams.memory_log import StoredRecord
+from streams.kafka.memory_log import StoredRecord
 from streams.partitioner import partition_of
 from streams.records import decode_catalog, decode_click, decode_purchase
 

@@ -19,8 +19,8 @@ from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.announcements import encode_announcement
 from streams.installer import Installer
+from streams.kafka.global_tables import Mirror
 from streams.metrics import Metrics
-from streams.mirror import Mirror
 from streams.partitioner import partition_of
 from streams.snapshot_files import MANIFEST, WEIGHTS
 from streams.snapshot_store import SnapshotStore, Stored

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from streams.errors import SendError
-from streams.memory_log import MemoryLog
-from streams.outbox import PACKET_RECORDS, Message, Outbox
+from streams.kafka.memory_log import MemoryLog
+from streams.kafka.producer import PACKET_RECORDS, Message, Outbox
 
 
 def passing() -> SendError:

@@ -26,9 +26,9 @@ from models.shop.catalog import Catalog
 from models.shop.items import Items
 from streams.announcements import decode_announcement
 from streams.errors import TakeOverError
+from streams.kafka.global_tables import Mirror
+from streams.kafka.producer import Outbox
 from streams.leadership import Leadership
-from streams.mirror import Mirror
-from streams.outbox import Outbox
 from streams.partitioner import partition_of
 from streams.records import written
 from streams.settings import Settings

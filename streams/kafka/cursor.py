@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
-from streams.log import Log, Record
+from streams.kafka.log import Log, Record
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from models.sessions.visits import VisitConfig
-from streams.cursor import Cursor
-from streams.log import Log, Record
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Log, Record
 
 
 async def recent_past(

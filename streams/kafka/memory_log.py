@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 
 from streams.errors import SendError
-from streams.outbox import Message
+from streams.kafka.producer import Message
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record as the log holds it; see [`streams.log.Record`][]."""
+    """A record as the log holds it; see [`streams.kafka.log.Record`][]."""
 
     topic: str
     partition: int
@@ -71,31 +71,31 @@ class MemoryLog:
         return list(self._records[TopicPartition(topic, partition)])
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """See [`streams.log.Log.starts`][]."""
+        """See [`streams.kafka.log.Log.starts`][]."""
         return {partition: self._starts[partition] for partition in partitions}
 
     async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """See [`streams.log.Log.ends`][]."""
+        """See [`streams.kafka.log.Log.ends`][]."""
         return {partition: self._ends[partition] for partition in partitions}
 
     async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
-        """See [`streams.log.Log.offset_at`][]."""
+        """See [`streams.kafka.log.Log.offset_at`][]."""
         return next((r.offset for r in self._records[partition] if r.timestamp >= timestamp_ms), None)
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """See [`streams.log.Log.committed`][]."""
+        """See [`streams.kafka.log.Log.committed`][]."""
         return {partition: self.commits.get(partition) for partition in partitions}
 
     async def read_range(
         self, partition: TopicPartition, start: int, stop: int
     ) -> AsyncGenerator[Sequence[StoredRecord], None]:
-        """See [`streams.log.Log.read_range`][]."""
+        """See [`streams.kafka.log.Log.read_range`][]."""
         wanted = [r for r in self._records[partition] if start <= r.offset < stop]
         for first in range(0, len(wanted), self._batch):
             yield wanted[first : first + self._batch]
 
     async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
-        """See [`streams.outbox.Sender.send`][]; raises the next of `failures` instead, if there is one."""
+        """See [`streams.kafka.producer.Sender.send`][]; raises the next of `failures` instead, if there is one."""
         if self.failures:
             raise self.failures.pop(0)
         for key, value in packet:

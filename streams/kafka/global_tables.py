@@ -22,7 +22,7 @@ from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from streams.announcements import Announcement, decode_announcement
 from streams.errors import BrokerError, RecordError
-from streams.log import Log, Record
+from streams.kafka.log import Log, Record
 from streams.metrics import Metrics
 from streams.progress import Forgotten, Progress, decode_forgotten, decode_progress
 from streams.records import decode_catalog

@@ -2,7 +2,7 @@
 
 Everything that must be exact goes through here: what delivery left out, a shopper's recent past, the end up to which a
 mirror has to read. [`Log`][] is what the rest of the house sees; [`KafkaLog`][] is the real one, and
-`streams.memory_log.MemoryLog` is an honest double for tests.
+`streams.kafka.memory_log.MemoryLog` is an honest double for tests.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
-from streams.brokers.embedded_ends import true_ends
 from streams.errors import BrokerError
+from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
 
 RETRY_PAUSE_S = 0.5

@@ -1,6 +1,6 @@
 """What commands send with and read with: kafka-python's producer and consumer, with nothing lost and nothing endless.
 
-Workers have their own ways (`streams.outbox`, `streams.log`): they share an event loop. A command is a plain loop.
+Workers have their own ways (`streams.kafka.producer`, `streams.kafka.log`): they share an event loop. A command is a plain loop.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
-from streams.brokers.administration import CONNECT_S, administration
-from streams.brokers.embedded_ends import true_ends_blocking
 from streams.errors import BrokerError, RecordError, TopicsError
+from streams.kafka.admin import CONNECT_S, administration
+from streams.kafka.embedded_ends import true_ends_blocking
 from streams.settings import Settings
 from streams.topics import full_name
 
 if TYPE_CHECKING:
-    from streams.log import Record
+    from streams.kafka.log import Record
 
 LINGER_MS = 20
 """How long a record waits for company: a reader of a terminal does not notice, and a flood goes in full batches."""

@@ -19,7 +19,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from streams.errors import BrokerError
-from streams.log import Log, Record
+from streams.kafka.log import Log, Record
 from streams.metrics import Metrics
 from streams.settings import Settings
 
