@@ -16,7 +16,7 @@ from models.snapshot import Snapshot
 from streams.announcements import Announcement
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.metrics import Metrics
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.store import SnapshotStore
 from streams.threads import aside
 
 logger = logging.getLogger(__name__)

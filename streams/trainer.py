@@ -40,7 +40,7 @@ from streams.leadership import Leadership
 from streams.partitioner import partition_of
 from streams.progress import Forgotten
 from streams.settings import Settings
-from streams.snapshot_store import SnapshotStore, Stored
+from streams.snapshots.store import SnapshotStore, Stored
 from streams.threads import aside
 from streams.topics import full_name
 from streams.trainer_metrics import TrainerMetrics

@@ -49,7 +49,7 @@ from streams.kafka.log import Log, Record
 from streams.kafka.replay import read_again, recent_past
 from streams.records import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.settings import Settings
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.store import SnapshotStore
 from streams.threads import aside
 from streams.topics import full_name
 from streams.trainer_metrics import TrainerMetrics

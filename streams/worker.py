@@ -44,7 +44,7 @@ from streams.metrics import Metrics
 from streams.progress import Forgotten
 from streams.settings import Settings
 from streams.shopper_lane import ShopperLane
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.store import SnapshotStore
 from streams.topics import full_name
 from streams.wiring import Identity, Wiring
 

@@ -28,7 +28,7 @@ def list_(
 ) -> None:
     """List the versions in the store, oldest first, and say which is announced: workers serve it once they have it."""
     from streams.cli.models_view import listed, print_table
-    from streams.shelf import Shelf
+    from streams.snapshots.registry import Shelf
 
     lines = listed(Shelf(settings, model))
     if json:
@@ -49,7 +49,7 @@ def show(
 ) -> None:
     """Show what the manifest of a version says: how much was learnt, up to where, how good it was, and its shapes."""
     from streams.cli.models_view import print_manifest
-    from streams.snapshot_store import SnapshotStore
+    from streams.snapshots.store import SnapshotStore
 
     stored = SnapshotStore.of(settings).stored(model, version)
     if json:
@@ -70,7 +70,7 @@ def rollback(
     model: Model = SEQUENCE,
 ) -> None:
     """Check another version and announce it, so that workers change over. None to go back to: exit code 1."""
-    from streams.shelf import Shelf
+    from streams.snapshots.registry import Shelf
 
     shelf = Shelf(settings, model)
     chosen = version if version is not None else shelf.before_announced()
@@ -88,8 +88,8 @@ def export(
     model: Model = SEQUENCE,
 ) -> None:
     """Write a version to one file, for the store of another shop or for keeping."""
-    from streams.snapshot_archive import write_archive
-    from streams.snapshot_store import SnapshotStore
+    from streams.snapshots.archive import write_archive
+    from streams.snapshots.store import SnapshotStore
 
     size = write_archive(SnapshotStore.of(settings).load(model, version), file)
     print(f"wrote {model} {version} to {file}, {size} bytes")
@@ -105,8 +105,8 @@ def import_(
 ) -> None:
     """Check a file that `models export` wrote, put its version into the store, and announce it."""
     from streams.errors import SnapshotCorruptError
-    from streams.shelf import Shelf
-    from streams.snapshot_archive import read_archive
+    from streams.snapshots.archive import read_archive
+    from streams.snapshots.registry import Shelf
 
     snapshot = read_archive(file)
     if snapshot.model != model:

@@ -13,9 +13,9 @@ from models.errors import SnapshotError
 from streams.cli.printing import printable, table_console
 from streams.errors import StoreError, StoreUnreachableError
 from streams.records import written
-from streams.shelf import Shelf
-from streams.snapshot_files import Manifest
-from streams.snapshot_store import Stored
+from streams.snapshots.format import Manifest
+from streams.snapshots.registry import Shelf
+from streams.snapshots.store import Stored
 
 MEGABYTE = 1_000_000
 

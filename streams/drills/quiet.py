@@ -15,7 +15,7 @@ import orjson
 from streams.kafka.blocking import TopicReader
 from streams.kafka.log import Record
 from streams.settings import Settings
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.store import SnapshotStore
 from streams.topics import full_name
 
 QUIET_S = 120.0

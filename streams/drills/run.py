@@ -36,7 +36,7 @@ from streams.drills.verdict import Verdict, judge
 from streams.errors import CrosscurrentError
 from streams.kafka.admin import administration
 from streams.settings import Settings
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.store import SnapshotStore
 from streams.topics import TOPICS, full_name
 
 UNDISTURBED = "undisturbed-"

@@ -16,10 +16,10 @@ from streams.cli.entry import app
 from streams.errors import SnapshotCorruptError, SnapshotMissingError
 from streams.kafka.blocking import Sender
 from streams.settings import Settings
-from streams.shelf import Shelf
-from streams.snapshot_archive import write_archive
-from streams.snapshot_files import MANIFEST, WEIGHTS
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.archive import write_archive
+from streams.snapshots.format import MANIFEST, WEIGHTS
+from streams.snapshots.registry import Shelf
+from streams.snapshots.store import SnapshotStore
 from tests.support.kettle_model import kettle_snapshot
 
 Models = Callable[..., Result]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from models.sequence.config import MODEL
 from streams.cli.entry import app
 from streams.settings import Settings
-from streams.shelf import Shelf
+from streams.snapshots.registry import Shelf
 from tests.support.processes import WorkerProcess, eventually
 
 MORE = {

@@ -22,8 +22,8 @@ from streams.installer import Installer
 from streams.kafka.global_tables import Mirror
 from streams.metrics import Metrics
 from streams.partitioner import partition_of
-from streams.snapshot_files import MANIFEST, WEIGHTS
-from streams.snapshot_store import SnapshotStore, Stored
+from streams.snapshots.format import MANIFEST, WEIGHTS
+from streams.snapshots.store import SnapshotStore, Stored
 from tests.support.kettle_model import kettle_snapshot
 from tests.support.world import PARTITIONS, MemoryFollower, Process, Shop
 

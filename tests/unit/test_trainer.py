@@ -32,8 +32,8 @@ from streams.leadership import Leadership
 from streams.partitioner import partition_of
 from streams.records import written
 from streams.settings import Settings
-from streams.snapshot_files import TRAINING
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.format import TRAINING
+from streams.snapshots.store import SnapshotStore
 from streams.trainer import MIRRORED, School
 from streams.trainer_metrics import TrainerMetrics
 from streams.training import READ, Training

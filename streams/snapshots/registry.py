@@ -6,7 +6,7 @@ from streams.announcements import Announcement, Announcer, decode_announcement, 
 from streams.errors import RecordError, SnapshotMissingError
 from streams.kafka.blocking import Sender, TopicReader
 from streams.settings import Settings
-from streams.snapshot_store import SnapshotStore, Stored
+from streams.snapshots.store import SnapshotStore, Stored
 
 TOPIC = "snapshots"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from models.snapshot import Snapshot
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
-from streams.snapshot_files import MANIFEST, WEIGHTS, decode_manifest, decode_snapshot, encode_snapshot
+from streams.snapshots.format import MANIFEST, WEIGHTS, decode_manifest, decode_snapshot, encode_snapshot
 
 NAMES = (MANIFEST, WEIGHTS)
 

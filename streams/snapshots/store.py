@@ -31,7 +31,7 @@ from models.snapshot import MODEL_NAME, VERSION, Snapshot
 from streams.announcements import Announcement, Announcer
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreError, StoreUnreachableError
 from streams.settings import Settings
-from streams.snapshot_files import (
+from streams.snapshots.format import (
     MANIFEST,
     TRAINING,
     WEIGHTS,
