@@ -38,7 +38,7 @@ def command(
     from streams.topics import identities
 
     check_torch()
-    from streams.trainer_app import create_trainer_app
+    from streams.trainer.app import create_trainer_app
 
     if log_level.upper() != "DEBUG":  # aiokafka tells every assignment of every consumer
         logging.getLogger("aiokafka").setLevel(logging.WARNING)

@@ -24,7 +24,7 @@ from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.entry import app
 from streams.metrics import OUTCOMES, Metrics
 from streams.settings import Settings
-from streams.trainer_metrics import TrainerMetrics
+from streams.trainer.metrics import TrainerMetrics
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

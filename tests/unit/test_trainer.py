@@ -28,15 +28,15 @@ from streams.announcements import decode_announcement
 from streams.errors import TakeOverError
 from streams.kafka.global_tables import Mirror
 from streams.kafka.producer import Outbox
-from streams.leadership import Leadership
 from streams.partitioner import partition_of
 from streams.records import written
 from streams.settings import Settings
 from streams.snapshots.format import TRAINING
 from streams.snapshots.store import SnapshotStore
-from streams.trainer import MIRRORED, School
-from streams.trainer_metrics import TrainerMetrics
-from streams.training import READ, Training
+from streams.trainer.leadership import Leadership
+from streams.trainer.metrics import TrainerMetrics
+from streams.trainer.service import MIRRORED, School
+from streams.trainer.state import READ, Training
 from streams.wiring import Identity
 from tests.support.world import PARTITIONS, TOPICS, MemoryFollower, Shop
 

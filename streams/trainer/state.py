@@ -52,7 +52,7 @@ from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
 from streams.threads import aside
 from streams.topics import full_name
-from streams.trainer_metrics import TrainerMetrics
+from streams.trainer.metrics import TrainerMetrics
 from streams.wiring import Identity
 
 logger = logging.getLogger(__name__)

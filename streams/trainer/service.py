@@ -36,15 +36,15 @@ from streams.kafka.global_tables import CatchesUp, Follower, Mirror
 from streams.kafka.group_consumer import Intake
 from streams.kafka.log import KafkaLog, Record
 from streams.kafka.producer import KafkaSender, Outbox
-from streams.leadership import Leadership
 from streams.partitioner import partition_of
 from streams.progress import Forgotten
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore, Stored
 from streams.threads import aside
 from streams.topics import full_name
-from streams.trainer_metrics import TrainerMetrics
-from streams.training import Training
+from streams.trainer.leadership import Leadership
+from streams.trainer.metrics import TrainerMetrics
+from streams.trainer.state import Training
 from streams.wiring import Identity
 
 logger = logging.getLogger(__name__)

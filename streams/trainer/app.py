@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from streams.app import App
 from streams.settings import Settings
-from streams.trainer import Trainer
+from streams.trainer.service import Trainer
 from streams.web import add_pages
 from streams.wiring import Identity
 
