@@ -19,8 +19,8 @@ from models.shop.policy import Policy
 from streams.faust_app import FolderlessApp
 from streams.kafka.log import Record
 from streams.settings import Settings
-from streams.topics import full_name
 from streams.web import add_pages
+from streams.wire.topics import full_name
 from streams.wiring import Identity
 from streams.worker import Worker
 
@@ -102,7 +102,7 @@ def create_app(
     Args:
         settings: of the process.
         policy: in force at the start.
-        identities: of all topics, by full name (`streams.topics.identities`).
+        identities: of all topics, by full name (`streams.wire.topics.identities`).
         on_ready: called once when the worker has joined and holds its state.
     """
     app = WorkerApp.of(settings, settings.full_group)

@@ -15,7 +15,7 @@ from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
 from streams.lane import Lane
-from streams.records import decode_catalog
+from streams.wire.codec import decode_catalog
 
 
 class CatalogLane(Lane):

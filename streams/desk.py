@@ -28,9 +28,9 @@ from models.serving.recommender import Query, Recommender, SuggestedItem, expect
 from streams.kafka.log import Record
 from streams.kafka.producer import Outbox
 from streams.metrics import Metrics
-from streams.partitioner import partition_of
-from streams.records import written
 from streams.threads import aside
+from streams.wire.codec import written
+from streams.wire.partitioner import partition_of
 
 COUNTING = {"cooccurrence": "counts-1"}
 """Version of what is counted, as records tell it: it has no snapshots."""

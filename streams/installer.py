@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.snapshot import Snapshot
-from streams.announcements import Announcement
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.metrics import Metrics
 from streams.snapshots.store import SnapshotStore
 from streams.threads import aside
+from streams.wire.announcements import Announcement
 
 logger = logging.getLogger(__name__)
 

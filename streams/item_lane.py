@@ -19,8 +19,8 @@ from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
 from streams.lane import Lane
-from streams.pairs import decode_pairs
-from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
+from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
+from streams.wire.pair_deltas import decode_pairs
 from streams.wiring import Wiring
 
 SLICE = 25

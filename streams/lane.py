@@ -17,8 +17,8 @@ from aiokafka import TopicPartition
 from streams.errors import RecordError, TakeOverError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
-from streams.progress import VERSION, Progress, TopicProgress, encode_progress
-from streams.records import dead_letter
+from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
+from streams.wire.codec import dead_letter
 from streams.wiring import Wiring
 
 logger = logging.getLogger(__name__)

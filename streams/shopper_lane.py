@@ -25,10 +25,10 @@ from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
 from streams.kafka.replay import read_again, recent_past
 from streams.lane import Lane
-from streams.pairs import PairBatch
-from streams.partitioner import partition_of
-from streams.progress import VERSION, Forgotten, encode_forgotten
-from streams.records import decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
+from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.wire.pair_deltas import PairBatch
+from streams.wire.partitioner import partition_of
 from streams.wiring import Wiring
 
 MERGE_WAIT_S = 0.5

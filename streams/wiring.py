@@ -15,7 +15,7 @@ from streams.kafka.log import Log
 from streams.kafka.producer import Outbox
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.topics import full_name
+from streams.wire.topics import full_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
-from streams.announcements import Announcement
 from streams.catalog_lane import CatalogLane
 from streams.errors import CrosscurrentError, TakeOverError
 from streams.installer import Installer
@@ -41,11 +40,12 @@ from streams.kafka.producer import KafkaSender, Outbox
 from streams.lane import MakeLane
 from streams.lanes import Lanes
 from streams.metrics import Metrics
-from streams.progress import Forgotten
 from streams.settings import Settings
 from streams.shopper_lane import ShopperLane
 from streams.snapshots.store import SnapshotStore
-from streams.topics import full_name
+from streams.wire.announcements import Announcement
+from streams.wire.checkpoints import Forgotten
+from streams.wire.topics import full_name
 from streams.wiring import Identity, Wiring
 
 logger = logging.getLogger(__name__)

@@ -31,8 +31,8 @@ from streams.bench.workbench import Workbench
 from streams.desk import Desk
 from streams.kafka.producer import Outbox
 from streams.metrics import Metrics
-from streams.pairs import PairBatch
 from streams.settings import Settings
+from streams.wire.pair_deltas import PairBatch
 
 REST = "lanes, cursors, event loop"
 

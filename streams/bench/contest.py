@@ -26,7 +26,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from streams import topics
 from streams.bench.events import Event, Roof, write
 from streams.bench.load import preload
 from streams.bench.measure import Ends, Latency, Topics, events_per_s, latency
@@ -36,7 +35,8 @@ from streams.brokers.child import Child
 from streams.errors import CrosscurrentError
 from streams.kafka.admin import administration
 from streams.settings import ENV_PREFIX, Settings
-from streams.topics import APPEND_TIME, full_name
+from streams.wire import topics
+from streams.wire.topics import APPEND_TIME, full_name
 
 LINGER_MS = 20.0
 """Of the echo's producer: it works off half as much again as with none, more brings nothing."""

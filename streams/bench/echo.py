@@ -15,7 +15,7 @@ import orjson
 
 from streams.cli.worker import new_event_loop
 from streams.faust_app import FolderlessApp
-from streams.topics import full_name
+from streams.wire.topics import full_name
 
 SOURCES = ("clicks", "purchases")
 OUTPUT = "suggestions"

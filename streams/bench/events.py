@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
-from streams.partitioner import partition_of
+from streams.wire.partitioner import partition_of
 
 BRANCHES = 5
 """Shops under the roof: 396 items each."""

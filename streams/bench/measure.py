@@ -19,7 +19,7 @@ from aiokafka import TopicPartition
 from streams.kafka.embedded_ends import true_ends
 from streams.kafka.log import Record
 from streams.settings import Settings
-from streams.topics import full_name
+from streams.wire.topics import full_name
 
 
 class _Answer(msgspec.Struct, gc=False):

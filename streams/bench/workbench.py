@@ -27,7 +27,7 @@ from streams.kafka.producer import PACKET_BYTES, Message, Outbox
 from streams.lane import Lane
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.topics import TOPICS
+from streams.wire.topics import TOPICS
 from streams.wiring import Identity, Wiring
 from streams.worker import lane_kinds
 

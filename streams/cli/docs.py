@@ -12,7 +12,7 @@ from streams.cli.event_pages import asyncapi, events_page
 from streams.cli.settings_page import settings_page
 
 DOCS = Path(__file__).parents[2] / "docs"
-_HEAD = "# Made by `make docs` from streams/contracts.py and streams/topics.py; a test compares.\n"
+_HEAD = "# Made by `make docs` from streams/wire/schemas.py and streams/wire/topics.py; a test compares.\n"
 
 
 def pages() -> dict[Path, str]:

@@ -1,4 +1,4 @@
-"""`docs/events.md` and `docs/asyncapi.yaml`, made of the types in `streams.contracts` and of `streams.topics`.
+"""`docs/events.md` and `docs/asyncapi.yaml`, made of the types in `streams.wire.schemas` and of `streams.wire.topics`.
 
 Nobody writes them by hand: `python -m streams.cli.docs` makes them anew, and a test compares.
 """
@@ -14,7 +14,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec import Meta, Struct
 
-from streams.contracts import (
+from streams.wire.schemas import (
     CatalogRecord,
     ClickRecord,
     DeadLetterRecord,
@@ -24,7 +24,7 @@ from streams.contracts import (
     SuggestionRecord,
     expected,
 )
-from streams.topics import TOPICS, Topic
+from streams.wire.topics import TOPICS, Topic
 
 DAY_MS = 86_400_000
 BINDING_VERSION = "0.5.0"
@@ -168,7 +168,7 @@ PAGES: dict[str, Page] = {
 _HEAD = """\
 # Events
 
-Made by `make docs` from `streams/contracts.py` and `streams/topics.py`; a test compares. For machines:
+Made by `make docs` from `streams/wire/schemas.py` and `streams/wire/topics.py`; a test compares. For machines:
 [asyncapi.yaml](asyncapi.yaml).
 
 Values are JSON objects in UTF-8. The key is the id named below, as UTF-8 bytes; it settles the partition by murmur2, as

@@ -12,10 +12,10 @@ from rich.table import Table
 from models.errors import SnapshotError
 from streams.cli.printing import printable, table_console
 from streams.errors import StoreError, StoreUnreachableError
-from streams.records import written
 from streams.snapshots.format import Manifest
 from streams.snapshots.registry import Shelf
 from streams.snapshots.store import Stored
+from streams.wire.codec import written
 
 MEGABYTE = 1_000_000
 

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.text import Text
 
 from streams.errors import RecordError
-from streams.records import decode_dead_letter, decode_suggestion
-from streams.refusals import shown
+from streams.wire.codec import decode_dead_letter, decode_suggestion
+from streams.wire.rejections import shown
 
 if TYPE_CHECKING:
-    from streams.contracts import DeadLetterRecord, SuggestedItemRecord, SuggestionRecord
     from streams.kafka.log import Record
+    from streams.wire.schemas import DeadLetterRecord, SuggestedItemRecord, SuggestionRecord
 
 
 PLAIN_WIDTH = 120

@@ -19,7 +19,7 @@ app = typer.Typer(help="Create the topics, or check them.", no_args_is_help=True
 @with_settings("partitions", "replication", connect=False)
 def create(settings: Settings) -> None:
     """Create the topics that are missing; existing ones must be as asked for."""
-    from streams import topics
+    from streams.wire import topics
 
     made = topics.create(settings)
     print(f"created {', '.join(made)}" if made else "all topics are there already")
@@ -29,7 +29,7 @@ def create(settings: Settings) -> None:
 @with_settings("partitions", "replication", connect=False)
 def check(settings: Settings) -> None:
     """Compare the topics with what they must be; exit with 1 and a line for each difference."""
-    from streams import topics
+    from streams.wire import topics
 
     differences = topics.check(settings)
     for difference in differences:

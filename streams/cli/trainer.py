@@ -35,7 +35,7 @@ def command(
 
     import faust
 
-    from streams.topics import identities
+    from streams.wire.topics import identities
 
     check_torch()
     from streams.trainer.app import create_trainer_app

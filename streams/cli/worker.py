@@ -55,7 +55,7 @@ def command(
 
     from models.errors import PolicyError
     from streams.app import create_app
-    from streams.topics import identities
+    from streams.wire.topics import identities
 
     def policy() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)

@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import Any
 
 from streams.connectors.replay import DataMissingError, Happening, Past
-from streams.records import written
+from streams.wire.codec import written
 
 CURRENCY = "USD"
 STEP_S = 0.001

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from streams.connectors.jsonl import DECODERS, Line
-from streams.contracts import DeadLetterRecord
 from streams.errors import RecordError
 from streams.kafka.blocking import Sender
 from streams.kafka.log import Record
-from streams.records import decode_dead_letter
-from streams.topics import full_name
+from streams.wire.codec import decode_dead_letter
+from streams.wire.schemas import DeadLetterRecord
+from streams.wire.topics import full_name
 
 
 @dataclass(slots=True)

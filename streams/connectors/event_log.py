@@ -28,7 +28,7 @@ from streams.connectors.jsonl import DECODERS, Line, usable
 from streams.connectors.replay import KEYS, NAMED, DataMissingError, Happening, Past
 from streams.connectors.simulated_shop import SimulatedShop
 from streams.errors import RecordError
-from streams.records import NEWEST_MS
+from streams.wire.codec import NEWEST_MS
 
 SIMULATED_PER_S = 0.05
 """Events a second of the simulated shop: a visit after the other, some 4,300 events a day, so that days go by."""

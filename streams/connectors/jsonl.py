@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from streams.errors import RecordError
-from streams.records import (
+from streams.wire.codec import (
     decode_answer,
     decode_catalog,
     decode_click,
@@ -16,7 +16,7 @@ from streams.records import (
     decode_profile,
     decode_purchase,
 )
-from streams.topics import TOPICS
+from streams.wire.topics import TOPICS
 
 
 class Line(NamedTuple):

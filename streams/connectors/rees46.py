@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from streams.connectors.replay import DataMissingError, Faults, Happening, Past
-from streams.records import written
+from streams.wire.codec import written
 
 COLUMNS = (
     "event_time",

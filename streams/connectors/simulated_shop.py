@@ -25,7 +25,7 @@ from itertools import accumulate, count
 from math import ceil
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from streams.records import written
+from streams.wire.codec import written
 
 T = TypeVar("T")
 

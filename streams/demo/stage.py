@@ -19,7 +19,6 @@ from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
 from models.shop.policy import Policy
-from streams import topics
 from streams.brokers.broker import free_ports
 from streams.connectors.simulated_shop import SimulatedShop
 from streams.demo.feed import Feed, Published
@@ -27,6 +26,7 @@ from streams.demo.processes import ProcessEndedError, Processes
 from streams.demo.score import KINDS, Score
 from streams.demo.screen import Screen, Shown, figures, marks, screen_for
 from streams.settings import ENV_PREFIX, Settings
+from streams.wire import topics
 
 BROKER_S = 90.0
 """Longest start of the broker: Apache Kafka on a busy machine."""

@@ -16,7 +16,7 @@ from streams.kafka.blocking import TopicReader
 from streams.kafka.log import Record
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
-from streams.topics import full_name
+from streams.wire.topics import full_name
 
 QUIET_S = 120.0
 """Longest wait: sessions that time out, joins that wait for their views, a take-over, and much patience."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from models.sequence.config import MODEL
-from streams import topics
 from streams.drills.disturbances import (
     AFTER_S,
     DRILLS,
@@ -37,7 +36,8 @@ from streams.errors import CrosscurrentError
 from streams.kafka.admin import administration
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
-from streams.topics import TOPICS, full_name
+from streams.wire import topics
+from streams.wire.topics import TOPICS, full_name
 
 UNDISTURBED = "undisturbed-"
 """Put behind a run's prefix: that of the same events undisturbed."""

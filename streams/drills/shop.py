@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from streams.connectors.simulated_shop import SimulatedShop
-from streams.records import written
+from streams.wire.codec import written
 
 OCCASIONS = ("tea", "coffee")
 """What the shop sells for: 96 items, so that a row has 95 neighbours at most; rows are published with 100."""

@@ -17,7 +17,7 @@ from streams.errors import BrokerError, RecordError, TopicsError
 from streams.kafka.admin import CONNECT_S, administration
 from streams.kafka.embedded_ends import true_ends_blocking
 from streams.settings import Settings
-from streams.topics import full_name
+from streams.wire.topics import full_name
 
 if TYPE_CHECKING:
     from streams.kafka.log import Record

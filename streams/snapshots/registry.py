@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from streams.announcements import Announcement, Announcer, decode_announcement, encode_announcement
 from streams.errors import RecordError, SnapshotMissingError
 from streams.kafka.blocking import Sender, TopicReader
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore, Stored
+from streams.wire.announcements import Announcement, Announcer, decode_announcement, encode_announcement
 
 TOPIC = "snapshots"
 

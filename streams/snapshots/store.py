@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from models.errors import SnapshotError
 from models.snapshot import MODEL_NAME, VERSION, Snapshot
-from streams.announcements import Announcement, Announcer
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreError, StoreUnreachableError
 from streams.settings import Settings
 from streams.snapshots.format import (
@@ -44,7 +43,8 @@ from streams.snapshots.format import (
     encode_snapshot,
     sha256,
 )
-from streams.topics import full_name
+from streams.wire.announcements import Announcement, Announcer
+from streams.wire.topics import full_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def create_trainer_app(
 
     Args:
         settings: of the process.
-        identities: of all topics, by full name (`streams.topics.identities`).
+        identities: of all topics, by full name (`streams.wire.topics.identities`).
         on_ready: called once when the trainer has joined, and holds its state or stands by.
     """
     app = TrainerApp.of(settings, settings.for_trainer().full_group)

@@ -30,21 +30,21 @@ from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
 from models.snapshot import Snapshot
-from streams.announcements import Announcement, encode_announcement
 from streams.errors import StoreError
 from streams.kafka.global_tables import CatchesUp, Follower, Mirror
 from streams.kafka.group_consumer import Intake
 from streams.kafka.log import KafkaLog, Record
 from streams.kafka.producer import KafkaSender, Outbox
-from streams.partitioner import partition_of
-from streams.progress import Forgotten
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore, Stored
 from streams.threads import aside
-from streams.topics import full_name
 from streams.trainer.leadership import Leadership
 from streams.trainer.metrics import TrainerMetrics
 from streams.trainer.state import Training
+from streams.wire.announcements import Announcement, encode_announcement
+from streams.wire.checkpoints import Forgotten
+from streams.wire.partitioner import partition_of
+from streams.wire.topics import full_name
 from streams.wiring import Identity
 
 logger = logging.getLogger(__name__)

@@ -42,17 +42,17 @@ from models.shop.events import CatalogItem, Click, Feedback, Purchase
 from models.shop.items import Items
 from models.snapshot import Snapshot
 from models.state import pack, unpack
-from streams.contracts import SuggestionRecord
 from streams.errors import RecordError, SnapshotCorruptError, TakeOverError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Log, Record
 from streams.kafka.replay import read_again, recent_past
-from streams.records import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
 from streams.threads import aside
-from streams.topics import full_name
 from streams.trainer.metrics import TrainerMetrics
+from streams.wire.codec import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.wire.schemas import SuggestionRecord
+from streams.wire.topics import full_name
 from streams.wiring import Identity
 
 logger = logging.getLogger(__name__)

@@ -25,9 +25,9 @@ from streams.connectors.rees46 import COLUMNS
 from streams.errors import CrosscurrentError, TopicsError
 from streams.kafka.admin import administration
 from streams.kafka.blocking import Sender, TopicReader
-from streams.partitioner import partition_of
-from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.settings import Settings
+from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
+from streams.wire.partitioner import partition_of
 from tests.poison import POISON, value_of
 
 Command = Callable[..., Result]

@@ -12,8 +12,8 @@ from streams.cli.entry import app
 from streams.connectors.jsonl import Line
 from streams.errors import RecordError
 from streams.kafka.blocking import Sender, TopicReader
-from streams.records import dead_letter
 from streams.settings import Settings
+from streams.wire.codec import dead_letter
 
 
 def letter(topic: str, offset: int, key: bytes | None, value: bytes | None) -> tuple[bytes, bytes]:

@@ -11,7 +11,6 @@ from typer.testing import CliRunner, Result
 
 from models.ranking.ranker import CODE, Ranker, RankerConfig
 from models.ranking.ranker import MODEL as RANKER
-from streams.announcements import Announcement
 from streams.cli.entry import app
 from streams.errors import SnapshotCorruptError, SnapshotMissingError
 from streams.kafka.blocking import Sender
@@ -20,6 +19,7 @@ from streams.snapshots.archive import write_archive
 from streams.snapshots.format import MANIFEST, WEIGHTS
 from streams.snapshots.registry import Shelf
 from streams.snapshots.store import SnapshotStore
+from streams.wire.announcements import Announcement
 from tests.support.kettle_model import kettle_snapshot
 
 Models = Callable[..., Result]

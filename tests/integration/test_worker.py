@@ -22,16 +22,16 @@ from aiokafka.errors import KafkaError
 from kafka import KafkaProducer
 
 from models.shop.policy import Policy
-from streams import topics
 from streams.brokers.broker import Broker
 from streams.brokers.kafka import KafkaBroker
-from streams.contracts import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
 from streams.kafka.admin import administration
 from streams.kafka.blocking import TopicReader
 from streams.kafka.log import Record
-from streams.partitioner import partition_of
-from streams.records import decode_dead_letter, decode_suggestion
 from streams.settings import Settings
+from streams.wire import topics
+from streams.wire.codec import decode_dead_letter, decode_suggestion
+from streams.wire.partitioner import partition_of
+from streams.wire.schemas import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
 from tests.poison import PATHS, POISON
 from tests.support.processes import WorkerProcess, eventually
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.shop.policy import Policy
-from streams.partitioner import partition_of
+from streams.wire.partitioner import partition_of
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 

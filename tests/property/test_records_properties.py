@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.shop.events import Action, Line
 from streams.errors import RecordError
-from streams.records import (
+from streams.wire.codec import (
     dead_letter,
     decode_catalog,
     decode_click,

@@ -19,9 +19,9 @@ from streams.kafka.memory_log import MemoryLog
 from streams.kafka.producer import Outbox
 from streams.lane import Lane
 from streams.metrics import Metrics
-from streams.partitioner import partition_of
-from streams.rows import POSITION_KEY, decode_row
 from streams.settings import Settings
+from streams.wire.neighbour_rows import POSITION_KEY, decode_row
+from streams.wire.partitioner import partition_of
 from streams.wiring import Identity, Wiring
 from streams.worker import lane_kinds
 

@@ -21,8 +21,8 @@ from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
 from streams.cli import bench as bench_command
 from streams.kafka.memory_log import StoredRecord
-from streams.partitioner import partition_of
-from streams.records import decode_catalog, decode_click, decode_purchase
+from streams.wire.codec import decode_catalog, decode_click, decode_purchase
+from streams.wire.partitioner import partition_of
 
 ROOT = Path(__file__).parents[2]
 START_S = 1_750_000_000.0

@@ -10,7 +10,7 @@ import pytest
 
 from streams.drills.evidence import Evidence, Raw
 from streams.drills.swaps import Blow, Latency, Swaps, chance, judge_swaps
-from streams.records import written
+from streams.wire.codec import written
 
 AT = 1_773_480_000.0
 LOOKS = 800  # of each partition: 80 seconds

@@ -22,8 +22,8 @@ from streams.drills.quiet import Positions, behind
 from streams.drills.recount import recount
 from streams.drills.shop import DrillShop, stamped
 from streams.drills.verdict import Verdict, judge
-from streams.records import decode_click, decode_purchase, written
-from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
+from streams.wire.codec import decode_click, decode_purchase, written
+from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 
 AT = 1_773_480_000.0
 VISITS, COOCCURRENCE = VisitConfig(), CoOccurrenceConfig()

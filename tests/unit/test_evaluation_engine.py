@@ -25,7 +25,7 @@ from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purcha
 from models.shop.policy import Policy
 from streams.connectors.event_log import log_of_past, sent_of, simulated
 from streams.connectors.replay import DataMissingError
-from streams.records import written
+from streams.wire.codec import written
 from tests.unit.test_evaluation_prequential import NOW_MS, run
 
 AT = 1_699_990_000.0

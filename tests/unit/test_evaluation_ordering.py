@@ -15,8 +15,8 @@ from models.evaluation.prequential.protocol import OURS
 from models.evaluation.prequential.replay import Answered, Event
 from models.ranking.attribution import OutcomesConfig
 from models.shop.events import Action, Click, Line, Profile, Purchase
-from streams.partitioner import partition_of
-from streams.records import written
+from streams.wire.codec import written
+from streams.wire.partitioner import partition_of
 from tests.support.world import PARTITIONS, Shop
 from tests.unit.test_evaluation_engine import AT, ITEMS, QUICK, engine
 from tests.unit.test_trainer import SETTINGS, Trainee

@@ -9,7 +9,7 @@ import yaml
 
 from streams.cli.docs import pages
 from streams.cli.event_pages import PAGES, asyncapi, topics
-from streams.records import (
+from streams.wire.codec import (
     decode_catalog,
     decode_click,
     decode_dead_letter,
@@ -18,7 +18,7 @@ from streams.records import (
     decode_purchase,
     decode_suggestion,
 )
-from streams.topics import TOPICS
+from streams.wire.topics import TOPICS
 
 DECODERS = {
     "clicks": decode_click,

@@ -18,13 +18,13 @@ import typer
 import models.errors
 import streams.errors
 from models.shop.policy import Policy
-from streams import topics
 from streams.brokers.child import Child
 from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.entry import app
 from streams.metrics import OUTCOMES, Metrics
 from streams.settings import Settings
 from streams.trainer.metrics import TrainerMetrics
+from streams.wire import topics
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

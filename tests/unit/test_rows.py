@@ -8,7 +8,7 @@ import pytest
 
 from models.cooccurrence.counter import Row
 from streams.errors import RecordError
-from streams.rows import (
+from streams.wire.neighbour_rows import (
     POSITION_KEY,
     PositionRecord,
     decode_position,

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from streams.connectors.simulated_shop import NAME, SimulatedEvent, SimulatedShop
-from streams.records import decode_catalog, decode_click, decode_purchase
+from streams.wire.codec import decode_catalog, decode_click, decode_purchase
 
 START_S = 1_714_564_800.0
 

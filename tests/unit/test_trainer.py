@@ -24,12 +24,9 @@ from models.serving.reranking import FEATURES, FLOOR
 from models.serving.rules import CROSS_SELL
 from models.shop.catalog import Catalog
 from models.shop.items import Items
-from streams.announcements import decode_announcement
 from streams.errors import TakeOverError
 from streams.kafka.global_tables import Mirror
 from streams.kafka.producer import Outbox
-from streams.partitioner import partition_of
-from streams.records import written
 from streams.settings import Settings
 from streams.snapshots.format import TRAINING
 from streams.snapshots.store import SnapshotStore
@@ -37,6 +34,9 @@ from streams.trainer.leadership import Leadership
 from streams.trainer.metrics import TrainerMetrics
 from streams.trainer.service import MIRRORED, School
 from streams.trainer.state import READ, Training
+from streams.wire.announcements import decode_announcement
+from streams.wire.codec import written
+from streams.wire.partitioner import partition_of
 from streams.wiring import Identity
 from tests.support.world import PARTITIONS, TOPICS, MemoryFollower, Shop
 

@@ -23,7 +23,7 @@ from models.sessions.visits import Pair
 from models.shop.events import VIEWED_THEN_BOUGHT
 from models.shop.items import Items
 from streams.errors import RecordError
-from streams.partitioner import partition_of
+from streams.wire.partitioner import partition_of
 
 if TYPE_CHECKING:
     from streams.kafka.log import Record

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from streams.contracts import AT_WORDS, ID_WORDS, expected
 from streams.errors import RecordError
+from streams.wire.schemas import AT_WORDS, ID_WORDS, expected
 
 if TYPE_CHECKING:
     from streams.kafka.log import Record

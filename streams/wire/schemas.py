@@ -1,10 +1,10 @@
 """The wire: what each public topic's JSON values look like, as types. Shop words are in `models.shop.events`.
 
-One truth for three readers: `streams.records` decodes with these types, its error sentences say what a field must be in
+One truth for three readers: `streams.wire.codec` decodes with these types, its error sentences say what a field must be in
 the words kept here (`expected`), and `docs/events.md` and `docs/asyncapi.yaml` are generated from them.
 
 Fields that may be left out may also be null. Unknown fields are ignored. Times are kept as they came and checked by
-`streams.records`, which knows when a record was appended.
+`streams.wire.codec`, which knows when a record was appended.
 """
 
 from __future__ import annotations

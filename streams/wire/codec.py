@@ -4,7 +4,7 @@ Every public topic has one `decode_...`. Whatever bytes a record holds, it gives
 [`RecordError`][streams.errors.RecordError] and nothing else: what is wrong with a record is the record's fault and goes
 to `dead-letters`; any other exception is a bug and stops the worker.
 
-Beyond the types in `streams.contracts`: ids fit in 256 bytes, the key is the id in the value, `at` is neither before
+Beyond the types in `streams.wire.schemas`: ids fit in 256 bytes, the key is the id in the value, `at` is neither before
 2000 nor more than an hour after the append, the whole value is valid UTF-8, and no field is given twice.
 """
 
@@ -19,8 +19,9 @@ import msgspec
 import orjson
 
 from models.shop.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
-from streams import refusals
-from streams.contracts import (
+from streams.errors import RecordError
+from streams.wire import rejections
+from streams.wire.schemas import (
     ID_WORDS,
     MAX_AHEAD_MS,
     MAX_ID_BYTES,
@@ -34,7 +35,6 @@ from streams.contracts import (
     SuggestionRecord,
     expected,
 )
-from streams.errors import RecordError
 
 if TYPE_CHECKING:
     from streams.kafka.log import Record
@@ -201,7 +201,7 @@ def decode_answer(record: Record) -> tuple[SuggestionRecord, float]:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise refusals.refusal(record, "$.at", expected(SuggestionRecord)["at"], refusals.shown(wire.at))
+        raise rejections.refusal(record, "$.at", expected(SuggestionRecord)["at"], rejections.shown(wire.at))
     return wire, _seconds(record, value, at)
 
 
@@ -268,28 +268,28 @@ def _base64(raw: bytes | None) -> str | None:
 def _decode(decoder: msgspec.json.Decoder[T], record: Record) -> tuple[bytes, T]:
     value = record.value
     if value is None:
-        raise refusals.refusal(record, "$", "a JSON object", "null")
+        raise rejections.refusal(record, "$", "a JSON object", "null")
     try:
         if not value.isascii():
             value.decode()  # the decoder skips unknown fields without looking at their bytes
         return value, decoder.decode(value)
     except (ValueError, RecursionError) as error:  # what msgspec and UTF-8 say of bad input
         record_type = cast(type[msgspec.Struct], decoder.type)
-        raise refusals.explained(record, record_type, error) from None
+        raise rejections.explained(record, record_type, error) from None
 
 
 def _check_key(record: Record, path: str, name: str) -> None:
     """The key must be this id, and fit."""
     key = name.encode()
     if key != record.key:
-        raise refusals.other_key(record, path, name)
+        raise rejections.other_key(record, path, name)
     if len(key) > MAX_ID_BYTES:
-        raise refusals.too_long(record, path, name)
+        raise rejections.too_long(record, path, name)
 
 
 def _check_id(record: Record, path: str, name: str) -> None:
     if len(name.encode()) > MAX_ID_BYTES:
-        raise refusals.too_long(record, path, name)
+        raise rejections.too_long(record, path, name)
 
 
 def _check_tombstone(record: Record) -> None:
@@ -299,7 +299,7 @@ def _check_tombstone(record: Record) -> None:
             return
     except UnicodeDecodeError:
         pass
-    raise refusals.refusal(record, "$", f"a key that is {ID_WORDS}, as the value is null", refusals.shown(key))
+    raise rejections.refusal(record, "$", f"a key that is {ID_WORDS}, as the value is null", rejections.shown(key))
 
 
 def _check_given_once(record: Record, value: bytes, wire: msgspec.Struct) -> None:
@@ -315,7 +315,7 @@ def _check_repeats(record: Record, value: bytes, record_type: type[msgspec.Struc
     """A record with fields unknown to us is told in a microsecond from one that may repeat one of ours."""
     names = _NAMES.get(record_type)
     if names is None or b"\\" in value or max(map(value.count, names)) > 1:
-        refusals.check_given_once(record, record_type)
+        rejections.check_given_once(record, record_type)
 
 
 def _quotes(wire: msgspec.Struct) -> int:
@@ -342,16 +342,16 @@ def _seconds(record: Record, value: bytes, at: int | datetime) -> float:
     """
     appended_ms = record.timestamp
     if appended_ms is None or appended_ms < 0:
-        raise refusals.refusal(record, "$.at", "a record with an append time to compare with", "no append time")
+        raise rejections.refusal(record, "$.at", "a record with an append time to compare with", "no append time")
     newest_ms = min(appended_ms + MAX_AHEAD_MS, NEWEST_MS)
     if isinstance(at, int):
         if OLDEST_MS <= at <= newest_ms:
             return at / 1000
-        raise refusals.out_of_time(record, too_old=at < OLDEST_MS)
+        raise rejections.out_of_time(record, too_old=at < OLDEST_MS)
     if at.tzinfo is not UTC or _ZONE_WITHOUT_COLON in value:
-        refusals.check_zone(record)
+        rejections.check_zone(record)
     at_s = at.timestamp()
     at_ms = at_s * 1000
     if OLDEST_MS <= at_ms <= newest_ms:
         return at_s
-    raise refusals.out_of_time(record, too_old=at_ms < OLDEST_MS)
+    raise rejections.out_of_time(record, too_old=at_ms < OLDEST_MS)
