@@ -18,9 +18,9 @@ from typing import Any
 import orjson
 
 import models.serving.recommender
-import streams.item_lane
 import streams.kafka.global_tables
-import streams.shopper_lane
+import streams.worker.neighbour_task
+import streams.worker.shopper_task
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
 from models.serving.recommender import Recommender
@@ -28,11 +28,11 @@ from models.sessions.visits import Visits
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
 from streams.bench.workbench import Workbench
-from streams.desk import Desk
 from streams.kafka.producer import Outbox
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.pair_deltas import PairBatch
+from streams.worker.suggestion_batcher import Desk
 
 REST = "lanes, cursors, event loop"
 
@@ -63,7 +63,11 @@ EVENTS = sum(2 * pace.seconds * pace.events_per_s for pace in PACES)
 
 def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     """Every function that is timed: where it is found, its name, its stage. In the order an event goes through them."""
-    shopper, item, mirror = vars(streams.shopper_lane), vars(streams.item_lane), vars(streams.kafka.global_tables)
+    shopper, item, mirror = (
+        vars(streams.worker.shopper_task),
+        vars(streams.worker.neighbour_task),
+        vars(streams.kafka.global_tables),
+    )
     return [
         (shopper, "decode_click", "decode clicks and purchases"),
         (shopper, "decode_purchase", "decode clicks and purchases"),

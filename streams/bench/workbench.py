@@ -24,12 +24,12 @@ from streams.bench.events import Event
 from streams.kafka.global_tables import Mirror
 from streams.kafka.memory_log import MemoryLog, StoredRecord
 from streams.kafka.producer import PACKET_BYTES, Message, Outbox
-from streams.lane import Lane
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import TOPICS
-from streams.wiring import Identity, Wiring
-from streams.worker import lane_kinds
+from streams.worker.context import Identity, Wiring
+from streams.worker.partition_task import Lane
+from streams.worker.service import lane_kinds
 
 
 class Packer:

@@ -54,8 +54,8 @@ def command(
     import faust
 
     from models.errors import PolicyError
-    from streams.app import create_app
     from streams.wire.topics import identities
+    from streams.worker.app import create_app
 
     def policy() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)

@@ -48,7 +48,7 @@ Deliver = Callable[[TopicPartition, Sequence[Record]], Awaitable[None]]
 
 
 class Owners(Protocol):
-    """Whoever is told which partitions are ours: [`Lanes`][streams.lanes.Lanes] in a worker."""
+    """Whoever is told which partitions are ours: [`Lanes`][streams.worker.assignment.Lanes] in a worker."""
 
     @property
     def fresh(self) -> set[TopicPartition]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from streams.app import App
 from streams.settings import Settings
 from streams.trainer.service import Trainer
 from streams.web import add_pages
-from streams.wiring import Identity
+from streams.worker.app import App
+from streams.worker.context import Identity
 
 
 class TrainerApp(App):

@@ -45,7 +45,7 @@ from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.partitioner import partition_of
 from streams.wire.topics import full_name
-from streams.wiring import Identity
+from streams.worker.context import Identity
 
 logger = logging.getLogger(__name__)
 

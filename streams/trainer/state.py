@@ -53,7 +53,7 @@ from streams.trainer.metrics import TrainerMetrics
 from streams.wire.codec import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.schemas import SuggestionRecord
 from streams.wire.topics import full_name
-from streams.wiring import Identity
+from streams.worker.context import Identity
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from streams.kafka.admin import administration
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from streams.wiring import Identity
+    from streams.worker.context import Identity
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -302,7 +302,7 @@ def identities(settings: Settings) -> dict[str, Identity]:
         TopicsError: some are missing, or their partition counts or cleaning are not as they must be.
         BrokerError: no broker answers.
     """
-    from streams.wiring import Identity
+    from streams.worker.context import Identity
 
     with administration(settings) as client:
         found = _find(client, settings.prefix)

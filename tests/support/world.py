@@ -17,13 +17,13 @@ from models.shop.policy import Policy
 from streams.kafka.global_tables import Mirror
 from streams.kafka.memory_log import MemoryLog
 from streams.kafka.producer import Outbox
-from streams.lane import Lane
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.neighbour_rows import POSITION_KEY, decode_row
 from streams.wire.partitioner import partition_of
-from streams.wiring import Identity, Wiring
-from streams.worker import lane_kinds
+from streams.worker.context import Identity, Wiring
+from streams.worker.partition_task import Lane
+from streams.worker.service import lane_kinds
 
 PARTITIONS = 2
 TOPICS = (

@@ -10,7 +10,7 @@ import pytest
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expectations
 from models.shop.events import Click
-from streams.shopper_lane import ShopperLane
+from streams.worker.shopper_task import ShopperLane
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 

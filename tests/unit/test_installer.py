@@ -17,13 +17,13 @@ from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.snapshot import Snapshot
-from streams.installer import Installer
 from streams.kafka.global_tables import Mirror
 from streams.metrics import Metrics
 from streams.snapshots.format import MANIFEST, WEIGHTS
 from streams.snapshots.store import SnapshotStore, Stored
 from streams.wire.announcements import encode_announcement
 from streams.wire.partitioner import partition_of
+from streams.worker.model_loader import Installer
 from tests.support.kettle_model import kettle_snapshot
 from tests.support.world import PARTITIONS, MemoryFollower, Process, Shop
 

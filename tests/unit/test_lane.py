@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.lane import Lane
 from streams.settings import Settings
+from streams.worker.partition_task import Lane
 from tests.support.silent_model import SilentModel
 from tests.support.world import Process, Shop
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 
-from streams.catalog_lane import CatalogLane
-from streams.lane import Lane
-from streams.lanes import Lanes
-from streams.wiring import Wiring
+from streams.worker.assignment import Lanes
+from streams.worker.catalog_task import CatalogLane
+from streams.worker.context import Wiring
+from streams.worker.partition_task import Lane
 from tests.support.world import PARTITIONS, Process, Shop
 
 INTERVAL_S = 0.2

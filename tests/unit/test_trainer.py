@@ -37,7 +37,7 @@ from streams.trainer.state import READ, Training
 from streams.wire.announcements import decode_announcement
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
-from streams.wiring import Identity
+from streams.worker.context import Identity
 from tests.support.world import PARTITIONS, TOPICS, MemoryFollower, Shop
 
 SMALL = LearnerConfig(

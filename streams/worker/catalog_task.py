@@ -14,8 +14,8 @@ from aiokafka import TopicPartition
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
-from streams.lane import Lane
 from streams.wire.codec import decode_catalog
+from streams.worker.partition_task import Lane
 
 
 class CatalogLane(Lane):

@@ -29,24 +29,24 @@ from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
-from streams.catalog_lane import CatalogLane
 from streams.errors import CrosscurrentError, TakeOverError
-from streams.installer import Installer
-from streams.item_lane import ItemLane
 from streams.kafka.global_tables import Follower, Mirror
 from streams.kafka.group_consumer import Intake
 from streams.kafka.log import KafkaLog, Record
 from streams.kafka.producer import KafkaSender, Outbox
-from streams.lane import MakeLane
-from streams.lanes import Lanes
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.shopper_lane import ShopperLane
 from streams.snapshots.store import SnapshotStore
 from streams.wire.announcements import Announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.topics import full_name
-from streams.wiring import Identity, Wiring
+from streams.worker.assignment import Lanes
+from streams.worker.catalog_task import CatalogLane
+from streams.worker.context import Identity, Wiring
+from streams.worker.model_loader import Installer
+from streams.worker.neighbour_task import ItemLane
+from streams.worker.partition_task import MakeLane
+from streams.worker.shopper_task import ShopperLane
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from streams.errors import TakeOverError
 from streams.kafka.log import Record
 from streams.kafka.producer import Outbox
-from streams.lane import Lane, MakeLane
+from streams.worker.partition_task import Lane, MakeLane
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
 from streams.wire.codec import dead_letter
-from streams.wiring import Wiring
+from streams.worker.context import Wiring
 
 logger = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from streams.kafka.log import Record
 from streams.settings import Settings
 from streams.web import add_pages
 from streams.wire.topics import full_name
-from streams.wiring import Identity
-from streams.worker import Worker
+from streams.worker.context import Identity
+from streams.worker.service import Worker
 
 Batch = tuple[TopicPartition, Sequence[Record]]
 

@@ -19,17 +19,17 @@ from aiokafka import TopicPartition
 from models.serving.recommender import Query
 from models.sessions.visits import Verdict, Visits
 from models.shop.events import Action, Click, Purchase
-from streams.desk import Question
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
 from streams.kafka.replay import read_again, recent_past
-from streams.lane import Lane
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.pair_deltas import PairBatch
 from streams.wire.partitioner import partition_of
-from streams.wiring import Wiring
+from streams.worker.context import Wiring
+from streams.worker.partition_task import Lane
+from streams.worker.suggestion_batcher import Question
 
 MERGE_WAIT_S = 0.5
 """How long a record waits for the other topic's records that the broker is known to hold. Short: it delays a

@@ -18,10 +18,10 @@ from models.cooccurrence.counter import CoOccurrence, Totals
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
-from streams.lane import Lane
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wire.pair_deltas import decode_pairs
-from streams.wiring import Wiring
+from streams.worker.context import Wiring
+from streams.worker.partition_task import Lane
 
 SLICE = 25
 """Rows encoded between two breaths of the event loop: about a millisecond."""

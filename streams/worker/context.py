@@ -9,13 +9,13 @@ from aiokafka import TopicPartition
 
 from models.serving.recommender import Recommender
 from models.shop.items import Items
-from streams.desk import Desk
 from streams.kafka.global_tables import CatchesUp, Mirror
 from streams.kafka.log import Log
 from streams.kafka.producer import Outbox
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import full_name
+from streams.worker.suggestion_batcher import Desk
 
 
 @dataclass(frozen=True, slots=True)
