@@ -147,7 +147,7 @@ class Metrics:
         """Records of an owned partition that are not applied yet."""
         self._lag.labels(topic, str(partition)).set(n)
 
-    def disowned(self, topic: str, partition: int) -> None:
+    def on_revoked(self, topic: str, partition: int) -> None:
         """A partition is not ours any more."""
         try:
             self._lag.remove(topic, str(partition))

@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def aside(work: Callable[[], T], name: str) -> T:
+async def run_in_daemon_thread(work: Callable[[], T], name: str) -> T:
     """Result of something that blocks, done in a thread.
 
     Not in the loop's executor: its threads are waited for at the end of the process, and one that hangs in a store that

@@ -116,7 +116,7 @@ class Closed(NamedTuple):
     """Whether the shopper put anything into the cart or bought it, of the list or not."""
 
 
-class _Deed(NamedTuple):
+class UserAction(NamedTuple):
     """What a shopper did, or his shop said of a list of his; kept as long as a list may come that it answers."""
 
     user_id: str
@@ -142,7 +142,7 @@ class _Open:
     shown: list[bool] | None  # None: nothing was said of any
     shopped: bool = False  # something was taken, of the list or not
 
-    def hear(self, deed: _Deed, late_s: float) -> None:
+    def hear(self, deed: UserAction, late_s: float) -> None:
         """Note what a deed of its shopper says of it; in any order, and as often as it comes."""
         if deed.at > self.end or self.end + late_s < deed.clock_s:
             return
@@ -198,8 +198,8 @@ class Outcomes:
         self._over: set[tuple[float, str]] = set()
         self._clock_s: dict[int, float] = {}
         self._appended_s: dict[int, float] = {}
-        self._deeds: dict[int, deque[_Deed]] = {}
-        self._deeds_of_user: dict[str, list[_Deed]] = {}
+        self._deeds: dict[int, deque[UserAction]] = {}
+        self._deeds_of_user: dict[str, list[UserAction]] = {}
         self._behind: dict[tuple[int, int], int] = {}  # last offset that is not remembered, by partition and topic
         self._gone: dict[tuple[int, int], list[tuple[int, str]]] = {}  # closed, and may come again; heaps by offset
         self._gone_ids: set[str] = set()
@@ -334,20 +334,20 @@ class Outcomes:
         self, number: int, user_id: str, what: int, item: int, at: float, topic: int, offset: int, suggestion_id: str
     ) -> None:
         clock_s, appended_s = self._clock_s.get(number, _NEVER), self._appended_s.get(number, _NEVER)
-        deed = _Deed(user_id, number, what, item, at, topic, offset, suggestion_id, clock_s, appended_s)
+        deed = UserAction(user_id, number, what, item, at, topic, offset, suggestion_id, clock_s, appended_s)
         self._deeds.setdefault(number, deque()).append(deed)
         self._deeds_of_user.setdefault(user_id, []).append(deed)
         for open_id in self._of_user.get(user_id, ()):
             self._open[open_id].hear(deed, self._config.late_s)
 
-    def _drop_deeds(self, refused: Callable[[_Deed], bool]) -> None:
+    def _drop_deeds(self, refused: Callable[[UserAction], bool]) -> None:
         for number, deeds in self._deeds.items():
             for deed in (dropped := [deed for deed in deeds if refused(deed)]):
                 self._take_from_user(deed)
             if dropped:
                 self._deeds[number] = deque(deed for deed in deeds if not refused(deed))
 
-    def _take_from_user(self, deed: _Deed) -> None:
+    def _take_from_user(self, deed: UserAction) -> None:
         mine = self._deeds_of_user[deed.user_id]
         mine.remove(deed)
         if not mine:
@@ -482,7 +482,7 @@ class Outcomes:
             strict=True,
         )  # fmt: skip
         for user_id, suggestion_id, (number, what, item, topic, offset), times in deeds:
-            deed = _Deed(user_id, number, what, item, times[0], topic, offset, suggestion_id, times[1], times[2])
+            deed = UserAction(user_id, number, what, item, times[0], topic, offset, suggestion_id, times[1], times[2])
             self._deeds.setdefault(number, deque()).append(deed)
             self._deeds_of_user.setdefault(user_id, []).append(deed)
         for suggestion_id, (number, topic, offset) in zip(texts("gone.ids"), training["gone"].tolist(), strict=True):

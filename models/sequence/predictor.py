@@ -39,7 +39,7 @@ class Expected(NamedTuple):
     ends: NDArray[np.int64]
 
 
-class Expectations:
+class SequencePredictor:
     """Answers from one set of weights.
 
     Args:

@@ -28,7 +28,7 @@ LOOKS_A_WINDOW = 4
 visits have, so that a backlog is learnt in whole visits."""
 
 
-class Takes(Protocol):
+class WindowSink(Protocol):
     """Whoever learns windows: [`Learner`][models.sequence.learner.Learner]."""
 
     def add(self, window: Window) -> bool:
@@ -44,7 +44,7 @@ class _Fresh:
     newest: float  # ... and of the last
 
 
-class Curriculum:
+class WindowBuilder:
     """Shoppers' looks in, windows to learn out.
 
     Args:
@@ -83,7 +83,7 @@ class Curriculum:
         learner: LearnerConfig,
         gate: GateConfig,
         every_s: float,
-        pupil: Takes,
+        pupil: WindowSink,
     ) -> None:
         self._items = items
         self._config = replace(visits, items=learner.looks + 1)

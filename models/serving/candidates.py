@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.jit import inline_njit
 from models.serving.queues import CROSS_SELLS, UPSELLS, Waiting, join, waiting
-from models.serving.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, Asked, Rules, fits, judge
+from models.serving.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, QueryState, Rules, fits, judge
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 
@@ -145,7 +145,7 @@ def find_sources(
     visit: NDArray[np.int32],
     ages_s: NDArray[np.float64],
     weights: Weights,
-    asked: Asked,
+    asked: QueryState,
     pool: Pool,
 ) -> None:
     """List the sources with their recency: 1 for the trigger's, less the further back; the more of cart and visit.
@@ -173,7 +173,7 @@ def find_sources(
 
 
 @inline_njit
-def _add_source(item: int, recency: float, asked: Asked, pool: Pool) -> None:
+def _add_source(item: int, recency: float, asked: QueryState, pool: Pool) -> None:
     sources = pool.size[1]
     for place in range(sources):
         if pool.sources[place] == item:
@@ -192,7 +192,7 @@ def _add_source(item: int, recency: float, asked: Asked, pool: Pool) -> None:
 
 
 @inline_njit
-def candidate(item: int, rules: Rules, asked: Asked, pool: Pool) -> int:
+def candidate(item: int, rules: Rules, asked: QueryState, pool: Pool) -> int:
     """Place of an item among the candidates. A new one is judged, here and nowhere else, and keeps its verdict."""
     place = pool.where[item]
     size = pool.size[0]
@@ -239,7 +239,7 @@ def supported(cell: int, kind: int, rows: Rows, weights: Weights) -> float:
 
 
 @inline_njit
-def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked, pool: Pool) -> None:
+def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: QueryState, pool: Pool) -> None:
     """Add up the evidence of all sources for all their neighbours.
 
     Args:
@@ -284,7 +284,7 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: Asked,
 
 
 @inline_njit
-def expect(items: NDArray[np.int32], shares: NDArray[np.float64], rules: Rules, asked: Asked, pool: Pool) -> None:
+def expect(items: NDArray[np.int32], shares: NDArray[np.float64], rules: Rules, asked: QueryState, pool: Pool) -> None:
     """Add what the sequence model expects next to the evidence.
 
     Args:
@@ -381,7 +381,7 @@ def unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> floa
 
 @inline_njit
 def score(
-    at: float, rows: Rows, weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: Asked, pool: Pool
+    at: float, rows: Rows, weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: QueryState, pool: Pool
 ) -> None:
     """Score what there is evidence for, and let it wait: upsells as they stand, cross-sells as if all were significant.
 

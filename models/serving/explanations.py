@@ -20,7 +20,7 @@ from models.serving.candidates import (
     supported,
 )
 from models.serving.fallbacks import BRAND, NEAR
-from models.serving.rules import CROSS_SELL, Asked
+from models.serving.rules import CROSS_SELL, QueryState
 from models.shop.catalog import Catalog
 from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
 from models.shop.items import Items
@@ -85,7 +85,7 @@ def explain(
     size: int,
     rows: Rows,
     weights: Weights,
-    asked: Asked,
+    asked: QueryState,
     pool: Pool,
     found: Reasons,
 ) -> None:
@@ -164,7 +164,7 @@ def explain(
 
 @inline_njit
 def _explain_fall_back(
-    item: int, relation: int, kin: int, index: int, rows: Rows, asked: Asked, found: Reasons
+    item: int, relation: int, kin: int, index: int, rows: Rows, asked: QueryState, found: Reasons
 ) -> None:
     found.source[index, 0] = _BRAND if relation == BRAND else _NEAR if relation == NEAR else _POPULAR
     if kin >= 0 and found.source[index, 0] != _POPULAR:
@@ -200,7 +200,7 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-class Words:
+class ReasonText:
     """Puts reasons into words. What it says of an anchor is kept until the catalogue changes.
 
     Args:

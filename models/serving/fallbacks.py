@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from models.jit import inline_njit
 from models.serving.candidates import EVIDENCE, FALL_BACK, Pool, Rows, Weights, candidate, step_of
-from models.serving.popularity import BASKETS, VIEWS, Shelves
+from models.serving.popularity import BASKETS, VIEWS, TopItems
 from models.serving.queues import CROSS_SELLS, UPSELLS, join
-from models.serving.rules import ANCHORS, CROSS_SELL, MAY_UPSELL, UPSELL, Asked, Rules, fits
+from models.serving.rules import ANCHORS, CROSS_SELL, MAY_UPSELL, UPSELL, QueryState, Rules, fits
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
 
@@ -46,10 +46,10 @@ def fall_back(
     rows: Rows,
     weights: Weights,
     rules: Rules,
-    asked: Asked,
+    asked: QueryState,
     pool: Pool,
-    by_category: Shelves,
-    by_brand: Shelves,
+    by_category: TopItems,
+    by_brand: TopItems,
     parent: NDArray[np.int32],
     order: NDArray[np.uint64],
 ) -> None:
@@ -89,7 +89,7 @@ def fall_back(
 
 @inline_njit
 def _add(
-    shelves: Shelves,
+    shelves: TopItems,
     shelf: int,
     kind: int,
     relation: int,
@@ -99,7 +99,7 @@ def _add(
     rows: Rows,
     weights: Weights,
     rules: Rules,
-    asked: Asked,
+    asked: QueryState,
     pool: Pool,
     order: NDArray[np.uint64],
 ) -> None:

@@ -11,9 +11,9 @@ from models.jit import cached_njit, inline_njit
 from models.serving.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
 from models.serving.explanations import Reasons, explain
 from models.serving.fallbacks import fall_back
-from models.serving.popularity import Shelves
+from models.serving.popularity import TopItems
 from models.serving.reranking import WIDTH, Order, Situation, describe, find_leaders, reorder
-from models.serving.rules import ANCHORS, Asked, Rules, begin
+from models.serving.rules import ANCHORS, QueryState, Rules, begin
 from models.serving.selection import Limits, count_cross_sells, leave_last_to_chance, take_best, weakest_evidence
 
 
@@ -72,12 +72,12 @@ def _answer_one(
     weights: Weights,
     rules: Rules,
     limits: Limits,
-    by_category: Shelves,
-    by_brand: Shelves,
+    by_category: TopItems,
+    by_brand: TopItems,
     parent: NDArray[np.int32],
     learnt: Order,
     order: NDArray[np.uint64],
-    asked: Asked,
+    asked: QueryState,
     pool: Pool,
     chosen: NDArray[np.int32],
     features: NDArray[np.float64],
@@ -147,12 +147,12 @@ def answer(
     weights: Weights,
     rules: Rules,
     limits: Limits,
-    by_category: Shelves,
-    by_brand: Shelves,
+    by_category: TopItems,
+    by_brand: TopItems,
     parent: NDArray[np.int32],
     learnt: Order,
     order: NDArray[np.uint64],
-    asked: Asked,
+    asked: QueryState,
     pool: Pool,
     out: Answers,
     why: Reasons,

@@ -46,7 +46,7 @@ _COLD = -1e300
 _NOWHERE = -1
 
 
-class Shelves(NamedTuple):
+class TopItems(NamedTuple):
     """Strongest items first, ties by id; a row a node of the category tree, or a brand."""
 
     items: NDArray[np.int32]  # (rows, PLACES)
@@ -156,10 +156,10 @@ class Popularity:
             self._seen = _wider(self._seen, Seen(*fresh, self._seen.clock.copy()))
 
 
-def _shelves(rows: int) -> Shelves:
+def _shelves(rows: int) -> TopItems:
     """Empty ones."""
     table = (rows, PLACES)
-    return Shelves(
+    return TopItems(
         np.zeros(table, np.int32),
         np.zeros(table),
         np.zeros(table, np.int32),
@@ -187,8 +187,8 @@ def look(
     half_life_s: float,
     order: NDArray[np.uint64],
     seen: Seen,
-    by_category: Shelves,
-    by_brand: Shelves,
+    by_category: TopItems,
+    by_brand: TopItems,
 ) -> None:
     """Put what has changed in its places.
 
@@ -248,8 +248,8 @@ def _shelve(
     parent: NDArray[np.int32],
     order: NDArray[np.uint64],
     seen: Seen,
-    by_category: Shelves,
-    by_brand: Shelves,
+    by_category: TopItems,
+    by_brand: TopItems,
 ) -> None:
     """Put an item on the shelves of its category, of all above it, and of its brand, where it is strong enough."""
     now = seen.clock[0]
@@ -273,8 +273,8 @@ def _unshelve(
     items: int,
     parent: NDArray[np.int32],
     seen: Seen,
-    by_category: Shelves,
-    by_brand: Shelves,
+    by_category: TopItems,
+    by_brand: TopItems,
 ) -> None:
     """Take an item off its shelves; where it leaves a place, others may come in within the next round."""
     until = seen.clock[0] + items
@@ -290,7 +290,9 @@ def _unshelve(
 
 
 @njit()
-def _put(shelves: Shelves, row: int, item: int, key: float, branch: int, share: int, order: NDArray[np.uint64]) -> None:
+def _put(
+    shelves: TopItems, row: int, item: int, key: float, branch: int, share: int, order: NDArray[np.uint64]
+) -> None:
     """Give an item its place on a shelf, if it deserves one."""
     length = shelves.length[row]
     if length == PLACES and not _ahead(key, item, shelves.keys[row, PLACES - 1], shelves.items[row, PLACES - 1], order):
@@ -322,7 +324,7 @@ def _put(shelves: Shelves, row: int, item: int, key: float, branch: int, share: 
 
 
 @njit()
-def _take(shelves: Shelves, row: int, item: int) -> bool:
+def _take(shelves: TopItems, row: int, item: int) -> bool:
     """Take an item off a shelf; whether it was there."""
     length = shelves.length[row]
     for place in range(length):

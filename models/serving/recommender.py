@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Neighbours
-from models.sequence.predictor import Expectations, Expected
+from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.candidates import Pool, Rows, Weights, pool
 from models.serving.explanations import KINDS as KINDS_OF_REASONS
-from models.serving.explanations import Reason, Reasons, Words, reasons
+from models.serving.explanations import Reason, Reasons, ReasonText, reasons
 from models.serving.kernel import Answers, Batch, answer, answers
 from models.serving.popularity import Popularity
 from models.serving.reranking import WIDTH, Order, no_order
-from models.serving.rules import Asked, Rulebook
+from models.serving.rules import CompiledPolicy, QueryState
 from models.serving.selection import Limits
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
@@ -145,16 +145,16 @@ class Recommender:
         self.catalog = catalog
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
-        self.expectations: Expectations | None = None
+        self.expectations: SequencePredictor | None = None
         """Of the sequence model; may be set anew at any time, from another thread, too."""
         self.learnt = Learnt(no_order(), "")
         """From outcomes; may be set anew likewise."""
         self._items = items
         self._config = config
-        self._words = Words(items, catalog)
+        self._words = ReasonText(items, catalog)
         self._serial = 1
         self._pool: Pool = pool(0)
-        self._asked: Asked
+        self._asked: QueryState
         self.policy = policy
 
     @property
@@ -166,7 +166,7 @@ class Recommender:
     def policy(self, policy: Policy) -> None:
         config = self._config
         self._policy = policy
-        self._rulebook = Rulebook(policy, self.catalog, self._items)
+        self._rulebook = CompiledPolicy(policy, self.catalog, self._items)
         self._limits = Limits(
             policy.max_items,
             policy.max_cross_sell,
@@ -329,7 +329,7 @@ class Recommender:
             yield told
 
 
-def expected_of(expectations: Expectations | None, queries: Sequence[Query]) -> Expected:
+def expected_of(expectations: SequencePredictor | None, queries: Sequence[Query]) -> Expected:
     """What a sequence model, if there is one, expects. May be called in a thread, one call at a time."""
     if expectations is None:
         return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))

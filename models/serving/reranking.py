@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.jit import inline_njit
 from models.serving.candidates import EVIDENCE, LEADERS, Pool, Rows, Weights, baskets_with, step_of
 from models.serving.queues import CROSS_SELLS, UPSELLS, call, join
-from models.serving.rules import CROSS_SELL, UPSELL, Asked, Rules
+from models.serving.rules import CROSS_SELL, UPSELL, QueryState, Rules
 from models.serving.selection import settled_first
 from models.shop.decay import decayed
 
@@ -105,7 +105,7 @@ def reorder(
     rules: Rules,
     learnt: Order,
     order: NDArray[np.uint64],
-    asked: Asked,
+    asked: QueryState,
     pool: Pool,
     features: NDArray[np.float64],
 ) -> None:
@@ -151,7 +151,7 @@ def describe(
     situation: Situation,
     rows: Rows,
     rules: Rules,
-    asked: Asked,
+    asked: QueryState,
     pool: Pool,
     features: NDArray[np.float64],
 ) -> None:

@@ -25,10 +25,10 @@ NEITHER, CROSS_SELL, UPSELL = 0, 1, 2
 """Verdicts."""
 
 SERIAL, ANCHORS, MAY_UPSELL, BARRED = 0, 1, 2, 3
-"""Places of `Asked.now`: number of the query, of its anchors, whether it may have upsells, number of items it bars."""
+"""Places of `QueryState.now`: number of the query, of its anchors, whether it may have upsells, number of items it bars."""
 
 _BY_POLICY, _BY_QUERY = 1, 2
-"""Bits of `Asked.barred`."""
+"""Bits of `QueryState.barred`."""
 
 
 class Rules(NamedTuple):
@@ -47,7 +47,7 @@ class Rules(NamedTuple):
     max_step: float
 
 
-class Asked(NamedTuple):
+class QueryState(NamedTuple):
     """What the rules have to know of the query under judgement; room that is used again for the next one."""
 
     now: NDArray[np.int64]  # (4,): SERIAL, ANCHORS, MAY_UPSELL, BARRED
@@ -58,7 +58,7 @@ class Asked(NamedTuple):
     denied: NDArray[np.uint64]  # (words,): pairs of the policy that some anchor is the first of
 
 
-class Rulebook:
+class CompiledPolicy:
     """Compiles a policy for a catalogue, and follows as the catalogue gets more categories, brands and items.
 
     Args:
@@ -126,12 +126,12 @@ class Rulebook:
             self._policy.max_step,
         )
 
-    def room(self) -> Asked:
+    def room(self) -> QueryState:
         """Room for a query, as large as the rules are now; serials used with it must grow, from 1 on."""
         items, nodes = len(self._catalog.facts), len(self._group)
         barred = np.zeros(items, np.uint8)
         barred[self._barred_items] = _BY_POLICY
-        return Asked(
+        return QueryState(
             np.zeros(4, np.int64),
             barred,
             np.zeros(items, np.int32),
@@ -179,7 +179,7 @@ def begin(
     bought: NDArray[np.int32],
     upsells: bool,
     rules: Rules,
-    asked: Asked,
+    asked: QueryState,
 ) -> None:
     """Say who asks. Called once a query, before `judge`.
 
@@ -209,7 +209,7 @@ def begin(
 
 
 @inline_njit
-def _bar(item: int, asked: Asked) -> bool:
+def _bar(item: int, asked: QueryState) -> bool:
     """Do not suggest an item to this query; whether that is new."""
     if asked.barred[item] & _BY_QUERY:
         return False
@@ -220,7 +220,7 @@ def _bar(item: int, asked: Asked) -> bool:
 
 
 @inline_njit
-def _add_anchor(item: int, rules: Rules, asked: Asked) -> None:
+def _add_anchor(item: int, rules: Rules, asked: QueryState) -> None:
     """Bar an item of the trigger or the cart, and compare candidates with it, if it is known."""
     fact = rules.facts[item]
     if _bar(item, asked) and fact.state & KNOWN:
@@ -232,7 +232,7 @@ def _add_anchor(item: int, rules: Rules, asked: Asked) -> None:
 
 
 @inline_njit
-def judge(item: int, rules: Rules, asked: Asked) -> tuple[int, int]:
+def judge(item: int, rules: Rules, asked: QueryState) -> tuple[int, int]:
     """What an item may be suggested as, and the place of the first anchor in `asked.anchors` that it may be for.
 
     Returns:
@@ -260,7 +260,7 @@ def judge(item: int, rules: Rules, asked: Asked) -> tuple[int, int]:
 
 
 @inline_njit
-def fits(item: int, verdict: int, place: int, rules: Rules, asked: Asked) -> bool:
+def fits(item: int, verdict: int, place: int, rules: Rules, asked: QueryState) -> bool:
     """Whether an item that may be suggested may be so for the anchor at a place."""
     anchor = asked.anchors[place]
     return bool(_steps_up(item, anchor, rules) if verdict == UPSELL else _allowed(item, anchor, rules))

@@ -28,11 +28,11 @@ from models.sessions.visits import Visits
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
 from streams.bench.workbench import Workbench
-from streams.kafka.producer import Outbox
+from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.pair_deltas import PairBatch
-from streams.worker.suggestion_batcher import Desk
+from streams.worker.suggestion_batcher import SuggestionBatcher
 
 REST = "lanes, cursors, event loop"
 
@@ -79,12 +79,12 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.serving.recommender), "answer", "suggest: kernel"),
         (Recommender, "_told", "suggest: answers into records"),
-        (Desk, "_answer", "suggestions: around the encoder"),
+        (SuggestionBatcher, "_answer", "suggestions: around the encoder"),
         (orjson, "dumps", "suggestions: orjson"),
         (Metrics, "suggested", "metrics"),
         (Metrics, "outcomes", "metrics"),
         (bench.metrics.latency_s, "observe", "metrics"),
-        (Outbox, "put", "outbox: put"),
+        (BatchingProducer, "put", "outbox: put"),
         (bench.packer, "pack", "outbox: record batches"),
         (PairBatch, "add", "pairs: collect"),
         (PairBatch, "messages", "pairs: encode"),

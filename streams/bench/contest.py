@@ -26,7 +26,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from streams.bench.events import Event, Roof, write
+from streams.bench.events import BenchShop, Event, write
 from streams.bench.load import preload
 from streams.bench.measure import Ends, Latency, Topics, events_per_s, latency
 from streams.bench.scoring import SIZES
@@ -191,7 +191,7 @@ class Side:
             raise BenchError(message)
 
 
-class Contest:
+class Benchmark:
     """The whole comparison.
 
     Args:
@@ -206,7 +206,7 @@ class Contest:
         self._plan = plan
         self._folder = folder
         self._say = say
-        self._roof = Roof(plan.seed, Settings().partitions, time.time() - LEAD_S)
+        self._roof = BenchShop(plan.seed, Settings().partitions, time.time() - LEAD_S)
         self._happened: list[Event] = []
         self.catalog = self._roof.catalog()
         policy = folder / "policy.toml"

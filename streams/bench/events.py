@@ -45,7 +45,7 @@ class Event(NamedTuple):
         return self.topic == "purchases" or QUIET_ACTION.encode() not in self.value
 
 
-class Roof:
+class BenchShop:
     """The shops.
 
     Args:

@@ -21,15 +21,15 @@ from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
 from streams.bench.events import Event
-from streams.kafka.global_tables import Mirror
+from streams.kafka.global_tables import GlobalTables
 from streams.kafka.memory_log import MemoryLog, StoredRecord
-from streams.kafka.producer import PACKET_BYTES, Message, Outbox
+from streams.kafka.producer import PACKET_BYTES, BatchingProducer, Message
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import TOPICS
-from streams.worker.context import Identity, Wiring
-from streams.worker.partition_task import Lane
-from streams.worker.service import lane_kinds
+from streams.worker.context import Identity, WorkerContext
+from streams.worker.partition_task import PartitionTask
+from streams.worker.service import task_types
 
 
 class Packer:
@@ -84,12 +84,12 @@ class Workbench:
         self.items = Items()
         self.metrics = Metrics()
         shelf, neighbours = Catalog(self.items), Neighbours(self.items, self.settings.cooccurrence.half_life_s)
-        self.mirror = Mirror("", shelf, neighbours, self.metrics)
+        self.mirror = GlobalTables("", shelf, neighbours, self.metrics)
         self.recommender = Recommender(
             self.items, shelf, neighbours, Policy(emit_empty=True, max_suggestion_age_s=0), RecommenderConfig()
         )
-        self.outbox = Outbox(self.packer, most_bytes=1 << 30, timeout_s=1, on_failure=self._fail)
-        self._wiring = Wiring(
+        self.outbox = BatchingProducer(self.packer, most_bytes=1 << 30, timeout_s=1, on_failure=self._fail)
+        self._wiring = WorkerContext(
             settings=self.settings,
             log=MemoryLog(clock=lambda: 0),
             outbox=self.outbox,
@@ -105,7 +105,7 @@ class Workbench:
         )
         for event in catalog:
             self.mirror.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
-        self._lanes: dict[str, dict[int, Lane]] = {"shoppers": {}, "items": {}}
+        self._lanes: dict[str, dict[int, PartitionTask]] = {"shoppers": {}, "items": {}}
         self._tasks: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
         self._offsets: defaultdict[tuple[str, int], int] = defaultdict(int)
@@ -113,7 +113,7 @@ class Workbench:
     async def __aenter__(self) -> Workbench:
         self.recommender.warm()
         for kind, topics, make in {
-            kind: (kind, topics, make) for kind, topics, make in lane_kinds("").values()
+            kind: (kind, topics, make) for kind, topics, make in task_types("").values()
         }.values():
             for number in range(self.settings.partitions) if kind in self._lanes else ():
                 lane = make(f"{kind}-{number}", [TopicPartition(topic, number) for topic in topics], self._wiring)

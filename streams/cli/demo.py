@@ -28,10 +28,10 @@ def command(
     import orjson
 
     from streams.demo.screen import console
-    from streams.demo.stage import Play, Stage
+    from streams.demo.stage import Demo, DemoConfig
     from streams.errors import CrosscurrentError
 
-    stage = Stage(Play(seconds=seconds, rate=rate, seed=seed, kafka=kafka), console())
+    stage = Demo(DemoConfig(seconds=seconds, rate=rate, seed=seed, kafka=kafka), console())
     figures = stage.run()
     stage.summary()
     if follow:

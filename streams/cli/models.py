@@ -28,9 +28,9 @@ def list_(
 ) -> None:
     """List the versions in the store, oldest first, and say which is announced: workers serve it once they have it."""
     from streams.cli.models_view import listed, print_table
-    from streams.snapshots.registry import Shelf
+    from streams.snapshots.registry import SnapshotRegistry
 
-    lines = listed(Shelf(settings, model))
+    lines = listed(SnapshotRegistry(settings, model))
     if json:
         for line in lines:
             sys.stdout.buffer.write(line.as_json() + b"\n")
@@ -70,9 +70,9 @@ def rollback(
     model: Model = SEQUENCE,
 ) -> None:
     """Check another version and announce it, so that workers change over. None to go back to: exit code 1."""
-    from streams.snapshots.registry import Shelf
+    from streams.snapshots.registry import SnapshotRegistry
 
-    shelf = Shelf(settings, model)
+    shelf = SnapshotRegistry(settings, model)
     chosen = version if version is not None else shelf.before_announced()
     shelf.store.load(model, chosen)
     shelf.announce(shelf.store.stored(model, chosen), "rollback")
@@ -106,12 +106,12 @@ def import_(
     """Check a file that `models export` wrote, put its version into the store, and announce it."""
     from streams.errors import SnapshotCorruptError
     from streams.snapshots.archive import read_archive
-    from streams.snapshots.registry import Shelf
+    from streams.snapshots.registry import SnapshotRegistry
 
     snapshot = read_archive(file)
     if snapshot.model != model:
         raise SnapshotCorruptError.archive(file, f"a snapshot of `{model}` (--model)", f"one of `{snapshot.model}`")
-    shelf = Shelf(settings, model)
+    shelf = SnapshotRegistry(settings, model)
     if not shelf.store.is_intact(model, snapshot.version):  # one that is may have the trainer's state beside it
         shelf.store.save(snapshot)
     print(f"imported {model} {snapshot.version} into {shelf.store.url}")

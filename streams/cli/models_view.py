@@ -13,7 +13,7 @@ from models.errors import SnapshotError
 from streams.cli.printing import printable, table_console
 from streams.errors import StoreError, StoreUnreachableError
 from streams.snapshots.format import Manifest
-from streams.snapshots.registry import Shelf
+from streams.snapshots.registry import SnapshotRegistry
 from streams.snapshots.store import Stored
 from streams.wire.codec import written
 
@@ -52,7 +52,7 @@ class Line:
         return msgspec.json.encode(line)
 
 
-def listed(shelf: Shelf) -> list[Line]:
+def listed(shelf: SnapshotRegistry) -> list[Line]:
     """All versions of a model, oldest first; the announced one also where the store does not have it."""
     announced = shelf.announced.version if shelf.announced is not None else None
     versions = set(shelf.store.versions(shelf.model)) | ({announced} if announced is not None else set())

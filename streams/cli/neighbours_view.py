@@ -11,7 +11,7 @@ from models.shop.catalog import Catalog
 from models.shop.items import Items
 from streams.cli.printing import printable
 from streams.kafka.blocking import TopicReader
-from streams.kafka.global_tables import Mirror
+from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
 from streams.settings import Settings
 
@@ -35,7 +35,7 @@ class Published:
         self._items = Items()
         self._catalog = Catalog(self._items)
         self.neighbours = Neighbours(self._items, settings.cooccurrence.half_life_s)
-        mirror = Mirror(settings.prefix, self._catalog, self.neighbours, Metrics())
+        mirror = GlobalTables(settings.prefix, self._catalog, self.neighbours, Metrics())
         with TopicReader(settings, ["neighbours", "catalog"] if with_titles else ["neighbours"]) as reader:
             for batch in reader.read(from_start=True, until_end=True):
                 for record in batch:

@@ -60,7 +60,7 @@ UNMATCHED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class DemoConfig:
     """What the demo is to do."""
 
     seconds: float | None = None
@@ -77,7 +77,7 @@ class Play:
     """Apache Kafka from `KAFKA_HOME` instead of the embedded broker."""
 
 
-class Stage:
+class Demo:
     """One run of the demo.
 
     Args:
@@ -85,7 +85,7 @@ class Stage:
         console: where to show it.
     """
 
-    def __init__(self, play: Play, console: Console) -> None:
+    def __init__(self, play: DemoConfig, console: Console) -> None:
         self._play = play
         self._console = console
         self._stop = threading.Event()

@@ -1,7 +1,7 @@
 """Compacted topics, whole, in memory: catalogue, neighbours, progress of all lanes, the forgotten, announced snapshots.
 
-Serving reads only these, so that a click becomes a suggestion without a remote call. [`Mirror`][] is the state and
-takes a record at a time; [`Follower`][] reads the topics from their first record on, for ever, outside any group, and
+Serving reads only these, so that a click becomes a suggestion without a remote call. [`GlobalTables`][] is the state and
+takes a record at a time; [`GlobalTableReader`][] reads the topics from their first record on, for ever, outside any group, and
 says when it has caught up with their ends.
 """
 
@@ -39,7 +39,7 @@ SLICE = 200
 """Records applied between two breaths of the event loop: 200 rows of 100 neighbours take about 5 ms."""
 
 
-class Mirror:
+class GlobalTables:
     """State of the compacted topics.
 
     Args:
@@ -165,7 +165,7 @@ class CatchesUp(Protocol):
         """Return when everything is applied that was in the partitions at the call."""
 
 
-class Follower:
+class GlobalTableReader:
     """Reads the mirrored topics from their first record on, for ever.
 
     Args:
@@ -175,7 +175,7 @@ class Follower:
         log: says the ends.
     """
 
-    def __init__(self, settings: Settings, partitions: Mapping[str, int], mirror: Mirror, log: Log) -> None:
+    def __init__(self, settings: Settings, partitions: Mapping[str, int], mirror: GlobalTables, log: Log) -> None:
         self._settings = settings
         self._mirror = mirror
         self._log = log

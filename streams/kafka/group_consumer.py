@@ -1,7 +1,7 @@
 """The intake: a group consumer in place of Faust's, that puts whole fetched batches into the agents' channels.
 
 It delivers; it decides nothing. What is skipped or comes twice is set right by the cursors, and who owns what is told
-to [`Owners`][]. The listener returns at once, since aiokafka sends no heartbeat while it runs: taking over happens in
+to [`AssignmentListener`][]. The listener returns at once, since aiokafka sends no heartbeat while it runs: taking over happens in
 the lanes' own tasks, while their partitions are paused and all others flow.
 """
 
@@ -47,17 +47,17 @@ HELD_RUNS = 4
 Deliver = Callable[[TopicPartition, Sequence[Record]], Awaitable[None]]
 
 
-class Owners(Protocol):
-    """Whoever is told which partitions are ours: [`Lanes`][streams.worker.assignment.Lanes] in a worker."""
+class AssignmentListener(Protocol):
+    """Whoever is told which partitions are ours: [`TaskManager`][streams.worker.assignment.TaskManager] in a worker."""
 
     @property
     def fresh(self) -> set[TopicPartition]:
         """Partitions whose consumer has to be sent to their position once that is known."""
 
-    async def disowned(self) -> None:
+    async def on_revoked(self) -> None:
         """The group is being rearranged."""
 
-    def owned(self, partitions: set[TopicPartition]) -> None:
+    def on_assigned(self, partitions: set[TopicPartition]) -> None:
         """These partitions are ours now, and only these."""
 
     def congested(self, partition: TopicPartition, most: int) -> bool:
@@ -67,7 +67,7 @@ class Owners(Protocol):
         """Offset from which a partition's delivery is wanted; None while that is not known."""
 
 
-class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads the assigned partitions in batches and tells the lanes when the assignment changes.
 
     Args:
@@ -80,7 +80,13 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     """
 
     def __init__(
-        self, settings: Settings, topics: Iterable[str], lanes: Owners, log: Log, deliver: Deliver, metrics: Metrics
+        self,
+        settings: Settings,
+        topics: Iterable[str],
+        lanes: AssignmentListener,
+        log: Log,
+        deliver: Deliver,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._topics = tuple(topics)
@@ -258,7 +264,7 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._rearranging = True
         if self._committing is not None:
             await asyncio.wait([self._committing], timeout=COMMIT_S)
-        await self._lanes.disowned()
+        await self._lanes.on_revoked()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """These are ours. Paused until their lanes hold their state; each lane takes over by itself."""
@@ -268,9 +274,9 @@ class Intake(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._passed.clear()
         self._brought.clear()
         for gone in self._mine - partitions:
-            self._metrics.disowned(gone.topic, gone.partition)
+            self._metrics.on_revoked(gone.topic, gone.partition)
         self._mine = partitions
-        self._lanes.owned(partitions)
+        self._lanes.on_assigned(partitions)
         for partition in partitions:
             self._seek(partition, self._lanes.expected(partition) or 0)
         waiting = {p for p in partitions if self._lanes.congested(p, 1)}

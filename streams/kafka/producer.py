@@ -118,7 +118,7 @@ Mark = Mapping[tuple[str, int], int]
 """How many messages had been put into each queue at some moment."""
 
 
-class Outbox:
+class BatchingProducer:
     """Queues of messages on their way.
 
     Args:

@@ -11,7 +11,7 @@ from streams.wire.announcements import Announcement, Announcer, decode_announcem
 TOPIC = "snapshots"
 
 
-class Shelf:
+class SnapshotRegistry:
     """One model's snapshots.
 
     Args:

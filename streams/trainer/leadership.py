@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 
 class Leadership:
-    """Told by the intake what is ours ([`Owners`][streams.kafka.group_consumer.Owners]); nothing is ever fetched.
+    """Told by the intake what is ours ([`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener]); nothing is ever fetched.
 
     Args:
         seat: whoever has this partition leads.
@@ -33,25 +33,25 @@ class Leadership:
 
     @property
     def fresh(self) -> set[TopicPartition]:
-        """See [`Owners.fresh`][streams.kafka.group_consumer.Owners.fresh]."""
+        """See [`AssignmentListener.fresh`][streams.kafka.group_consumer.AssignmentListener.fresh]."""
         return set()
 
-    async def disowned(self) -> None:
+    async def on_revoked(self) -> None:
         """The group is being rearranged: we do not lead until it is clear who does."""
         self._term += 1
         self.leads.clear()
         self.moved.set()
 
-    def owned(self, partitions: set[TopicPartition]) -> None:
+    def on_assigned(self, partitions: set[TopicPartition]) -> None:
         """The group has given us these."""
         if self._seat in partitions:
             self.leads.set()
         self.moved.set()
 
     def congested(self, partition: TopicPartition, most: int) -> bool:
-        """See [`Owners.congested`][streams.kafka.group_consumer.Owners.congested]: the log is read by positions, not delivered."""
+        """See [`AssignmentListener.congested`][streams.kafka.group_consumer.AssignmentListener.congested]: the log is read by positions, not delivered."""
         return True
 
     def expected(self, partition: TopicPartition) -> int | None:
-        """See [`Owners.expected`][streams.kafka.group_consumer.Owners.expected]."""
+        """See [`AssignmentListener.expected`][streams.kafka.group_consumer.AssignmentListener.expected]."""
         return None

@@ -8,7 +8,7 @@ from models.ranking.attribution import FATES, Outcomes
 from models.ranking.ranker import KINDS, Ranker
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
-from models.sequence.windowing import Curriculum
+from models.sequence.windowing import WindowBuilder
 from streams.metrics import Metrics
 
 
@@ -35,7 +35,7 @@ class TrainerMetrics(Metrics):
             "trainer_score", "Of the last snapshot and of the one that served then, on what is held back", "metric"
         )
 
-    def learnt(self, curriculum: Curriculum, learner: Learner, positions: int, chunks: int) -> None:
+    def learnt(self, curriculum: WindowBuilder, learner: Learner, positions: int, chunks: int) -> None:
         """A chunk is learnt.
 
         Args:

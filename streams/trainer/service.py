@@ -31,13 +31,13 @@ from models.shop.events import CatalogItem
 from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.errors import StoreError
-from streams.kafka.global_tables import CatchesUp, Follower, Mirror
-from streams.kafka.group_consumer import Intake
+from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
+from streams.kafka.group_consumer import GroupConsumer
 from streams.kafka.log import KafkaLog, Record
-from streams.kafka.producer import KafkaSender, Outbox
+from streams.kafka.producer import BatchingProducer, KafkaSender
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore, Stored
-from streams.threads import aside
+from streams.threads import run_in_daemon_thread
 from streams.trainer.leadership import Leadership
 from streams.trainer.metrics import TrainerMetrics
 from streams.trainer.state import Training
@@ -64,7 +64,7 @@ STOP_S = 20.0
 _THREAD = "training"
 
 
-class School:
+class TrainingLoop:
     """Leads, learns, stores and announces; knows no broker, so that tests run it on a log in memory.
 
     Args:
@@ -85,9 +85,9 @@ class School:
         settings: Settings,
         training: Training,
         store: SnapshotStore,
-        mirror: Mirror,
+        mirror: GlobalTables,
         follower: CatchesUp,
-        outbox: Outbox,
+        outbox: BatchingProducer,
         identities: Mapping[str, Identity],
         leadership: Leadership,
         metrics: TrainerMetrics,
@@ -141,7 +141,7 @@ class School:
         self.holds_state.clear()
         started = self._clock()
         await self.training.take_over(self._mirror.forgotten)
-        self._ordered = await aside(self._announced_lists, _THREAD)
+        self._ordered = await run_in_daemon_thread(self._announced_lists, _THREAD)
         took_s = self._clock() - started
         self._metrics.take_over_s.observe(took_s)
         curriculum = self.training.curriculum
@@ -251,14 +251,16 @@ class School:
         if announced is not None:
             try:
                 if self._served is None or self._served.version != announced.version:
-                    self._served = await aside(lambda: self._store.load(MODEL, announced.version), _THREAD)
+                    self._served = await run_in_daemon_thread(
+                        lambda: self._store.load(MODEL, announced.version), _THREAD
+                    )
                 served = self.training.scorer(self._served)
             except (StoreError, SnapshotError, KeyError, ValueError) as error:
                 logger.warning(
                     "%s %s, which is announced, cannot be compared with: %s", MODEL, announced.version, error
                 )
         training = self.training
-        comparison = await aside(lambda: training.compare(training.own_scorer(), served), _THREAD)
+        comparison = await run_in_daemon_thread(lambda: training.compare(training.own_scorer(), served), _THREAD)
         self._metrics.judged(comparison)
         return comparison
 
@@ -288,7 +290,7 @@ class School:
             return snapshot, self._store.save(snapshot, training)
 
         try:
-            return await aside(work, _THREAD)
+            return await run_in_daemon_thread(work, _THREAD)
         except StoreError as error:
             self._metrics.snapshot("failed")
             logger.warning("%s cannot be stored: %s; learning goes on, and the next one will have it all", what, error)
@@ -318,7 +320,7 @@ class School:
         announced = self._mirror.announced.get(model)
         served = {version} | ({announced.version} if announced else set())
         try:
-            await aside(lambda: self._store.prune(model, self._settings.snapshots_kept, served), _THREAD)
+            await run_in_daemon_thread(lambda: self._store.prune(model, self._settings.snapshots_kept, served), _THREAD)
         except StoreError as error:
             logger.warning("old snapshots cannot be deleted: %s", error)
 
@@ -348,21 +350,21 @@ class Trainer(Service):
         self._on_ready, self._on_failure = on_ready, on_failure
         self._log = KafkaLog(settings, max_fetch_bytes=FETCH_BYTES)
         self._sender = KafkaSender(settings)
-        self.outbox = Outbox(
+        self.outbox = BatchingProducer(
             self._sender, most_bytes=settings.outbox_bytes, timeout_s=settings.send_timeout_s, on_failure=self.fail
         )
         self._items = Items()
         self._catalog = Catalog(self._items)
         rows = Neighbours(self._items, settings.cooccurrence.half_life_s)  # none come
-        self.mirror = Mirror(settings.prefix, self._catalog, rows, self.metrics, MIRRORED)
+        self.mirror = GlobalTables(settings.prefix, self._catalog, rows, self.metrics, MIRRORED)
         partitions = {name: identity.partitions for name, identity in identities.items()}
-        self._follower = Follower(settings, partitions, self.mirror, self._log)
+        self._follower = GlobalTableReader(settings, partitions, self.mirror, self._log)
         snapshots = full_name(settings.prefix, "snapshots")
         self.leadership = Leadership(TopicPartition(snapshots, 0))
-        self.intake = Intake(settings, [snapshots], self.leadership, self._log, _leave, self.metrics)
+        self.intake = GroupConsumer(settings, [snapshots], self.leadership, self._log, _leave, self.metrics)
         store = SnapshotStore.of(settings)
         self.training = Training(settings, self._log, store, identities, self._offer, self.metrics)
-        self.school = School(
+        self.school = TrainingLoop(
             settings,
             self.training,
             store,

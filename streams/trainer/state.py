@@ -34,7 +34,7 @@ from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
-from models.sequence.windowing import Curriculum
+from models.sequence.windowing import WindowBuilder
 from models.serving.recommender import KINDS
 from models.serving.reranking import WIDTH
 from models.sessions.visits import Verdict
@@ -48,7 +48,7 @@ from streams.kafka.log import Log, Record
 from streams.kafka.replay import read_again, recent_past
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
-from streams.threads import aside
+from streams.threads import run_in_daemon_thread
 from streams.trainer.metrics import TrainerMetrics
 from streams.wire.codec import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.schemas import SuggestionRecord
@@ -112,7 +112,7 @@ class Training:
         settings = self._settings
         self.items, self._contents, self._described = Items(), Contents(), 0
         self.learner = Learner(settings.learner, self._contents, SEED)
-        self.curriculum = Curriculum(
+        self.curriculum = WindowBuilder(
             self.items, settings.visits, settings.learner, settings.gate, settings.train_every_s, self.learner
         )
         self.outcomes = Outcomes(settings.outcomes)
@@ -134,10 +134,10 @@ class Training:
         """
         self.cursors = {}
         self._begin()
-        snapshot, training = await aside(self._newest, _THREAD) or (None, {})
+        snapshot, training = await run_in_daemon_thread(self._newest, _THREAD) or (None, {})
         self.version = snapshot.version if snapshot else None
         if snapshot is not None:
-            await aside(lambda: self._restore(snapshot, training), _THREAD)
+            await run_in_daemon_thread(lambda: self._restore(snapshot, training), _THREAD)
         cursors = await self._cursors(snapshot, training)
         for user_id, before in forgotten.items():
             self.curriculum.forget(user_id, before, self._partitions)
@@ -151,7 +151,7 @@ class Training:
 
     async def is_newest(self) -> bool:
         """Whether nobody has stored a trainer's state later than ours."""
-        return await aside(self._newest_version, _THREAD) == self.version
+        return await run_in_daemon_thread(self._newest_version, _THREAD) == self.version
 
     def _newest_version(self) -> str | None:
         for version in reversed(self._store.versions(MODEL)):
@@ -438,7 +438,7 @@ class Training:
             learner.learn()
             self._learn_order(closed)
 
-        await aside(work, _THREAD)
+        await run_in_daemon_thread(work, _THREAD)
         self.curriculum.begin_chunk()
         self._metrics.learnt(self.curriculum, learner, learner.positions - positions, learner.chunks - chunks)
         self._metrics.answered(self.outcomes, self.ranker)

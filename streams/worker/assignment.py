@@ -10,13 +10,13 @@ from aiokafka import TopicPartition
 
 from streams.errors import TakeOverError
 from streams.kafka.log import Record
-from streams.kafka.producer import Outbox
-from streams.worker.partition_task import Lane, MakeLane
+from streams.kafka.producer import BatchingProducer
+from streams.worker.partition_task import MakeTask, PartitionTask
 
 logger = logging.getLogger(__name__)
 
 
-class Lanes:
+class TaskManager:
     """The lanes of the partitions that the group has given us.
 
     Args:
@@ -30,9 +30,9 @@ class Lanes:
 
     def __init__(
         self,
-        kinds: Mapping[str, tuple[str, Sequence[str], MakeLane]],
-        make: Callable[[MakeLane, str, Sequence[TopicPartition]], Lane],
-        outbox: Outbox,
+        kinds: Mapping[str, tuple[str, Sequence[str], MakeTask]],
+        make: Callable[[MakeTask, str, Sequence[TopicPartition]], PartitionTask],
+        outbox: BatchingProducer,
         *,
         revoke_flush_s: float,
         on_failure: Callable[[BaseException], None],
@@ -42,13 +42,13 @@ class Lanes:
         self._outbox = outbox
         self._revoke_flush_s = revoke_flush_s
         self._on_failure = on_failure
-        self._lanes: dict[str, Lane] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._lanes: dict[str, PartitionTask] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
         self._closed = False
         self.fresh: set[TopicPartition] = set()
         """Partitions whose consumer has to be sent to their lane's position once that is known."""
 
-    def __iter__(self) -> Iterator[Lane]:
+    def __iter__(self) -> Iterator[PartitionTask]:
         return iter(list(self._lanes.values()))
 
     def __len__(self) -> int:
@@ -57,7 +57,7 @@ class Lanes:
     def _name(self, partition: TopicPartition) -> str:
         return f"{self._kinds[partition.topic][0]}-{partition.partition}"
 
-    def of(self, partition: TopicPartition) -> Lane | None:
+    def of(self, partition: TopicPartition) -> PartitionTask | None:
         """The lane a partition belongs to, if it is ours."""
         return self._lanes.get(self._name(partition))
 
@@ -66,7 +66,7 @@ class Lanes:
         """Whether every lane holds its state; true with no lane."""
         return all(lane.ready.is_set() for lane in self._lanes.values())
 
-    async def disowned(self) -> None:
+    async def on_revoked(self) -> None:
         """The group is being rearranged: stop applying, write down what is done, for a bounded time."""
         for lane in self._lanes.values():
             lane.disown()
@@ -75,7 +75,7 @@ class Lanes:
         except TimeoutError:
             logger.info("not everything was written down before the group was rearranged; successors repeat it")
 
-    def owned(self, partitions: set[TopicPartition]) -> None:
+    def on_assigned(self, partitions: set[TopicPartition]) -> None:
         """These partitions are ours now, and only these; the worker fails where those that belong together were parted.
 
         The failure is told, not raised: aiokafka swallows what its listener raises.
@@ -102,7 +102,7 @@ class Lanes:
     def _start(self, name: str) -> None:
         task = asyncio.get_running_loop().create_task(self._lanes[name].run(), name=name)
         task.add_done_callback(self._ended)
-        self._tasks[name] = task
+        self._running[name] = task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -110,7 +110,7 @@ class Lanes:
 
     def _drop(self, name: str) -> None:
         lane = self._lanes.pop(name)
-        self._tasks.pop(name).cancel()
+        self._running.pop(name).cancel()
         self.fresh.difference_update(lane.partitions)
 
     def offer(self, partition: TopicPartition, records: Sequence[Record]) -> None:
@@ -161,7 +161,7 @@ class Lanes:
     async def close(self) -> None:
         """Stop all lanes; none is begun any more."""
         self._closed = True
-        tasks = list(self._tasks.values())
-        for task in tasks:
+        running = list(self._running.values())
+        for task in running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)

@@ -15,14 +15,14 @@ from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
 from streams.wire.codec import decode_catalog
-from streams.worker.partition_task import Lane
+from streams.worker.partition_task import PartitionTask
 
 
-class CatalogLane(Lane):
+class CatalogTask(PartitionTask):
     """See the module."""
 
     def overtaken(self) -> bool:
-        """See [`Lane.overtaken`][]."""
+        """See [`PartitionTask.overtaken`][]."""
         recorded = self.recorded()
         return recorded is not None and any(
             at.position > self.cursors[TopicPartition(topic, self.partitions[0].partition)].position
@@ -35,7 +35,7 @@ class CatalogLane(Lane):
         self.cursors = {tp: Cursor(tp, position, self.wiring.log) for tp, position in positions.items()}
 
     def next_run(self) -> list[Record]:
-        """See [`Lane.next_run`][]."""
+        """See [`PartitionTask.next_run`][]."""
         (tp,) = self.partitions
         return self.cursors[tp].take_while(self.wiring.settings.batch_records, lambda _: True)
 
@@ -48,11 +48,11 @@ class CatalogLane(Lane):
                 decode_catalog(record)
                 outcomes[record.topic, "noted"] += 1
             except RecordError as error:
-                self.bury(record, error)
+                self.send_to_dead_letters(record, error)
                 outcomes[record.topic, "dead letter"] += 1
             self.cursors[tp].applied(record)
         self.wiring.metrics.outcomes(outcomes)
 
     async def publish(self) -> None:
-        """See [`Lane.publish`][]."""
-        await self.write_down(self.progress(self.positions()))
+        """See [`PartitionTask.publish`][]."""
+        await self.checkpoint(self.progress(self.positions()))

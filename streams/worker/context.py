@@ -9,13 +9,13 @@ from aiokafka import TopicPartition
 
 from models.serving.recommender import Recommender
 from models.shop.items import Items
-from streams.kafka.global_tables import CatchesUp, Mirror
+from streams.kafka.global_tables import CatchesUp, GlobalTables
 from streams.kafka.log import Log
-from streams.kafka.producer import Outbox
+from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import full_name
-from streams.worker.suggestion_batcher import Desk
+from streams.worker.suggestion_batcher import SuggestionBatcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,13 @@ class Identity:
 
 
 @dataclass(slots=True)
-class Wiring:
+class WorkerContext:
     """Everything a lane needs of its surroundings."""
 
     settings: Settings
     log: Log
-    outbox: Outbox
-    mirror: Mirror
+    outbox: BatchingProducer
+    mirror: GlobalTables
     follower: CatchesUp
     items: Items
     recommender: Recommender
@@ -47,11 +47,11 @@ class Wiring:
     """End of a partition as the last fetch told, None before the first; costs nothing."""
     commit: Callable[[Mapping[TopicPartition, int]], None]
     """Tell the group how far we are, for lag tools; the positions in our own topics decide."""
-    desk: Desk = field(init=False)
+    desk: SuggestionBatcher = field(init=False)
     """Where lanes ask for suggestions."""
 
     def __post_init__(self) -> None:
-        self.desk = Desk(
+        self.desk = SuggestionBatcher(
             self.recommender,
             self.outbox,
             self.metrics,

@@ -16,7 +16,7 @@ from models.snapshot import Snapshot
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.metrics import Metrics
 from streams.snapshots.store import SnapshotStore
-from streams.threads import aside
+from streams.threads import run_in_daemon_thread
 from streams.wire.announcements import Announcement
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ FAULTS: dict[type[Exception], str] = {
 """What the metrics call a fault; anything else is `model`: the model would not take it."""
 
 
-class Installer:
+class ModelLoader:
     """The snapshot of one model in one worker.
 
     Args:
@@ -120,10 +120,12 @@ class Installer:
 
     async def _bring(self, wanted: Announcement) -> None:
         """Fetch, check and install; one that is not the newest any more is left."""
-        snapshot = await aside(lambda: self._store.load(wanted.model, wanted.version, wanted.sha256), _THREAD)
+        snapshot = await run_in_daemon_thread(
+            lambda: self._store.load(wanted.model, wanted.version, wanted.sha256), _THREAD
+        )
         if self._wanted != wanted:
             return
-        await aside(lambda: self._install(snapshot), _THREAD)
+        await run_in_daemon_thread(lambda: self._install(snapshot), _THREAD)
         self._installed = snapshot.version
         self._metrics.snapshot_taken(self.model, snapshot.at)
         logger.info("%s %s is in use (announced by %s)", self.model, snapshot.version, wanted.by)

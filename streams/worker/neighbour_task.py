@@ -20,8 +20,8 @@ from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wire.pair_deltas import decode_pairs
-from streams.worker.context import Wiring
-from streams.worker.partition_task import Lane
+from streams.worker.context import WorkerContext
+from streams.worker.partition_task import PartitionTask
 
 SLICE = 25
 """Rows encoded between two breaths of the event loop: about a millisecond."""
@@ -30,10 +30,10 @@ ADOPT_SLICE = 200
 """Rows adopted between two breaths of the event loop."""
 
 
-class ItemLane(Lane):
+class NeighbourTask(PartitionTask):
     """See the module."""
 
-    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: Wiring) -> None:
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: WorkerContext) -> None:
         super().__init__(name, partitions, wiring)
         (self._pairs_tp,) = partitions
         self._rows_tp = TopicPartition(wiring.name("neighbours"), self._pairs_tp.partition)
@@ -44,11 +44,11 @@ class ItemLane(Lane):
     # -- taking over -----------------------------------------------------------------------------------------------
 
     def mirrored(self) -> list[TopicPartition]:
-        """See [`Lane.mirrored`][]; the partition's rows, too."""
+        """See [`PartitionTask.mirrored`][]; the partition's rows, too."""
         return [*super().mirrored(), self._rows_tp]
 
     def overtaken(self) -> bool:
-        """See [`Lane.overtaken`][]."""
+        """See [`PartitionTask.overtaken`][]."""
         position = self.wiring.mirror.positions.get(self._rows_tp.partition)
         return position is not None and position.position > self.cursors[self._pairs_tp].position
 
@@ -76,7 +76,7 @@ class ItemLane(Lane):
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def next_run(self) -> list[Record]:
-        """See [`Lane.next_run`][]: a few messages, each with the pairs of many events."""
+        """See [`PartitionTask.next_run`][]: a few messages, each with the pairs of many events."""
         return self.cursors[self._pairs_tp].take_while(4, lambda _: True)
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -86,7 +86,7 @@ class ItemLane(Lane):
             try:
                 self._apply_one(record)
             except RecordError as error:
-                self.bury(record, error)
+                self.send_to_dead_letters(record, error)
             cursor.applied(record)
 
     def _apply_one(self, record: Record) -> None:
@@ -100,7 +100,7 @@ class ItemLane(Lane):
     # -- publishing ------------------------------------------------------------------------------------------------
 
     async def publish(self) -> None:
-        """See [`Lane.publish`][]: a round of dirty rows, within the byte budget, then the position they make whole."""
+        """See [`PartitionTask.publish`][]: a round of dirty rows, within the byte budget, then the position they make whole."""
         settings, outbox = self.wiring.settings, self.wiring.outbox
         for item_id in self.wiring.mirror.take_regressed(self._rows_tp.partition):
             self.rows.mark_dirty(self.wiring.items.index(item_id))
@@ -120,8 +120,8 @@ class ItemLane(Lane):
             sent += len(value)
             if done % SLICE == SLICE - 1:
                 ahead_s = sent / rate - (time.monotonic() - started)
-                await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
-                if self.cursors is not cursors or (not self.owned and time.monotonic() - started > LAST_ROWS_S):
+                await asyncio.sleep(max(0.0, ahead_s) if self.on_assigned else 0.0)
+                if self.cursors is not cursors or (not self.on_assigned and time.monotonic() - started > LAST_ROWS_S):
                     return  # whoever owns the items counts on from the position before
         self.wiring.metrics.rows_published.inc(len(dirty))
         self.wiring.metrics.rows_bytes.inc(sent)
@@ -137,7 +137,7 @@ class ItemLane(Lane):
         )
         outbox.put(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, encode_position(record))
         self._recorded_position = position
-        await self.write_down(progress)
+        await self.checkpoint(progress)
 
 
 LAST_ROWS_S = 1.0

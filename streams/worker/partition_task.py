@@ -19,7 +19,7 @@ from streams.kafka.cursor import Cursor
 from streams.kafka.log import Record
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
 from streams.wire.codec import dead_letter
-from streams.worker.context import Wiring
+from streams.worker.context import WorkerContext
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ RUN_PAUSE_S = 0.02
 """How long a lane that waits for the other topic of a merge sleeps before it looks again."""
 
 
-class Lane(ABC):
+class PartitionTask(ABC):
     """Base of the lanes.
 
     Subclasses say how state is taken over (`restore`), which records come next (`next_run`), what applying them does
@@ -39,7 +39,7 @@ class Lane(ABC):
         wiring: its surroundings.
     """
 
-    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: Wiring) -> None:
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: WorkerContext) -> None:
         self.name = name
         self.partitions = tuple(partitions)
         self.wiring = wiring
@@ -250,11 +250,11 @@ class Lane(ABC):
                     await self.publish()
 
     @property
-    def owned(self) -> bool:
+    def on_assigned(self) -> bool:
         """Whether the partitions are ours, as far as we know."""
         return self._owned.is_set()
 
-    async def write_down(self, progress: Progress) -> None:
+    async def checkpoint(self, progress: Progress) -> None:
         """Append the progress record, after everything that was put into the outbox before; then tell the group."""
         outbox = self.wiring.outbox
         await outbox.settled(outbox.mark())
@@ -275,7 +275,7 @@ class Lane(ABC):
 
     # -- what cannot be used -----------------------------------------------------------------------------------------
 
-    def bury(self, record: Record, error: RecordError) -> None:
+    def send_to_dead_letters(self, record: Record, error: RecordError) -> None:
         """Send a record to the dead letters."""
         key, value = dead_letter(record, error, round(self.wiring.clock() * 1000))
         topic = self.wiring.name("dead-letters")
@@ -285,4 +285,4 @@ class Lane(ABC):
         logger.warning("%s", error)
 
 
-MakeLane = Callable[[str, Sequence[TopicPartition], Wiring], Lane]
+MakeTask = Callable[[str, Sequence[TopicPartition], WorkerContext], PartitionTask]

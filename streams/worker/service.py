@@ -30,23 +30,23 @@ from models.shop.items import Items
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.errors import CrosscurrentError, TakeOverError
-from streams.kafka.global_tables import Follower, Mirror
-from streams.kafka.group_consumer import Intake
+from streams.kafka.global_tables import GlobalTableReader, GlobalTables
+from streams.kafka.group_consumer import GroupConsumer
 from streams.kafka.log import KafkaLog, Record
-from streams.kafka.producer import KafkaSender, Outbox
+from streams.kafka.producer import BatchingProducer, KafkaSender
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
 from streams.wire.announcements import Announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.topics import full_name
-from streams.worker.assignment import Lanes
-from streams.worker.catalog_task import CatalogLane
-from streams.worker.context import Identity, Wiring
-from streams.worker.model_loader import Installer
-from streams.worker.neighbour_task import ItemLane
-from streams.worker.partition_task import MakeLane
-from streams.worker.shopper_task import ShopperLane
+from streams.worker.assignment import TaskManager
+from streams.worker.catalog_task import CatalogTask
+from streams.worker.context import Identity, WorkerContext
+from streams.worker.model_loader import ModelLoader
+from streams.worker.neighbour_task import NeighbourTask
+from streams.worker.partition_task import MakeTask
+from streams.worker.shopper_task import ShopperTask
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Worker(Service):
         self.failure: BaseException | None = None
         self._on_ready, self._on_failure = on_ready, on_failure
         self._log, self._sender = KafkaLog(settings), KafkaSender(settings)
-        self.outbox = Outbox(
+        self.outbox = BatchingProducer(
             self._sender,
             most_bytes=settings.outbox_bytes,
             timeout_s=settings.send_timeout_s,
@@ -109,26 +109,26 @@ class Worker(Service):
         catalog = Catalog(items)
         neighbours = Neighbours(items, settings.cooccurrence.half_life_s)
         self.recommender = Recommender(items, catalog, neighbours, policy, RecommenderConfig())
-        self.mirror = Mirror(settings.prefix, catalog, neighbours, self.metrics)
+        self.mirror = GlobalTables(settings.prefix, catalog, neighbours, self.metrics)
         self.mirror.on_forgotten = self._forget
         store = SnapshotStore.of(settings)
         self.installers = {
-            MODEL: Installer(MODEL, store, self._install, self.metrics),
-            RANKER: Installer(RANKER, store, self._install_order, self.metrics),
+            MODEL: ModelLoader(MODEL, store, self._install, self.metrics),
+            RANKER: ModelLoader(RANKER, store, self._install_order, self.metrics),
         }
         self.mirror.on_announced = self._announced
         partitions = {name: identity.partitions for name, identity in identities.items()}
-        self._follower = Follower(settings, partitions, self.mirror, self._log)
-        kinds = lane_kinds(settings.prefix)
-        self.lanes = Lanes(
+        self._follower = GlobalTableReader(settings, partitions, self.mirror, self._log)
+        kinds = task_types(settings.prefix)
+        self.lanes = TaskManager(
             kinds,
             lambda maker, name, members: maker(name, members, self._wiring),
             self.outbox,
             revoke_flush_s=settings.session_timeout_s * REVOKE_FLUSH_SHARE,
             on_failure=self.fail,
         )
-        self.intake = Intake(settings, sorted(kinds), self.lanes, self._log, deliver, self.metrics)
-        self._wiring = Wiring(
+        self.intake = GroupConsumer(settings, sorted(kinds), self.lanes, self._log, deliver, self.metrics)
+        self._wiring = WorkerContext(
             settings=settings,
             log=self._log,
             outbox=self.outbox,
@@ -286,7 +286,7 @@ class Worker(Service):
     def _forget(self, forgotten: Forgotten) -> None:
         """A shopper asked to be forgotten: whoever has his state drops it, and keeps to it."""
         for lane in self.lanes:
-            if isinstance(lane, ShopperLane):
+            if isinstance(lane, ShopperTask):
                 lane.visits.forget(forgotten.user_id, forgotten.before)
         if (known := self.recommender.expectations) is not None:
             known.forget(forgotten.user_id)
@@ -310,13 +310,13 @@ class Worker(Service):
         logger.info("policy %s is in force", policy.hash)
 
 
-def lane_kinds(prefix: str) -> dict[str, tuple[str, Sequence[str], MakeLane]]:
+def task_types(prefix: str) -> dict[str, tuple[str, Sequence[str], MakeTask]]:
     """Which kind of lane the partitions of each consumed topic belong to, by full topic name."""
     shoppers = [full_name(prefix, topic) for topic in SHOPPER_TOPICS]
     pairs, catalog = full_name(prefix, "pairs"), full_name(prefix, "catalog")
-    kinds: dict[str, tuple[str, Sequence[str], MakeLane]] = {
-        topic: ("shoppers", shoppers, ShopperLane) for topic in shoppers
+    kinds: dict[str, tuple[str, Sequence[str], MakeTask]] = {
+        topic: ("shoppers", shoppers, ShopperTask) for topic in shoppers
     }
-    kinds[pairs] = ("items", [pairs], ItemLane)
-    kinds[catalog] = ("catalog", [catalog], CatalogLane)
+    kinds[pairs] = ("items", [pairs], NeighbourTask)
+    kinds[catalog] = ("catalog", [catalog], CatalogTask)
     return kinds

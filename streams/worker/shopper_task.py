@@ -27,8 +27,8 @@ from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.pair_deltas import PairBatch
 from streams.wire.partitioner import partition_of
-from streams.worker.context import Wiring
-from streams.worker.partition_task import Lane
+from streams.worker.context import WorkerContext
+from streams.worker.partition_task import PartitionTask
 from streams.worker.suggestion_batcher import Question
 
 MERGE_WAIT_S = 0.5
@@ -39,10 +39,10 @@ IDLE_JOIN_S = 1.0
 """How far the brokers' clocks may be ahead of ours, for joins that are finished by our clock while no click comes."""
 
 
-class ShopperLane(Lane):
+class ShopperTask(PartitionTask):
     """See the module. `partition` is the number that all four topics share."""
 
-    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: Wiring) -> None:
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: WorkerContext) -> None:
         super().__init__(name, partitions, wiring)
         self.number = partitions[0].partition
         by_topic = {tp.topic: tp for tp in partitions}
@@ -59,13 +59,13 @@ class ShopperLane(Lane):
     # -- taking over -----------------------------------------------------------------------------------------------
 
     def mirrored(self) -> list[TopicPartition]:
-        """See [`Lane.mirrored`][]; the forgotten shoppers, too."""
+        """See [`PartitionTask.mirrored`][]; the forgotten shoppers, too."""
         forgotten = self.wiring.name("forgotten")
         partitions = range(self.wiring.identities[forgotten].partitions)
         return [*super().mirrored(), *(TopicPartition(forgotten, p) for p in partitions)]
 
     def overtaken(self) -> bool:
-        """See [`Lane.overtaken`][]."""
+        """See [`PartitionTask.overtaken`][]."""
         recorded = self.recorded()
         return recorded is not None and any(
             at.position > self.cursors[TopicPartition(topic, self.number)].position
@@ -116,7 +116,7 @@ class ShopperLane(Lane):
     # -- the run ---------------------------------------------------------------------------------------------------
 
     def next_run(self) -> list[Record]:
-        """See [`Lane.next_run`][]: profiles and feedback at once, clicks and purchases by append time."""
+        """See [`PartitionTask.next_run`][]: profiles and feedback at once, clicks and purchases by append time."""
         most = self.wiring.desk.together
         for tp in (self._profiles_tp, self._feedback_tp):
             if taken := self.cursors[tp].take_while(most, _any):
@@ -162,7 +162,7 @@ class ShopperLane(Lane):
             try:
                 outcome = self._apply_one(record, oldest_ms)
             except RecordError as error:
-                self.bury(record, error)
+                self.send_to_dead_letters(record, error)
                 outcome = "dead letter"
             if outcome is not None:
                 outcomes[record.topic, outcome] += 1
@@ -172,7 +172,7 @@ class ShopperLane(Lane):
         self.wiring.metrics.outcomes(outcomes)
 
     async def settle(self) -> None:
-        """See [`Lane.settle`][]: answer what this lane and the others have asked meanwhile."""
+        """See [`PartitionTask.settle`][]: answer what this lane and the others have asked meanwhile."""
         await self.wiring.desk.settle()
 
     def _apply_one(self, record: Record, oldest_ms: float) -> str | None:
@@ -267,7 +267,7 @@ class ShopperLane(Lane):
         }
 
     async def publish(self) -> None:
-        """See [`Lane.publish`][]: the deltas, then the positions."""
+        """See [`PartitionTask.publish`][]: the deltas, then the positions."""
         cursors = self.cursors
         if self.visits.first_pending is not None:
             await self._join_while_idle()
@@ -284,7 +284,7 @@ class ShopperLane(Lane):
             for source, batch in batches.items():
                 for item_partition, value, _ in batch.messages(most):
                     self.wiring.outbox.put(topic, item_partition, f"{source}-{self.number}".encode(), value)
-        await self.write_down(progress)
+        await self.checkpoint(progress)
 
 
 def _any(_: Record) -> bool:

@@ -23,12 +23,12 @@ import orjson
 
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
-from models.sequence.predictor import Expectations, Expected
+from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
 from streams.kafka.log import Record
-from streams.kafka.producer import Outbox
+from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
-from streams.threads import aside
+from streams.threads import run_in_daemon_thread
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
 
@@ -48,7 +48,7 @@ class Question(NamedTuple):
     query: Query
 
 
-class Desk:
+class SuggestionBatcher:
     """Takes questions and sends suggestions.
 
     Args:
@@ -64,7 +64,7 @@ class Desk:
     def __init__(
         self,
         recommender: Recommender,
-        outbox: Outbox,
+        outbox: BatchingProducer,
         metrics: Metrics,
         topic: str,
         partitions: int,
@@ -85,7 +85,7 @@ class Desk:
         """Questions that are answered at one go, at most."""
         return self._together(self._recommender.expectations)
 
-    def _together(self, expectations: Expectations | None) -> int:
+    def _together(self, expectations: SequencePredictor | None) -> int:
         return self._most if expectations is None else min(self._most, expectations.together)
 
     def ask(self, question: Question) -> None:
@@ -134,11 +134,11 @@ class Desk:
             self._fail(error)
             raise
 
-    async def _answer_aside(self, questions: Sequence[Question], expectations: Expectations) -> None:
+    async def _answer_aside(self, questions: Sequence[Question], expectations: SequencePredictor) -> None:
         """Answer, having asked the sequence model in a thread; then go on with what has come meanwhile."""
         queries = _queries(questions)
         try:
-            told = await aside(lambda: expected_of(expectations, queries), "expectations")
+            told = await run_in_daemon_thread(lambda: expected_of(expectations, queries), "expectations")
             self._answer(questions, expectations, told)
             self._under_way = None
             self._begin()
@@ -159,7 +159,7 @@ class Desk:
             self._under_way.cancel()
             await asyncio.wait([self._under_way])
 
-    def _answer(self, questions: Sequence[Question], expectations: Expectations | None, told: Expected) -> None:
+    def _answer(self, questions: Sequence[Question], expectations: SequencePredictor | None, told: Expected) -> None:
         """Send suggestions, made with what these weights expect."""
         recommender, metrics = self._recommender, self._metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
@@ -184,7 +184,7 @@ class Desk:
         metrics.outcomes(outcomes)
         metrics.suggested(kinds)
 
-    def _versions(self, expectations: Expectations | None) -> dict[str, str]:
+    def _versions(self, expectations: SequencePredictor | None) -> dict[str, str]:
         """What is answered with."""
         versions = dict(COUNTING)
         if expectations is not None:

@@ -17,7 +17,7 @@ from streams.kafka.blocking import Sender
 from streams.settings import Settings
 from streams.snapshots.archive import write_archive
 from streams.snapshots.format import MANIFEST, WEIGHTS
-from streams.snapshots.registry import Shelf
+from streams.snapshots.registry import SnapshotRegistry
 from streams.snapshots.store import SnapshotStore
 from streams.wire.announcements import Announcement
 from tests.support.kettle_model import kettle_snapshot
@@ -48,7 +48,7 @@ def models(settings: Settings) -> Models:
 
 
 def announced(settings: Settings, model: str = "sequence") -> Announcement | None:
-    return Shelf(settings, model).announced
+    return SnapshotRegistry(settings, model).announced
 
 
 def file(settings: Settings, version: str, name: str) -> Path:
@@ -179,7 +179,7 @@ def test_an_announced_version_that_the_store_does_not_have_is_listed(
     models: Models, settings: Settings, store: SnapshotStore, tmp_path: Path
 ) -> None:
     elsewhere = SnapshotStore(str(tmp_path / "elsewhere"), settings.prefix)
-    Shelf(settings, "sequence").announce(elsewhere.save(kettle_snapshot()), "trainer")
+    SnapshotRegistry(settings, "sequence").announce(elsewhere.save(kettle_snapshot()), "trainer")
     (line,) = listed(models)
     assert (line["version"], line["announced"]) == (kettle_snapshot().version, True)
     assert "there is no file://" in str(line["fault"])

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from models.sequence.config import MODEL
 from streams.cli.entry import app
 from streams.settings import Settings
-from streams.snapshots.registry import Shelf
+from streams.snapshots.registry import SnapshotRegistry
 from tests.support.processes import WorkerProcess, eventually
 
 MORE = {
@@ -78,7 +78,7 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
 
 def announced_looks(settings: Settings) -> int:
     """How many looks are behind the announced snapshot, those held back included."""
-    shelf = Shelf(settings, MODEL)
+    shelf = SnapshotRegistry(settings, MODEL)
     if shelf.announced is None:
         return 0
     learnt = shelf.store.stored(MODEL, shelf.announced.version).manifest.learnt

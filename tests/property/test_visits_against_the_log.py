@@ -226,7 +226,7 @@ def snapshot(those: Logs, user: str, c: int, p: int, at: float) -> Any:
 # -- the state ---------------------------------------------------------------------------------------------------------
 
 
-class Lane:
+class PartitionTask:
     """Applies two logs, and keeps what comes of it."""
 
     def __init__(self, those: Logs, config: VisitConfig = CONFIG) -> None:
@@ -285,7 +285,7 @@ def moments(those: Logs) -> list[float]:
 @given(logs(), st.data())
 @settings(max_examples=300, deadline=None)
 def test_what_is_learnt_and_seen_is_what_the_logs_say_however_they_interleave(those: Logs, data: st.DataObject) -> None:
-    lane, order = Lane(those), interleaving(data, those)
+    lane, order = PartitionTask(those), interleaving(data, those)
     for is_click in order:
         lane.run([is_click])
         event = (those.clicks[lane.c - 1] if is_click else those.purchases[lane.p - 1])[1]
@@ -326,14 +326,14 @@ def looks_after(those: Logs, order: list[bool], n: int) -> int:
 def test_who_reads_the_memory_again_goes_on_like_who_ran_all_along(those: Logs, data: st.DataObject) -> None:
     order = interleaving(data, those)
     cut = data.draw(st.integers(0, len(order)), label="cut")
-    undisturbed = Lane(those)
+    undisturbed = PartitionTask(those)
     undisturbed.run(order[:cut])
     c, p = undisturbed.c, undisturbed.p
     pending = undisturbed.visits.first_pending
     joined = p if pending is None else pending
     undisturbed.results.clear()
 
-    again = Lane(those)
+    again = PartitionTask(those)
     clicks = range(horizon(those.clicks, c, CONFIG.click_memory_s), c)
     purchases = range(horizon(those.purchases, p, CONFIG.purchase_memory_s), p)
     for is_click in by_append_time(those, list(clicks), list(purchases)):
@@ -387,7 +387,7 @@ def test_who_was_forgotten_is_as_if_what_he_did_by_then_had_never_come(
     wide = replace(CONFIG, items=len(those.clicks) + 1)
     order_of_both = interleaving(data, those)
     cut = data.draw(st.integers(0, len(order_of_both)), label="cut")
-    told, knowing = Lane(those, wide), Lane(those, wide)
+    told, knowing = PartitionTask(those, wide), PartitionTask(those, wide)
     knowing.visits.forget("ann", AT + before)
     told.run(order_of_both[:cut])
     knowing.run(order_of_both[:cut])

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.sequence.predictor import Expectations, Expected
+from models.sequence.predictor import Expected, SequencePredictor
 from models.sessions.visits import Window
 
 
-class SilentModel(Expectations):
+class SilentModel(SequencePredictor):
     """See the module.
 
     Args:
         version: of it.
-        prompt: as of `Expectations`.
+        prompt: as of `SequencePredictor`.
         together: likewise.
         error: raised instead of an answer.
     """
@@ -28,7 +28,7 @@ class SilentModel(Expectations):
         self.let.set()
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
-        """See [`Expectations.expect`][models.sequence.predictor.Expectations.expect]."""
+        """See [`SequencePredictor.expect`][models.sequence.predictor.SequencePredictor.expect]."""
         self.asked.append((len(shoppers), threading.get_ident()))
         assert self.let.wait(10)
         if self.error is not None:

@@ -14,16 +14,16 @@ from models.serving.recommender import Recommender, RecommenderConfig
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
-from streams.kafka.global_tables import Mirror
+from streams.kafka.global_tables import GlobalTables
 from streams.kafka.memory_log import MemoryLog
-from streams.kafka.producer import Outbox
+from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.neighbour_rows import POSITION_KEY, decode_row
 from streams.wire.partitioner import partition_of
-from streams.worker.context import Identity, Wiring
-from streams.worker.partition_task import Lane
-from streams.worker.service import lane_kinds
+from streams.worker.context import Identity, WorkerContext
+from streams.worker.partition_task import PartitionTask
+from streams.worker.service import task_types
 
 PARTITIONS = 2
 TOPICS = (
@@ -92,7 +92,7 @@ class Shop:
 class MemoryFollower:
     """Feeds a mirror from a memory log."""
 
-    def __init__(self, log: MemoryLog, mirror: Mirror) -> None:
+    def __init__(self, log: MemoryLog, mirror: GlobalTables) -> None:
         self._log, self._mirror = log, mirror
         self._positions: dict[TopicPartition, int] = {}
 
@@ -116,10 +116,10 @@ class Process:
         catalog, metrics = Catalog(items), Metrics()
         self.settings = settings or Settings()
         neighbours = Neighbours(items, self.settings.cooccurrence.half_life_s)
-        self.mirror = Mirror("", catalog, neighbours, metrics)
+        self.mirror = GlobalTables("", catalog, neighbours, metrics)
         self.failures: list[BaseException] = []
-        self.outbox = Outbox(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
-        self.wiring = Wiring(
+        self.outbox = BatchingProducer(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
+        self.wiring = WorkerContext(
             settings=self.settings,
             log=shop.log,
             outbox=self.outbox,
@@ -134,7 +134,7 @@ class Process:
             commit=lambda positions: shop.log.commits.update(positions),
         )
         self.mirror.on_forgotten = self._forget
-        self.lanes: dict[str, Lane] = {}
+        self.lanes: dict[str, PartitionTask] = {}
 
     def _forget(self, forgotten: Any) -> None:
         for lane in self.lanes.values():
@@ -143,7 +143,7 @@ class Process:
 
     async def take_over(self, *names: str) -> None:
         """Own lanes such as `shoppers-0`; they build their state."""
-        kinds = {kind: (topics, make) for kind, topics, make in lane_kinds("").values()}
+        kinds = {kind: (topics, make) for kind, topics, make in task_types("").values()}
         for name in names:
             kind, number = name.rsplit("-", 1)
             topics, make = kinds[kind]

@@ -30,7 +30,7 @@ START_S = 1_750_000_000.0
 
 @pytest.fixture(scope="module")
 def shop() -> tuple[list[events.Event], list[events.Event]]:
-    roof = events.Roof(7, 8, START_S)
+    roof = events.BenchShop(7, 8, START_S)
     return roof.catalog(), roof.take(3_000)
 
 
@@ -67,8 +67,8 @@ def test_no_event_repeats_another(shop: tuple[list[events.Event], list[events.Ev
 
 
 def test_the_same_seed_and_start_give_the_same_bytes(shop: tuple[list[events.Event], list[events.Event]]) -> None:
-    assert events.Roof(7, 8, START_S).take(500) == shop[1][:500]
-    assert events.Roof(8, 8, START_S).take(500) != shop[1][:500]
+    assert events.BenchShop(7, 8, START_S).take(500) == shop[1][:500]
+    assert events.BenchShop(8, 8, START_S).take(500) != shop[1][:500]
 
 
 def test_what_asks_for_no_suggestion_does_not_trigger(shop: tuple[list[events.Event], list[events.Event]]) -> None:

@@ -12,7 +12,7 @@ from models.sequence.features import Contents
 from models.sequence.gate import Gate, scores
 from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import Window
-from models.sequence.windowing import LOOKS_A_WINDOW, Curriculum
+from models.sequence.windowing import LOOKS_A_WINDOW, WindowBuilder
 from models.sessions.visits import VisitConfig
 from models.shop.events import Action, Click
 from models.shop.items import Items
@@ -45,7 +45,7 @@ class Class:
         self.pupil = Pupil()
         self.items = Items()
         config = LearnerConfig(looks=looks, chunk=chunk)
-        self.curriculum = Curriculum(self.items, VISITS, config, gate, every_s, self.pupil)
+        self.curriculum = WindowBuilder(self.items, VISITS, config, gate, every_s, self.pupil)
         self.offset = 0
 
     def look(self, item: int, at: float, user: str = "ann", appended_s: float | None = None, **more: str) -> None:

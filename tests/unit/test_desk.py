@@ -8,16 +8,16 @@ import threading
 import pytest
 
 from models.sequence.config import MODEL
-from models.sequence.predictor import Expectations
+from models.sequence.predictor import SequencePredictor
 from models.shop.events import Click
-from streams.worker.shopper_task import ShopperLane
+from streams.worker.shopper_task import ShopperTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
 USERS = 6
 
 
-async def _clicked(model: Expectations | None) -> Process:
+async def _clicked(model: SequencePredictor | None) -> Process:
     """A worker whose lanes of shoppers are about to apply clicks of all of them."""
     shop = Shop()
     process = Process(shop)
@@ -155,7 +155,7 @@ async def test_without_a_sequence_model_everything_is_answered_at_once() -> None
 async def test_events_before_one_that_fails_are_answered_before_their_positions_are_written() -> None:
     process = await _clicked(None)
     lane = process.lanes["shoppers-0"]
-    assert isinstance(lane, ShopperLane)
+    assert isinstance(lane, ShopperTask)
     visits, seen, error = lane.visits.apply_click, list[int](), ValueError("a bug")
 
     def apply_click(event: Click, appended_s: float, offset: int) -> object:

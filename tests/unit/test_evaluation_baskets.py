@@ -13,8 +13,8 @@ from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
 from models.evaluation.baskets.baselines import Together
 from models.evaluation.baskets.category_pairs import CategoryPairs
 from models.evaluation.baskets.features import FEATURES
-from models.evaluation.baskets.firsts import Firsts, FirstsConfig
-from models.evaluation.baskets.habits import Habits, HabitsConfig
+from models.evaluation.baskets.firsts import FirstPurchases, FirstPurchasesConfig
+from models.evaluation.baskets.habits import PurchaseHistory, PurchaseHistoryConfig
 from models.evaluation.baskets.protocol import (
     Basket,
     Evaluation,
@@ -27,7 +27,7 @@ from models.evaluation.baskets.protocol import (
     shop_of,
 )
 from models.evaluation.baskets.registry import METHODS, families
-from models.evaluation.baskets.uptake import Uptake, UptakeConfig
+from models.evaluation.baskets.uptake import ItemBias, ItemBiasConfig
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
@@ -206,7 +206,7 @@ def test_habits_know_the_favourite_and_popularity_does_not() -> None:
 
 
 def test_habits_forget_what_was_bought_longest_ago_and_stay_within_bounds() -> None:
-    habits = Habits(HabitsConfig(items=4))
+    habits = PurchaseHistory(PurchaseHistoryConfig(items=4))
     for at, item in enumerate((1, 2, 3, 4)):
         habits.learn_one("ann", [item], float(at))
     habits.learn_one("ann", [1], 10.0)
@@ -218,7 +218,7 @@ def test_habits_forget_what_was_bought_longest_ago_and_stay_within_bounds() -> N
 
 
 def test_decayed_habits_do_not_depend_on_when_they_are_read() -> None:
-    habits = Habits(HabitsConfig(fast_s=10.0, slow_s=20.0))
+    habits = PurchaseHistory(PurchaseHistoryConfig(fast_s=10.0, slow_s=20.0))
     for at in (0.0, 10.0, 20.0):
         habits.learn_one("ann", [1], at)
     (row,) = habits.rows("ann")
@@ -230,7 +230,7 @@ def test_first_purchases_fade_and_come_in_any_order() -> None:
     events = [([1], 5_000.0), ([2, 1], 100.0), ([1], 9_000.0), ([3], 20.0)]
     found = []
     for order in (events, events[::-1]):
-        firsts = Firsts(FirstsConfig(fast_s=1_000.0, slow_s=4_000.0))
+        firsts = FirstPurchases(FirstPurchasesConfig(fast_s=1_000.0, slow_s=4_000.0))
         for items, at in order:
             firsts.learn_one(items, at)
         found.append(firsts.counts(4, 9_000.0))
@@ -248,7 +248,7 @@ def test_lifts_of_categories_are_one_for_what_goes_with_nothing() -> None:
 
 
 def test_uptake_is_drawn_towards_one_and_grows_with_its_items() -> None:
-    uptake = Uptake(UptakeConfig(prior=4.0, trust=0.5))
+    uptake = ItemBias(ItemBiasConfig(prior=4.0, trust=0.5))
     uptake.update(np.array([5_000], np.int32), np.array([1.0]), np.array([True]))
     assert uptake.logs(np.array([5_000, 9_999], np.int32)).tolist() == [0.0, 0.0]
     uptake.update(np.array([5_000], np.int32), np.array([0.0]), np.array([True]))

@@ -17,13 +17,13 @@ from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.snapshot import Snapshot
-from streams.kafka.global_tables import Mirror
+from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
 from streams.snapshots.format import MANIFEST, WEIGHTS
 from streams.snapshots.store import SnapshotStore, Stored
 from streams.wire.announcements import encode_announcement
 from streams.wire.partitioner import partition_of
-from streams.worker.model_loader import Installer
+from streams.worker.model_loader import ModelLoader
 from tests.support.kettle_model import kettle_snapshot
 from tests.support.world import PARTITIONS, MemoryFollower, Process, Shop
 
@@ -39,14 +39,14 @@ class Branch:
         self.store = SnapshotStore(str(folder))
         self.metrics = Metrics()
         items = Items()
-        self.mirror = Mirror("", Catalog(items), Neighbours(items, 86_400.0), self.metrics)
+        self.mirror = GlobalTables("", Catalog(items), Neighbours(items, 86_400.0), self.metrics)
         self.follower = MemoryFollower(self.shop.log, self.mirror)
         self.served: list[Snapshot] = []
         self.threads: set[str] = set()
         self.installer = self.installer_with(self.install)
 
-    def installer_with(self, install: Callable[[Snapshot], None], store: Any = None) -> Installer:
-        installer = Installer("sequence", store or self.store, install, self.metrics, 0.01, 0.04)
+    def installer_with(self, install: Callable[[Snapshot], None], store: Any = None) -> ModelLoader:
+        installer = ModelLoader("sequence", store or self.store, install, self.metrics, 0.01, 0.04)
         self.mirror.on_announced = installer.announced
         return installer
 
@@ -78,7 +78,7 @@ def branch(tmp_path: Path) -> Branch:
 
 
 @contextlib.asynccontextmanager
-async def running(installer: Installer) -> AsyncIterator[None]:
+async def running(installer: ModelLoader) -> AsyncIterator[None]:
     task = asyncio.create_task(installer.run())
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from streams.settings import Settings
-from streams.worker.partition_task import Lane
+from streams.worker.partition_task import PartitionTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import Process, Shop
 
@@ -50,7 +50,7 @@ async def _with_many_dirty_rows(shop: Shop, publish_bytes_per_s: int) -> Process
     return process
 
 
-async def _slowly_flushing(process: Process) -> tuple[Lane, asyncio.Task[None]]:
+async def _slowly_flushing(process: Process) -> tuple[PartitionTask, asyncio.Task[None]]:
     """One of its lanes of items, in the midst of publishing rows."""
     lane = process.lanes["items-0"]
     flush = asyncio.create_task(lane.flush())

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 
-from streams.worker.assignment import Lanes
-from streams.worker.catalog_task import CatalogLane
-from streams.worker.context import Wiring
-from streams.worker.partition_task import Lane
+from streams.worker.assignment import TaskManager
+from streams.worker.catalog_task import CatalogTask
+from streams.worker.context import WorkerContext
+from streams.worker.partition_task import PartitionTask
 from tests.support.world import PARTITIONS, Process, Shop
 
 INTERVAL_S = 0.2
 NUMBERS = range(PARTITIONS)
 
 
-class _Noted(CatalogLane):
+class _Noted(CatalogTask):
     """A lane that notes when it was to be flushed."""
 
-    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: Wiring) -> None:
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: WorkerContext) -> None:
         super().__init__(name, partitions, wiring)
         self.flushed_at: list[float] = []
         self.hangs = False
@@ -38,22 +38,22 @@ class _Noted(CatalogLane):
             raise
 
 
-def _lanes(failures: list[BaseException]) -> tuple[Lanes, list[_Noted]]:
+def _lanes(failures: list[BaseException]) -> tuple[TaskManager, list[_Noted]]:
     """Lanes of two partitions, owned, whose tasks do nothing."""
     process, made = Process(Shop()), []
 
-    def make(maker: object, name: str, members: Sequence[TopicPartition]) -> Lane:
+    def make(maker: object, name: str, members: Sequence[TopicPartition]) -> PartitionTask:
         made.append(_Noted(name, members, process.wiring))
         return made[-1]
 
-    lanes = Lanes(
-        {"catalog": ("catalog", ["catalog"], CatalogLane)},
+    lanes = TaskManager(
+        {"catalog": ("catalog", ["catalog"], CatalogTask)},
         make,
         process.outbox,
         revoke_flush_s=1.0,
         on_failure=failures.append,
     )
-    lanes.owned({TopicPartition("catalog", number) for number in NUMBERS})
+    lanes.on_assigned({TopicPartition("catalog", number) for number in NUMBERS})
     return lanes, made
 
 
@@ -97,7 +97,7 @@ async def test_a_lane_that_is_taken_away_is_flushed_no_more() -> None:
     lanes, (first, second) = _lanes([])
     flushing = asyncio.create_task(lanes.keep_flushing(INTERVAL_S))
     await asyncio.sleep(0.1 * INTERVAL_S)
-    lanes.owned({TopicPartition("catalog", 0)})
+    lanes.on_assigned({TopicPartition("catalog", 0)})
     await asyncio.sleep(2 * INTERVAL_S)
     flushing.cancel()
     await lanes.close()

@@ -9,16 +9,16 @@ import pytest
 
 from streams.errors import SendError
 from streams.kafka.memory_log import MemoryLog
-from streams.kafka.producer import PACKET_RECORDS, Message, Outbox
+from streams.kafka.producer import PACKET_RECORDS, BatchingProducer, Message
 
 
 def passing() -> SendError:
     return SendError("t", 0, "not enough replicas", passing=True)
 
 
-def outbox_on(log: MemoryLog, timeout_s: float = 5.0) -> tuple[Outbox, list[BaseException]]:
+def outbox_on(log: MemoryLog, timeout_s: float = 5.0) -> tuple[BatchingProducer, list[BaseException]]:
     failures: list[BaseException] = []
-    return Outbox(log, most_bytes=1000, timeout_s=timeout_s, on_failure=failures.append), failures
+    return BatchingProducer(log, most_bytes=1000, timeout_s=timeout_s, on_failure=failures.append), failures
 
 
 def values(log: MemoryLog, topic: str = "t") -> list[bytes | None]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.sequence.predictor import Expectations, Expected
-from models.serving.explanations import Words
+from models.sequence.predictor import Expected, SequencePredictor
+from models.serving.explanations import ReasonText
 from models.serving.recommender import Query, RecommenderConfig
 from models.sessions.visits import Visit, Window
 from models.shop.events import BOUGHT_WITH, Action
@@ -366,7 +366,7 @@ def test_singular_and_plural(source: int, count: int, text: str) -> None:
     shop.offer("mug", "Kitchen/Mugs", 10.0, brand="Acme")
     mug = shop.catalog.get(1)
     assert mug is not None
-    words = Words(shop.items, shop.catalog)
+    words = ReasonText(shop.items, shop.catalog)
     assert words.reason(mug, source, 0, count, True, math.nan)["text"] == text
 
 
@@ -432,7 +432,7 @@ def test_many_anchors_sources_and_duplicates_are_no_matter() -> None:
 # -- what the sequence model expects -----------------------------------------------------------------------------------
 
 
-class Foreseen(Expectations):
+class Foreseen(SequencePredictor):
     """Expects the same of everybody."""
 
     def __init__(self, shop: CornerShop, shares: dict[str, float]) -> None:

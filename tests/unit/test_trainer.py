@@ -25,14 +25,14 @@ from models.serving.rules import CROSS_SELL
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from streams.errors import TakeOverError
-from streams.kafka.global_tables import Mirror
-from streams.kafka.producer import Outbox
+from streams.kafka.global_tables import GlobalTables
+from streams.kafka.producer import BatchingProducer
 from streams.settings import Settings
 from streams.snapshots.format import TRAINING
 from streams.snapshots.store import SnapshotStore
 from streams.trainer.leadership import Leadership
 from streams.trainer.metrics import TrainerMetrics
-from streams.trainer.service import MIRRORED, School
+from streams.trainer.service import MIRRORED, TrainingLoop
 from streams.trainer.state import READ, Training
 from streams.wire.announcements import decode_announcement
 from streams.wire.codec import written
@@ -57,7 +57,7 @@ class Trainee:
         self.metrics = TrainerMetrics()
         items = Items()
         catalog = Catalog(items)
-        self.mirror = Mirror("", catalog, Neighbours(items, 1.0), self.metrics, MIRRORED)
+        self.mirror = GlobalTables("", catalog, Neighbours(items, 1.0), self.metrics, MIRRORED)
         self.follower = MemoryFollower(shop.log, self.mirror)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
         self.training = Training(
@@ -66,10 +66,10 @@ class Trainee:
         self.mirror.on_offered = self.training.offered
         self.mirror.on_forgotten = lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before)
         self.failures: list[BaseException] = []
-        self.outbox = Outbox(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
+        self.outbox = BatchingProducer(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
         self.leadership = Leadership(TopicPartition("snapshots", 0))
-        self.leadership.owned({TopicPartition("snapshots", 0)})
-        self.school = School(
+        self.leadership.on_assigned({TopicPartition("snapshots", 0)})
+        self.school = TrainingLoop(
             settings,
             self.training,
             self.store,
@@ -296,10 +296,10 @@ async def test_without_the_lead_nothing_is_announced(shop: Shop, tmp_path: Path)
     term = trainee.leadership.term
     shopping(shop, 20)
     await trainee.apply()
-    await trainee.leadership.disowned()
+    await trainee.leadership.on_revoked()
     assert await trainee.school.publish(term) is not None
     assert (trainee.announced(), trainee.count("overtaken")) == ([], 1)
-    trainee.leadership.owned({TopicPartition("snapshots", 0)})
+    trainee.leadership.on_assigned({TopicPartition("snapshots", 0)})
     learner = trainee.training.learner
     await trainee.school.hold_state()
     assert trainee.training.learner is learner  # nobody has gone further: the state is kept
@@ -375,19 +375,19 @@ async def until(look: Any) -> None:
 
 async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Shop, tmp_path: Path) -> None:
     trainee = Trainee(shop, tmp_path, SLOW)
-    await trainee.leadership.disowned()
+    await trainee.leadership.on_revoked()
     looks = shopping(shop, 3)
     async with running(trainee) as task:
         await asyncio.sleep(0.05)
         assert not trainee.school.holds_state.is_set()
-        trainee.leadership.owned({TopicPartition("snapshots", 0)})
+        trainee.leadership.on_assigned({TopicPartition("snapshots", 0)})
         await until(lambda: trainee.looks == looks)
         assert trainee.training.learner.chunks == 0
         trainee.now += 51.0  # the log stands still
         await until(lambda: trainee.training.learner.chunks == 1)
         trainee.now += 60.0
         await until(lambda: trainee.announced())
-        await trainee.leadership.disowned()
+        await trainee.leadership.on_revoked()
         shopping(shop, 3, 1)
         await asyncio.sleep(0.7)
         assert trainee.looks == looks

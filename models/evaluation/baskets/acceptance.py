@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.baskets.uptake import Uptake, UptakeConfig
+from models.evaluation.baskets.uptake import ItemBias, ItemBiasConfig
 from models.ranking.stacked import Folded, fold
 
 
@@ -33,7 +33,7 @@ class AcceptanceConfig:
     """Share of the candidates not taken that is learnt: 30 of a thousand, about ten for each one that was taken."""
     settled: int = 1_000
     """Outcomes before predictions are good enough to be compared with what was taken, item by item."""
-    uptake: UptakeConfig = field(default_factory=UptakeConfig)
+    uptake: ItemBiasConfig = field(default_factory=ItemBiasConfig)
 
 
 class Acceptance:
@@ -57,7 +57,7 @@ class Acceptance:
         )
         self.pipeline = compose.Pipeline(self._scaler, self._regression)
         self._folded: Folded | None = None
-        self._uptake = Uptake(config.uptake)
+        self._uptake = ItemBias(config.uptake)
         self.learnt = 0
         """Outcomes."""
 

@@ -18,7 +18,7 @@ DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
-class FirstsConfig:
+class FirstPurchasesConfig:
     """How long a first purchase counts."""
 
     fast_s: float = 30 * DAY_S
@@ -29,7 +29,7 @@ class FirstsConfig:
     """Baskets of a shopper before his first purchases count: of somebody who is new himself, everything is new."""
 
 
-class Firsts:
+class FirstPurchases:
     """Decayed numbers of first purchases by item; the state is two numbers an item.
 
     Args:
@@ -42,7 +42,7 @@ class Firsts:
     [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.5, 1.707]]
     """
 
-    def __init__(self, config: FirstsConfig) -> None:
+    def __init__(self, config: FirstPurchasesConfig) -> None:
         self.config = config
         self._half_lives_s = np.array([config.fast_s, config.slow_s])
         self._landmarks = np.zeros(2)

@@ -1,6 +1,6 @@
 """What each shopper buys again: how often, how lately, and how much of each kind of thing.
 
-[`Habits`][] keeps a row a shopper: the items he has bought, each with a plain count, two decayed counts and the time it
+[`PurchaseHistory`][] keeps a row a shopper: the items he has bought, each with a plain count, two decayed counts and the time it
 was bought last. It learns baskets in time order, is bounded a shopper, and knows no clock: decayed counts are as of the
 time each item was bought last, and are brought to the time of asking when they are read.
 """
@@ -19,7 +19,7 @@ DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
-class HabitsConfig:
+class PurchaseHistoryConfig:
     """How long a habit lasts, and how many are remembered."""
 
     fast_s: float = 45 * DAY_S
@@ -58,7 +58,7 @@ class _Shopper:
         self.at = -np.inf
 
 
-class Habits:
+class PurchaseHistory:
     """What each shopper has bought.
 
     Args:
@@ -74,7 +74,7 @@ class Habits:
     ([7, 8, 9], [1, 2, 1], [1.0, 1.5, 1.0], 2)
     """
 
-    def __init__(self, config: HabitsConfig) -> None:
+    def __init__(self, config: PurchaseHistoryConfig) -> None:
         self.config = config
         self._shoppers: dict[str, _Shopper] = {}
 

@@ -20,8 +20,8 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
 from models.evaluation.baskets.category_pairs import CategoryPairs
 from models.evaluation.baskets.features import FEATURES, OF_ANY, Pairs, Shelf, basket_features, room
-from models.evaluation.baskets.firsts import Firsts, FirstsConfig
-from models.evaluation.baskets.habits import Habits, HabitsConfig
+from models.evaluation.baskets.firsts import FirstPurchases, FirstPurchasesConfig
+from models.evaluation.baskets.habits import PurchaseHistory, PurchaseHistoryConfig
 from models.evaluation.baskets.protocol import READINGS, Basket, K, Lists, Question, Shop, best, question_of
 from models.evaluation.worker_counts import WorkerCounts
 from models.serving.recommender import Query, Recommender, RecommenderConfig
@@ -40,8 +40,8 @@ class OursConfig:
     visits: VisitConfig = field(default_factory=VisitConfig)
     counting: CoOccurrenceConfig = field(default_factory=CoOccurrenceConfig)
     ranking: RecommenderConfig = field(default_factory=RecommenderConfig)
-    habits: HabitsConfig = field(default_factory=HabitsConfig)
-    firsts: FirstsConfig = field(default_factory=FirstsConfig)
+    habits: PurchaseHistoryConfig = field(default_factory=PurchaseHistoryConfig)
+    firsts: FirstPurchasesConfig = field(default_factory=FirstPurchasesConfig)
     categories: CoOccurrenceConfig = field(
         default_factory=lambda: CoOccurrenceConfig(neighbours=1_000, half_life_s=120 * 86_400.0)
     )
@@ -105,8 +105,8 @@ class Ours:
             max_items=K, max_cross_sell=K, max_upsell=0, category_depth=depth, bought_days=0, max_per_category=0
         )
         self._recommender = Recommender(shop.items, shop.catalog, self._counts.neighbours, policy, config.ranking)
-        self._habits = Habits(config.habits)
-        self._firsts = Firsts(config.firsts)
+        self._habits = PurchaseHistory(config.habits)
+        self._firsts = FirstPurchases(config.firsts)
         self._categories = CategoryPairs(config.categories)
         self._acceptance = {
             "all": Acceptance(FEATURES, config.acceptance, seed),

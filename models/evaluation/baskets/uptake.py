@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class UptakeConfig:
+class ItemBiasConfig:
     """How far an item's own outcomes are believed."""
 
     prior: float = 5.0
@@ -24,7 +24,7 @@ class UptakeConfig:
     """Power of the ratio by which odds are multiplied: 1 would believe that tomorrow is as the past was."""
 
 
-class Uptake:
+class ItemBias:
     """Ratios of takings to predicted takings, by item.
 
     Args:
@@ -37,7 +37,7 @@ class Uptake:
     [0.693, -0.693, 0.0]
     """
 
-    def __init__(self, config: UptakeConfig) -> None:
+    def __init__(self, config: ItemBiasConfig) -> None:
         self._config = config
         self._expected = np.zeros(1024)
         self._taken = np.zeros(1024)

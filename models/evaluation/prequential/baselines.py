@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.evaluation.lists import Place
 from models.jit import cached_njit, inline_njit
 from models.serving.recommender import Query
-from models.serving.rules import ANCHORS, CROSS_SELL, UPSELL, Asked, Rulebook, Rules, begin, judge
+from models.serving.rules import ANCHORS, CROSS_SELL, UPSELL, CompiledPolicy, QueryState, Rules, begin, judge
 from models.shop.catalog import NONE, OFFERED, Catalog
 from models.shop.events import Action
 from models.shop.items import Items
@@ -48,11 +48,11 @@ class _RankedLists:
         self._items = items
         self._catalog = catalog
         self._policy = policy
-        self._rulebook = Rulebook(policy, catalog, items)
+        self._rulebook = CompiledPolicy(policy, catalog, items)
         self._serial = 0
         self._age: float = np.inf
         self._rules: Rules
-        self._asked: Asked
+        self._asked: QueryState
         self._ranking: _Ranking
 
     def _keys(self, offered: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -207,7 +207,7 @@ def _fill(
     per_category: int,
     per_brand: int,
     rules: Rules,
-    asked: Asked,
+    asked: QueryState,
     found: NDArray[np.int32],
 ) -> int:
     """Fill `found` (places, 3) with item, kind and anchor of a list, best first; returns its size."""

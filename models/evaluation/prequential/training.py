@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import Contents, contents_of
 from models.sequence.learner import Learner
-from models.sequence.predictor import Expectations
+from models.sequence.predictor import SequencePredictor
 from models.sequence.scorer import Scorer
-from models.sequence.windowing import Curriculum
+from models.sequence.windowing import WindowBuilder
 from models.sessions.visits import VisitConfig
 from models.shop.catalog import Catalog
 from models.shop.events import Click, Profile, Purchase
@@ -65,7 +65,7 @@ class Training:
         self._contents, self._cold = Contents(classes), np.flatnonzero(classes.any(axis=1))
         self._scale, self._least, self._every_s = learner.network.scale, gate.least, snapshot_every_s
         self.learner = Learner(learner, self._contents, seed)
-        self._curriculum = Curriculum(items, visits, learner, gate, train_every_s, self.learner)
+        self._curriculum = WindowBuilder(items, visits, learner, gate, train_every_s, self.learner)
         self._snapshot_at = -inf
         self._served: tuple[Mapping[str, NDArray[Any]], NDArray[np.int64]] | None = None  # weights, items of slots
         self._given = 0  # looks that were handed on when something was given last
@@ -74,7 +74,7 @@ class Training:
     # -- events ----------------------------------------------------------------------------------------------------
 
     def click(self, event: Click, appended_s: float, offset: int) -> None:
-        """Take a click, and learn if it is time; arguments as of `Curriculum.click`."""
+        """Take a click, and learn if it is time; arguments as of `WindowBuilder.click`."""
         self._curriculum.click(_NUMBER, event, appended_s, offset)
         if self._curriculum.due:
             self._learn()
@@ -96,7 +96,7 @@ class Training:
         """Whether it is time to ask for a `snapshot` before an event of this time is taken."""
         return at >= self._snapshot_at
 
-    def snapshot(self, at: float) -> Expectations | None:
+    def snapshot(self, at: float) -> SequencePredictor | None:
         """What answers from now on; None where nothing new was learnt, or where it is worse than what answers.
 
         Args:
@@ -117,7 +117,7 @@ class Training:
                 return None
         self.snapshots += 1
         self._served = candidate
-        return Expectations(Scorer(*candidate, self._contents, self._scale, self._cold), str(self._given))
+        return SequencePredictor(Scorer(*candidate, self._contents, self._scale, self._cold), str(self._given))
 
     def _learn(self) -> None:
         self._curriculum.gather()

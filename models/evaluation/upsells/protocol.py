@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.baskets.habits import Habits, HabitsConfig
+from models.evaluation.baskets.habits import PurchaseHistory, PurchaseHistoryConfig
 from models.evaluation.ranks import means
 from models.evaluation.worker_counts import WorkerCounts
 from models.serving.recommender import Query, Recommender, RecommenderConfig
@@ -53,7 +53,7 @@ class UpsellsConfig:
     visits: VisitConfig = field(default_factory=VisitConfig)
     counting: CoOccurrenceConfig = field(default_factory=CoOccurrenceConfig)
     ranking: RecommenderConfig = field(default_factory=RecommenderConfig)
-    habits: HabitsConfig = field(default_factory=HabitsConfig)
+    habits: PurchaseHistoryConfig = field(default_factory=PurchaseHistoryConfig)
 
 
 class Dearer:
@@ -251,7 +251,7 @@ class _Methods:
         self._bought_s = policy.bought_days * 86_400.0
         self._counts = WorkerCounts(items, config.visits, config.counting)
         self._recommender = Recommender(items, catalog, self._counts.neighbours, policy, config.ranking)
-        self._habits = Habits(config.habits)
+        self._habits = PurchaseHistory(config.habits)
         self._popular = np.zeros(len(items))
         self._chance = np.random.default_rng(seed)
         self._ranks: Mapping[str, Callable[[Click, int, NDArray[np.int32]], NDArray[np.float64]]] = {
