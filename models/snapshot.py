@@ -33,7 +33,7 @@ LATEST = 253_402_300_799.0
 SLICE = 10_000
 """Ids of a vocabulary looked at together: a million at once would hold up all threads of a worker for 100 ms."""
 
-KINDS = "biuf"
+DTYPE_KINDS = "biuf"
 """Kinds of numbers an array may hold, as numpy calls them: truth values, integers, floating point."""
 
 
@@ -165,7 +165,7 @@ class Snapshot:
 
 def _frozen_array(where: str, name: str, array: NDArray[Any]) -> NDArray[Any]:
     array = np.asarray(array)
-    if not name or array.dtype.kind not in KINDS or array.dtype.itemsize > 8:
+    if not name or array.dtype.kind not in DTYPE_KINDS or array.dtype.itemsize > 8:
         raise SnapshotShapeError.array(where, name, "named, and of truth values or numbers", str(array.dtype))
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         n = int(array.size - np.isfinite(array).sum())

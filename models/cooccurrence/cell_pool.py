@@ -12,9 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import cached_njit
-
-KINDS = 3
-"""Columns of a cell: viewed-with, bought-with, viewed-then-bought, as in `models.shop.events`."""
+from models.shop.events import PAIR_KINDS
 
 NOWHERE = -1
 """Start of a row without cells, and of a block for which there is no room."""
@@ -49,15 +47,15 @@ class Cells:
 
     def __init__(self, room: int = 1024) -> None:
         self.ids: NDArray[np.int32] = np.empty(room, np.int32)
-        self.weights: NDArray[np.float64] = np.empty((room, KINDS), np.float64)
-        self.counts: NDArray[np.int32] = np.empty((room, KINDS), np.int32)
+        self.weights: NDArray[np.float64] = np.empty((room, PAIR_KINDS), np.float64)
+        self.counts: NDArray[np.int32] = np.empty((room, PAIR_KINDS), np.int32)
         self.heads: NDArray[np.int64] = np.full(1 + SIZES, NOWHERE, np.int64)
         self.heads[0] = 0
 
     @property
     def nbytes(self) -> int:
         """Bytes in use, free blocks included; room never used costs no memory until it is."""
-        cell = self.ids.itemsize + KINDS * (self.weights.itemsize + self.counts.itemsize)
+        cell = self.ids.itemsize + PAIR_KINDS * (self.weights.itemsize + self.counts.itemsize)
         return int(self.heads[0]) * cell
 
     def place(self, start: int, length: int, new_length: int) -> int:
@@ -93,8 +91,8 @@ class Cells:
         room = 2 * len(self.ids)
         ids, weights, counts = self.ids, self.weights, self.counts
         self.ids = np.empty(room, np.int32)
-        self.weights = np.empty((room, KINDS), np.float64)
-        self.counts = np.empty((room, KINDS), np.int32)
+        self.weights = np.empty((room, PAIR_KINDS), np.float64)
+        self.counts = np.empty((room, PAIR_KINDS), np.int32)
         self.ids[:used], self.weights[:used], self.counts[:used] = ids[:used], weights[:used], counts[:used]
 
 

@@ -12,10 +12,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cooccurrence.cell_pool import KINDS, MOST, NOWHERE, block_size, release, take
+from models.cooccurrence.cell_pool import MOST, NOWHERE, block_size, release, take
 from models.jit import cached_njit
 from models.shop.decay import landmark
-from models.shop.events import BOUGHT_WITH, VIEWED_WITH
+from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_WITH
 
 TOTAL = -1
 """In place of a delta's second item: the weight belongs to the partition's total of baskets."""
@@ -52,7 +52,7 @@ def first_wrong(
     Compiled functions do not check indices, and one weight that is no number would spoil its row for ever.
     """
     for i in range(len(a)):
-        if not (0 <= a[i] < known and TOTAL <= b[i] < known and 0 <= kind[i] < KINDS):
+        if not (0 <= a[i] < known and TOTAL <= b[i] < known and 0 <= kind[i] < PAIR_KINDS):
             return i
         if not (0.0 <= weight[i] < math.inf and abs(at[i]) < math.inf):
             return i
@@ -179,7 +179,7 @@ def _move_on(
     row.views *= scale
     row.baskets *= scale
     for cell in range(start, start + length):
-        for kind in range(KINDS):
+        for kind in range(PAIR_KINDS):
             weights[cell, kind] *= scale
     return 1.0
 

@@ -1,9 +1,9 @@
 """Rows of co-occurrence of one partition of items, at their owner: counted, faded in event time, bounded.
 
 The row of an item holds its neighbours, each with a weight and a count per kind, and the item's own marginals. Weights
-fade by `models.shop.decay`, so that deltas may come in any order: rows depend on which deltas have been counted, up to the
-rounding of float64, as long as no cell had to give way. A row that is published says which messages it includes; the
-next owner adopts it and counts on.
+fade by `models.shop.decay`, so that deltas may come in any order: rows depend on which deltas have been counted, up to
+the rounding of float64, as long as no cell had to give way. A row that is published says which messages it includes;
+the next owner adopts it and counts on.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class CoOccurrence:
         total["baskets"] = totals.baskets * growth
 
     def learn_one(self, a: str, b: str | None, kind: int, at: float, weight: float = 1.0) -> None:
-        """Count one delta that came in no message. See [`learn_many`][models.cooccurrence.counter.CoOccurrence.learn_many].
+        """Count one delta that came in no message, as [`learn_many`][] does.
 
         Args:
             a: whose row.

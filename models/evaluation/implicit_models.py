@@ -110,7 +110,7 @@ class Implicit:
         self._sessions = 0
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][models.evaluation.next_item.methods.Method.learn]; nothing is learnt once it has finished."""
+        """Add a training session; a session that comes after the model was fitted is not learnt."""
         if not self._model.fitted:
             self._model.add(self._sessions, items)
             self._sessions += 1

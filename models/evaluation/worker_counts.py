@@ -1,7 +1,7 @@
 """The worker's counting in memory: visits, rows and mirror, as its lanes join them, published when it is asked to be.
 
-[`models.evaluation.prequential.replay`][] publishes by the clock of its events, as a worker does; here whoever measures decides
-what is known when.
+[`models.evaluation.prequential.replay`][] publishes by the clock of its events, as a worker does; here whoever measures
+decides what is known when.
 """
 
 from __future__ import annotations

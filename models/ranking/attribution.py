@@ -34,8 +34,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.serving.rules import CROSS_SELL, UPSELL
 from models.shop.events import Action, Click, Purchase
+from models.shop.kinds import CROSS_SELL, UPSELL
 from models.state import pack, unpack
 
 TOPICS = ("clicks", "purchases")

@@ -1,8 +1,8 @@
 """The order of a list, learnt from what became of lists before: `average`, `weighted` and `stacked` on outcomes.
 
-Each list whose window has closed says what was known of its items (`models.serving.reranking.FEATURES`) and how each was
-rewarded. Cross-sells and upsells are learnt apart. All three blends are linear in the features, so that a worker scores
-them alike (`models.serving.reranking.Order`):
+Each list whose window has closed says what was known of its items (`models.serving.reranking.FEATURES`) and how each
+was rewarded. Cross-sells and upsells are learnt apart. All three blends are linear in the features, so that a worker
+scores them alike (`models.serving.reranking.Order`):
 
 * `average` is the mean of the logarithms of the sources' shares, and learns nothing;
 * `weighted` is their mean by weights that are learnt with the exponentiated gradient (`models.ranking.pools`), from
@@ -46,10 +46,10 @@ from numpy.typing import NDArray
 
 from models.ranking.attribution import Closed
 from models.ranking.drift import Drift, DriftConfig
+from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
 from models.ranking.pools import Weighted, WeightedConfig
 from models.ranking.stacked import Folded, fold
-from models.serving.reranking import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
-from models.serving.rules import CROSS_SELL, UPSELL
+from models.shop.kinds import CROSS_SELL, UPSELL
 from models.snapshot import Snapshot
 
 MODEL = "ranker"
@@ -59,7 +59,7 @@ BLENDS = ("average", "weighted", "stacked")
 EVIDENCE = "evidence"
 """The order of who has learnt nothing, with which the blends are compared."""
 
-KINDS = {CROSS_SELL: "cross_sell", UPSELL: "upsell"}
+RANKED_KINDS = {CROSS_SELL: "cross_sell", UPSELL: "upsell"}
 """What is learnt apart, as metrics name it."""
 
 _SHARES = len(SOURCES)
@@ -116,7 +116,7 @@ class Ranker:
     def __init__(self, config: RankerConfig, seed: int) -> None:
         self._config = config
         self._chance = np.random.default_rng(seed)
-        self._kinds = {kind: _Kind(config) for kind in KINDS}
+        self._kinds = {kind: _Kind(config) for kind in RANKED_KINDS}
         self.learnt = 0
         self.rewards = np.zeros(3)
 
@@ -166,7 +166,7 @@ class Ranker:
         rank at which the blend would have put it, corrected for its place; `evidence` is the order by evidence alone.
         """
         found: dict[str, float] = {}
-        for kind, name in KINDS.items():
+        for kind, name in RANKED_KINDS.items():
             one = self._kinds[kind]
             found[f"rewards.{name}"] = float(self.rewards[kind])
             found[f"credits.{name}"] = one.credited
@@ -188,7 +188,7 @@ class Ranker:
             "rewards": self.rewards.copy(),
             "chance": np.array(words, np.uint64),
         }
-        for kind, name in KINDS.items():
+        for kind, name in RANKED_KINDS.items():
             found |= {f"{name}.{part}": array for part, array in self._kinds[kind].training().items()}
         return found
 
@@ -205,7 +205,7 @@ class Ranker:
             "has_uint32": 0,
             "uinteger": 0,
         }
-        for kind, name in KINDS.items():
+        for kind, name in RANKED_KINDS.items():
             mine = {n.removeprefix(f"{name}."): a for n, a in training.items() if n.startswith(f"{name}.")}
             self._kinds[kind].restore(mine)
         return True

@@ -30,11 +30,12 @@ from numpy.typing import NDArray
 from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.jit import inline_njit
 from models.serving.queues import CROSS_SELLS, UPSELLS, Waiting, join, waiting
-from models.serving.rules import ANCHORS, CROSS_SELL, NEITHER, UPSELL, QueryState, Rules, fits, judge
+from models.serving.rules import ANCHORS, QueryState, Rules, fits, judge
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
+from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 
-SOURCES = 64
+MAX_SOURCES = 64
 """Sources a query at most: those of the trigger, then of the cart, then of the visit, latest first."""
 
 LEADERS = 16
@@ -129,9 +130,9 @@ def pool(items: int) -> Pool:
         np.zeros(2, np.int64),
         np.empty(items, CANDIDATE),
         np.zeros(items, np.int32),
-        np.zeros(SOURCES, np.int32),
-        np.zeros(SOURCES),
-        np.zeros(SOURCES, np.int32),
+        np.zeros(MAX_SOURCES, np.int32),
+        np.zeros(MAX_SOURCES),
+        np.zeros(MAX_SOURCES, np.int32),
         waiting(items + LEADERS),
         np.zeros((2, LEADERS), np.int32),
         np.zeros(2, np.int64),
@@ -179,7 +180,7 @@ def _add_source(item: int, recency: float, asked: QueryState, pool: Pool) -> Non
         if pool.sources[place] == item:
             pool.recency[place] = max(pool.recency[place], recency)
             return
-    if sources == SOURCES:
+    if sources == MAX_SOURCES:
         return
     pool.sources[sources] = item
     pool.recency[sources] = recency

@@ -20,21 +20,19 @@ from models.serving.candidates import (
     supported,
 )
 from models.serving.fallbacks import BRAND, NEAR
-from models.serving.rules import CROSS_SELL, QueryState
+from models.serving.rules import QueryState
 from models.shop.catalog import Catalog
-from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
+from models.shop.events import BOUGHT_WITH, PAIR_KIND_NAMES, PAIR_KINDS, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
 from models.shop.items import Items
+from models.shop.kinds import CROSS_SELL
 
-COUNTED = 3
-"""Kinds of co-occurrence, which are sources of reasons by their own numbers."""
-
-KINDS = 4
+MOST_REASONS = 4
 """Reasons an item at most: one of each kind of co-occurrence, one of the sequence model. A fall-back has one."""
 
 _NONE, _SEQUENCE, _BRAND, _NEAR, _POPULAR = -1, 3, 4, 5, 6
 """The other sources of reasons."""
 
-SOURCES = ("viewed_with", "bought_with", "viewed_then_bought", "sequence", "content", "content", "popularity")
+REASON_SOURCES = (*PAIR_KIND_NAMES, "sequence", "content", "content", "popularity")
 """Names of the sources."""
 
 
@@ -55,18 +53,20 @@ class Reason(TypedDict):
 class Reasons(NamedTuple):
     """Reasons of the items of one list, or with a first axis more, of many."""
 
-    source: NDArray[np.int8]  # (places, KINDS): index into SOURCES, strongest first, then -1
-    anchor: NDArray[np.int32]  # (places, KINDS): item of the evidence, -1 for none
-    events: NDArray[np.int64]  # (places, KINDS): behind the reason
-    of_views: NDArray[np.bool_]  # (places, KINDS): those of a fall-back are views
-    of_anchor: NDArray[np.bool_]  # (places, KINDS), of kinds before they are put in order: the evidence is an anchor's
-    lift: NDArray[np.float64]  # (places, KINDS): NaN where it is not defined
-    strength: NDArray[np.float64]  # (places, KINDS): by which they are ordered
+    source: NDArray[np.int8]  # (places, MOST_REASONS): index into REASON_SOURCES, strongest first, then -1
+    anchor: NDArray[np.int32]  # (places, MOST_REASONS): item of the evidence, -1 for none
+    events: NDArray[np.int64]  # (places, MOST_REASONS): behind the reason
+    of_views: NDArray[np.bool_]  # (places, MOST_REASONS): those of a fall-back are views
+    of_anchor: NDArray[
+        np.bool_
+    ]  # (places, MOST_REASONS), of kinds before they are put in order: the evidence is an anchor's
+    lift: NDArray[np.float64]  # (places, MOST_REASONS): NaN where it is not defined
+    strength: NDArray[np.float64]  # (places, MOST_REASONS): by which they are ordered
 
 
 def reasons(lists: int, places: int) -> Reasons:
     """Room for the reasons of many lists."""
-    shape = (lists, places, KINDS)
+    shape = (lists, places, MOST_REASONS)
     return Reasons(
         np.full(shape, _NONE, np.int8),
         np.full(shape, -1, np.int32),
@@ -125,7 +125,7 @@ def explain(
             index = one.chosen
             if one.tier != EVIDENCE or index < 0:
                 continue
-            for kind in range(COUNTED):
+            for kind in range(PAIR_KINDS):
                 if one.kind == CROSS_SELL:
                     factor = weights.cross_viewed * per_view
                     if kind == BOUGHT_WITH:
@@ -180,7 +180,7 @@ def _explain_fall_back(
 @inline_njit
 def _order(index: int, found: Reasons) -> None:
     """Put an item's reasons in order, strongest first; places without one last."""
-    for last in range(KINDS - 1, 0, -1):
+    for last in range(MOST_REASONS - 1, 0, -1):
         for kind in range(last):
             if found.strength[index, kind] < found.strength[index, kind + 1]:
                 _swap(found.source[index], kind)
@@ -227,7 +227,11 @@ class ReasonText:
         """A reason as it is sent; the arguments after the item are as in `Reasons`."""
         if source == _SEQUENCE:
             seen = f": looked at {_times(count)}" if count else ""
-            return {"source": SOURCES[source], "count": count, "text": f"Often next in visits like this one{seen}"}
+            return {
+                "source": REASON_SOURCES[source],
+                "count": count,
+                "text": f"Often next in visits like this one{seen}",
+            }
         if source > _SEQUENCE:
             return self._fall_back(item, source, anchor, count, of_views)
         about = self._anchors.get(anchor) if self._version == self._catalog.version else None
@@ -265,8 +269,8 @@ class ReasonText:
         place = item.category.rpartition("/")[2]
         if anchor < 0:
             text = f"Popular in {place}: {known}" if known else f"New in {place}"
-            return {"source": SOURCES[source], "count": count, "text": text}
+            return {"source": REASON_SOURCES[source], "count": count, "text": text}
         name, title, *_ = self._about(anchor)
         text = f"From {item.brand}, like {title}" if source == _BRAND else f"From {place}, close to {title}"
         text = f"{text}: {known}" if known else text
-        return {"source": SOURCES[source], "anchor": name, "count": count, "text": text}
+        return {"source": REASON_SOURCES[source], "anchor": name, "count": count, "text": text}

@@ -14,9 +14,10 @@ from models.jit import inline_njit
 from models.serving.candidates import EVIDENCE, FALL_BACK, Pool, Rows, Weights, candidate, step_of
 from models.serving.popularity import BASKETS, VIEWS, TopItems
 from models.serving.queues import CROSS_SELLS, UPSELLS, join
-from models.serving.rules import ANCHORS, CROSS_SELL, MAY_UPSELL, UPSELL, QueryState, Rules, fits
+from models.serving.rules import ANCHORS, MAY_UPSELL, QueryState, Rules, fits
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
+from models.shop.kinds import CROSS_SELL, UPSELL
 
 BRAND, NEAR, POPULAR = 1, 2, 3
 """Relations of a fall-back to an anchor, the closest first."""

@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import cached_njit, inline_njit
+from models.ranking.features import WIDTH, Order
 from models.serving.candidates import Pool, Rows, Weights, candidate, collect, expect, find_sources, score
 from models.serving.explanations import Reasons, explain
 from models.serving.fallbacks import fall_back
 from models.serving.popularity import TopItems
-from models.serving.reranking import WIDTH, Order, Situation, describe, find_leaders, reorder
+from models.serving.reranking import Situation, describe, find_leaders, reorder
 from models.serving.rules import ANCHORS, QueryState, Rules, begin
 from models.serving.selection import Limits, count_cross_sells, leave_last_to_chance, take_best, weakest_evidence
 

@@ -13,25 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Neighbours
+from models.ranking.features import WIDTH, Order, no_order
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.candidates import Pool, Rows, Weights, pool
-from models.serving.explanations import KINDS as KINDS_OF_REASONS
-from models.serving.explanations import Reason, Reasons, ReasonText, reasons
+from models.serving.explanations import MOST_REASONS, Reason, Reasons, ReasonText, reasons
 from models.serving.kernel import Answers, Batch, answer, answers
 from models.serving.popularity import Popularity
-from models.serving.reranking import WIDTH, Order, no_order
 from models.serving.rules import CompiledPolicy, QueryState
 from models.serving.selection import Limits
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
 from models.shop.events import Action
 from models.shop.items import Items
+from models.shop.kinds import KIND_NAMES
 from models.shop.policy import Policy
 
 NO_LOOKS = Window([], [], [])
-
-KINDS = ("", "cross-sell", "upsell")
-"""Names of the verdicts of `models.serving.rules`."""
 
 
 class SuggestedItem(TypedDict):
@@ -52,7 +49,7 @@ class SuggestedItem(TypedDict):
     propensity: float
     """Probability with which it has come to its place; below 1 only where the policy explores."""
     features: NotRequired[list[float]]
-    """What was known of it, as `models.serving.reranking.FEATURES` names it; not of what is suggested without evidence."""
+    """Values of `models.ranking.features.FEATURES`; absent for an item suggested without evidence."""
 
 
 @dataclass(slots=True)
@@ -308,13 +305,13 @@ class Recommender:
                 item = get(items[place])
                 assert item is not None  # the rules know what the catalogue knows
                 grounds = []
-                for at in range(KINDS_OF_REASONS * place, KINDS_OF_REASONS * (place + 1)):
+                for at in range(MOST_REASONS * place, MOST_REASONS * (place + 1)):
                     if sources[at] < 0:
                         break
                     grounds.append(word(item, sources[at], abouts[at], counts[at], of_views[at], lifts[at]))
                 suggested: SuggestedItem = {
                     "item_id": item.item_id,
-                    "kind": KINDS[kinds[place]],
+                    "kind": KIND_NAMES[kinds[place]],
                     "anchor": name(anchors[place]),
                     "score": scores[place],
                     "price": item.price,

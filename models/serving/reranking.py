@@ -18,33 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import inline_njit
+from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order
 from models.serving.candidates import EVIDENCE, LEADERS, Pool, Rows, Weights, baskets_with, step_of
 from models.serving.queues import CROSS_SELLS, UPSELLS, call, join
-from models.serving.rules import CROSS_SELL, UPSELL, QueryState, Rules
+from models.serving.rules import QueryState, Rules
 from models.serving.selection import settled_first
 from models.shop.decay import decayed
-
-SOURCES = ("viewed_with", "bought_with", "viewed_then_bought", "sequence")
-"""Whose shares and ranks are features."""
-
-FEATURES = (
-    *(f"{source} share" for source in SOURCES),  # logarithm; FLOOR is added first
-    *(f"{source} rank" for source in SOURCES),  # logarithm: 0 is the best; those without a share come last together
-    "evidence",  # logarithm of the score by the sum of the evidence, before the step of an upsell
-    "views",  # logarithm of one more than the item's own, decayed
-    "base",  # logarithm of the share of all baskets that have it; FLOOR is added first
-    "seen",  # 1: the visit has looked at it
-    "step",  # logarithm of its price over its anchor's, 0 where one is free, from -3 to 3
-    "looks",  # logarithm of one more than the items of the visit
-    "cart",  # ... of the cart
-    "purchase",  # 1: the trigger is one
-)
-"""What is told of an item, in this order."""
-
-WIDTH = len(FEATURES)
-
-FLOOR = 1e-4
-"""Added to a share before its logarithm is taken: that of one view in ten thousand is as good as none."""
+from models.shop.kinds import CROSS_SELL, UPSELL
 
 _LOOKS = FEATURES.index("looks")
 _STEEPEST = 3.0
@@ -57,20 +37,6 @@ class Situation(NamedTuple):
     looks: int  # items of the visit
     cart: int  # ... of the cart
     purchase: bool  # whether the trigger is one
-
-
-class Order(NamedTuple):
-    """A learnt order; see the module."""
-
-    learnt: NDArray[np.bool_]  # (3,) by kind: whether there is one
-    weights: NDArray[np.float64]  # (3, WIDTH)
-    by_looks: NDArray[np.float64]  # (3, len(SOURCES)): of a source's share times `looks`
-    bias: NDArray[np.float64]  # (3,)
-
-
-def no_order() -> Order:
-    """The order that nothing was learnt for."""
-    return Order(np.zeros(3, np.bool_), np.zeros((3, WIDTH)), np.zeros((3, len(SOURCES))), np.zeros(3))
 
 
 @inline_njit

@@ -19,13 +19,12 @@ from models.jit import inline_njit
 from models.shop.catalog import KNOWN, OFFERED, Catalog
 from models.shop.categories import ROOT
 from models.shop.items import Items
+from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 from models.shop.policy import Policy
 
-NEITHER, CROSS_SELL, UPSELL = 0, 1, 2
-"""Verdicts."""
-
 SERIAL, ANCHORS, MAY_UPSELL, BARRED = 0, 1, 2, 3
-"""Places of `QueryState.now`: number of the query, of its anchors, whether it may have upsells, number of items it bars."""
+"""Places of `QueryState.now`: number of the query, of its anchors, whether it may have upsells, number of items it
+bars."""
 
 _BY_POLICY, _BY_QUERY = 1, 2
 """Bits of `QueryState.barred`."""

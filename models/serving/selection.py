@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from models.jit import inline_njit
 from models.serving.candidates import EVIDENCE, Pool, Rows, Weights, settle
 from models.serving.queues import CROSS_SELLS, UPSELLS, ahead, call, first, rescore
-from models.serving.rules import CROSS_SELL, NEITHER, Rules
+from models.serving.rules import Rules
 from models.shop.catalog import NONE
+from models.shop.kinds import CROSS_SELL, NEITHER
 
 
 class Limits(NamedTuple):

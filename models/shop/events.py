@@ -8,6 +8,11 @@ from enum import StrEnum
 VIEWED_WITH, BOUGHT_WITH, VIEWED_THEN_BOUGHT = 0, 1, 2
 """Kinds of co-occurrence, as columns of a row's tables."""
 
+PAIR_KIND_NAMES = ("viewed_with", "bought_with", "viewed_then_bought")
+"""By code."""
+
+PAIR_KINDS = len(PAIR_KIND_NAMES)
+
 
 class Action(StrEnum):
     """What a shopper did."""

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
+from models.shop.events import PAIR_KIND_NAMES
 from models.shop.items import Items
 from streams.cli.printing import printable
 from streams.kafka.blocking import TopicReader
@@ -15,7 +16,6 @@ from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
 from streams.settings import Settings
 
-KINDS = ("viewed_with", "bought_with", "viewed_then_bought")
 """Columns of a row's tables, as commands name them."""
 
 
@@ -48,7 +48,7 @@ class Published:
     def as_json(self, item_id: str) -> bytes:
         """The row of an item that has one, as `crosscurrent neighbours --json` prints it."""
         rows = [
-            {"item_id": name, **dict(zip(KINDS, weights, strict=True)), "lift": lift}
+            {"item_id": name, **dict(zip(PAIR_KIND_NAMES, weights, strict=True)), "lift": lift}
             for name, weights, lift in self._row(item_id)
         ]
         return orjson.dumps({"item_id": item_id, "neighbours": rows})
@@ -57,7 +57,7 @@ class Published:
         """Print the row of an item that has one, for people."""
         table = Table(title=printable(f"{self._title(item_id)} ({item_id})"), title_justify="left")
         table.add_column("neighbour")
-        for kind in (*KINDS, "lift"):
+        for kind in (*PAIR_KIND_NAMES, "lift"):
             table.add_column(kind.replace("_", " "), justify="right")
         for name, weights, lift in self._row(item_id):
             figures = [f"{weight:.3f}" if weight else "-" for weight in weights]

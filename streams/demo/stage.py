@@ -23,7 +23,7 @@ from streams.brokers.broker import free_ports
 from streams.connectors.simulated_shop import SimulatedShop
 from streams.demo.feed import Feed, Published
 from streams.demo.processes import ProcessEndedError, Processes
-from streams.demo.score import KINDS, Score
+from streams.demo.score import Score
 from streams.demo.screen import Screen, Shown, figures, marks, screen_for
 from streams.settings import ENV_PREFIX, Settings
 from streams.wire import topics
@@ -227,7 +227,7 @@ class Demo:
                     self._unmatched.append((since, suggestion, appended_ms))
                 continue
             self._score.update(suggestion, appended_ms, event)
-            if event.live and len({item["kind"] for item in suggestion["items"]}) == len(KINDS):
+            if event.live and len({item["kind"] for item in suggestion["items"]}) == 2:
                 self._followed = event, suggestion
             if suggestion["items"] and screen.wants_one:
                 if self._first_s is None:

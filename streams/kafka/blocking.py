@@ -1,6 +1,7 @@
 """What commands send with and read with: kafka-python's producer and consumer, with nothing lost and nothing endless.
 
-Workers have their own ways (`streams.kafka.producer`, `streams.kafka.log`): they share an event loop. A command is a plain loop.
+Workers have their own ways (`streams.kafka.producer`, `streams.kafka.log`): they share an event loop. A command is a
+plain loop.
 """
 
 from __future__ import annotations

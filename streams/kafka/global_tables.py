@@ -1,8 +1,8 @@
 """Compacted topics, whole, in memory: catalogue, neighbours, progress of all lanes, the forgotten, announced snapshots.
 
-Serving reads only these, so that a click becomes a suggestion without a remote call. [`GlobalTables`][] is the state and
-takes a record at a time; [`GlobalTableReader`][] reads the topics from their first record on, for ever, outside any group, and
-says when it has caught up with their ends.
+Serving reads only these, so that a click becomes a suggestion without a remote call. [`GlobalTables`][] is the state
+and takes a record at a time; [`GlobalTableReader`][] reads the topics from their first record on, for ever, outside any
+group, and says when it has caught up with their ends.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The intake: a group consumer in place of Faust's, that puts whole fetched batches into the agents' channels.
 
 It delivers; it decides nothing. What is skipped or comes twice is set right by the cursors, and who owns what is told
-to [`AssignmentListener`][]. The listener returns at once, since aiokafka sends no heartbeat while it runs: taking over happens in
-the lanes' own tasks, while their partitions are paused and all others flow.
+to [`AssignmentListener`][]. The listener returns at once, since aiokafka sends no heartbeat while it runs: taking over
+happens in the lanes' own tasks, while their partitions are paused and all others flow.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 
 class Leadership:
-    """Told by the intake what is ours ([`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener]); nothing is ever fetched.
+    """An [`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener] that only learns who leads.
 
     Args:
         seat: whoever has this partition leads.
@@ -49,7 +49,7 @@ class Leadership:
         self.moved.set()
 
     def congested(self, partition: TopicPartition, most: int) -> bool:
-        """See [`AssignmentListener.congested`][streams.kafka.group_consumer.AssignmentListener.congested]: the log is read by positions, not delivered."""
+        """Always true: a trainer reads the log by positions and fetches nothing."""
         return True
 
     def expected(self, partition: TopicPartition) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import Counter
 
 from models.ranking.attribution import FATES, Outcomes
-from models.ranking.ranker import KINDS, Ranker
+from models.ranking.ranker import RANKED_KINDS, Ranker
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
 from models.sequence.windowing import WindowBuilder
@@ -57,7 +57,7 @@ class TrainerMetrics(Metrics):
         self._lists.labels("skipped").set(outcomes.skipped)
         self._lists.labels("learnt").set(ranker.learnt)
         self._late.set(outcomes.late)
-        for kind, name in KINDS.items():
+        for kind, name in RANKED_KINDS.items():
             for fate, n in zip(FATES, outcomes.fates[kind].tolist(), strict=True):
                 self._answers.labels(name, fate).set(n)
         for name, value in ranker.metrics().items():

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from models.errors import SnapshotShapeError
 from models.ranking.attribution import ALL, Closed, Outcomes, Sent
+from models.ranking.features import WIDTH
 from models.ranking.ranker import CODE as RANKER_CODE
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import Ranker
@@ -35,11 +36,10 @@ from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
 from models.sequence.windowing import WindowBuilder
-from models.serving.recommender import KINDS
-from models.serving.reranking import WIDTH
 from models.sessions.visits import Verdict
 from models.shop.events import CatalogItem, Click, Feedback, Purchase
 from models.shop.items import Items
+from models.shop.kinds import KIND_NAMES
 from models.snapshot import Snapshot
 from models.state import pack, unpack
 from streams.errors import RecordError, SnapshotCorruptError, TakeOverError
@@ -376,7 +376,7 @@ class Training:
                 if item.features is not None and len(item.features) == WIDTH:
                     features[place] = item.features
         items = [self.items.index(item.item_id) for item in record.items]
-        kinds = [KINDS.index(item.kind) for item in record.items]
+        kinds = [KIND_NAMES.index(item.kind) for item in record.items]
         self.outcomes.suggested(
             trigger.partition,
             Sent(record.suggestion_id, record.user_id, at, topic, trigger.offset, items, kinds, features),

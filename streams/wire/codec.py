@@ -1,8 +1,8 @@
 """Records in and dead letters out: JSON on Kafka becomes shop events, or a sentence that says why not.
 
-Every public topic has one `decode_...`. Whatever bytes a record holds, it gives an event of `models.shop.events` or raises
-[`RecordError`][streams.errors.RecordError] and nothing else: what is wrong with a record is the record's fault and goes
-to `dead-letters`; any other exception is a bug and stops the worker.
+Every public topic has one `decode_...`. Whatever bytes a record holds, it gives an event of `models.shop.events` or
+raises [`RecordError`][streams.errors.RecordError] and nothing else: what is wrong with a record is the record's fault
+and goes to `dead-letters`; any other exception is a bug and stops the worker.
 
 Beyond the types in `streams.wire.schemas`: ids fit in 256 bytes, the key is the id in the value, `at` is neither before
 2000 nor more than an hour after the append, the whole value is valid UTF-8, and no field is given twice.

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from models.cooccurrence.counter import Row
+from models.shop.events import PAIR_KINDS
 from streams.errors import RecordError
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 POSITION_KEY = b""
 """Key of the position record of a partition."""
-
-KINDS = 3
-"""Columns of a row's tables: viewed-with, bought-with, viewed-then-bought."""
 
 MAX_COUNT = 2**31 - 1
 """Counts travel as int32 and stay here for ever once reached: two thousand million events behind one pair."""
@@ -107,7 +105,7 @@ def decode_row(record: Record) -> Row:
     except (ValueError, RecursionError) as error:
         raise RecordError.undecodable(record, "a row of neighbours", error) from error
     names = wire.neighbours
-    cells = KINDS * len(names)
+    cells = PAIR_KINDS * len(names)
     wrong = None
     if wire.item_id.encode() != record.key:
         wrong = "$.item_id", f"the record's key, {record.key!r}", repr(wire.item_id)
@@ -117,8 +115,8 @@ def decode_row(record: Record) -> Row:
         wrong = "$.counts", f"{cells} numbers of 4 bytes", f"{len(wire.counts)} bytes"
     if wrong:
         raise RecordError(*wrong, where=f"{record.topic}-{record.partition}@{record.offset}")
-    weights = np.frombuffer(wire.weights, "<f8").reshape(-1, KINDS).copy()  # (n, 3), writable
-    counts = np.frombuffer(wire.counts, "<i4").reshape(-1, KINDS).astype(np.int64)  # (n, 3)
+    weights = np.frombuffer(wire.weights, "<f8").reshape(-1, PAIR_KINDS).copy()  # (n, 3), writable
+    counts = np.frombuffer(wire.counts, "<i4").reshape(-1, PAIR_KINDS).astype(np.int64)  # (n, 3)
     return Row(wire.item_id, wire.position, wire.at, wire.own, wire.own_count, names, weights, counts)
 
 

@@ -1,7 +1,7 @@
 """The wire: what each public topic's JSON values look like, as types. Shop words are in `models.shop.events`.
 
-One truth for three readers: `streams.wire.codec` decodes with these types, its error sentences say what a field must be in
-the words kept here (`expected`), and `docs/events.md` and `docs/asyncapi.yaml` are generated from them.
+One truth for three readers: `streams.wire.codec` decodes with these types, its error sentences say what a field must be
+in the words kept here (`expected`), and `docs/events.md` and `docs/asyncapi.yaml` are generated from them.
 
 Fields that may be left out may also be null. Unknown fields are ignored. Times are kept as they came and checked by
 `streams.wire.codec`, which knows when a record was appended.
@@ -182,7 +182,7 @@ class SuggestedItemRecord(Struct, gc=False):
     features: Annotated[
         list[Number] | None,
         Meta(
-            description="What was known of it, for learning; `FEATURES` of `models/serving/reranking.py` names the numbers."
+            description="What was known of it, for learning; `FEATURES` of `models/ranking/features.py` names the numbers."
         ),
     ] = None
 

@@ -100,7 +100,7 @@ class NeighbourTask(PartitionTask):
     # -- publishing ------------------------------------------------------------------------------------------------
 
     async def publish(self) -> None:
-        """See [`PartitionTask.publish`][]: a round of dirty rows, within the byte budget, then the position they make whole."""
+        """Publish a round of dirty rows, within the byte budget, then the position they complete."""
         settings, outbox = self.wiring.settings, self.wiring.outbox
         for item_id in self.wiring.mirror.take_regressed(self._rows_tp.partition):
             self.rows.mark_dirty(self.wiring.items.index(item_id))

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.ranking.attribution import OutcomesConfig
+from models.ranking.features import FEATURES, FLOOR, WIDTH
 from models.sequence.config import GateConfig
 from models.sequence.window_buffer import Windows
-from models.serving.reranking import FEATURES, FLOOR, WIDTH
 from tests.support.world import Shop
 from tests.unit.test_trainer import SETTINGS, Trainee, suggestion
 

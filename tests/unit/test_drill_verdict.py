@@ -15,7 +15,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence, Row
 from models.sessions.visits import VisitConfig, Visits
 from models.shop.items import Items
-from streams.drills.counts import KINDS, Cell, Counts, compare, published
+from streams.drills.counts import CELL_KINDS, Cell, Counts, compare, published
 from streams.drills.evidence import Evidence, Raw, first_events, last_values
 from streams.drills.promises import EXCLUDED, MAX_STEP, MIN_STEP, POLICY, Promises
 from streams.drills.quiet import Positions, behind
@@ -278,7 +278,7 @@ def test_the_recount_agrees_with_the_models_on_an_untidy_shop() -> None:
     clicks, purchases = first_events(records["clicks"]), first_events(records["purchases"])
     differences = compare(found, recount(clicks, purchases, VISITS, Counts(AT, COOCCURRENCE.half_life_s)))
     assert {kind: (one.wrong, one.examples) for kind, one in differences.items() if one.wrong} == {}
-    assert all(differences[kind].compared for kind in KINDS)
+    assert all(differences[kind].compared for kind in CELL_KINDS)
     assert found.longest_row() < COOCCURRENCE.neighbours
 
 

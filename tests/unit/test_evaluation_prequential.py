@@ -16,9 +16,9 @@ from models.evaluation.prequential.baselines import AtRandom, MostPopular
 from models.evaluation.prequential.protocol import METHODS, OURS, Prequential, PrequentialConfig
 from models.evaluation.prequential.replay import Engine, Event, Ranking
 from models.serving.recommender import Query
-from models.serving.rules import CROSS_SELL, UPSELL
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
+from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
 from streams.__main__ import main
 from streams.cli import evaluation_report

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.ranking.attribution import ALL, Closed, Outcomes, OutcomesConfig, Sent
-from models.serving.rules import CROSS_SELL, UPSELL
+from models.shop.kinds import CROSS_SELL, UPSELL
 
 CONFIG = OutcomesConfig(window_s=100.0, late_s=10.0, followed=0.25)
 KETTLE, MUG, TEA, STEEL = 0, 1, 2, 3

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.ranking.attribution import Closed
+from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
 from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, order_of
 from models.serving.candidates import LEADERS
 from models.serving.recommender import Learnt, SuggestedItem
-from models.serving.reranking import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
-from models.serving.rules import CROSS_SELL, UPSELL
+from models.shop.kinds import CROSS_SELL, UPSELL
 from models.snapshot import Snapshot
 from tests.support.corner_shop import WIDE, CornerShop, Policy
 

@@ -18,12 +18,12 @@ from aiokafka import TopicPartition
 from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotShapeError
 from models.ranking.attribution import OutcomesConfig
+from models.ranking.features import FEATURES, FLOOR
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
-from models.serving.reranking import FEATURES, FLOOR
-from models.serving.rules import CROSS_SELL
 from models.shop.catalog import Catalog
 from models.shop.items import Items
+from models.shop.kinds import CROSS_SELL
 from streams.errors import TakeOverError
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.producer import BatchingProducer

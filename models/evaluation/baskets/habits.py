@@ -1,8 +1,8 @@
 """What each shopper buys again: how often, how lately, and how much of each kind of thing.
 
-[`PurchaseHistory`][] keeps a row a shopper: the items he has bought, each with a plain count, two decayed counts and the time it
-was bought last. It learns baskets in time order, is bounded a shopper, and knows no clock: decayed counts are as of the
-time each item was bought last, and are brought to the time of asking when they are read.
+[`PurchaseHistory`][] keeps a row a shopper: the items he has bought, each with a plain count, two decayed counts and
+the time it was bought last. It learns baskets in time order, is bounded a shopper, and knows no clock: decayed counts
+are as of the time each item was bought last, and are brought to the time of asking when they are read.
 """
 
 from __future__ import annotations

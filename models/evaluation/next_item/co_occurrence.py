@@ -1,8 +1,10 @@
 """Our counting in protocol A: the worker's own visits, rows and neighbours, asked for what comes next.
 
-Clicks go through [`Visits`][models.sessions.visits.Visits] into [`CoOccurrence`][models.cooccurrence.counter.CoOccurrence], whose rows
-are mirrored into [`Neighbours`][models.cooccurrence.index.Neighbours] as a worker's are; the ranking is that of
-[`models.evaluation.next_item.neighbour_ranking`][], over whole rows, before any rule. Beside it stands what leads back to items of the session.
+Clicks go through [`Visits`][models.sessions.visits.Visits] into
+[`CoOccurrence`][models.cooccurrence.counter.CoOccurrence], whose rows are mirrored into
+[`Neighbours`][models.cooccurrence.index.Neighbours] as a worker's are; the ranking is that of
+[`models.evaluation.next_item.neighbour_ranking`][], over whole rows, before any rule. Beside it stands what leads back
+to items of the session.
 """
 
 from __future__ import annotations

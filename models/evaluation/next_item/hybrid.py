@@ -32,11 +32,11 @@ from models.shop.items import Items
 
 COUNTING = "cooccurrence"
 
-SOURCES = (COUNTING, "lstm")
+BLENDED = (COUNTING, "lstm")
 
 BLENDS = ("average", "weighted", "stacked")
 
-OURS = (*SOURCES, *BLENDS)
+OURS = (*BLENDED, *BLENDS)
 """Names of the rankings, the parts first."""
 
 VIEW = 0
@@ -80,9 +80,9 @@ class Hybrid:
         self._learner = Learner(config.learner, self._contents, seed)
         self._scorer: Scorer | None = None
         self._returns = Returns()
-        self._weighted = Weighted(len(SOURCES), config.weighted)
+        self._weighted = Weighted(len(BLENDED), config.weighted)
         self._stacked = Stacked(config.stacked, seed)
-        self._drift = Drift(len(SOURCES), config.drift)
+        self._drift = Drift(len(BLENDED), config.drift)
         self._sessions = 0
         self._latest_at = 0.0
         self._views = np.empty(0)  # as of the sequence model, so that no outcome has had a part in them
@@ -145,7 +145,7 @@ class Hybrid:
         """Scores above 0 by name of the ranking: of the parts what they know, of the blends all candidates."""
         items, logs = found.items, found.logs
         ranked: dict[str, Scores] = {}
-        for source, name in enumerate(SOURCES):
+        for source, name in enumerate(BLENDED):
             known = logs[:, source] > SILENCE
             ranked[name] = items[known], np.exp(logs[known, source])
         if not len(items):

@@ -1,7 +1,7 @@
 """Lists that anybody could make: the most popular items, and items at random, within the same rules and caps.
 
-Both walk a ranking of all that is offered and take what `models.serving.rules` lets through: cross-sells from the whole shop,
-upsells from the categories of the anchors. So a baseline differs from the recommender in its order only.
+Both walk a ranking of all that is offered and take what `models.serving.rules` lets through: cross-sells from the whole
+shop, upsells from the categories of the anchors. So a baseline differs from the recommender in its order only.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from models.evaluation.lists import Place
 from models.jit import cached_njit, inline_njit
 from models.serving.recommender import Query
-from models.serving.rules import ANCHORS, CROSS_SELL, UPSELL, CompiledPolicy, QueryState, Rules, begin, judge
+from models.serving.rules import ANCHORS, CompiledPolicy, QueryState, Rules, begin, judge
 from models.shop.catalog import NONE, OFFERED, Catalog
 from models.shop.events import Action
 from models.shop.items import Items
+from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
 
 LEAST_STALE, STALE_SHARE = 100, 0.01

@@ -1,8 +1,8 @@
 """A trainer's learning of an order of lists, without a log: outcomes and ranker, beside an engine, in its events' time.
 
-What differs from a trainer is time, as in `models.evaluation.prequential.training`. And who learns from a log that is past learns
-from lists that nobody saw: what its shoppers did is attributed to them as if they had been sent, and what a shop says
-of those that it showed (`feedback`) is not heard. Each recommender learns from lists of its own.
+What differs from a trainer is time, as in `models.evaluation.prequential.training`. And who learns from a log that is
+past learns from lists that nobody saw: what its shoppers did is attributed to them as if they had been sent, and what a
+shop says of those that it showed (`feedback`) is not heard. Each recommender learns from lists of its own.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from math import inf
 import numpy as np
 
 from models.ranking.attribution import Outcomes, OutcomesConfig, Sent
+from models.ranking.features import WIDTH
 from models.ranking.ranker import Ranker, RankerConfig
-from models.serving.recommender import KINDS, Learnt, Query, SuggestedItem
-from models.serving.reranking import WIDTH
+from models.serving.recommender import Learnt, Query, SuggestedItem
 from models.shop.events import Click, Profile, Purchase
 from models.shop.items import Items
+from models.shop.kinds import KIND_NAMES
 
 _NUMBER = 0
 """Of the only partition."""
@@ -74,7 +75,7 @@ class Ordering:
             if "features" in item:
                 features[place] = item["features"]
         items = [self._items.index(item["item_id"]) for item in found]
-        kinds = [KINDS.index(item["kind"]) for item in found]
+        kinds = [KIND_NAMES.index(item["kind"]) for item in found]
         sent = Sent(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
         self.outcomes.suggested(_NUMBER, sent)
 

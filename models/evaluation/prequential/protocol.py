@@ -47,9 +47,9 @@ from models.evaluation.prequential.replay import EVENTS, SEQUENCE, Answered, Eng
 from models.evaluation.prequential.sent import Sent
 from models.evaluation.ranks import intervals_of_sums
 from models.serving.recommender import RecommenderConfig, SuggestedItem
-from models.serving.rules import CROSS_SELL, UPSELL
 from models.shop.catalog import OFFERED
 from models.shop.events import Action, Click, Purchase
+from models.shop.kinds import CROSS_SELL, UPSELL
 
 OURS, POPULARITY, RANDOM, SENT = "crosscurrent", "popularity", "random", "sent"
 
@@ -70,10 +70,10 @@ METHODS = (*RANKINGS, POPULARITY, RANDOM)
 
 OUTCOMES = ("taken", "followed")
 
-KINDS = ("cross-sell", "upsell", "both")
+LIST_KINDS = ("cross-sell", "upsell", "both")
 _BOTH = 2
 
-SLICES = (*KINDS, "cold item", "cold shopper")
+SLICES = (*LIST_KINDS, "cold item", "cold shopper")
 """What figures are told of: the places of a kind, or all places, also of those lists only whose trigger is cold (all
 of its items are) or whose shopper is."""
 
@@ -129,7 +129,7 @@ class _Traits(NamedTuple):
 
 
 Kinds = tuple[list[Place], list[Place], list[Place]]
-"""A list by KINDS: its cross-sells, its upsells, all of it; each best first."""
+"""A list by LIST_KINDS: its cross-sells, its upsells, all of it; each best first."""
 
 
 @dataclass(slots=True)
@@ -179,10 +179,12 @@ class _Tally:
     def __init__(self) -> None:
         self.sums: defaultdict[int, list[float]] = defaultdict(lambda: [0.0] * _SUMS)  # by group of shoppers
         # by shortest step: of each kind the lists, those with an item taken, those with one followed
-        self.curve: defaultdict[int, list[int]] = defaultdict(lambda: [0] * 3 * len(KINDS))
+        self.curve: defaultdict[int, list[int]] = defaultdict(lambda: [0] * 3 * len(LIST_KINDS))
         self.exposure: tuple[Counter[int], Counter[int]] = (Counter(), Counter())  # of items, by kind
-        self.items = [[0, 0, 0] for _ in KINDS]  # shown, of which fallen back, of which taken
-        self.unlike = [[0.0, 0.0, 0.0] for _ in KINDS]  # lists of two items or more, diversity by category, by brand
+        self.items = [[0, 0, 0] for _ in LIST_KINDS]  # shown, of which fallen back, of which taken
+        self.unlike = [
+            [0.0, 0.0, 0.0] for _ in LIST_KINDS
+        ]  # lists of two items or more, diversity by category, by brand
         self.steps = [[0.0, 0.0], [0.0, 0.0]]  # of upsells shown and taken: how many, sum of steps in price
         self.cold = 0  # cold items shown
 
@@ -536,7 +538,7 @@ class Prequential:
     def _lists_figures(self, name: str, tally: _Tally) -> dict[str, Any]:
         """What a method's lists are like, by kind."""
         found: dict[str, Any] = {}
-        for kind, title in enumerate(KINDS):
+        for kind, title in enumerate(LIST_KINDS):
             exposure = self._exposure(tally, kind)
             items, fallen_back, hit = tally.items[kind]
             lists, by_category, by_brand = tally.unlike[kind]
@@ -589,7 +591,7 @@ class Prequential:
                                 f"hr {outcome}": _percent(found[3 * place + 1 + number], found[3 * place])
                                 for number, outcome in enumerate(OUTCOMES)
                             }
-                            for place, kind in enumerate(KINDS)
+                            for place, kind in enumerate(LIST_KINDS)
                         }
                         for name, found in zip(self.methods, of_methods, strict=True)
                     },
@@ -603,9 +605,9 @@ class Prequential:
 
         Empty where it has none.
         """
-        found: dict[str, list[dict[str, float | int | None]]] = {kind: [] for kind in KINDS[:_BOTH]}
+        found: dict[str, list[dict[str, float | int | None]]] = {kind: [] for kind in LIST_KINDS[:_BOTH]}
         for (kind, _), (n, scores, taken, followed) in sorted(self._scores.items()):
-            found[KINDS[kind]].append(
+            found[LIST_KINDS[kind]].append(
                 {"score": scores / n, "n": int(n), "taken": _percent(taken, n), "followed": _percent(followed, n)}
             )
         return found

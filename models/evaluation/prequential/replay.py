@@ -5,8 +5,8 @@ counted and mirrored together, every `flush_interval_s` of event time, where a w
 flush and the rows that they change at the next. There is one partition of everything, which counts the same.
 
 Several recommenders may stand over the same rows, to be compared: each event is put to all of them at one moment. With
-a trainer beside it the sequence model is learnt from the same events (`models.evaluation.prequential.training`), and the order of
-lists from what answers them (`models.evaluation.prequential.ordering`).
+a trainer beside it the sequence model is learnt from the same events (`models.evaluation.prequential.training`), and
+the order of lists from what answers them (`models.evaluation.prequential.ordering`).
 """
 
 from __future__ import annotations
