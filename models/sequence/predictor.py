@@ -61,7 +61,7 @@ class SequencePredictor:
         self._items = scorer.items.astype(np.int32)
         self._finder = finder(scorer.vectors)
         self.recall = self._finder.recall
-        self.together, self.prompt = self._finder.together, self._finder.prompt
+        self.max_batch, self.inline_limit = self._finder.max_batch, self._finder.inline_limit
         self._kept: OrderedDict[str, tuple[Window, int]] = OrderedDict()  # and where: a row of both
         self._free: list[int] = []  # rows of those who were forgotten
         self._to_forget: deque[str] = deque()

@@ -47,9 +47,9 @@ class Finder(Protocol):
 
     recall: float
     """Share of the true nearest that are found."""
-    together: int
+    max_batch: int
     """Shoppers that should be asked about at one go, at most."""
-    prompt: int
+    inline_limit: int
     """Shoppers that are asked about in a few milliseconds, at most."""
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
@@ -69,8 +69,8 @@ class Exact:
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         self._vectors = vectors
-        self.together = max(1, COMPARED // max(1, len(vectors)))
-        self.prompt = max(1, self.together // IN_PASSING)
+        self.max_batch = max(1, COMPARED // max(1, len(vectors)))
+        self.inline_limit = max(1, self.max_batch // IN_PASSING)
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
         """See [`Finder.nearest`][]."""
@@ -94,8 +94,8 @@ class Indexed:
         ModuleNotFoundError: usearch is not installed.
     """
 
-    together = COMPARED // EXACT  # one costs about what comparing so many does
-    prompt = together // IN_PASSING
+    max_batch = COMPARED // EXACT  # one costs about what comparing so many does
+    inline_limit = max_batch // IN_PASSING
 
     def __init__(self, vectors: NDArray[np.float32], seed: int) -> None:
         from usearch.index import Index

@@ -83,12 +83,12 @@ class WindowBuilder:
         learner: LearnerConfig,
         gate: GateConfig,
         every_s: float,
-        pupil: WindowSink,
+        sink: WindowSink,
     ) -> None:
         self._items = items
         self._config = replace(visits, items=learner.looks + 1)
         self._looks, self._chunk, self._every_s = learner.looks, learner.chunk, every_s
-        self._pupil = pupil
+        self._sink = sink
         self._visits: dict[int, Visits] = {}
         self._fresh: dict[tuple[int, str], _Fresh] = {}
         self._appended_s = 0.0
@@ -228,7 +228,7 @@ class WindowBuilder:
     def _hand_on(self, window: Window) -> None:
         self.events += window.fresh
         self._windows += 1
-        self._pupil.add(window)
+        self._sink.add(window)
 
     # -- going on elsewhere ----------------------------------------------------------------------------------------
 

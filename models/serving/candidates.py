@@ -310,23 +310,23 @@ def bought_by_chance(source: int, item: int, at: float, rows: Rows) -> tuple[flo
     """
     if item >= len(rows.at) or source >= len(rows.at):
         return math.nan, 0.0
-    together = 0.0
+    max_batch = 0.0
     first = rows.start[source]
     for cell in range(first, first + rows.length[source]):
         if rows.ids[cell] == item:
-            together = rows.weights[cell, BOUGHT_WITH]
+            max_batch = rows.weights[cell, BOUGHT_WITH]
             break
     now = max(at, rows.at[source], rows.at[item])
     fade_source = 2.0 ** ((rows.at[source] - now) / rows.half_life_s)
     fade_item = 2.0 ** ((rows.at[item] - now) / rows.half_life_s)
-    together *= fade_source
+    max_batch *= fade_source
     with_source, with_item = rows.own[source, 1] * fade_source, rows.own[item, 1] * fade_item
     baskets = rows.baskets * 2.0 ** ((rows.baskets_at - now) / rows.half_life_s)
-    if not (together > 0.0 and with_source > 0.0 and with_item > 0.0 and baskets > 0.0):
+    if not (max_batch > 0.0 and with_source > 0.0 and with_item > 0.0 and baskets > 0.0):
         return math.nan, 0.0
-    lift = shrunk_lift(together, with_source, with_item, baskets, STRENGTH)
-    neither = baskets - with_source - with_item + together
-    return lift, log_likelihood_ratio(together, with_source - together, with_item - together, neither)
+    lift = shrunk_lift(max_batch, with_source, with_item, baskets, STRENGTH)
+    neither = baskets - with_source - with_item + max_batch
+    return lift, log_likelihood_ratio(max_batch, with_source - max_batch, with_item - max_batch, neither)
 
 
 @inline_njit

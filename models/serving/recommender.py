@@ -142,7 +142,7 @@ class Recommender:
         self.catalog = catalog
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
-        self.expectations: SequencePredictor | None = None
+        self.predictor: SequencePredictor | None = None
         """Of the sequence model; may be set anew at any time, from another thread, too."""
         self.learnt = Learnt(no_order(), "")
         """From outcomes; may be set anew likewise."""
@@ -224,7 +224,7 @@ class Recommender:
             self._asked = self._rulebook.room()
         out, why = answers(len(queries), self._limits.items), reasons(len(queries), self._limits.items)
         answer(
-            self._batch(queries, expected_of(self.expectations, queries) if expected is None else expected),
+            self._batch(queries, expected_of(self.predictor, queries) if expected is None else expected),
             self._rows(),
             self._weights,
             rules,
@@ -326,11 +326,11 @@ class Recommender:
             yield told
 
 
-def expected_of(expectations: SequencePredictor | None, queries: Sequence[Query]) -> Expected:
+def expected_of(predictor: SequencePredictor | None, queries: Sequence[Query]) -> Expected:
     """What a sequence model, if there is one, expects. May be called in a thread, one call at a time."""
-    if expectations is None:
+    if predictor is None:
         return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
-    return expectations.expect([(query.user_id, query.window or NO_LOOKS) for query in queries])
+    return predictor.expect([(query.user_id, query.window or NO_LOOKS) for query in queries])
 
 
 def _joined(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

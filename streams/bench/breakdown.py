@@ -46,7 +46,7 @@ class Pace:
     """How events come."""
 
     name: str
-    together: int
+    max_batch: int
     """Events offered at once, over all lanes."""
     events_per_s: int
     """How many fall between two flushes, which come by the second."""
@@ -63,7 +63,7 @@ EVENTS = sum(2 * pace.seconds * pace.events_per_s for pace in PACES)
 
 def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     """Every function that is timed: where it is found, its name, its stage. In the order an event goes through them."""
-    shopper, item, mirror = (
+    shopper, item, tables = (
         vars(streams.worker.shopper_task),
         vars(streams.worker.neighbour_task),
         vars(streams.kafka.global_tables),
@@ -84,7 +84,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Metrics, "suggested", "metrics"),
         (Metrics, "outcomes", "metrics"),
         (bench.metrics.latency_s, "observe", "metrics"),
-        (BatchingProducer, "put", "outbox: put"),
+        (BatchingProducer, "enqueue", "outbox: put"),
         (bench.packer, "pack", "outbox: record batches"),
         (PairBatch, "add", "pairs: collect"),
         (PairBatch, "messages", "pairs: encode"),
@@ -92,7 +92,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (CoOccurrence, "learn_many", "pairs: count"),
         (CoOccurrence, "row", "rows: encode"),
         (item, "encode_row", "rows: encode"),
-        (mirror, "decode_row", "rows: decode, mirror"),
+        (tables, "decode_row", "rows: decode, mirror"),
         (Neighbours, "put", "rows: decode, mirror"),
     ]
 
@@ -131,7 +131,7 @@ async def _breakdown(
                 "total_us": round(total_us, 2),
                 "stages_us": {stage: round(us, 2) for stage, us in stages_us.items()}
                 | {REST: round(total_us - sum(stages_us.values()), 2)},
-                "events_offered_together": pace.together,
+                "events_offered_together": pace.max_batch,
             }
     return figures
 
@@ -164,7 +164,7 @@ class _Second:
         self._events += len(events)
         with self._watch.around(self._places) if self._watch else nullcontext():
             started = time.thread_time()
-            await bench.apply(records, self._pace.together)
+            await bench.apply(records, self._pace.max_batch)
             await bench.flush_pairs()
             self._events_s += time.thread_time() - started
         with self._row_watch.around(self._places) if self._row_watch else nullcontext():

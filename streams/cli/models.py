@@ -72,10 +72,10 @@ def rollback(
     """Check another version and announce it, so that workers change over. None to go back to: exit code 1."""
     from streams.snapshots.registry import SnapshotRegistry
 
-    shelf = SnapshotRegistry(settings, model)
-    chosen = version if version is not None else shelf.before_announced()
-    shelf.store.load(model, chosen)
-    shelf.announce(shelf.store.stored(model, chosen), "rollback")
+    registry = SnapshotRegistry(settings, model)
+    chosen = version if version is not None else registry.before_announced()
+    registry.store.load(model, chosen)
+    registry.announce(registry.store.stored(model, chosen), "rollback")
     print(f"announced {model} {chosen}")
 
 
@@ -111,10 +111,10 @@ def import_(
     snapshot = read_archive(file)
     if snapshot.model != model:
         raise SnapshotCorruptError.archive(file, f"a snapshot of `{model}` (--model)", f"one of `{snapshot.model}`")
-    shelf = SnapshotRegistry(settings, model)
-    if not shelf.store.is_intact(model, snapshot.version):  # one that is may have the trainer's state beside it
-        shelf.store.save(snapshot)
-    print(f"imported {model} {snapshot.version} into {shelf.store.url}")
+    registry = SnapshotRegistry(settings, model)
+    if not registry.store.is_intact(model, snapshot.version):  # one that is may have the trainer's state beside it
+        registry.store.save(snapshot)
+    print(f"imported {model} {snapshot.version} into {registry.store.url}")
     if announce:
-        shelf.announce(shelf.store.stored(model, snapshot.version), "import")
+        registry.announce(registry.store.stored(model, snapshot.version), "import")
         print(f"announced {model} {snapshot.version}")

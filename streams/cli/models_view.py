@@ -52,15 +52,15 @@ class Line:
         return msgspec.json.encode(line)
 
 
-def listed(shelf: SnapshotRegistry) -> list[Line]:
+def listed(registry: SnapshotRegistry) -> list[Line]:
     """All versions of a model, oldest first; the announced one also where the store does not have it."""
-    announced = shelf.announced.version if shelf.announced is not None else None
-    versions = set(shelf.store.versions(shelf.model)) | ({announced} if announced is not None else set())
+    announced = registry.announced.version if registry.announced is not None else None
+    versions = set(registry.store.versions(registry.model)) | ({announced} if announced is not None else set())
     lines = []
     for version in sorted(versions):
         manifest, fault = None, None
         try:
-            manifest = shelf.store.stored(shelf.model, version).manifest
+            manifest = registry.store.stored(registry.model, version).manifest
         except StoreUnreachableError:
             raise
         except (StoreError, SnapshotError) as error:

@@ -35,11 +35,11 @@ class Published:
         self._items = Items()
         self._catalog = Catalog(self._items)
         self.neighbours = Neighbours(self._items, settings.cooccurrence.half_life_s)
-        mirror = GlobalTables(settings.prefix, self._catalog, self.neighbours, Metrics())
+        tables = GlobalTables(settings.prefix, self._catalog, self.neighbours, Metrics())
         with TopicReader(settings, ["neighbours", "catalog"] if with_titles else ["neighbours"]) as reader:
             for batch in reader.read(from_start=True, until_end=True):
                 for record in batch:
-                    mirror.apply(record)
+                    tables.apply(record)
 
     def __contains__(self, item_id: str) -> bool:
         """Whether an item has a row."""

@@ -75,7 +75,7 @@ class Counts:
 
     def longest_row(self) -> int:
         """Neighbours of the item that has most."""
-        neighbours = {(cell.item, cell.neighbour) for cell in self if cell.kind in CELLS}
+        neighbours = {(cell.item, cell.neighbour) for cell in self if cell.kind in PAIR_KIND_NAMES}
         return max(Counter(item for item, _ in neighbours).values(), default=0)
 
 
@@ -107,12 +107,12 @@ def published(neighbours: Sequence[Raw], as_of_s: float, half_life_s: float) -> 
 
 
 def _add_row(counts: Counts, item: str, row: dict[str, Any]) -> None:
-    size = len(row["neighbours"]) * len(CELLS)
+    size = len(row["neighbours"]) * len(PAIR_KIND_NAMES)
     weights = struct.unpack(f"<{size}d", base64.b64decode(row["weights"]))
     numbers = struct.unpack(f"<{size}i", base64.b64decode(row["counts"]))
     for place, neighbour in enumerate(row["neighbours"]):
-        for column, kind in enumerate(CELLS):
-            index = place * len(CELLS) + column
+        for column, kind in enumerate(PAIR_KIND_NAMES):
+            index = place * len(PAIR_KIND_NAMES) + column
             if weights[index] or numbers[index]:
                 counts.add(Cell(kind, item, neighbour), weights[index], row["at"], numbers[index])
     for kind, weight, number in zip(MARGINS, row["own"], row["own_count"], strict=True):

@@ -141,7 +141,7 @@ class GlobalTables:
 
     def _progress(self, record: Record) -> None:
         progress = decode_progress(record)
-        self.progress[progress.lane] = progress.merged(self.progress.get(progress.lane))
+        self.progress[progress.task] = progress.merged(self.progress.get(progress.task))
 
     def _forgotten(self, record: Record) -> None:
         forgotten = decode_forgotten(record)
@@ -175,11 +175,11 @@ class GlobalTableReader:
         log: says the ends.
     """
 
-    def __init__(self, settings: Settings, partitions: Mapping[str, int], mirror: GlobalTables, log: Log) -> None:
+    def __init__(self, settings: Settings, partitions: Mapping[str, int], tables: GlobalTables, log: Log) -> None:
         self._settings = settings
-        self._mirror = mirror
+        self._tables = tables
         self._log = log
-        self.partitions = [TopicPartition(topic, p) for topic in mirror.topics for p in range(partitions[topic])]
+        self.partitions = [TopicPartition(topic, p) for topic in tables.topics for p in range(partitions[topic])]
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Event()
         self._waiting = 0
@@ -226,7 +226,7 @@ class GlobalTableReader:
             for records in fetched.values():
                 for first in range(0, len(records), SLICE):
                     for record in records[first : first + SLICE]:
-                        self._mirror.apply(record)
+                        self._tables.apply(record)
                     await asyncio.sleep(0)
             if self._waiting:  # by the fetch position: it moves over markers and compacted records, too
                 for partition in self.partitions:

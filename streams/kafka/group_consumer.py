@@ -83,14 +83,14 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self,
         settings: Settings,
         topics: Iterable[str],
-        lanes: AssignmentListener,
+        tasks: AssignmentListener,
         log: Log,
         deliver: Deliver,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._topics = tuple(topics)
-        self._lanes = lanes
+        self._tasks = tasks
         self._log = log
         self._deliver = deliver
         self._metrics = metrics
@@ -196,15 +196,15 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         """Pause the partitions of lanes that hold enough or take over, and all while the outbox is full."""
         assigned = self._consumer.assignment()
         most = HELD_RUNS * self._settings.batch_records
-        wanted = {p for p in assigned if self._lanes.congested(p, most)}
+        wanted = {p for p in assigned if self._tasks.congested(p, most)}
         if pause := wanted - self._paused:
             self._consumer.pause(*pause)
         if resume := (self._paused - wanted) & assigned:
-            for partition in resume & self._lanes.fresh:
-                position = self._lanes.expected(partition)
+            for partition in resume & self._tasks.fresh:
+                position = self._tasks.expected(partition)
                 if position is not None:
                     self._seek(partition, position)
-                    self._lanes.fresh.discard(partition)
+                    self._tasks.fresh.discard(partition)
             self._consumer.resume(*resume)
         self._paused = wanted
 
@@ -264,7 +264,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._rearranging = True
         if self._committing is not None:
             await asyncio.wait([self._committing], timeout=COMMIT_S)
-        await self._lanes.on_revoked()
+        await self._tasks.on_revoked()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """These are ours. Paused until their lanes hold their state; each lane takes over by itself."""
@@ -274,12 +274,12 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._passed.clear()
         self._brought.clear()
         for gone in self._mine - partitions:
-            self._metrics.on_revoked(gone.topic, gone.partition)
+            self._metrics.revoked(gone.topic, gone.partition)
         self._mine = partitions
-        self._lanes.on_assigned(partitions)
+        self._tasks.on_assigned(partitions)
         for partition in partitions:
-            self._seek(partition, self._lanes.expected(partition) or 0)
-        waiting = {p for p in partitions if self._lanes.congested(p, 1)}
+            self._seek(partition, self._tasks.expected(partition) or 0)
+        waiting = {p for p in partitions if self._tasks.congested(p, 1)}
         self._consumer.pause(*waiting)
         self._paused = waiting
         self.joined.set()

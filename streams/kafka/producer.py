@@ -152,7 +152,7 @@ class BatchingProducer:
         """Whether more bytes wait than is healthy; the intake pauses until they have gone."""
         return self.bytes > self._most_bytes
 
-    async def room(self) -> None:
+    async def wait_capacity(self) -> None:
         """Return when the outbox is not full: whoever has much to send waits here, so that flushes stay short.
 
         Raises:
@@ -163,7 +163,7 @@ class BatchingProducer:
                 raise self.failure
             await self._moved.wait()
 
-    def put(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
+    def enqueue(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
         """Queue a message; it is on its way as soon as the partition's packet before it is acknowledged."""
         queue = self._queues.get((topic, partition))
         if queue is None:
@@ -179,7 +179,7 @@ class BatchingProducer:
         """This moment: everything put so far."""
         return {name: queue.put for name, queue in self._queues.items() if queue.acknowledged < queue.put}
 
-    async def settled(self, mark: Mark) -> None:
+    async def wait_acked(self, mark: Mark) -> None:
         """Return when everything put before the mark is acknowledged.
 
         Raises:

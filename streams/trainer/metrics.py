@@ -35,7 +35,7 @@ class TrainerMetrics(Metrics):
             "trainer_score", "Of the last snapshot and of the one that served then, on what is held back", "metric"
         )
 
-    def learnt(self, curriculum: WindowBuilder, learner: Learner, positions: int, chunks: int) -> None:
+    def learnt(self, window_builder: WindowBuilder, learner: Learner, positions: int, chunks: int) -> None:
         """A chunk is learnt.
 
         Args:
@@ -44,8 +44,8 @@ class TrainerMetrics(Metrics):
             positions: looks predicted for it.
             chunks: 1, or 0 where everything that came is held back.
         """
-        self._looks.set(curriculum.events)
-        self._held.set(curriculum.held)
+        self._looks.set(window_builder.events)
+        self._held.set(window_builder.held)
         self._chunks.inc(chunks)
         self._positions.inc(positions)
         self._loss.set(learner.loss)

@@ -85,21 +85,21 @@ class TrainingLoop:
         settings: Settings,
         training: Training,
         store: SnapshotStore,
-        mirror: GlobalTables,
-        follower: CatchesUp,
-        outbox: BatchingProducer,
+        tables: GlobalTables,
+        table_reader: CatchesUp,
+        producer: BatchingProducer,
         identities: Mapping[str, Identity],
         leadership: Leadership,
         metrics: TrainerMetrics,
         clock: Callable[[], float],
     ) -> None:
         self._settings, self.training, self._store = settings, training, store
-        self._mirror, self._follower, self._outbox = mirror, follower, outbox
+        self._tables, self._table_reader, self._producer = tables, table_reader, producer
         self.leadership, self._metrics, self._clock = leadership, metrics, clock
         self._topic = full_name(settings.prefix, "snapshots")
         self._partitions = identities[self._topic].partitions
         self._mirrored = [
-            TopicPartition(name, number) for name in mirror.topics for number in range(identities[name].partitions)
+            TopicPartition(name, number) for name in tables.topics for number in range(identities[name].partitions)
         ]
         self._served: Snapshot | None = None
         self._candidate: Snapshot | None = None
@@ -135,20 +135,20 @@ class TrainingLoop:
 
     async def hold_state(self) -> None:
         """Make sure that our state is the newest there is; build it where it is not."""
-        await self._follower.caught_up(self._mirrored)
+        await self._table_reader.caught_up(self._mirrored)
         if self.training.cursors and await self.training.is_newest():
             return
         self.holds_state.clear()
         started = self._clock()
-        await self.training.take_over(self._mirror.forgotten)
+        await self.training.take_over(self._tables.forgotten)
         self._ordered = await run_in_daemon_thread(self._announced_lists, _THREAD)
         took_s = self._clock() - started
         self._metrics.take_over_s.observe(took_s)
-        curriculum = self.training.curriculum
+        window_builder = self.training.window_builder
         logger.info(
             "leading from %s on, %d looks learnt so far; taken over in %.2f s",
             self.training.version or "the start of the log",
-            curriculum.events,
+            window_builder.events,
             took_s,
         )
         self.holds_state.set()
@@ -162,7 +162,7 @@ class TrainingLoop:
             if applied := await training.apply_some():
                 moved_at = clock()
             still = clock() - moved_at >= self._settings.train_every_s and training.to_learn
-            if self._goes_on(term) and (training.curriculum.due or still):
+            if self._goes_on(term) and (training.window_builder.due or still):
                 await self._learn()
                 moved_at = clock()
             if self._goes_on(term) and clock() - stored_at >= self._settings.snapshot_every_s:
@@ -194,8 +194,8 @@ class TrainingLoop:
             await self._learn()
         if not self.training.unstored:
             return None
-        await self._follower.caught_up(self._mirrored)
-        announced = self._mirror.announced.get(MODEL)
+        await self._table_reader.caught_up(self._mirrored)
+        announced = self._tables.announced.get(MODEL)
         comparison = await self._judge(announced)
         stored = await self._store_it(comparison.metrics())
         if stored is None:
@@ -218,7 +218,7 @@ class TrainingLoop:
     async def _publish_order(self, term: int) -> None:
         """Store and announce the order of lists, where it may serve, or has to say that it may not any more."""
         training = self.training
-        ranker, known = training.ranker, RANKER in self._mirror.announced
+        ranker, known = training.ranker, RANKER in self._tables.announced
         if ranker.learnt == self._ordered or not (known or ranker.ready):
             return
         saved = await self._save("the order of lists", lambda: (training.order_snapshot(), None))
@@ -231,7 +231,7 @@ class TrainingLoop:
 
     def _announced_lists(self) -> int:
         """How many lists the order that is announced has learnt; 0: none is, or it cannot be read."""
-        announced = self._mirror.announced.get(RANKER)
+        announced = self._tables.announced.get(RANKER)
         if announced is None:
             return 0
         try:
@@ -243,7 +243,7 @@ class TrainingLoop:
         """Store what has come as it is, learnt or waiting, and announce nothing."""
         if not self.training.cursors:
             return None
-        self.training.curriculum.gather()
+        self.training.window_builder.gather()
         return await self._store_it({}) if self.training.unstored else None
 
     async def _judge(self, announced: Announcement | None) -> Comparison:
@@ -299,8 +299,8 @@ class TrainingLoop:
     async def _announce(self, stored: Stored, term: int) -> None:
         """Say so, but only if it is still ours to say."""
         model, version = stored.manifest.model, stored.manifest.version
-        await self._follower.caught_up(self._mirrored)
-        announced = self._mirror.announced.get(model)
+        await self._table_reader.caught_up(self._mirrored)
+        announced = self._tables.announced.get(model)
         reason = "" if self.leadership.holds(term) else "another trainer may lead now"
         if announced is not None and announced.by == "trainer" and announced.version > version:
             reason = f"a trainer has announced {announced.version}, which has seen more"
@@ -309,15 +309,15 @@ class TrainingLoop:
             logger.warning("%s %s is stored and not announced: %s", model, version, reason)
             return
         key, value = encode_announcement(stored.announcement("trainer"))
-        self._outbox.put(self._topic, partition_of(key, self._partitions), key, value)
-        await self._outbox.settled(self._outbox.mark())
+        self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value)
+        await self._producer.wait_acked(self._producer.mark())
         if model == MODEL:
             self._served = self._candidate
         self._metrics.snapshot("announced")
         logger.info("%s %s is announced", model, version)
 
     async def _prune(self, model: str, version: str) -> None:
-        announced = self._mirror.announced.get(model)
+        announced = self._tables.announced.get(model)
         served = {version} | ({announced.version} if announced else set())
         try:
             await run_in_daemon_thread(lambda: self._store.prune(model, self._settings.snapshots_kept, served), _THREAD)
@@ -350,41 +350,41 @@ class Trainer(Service):
         self._on_ready, self._on_failure = on_ready, on_failure
         self._log = KafkaLog(settings, max_fetch_bytes=FETCH_BYTES)
         self._sender = KafkaSender(settings)
-        self.outbox = BatchingProducer(
+        self.producer = BatchingProducer(
             self._sender, most_bytes=settings.outbox_bytes, timeout_s=settings.send_timeout_s, on_failure=self.fail
         )
         self._items = Items()
         self._catalog = Catalog(self._items)
         rows = Neighbours(self._items, settings.cooccurrence.half_life_s)  # none come
-        self.mirror = GlobalTables(settings.prefix, self._catalog, rows, self.metrics, MIRRORED)
+        self.tables = GlobalTables(settings.prefix, self._catalog, rows, self.metrics, MIRRORED)
         partitions = {name: identity.partitions for name, identity in identities.items()}
-        self._follower = GlobalTableReader(settings, partitions, self.mirror, self._log)
+        self._table_reader = GlobalTableReader(settings, partitions, self.tables, self._log)
         snapshots = full_name(settings.prefix, "snapshots")
         self.leadership = Leadership(TopicPartition(snapshots, 0))
-        self.intake = GroupConsumer(settings, [snapshots], self.leadership, self._log, _leave, self.metrics)
+        self.consumer = GroupConsumer(settings, [snapshots], self.leadership, self._log, _leave, self.metrics)
         store = SnapshotStore.of(settings)
         self.training = Training(settings, self._log, store, identities, self._offer, self.metrics)
-        self.school = TrainingLoop(
+        self.training_loop = TrainingLoop(
             settings,
             self.training,
             store,
-            self.mirror,
-            self._follower,
-            self.outbox,
+            self.tables,
+            self._table_reader,
+            self.producer,
             identities,
             self.leadership,
             self.metrics,
             time.monotonic,
         )
-        self.mirror.on_forgotten = self._forget
-        self.mirror.on_offered = self.training.offered
+        self.tables.on_forgotten = self._forget
+        self.tables.on_offered = self.training.offered
         self._running: dict[str, asyncio.Task[None]] = {}
 
     @property
     def ready(self) -> bool:
         """Whether the trainer has joined its group, and holds its state or stands by."""
-        joined = self.failure is None and self.intake.joined.is_set()
-        return joined and (self.school.holds_state.is_set() or not self.leadership.leads.is_set())
+        joined = self.failure is None and self.consumer.joined.is_set()
+        return joined and (self.training_loop.holds_state.is_set() or not self.leadership.leads.is_set())
 
     @property
     def standing(self) -> dict[str, Any]:
@@ -402,39 +402,39 @@ class Trainer(Service):
         """Connect, catch up with the mirrored topics, join."""
         await self._log.start()
         await self._sender.start()
-        await self._follower.start()
-        self._spawn(self._follower.run(), "mirror")
-        await self._follower.caught_up(self._follower.partitions)
-        await self.intake.start()
-        self._spawn(self.intake.run(), "intake")
-        self._spawn(self.school.run(), "school")
+        await self._table_reader.start()
+        self._spawn(self._table_reader.run(), "mirror")
+        await self._table_reader.caught_up(self._table_reader.partitions)
+        await self.consumer.start()
+        self._spawn(self.consumer.run(), "intake")
+        self._spawn(self.training_loop.run(), "training loop")
         self._spawn(self._announce_ready(), "ready")
         self._spawn(self._measure(), "gauges")
 
     async def on_stop(self) -> None:
         """Learn nothing more, store what is there, leave the group, close everything."""
-        self.school.close()
-        for name in set(self._running) - {"mirror", "school"}:
+        self.training_loop.close()
+        for name in set(self._running) - {"mirror", "training loop"}:
             self._running[name].cancel()
-        if self.failure is None and "school" in self._running:
+        if self.failure is None and "training loop" in self._running:
             try:
                 await asyncio.wait_for(self._last_words(), STOP_S)
             except TimeoutError:
                 logger.warning("no last snapshot in %g s: what came since the one before will be learnt again", STOP_S)
-        await self.outbox.close()
-        await self.intake.stop()
+        await self.producer.close()
+        await self.consumer.stop()
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        await self._follower.stop()
+        await self._table_reader.stop()
         await self._sender.stop()
         await self._log.stop()
 
     async def _last_words(self) -> None:
         led = self.leadership.leads.is_set()
-        await asyncio.wait([self._running["school"]])
+        await asyncio.wait([self._running["training loop"]])
         if led and self.failure is None:
-            await self.school.store_last()
+            await self.training_loop.store_last()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

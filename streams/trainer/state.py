@@ -112,7 +112,7 @@ class Training:
         settings = self._settings
         self.items, self._contents, self._described = Items(), Contents(), 0
         self.learner = Learner(settings.learner, self._contents, SEED)
-        self.curriculum = WindowBuilder(
+        self.window_builder = WindowBuilder(
             self.items, settings.visits, settings.learner, settings.gate, settings.train_every_s, self.learner
         )
         self.outcomes = Outcomes(settings.outcomes)
@@ -140,7 +140,7 @@ class Training:
             await run_in_daemon_thread(lambda: self._restore(snapshot, training), _THREAD)
         cursors = await self._cursors(snapshot, training)
         for user_id, before in forgotten.items():
-            self.curriculum.forget(user_id, before, self._partitions)
+            self.window_builder.forget(user_id, before, self._partitions)
         await self._hear_consents()
         self.outcomes.restore(_below(training, "outcomes"))
         self.outcomes.drop(self._refuses)  # who refused or was forgotten since
@@ -180,11 +180,11 @@ class Training:
             self.items.index(name)
         self._describe()
         self.learner.restore(snapshot.arrays, _below(training, "learner"))
-        self.curriculum.restore(_below(training, "curriculum"))
+        self.window_builder.restore(_below(training, "curriculum"))
         order = _below(training, "ranker")
         if order and not self.ranker.restore(order):
             logger.warning("the order of lists was learnt by other code, and is learnt anew from here on")
-        self._stored_events = self.curriculum.events
+        self._stored_events = self.window_builder.events
 
     def _check_shape(self, where: str, config: Mapping[str, Any]) -> None:
         """Arrays of another shape cannot be gone on with; all else of the configuration may change."""
@@ -250,14 +250,14 @@ class Training:
 
     def _refuses(self, user_id: str, at: float) -> bool:
         """Whether nothing of a shopper up to an event time may be used, whichever partition he has said so in."""
-        return any(self.curriculum.refuses(number, user_id, at) for number in self._partitions)
+        return any(self.window_builder.refuses(number, user_id, at) for number in self._partitions)
 
     async def _remember(self, number: int, cursors: Mapping[TopicPartition, Cursor]) -> None:
         """Build the visits of a partition's shoppers anew, from the log, and learn nothing of them again."""
         clicks, purchases = (
             cursors[TopicPartition(full_name(self._settings.prefix, topic), number)] for topic in LEARNT
         )
-        replayed, visits = self._metrics.replayed.inc, self.curriculum.visits(number)
+        replayed, visits = self._metrics.replayed.inc, self.window_builder.visits(number)
         past = recent_past(self._log, clicks, purchases, self._settings.visits, replayed)
         async with aclosing(past):
             async for record in past:
@@ -305,7 +305,7 @@ class Training:
                 fronts.append((record.timestamp, order, cursor))
         heapify(fronts)
         applied, outcomes = 0, Counter[tuple[str, str]]()
-        while fronts and applied < self._settings.batch_records and not self.curriculum.due:
+        while fronts and applied < self._settings.batch_records and not self.window_builder.due:
             _, order, cursor = fronts[0]
             record = cursor.take()
             outcomes[record.topic, self._apply(record)] += 1
@@ -332,11 +332,11 @@ class Training:
         try:
             if topic == "clicks":
                 click = decode_click(record)
-                verdict = self.curriculum.click(number, click, appended_s, record.offset)
+                verdict = self.window_builder.click(number, click, appended_s, record.offset)
                 self._happened(number, click, verdict, record)
             elif topic == "purchases":
                 purchase = decode_purchase(record)
-                verdict = self.curriculum.purchase(number, purchase, appended_s, record.offset)
+                verdict = self.window_builder.purchase(number, purchase, appended_s, record.offset)
                 self._happened(number, purchase, verdict, record)
             elif topic == "feedback":
                 return self._heard(number, decode_feedback(record), appended_s)
@@ -356,7 +356,7 @@ class Training:
         """What a shop says became of a list; returns what became of that."""
         user_id, at = feedback.user_id, feedback.at
         self.outcomes.advance(number, at, appended_s)
-        if self.curriculum.refuses(number, user_id, at):
+        if self.window_builder.refuses(number, user_id, at):
             return Verdict.FORGOTTEN.value
         item = ALL if feedback.item_id is None else self.items.index(feedback.item_id)  # its list may still come
         self.outcomes.heard(number, user_id, feedback.suggestion_id, item, at, feedback.action)
@@ -395,15 +395,15 @@ class Training:
             user_id, at, consent = profile.user_id, profile.at, profile.consent
             if profile.forget:
                 self.forget(user_id, at)
-        if consent and self.curriculum.visits(record.partition).refuses(user_id):
+        if consent and self.window_builder.visits(record.partition).refuses(user_id):
             self.forget(user_id, at)
-        self.curriculum.consent(record.partition, user_id, consent)
+        self.window_builder.consent(record.partition, user_id, consent)
         if not consent:
             self.outcomes.forget(user_id, math.inf)
 
     def forget(self, user_id: str, before: float) -> None:
         """Use nothing of a shopper up to an event time any more; what was learnt stays learnt."""
-        self.curriculum.forget(user_id, before, self._partitions)
+        self.window_builder.forget(user_id, before, self._partitions)
         self.outcomes.forget(user_id, before)
 
     # -- what items are --------------------------------------------------------------------------------------------
@@ -425,11 +425,11 @@ class Training:
     @property
     def to_learn(self) -> bool:
         """Whether anything has come since the last chunk."""
-        return self.curriculum.waiting or self.learner.waiting > 0
+        return self.window_builder.waiting or self.learner.waiting > 0
 
     async def learn(self) -> None:
         """Learn everything that has come."""
-        self.curriculum.gather()
+        self.window_builder.gather()
         learner, threads, closed = self.learner, self._settings.train_threads, self.outcomes.take()
         positions, chunks = learner.positions, learner.chunks
 
@@ -439,8 +439,8 @@ class Training:
             self._learn_order(closed)
 
         await run_in_daemon_thread(work, _THREAD)
-        self.curriculum.begin_chunk()
-        self._metrics.learnt(self.curriculum, learner, learner.positions - positions, learner.chunks - chunks)
+        self.window_builder.begin_chunk()
+        self._metrics.learnt(self.window_builder, learner, learner.positions - positions, learner.chunks - chunks)
         self._metrics.answered(self.outcomes, self.ranker)
 
     def _learn_order(self, closed: Sequence[Closed]) -> None:
@@ -452,7 +452,7 @@ class Training:
     @property
     def unstored(self) -> bool:
         """Whether looks were handed on that no snapshot has."""
-        return self.curriculum.events > self._stored_events
+        return self.window_builder.events > self._stored_events
 
     def scorer(self, snapshot: Snapshot) -> Scorer:
         """What a snapshot answers with, over our items.
@@ -467,7 +467,7 @@ class Training:
 
     def compare(self, candidate: Scorer, served: Scorer | None) -> Comparison:
         """Judge a candidate on what is held back."""
-        return self.curriculum.gate.compare(candidate, served)
+        return self.window_builder.gate.compare(candidate, served)
 
     def own_scorer(self) -> Scorer:
         """What has been learnt so far answers with."""
@@ -476,12 +476,12 @@ class Training:
 
     def snapshot(self, metrics: Mapping[str, int | float]) -> tuple[Snapshot, dict[str, NDArray[Any]]]:
         """What is learnt, and the trainer's own state beside it; takes time. Everything must have been gathered."""
-        learner, curriculum = self.learner, self.curriculum
+        learner, window_builder = self.learner, self.window_builder
         vocabulary = tuple(self.items.name(item) if item != NOBODY else "" for item in learner.vocabulary.item.tolist())
         names, ends = pack([self.items.name(index) for index in range(len(self.items))])
         training: dict[str, NDArray[Any]] = {"items.names": names, "items.ends": ends}
         training |= {f"learner.{name}": array for name, array in learner.training().items()}
-        training |= {f"curriculum.{name}": array for name, array in curriculum.training().items()}
+        training |= {f"curriculum.{name}": array for name, array in window_builder.training().items()}
         training |= {f"outcomes.{name}": array for name, array in self.outcomes.training().items()}
         training |= {f"ranker.{name}": array for name, array in self.ranker.training().items()}
         for full, topic in self._topics.items():
@@ -495,13 +495,13 @@ class Training:
             config=asdict(self._settings.learner),
             positions=self._positions(),
             learnt={
-                "events": curriculum.events,
-                "held": curriculum.held,
+                "events": window_builder.events,
+                "held": window_builder.held,
                 "positions": learner.positions,
                 "chunks": learner.chunks,
             },
             metrics=metrics,
-            at=curriculum.at,
+            at=window_builder.at,
             topic_ids=self._topic_ids(),
         )
         return snapshot, training
@@ -518,7 +518,7 @@ class Training:
             positions=self._positions(),
             learnt={"events": ranker.learnt},
             metrics=ranker.metrics(),
-            at=self.curriculum.at,
+            at=self.window_builder.at,
             topic_ids=self._topic_ids(),
         )
 

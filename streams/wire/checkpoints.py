@@ -31,7 +31,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """Positions of all topics of one lane, one consistent cut."""
 
     v: int
-    lane: str
+    task: str
     topics: dict[str, TopicProgress]
     """By full topic name."""
     joined: int = 0
@@ -46,7 +46,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
             theirs = topics.get(name)
             if theirs is None or mine.topic_id != theirs.topic_id or mine.position >= theirs.position:
                 topics[name] = mine
-        return Progress(v=VERSION, lane=self.lane, topics=topics, joined=max(self.joined, other.joined))
+        return Progress(v=VERSION, task=self.task, topics=topics, joined=max(self.joined, other.joined))
 
 
 class Forgotten(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ _decode_forgotten = msgspec.json.Decoder(Forgotten).decode
 
 def encode_progress(progress: Progress) -> tuple[bytes, bytes]:
     """Key and value of a progress record."""
-    return progress.lane.encode(), _encode(progress)
+    return progress.task.encode(), _encode(progress)
 
 
 def encode_forgotten(forgotten: Forgotten) -> tuple[bytes, bytes]:

@@ -122,7 +122,7 @@ def create_app(
     async def hand_over(batches: AsyncIterable[Batch]) -> None:
         async for partition, records in batches:
             try:
-                worker.lanes.offer(partition, records)
+                worker.tasks.offer(partition, records)
             except Exception as error:
                 worker.fail(error)
                 raise

@@ -32,44 +32,44 @@ class TaskManager:
         self,
         kinds: Mapping[str, tuple[str, Sequence[str], MakeTask]],
         make: Callable[[MakeTask, str, Sequence[TopicPartition]], PartitionTask],
-        outbox: BatchingProducer,
+        producer: BatchingProducer,
         *,
         revoke_flush_s: float,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._kinds = kinds
         self._make = make
-        self._outbox = outbox
+        self._producer = producer
         self._revoke_flush_s = revoke_flush_s
         self._on_failure = on_failure
-        self._lanes: dict[str, PartitionTask] = {}
+        self._tasks: dict[str, PartitionTask] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._closed = False
         self.fresh: set[TopicPartition] = set()
         """Partitions whose consumer has to be sent to their lane's position once that is known."""
 
     def __iter__(self) -> Iterator[PartitionTask]:
-        return iter(list(self._lanes.values()))
+        return iter(list(self._tasks.values()))
 
     def __len__(self) -> int:
-        return len(self._lanes)
+        return len(self._tasks)
 
     def _name(self, partition: TopicPartition) -> str:
         return f"{self._kinds[partition.topic][0]}-{partition.partition}"
 
     def of(self, partition: TopicPartition) -> PartitionTask | None:
         """The lane a partition belongs to, if it is ours."""
-        return self._lanes.get(self._name(partition))
+        return self._tasks.get(self._name(partition))
 
     @property
     def all_ready(self) -> bool:
         """Whether every lane holds its state; true with no lane."""
-        return all(lane.ready.is_set() for lane in self._lanes.values())
+        return all(task.ready.is_set() for task in self._tasks.values())
 
     async def on_revoked(self) -> None:
         """The group is being rearranged: stop applying, write down what is done, for a bounded time."""
-        for lane in self._lanes.values():
-            lane.disown()
+        for task in self._tasks.values():
+            task.disown()
         try:
             await asyncio.wait_for(self.flush_last(), self._revoke_flush_s)
         except TimeoutError:
@@ -85,22 +85,22 @@ class TaskManager:
         wanted: dict[str, list[TopicPartition]] = {}
         for partition in sorted(partitions):
             wanted.setdefault(self._name(partition), []).append(partition)
-        for name in set(self._lanes) - set(wanted):
+        for name in set(self._tasks) - set(wanted):
             self._drop(name)
         for name, members in wanted.items():
             kind, topics, maker = self._kinds[members[0].topic]
             if len(members) != len(topics):
                 self._on_failure(TakeOverError.parted(name, [tp.topic for tp in members], list(topics)))
                 return
-            if name not in self._lanes:
-                self._lanes[name] = self._make(maker, name, members)
+            if name not in self._tasks:
+                self._tasks[name] = self._make(maker, name, members)
                 self._start(name)
-            if not self._lanes[name].cursors:
+            if not self._tasks[name].cursors:
                 self.fresh.update(members)
-            self._lanes[name].own()
+            self._tasks[name].own()
 
     def _start(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._lanes[name].run(), name=name)
+        task = asyncio.get_running_loop().create_task(self._tasks[name].run(), name=name)
         task.add_done_callback(self._ended)
         self._running[name] = task
 
@@ -109,24 +109,24 @@ class TaskManager:
             self._on_failure(error)
 
     def _drop(self, name: str) -> None:
-        lane = self._lanes.pop(name)
+        task = self._tasks.pop(name)
         self._running.pop(name).cancel()
-        self.fresh.difference_update(lane.partitions)
+        self.fresh.difference_update(task.partitions)
 
     def offer(self, partition: TopicPartition, records: Sequence[Record]) -> None:
         """A delivered batch; one of a partition that is not ours any more is left to its owner."""
-        if (lane := self.of(partition)) is not None:
-            lane.offer(records)
+        if (task := self.of(partition)) is not None:
+            task.offer(records)
 
     def congested(self, partition: TopicPartition, most: int) -> bool:
         """Whether a partition should not be fetched now."""
-        lane = self.of(partition)
-        return lane is None or self._outbox.full or not lane.cursors or lane.held > most
+        task = self.of(partition)
+        return task is None or self._producer.full or not task.cursors or task.held > most
 
     def expected(self, partition: TopicPartition) -> int | None:
         """Offset from which a partition's delivery is wanted; None while that is not known."""
-        lane = self.of(partition)
-        cursor = lane.cursors.get(partition) if lane else None
+        task = self.of(partition)
+        cursor = task.cursors.get(partition) if task else None
         return cursor.expected if cursor else None
 
     async def keep_flushing(self, interval_s: float) -> None:
@@ -140,23 +140,23 @@ class TaskManager:
         flushes: set[asyncio.Task[None]] = set()
         try:
             while True:
-                lanes = sorted(self._lanes.values(), key=lambda lane: lane.partitions[0].partition)  # kinds mixed
-                for lane in lanes:
-                    if self._lanes.get(lane.name) is lane:
-                        task = asyncio.get_running_loop().create_task(lane.flush(), name=f"flush of {lane.name}")
-                        flushes.add(task)
-                        task.add_done_callback(flushes.discard)
-                        task.add_done_callback(self._ended)
-                    await asyncio.sleep(interval_s / len(lanes))
-                if not lanes:
+                tasks = sorted(self._tasks.values(), key=lambda task: task.partitions[0].partition)  # kinds mixed
+                for task in tasks:
+                    if self._tasks.get(task.name) is task:
+                        flush = asyncio.get_running_loop().create_task(task.flush(), name=f"flush of {task.name}")
+                        flushes.add(flush)
+                        flush.add_done_callback(flushes.discard)
+                        flush.add_done_callback(self._ended)
+                    await asyncio.sleep(interval_s / len(tasks))
+                if not tasks:
                     await asyncio.sleep(interval_s)
         finally:
-            for task in flushes:
-                task.cancel()
+            for flush in flushes:
+                flush.cancel()
 
     async def flush_last(self) -> None:
         """Publish and write down all lanes, side by side, after what is under way."""
-        await asyncio.gather(*(lane.flush(last=True) for lane in list(self._lanes.values())))
+        await asyncio.gather(*(task.flush(last=True) for task in list(self._tasks.values())))
 
     async def close(self) -> None:
         """Stop all lanes; none is begun any more."""

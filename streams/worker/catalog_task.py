@@ -32,12 +32,12 @@ class CatalogTask(PartitionTask):
     async def restore(self) -> None:
         """There is no state but the position."""
         positions = await self.starting_positions()
-        self.cursors = {tp: Cursor(tp, position, self.wiring.log) for tp, position in positions.items()}
+        self.cursors = {tp: Cursor(tp, position, self.context.log) for tp, position in positions.items()}
 
     def next_run(self) -> list[Record]:
         """See [`PartitionTask.next_run`][]."""
         (tp,) = self.partitions
-        return self.cursors[tp].take_while(self.wiring.settings.batch_records, lambda _: True)
+        return self.cursors[tp].take_while(self.context.settings.batch_records, lambda _: True)
 
     def apply(self, records: Sequence[Record]) -> None:
         """Check each record."""
@@ -51,7 +51,7 @@ class CatalogTask(PartitionTask):
                 self.send_to_dead_letters(record, error)
                 outcomes[record.topic, "dead letter"] += 1
             self.cursors[tp].applied(record)
-        self.wiring.metrics.outcomes(outcomes)
+        self.context.metrics.outcomes(outcomes)
 
     async def publish(self) -> None:
         """See [`PartitionTask.publish`][]."""

@@ -33,9 +33,9 @@ class WorkerContext:
 
     settings: Settings
     log: Log
-    outbox: BatchingProducer
-    mirror: GlobalTables
-    follower: CatchesUp
+    producer: BatchingProducer
+    tables: GlobalTables
+    table_reader: CatchesUp
     items: Items
     recommender: Recommender
     metrics: Metrics
@@ -47,13 +47,13 @@ class WorkerContext:
     """End of a partition as the last fetch told, None before the first; costs nothing."""
     commit: Callable[[Mapping[TopicPartition, int]], None]
     """Tell the group how far we are, for lag tools; the positions in our own topics decide."""
-    desk: SuggestionBatcher = field(init=False)
+    batcher: SuggestionBatcher = field(init=False)
     """Where lanes ask for suggestions."""
 
     def __post_init__(self) -> None:
-        self.desk = SuggestionBatcher(
+        self.batcher = SuggestionBatcher(
             self.recommender,
-            self.outbox,
+            self.producer,
             self.metrics,
             self.name("suggestions"),
             self.partitions("suggestions"),

@@ -33,11 +33,11 @@ ADOPT_SLICE = 200
 class NeighbourTask(PartitionTask):
     """See the module."""
 
-    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: WorkerContext) -> None:
-        super().__init__(name, partitions, wiring)
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
+        super().__init__(name, partitions, context)
         (self._pairs_tp,) = partitions
-        self._rows_tp = TopicPartition(wiring.name("neighbours"), self._pairs_tp.partition)
-        self.rows = CoOccurrence(wiring.items, wiring.settings.cooccurrence)
+        self._rows_tp = TopicPartition(context.name("neighbours"), self._pairs_tp.partition)
+        self.rows = CoOccurrence(context.items, context.settings.cooccurrence)
         self._applied: dict[str, int] = {}
         self._recorded_position = -1
 
@@ -49,29 +49,29 @@ class NeighbourTask(PartitionTask):
 
     def overtaken(self) -> bool:
         """See [`PartitionTask.overtaken`][]."""
-        position = self.wiring.mirror.positions.get(self._rows_tp.partition)
+        position = self.context.tables.positions.get(self._rows_tp.partition)
         return position is not None and position.position > self.cursors[self._pairs_tp].position
 
     async def restore(self) -> None:
         """Adopt the mirrored rows and go on from the recorded position."""
-        number, mirror = self._rows_tp.partition, self.wiring.mirror
-        recorded = mirror.positions.get(number)
+        number, tables = self._rows_tp.partition, self.context.tables
+        recorded = tables.positions.get(number)
         if recorded is not None:
             self._check_identity(self._pairs_tp, recorded.topic_id, recorded.partitions, "neighbours")
         await self.starting_positions()  # checks and counts
-        start = (await self.wiring.log.starts([self._pairs_tp]))[self._pairs_tp]
+        start = (await self.context.log.starts([self._pairs_tp]))[self._pairs_tp]
         position = max(recorded.position, start) if recorded else start
-        self.rows = CoOccurrence(self.wiring.items, self.wiring.settings.cooccurrence)
+        self.rows = CoOccurrence(self.context.items, self.context.settings.cooccurrence)
         self._applied = dict(recorded.applied) if recorded else {}
         self._recorded_position = position if recorded else -1
         if recorded is not None:
             self.rows.totals = Totals(recorded.baskets, recorded.at)
-        for done, item_id in enumerate(sorted(mirror.items_of(number))):
-            if (row := mirror.neighbours.row(item_id)) is not None:
+        for done, item_id in enumerate(sorted(tables.items_of(number))):
+            if (row := tables.neighbours.row(item_id)) is not None:
                 self.rows.adopt(row)
             if done % ADOPT_SLICE == 0:
                 await asyncio.sleep(0)
-        self.cursors = {self._pairs_tp: Cursor(self._pairs_tp, position, self.wiring.log)}
+        self.cursors = {self._pairs_tp: Cursor(self._pairs_tp, position, self.context.log)}
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
@@ -90,10 +90,10 @@ class NeighbourTask(PartitionTask):
             cursor.applied(record)
 
     def _apply_one(self, record: Record) -> None:
-        pairs = decode_pairs(record, self.wiring.items, self._applied)
+        pairs = decode_pairs(record, self.context.items, self._applied)
         if len(pairs.a):
             self.rows.learn_many(pairs.a, pairs.b, pairs.kind, pairs.weight, pairs.at, record.offset)
-            self.wiring.metrics.pairs.inc(len(pairs.a))
+            self.context.metrics.pairs.inc(len(pairs.a))
         if pairs.last_offset > self._applied.get(pairs.source, -1):
             self._applied[pairs.source] = pairs.last_offset
 
@@ -101,31 +101,31 @@ class NeighbourTask(PartitionTask):
 
     async def publish(self) -> None:
         """Publish a round of dirty rows, within the byte budget, then the position they complete."""
-        settings, outbox = self.wiring.settings, self.wiring.outbox
-        for item_id in self.wiring.mirror.take_regressed(self._rows_tp.partition):
-            self.rows.mark_dirty(self.wiring.items.index(item_id))
+        settings, producer = self.context.settings, self.context.producer
+        for item_id in self.context.tables.take_regressed(self._rows_tp.partition):
+            self.rows.mark_dirty(self.context.items.index(item_id))
         cursor = self.cursors[self._pairs_tp]
         position, applied, totals = cursor.position, dict(self._applied), self.rows.totals
         cursors, dirty = self.cursors, self.rows.dirty()
         if not dirty and position == self._recorded_position:
             return
         progress = self.progress({self._pairs_tp: position})
-        rate = settings.publish_bytes_per_s / max(1, self.wiring.partitions("neighbours"))
+        rate = settings.publish_bytes_per_s / max(1, self.context.partitions("neighbours"))
         sent, started = 0, time.monotonic()
         for done, index in enumerate(dirty):
-            key = self.wiring.items.name(index).encode()
+            key = self.context.items.name(index).encode()
             value = encode_row(self.rows.row(index, cursor.position))
-            outbox.put(self._rows_tp.topic, self._rows_tp.partition, key, value)
+            producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, key, value)
             self.rows.published(index)
             sent += len(value)
             if done % SLICE == SLICE - 1:
                 ahead_s = sent / rate - (time.monotonic() - started)
-                await asyncio.sleep(max(0.0, ahead_s) if self.on_assigned else 0.0)
-                if self.cursors is not cursors or (not self.on_assigned and time.monotonic() - started > LAST_ROWS_S):
+                await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
+                if self.cursors is not cursors or (not self.owned and time.monotonic() - started > LAST_ROWS_S):
                     return  # whoever owns the items counts on from the position before
-        self.wiring.metrics.rows_published.inc(len(dirty))
-        self.wiring.metrics.rows_bytes.inc(sent)
-        identity = self.wiring.identities[self._pairs_tp.topic]
+        self.context.metrics.rows_published.inc(len(dirty))
+        self.context.metrics.rows_bytes.inc(sent)
+        identity = self.context.identities[self._pairs_tp.topic]
         record = PositionRecord(
             v=1,
             topic_id=identity.topic_id,
@@ -135,7 +135,7 @@ class NeighbourTask(PartitionTask):
             baskets=totals.baskets,
             at=totals.at,
         )
-        outbox.put(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, encode_position(record))
+        producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, encode_position(record))
         self._recorded_position = position
         await self.checkpoint(progress)
 

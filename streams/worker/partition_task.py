@@ -39,10 +39,10 @@ class PartitionTask(ABC):
         wiring: its surroundings.
     """
 
-    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: WorkerContext) -> None:
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
         self.name = name
         self.partitions = tuple(partitions)
-        self.wiring = wiring
+        self.context = context
         self.cursors: dict[TopicPartition, Cursor] = {}
         self.ready = asyncio.Event()
         """Set while the lane holds its state and goes on."""
@@ -120,7 +120,7 @@ class PartitionTask(ABC):
     async def _hold_state(self) -> None:
         """Make sure that our state is the newest there is; build it where it is not."""
         term = self._term
-        await self.wiring.follower.caught_up(self.mirrored())
+        await self.context.table_reader.caught_up(self.mirrored())
         if self.cursors and not self.overtaken():
             self._release_early()
             self._go_ready(term)
@@ -131,7 +131,7 @@ class PartitionTask(ABC):
             await self.restore()
         self._release_early()
         took_s = asyncio.get_running_loop().time() - started
-        self.wiring.metrics.take_over_s.observe(took_s)
+        self.context.metrics.take_over_s.observe(took_s)
         logger.info("%s taken over in %.2f s: %s", self.name, took_s, self._where())
         self._go_ready(term)
 
@@ -157,7 +157,7 @@ class PartitionTask(ABC):
                 cursor.settle()
             if not self._owns(term):
                 return
-            await self.wiring.outbox.room()
+            await self.context.producer.wait_capacity()
             if not self._owns(term):
                 return
             if records := self.next_run():
@@ -175,8 +175,8 @@ class PartitionTask(ABC):
 
     def mirrored(self) -> list[TopicPartition]:
         """Partitions of the mirrored topics that have to be read to their ends before a take-over."""
-        progress = self.wiring.name("progress")
-        return [TopicPartition(progress, p) for p in range(self.wiring.identities[progress].partitions)]
+        progress = self.context.name("progress")
+        return [TopicPartition(progress, p) for p in range(self.context.identities[progress].partitions)]
 
     def _where(self) -> str:
         return ", ".join(f"{tp.topic}-{tp.partition}@{cursor.position}" for tp, cursor in self.cursors.items())
@@ -185,7 +185,7 @@ class PartitionTask(ABC):
 
     def recorded(self) -> Progress | None:
         """What the lane's owners have written down so far."""
-        return self.wiring.mirror.progress.get(self.name)
+        return self.context.tables.progress.get(self.name)
 
     async def starting_positions(self) -> dict[TopicPartition, int]:
         """Where to go on: the greatest position known, clipped to what the log has.
@@ -193,7 +193,7 @@ class PartitionTask(ABC):
         Raises:
             TakeOverError: the topic behind a name is another one than the positions are of.
         """
-        log, recorded = self.wiring.log, self.recorded()
+        log, recorded = self.context.log, self.recorded()
         committed = await log.committed(self.partitions)
         starts, ends = await log.starts(self.partitions), await log.ends(self.partitions)
         positions = {}
@@ -206,7 +206,7 @@ class PartitionTask(ABC):
                 where = f"{tp.topic}-{tp.partition}"
                 raise TakeOverError.beyond_end(where, position, ends[tp])
             if known is not None and position < starts[tp]:
-                self.wiring.metrics.expired(tp.topic, starts[tp] - position)
+                self.context.metrics.expired(tp.topic, starts[tp] - position)
                 logger.error(
                     "%s-%d: %d records expired before they were applied (retention is shorter than the outage); "
                     "going on at %d",
@@ -216,7 +216,7 @@ class PartitionTask(ABC):
         return positions
 
     def _check_identity(self, tp: TopicPartition, topic_id: str, partitions: int, where: str) -> None:
-        now = self.wiring.identities[tp.topic]
+        now = self.context.identities[tp.topic]
         if (topic_id, partitions) != (now.topic_id, now.partitions):
             raise TakeOverError.another_topic(tp.topic, topic_id, partitions, now.topic_id, now.partitions, where)
 
@@ -224,11 +224,11 @@ class PartitionTask(ABC):
         """Progress record of these positions."""
         return Progress(
             v=VERSION,
-            lane=self.name,
+            task=self.name,
             topics={
                 tp.topic: TopicProgress(
-                    topic_id=self.wiring.identities[tp.topic].topic_id,
-                    partitions=self.wiring.identities[tp.topic].partitions,
+                    topic_id=self.context.identities[tp.topic].topic_id,
+                    partitions=self.context.identities[tp.topic].partitions,
                     position=position,
                     appended_ms=self.cursors[tp].appended_ms,
                 )
@@ -250,38 +250,38 @@ class PartitionTask(ABC):
                     await self.publish()
 
     @property
-    def on_assigned(self) -> bool:
+    def owned(self) -> bool:
         """Whether the partitions are ours, as far as we know."""
         return self._owned.is_set()
 
     async def checkpoint(self, progress: Progress) -> None:
         """Append the progress record, after everything that was put into the outbox before; then tell the group."""
-        outbox = self.wiring.outbox
-        await outbox.settled(outbox.mark())
+        producer = self.context.producer
+        await producer.wait_acked(producer.mark())
         topics = {topic: (at.topic_id, at.position) for topic, at in progress.topics.items()}
         if (
             self._recorded is None
             or self._recorded.joined != progress.joined
             or topics != {topic: (at.topic_id, at.position) for topic, at in self._recorded.topics.items()}
         ):
-            topic = self.wiring.name("progress")
-            partition = self.partitions[0].partition % self.wiring.identities[topic].partitions
+            topic = self.context.name("progress")
+            partition = self.partitions[0].partition % self.context.identities[topic].partitions
             key, value = encode_progress(progress)
-            outbox.put(topic, partition, key, value)
-            await outbox.settled(outbox.mark())
+            producer.enqueue(topic, partition, key, value)
+            await producer.wait_acked(producer.mark())
             self._recorded = progress
             number = self.partitions[0].partition
-            self.wiring.commit({TopicPartition(topic, number): at.position for topic, at in progress.topics.items()})
+            self.context.commit({TopicPartition(topic, number): at.position for topic, at in progress.topics.items()})
 
     # -- what cannot be used -----------------------------------------------------------------------------------------
 
     def send_to_dead_letters(self, record: Record, error: RecordError) -> None:
         """Send a record to the dead letters."""
-        key, value = dead_letter(record, error, round(self.wiring.clock() * 1000))
-        topic = self.wiring.name("dead-letters")
-        partition = record.partition % self.wiring.identities[topic].partitions
-        self.wiring.outbox.put(topic, partition, key, value)
-        self.wiring.metrics.dead_letter(record.topic)
+        key, value = dead_letter(record, error, round(self.context.clock() * 1000))
+        topic = self.context.name("dead-letters")
+        partition = record.partition % self.context.identities[topic].partitions
+        self.context.producer.enqueue(topic, partition, key, value)
+        self.context.metrics.dead_letter(record.topic)
         logger.warning("%s", error)
 
 

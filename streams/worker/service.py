@@ -23,7 +23,7 @@ from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
 from models.sequence import kernels
 from models.sequence.config import MODEL
-from models.sequence.snapshot import expectations
+from models.sequence.snapshot import predictor
 from models.serving.recommender import Learnt, Recommender, RecommenderConfig
 from models.shop.catalog import Catalog
 from models.shop.items import Items
@@ -99,7 +99,7 @@ class Worker(Service):
         self.failure: BaseException | None = None
         self._on_ready, self._on_failure = on_ready, on_failure
         self._log, self._sender = KafkaLog(settings), KafkaSender(settings)
-        self.outbox = BatchingProducer(
+        self.producer = BatchingProducer(
             self._sender,
             most_bytes=settings.outbox_bytes,
             timeout_s=settings.send_timeout_s,
@@ -109,40 +109,40 @@ class Worker(Service):
         catalog = Catalog(items)
         neighbours = Neighbours(items, settings.cooccurrence.half_life_s)
         self.recommender = Recommender(items, catalog, neighbours, policy, RecommenderConfig())
-        self.mirror = GlobalTables(settings.prefix, catalog, neighbours, self.metrics)
-        self.mirror.on_forgotten = self._forget
+        self.tables = GlobalTables(settings.prefix, catalog, neighbours, self.metrics)
+        self.tables.on_forgotten = self._forget
         store = SnapshotStore.of(settings)
         self.installers = {
             MODEL: ModelLoader(MODEL, store, self._install, self.metrics),
             RANKER: ModelLoader(RANKER, store, self._install_order, self.metrics),
         }
-        self.mirror.on_announced = self._announced
+        self.tables.on_announced = self._announced
         partitions = {name: identity.partitions for name, identity in identities.items()}
-        self._follower = GlobalTableReader(settings, partitions, self.mirror, self._log)
+        self._table_reader = GlobalTableReader(settings, partitions, self.tables, self._log)
         kinds = task_types(settings.prefix)
-        self.lanes = TaskManager(
+        self.tasks = TaskManager(
             kinds,
-            lambda maker, name, members: maker(name, members, self._wiring),
-            self.outbox,
+            lambda maker, name, members: maker(name, members, self._context),
+            self.producer,
             revoke_flush_s=settings.session_timeout_s * REVOKE_FLUSH_SHARE,
             on_failure=self.fail,
         )
-        self.intake = GroupConsumer(settings, sorted(kinds), self.lanes, self._log, deliver, self.metrics)
-        self._wiring = WorkerContext(
+        self.consumer = GroupConsumer(settings, sorted(kinds), self.tasks, self._log, deliver, self.metrics)
+        self._context = WorkerContext(
             settings=settings,
             log=self._log,
-            outbox=self.outbox,
-            mirror=self.mirror,
-            follower=self._follower,
+            producer=self.producer,
+            tables=self.tables,
+            table_reader=self._table_reader,
             items=items,
             recommender=self.recommender,
             metrics=self.metrics,
             identities=identities,
             clock=time.time,
-            highwater=self.intake.highwater,
-            commit=self.intake.commit,
+            highwater=self.consumer.highwater,
+            commit=self.consumer.commit,
         )
-        self._wiring.desk.on_failure = self.fail
+        self._context.batcher.on_failure = self.fail
         self._running: list[asyncio.Task[None]] = []
         self._starting: asyncio.Task[None] | None = None
         self._stood: dict[TopicPartition, tuple[int, int]] = {}
@@ -151,12 +151,12 @@ class Worker(Service):
     @property
     def ready(self) -> bool:
         """Whether the worker has joined the group and all its lanes hold their state."""
-        return self.failure is None and self.intake.joined.is_set() and self.lanes.all_ready
+        return self.failure is None and self.consumer.joined.is_set() and self.tasks.all_ready
 
     @property
     def standing(self) -> dict[str, Any]:
         """What /ready says besides: the lanes, and whether each holds its state."""
-        return {"lanes": {lane.name: lane.ready.is_set() for lane in self.lanes}}
+        return {"lanes": {task.name: task.ready.is_set() for task in self.tasks}}
 
     def fail(self, error: BaseException) -> None:
         """Stop the process, loudly; called once with the first failure."""
@@ -178,18 +178,18 @@ class Worker(Service):
         self.recommender.warm()
         await self._log.start()
         await self._sender.start()
-        await self._follower.start()
-        self._spawn(self._follower.run(), "mirror")
-        await self._follower.caught_up(self._follower.partitions)
-        logger.info("mirrored %d rows and %d items", len(self.mirror.neighbours), len(self.mirror.catalog))
-        for model, installer in self.installers.items():
-            self._spawn(installer.run(), f"snapshots of {model}")
+        await self._table_reader.start()
+        self._spawn(self._table_reader.run(), "mirror")
+        await self._table_reader.caught_up(self._table_reader.partitions)
+        logger.info("mirrored %d rows and %d items", len(self.tables.neighbours), len(self.tables.catalog))
+        for model, loader in self.installers.items():
+            self._spawn(loader.run(), f"snapshots of {model}")
         gc.freeze()  # what is there now stays: it need not be looked at again
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
-        await self.intake.start()
-        self._spawn(self.intake.run(), "intake")
+        await self.consumer.start()
+        self._spawn(self.consumer.run(), "intake")
         self._spawn(self._announce(), "ready")
-        self._spawn(self.lanes.keep_flushing(self.settings.flush_interval_s), "flush")
+        self._spawn(self.tasks.keep_flushing(self.settings.flush_interval_s), "flush")
         self._spawn(self._every(self.settings.watchdog_s, self._watch), "watchdog")
         self._spawn(self._every(1.0, self._measure), "gauges")
 
@@ -208,22 +208,22 @@ class Worker(Service):
                 logger.warning("not everything was written down (%r); the successor does it again", error)
             except Exception as error:
                 self.fail(error)
-        await self.lanes.close()
-        await self._wiring.desk.close()
-        await self.outbox.close()
-        await self.intake.stop()
+        await self.tasks.close()
+        await self._context.batcher.close()
+        await self.producer.close()
+        await self.consumer.stop()
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        await self._follower.stop()
+        await self._table_reader.stop()
         await self._sender.stop()
         await self._log.stop()
 
     async def _last_words(self) -> None:
         """Deltas first, then rows of our own items that they change."""
-        for lane in self.lanes:
-            lane.disown()
-        await self.lanes.flush_last()
+        for task in self.tasks:
+            task.disown()
+        await self.tasks.flush_last()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -250,13 +250,13 @@ class Worker(Service):
 
         While it brings other partitions' records, a partition's turn may just not have come: then it waits for longer.
         """
-        delivered, self._delivered = self._delivered, self.intake.delivered
-        cursors = [(lane, cursor) for lane in self.lanes for cursor in lane.cursors.values() if lane.ready.is_set()]
+        delivered, self._delivered = self._delivered, self.consumer.delivered
+        cursors = [(task, cursor) for task in self.tasks for cursor in task.cursors.values() if task.ready.is_set()]
         if not cursors:
             return
         before = [cursor.position for _, cursor in cursors]  # they move on while the ends are asked for
         ends = await self._log.ends([cursor.partition for _, cursor in cursors])
-        for (lane, cursor), position in zip(cursors, before, strict=True):
+        for (task, cursor), position in zip(cursors, before, strict=True):
             partition, end = cursor.partition, ends[cursor.partition]
             if end < position:
                 where = f"{partition.topic}-{partition.partition}"
@@ -264,45 +264,45 @@ class Worker(Service):
             self.metrics.lag(partition.topic, partition.partition, max(0, end - cursor.position))
             expected, looks = self._stood.get(partition, (-1, 0))
             looks = looks + 1 if expected == cursor.expected else 0
-            patience = PATIENCE_LOOKS if self.intake.delivered > delivered else 1
-            if end > cursor.expected and looks >= patience and not lane.held and not self.outbox.full:
+            patience = PATIENCE_LOOKS if self.consumer.delivered > delivered else 1
+            if end > cursor.expected and looks >= patience and not task.held and not self.producer.full:
                 self.metrics.watchdog_reads.inc()
                 cursor.expect(end)
-                lane.wake()
+                task.wake()
             self._stood[partition] = cursor.expected, looks
 
     async def _measure(self) -> None:
         metrics = self.metrics
-        metrics.lanes.set(sum(lane.ready.is_set() for lane in self.lanes))
-        metrics.items.set(len(self._wiring.items))
-        metrics.catalog_items.set(len(self.mirror.catalog))
-        metrics.rows.set(len(self.mirror.neighbours))
-        metrics.outbox_bytes.set(self.outbox.bytes)
-        metrics.retries.set(self.outbox.retries)
-        for lane in self.lanes:
-            for cursor in lane.cursors.values():
+        metrics.tasks.set(sum(task.ready.is_set() for task in self.tasks))
+        metrics.items.set(len(self._context.items))
+        metrics.catalog_items.set(len(self.tables.catalog))
+        metrics.rows.set(len(self.tables.neighbours))
+        metrics.outbox_bytes.set(self.producer.bytes)
+        metrics.retries.set(self.producer.retries)
+        for task in self.tasks:
+            for cursor in task.cursors.values():
                 metrics.cursor(cursor)
 
     def _forget(self, forgotten: Forgotten) -> None:
         """A shopper asked to be forgotten: whoever has his state drops it, and keeps to it."""
-        for lane in self.lanes:
-            if isinstance(lane, ShopperTask):
-                lane.visits.forget(forgotten.user_id, forgotten.before)
-        if (known := self.recommender.expectations) is not None:
+        for task in self.tasks:
+            if isinstance(task, ShopperTask):
+                task.visits.forget(forgotten.user_id, forgotten.before)
+        if (known := self.recommender.predictor) is not None:
             known.forget(forgotten.user_id)
 
     def _install(self, snapshot: Snapshot) -> None:
         """Answer with other weights from the next batch on; called in a thread."""
-        recommender, items = self.recommender, self._wiring.items
-        recommender.expectations = expectations(snapshot, items, recommender.catalog)
+        recommender, items = self.recommender, self._context.items
+        recommender.predictor = predictor(snapshot, items, recommender.catalog)
 
     def _install_order(self, snapshot: Snapshot) -> None:
         """Order lists by what was learnt from outcomes, from the next batch on; called in a thread."""
         self.recommender.learnt = Learnt(order_of(snapshot), snapshot.version)
 
     def _announced(self, model: str, announcement: Announcement | None) -> None:
-        if (installer := self.installers.get(model)) is not None:
-            installer.announced(model, announcement)
+        if (loader := self.installers.get(model)) is not None:
+            loader.announced(model, announcement)
 
     def set_policy(self, policy: Policy) -> None:
         """Change the policy; the next batch is judged by it."""

@@ -29,7 +29,7 @@ from streams.wire.pair_deltas import PairBatch
 from streams.wire.partitioner import partition_of
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
-from streams.worker.suggestion_batcher import Question
+from streams.worker.suggestion_batcher import SuggestionRequest
 
 MERGE_WAIT_S = 0.5
 """How long a record waits for the other topic's records that the broker is known to hold. Short: it delays a
@@ -42,16 +42,16 @@ IDLE_JOIN_S = 1.0
 class ShopperTask(PartitionTask):
     """See the module. `partition` is the number that all four topics share."""
 
-    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: WorkerContext) -> None:
-        super().__init__(name, partitions, wiring)
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
+        super().__init__(name, partitions, context)
         self.number = partitions[0].partition
         by_topic = {tp.topic: tp for tp in partitions}
-        self._clicks_tp = by_topic[wiring.name("clicks")]
-        self._purchases_tp = by_topic[wiring.name("purchases")]
-        self._profiles_tp = by_topic[wiring.name("profiles")]
-        self._feedback_tp = by_topic[wiring.name("feedback")]
-        self._partitions = {tp.topic: wiring.identities[tp.topic].partitions for tp in self.partitions}
-        self.visits = Visits(wiring.items, wiring.settings.visits)
+        self._clicks_tp = by_topic[context.name("clicks")]
+        self._purchases_tp = by_topic[context.name("purchases")]
+        self._profiles_tp = by_topic[context.name("profiles")]
+        self._feedback_tp = by_topic[context.name("feedback")]
+        self._partitions = {tp.topic: context.identities[tp.topic].partitions for tp in self.partitions}
+        self.visits = Visits(context.items, context.settings.visits)
         self._clicks_time_s = 0.0
         self._waiting_since: float | None = None
         self._pairs = self._new_pairs()
@@ -60,8 +60,8 @@ class ShopperTask(PartitionTask):
 
     def mirrored(self) -> list[TopicPartition]:
         """See [`PartitionTask.mirrored`][]; the forgotten shoppers, too."""
-        forgotten = self.wiring.name("forgotten")
-        partitions = range(self.wiring.identities[forgotten].partitions)
+        forgotten = self.context.name("forgotten")
+        partitions = range(self.context.identities[forgotten].partitions)
         return [*super().mirrored(), *(TopicPartition(forgotten, p) for p in partitions)]
 
     def overtaken(self) -> bool:
@@ -74,23 +74,23 @@ class ShopperTask(PartitionTask):
 
     async def restore(self) -> None:
         """Read the recent log again, up to the positions, and learn nothing from it a second time."""
-        settings, recorded = self.wiring.settings, self.recorded()
+        settings, recorded = self.context.settings, self.recorded()
         positions = await self.starting_positions()
         joined = recorded.joined if recorded else 0
-        self.visits = Visits(self.wiring.items, settings.visits)
+        self.visits = Visits(self.context.items, settings.visits)
         self._pairs, self._clicks_time_s = self._new_pairs(), 0.0
-        for user_id, before in self.wiring.mirror.forgotten.items():
+        for user_id, before in self.context.tables.forgotten.items():
             self.visits.forget(user_id, before)
-        cursors = {tp: Cursor(tp, position, self.wiring.log) for tp, position in positions.items()}
+        cursors = {tp: Cursor(tp, position, self.context.log) for tp, position in positions.items()}
         for tp, cursor in cursors.items():
             known = recorded.topics.get(tp.topic) if recorded else None
             cursor.appended_ms = known.appended_ms if known else 0
-        replayed = self.wiring.metrics.replayed.inc
-        async for records in read_again(self.wiring.log, cursors[self._profiles_tp], 0, replayed):
+        replayed = self.context.metrics.replayed.inc
+        async for records in read_again(self.context.log, cursors[self._profiles_tp], 0, replayed):
             for record in records:
                 self._silently(record, joined)
         clicks, purchases = cursors[self._clicks_tp], cursors[self._purchases_tp]
-        async with aclosing(recent_past(self.wiring.log, clicks, purchases, settings.visits, replayed)) as past:
+        async with aclosing(recent_past(self.context.log, clicks, purchases, settings.visits, replayed)) as past:
             async for record in past:
                 self._silently(record, joined)
         self.cursors = cursors
@@ -117,7 +117,7 @@ class ShopperTask(PartitionTask):
 
     def next_run(self) -> list[Record]:
         """See [`PartitionTask.next_run`][]: profiles and feedback at once, clicks and purchases by append time."""
-        most = self.wiring.desk.together
+        most = self.context.batcher.max_batch
         for tp in (self._profiles_tp, self._feedback_tp):
             if taken := self.cursors[tp].take_while(most, _any):
                 return taken
@@ -144,17 +144,17 @@ class ShopperTask(PartitionTask):
 
     def _worth_waiting(self, cursor: Cursor) -> bool:
         """Whether the broker is known to hold more of a side that has nothing here, for a little while."""
-        end = self.wiring.highwater(cursor.partition)
+        end = self.context.highwater(cursor.partition)
         if end is None or end <= cursor.expected:
             return False
-        now = self.wiring.clock()
+        now = self.context.clock()
         if self._waiting_since is None:
             self._waiting_since = now
         return now - self._waiting_since < MERGE_WAIT_S
 
     def apply(self, records: Sequence[Record]) -> None:
         """Apply records in order; what they ask for, as of each event's own moment, is put down at the desk."""
-        policy, now = self.wiring.recommender.policy, self.wiring.clock()
+        policy, now = self.context.recommender.policy, self.context.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
         for record in records:
@@ -167,13 +167,13 @@ class ShopperTask(PartitionTask):
             if outcome is not None:
                 outcomes[record.topic, outcome] += 1
             if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
-                self.wiring.metrics.misplaced.inc()
+                self.context.metrics.misplaced.inc()
             cursor.applied(record)
-        self.wiring.metrics.outcomes(outcomes)
+        self.context.metrics.outcomes(outcomes)
 
     async def settle(self) -> None:
         """See [`PartitionTask.settle`][]: answer what this lane and the others have asked meanwhile."""
-        await self.wiring.desk.settle()
+        await self.context.batcher.flush()
 
     def _apply_one(self, record: Record, oldest_ms: float) -> str | None:
         """Apply one record; returns what became of it, None if a question was put down."""
@@ -197,20 +197,20 @@ class ShopperTask(PartitionTask):
             self._pairs[source].add(record.offset, event.at, pairs)
         if verdict is not Verdict.APPLIED:
             return "repeated" if verdict is Verdict.REPEATED else "forgotten"
-        policy = self.wiring.recommender.policy
+        policy = self.context.recommender.policy
         if action not in policy.triggers:
             return "no trigger"
         if record.timestamp < oldest_ms:
             return "too old"
-        index = self.wiring.items.index
+        index = self.context.items.index
         visit = self.visits.snapshot(event.user_id, event.at, policy.bought_days * 86400.0)
         seed = f"{topic}-{record.partition}-{record.offset}"
         window = None
-        if self.wiring.recommender.expectations is not None:
+        if self.context.recommender.predictor is not None:
             window = self.visits.window(event.user_id, event.at)
         trigger = [index(item_id) for item_id in item_ids]
         query = Query(action, trigger, visit, event.at, seed, event.user_id, window)
-        self.wiring.desk.ask(Question(record, item_ids, query))
+        self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
         return None
 
     def _apply_profile(self, record: Record) -> str:
@@ -229,10 +229,10 @@ class ShopperTask(PartitionTask):
         """Use nothing of a shopper up to an event time, here or anywhere, for ever."""
         self.visits.forget(user_id, before)
         forgotten = Forgotten(v=VERSION, user_id=user_id, before=self.visits.forgotten[user_id])
-        topic = self.wiring.name("forgotten")
+        topic = self.context.name("forgotten")
         key, value = encode_forgotten(forgotten)
-        partition = partition_of(key, self.wiring.identities[topic].partitions)
-        self.wiring.outbox.put(topic, partition, key, value)
+        partition = partition_of(key, self.context.identities[topic].partitions)
+        self.context.producer.enqueue(topic, partition, key, value)
 
     # -- joins and pairs -------------------------------------------------------------------------------------------
 
@@ -245,8 +245,8 @@ class ShopperTask(PartitionTask):
 
     async def _join_while_idle(self) -> None:
         """Finish joins by the clock while no click comes, but only if every click there is has been applied."""
-        asked_at, clicks = self.wiring.clock(), self.cursors[self._clicks_tp]
-        end = (await self.wiring.log.ends([self._clicks_tp]))[self._clicks_tp]
+        asked_at, clicks = self.context.clock(), self.cursors[self._clicks_tp]
+        end = (await self.context.log.ends([self._clicks_tp]))[self._clicks_tp]
         if self.cursors.get(self._clicks_tp) is clicks and clicks.position >= end:
             self._learn_joins(max(self._clicks_time_s, asked_at - IDLE_JOIN_S))
 
@@ -257,11 +257,13 @@ class ShopperTask(PartitionTask):
 
     def _new_pairs(self) -> dict[str, PairBatch]:
         """Pair deltas by source. Joins are a source of their own: they come later than their purchase's own pairs."""
-        identities, partitions = self.wiring.identities, self.wiring.partitions("pairs")
+        identities, partitions = self.context.identities, self.context.partitions("pairs")
         topics = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}
         return {
             source: PairBatch(
-                f"{source}-{self.number}@{identities[self.wiring.name(topic)].topic_id}", self.wiring.items, partitions
+                f"{source}-{self.number}@{identities[self.context.name(topic)].topic_id}",
+                self.context.items,
+                partitions,
             )
             for source, topic in topics.items()
         }
@@ -278,12 +280,12 @@ class ShopperTask(PartitionTask):
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
         batches, self._pairs = self._pairs, self._new_pairs()
         try:  # suggest, then learn; and what those positions say has been applied has been asked before
-            await self.wiring.desk.answered()
+            await self.context.batcher.drain()
         finally:
-            topic, most = self.wiring.name("pairs"), self.wiring.settings.max_message_bytes
+            topic, most = self.context.name("pairs"), self.context.settings.max_message_bytes
             for source, batch in batches.items():
                 for item_partition, value, _ in batch.messages(most):
-                    self.wiring.outbox.put(topic, item_partition, f"{source}-{self.number}".encode(), value)
+                    self.context.producer.enqueue(topic, item_partition, f"{source}-{self.number}".encode(), value)
         await self.checkpoint(progress)
 
 

@@ -39,7 +39,7 @@ ARM = "default"
 """The only arm of the experiment there is yet."""
 
 
-class Question(NamedTuple):
+class SuggestionRequest(NamedTuple):
     """What an event asks for."""
 
     record: Record
@@ -64,16 +64,16 @@ class SuggestionBatcher:
     def __init__(
         self,
         recommender: Recommender,
-        outbox: BatchingProducer,
+        producer: BatchingProducer,
         metrics: Metrics,
         topic: str,
         partitions: int,
         most: int,
         clock: Callable[[], float],
     ) -> None:
-        self._recommender, self._outbox, self._metrics = recommender, outbox, metrics
+        self._recommender, self._producer, self._metrics = recommender, producer, metrics
         self._topic, self._partitions, self._most, self._clock = topic, partitions, most, clock
-        self._questions: list[Question] = []  # that nobody answers yet
+        self._requests: list[SuggestionRequest] = []  # that nobody answers yet
         self._asked = self._told = 0  # how many, ever
         self._under_way: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -81,30 +81,30 @@ class SuggestionBatcher:
         """Told when answering fails, besides whoever has asked."""
 
     @property
-    def together(self) -> int:
+    def max_batch(self) -> int:
         """Questions that are answered at one go, at most."""
-        return self._together(self._recommender.expectations)
+        return self._max_batch(self._recommender.predictor)
 
-    def _together(self, expectations: SequencePredictor | None) -> int:
-        return self._most if expectations is None else min(self._most, expectations.together)
+    def _max_batch(self, predictor: SequencePredictor | None) -> int:
+        return self._most if predictor is None else min(self._most, predictor.max_batch)
 
-    def ask(self, question: Question) -> None:
+    def submit(self, request: SuggestionRequest) -> None:
         """Put a question down; whoever does settles it a little later."""
-        self._questions.append(question)
+        self._requests.append(request)
         self._asked += 1
 
-    async def settle(self) -> None:
+    async def flush(self) -> None:
         """Answer what lies here, as much as at one go, unless that is under way; wait while too much lies here.
 
         Raises:
             Exception: what answering has failed with, now or before: nothing that was asked may be taken for answered.
         """
         self._begin()
-        while self._under_way is not None and len(self._questions) >= self.together:
+        while self._under_way is not None and len(self._requests) >= self.max_batch:
             await asyncio.wait([self._under_way])
             self._begin()
 
-    async def answered(self) -> None:
+    async def drain(self) -> None:
         """Return when everything that was asked before is answered: its records are in the outbox.
 
         Raises:
@@ -120,26 +120,26 @@ class SuggestionBatcher:
         """Take the next questions, if there are any and none are under way: quick ones are answered at once."""
         if self._failure is not None:
             raise self._failure
-        if self._under_way is not None or not self._questions:
+        if self._under_way is not None or not self._requests:
             return
-        expectations = self._recommender.expectations  # another may be installed at any time
-        together = self._together(expectations)
-        some, self._questions = self._questions[:together], self._questions[together:]
-        if expectations is not None and len(some) > expectations.prompt:
-            self._under_way = asyncio.get_running_loop().create_task(self._answer_aside(some, expectations))
+        predictor = self._recommender.predictor  # another may be installed at any time
+        max_batch = self._max_batch(predictor)
+        some, self._requests = self._requests[:max_batch], self._requests[max_batch:]
+        if predictor is not None and len(some) > predictor.inline_limit:
+            self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(some, predictor))
             return
         try:
-            self._answer(some, expectations, expected_of(expectations, _queries(some)))
+            self._answer(some, predictor, expected_of(predictor, _queries(some)))
         except Exception as error:
             self._fail(error)
             raise
 
-    async def _answer_aside(self, questions: Sequence[Question], expectations: SequencePredictor) -> None:
+    async def _answer_in_thread(self, requests: Sequence[SuggestionRequest], predictor: SequencePredictor) -> None:
         """Answer, having asked the sequence model in a thread; then go on with what has come meanwhile."""
-        queries = _queries(questions)
+        queries = _queries(requests)
         try:
-            told = await run_in_daemon_thread(lambda: expected_of(expectations, queries), "expectations")
-            self._answer(questions, expectations, told)
+            told = await run_in_daemon_thread(lambda: expected_of(predictor, queries), "expectations")
+            self._answer(requests, predictor, told)
             self._under_way = None
             self._begin()
         except Exception as error:
@@ -154,21 +154,23 @@ class SuggestionBatcher:
 
     async def close(self) -> None:
         """Answer nothing any more. Events that were not answered by now come again after the next start."""
-        self._questions = []
+        self._requests = []
         if self._under_way is not None:
             self._under_way.cancel()
             await asyncio.wait([self._under_way])
 
-    def _answer(self, questions: Sequence[Question], expectations: SequencePredictor | None, told: Expected) -> None:
+    def _answer(
+        self, requests: Sequence[SuggestionRequest], predictor: SequencePredictor | None, told: Expected
+    ) -> None:
         """Send suggestions, made with what these weights expect."""
         recommender, metrics = self._recommender, self._metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
-        versions, told_of = self._versions(None), self._versions(expectations)
-        answers = recommender.suggest_each(_queries(questions), told)
+        versions, told_of = self._versions(None), self._versions(predictor)
+        answers = recommender.suggest_each(_queries(requests), told)
         outcomes: Counter[tuple[str, str]] = Counter()
         kinds: Counter[str] = Counter()
         now_ms = self._clock() * 1000
-        for (record, item_ids, query), items in zip(questions, answers, strict=True):
+        for (record, item_ids, query), items in zip(requests, answers, strict=True):
             outcomes[record.topic, "suggested" if items else "nothing to suggest"] += 1
             if not items and not emit_empty:
                 continue
@@ -179,23 +181,23 @@ class SuggestionBatcher:
             answered_with = versions if query.window is None else told_of
             value = _value(record, item_ids, query, items, answered_with, policy_hash, latency_ms)
             key = query.user_id.encode()
-            self._outbox.put(self._topic, partition_of(key, self._partitions), key, value)
-        self._told += len(questions)
+            self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value)
+        self._told += len(requests)
         metrics.outcomes(outcomes)
         metrics.suggested(kinds)
 
-    def _versions(self, expectations: SequencePredictor | None) -> dict[str, str]:
+    def _versions(self, predictor: SequencePredictor | None) -> dict[str, str]:
         """What is answered with."""
         versions = dict(COUNTING)
-        if expectations is not None:
-            versions[MODEL] = expectations.version
+        if predictor is not None:
+            versions[MODEL] = predictor.version
         if ranker := self._recommender.learnt.version:
             versions[RANKER] = ranker
         return versions
 
 
-def _queries(questions: Sequence[Question]) -> list[Query]:
-    return [question.query for question in questions]
+def _queries(requests: Sequence[SuggestionRequest]) -> list[Query]:
+    return [request.query for request in requests]
 
 
 def _value(

@@ -78,10 +78,10 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
 
 def announced_looks(settings: Settings) -> int:
     """How many looks are behind the announced snapshot, those held back included."""
-    shelf = SnapshotRegistry(settings, MODEL)
-    if shelf.announced is None:
+    registry = SnapshotRegistry(settings, MODEL)
+    if registry.announced is None:
         return 0
-    learnt = shelf.store.stored(MODEL, shelf.announced.version).manifest.learnt
+    learnt = registry.store.stored(MODEL, registry.announced.version).manifest.learnt
     return int(learnt["events"] + learnt["held"])
 
 

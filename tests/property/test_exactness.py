@@ -71,7 +71,7 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
 
     def started() -> Process:
         process = Process(shop, Policy(emit_empty=True, max_suggestion_age_s=0))
-        process.wiring.recommender.expectations = SilentModel("slow", prompt=0)
+        process.context.recommender.predictor = SilentModel("slow", inline_limit=0)
         return process
 
     process, dead = started(), list[Process]()
@@ -83,10 +83,10 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
         if what == "deliver":
             for topic in ("clicks", "purchases", "pairs"):
                 batch = [r for r in shop.log.records(topic, at % PARTITIONS) if at <= r.offset < at + length]
-                lane = process.lanes[f"{'items' if topic == 'pairs' else 'shoppers'}-{at % PARTITIONS}"]
+                task = process.tasks[f"{'items' if topic == 'pairs' else 'shoppers'}-{at % PARTITIONS}"]
                 if batch:
-                    lane.offer(batch)
-                    await process.work(lane.name)
+                    task.offer(batch)
+                    await process.work(task.name)
         elif what == "flush":
             await process.flush()
         elif what == "read on":
@@ -103,7 +103,7 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
             other = started()
             await other.take_over(name)
             dead.append(process)
-            left = [n for n in process.lanes if n != name]
+            left = [n for n in process.tasks if n != name]
             process = other
             await process.take_over(*left)
     for number, event in told:
@@ -149,13 +149,13 @@ def test_records_that_expired_under_a_stopped_worker_are_counted_and_the_stream_
         second = Process(shop)
         await second.take_over_all()
         await second.settle()
-        text = second.wiring.metrics.exposition().decode()
+        text = second.context.metrics.exposition().decode()
         gone = sum(
             float(line.split()[-1]) for line in text.splitlines() if line.startswith("crosscurrent_expired_total")
         )
         assert gone == 80 - 40 - 3 * PARTITIONS
         assert (
-            second.lanes["shoppers-0"].positions()[TopicPartition("clicks", 0)]
+            second.tasks["shoppers-0"].positions()[TopicPartition("clicks", 0)]
             == shop.log._ends[TopicPartition("clicks", 0)]
         )
         await second.die()
@@ -245,7 +245,7 @@ def test_records_in_another_partition_than_their_keys_are_used_and_counted() -> 
             other = 1 - partition_of(user.encode(), PARTITIONS)
             shop.log.append("clicks", other, record.key, record.value)
         await process.settle()
-        text = process.wiring.metrics.exposition().decode()
+        text = process.context.metrics.exposition().decode()
         assert f"crosscurrent_misplaced_total {len(USERS)}.0" in text
         await process.die()
 

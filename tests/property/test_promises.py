@@ -315,9 +315,9 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, asked: 
         shop.query(trigger, visit=visit, cart=cart, at=world.at, seed=str(number))
         for number, (trigger, visit, cart) in enumerate(asked)
     ]
-    together = shop.recommender.suggest_many(queries)
-    assert together == [shop.recommender.suggest_many([query])[0] for query in queries]
-    assert together == world.shop(NAMES).recommender.suggest_many(queries)
+    max_batch = shop.recommender.suggest_many(queries)
+    assert max_batch == [shop.recommender.suggest_many([query])[0] for query in queries]
+    assert max_batch == world.shop(NAMES).recommender.suggest_many(queries)
 
 
 @many

@@ -21,8 +21,8 @@ class SilentModel(SequencePredictor):
         error: raised instead of an answer.
     """
 
-    def __init__(self, version: str, prompt: int, together: int = 1000, error: Exception | None = None) -> None:
-        self.version, self.prompt, self.together, self.error = version, prompt, together, error
+    def __init__(self, version: str, inline_limit: int, max_batch: int = 1000, error: Exception | None = None) -> None:
+        self.version, self.inline_limit, self.max_batch, self.error = version, inline_limit, max_batch, error
         self.asked: list[tuple[int, int]] = []  # how many, and in which thread
         self.let = threading.Event()
         self.let.set()

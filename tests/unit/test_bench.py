@@ -96,27 +96,27 @@ def test_latency_goes_from_append_to_append_and_leaves_the_first_seconds_out() -
 
 
 def test_a_stopwatch_gives_each_function_its_own_time_only() -> None:
-    shelf = SimpleNamespace(
+    registry = SimpleNamespace(
         inner=lambda: spin(0.02),
-        outer=lambda: (spin(0.01), shelf.inner()),
+        outer=lambda: (spin(0.01), registry.inner()),
         parts=lambda: (spin(0.005) for _ in range(2)),
     )
-    watch, inner = Stopwatch(), shelf.inner
-    with watch.around([(shelf, "inner", "inner"), (shelf, "outer", "outer"), (shelf, "parts", "parts")]):
-        shelf.outer()
-        list(shelf.parts())
-    assert shelf.inner is inner
+    watch, inner = Stopwatch(), registry.inner
+    with watch.around([(registry, "inner", "inner"), (registry, "outer", "outer"), (registry, "parts", "parts")]):
+        registry.outer()
+        list(registry.parts())
+    assert registry.inner is inner
     assert watch.seconds("outer") == pytest.approx(0.01, abs=0.005)
     assert watch.seconds("inner") == pytest.approx(0.02, abs=0.005)
     assert watch.seconds("parts") == pytest.approx(0.01, abs=0.005)
 
 
 def test_a_stopwatch_puts_functions_back_whatever_happens() -> None:
-    shelf = {"bad": lambda: 1 / 0}
-    bad = shelf["bad"]
-    with pytest.raises(ZeroDivisionError), Stopwatch().around([(shelf, "bad", "bad")]):
-        shelf["bad"]()
-    assert shelf["bad"] is bad
+    registry = {"bad": lambda: 1 / 0}
+    bad = registry["bad"]
+    with pytest.raises(ZeroDivisionError), Stopwatch().around([(registry, "bad", "bad")]):
+        registry["bad"]()
+    assert registry["bad"] is bad
 
 
 def spin(seconds: float) -> None:

@@ -84,8 +84,8 @@ def test_what_answers_has_learnt_the_looks_before_and_no_other() -> None:
     for kept in range(5, 95, 9):
         ours = engine()
         list(ours.run(events[:kept]))
-        expectations = ours.recommenders[OURS].expectations
-        versions.append(0 if expectations is None else int(expectations.version))
+        predictor = ours.recommenders[OURS].predictor
+        versions.append(0 if predictor is None else int(predictor.version))
         assert versions[-1] <= sum(isinstance(event, Click) for event in events[: kept - 1])
     assert versions == sorted(versions)
     assert len(set(versions)) > 5
@@ -169,9 +169,9 @@ def test_what_the_gate_holds_back_does_not_answer() -> None:
     list(ours.run(walks(30)))
     assert ours.training is not None
     assert ours.training.refused > 3
-    expectations = ours.recommenders[OURS].expectations
-    assert expectations is not None
-    assert int(expectations.version) < 60 < ours.training.learner.learnt
+    predictor = ours.recommenders[OURS].predictor
+    assert predictor is not None
+    assert int(predictor.version) < 60 < ours.training.learner.learnt
 
 
 def test_who_refuses_is_neither_answered_nor_learnt_from() -> None:

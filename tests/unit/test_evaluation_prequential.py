@@ -99,7 +99,7 @@ async def test_rows_and_suggestions_are_those_of_a_worker() -> None:
         if row is not None
     }
     assert found == {item: row["cells"] for item, row in shop.rows().items()}
-    await process.outbox.settled(process.outbox.mark())
+    await process.producer.wait_acked(process.producer.mark())
     (suggested,) = [value for value in shop.values("suggestions") if value["user_id"] == "ann"]
     assert [(one["item_id"], one["kind"], one["reasons"]) for one in suggested["items"]] == [
         (one["item_id"], one["kind"], one["reasons"]) for one in last.lists[OURS]

@@ -414,9 +414,9 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one() -> None:
     triggers = ["kettle", "mug-1", "better", "nobody", "kettle"]
     queries = [shop.query(one, seed=str(number)) for number, one in enumerate(triggers)]
     queries.append(shop.query("kettle", "mug-2", action=Action.PURCHASE, cart=["mug-3"], bought=["mug-4"]))
-    together = shop.recommender.suggest_many(queries)
-    assert together == [shop.recommender.suggest_many([query])[0] for query in queries]
-    assert together[3] == []
+    max_batch = shop.recommender.suggest_many(queries)
+    assert max_batch == [shop.recommender.suggest_many([query])[0] for query in queries]
+    assert max_batch[3] == []
 
 
 def test_many_anchors_sources_and_duplicates_are_no_matter() -> None:
@@ -451,7 +451,7 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     before = shop.ask("kettle")
     shop.offer("teapot", "Kitchen/Teapots", 25.0)
     shop.offer("gold-kettle", "Kitchen/Kettles", 300.0)
-    shop.recommender.expectations = Foreseen(
+    shop.recommender.predictor = Foreseen(
         shop, {"kettle": 0.5, "teapot": 0.3, "steel-kettle": 0.2, "gold-kettle": 0.1, "unknown": 0.1}
     )
     told = {one["item_id"]: one for one in shop.ask("kettle")}
@@ -467,5 +467,5 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     ]
     shop.catalog.withdraw("teapot")
     shop.catalog.withdraw("gold-kettle")
-    shop.recommender.expectations = None
+    shop.recommender.predictor = None
     assert shop.ask("kettle") == before

@@ -125,13 +125,13 @@ class Together(One):
         anchors = question.anchors[-1:] if self._last_only else question.anchors
         factors = (self._counts[anchors] + 1.0) ** -self._normalisation
         items, ends, weights, owners, starts = self._rows
-        sums = _together(anchors, factors, items, ends, weights, owners, starts, len(self._shop.items))
+        sums = _max_batch(anchors, factors, items, ends, weights, owners, starts, len(self._shop.items))
         found = np.flatnonzero(sums).astype(np.int32)
         return found, sums[found]
 
 
 @cached_njit()
-def _together(
+def _max_batch(
     anchors: NDArray[np.int32],
     factors: NDArray[np.float64],
     items: NDArray[np.int32],

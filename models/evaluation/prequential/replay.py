@@ -141,28 +141,28 @@ class Engine:
             events: in the order of their times, give or take a little: a late one counts as appended with the one
                 before it.
         """
-        together: list[Answered] = []
+        max_batch: list[Answered] = []
         for event in events:
             fresh = self._due(event.at)
-            if fresh or event.at >= self._flush_at or len(together) == MOST_TOGETHER:
-                yield from self._answered(together)
-                together = []
+            if fresh or event.at >= self._flush_at or len(max_batch) == MOST_TOGETHER:
+                yield from self._answered(max_batch)
+                max_batch = []
                 started_s = self._clock()
                 self._flush_until(event.at)
                 self.spent_s[EVENTS] += self._clock() - started_s
             if fresh:
                 self._take_what_was_learnt(event.at)
-            together.append(self._apply(event))
-        yield from self._answered(together)
+            max_batch.append(self._apply(event))
+        yield from self._answered(max_batch)
 
-    def _answered(self, together: list[Answered]) -> list[Answered]:
+    def _answered(self, max_batch: list[Answered]) -> list[Answered]:
         """The same with suggestions, all as of the rows and weights as they are now."""
-        asked = [one for one in together if one.query is not None]
+        asked = [one for one in max_batch if one.query is not None]
         queries = [one.query for one in asked if one.query is not None]
         expected = None
         if self._expecting:
             started_s = self._clock()
-            expected = expected_of(self._expecting[0].expectations, queries)  # the same for all of them
+            expected = expected_of(self._expecting[0].predictor, queries)  # the same for all of them
             self.spent_s[SEQUENCE] += self._clock() - started_s
         for name, recommender in self.recommenders.items():
             started_s = self._clock()
@@ -174,7 +174,7 @@ class Engine:
                     if not self._visits.bars(query.user_id, query.at):  # he may have said so since
                         ordering.suggested(query, _topic_of(one.event), one.offset, one.lists[name])
             self.spent_s[name] += self._clock() - started_s
-        return together
+        return max_batch
 
     # -- events ----------------------------------------------------------------------------------------------------
 
@@ -239,10 +239,10 @@ class Engine:
         """Let recommenders have what the sequence model expects by now, and their orders."""
         if self.training is not None and self.training.due(at):
             started_s = self._clock()
-            expectations = self.training.snapshot(at)
-            if expectations is not None:
+            predictor = self.training.snapshot(at)
+            if predictor is not None:
                 for recommender in self._expecting:
-                    recommender.expectations = expectations
+                    recommender.predictor = predictor
             self.spent_s[SEQUENCE] += self._clock() - started_s
         for name, ordering in self.orderings.items():
             if ordering.due(at):

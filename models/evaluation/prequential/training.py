@@ -85,10 +85,10 @@ class Training:
 
     def profile(self, event: Profile) -> None:
         """Take what a shopper says of himself, with the same effect as on a trainer."""
-        curriculum = self._curriculum
-        if event.forget or (event.consent and curriculum.visits(_NUMBER).refuses(event.user_id)):
-            curriculum.forget(event.user_id, event.at, [_NUMBER])
-        curriculum.consent(_NUMBER, event.user_id, event.consent)
+        window_builder = self._curriculum
+        if event.forget or (event.consent and window_builder.visits(_NUMBER).refuses(event.user_id)):
+            window_builder.forget(event.user_id, event.at, [_NUMBER])
+        window_builder.consent(_NUMBER, event.user_id, event.consent)
 
     # -- what is learnt --------------------------------------------------------------------------------------------
 

@@ -258,7 +258,7 @@ class _Methods:
             "random": lambda _, __, allowed: self._chance.random(len(allowed)),
             "nearest-price": lambda _, __, allowed: -self._catalog.facts["price"][allowed],
             "popularity": lambda _, __, allowed: self._popular[allowed],
-            "last-item": lambda _, anchor, allowed: self._together(anchor, allowed),
+            "last-item": lambda _, anchor, allowed: self._max_batch(anchor, allowed),
             "household": lambda event, _, allowed: self._owned(event.user_id, allowed),
         }
 
@@ -278,7 +278,7 @@ class _Methods:
         scores, order = self._ranks[name](event, anchor, allowed), self._items.order[allowed]
         return allowed[np.lexsort((order[:, 1], order[:, 0], -self._popular[allowed], -scores))[:K]]
 
-    def _together(self, anchor: int, allowed: NDArray[np.int32]) -> NDArray[np.float64]:
+    def _max_batch(self, anchor: int, allowed: NDArray[np.int32]) -> NDArray[np.float64]:
         """Plain numbers of events behind the anchor's pairs."""
         mirror, counts = self._counts.neighbours, np.zeros(len(self._items))
         if anchor < len(mirror.length):
