@@ -50,12 +50,12 @@ _SAID = {"shown": _SHOWN, "clicked": _CLICKED, "dismissed": _DISMISSED}
 _WITH_THE_LIST, _BY_NAME = 1, 2
 _NEVER = float("-inf")
 
-FATES = ("shown", "followed", "taken")
+COUNTED = ("shown", "followed", "taken")
 """What is counted of items; each of these counts as those before it, too."""
 
 
 @dataclass(frozen=True)
-class OutcomesConfig:
+class AttributionConfig:
     """What counts as an answer to a suggestion, and for how much."""
 
     window_s: float = 3_600.0
@@ -74,7 +74,7 @@ class OutcomesConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class Impression:
     """A list as it was sent."""
 
     suggestion_id: str
@@ -134,7 +134,7 @@ class UserAction(NamedTuple):
 @dataclass(slots=True)
 class _Open:
     number: int
-    sent: Sent
+    impression: Impression
     topic: int
     end: float
     levels: list[int]
@@ -142,32 +142,35 @@ class _Open:
     shown: list[bool] | None  # None: nothing was said of any
     shopped: bool = False  # something was taken, of the list or not
 
-    def hear(self, deed: UserAction, late_s: float) -> None:
+    def apply(self, action: UserAction, late_s: float) -> None:
         """Note what a deed of its shopper says of it; in any order, and as often as it comes."""
-        if deed.at > self.end or self.end + late_s < deed.clock_s:
+        if action.at > self.end or self.end + late_s < action.clock_s:
             return
-        sent = self.sent
-        if deed.suggestion_id:
-            if deed.suggestion_id != sent.suggestion_id:
+        impression = self.impression
+        if action.suggestion_id:
+            if action.suggestion_id != impression.suggestion_id:
                 return
-        elif not (deed.at > sent.at or (deed.at == sent.at and deed.topic == self.topic and deed.offset > sent.offset)):
+        elif not (
+            action.at > impression.at
+            or (action.at == impression.at and action.topic == self.topic and action.offset > impression.offset)
+        ):
             return
-        self.shopped |= deed.what == _TAKEN
-        if deed.what == _SHOWN and self.shown is None:
-            self.shown = [False] * len(sent.items)
-        for place, item in enumerate(sent.items):
-            if deed.item not in (item, ALL):
+        self.shopped |= action.what == _TAKEN
+        if action.what == _SHOWN and self.shown is None:
+            self.shown = [False] * len(impression.items)
+        for place, item in enumerate(impression.items):
+            if action.item not in (item, ALL):
                 continue
-            if deed.what == _DISMISSED:
-                self.dismissed[place] = max(self.dismissed[place], _WITH_THE_LIST if deed.item == ALL else _BY_NAME)
-            elif deed.what == _SHOWN:
+            if action.what == _DISMISSED:
+                self.dismissed[place] = max(self.dismissed[place], _WITH_THE_LIST if action.item == ALL else _BY_NAME)
+            elif action.what == _SHOWN:
                 assert self.shown is not None  # noqa: S101 - see above
                 self.shown[place] = True
             else:
-                self.levels[place] = max(self.levels[place], _TAKEN if deed.what == _TAKEN else _FOLLOWED)
+                self.levels[place] = max(self.levels[place], _TAKEN if action.what == _TAKEN else _FOLLOWED)
 
 
-class Outcomes:
+class Attribution:
     """Open lists of all partitions, and what was done of late.
 
     Args:
@@ -178,19 +181,19 @@ class Outcomes:
         skipped: lists that were passed over: too many were open, or what was done since their trigger is not known.
         closed: lists that were taken.
         late: looks, carts and purchases more than `late_s` behind the clock: a list that they answer may have closed.
-        fates: (3, len(FATES)) items of closed lists by kind; those not shown are none.
+        counts: (3, len(COUNTED)) items of closed lists by kind; those not shown are none.
 
-    >>> outcomes = Outcomes(OutcomesConfig(window_s=60.0, late_s=0.0))
+    >>> outcomes = Attribution(AttributionConfig(window_s=60.0, late_s=0.0))
     >>> features = np.zeros((2, 1), np.float32)
-    >>> outcomes.suggested(0, Sent("clicks-0-7", "ann", 100.0, "clicks", 7, [4, 5], [1, 2], features))
+    >>> outcomes.record_impression(0, Impression("clicks-0-7", "ann", 100.0, "clicks", 7, [4, 5], [1, 2], features))
     >>> outcomes.advance(0, 130.0, 1e9)
-    >>> outcomes.acted(0, "ann", 5, 130.0, "clicks", 8, taken=False)
+    >>> outcomes.record_action(0, "ann", 5, 130.0, "clicks", 8, taken=False)
     >>> outcomes.advance(0, 161.0, 1e9)
     >>> [one.rewards.tolist() for one in outcomes.take()]
     [[0.0, 0.20000000298023224]]
     """
 
-    def __init__(self, config: OutcomesConfig) -> None:
+    def __init__(self, config: AttributionConfig) -> None:
         self._config = config
         self._open: dict[str, _Open] = {}
         self._of_user: dict[str, list[str]] = {}
@@ -198,13 +201,13 @@ class Outcomes:
         self._over: set[tuple[float, str]] = set()
         self._clock_s: dict[int, float] = {}
         self._appended_s: dict[int, float] = {}
-        self._deeds: dict[int, deque[UserAction]] = {}
-        self._deeds_of_user: dict[str, list[UserAction]] = {}
+        self._actions: dict[int, deque[UserAction]] = {}
+        self._actions_of_user: dict[str, list[UserAction]] = {}
         self._behind: dict[tuple[int, int], int] = {}  # last offset that is not remembered, by partition and topic
         self._gone: dict[tuple[int, int], list[tuple[int, str]]] = {}  # closed, and may come again; heaps by offset
         self._gone_ids: set[str] = set()
         self.opened = self.skipped = self.closed = self.late = 0
-        self.fates = np.zeros((3, len(FATES)), np.int64)
+        self.counts = np.zeros((3, len(COUNTED)), np.int64)
 
     def __len__(self) -> int:
         """Open lists."""
@@ -212,28 +215,30 @@ class Outcomes:
 
     # -- what comes ------------------------------------------------------------------------------------------------
 
-    def suggested(self, number: int, sent: Sent) -> None:
+    def record_impression(self, number: int, impression: Impression) -> None:
         """A list was sent; one that is known already is the same.
 
         Args:
             number: of the trigger's partition.
-            sent: the list.
+            impression: the list.
         """
-        suggestion_id, topic = sent.suggestion_id, TOPICS.index(sent.topic)
+        suggestion_id, topic = impression.suggestion_id, TOPICS.index(impression.topic)
         if suggestion_id in self._open or suggestion_id in self._gone_ids:
             return
-        if len(self) >= self._config.most_open or sent.offset <= self._behind.get((number, topic), -1):
+        if len(self) >= self._config.most_open or impression.offset <= self._behind.get((number, topic), -1):
             self.skipped += 1
             return
-        n = len(sent.items)
-        one = _Open(number, sent, topic, sent.at + self._config.window_s, [_NONE] * n, [0] * n, None)
+        n = len(impression.items)
+        one = _Open(number, impression, topic, impression.at + self._config.window_s, [_NONE] * n, [0] * n, None)
         self._add(one)
         self.opened += 1
-        for deed in self._deeds_of_user.get(sent.user_id, ()):
-            one.hear(deed, self._config.late_s)
+        for action in self._actions_of_user.get(impression.user_id, ()):
+            one.apply(action, self._config.late_s)
         self._ripen(number)
 
-    def acted(self, number: int, user_id: str, item: int, at: float, topic: str, offset: int, *, taken: bool) -> None:
+    def record_action(
+        self, number: int, user_id: str, item: int, at: float, topic: str, offset: int, *, taken: bool
+    ) -> None:
         """A shopper looked at an item, or took it; after `advance` with the same event.
 
         Args:
@@ -246,9 +251,9 @@ class Outcomes:
             taken: put into the cart, or bought.
         """
         self.late += at + self._config.late_s < self._clock_s.get(number, _NEVER)
-        self._note(number, user_id, _TAKEN if taken else _FOLLOWED, item, at, TOPICS.index(topic), offset, "")
+        self._record(number, user_id, _TAKEN if taken else _FOLLOWED, item, at, TOPICS.index(topic), offset, "")
 
-    def happened(
+    def record_event(
         self,
         number: int,
         event: Click | Purchase,
@@ -258,7 +263,7 @@ class Outcomes:
         *,
         applied: bool,
     ) -> None:
-        """A shopper did something: `advance`, and `acted` for each item that he looked at or took.
+        """A shopper did something: `advance`, and `record_action` for each item that he looked at or took.
 
         Args:
             number: of the partition.
@@ -278,9 +283,9 @@ class Outcomes:
         else:
             return
         for item_id in item_ids:
-            self.acted(number, event.user_id, index(item_id), event.at, topic, offset, taken=taken)
+            self.record_action(number, event.user_id, index(item_id), event.at, topic, offset, taken=taken)
 
-    def heard(self, number: int, user_id: str, suggestion_id: str, item: int, at: float, action: str) -> None:
+    def record_feedback(self, number: int, user_id: str, suggestion_id: str, item: int, at: float, action: str) -> None:
         """A shop says what became of a list; after `advance` with the same event.
 
         Args:
@@ -291,7 +296,7 @@ class Outcomes:
             at: event time, epoch seconds.
             action: `shown`, `clicked` or `dismissed`.
         """
-        self._note(number, user_id, _SAID[action], item, at, ALL, ALL, suggestion_id)
+        self._record(number, user_id, _SAID[action], item, at, ALL, ALL, suggestion_id)
 
     def advance(self, number: int, at: float, appended_s: float) -> None:
         """An event of a partition is applied.
@@ -304,20 +309,20 @@ class Outcomes:
         self._clock_s[number] = max(self._clock_s.get(number, _NEVER), min(at, appended_s))
         self._appended_s[number] = max(self._appended_s.get(number, _NEVER), appended_s)
         self._ripen(number)
-        deeds, horizon_s = self._deeds.get(number), self._appended_s[number] - self._config.late_s
-        while deeds and deeds[0].appended_s < horizon_s:
-            deed = deeds.popleft()
-            self._take_from_user(deed)
-            if not deed.suggestion_id:
-                self._leave_behind((number, deed.topic), deed.offset)
+        actions, horizon_s = self._actions.get(number), self._appended_s[number] - self._config.late_s
+        while actions and actions[0].appended_s < horizon_s:
+            action = actions.popleft()
+            self._take_from_user(action)
+            if not action.suggestion_id:
+                self._leave_behind((number, action.topic), action.offset)
 
     def forget(self, user_id: str, before: float) -> None:
         """Drop what is open of a shopper, and what he did, up to an event time."""
         for suggestion_id in list(self._of_user.get(user_id, ())):
-            if self._open[suggestion_id].sent.at <= before:
+            if self._open[suggestion_id].impression.at <= before:
                 self._drop(suggestion_id)
-        if user_id in self._deeds_of_user:
-            self._drop_deeds(lambda deed: deed.user_id == user_id and deed.at <= before)
+        if user_id in self._actions_of_user:
+            self._drop_actions(lambda action: action.user_id == user_id and action.at <= before)
 
     def drop(self, refused: Callable[[str, float], bool]) -> None:
         """Drop what is open, and what was done, of shoppers who refuse.
@@ -326,32 +331,32 @@ class Outcomes:
             refused: of a shopper and an event time, whether nothing of that time may be used.
         """
         for suggestion_id, one in list(self._open.items()):
-            if refused(one.sent.user_id, one.sent.at):
+            if refused(one.impression.user_id, one.impression.at):
                 self._drop(suggestion_id)
-        self._drop_deeds(lambda deed: refused(deed.user_id, deed.at))
+        self._drop_actions(lambda action: refused(action.user_id, action.at))
 
-    def _note(
+    def _record(
         self, number: int, user_id: str, what: int, item: int, at: float, topic: int, offset: int, suggestion_id: str
     ) -> None:
         clock_s, appended_s = self._clock_s.get(number, _NEVER), self._appended_s.get(number, _NEVER)
-        deed = UserAction(user_id, number, what, item, at, topic, offset, suggestion_id, clock_s, appended_s)
-        self._deeds.setdefault(number, deque()).append(deed)
-        self._deeds_of_user.setdefault(user_id, []).append(deed)
+        action = UserAction(user_id, number, what, item, at, topic, offset, suggestion_id, clock_s, appended_s)
+        self._actions.setdefault(number, deque()).append(action)
+        self._actions_of_user.setdefault(user_id, []).append(action)
         for open_id in self._of_user.get(user_id, ()):
-            self._open[open_id].hear(deed, self._config.late_s)
+            self._open[open_id].apply(action, self._config.late_s)
 
-    def _drop_deeds(self, refused: Callable[[UserAction], bool]) -> None:
-        for number, deeds in self._deeds.items():
-            for deed in (dropped := [deed for deed in deeds if refused(deed)]):
-                self._take_from_user(deed)
+    def _drop_actions(self, refused: Callable[[UserAction], bool]) -> None:
+        for number, actions in self._actions.items():
+            for action in (dropped := [action for action in actions if refused(action)]):
+                self._take_from_user(action)
             if dropped:
-                self._deeds[number] = deque(deed for deed in deeds if not refused(deed))
+                self._actions[number] = deque(action for action in actions if not refused(action))
 
-    def _take_from_user(self, deed: UserAction) -> None:
-        mine = self._deeds_of_user[deed.user_id]
-        mine.remove(deed)
+    def _take_from_user(self, action: UserAction) -> None:
+        mine = self._actions_of_user[action.user_id]
+        mine.remove(action)
         if not mine:
-            del self._deeds_of_user[deed.user_id]
+            del self._actions_of_user[action.user_id]
 
     def _leave_behind(self, where: tuple[int, int], offset: int) -> None:
         """What was done up to an offset is not remembered: no list of that time is taken any more."""
@@ -377,9 +382,9 @@ class Outcomes:
 
     def _close(self, suggestion_id: str) -> Closed:
         one = self._drop(suggestion_id)
-        config, sent, where = self._config, one.sent, (one.number, one.topic)
-        if sent.offset > self._behind.get(where, -1):
-            heappush(self._gone.setdefault(where, []), (sent.offset, suggestion_id))
+        config, impression, where = self._config, one.impression, (one.number, one.topic)
+        if impression.offset > self._behind.get(where, -1):
+            heappush(self._gone.setdefault(where, []), (impression.offset, suggestion_id))
             self._gone_ids.add(suggestion_id)
         levels, dismissed = np.array(one.levels), np.array(one.dismissed)
         followed = (levels == _FOLLOWED) & (dismissed == 0)
@@ -387,29 +392,31 @@ class Outcomes:
         shown = np.array(one.shown or [one.shown is None] * len(levels), np.bool_)
         named: NDArray[np.bool_] = np.logical_or(levels > _NONE, dismissed == _BY_NAME)
         examined = shown | named
-        kinds = np.array(sent.kinds, np.int8)
+        kinds = np.array(impression.kinds, np.int8)
         self.closed += 1
         for kind in (CROSS_SELL, UPSELL):
             mine = levels[examined & (kinds == kind)]
-            self.fates[kind] += len(mine), int((mine >= _FOLLOWED).sum()), int((mine >= _TAKEN).sum())
-        learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(sent.features), axis=1)
+            self.counts[kind] += len(mine), int((mine >= _FOLLOWED).sum()), int((mine >= _TAKEN).sum())
+        learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(impression.features), axis=1)
         places = np.arange(len(levels), dtype=np.int16)
         rewards, taken = rewards.astype(np.float32), levels == _TAKEN
-        return Closed(sent.at, kinds, places, sent.features, rewards, examined, learnable, taken, one.shopped)
+        return Closed(
+            impression.at, kinds, places, impression.features, rewards, examined, learnable, taken, one.shopped
+        )
 
     def _add(self, one: _Open) -> None:
-        sent = one.sent
-        self._open[sent.suggestion_id] = one
-        self._of_user.setdefault(sent.user_id, []).append(sent.suggestion_id)
-        heappush(self._ends.setdefault(one.number, []), (one.end, sent.suggestion_id))
+        impression = one.impression
+        self._open[impression.suggestion_id] = one
+        self._of_user.setdefault(impression.user_id, []).append(impression.suggestion_id)
+        heappush(self._ends.setdefault(one.number, []), (one.end, impression.suggestion_id))
 
     def _drop(self, suggestion_id: str) -> _Open:
         one = self._open.pop(suggestion_id)
         self._over.discard((one.end, suggestion_id))
-        mine = self._of_user[one.sent.user_id]
+        mine = self._of_user[one.impression.user_id]
         mine.remove(suggestion_id)
         if not mine:
-            del self._of_user[one.sent.user_id]
+            del self._of_user[one.impression.user_id]
         return one
 
     # -- going on elsewhere ----------------------------------------------------------------------------------------
@@ -417,37 +424,43 @@ class Outcomes:
     def training(self) -> dict[str, NDArray[Any]]:
         """What another needs to go on, by name."""
         lists = list(self._open.values())
-        deeds = [deed for number in sorted(self._deeds) for deed in self._deeds[number]]
+        actions = [action for number in sorted(self._actions) for action in self._actions[number]]
         gone = [(where, offset, one) for where, closed in sorted(self._gone.items()) for offset, one in sorted(closed)]
-        sent = [one.sent for one in lists]
-        width = sent[0].features.shape[1] if sent else 0
+        impression = [one.impression for one in lists]
+        width = impression[0].features.shape[1] if impression else 0
         items = [
             (item, kind, level, dismissed, -1 if one.shown is None else one.shown[place])
             for one in lists
             for place, (item, kind, level, dismissed) in enumerate(
-                zip(one.sent.items, one.sent.kinds, one.levels, one.dismissed, strict=True)
+                zip(one.impression.items, one.impression.kinds, one.levels, one.dismissed, strict=True)
             )
         ]
         found: dict[str, NDArray[Any]] = {
             "counts": np.array([self.opened, self.skipped, self.closed, self.late], np.int64),
-            "fates": self.fates.copy(),
+            "fates": self.counts.copy(),
             "clocks": _rows([(n, self._clock_s[n], self._appended_s[n]) for n in sorted(self._clock_s)], 3, np.float64),
             "behind": _rows([(*where, offset) for where, offset in sorted(self._behind.items())], 3),
             "lists": _rows(
-                [(one.number, one.topic, one.sent.offset, one.shopped, len(one.sent.items)) for one in lists], 5
+                [
+                    (one.number, one.topic, one.impression.offset, one.shopped, len(one.impression.items))
+                    for one in lists
+                ],
+                5,
             ),
-            "ats": np.array([one.at for one in sent], np.float64),
+            "ats": np.array([one.at for one in impression], np.float64),
             "items": _rows(items, 5),
-            "features": np.concatenate([np.empty((0, width), np.float32), *(one.features for one in sent)]),
-            "deeds": _rows([(deed.number, deed.what, deed.item, deed.topic, deed.offset) for deed in deeds], 5),
-            "deeds.at": _rows([(deed.at, deed.clock_s, deed.appended_s) for deed in deeds], 3, np.float64),
+            "features": np.concatenate([np.empty((0, width), np.float32), *(one.features for one in impression)]),
+            "deeds": _rows(
+                [(action.number, action.what, action.item, action.topic, action.offset) for action in actions], 5
+            ),
+            "deeds.at": _rows([(action.at, action.clock_s, action.appended_s) for action in actions], 3, np.float64),
             "gone": _rows([(*where, offset) for where, offset, _ in gone], 3),
         }
         texts = {
-            "ids": [one.suggestion_id for one in sent],
-            "users": [one.user_id for one in sent],
-            "deeds.users": [deed.user_id for deed in deeds],
-            "deeds.ids": [deed.suggestion_id for deed in deeds],
+            "ids": [one.suggestion_id for one in impression],
+            "users": [one.user_id for one in impression],
+            "deeds.users": [action.user_id for action in actions],
+            "deeds.ids": [action.suggestion_id for action in actions],
             "gone.ids": [one for _, _, one in gone],
         }
         for name, mine in texts.items():
@@ -463,7 +476,7 @@ class Outcomes:
             return unpack(training[name], training[f"{name}.ends"])
 
         self.opened, self.skipped, self.closed, self.late = training["counts"].tolist()
-        self.fates = training["fates"].copy()
+        self.counts = training["fates"].copy()
         for number, clock_s, appended_s in training["clocks"].tolist():
             self._clock_s[int(number)], self._appended_s[int(number)] = clock_s, appended_s
         self._behind = {(number, topic): offset for number, topic, offset in training["behind"].tolist()}
@@ -473,18 +486,22 @@ class Outcomes:
             items, kinds, levels, dismissed, shown = (
                 list(column) for column in zip(*rows[first : first + n], strict=True)
             )
-            sent = Sent(suggestion_id, user_id, at, TOPICS[topic], offset, items, kinds, features[first : first + n])
+            impression = Impression(
+                suggestion_id, user_id, at, TOPICS[topic], offset, items, kinds, features[first : first + n]
+            )
             said = None if -1 in shown else [bool(one) for one in shown]
-            self._add(_Open(number, sent, topic, at + self._config.window_s, levels, dismissed, said, bool(shopped)))
+            self._add(
+                _Open(number, impression, topic, at + self._config.window_s, levels, dismissed, said, bool(shopped))
+            )
             first += n
-        deeds = zip(
+        actions = zip(
             texts("deeds.users"), texts("deeds.ids"), training["deeds"].tolist(), training["deeds.at"].tolist(),
             strict=True,
         )  # fmt: skip
-        for user_id, suggestion_id, (number, what, item, topic, offset), times in deeds:
-            deed = UserAction(user_id, number, what, item, times[0], topic, offset, suggestion_id, times[1], times[2])
-            self._deeds.setdefault(number, deque()).append(deed)
-            self._deeds_of_user.setdefault(user_id, []).append(deed)
+        for user_id, suggestion_id, (number, what, item, topic, offset), times in actions:
+            action = UserAction(user_id, number, what, item, times[0], topic, offset, suggestion_id, times[1], times[2])
+            self._actions.setdefault(number, deque()).append(action)
+            self._actions_of_user.setdefault(user_id, []).append(action)
         for suggestion_id, (number, topic, offset) in zip(texts("gone.ids"), training["gone"].tolist(), strict=True):
             self._gone.setdefault((number, topic), []).append((offset, suggestion_id))
             self._gone_ids.add(suggestion_id)

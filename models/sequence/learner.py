@@ -19,7 +19,7 @@ from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents
 from models.sequence.network import Network
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
-from models.sequence.window_buffer import Window, Windows
+from models.sequence.window_buffer import LookWindow, Windows
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""
@@ -67,7 +67,7 @@ class Learner:
         """Windows taken and not yet learnt."""
         return len(self._new)
 
-    def add(self, window: Window) -> bool:
+    def add(self, window: LookWindow) -> bool:
         """Take a window; returns whether a chunk is full, and `learn` is due."""
         self._new.add(window)
         return len(self._new) >= self._config.chunk

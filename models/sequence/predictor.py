@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.features import gap_classes
-from models.sequence.scorer import Hidden, Looks, Scorer
+from models.sequence.scorer import Hidden, LookBatch, Scorer
 from models.sequence.vector_index import finder
 from models.sessions.visits import Window
 
@@ -122,7 +122,7 @@ class SequencePredictor:
                 self._hidden[place] = self._cell[place] = 0.0
                 looks.append((window.items, window.actions, gap_classes(window.ats)))
         carried = Hidden(self._hidden[places], self._cell[places])
-        self._scorer.carry_on(carried, Looks.of(looks))
+        self._scorer.carry_on(carried, LookBatch.of(looks))
         self._hidden[places], self._cell[places] = carried
         state.hidden[rows], state.cell[rows] = carried
 

@@ -12,7 +12,7 @@ FILLING = -1
 """Item of places behind the end of a window."""
 
 
-class Window(NamedTuple):
+class LookWindow(NamedTuple):
     """The last looks of a shopper, in order."""
 
     items: Sequence[int]
@@ -57,7 +57,7 @@ class Windows:
         """Number of windows kept."""
         return min(self._count, self._most)
 
-    def add(self, window: Window) -> None:
+    def add(self, window: LookWindow) -> None:
         """Take a window of at least one look."""
         looks = self.items.shape[1]
         if self._count == len(self.length) < self._most:
@@ -77,11 +77,11 @@ class Windows:
         for window in other.each():
             self.add(window)
 
-    def each(self) -> Iterator[Window]:
+    def each(self) -> Iterator[LookWindow]:
         """The windows by row: in order, as long as none was given up."""
         for row in range(len(self)):
             length = int(self.length[row])
-            yield Window(
+            yield LookWindow(
                 self.items[row, :length].tolist(),
                 self.actions[row, :length].tolist(),
                 self.gaps[row, :length].tolist(),

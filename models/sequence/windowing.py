@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import FIRST_GAP, gap_classes
 from models.sequence.gate import Gate
-from models.sequence.window_buffer import Window
-from models.sessions.visits import ACTION_CODES, Verdict, VisitConfig, Visits
+from models.sequence.window_buffer import LookWindow
+from models.sessions.visits import ACTION_CODES, EventStatus, VisitConfig, Visits
 from models.shop.events import Action, Click, Purchase
 from models.shop.items import Items
 
@@ -31,7 +31,7 @@ visits have, so that a backlog is learnt in whole visits."""
 class WindowSink(Protocol):
     """Whoever learns windows: [`Learner`][models.sequence.learner.Learner]."""
 
-    def add(self, window: Window) -> bool:
+    def add(self, window: LookWindow) -> bool:
         """Take a window; returns whether a chunk is full."""
 
 
@@ -100,7 +100,7 @@ class WindowBuilder:
 
     # -- events ----------------------------------------------------------------------------------------------------
 
-    def click(self, number: int, event: Click, appended_s: float, offset: int) -> Verdict:
+    def click(self, number: int, event: Click, appended_s: float, offset: int) -> EventStatus:
         """Apply a click. Called in the order of the log.
 
         Args:
@@ -123,7 +123,7 @@ class WindowBuilder:
             fresh = None
         before = visits.window(event.user_id, at).ats
         verdict, _ = visits.apply_click(event, appended_s, offset, learn=False)
-        if verdict is not Verdict.APPLIED or event.action is Action.REMOVE_FROM_CART:
+        if verdict is not EventStatus.APPLIED or event.action is Action.REMOVE_FROM_CART:
             return verdict
         self._waiting += 1
         if self._since_s is None:
@@ -131,7 +131,7 @@ class WindowBuilder:
         self.at = max(self.at, at)
         if before and at < before[-1] and (fresh is None or at < fresh.since):
             item = self._items.index(event.item_id)
-            self._take(event.user_id, Window([item], [ACTION_CODES[event.action]], [FIRST_GAP], 1, at))
+            self._take(event.user_id, LookWindow([item], [ACTION_CODES[event.action]], [FIRST_GAP], 1, at))
         elif fresh is None:
             self._fresh[key] = fresh = _Fresh(1, at, at)
         else:
@@ -141,7 +141,7 @@ class WindowBuilder:
             self._finish(key)
         return verdict
 
-    def purchase(self, number: int, event: Purchase, appended_s: float, offset: int) -> Verdict:
+    def purchase(self, number: int, event: Purchase, appended_s: float, offset: int) -> EventStatus:
         """Apply a purchase. Called in the order of the log; arguments as of `click`."""
         return self.visits(number).apply_purchase(event, appended_s, offset, learn=False, join=False)[0]
 
@@ -216,16 +216,18 @@ class WindowBuilder:
         fresh = self._fresh.pop(key)
         number, user_id = key
         window = self.visits(number).window(user_id, fresh.newest)
-        self._take(user_id, Window(window.items, window.actions, gap_classes(window.ats), fresh.count, fresh.newest))
+        self._take(
+            user_id, LookWindow(window.items, window.actions, gap_classes(window.ats), fresh.count, fresh.newest)
+        )
 
-    def _take(self, user_id: str, window: Window) -> None:
+    def _take(self, user_id: str, window: LookWindow) -> None:
         if self.gate.holds(user_id):
             self.held += window.fresh
             self.gate.hold(window, self._appended_s)
         else:
             self._hand_on(window)
 
-    def _hand_on(self, window: Window) -> None:
+    def _hand_on(self, window: LookWindow) -> None:
         self.events += window.fresh
         self._windows += 1
         self._sink.add(window)

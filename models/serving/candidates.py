@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.jit import inline_njit
-from models.serving.queues import CROSS_SELLS, UPSELLS, Waiting, join, waiting
-from models.serving.rules import ANCHORS, QueryState, Rules, fits, judge
+from models.serving.queues import CROSS_SELLS, UPSELLS, Queues, empty_queues, push
+from models.serving.rules import ANCHORS, QueryState, Rules, classify, fits
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
@@ -38,7 +38,7 @@ from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 MAX_SOURCES = 64
 """Sources a query at most: those of the trigger, then of the cart, then of the visit, latest first."""
 
-LEADERS = 16
+TOP = 16
 """Best candidates of each kind by the sum of their evidence: of these a learnt order chooses, and ranks are theirs."""
 
 EVIDENCE, FALL_BACK = 1, 2
@@ -116,12 +116,12 @@ class Pool(NamedTuple):
     size: NDArray[np.int64]  # (2,): candidates, sources
     candidates: NDArray[Any]  # (items,) of `CANDIDATE`
     where: NDArray[np.int32]  # (items,): place of the item among the candidates, if that is the item's
-    sources: NDArray[np.int32]  # (SOURCES,): items
-    recency: NDArray[np.float64]  # (SOURCES,)
-    anchor_of: NDArray[np.int32]  # (SOURCES,): place among the anchors, -1: none
-    waiting: Waiting  # for a place in the list
-    leaders: NDArray[np.int32]  # (2, LEADERS): places of the best candidates of each queue by what they were scored
-    leading: NDArray[np.int64]  # (2,): how many of them
+    sources: NDArray[np.int32]  # (MAX_SOURCES,): items
+    recency: NDArray[np.float64]  # (MAX_SOURCES,)
+    anchor_of: NDArray[np.int32]  # (MAX_SOURCES,): place among the anchors, -1: none
+    queues: Queues  # for a place in the list
+    top: NDArray[np.int32]  # (2, TOP): places of the best candidates of each queue by what they were scored
+    top_sizes: NDArray[np.int64]  # (2,): how many of them
 
 
 def pool(items: int) -> Pool:
@@ -133,8 +133,8 @@ def pool(items: int) -> Pool:
         np.zeros(MAX_SOURCES, np.int32),
         np.zeros(MAX_SOURCES),
         np.zeros(MAX_SOURCES, np.int32),
-        waiting(items + LEADERS),
-        np.zeros((2, LEADERS), np.int32),
+        empty_queues(items + TOP),
+        np.zeros((2, TOP), np.int32),
         np.zeros(2, np.int64),
     )
 
@@ -146,7 +146,7 @@ def find_sources(
     visit: NDArray[np.int32],
     ages_s: NDArray[np.float64],
     weights: Weights,
-    asked: QueryState,
+    query_state: QueryState,
     pool: Pool,
 ) -> None:
     """List the sources with their recency: 1 for the trigger's, less the further back; the more of cart and visit.
@@ -157,24 +157,24 @@ def find_sources(
         visit: of the items of the visit, latest first.
         ages_s: of the looks at those.
         weights: of evidence.
-        asked: as `models.serving.rules.begin` left it.
+        query_state: as `models.serving.rules.begin` left it.
         pool: gets the sources.
     """
     pool.size[1] = 0
     for item in trigger:
-        _add_source(item, 1.0, asked, pool)
+        _add_source(item, 1.0, query_state, pool)
     recency = weights.cart
     for place in range(len(cart) - 1, -1, -1):
-        _add_source(cart[place], recency, asked, pool)
+        _add_source(cart[place], recency, query_state, pool)
         recency *= weights.cart_back
     own_look = 0 if len(visit) and len(trigger) and visit[0] == trigger[0] else 1  # the look that asks is not back
     for place in range(len(visit)):
         age = 2.0 ** (-ages_s[place] / weights.age_half_life_s)
-        _add_source(visit[place], math.exp(-weights.back * (place + own_look)) * age, asked, pool)
+        _add_source(visit[place], math.exp(-weights.back * (place + own_look)) * age, query_state, pool)
 
 
 @inline_njit
-def _add_source(item: int, recency: float, asked: QueryState, pool: Pool) -> None:
+def _add_source(item: int, recency: float, query_state: QueryState, pool: Pool) -> None:
     sources = pool.size[1]
     for place in range(sources):
         if pool.sources[place] == item:
@@ -185,21 +185,21 @@ def _add_source(item: int, recency: float, asked: QueryState, pool: Pool) -> Non
     pool.sources[sources] = item
     pool.recency[sources] = recency
     pool.anchor_of[sources] = -1
-    for place in range(asked.now[ANCHORS]):
-        if asked.anchors[place] == item:
+    for place in range(query_state.now[ANCHORS]):
+        if query_state.anchors[place] == item:
             pool.anchor_of[sources] = place
             break
     pool.size[1] += 1
 
 
 @inline_njit
-def candidate(item: int, rules: Rules, asked: QueryState, pool: Pool) -> int:
+def candidate(item: int, rules: Rules, query_state: QueryState, pool: Pool) -> int:
     """Place of an item among the candidates. A new one is judged, here and nowhere else, and keeps its verdict."""
     place = pool.where[item]
     size = pool.size[0]
     if place < size and pool.candidates[place].item == item:
         return int(place)
-    kind, anchor = judge(item, rules, asked)
+    kind, anchor = classify(item, rules, query_state)
     pool.where[item] = size
     one = pool.candidates[size]
     one.item = item
@@ -240,7 +240,7 @@ def supported(cell: int, kind: int, rows: Rows, weights: Weights) -> float:
 
 
 @inline_njit
-def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: QueryState, pool: Pool) -> None:
+def collect(at: float, rows: Rows, weights: Weights, rules: Rules, query_state: QueryState, pool: Pool) -> None:
     """Add up the evidence of all sources for all their neighbours.
 
     Args:
@@ -248,7 +248,7 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: QueryS
         rows: of neighbours.
         weights: of evidence.
         rules: that every candidate passes.
-        asked: by whom.
+        query_state: by whom.
         pool: has the sources, gets the candidates.
     """
     for place in range(pool.size[1]):
@@ -262,7 +262,7 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: QueryS
             item = rows.ids[cell]
             known = pool.where[item]
             if known >= pool.size[0] or pool.candidates[known].item != item:
-                known = candidate(item, rules, asked, pool)
+                known = candidate(item, rules, query_state, pool)
             one = pool.candidates[known]
             if one.kind == NEITHER:
                 continue
@@ -279,24 +279,26 @@ def collect(at: float, rows: Rows, weights: Weights, rules: Rules, asked: QueryS
                 direct = weights.cross_viewed * viewed + weights.cross_joined * joined + weights.cross_bought * bought
             else:
                 direct = weights.upsell_viewed * viewed + weights.upsell_joined * joined
-            if anchor >= 0 and direct > one.direct and fits(item, one.kind, anchor, rules, asked):
+            if anchor >= 0 and direct > one.direct and fits(item, one.kind, anchor, rules, query_state):
                 one.direct = direct
                 one.anchor = anchor
 
 
 @inline_njit
-def expect(items: NDArray[np.int32], shares: NDArray[np.float64], rules: Rules, asked: QueryState, pool: Pool) -> None:
+def expect(
+    items: NDArray[np.int32], shares: NDArray[np.float64], rules: Rules, query_state: QueryState, pool: Pool
+) -> None:
     """Add what the sequence model expects next to the evidence.
 
     Args:
         items: (n,) distinct indices.
         shares: (n,) probabilities that they are looked at next.
         rules: that every candidate passes.
-        asked: by whom.
+        query_state: by whom.
         pool: gets the candidates.
     """
     for place in range(len(items)):
-        one = pool.candidates[candidate(items[place], rules, asked, pool)]
+        one = pool.candidates[candidate(items[place], rules, query_state, pool)]
         if one.kind != NEITHER:
             one.expected = shares[place]
 
@@ -382,7 +384,13 @@ def unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> floa
 
 @inline_njit
 def score(
-    at: float, rows: Rows, weights: Weights, rules: Rules, order: NDArray[np.uint64], asked: QueryState, pool: Pool
+    at: float,
+    rows: Rows,
+    weights: Weights,
+    rules: Rules,
+    order: NDArray[np.uint64],
+    query_state: QueryState,
+    pool: Pool,
 ) -> None:
     """Score what there is evidence for, and let it wait: upsells as they stand, cross-sells as if all were significant.
 
@@ -392,7 +400,7 @@ def score(
         weights: of evidence.
         rules: for prices.
         order: (items, 2) of the ids.
-        asked: for anchors.
+        query_state: for anchors.
         pool: has the candidates.
     """
     unknown = unknown_baskets(at, rows, weights, pool)
@@ -409,13 +417,13 @@ def score(
         one.tier = EVIDENCE
         one.score = one.evidence = total / (1.0 + total) * (weights.seen if one.seen else 1.0)
         if one.kind == UPSELL:
-            one.score *= step_of(one.item, asked.anchors[one.anchor], weights, rules)
+            one.score *= step_of(one.item, query_state.anchors[one.anchor], weights, rules)
         one.exact = one.kind == UPSELL or one.bought == 0.0
-        join(UPSELLS if one.kind == UPSELL else CROSS_SELLS, place, pool.waiting, pool.candidates, order)
+        push(UPSELLS if one.kind == UPSELL else CROSS_SELLS, place, pool.queues, pool.candidates, order)
 
 
 @inline_njit
-def settle(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) -> None:
+def make_exact(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) -> None:
     """Make a candidate's score exact. Costs a look into a row and some logarithms, so only leaders pay it."""
     one = pool.candidates[place]
     if one.exact:

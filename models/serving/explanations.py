@@ -85,7 +85,7 @@ def explain(
     size: int,
     rows: Rows,
     weights: Weights,
-    asked: QueryState,
+    query_state: QueryState,
     pool: Pool,
     found: Reasons,
 ) -> None:
@@ -99,7 +99,7 @@ def explain(
         size: of the list.
         rows: of neighbours.
         weights: of evidence.
-        asked: by whom.
+        query_state: by whom.
         pool: of the candidates.
         found: is filled.
     """
@@ -109,7 +109,7 @@ def explain(
         if one.tier == EVIDENCE:
             marks |= np.uint64(1) << np.uint64(one.item & 63)
         else:
-            _explain_fall_back(one.item, one.relation, one.kin, index, rows, asked, found)
+            _explain_fall_back(one.item, one.relation, one.kin, index, rows, query_state, found)
     for place in range(pool.size[1] if marks else 0):
         source = pool.sources[place]
         if source >= len(rows.length) or rows.length[source] == 0:
@@ -164,11 +164,11 @@ def explain(
 
 @inline_njit
 def _explain_fall_back(
-    item: int, relation: int, kin: int, index: int, rows: Rows, asked: QueryState, found: Reasons
+    item: int, relation: int, kin: int, index: int, rows: Rows, query_state: QueryState, found: Reasons
 ) -> None:
     found.source[index, 0] = _BRAND if relation == BRAND else _NEAR if relation == NEAR else _POPULAR
     if kin >= 0 and found.source[index, 0] != _POPULAR:
-        found.anchor[index, 0] = asked.anchors[kin]
+        found.anchor[index, 0] = query_state.anchors[kin]
     views = purchases = 0
     if item < len(rows.at):
         views, purchases = rows.own_count[item, 0], rows.own_count[item, 1]

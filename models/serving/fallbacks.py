@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.jit import inline_njit
 from models.serving.candidates import EVIDENCE, FALL_BACK, Pool, Rows, Weights, candidate, step_of
 from models.serving.popularity import BASKETS, VIEWS, TopItems
-from models.serving.queues import CROSS_SELLS, UPSELLS, join
+from models.serving.queues import CROSS_SELLS, UPSELLS, push
 from models.serving.rules import ANCHORS, MAY_UPSELL, QueryState, Rules, fits
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
@@ -47,7 +47,7 @@ def fall_back(
     rows: Rows,
     weights: Weights,
     rules: Rules,
-    asked: QueryState,
+    query_state: QueryState,
     pool: Pool,
     by_category: TopItems,
     by_brand: TopItems,
@@ -64,28 +64,46 @@ def fall_back(
         rows: for the items' own counts.
         weights: of evidence.
         rules: that every candidate passes.
-        asked: by whom.
+        query_state: by whom.
         pool: gets the candidates.
         by_category: popular items.
         by_brand: popular items.
         parent: (nodes,) of the category tree.
         order: (items, 2) of the ids.
     """
-    anchors = min(asked.now[ANCHORS], ANCHORS_ASKED)
+    anchors = min(query_state.now[ANCHORS], ANCHORS_ASKED)
     for place in range(anchors):
-        fact = rules.facts[asked.anchors[place]]
-        if upsells and asked.now[MAY_UPSELL]:
+        fact = rules.facts[query_state.anchors[place]]
+        if upsells and query_state.now[MAY_UPSELL]:
             group = rules.group[fact.category]
-            _add(by_category, group, UPSELL, POPULAR, place, at, weakest, rows, weights, rules, asked, pool, order)
+            _add(
+                by_category, group, UPSELL, POPULAR, place, at, weakest, rows, weights, rules, query_state, pool, order
+            )
         if cross_sells and fact.brand != NONE:
-            _add(by_brand, fact.brand, CROSS_SELL, BRAND, place, at, weakest, rows, weights, rules, asked, pool, order)
+            _add(
+                by_brand,
+                fact.brand,
+                CROSS_SELL,
+                BRAND,
+                place,
+                at,
+                weakest,
+                rows,
+                weights,
+                rules,
+                query_state,
+                pool,
+                order,
+            )
     if not cross_sells:
         return
     for place in range(anchors):
-        above = parent[rules.group[rules.facts[asked.anchors[place]].category]]
+        above = parent[rules.group[rules.facts[query_state.anchors[place]].category]]
         if above != ROOT:
-            _add(by_category, above, CROSS_SELL, NEAR, place, at, weakest, rows, weights, rules, asked, pool, order)
-    _add(by_category, ROOT, CROSS_SELL, POPULAR, -1, at, weakest, rows, weights, rules, asked, pool, order)
+            _add(
+                by_category, above, CROSS_SELL, NEAR, place, at, weakest, rows, weights, rules, query_state, pool, order
+            )
+    _add(by_category, ROOT, CROSS_SELL, POPULAR, -1, at, weakest, rows, weights, rules, query_state, pool, order)
 
 
 @inline_njit
@@ -100,7 +118,7 @@ def _add(
     rows: Rows,
     weights: Weights,
     rules: Rules,
-    asked: QueryState,
+    query_state: QueryState,
     pool: Pool,
     order: NDArray[np.uint64],
 ) -> None:
@@ -108,7 +126,7 @@ def _add(
     taken = 0
     for index in range(shelves.length[shelf]):
         item = shelves.items[shelf, index]
-        place = candidate(item, rules, asked, pool)
+        place = candidate(item, rules, query_state, pool)
         one = pool.candidates[place]
         if one.kind != kind or one.tier == EVIDENCE:
             continue
@@ -119,17 +137,17 @@ def _add(
             one.relation = relation
             if anchor >= 0:
                 one.kin = anchor
-                if fits(item, kind, anchor, rules, asked):
+                if fits(item, kind, anchor, rules, query_state):
                     one.anchor = anchor
                 brand = rules.facts[item].brand
-                if brand != NONE and brand == rules.facts[asked.anchors[anchor]].brand:
+                if brand != NONE and brand == rules.facts[query_state.anchors[anchor]].brand:
                     one.relation = BRAND
             one.score = weakest * BELOW * WORTH[one.relation] * _popularity(item, at, rows)
             if one.seen:
                 one.score *= weights.seen
             if kind == UPSELL:
-                one.score *= min(1.0, step_of(item, asked.anchors[one.anchor], weights, rules))
-            join(UPSELLS if kind == UPSELL else CROSS_SELLS, place, pool.waiting, pool.candidates, order)
+                one.score *= min(1.0, step_of(item, query_state.anchors[one.anchor], weights, rules))
+            push(UPSELLS if kind == UPSELL else CROSS_SELLS, place, pool.queues, pool.candidates, order)
         if taken == PER_SHELF:
             return
 

@@ -13,7 +13,7 @@ from models.serving.candidates import Pool, Rows, Weights, candidate, collect, e
 from models.serving.explanations import Reasons, explain
 from models.serving.fallbacks import fall_back
 from models.serving.popularity import TopItems
-from models.serving.reranking import Situation, describe, find_leaders, reorder
+from models.serving.reranking import Situation, describe, find_top, rerank
 from models.serving.rules import ANCHORS, QueryState, Rules, begin
 from models.serving.selection import Limits, count_cross_sells, leave_last_to_chance, take_best, weakest_evidence
 
@@ -78,7 +78,7 @@ def _answer_one(
     parent: NDArray[np.int32],
     learnt: Order,
     order: NDArray[np.uint64],
-    asked: QueryState,
+    query_state: QueryState,
     pool: Pool,
     chosen: NDArray[np.int32],
     features: NDArray[np.float64],
@@ -92,21 +92,21 @@ def _answer_one(
     bought = batch.bought[batch.bought_ends[query] : batch.bought_ends[query + 1]]
     visit = batch.visit[batch.visit_ends[query] : batch.visit_ends[query + 1]]
     ages_s = batch.ages_s[batch.visit_ends[query] : batch.visit_ends[query + 1]]
-    begin(batch.serial + query, trigger, cart, bought, batch.upsells[query], rules, asked)
-    if asked.now[ANCHORS] == 0 or limits.items == 0:
+    begin(batch.serial + query, trigger, cart, bought, batch.upsells[query], rules, query_state)
+    if query_state.now[ANCHORS] == 0 or limits.items == 0:
         return
     pool.size[0] = 0
-    pool.waiting.length[:] = 0
-    find_sources(trigger, cart, visit, ages_s, weights, asked, pool)
+    pool.queues.length[:] = 0
+    find_sources(trigger, cart, visit, ages_s, weights, query_state, pool)
     for item in visit:
-        pool.candidates[candidate(item, rules, asked, pool)].seen = True
-    collect(at, rows, weights, rules, asked, pool)
+        pool.candidates[candidate(item, rules, query_state, pool)].seen = True
+    collect(at, rows, weights, rules, query_state, pool)
     first, end = batch.expected_ends[query], batch.expected_ends[query + 1]
-    expect(batch.expected[first:end], batch.shares[first:end], rules, asked, pool)
-    score(at, rows, weights, rules, order, asked, pool)
+    expect(batch.expected[first:end], batch.shares[first:end], rules, query_state, pool)
+    score(at, rows, weights, rules, order, query_state, pool)
     situation = Situation(at, len(visit), len(cart), not batch.upsells[query])
-    find_leaders(at, rows, weights, order, pool)
-    reorder(situation, rows, weights, rules, learnt, order, asked, pool, features)
+    find_top(at, rows, weights, order, pool)
+    rerank(situation, rows, weights, rules, learnt, order, query_state, pool, features)
     size = take_best(at, chosen, 0, rows, weights, rules, limits, order, pool)
     exploring = limits.explore > 0.0
     crosses = count_cross_sells(chosen, size, pool)
@@ -114,8 +114,8 @@ def _answer_one(
     need_upsells = exploring or (size < limits.items and size - crosses < limits.upsell)
     if need_crosses or need_upsells:
         weakest = weakest_evidence(chosen, size, weights, pool)
-        pool.waiting.length[:] = 0
-        fall_back(at, weakest, need_crosses, need_upsells, rows, weights, rules, asked, pool, by_category, by_brand, parent, order)  # fmt: skip  # noqa: E501
+        pool.queues.length[:] = 0
+        fall_back(at, weakest, need_crosses, need_upsells, rows, weights, rules, query_state, pool, by_category, by_brand, parent, order)  # fmt: skip  # noqa: E501
         size = take_best(at, chosen, size, rows, weights, rules, limits, order, pool)
     if exploring and size:
         out.propensity[query, size - 1] = leave_last_to_chance(
@@ -126,9 +126,9 @@ def _answer_one(
         one = pool.candidates[chosen[place]]
         out.item[query, place] = one.item
         out.kind[query, place] = one.kind
-        out.anchor[query, place] = asked.anchors[one.anchor]
+        out.anchor[query, place] = query_state.anchors[one.anchor]
         out.score[query, place] = one.score
-        describe(chosen[place], situation, rows, rules, asked, pool, out.features[query, place])
+        describe(chosen[place], situation, rows, rules, query_state, pool, out.features[query, place])
     found = Reasons(
         why.source[query],
         why.anchor[query],
@@ -138,7 +138,7 @@ def _answer_one(
         why.lift[query],
         why.strength[query],
     )
-    explain(at, chosen, size, rows, weights, asked, pool, found)
+    explain(at, chosen, size, rows, weights, query_state, pool, found)
 
 
 @cached_njit()
@@ -153,7 +153,7 @@ def answer(
     parent: NDArray[np.int32],
     learnt: Order,
     order: NDArray[np.uint64],
-    asked: QueryState,
+    query_state: QueryState,
     pool: Pool,
     out: Answers,
     why: Reasons,
@@ -161,4 +161,4 @@ def answer(
     """Answer a batch; fills `out` and `why`. Everything is judged by `models.serving.rules` as of this call."""
     chosen, features = np.empty(limits.items, np.int32), np.empty(WIDTH)
     for query in range(len(batch.at)):
-        _answer_one(query, batch, rows, weights, rules, limits, by_category, by_brand, parent, learnt, order, asked, pool, chosen, features, out, why)  # fmt: skip  # noqa: E501
+        _answer_one(query, batch, rows, weights, rules, limits, by_category, by_brand, parent, learnt, order, query_state, pool, chosen, features, out, why)  # fmt: skip  # noqa: E501

@@ -22,7 +22,7 @@ _BLOCK = 32
 _NOBODY = -1
 
 
-class Waiting(NamedTuple):
+class Queues(NamedTuple):
     """Both queues; room that is used again."""
 
     length: NDArray[np.int64]  # (2,): those called up included
@@ -31,9 +31,9 @@ class Waiting(NamedTuple):
     best: NDArray[np.int32]  # (2, blocks): place in the queue of the best of a block, _NOBODY if none is left
 
 
-def waiting(items: int) -> Waiting:
+def empty_queues(items: int) -> Queues:
     """Room for so many candidates."""
-    return Waiting(
+    return Queues(
         np.zeros(2, np.int64),
         np.empty((2, items), np.int32),
         np.empty((2, items)),
@@ -42,65 +42,65 @@ def waiting(items: int) -> Waiting:
 
 
 @inline_njit
-def join(queue: int, place: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
+def push(queue: int, place: int, queues: Queues, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
     """Let a candidate that has a score wait."""
-    at = waiting.length[queue]
-    waiting.length[queue] = at + 1
-    waiting.places[queue, at] = place
-    waiting.scores[queue, at] = candidates[place].score
+    at = queues.length[queue]
+    queues.length[queue] = at + 1
+    queues.places[queue, at] = place
+    queues.scores[queue, at] = candidates[place].score
     block = at // _BLOCK
-    best = _NOBODY if at % _BLOCK == 0 else waiting.best[queue, block]
-    if best == _NOBODY or _before(queue, at, best, waiting, candidates, order):
-        waiting.best[queue, block] = at
+    best = _NOBODY if at % _BLOCK == 0 else queues.best[queue, block]
+    if best == _NOBODY or _before(queue, at, best, queues, candidates, order):
+        queues.best[queue, block] = at
 
 
 @inline_njit
-def first(queue: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> int:
+def first(queue: int, queues: Queues, candidates: NDArray[Any], order: NDArray[np.uint64]) -> int:
     """Place in a queue of the one whose turn is next, -1 if nobody waits."""
     best = _NOBODY
-    for block in range((waiting.length[queue] + _BLOCK - 1) // _BLOCK):
-        at = waiting.best[queue, block]
-        if at != _NOBODY and (best == _NOBODY or _before(queue, at, best, waiting, candidates, order)):
+    for block in range((queues.length[queue] + _BLOCK - 1) // _BLOCK):
+        at = queues.best[queue, block]
+        if at != _NOBODY and (best == _NOBODY or _before(queue, at, best, queues, candidates, order)):
             best = at
     return int(best)
 
 
 @inline_njit
-def call(queue: int, at: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
+def pop(queue: int, at: int, queues: Queues, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
     """Take one out of a queue."""
-    waiting.places[queue, at] = _NOBODY
-    _find_best(queue, at // _BLOCK, waiting, candidates, order)
+    queues.places[queue, at] = _NOBODY
+    _find_best(queue, at // _BLOCK, queues, candidates, order)
 
 
 @inline_njit
-def rescore(queue: int, at: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
+def rescore(queue: int, at: int, queues: Queues, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
     """Let one whose score has changed wait where it belongs now."""
-    waiting.scores[queue, at] = candidates[waiting.places[queue, at]].score
-    _find_best(queue, at // _BLOCK, waiting, candidates, order)
+    queues.scores[queue, at] = candidates[queues.places[queue, at]].score
+    _find_best(queue, at // _BLOCK, queues, candidates, order)
 
 
 @inline_njit
-def _find_best(queue: int, block: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
+def _find_best(queue: int, block: int, queues: Queues, candidates: NDArray[Any], order: NDArray[np.uint64]) -> None:
     best = _NOBODY
-    for at in range(block * _BLOCK, min((block + 1) * _BLOCK, waiting.length[queue])):
-        if waiting.places[queue, at] != _NOBODY:
-            if best == _NOBODY or _before(queue, at, best, waiting, candidates, order):
+    for at in range(block * _BLOCK, min((block + 1) * _BLOCK, queues.length[queue])):
+        if queues.places[queue, at] != _NOBODY:
+            if best == _NOBODY or _before(queue, at, best, queues, candidates, order):
                 best = at
-    waiting.best[queue, block] = best
+    queues.best[queue, block] = best
 
 
 @inline_njit
 def _before(
-    queue: int, at: int, other: int, waiting: Waiting, candidates: NDArray[Any], order: NDArray[np.uint64]
+    queue: int, at: int, other: int, queues: Queues, candidates: NDArray[Any], order: NDArray[np.uint64]
 ) -> bool:
     """Whether one comes before another of its queue."""
-    if waiting.scores[queue, at] != waiting.scores[queue, other]:
-        return bool(waiting.scores[queue, at] > waiting.scores[queue, other])
-    return bool(ahead(waiting.places[queue, at], waiting.places[queue, other], candidates, order))
+    if queues.scores[queue, at] != queues.scores[queue, other]:
+        return bool(queues.scores[queue, at] > queues.scores[queue, other])
+    return bool(precedes(queues.places[queue, at], queues.places[queue, other], candidates, order))
 
 
 @inline_njit
-def ahead(place: int, other: int, candidates: NDArray[Any], order: NDArray[np.uint64]) -> bool:
+def precedes(place: int, other: int, candidates: NDArray[Any], order: NDArray[np.uint64]) -> bool:
     """Whether a candidate comes before another one: better first, among equals who may yet get worse, then by id."""
     one, two = candidates[place], candidates[other]
     if one.score != two.score:

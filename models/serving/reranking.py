@@ -1,6 +1,6 @@
 """The best candidates of a list described by numbers, and put in another order by what was learnt from outcomes.
 
-The sum of the evidence chooses `LEADERS` cross-sells and as many upsells. What each source says of each of them, how it
+The sum of the evidence chooses `TOP` cross-sells and as many upsells. What each source says of each of them, how it
 ranks them, and what the list is for are its features: the same ones whoever reads the suggestions learns from. A learnt
 order is linear in them,
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from models.jit import inline_njit
 from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order
-from models.serving.candidates import EVIDENCE, LEADERS, Pool, Rows, Weights, baskets_with, step_of
-from models.serving.queues import CROSS_SELLS, UPSELLS, call, join
+from models.serving.candidates import EVIDENCE, TOP, Pool, Rows, Weights, baskets_with, step_of
+from models.serving.queues import CROSS_SELLS, UPSELLS, pop, push
 from models.serving.rules import QueryState, Rules
-from models.serving.selection import settled_first
+from models.serving.selection import exact_first
 from models.shop.decay import decayed
 from models.shop.kinds import CROSS_SELL, UPSELL
 
@@ -40,8 +40,8 @@ class Situation(NamedTuple):
 
 
 @inline_njit
-def find_leaders(at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> None:
-    """Let the best of both queues lead, and settle their scores. They go on waiting.
+def find_top(at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> None:
+    """Find the best of both queues and make their scores exact. They stay queued.
 
     Args:
         at: time of the query, epoch seconds.
@@ -51,27 +51,27 @@ def find_leaders(at: float, rows: Rows, weights: Weights, order: NDArray[np.uint
         pool: has the candidates waiting, gets the leaders.
     """
     for queue in (CROSS_SELLS, UPSELLS):
-        pool.leading[queue] = 0
-        while pool.leading[queue] < LEADERS:
-            best = settled_first(queue, at, rows, weights, order, pool)
+        pool.top_sizes[queue] = 0
+        while pool.top_sizes[queue] < TOP:
+            best = exact_first(queue, at, rows, weights, order, pool)
             if best < 0:
                 break
-            pool.leaders[queue, pool.leading[queue]] = pool.waiting.places[queue, best]
-            pool.leading[queue] += 1
-            call(queue, best, pool.waiting, pool.candidates, order)
-        for number in range(pool.leading[queue]):
-            join(queue, pool.leaders[queue, number], pool.waiting, pool.candidates, order)
+            pool.top[queue, pool.top_sizes[queue]] = pool.queues.places[queue, best]
+            pool.top_sizes[queue] += 1
+            pop(queue, best, pool.queues, pool.candidates, order)
+        for number in range(pool.top_sizes[queue]):
+            push(queue, pool.top[queue, number], pool.queues, pool.candidates, order)
 
 
 @inline_njit
-def reorder(
+def rerank(
     situation: Situation,
     rows: Rows,
     weights: Weights,
     rules: Rules,
     learnt: Order,
     order: NDArray[np.uint64],
-    asked: QueryState,
+    query_state: QueryState,
     pool: Pool,
     features: NDArray[np.float64],
 ) -> None:
@@ -84,31 +84,31 @@ def reorder(
         rules: for prices.
         learnt: the order.
         order: (items, 2) of the ids.
-        asked: for anchors.
+        query_state: for anchors.
         pool: has the leaders.
         features: (WIDTH,), room.
     """
     for queue in (CROSS_SELLS, UPSELLS):
         kind = UPSELL if queue == UPSELLS else CROSS_SELL
-        if not learnt.learnt[kind] or pool.leading[queue] == 0:
+        if not learnt.learnt[kind] or pool.top_sizes[queue] == 0:
             continue
-        for number in range(pool.leading[queue]):  # all are described before the first is scored anew
-            one = pool.candidates[pool.leaders[queue, number]]
-            describe(pool.leaders[queue, number], situation, rows, rules, asked, pool, features)
+        for number in range(pool.top_sizes[queue]):  # all are described before the first is scored anew
+            one = pool.candidates[pool.top[queue, number]]
+            describe(pool.top[queue, number], situation, rows, rules, query_state, pool, features)
             total = learnt.bias[kind]
             for place in range(WIDTH):
                 total += learnt.weights[kind, place] * features[place]
             for source in range(len(SOURCES)):
                 total += learnt.by_looks[kind, source] * features[source] * features[_LOOKS]
             one.accepted = 1.0 / (1.0 + math.exp(-total))
-        pool.waiting.length[queue] = 0
-        for number in range(pool.leading[queue]):
-            place = pool.leaders[queue, number]
+        pool.queues.length[queue] = 0
+        for number in range(pool.top_sizes[queue]):
+            place = pool.top[queue, number]
             one = pool.candidates[place]
             one.score = one.accepted
             if kind == UPSELL:
-                one.score *= step_of(one.item, asked.anchors[one.anchor], weights, rules)
-            join(queue, place, pool.waiting, pool.candidates, order)
+                one.score *= step_of(one.item, query_state.anchors[one.anchor], weights, rules)
+            push(queue, place, pool.queues, pool.candidates, order)
 
 
 @inline_njit
@@ -117,7 +117,7 @@ def describe(
     situation: Situation,
     rows: Rows,
     rules: Rules,
-    asked: QueryState,
+    query_state: QueryState,
     pool: Pool,
     features: NDArray[np.float64],
 ) -> None:
@@ -128,7 +128,7 @@ def describe(
         situation: of the query.
         rows: of neighbours.
         rules: for prices.
-        asked: for anchors.
+        query_state: for anchors.
         pool: has the candidates and the leaders.
         features: (WIDTH,), gets what `FEATURES` says; NaN throughout where there is no evidence.
     """
@@ -140,8 +140,8 @@ def describe(
     features[2], features[3] = math.log(one.joined + FLOOR), math.log(one.expected + FLOOR)
     queue = UPSELLS if one.kind == UPSELL else CROSS_SELLS
     viewed, bought, joined, expected = 1, 1, 1, 1
-    for number in range(pool.leading[queue]):
-        other = pool.candidates[pool.leaders[queue, number]]
+    for number in range(pool.top_sizes[queue]):
+        other = pool.candidates[pool.top[queue, number]]
         viewed += other.viewed > one.viewed
         bought += other.bought > one.bought
         joined += other.joined > one.joined
@@ -157,7 +157,7 @@ def describe(
     base = min(1.0, baskets_with(one.item, now, rows) / baskets) if baskets > 0.0 else 0.0
     features[9], features[10] = math.log(1.0 + views), math.log(base + FLOOR)
     features[11] = 1.0 if one.seen else 0.0
-    price, anchor_price = rules.facts[one.item].price, rules.facts[asked.anchors[one.anchor]].price
+    price, anchor_price = rules.facts[one.item].price, rules.facts[query_state.anchors[one.anchor]].price
     step = math.log(price / anchor_price) if price > 0.0 and anchor_price > 0.0 else 0.0
     features[12] = min(_STEEPEST, max(-_STEEPEST, step))
     features[13], features[14] = math.log(1.0 + situation.looks), math.log(1.0 + situation.cart)

@@ -1,4 +1,4 @@
-"""The two promises and the policy, in one place: every candidate of every source passes `judge`, or is not suggested.
+"""The two promises and the policy: every candidate of every source passes `classify`, or is not suggested.
 
 1. A cross-sell is of a category that no anchor has; an upsell is of its anchor's, dearer by a bounded step, of the same
    currency, and rated no lower where both are rated.
@@ -178,9 +178,9 @@ def begin(
     bought: NDArray[np.int32],
     upsells: bool,
     rules: Rules,
-    asked: QueryState,
+    query_state: QueryState,
 ) -> None:
-    """Say who asks. Called once a query, before `judge`.
+    """Say who asks. Called once a query, before `classify`.
 
     Args:
         serial: greater than that of every query before.
@@ -189,79 +189,79 @@ def begin(
         bought: of the items bought lately.
         upsells: whether the action may have upsells; it has none all the same where an item of the trigger is unknown.
         rules: of the policy in force.
-        asked: is filled.
+        query_state: is filled.
     """
-    for place in range(asked.now[BARRED]):
-        asked.barred[asked.listed[place]] &= _BY_POLICY
-    asked.now[SERIAL] = serial
-    asked.now[ANCHORS] = asked.now[BARRED] = 0
-    asked.denied[:] = 0
+    for place in range(query_state.now[BARRED]):
+        query_state.barred[query_state.listed[place]] &= _BY_POLICY
+    query_state.now[SERIAL] = serial
+    query_state.now[ANCHORS] = query_state.now[BARRED] = 0
+    query_state.denied[:] = 0
     for item in trigger:
         if not rules.facts[item].state & KNOWN:
             upsells = False
-        _add_anchor(item, rules, asked)
+        _add_anchor(item, rules, query_state)
     for place in range(len(cart) - 1, -1, -1):
-        _add_anchor(cart[place], rules, asked)
+        _add_anchor(cart[place], rules, query_state)
     for item in bought:
-        _bar(item, asked)
-    asked.now[MAY_UPSELL] = 1 if upsells else 0
+        _bar(item, query_state)
+    query_state.now[MAY_UPSELL] = 1 if upsells else 0
 
 
 @inline_njit
-def _bar(item: int, asked: QueryState) -> bool:
+def _bar(item: int, query_state: QueryState) -> bool:
     """Do not suggest an item to this query; whether that is new."""
-    if asked.barred[item] & _BY_QUERY:
+    if query_state.barred[item] & _BY_QUERY:
         return False
-    asked.barred[item] |= _BY_QUERY
-    asked.listed[asked.now[BARRED]] = item
-    asked.now[BARRED] += 1
+    query_state.barred[item] |= _BY_QUERY
+    query_state.listed[query_state.now[BARRED]] = item
+    query_state.now[BARRED] += 1
     return True
 
 
 @inline_njit
-def _add_anchor(item: int, rules: Rules, asked: QueryState) -> None:
+def _add_anchor(item: int, rules: Rules, query_state: QueryState) -> None:
     """Bar an item of the trigger or the cart, and compare candidates with it, if it is known."""
     fact = rules.facts[item]
-    if _bar(item, asked) and fact.state & KNOWN:
-        asked.anchors[asked.now[ANCHORS]] = item
-        asked.now[ANCHORS] += 1
-        asked.taken[rules.group[fact.category]] = asked.now[SERIAL]
-        for word in range(len(asked.denied)):
-            asked.denied[word] |= rules.deny_from[fact.category, word]
+    if _bar(item, query_state) and fact.state & KNOWN:
+        query_state.anchors[query_state.now[ANCHORS]] = item
+        query_state.now[ANCHORS] += 1
+        query_state.taken[rules.group[fact.category]] = query_state.now[SERIAL]
+        for word in range(len(query_state.denied)):
+            query_state.denied[word] |= rules.deny_from[fact.category, word]
 
 
 @inline_njit
-def judge(item: int, rules: Rules, asked: QueryState) -> tuple[int, int]:
-    """What an item may be suggested as, and the place of the first anchor in `asked.anchors` that it may be for.
+def classify(item: int, rules: Rules, query_state: QueryState) -> tuple[int, int]:
+    """What an item may be suggested as, and the place of the first anchor in `query_state.anchors` that it may be for.
 
     Returns:
         (NEITHER, -1), or CROSS_SELL or UPSELL and a place; `fits` tells of other anchors.
     """
     fact = rules.facts[item]
-    serial = asked.now[SERIAL]
-    if fact.state != OFFERED or asked.barred[item]:
+    serial = query_state.now[SERIAL]
+    if fact.state != OFFERED or query_state.barred[item]:
         return NEITHER, -1
     if rules.category_barred[fact.category] or rules.brand_barred[fact.brand]:
         return NEITHER, -1
-    if asked.taken[rules.group[fact.category]] == serial:
-        if asked.now[MAY_UPSELL]:
-            for place in range(asked.now[ANCHORS]):
-                if _steps_up(item, asked.anchors[place], rules):
+    if query_state.taken[rules.group[fact.category]] == serial:
+        if query_state.now[MAY_UPSELL]:
+            for place in range(query_state.now[ANCHORS]):
+                if _steps_up(item, query_state.anchors[place], rules):
                     return UPSELL, place
         return NEITHER, -1
-    for word in range(len(asked.denied)):
-        if asked.denied[word] & rules.deny_to[fact.category, word]:
+    for word in range(len(query_state.denied)):
+        if query_state.denied[word] & rules.deny_to[fact.category, word]:
             return NEITHER, -1
-    for place in range(asked.now[ANCHORS]):
-        if _allowed(item, asked.anchors[place], rules):
+    for place in range(query_state.now[ANCHORS]):
+        if _allowed(item, query_state.anchors[place], rules):
             return CROSS_SELL, place
     return NEITHER, -1
 
 
 @inline_njit
-def fits(item: int, verdict: int, place: int, rules: Rules, asked: QueryState) -> bool:
+def fits(item: int, verdict: int, place: int, rules: Rules, query_state: QueryState) -> bool:
     """Whether an item that may be suggested may be so for the anchor at a place."""
-    anchor = asked.anchors[place]
+    anchor = query_state.anchors[place]
     return bool(_steps_up(item, anchor, rules) if verdict == UPSELL else _allowed(item, anchor, rules))
 
 

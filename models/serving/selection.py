@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import inline_njit
-from models.serving.candidates import EVIDENCE, Pool, Rows, Weights, settle
-from models.serving.queues import CROSS_SELLS, UPSELLS, ahead, call, first, rescore
+from models.serving.candidates import EVIDENCE, Pool, Rows, Weights, make_exact
+from models.serving.queues import CROSS_SELLS, UPSELLS, first, pop, precedes, rescore
 from models.serving.rules import Rules
 from models.shop.catalog import NONE
 from models.shop.kinds import CROSS_SELL, NEITHER
@@ -58,14 +58,14 @@ def take_best(
     while size < limits.items:
         queue, at_queue = CROSS_SELLS, -1
         if crosses < limits.cross_sell:
-            at_queue = settled_first(CROSS_SELLS, at, rows, weights, order, pool)
+            at_queue = exact_first(CROSS_SELLS, at, rows, weights, order, pool)
         if size - crosses < limits.upsell:
-            upsell = first(UPSELLS, pool.waiting, pool.candidates, order)
+            upsell = first(UPSELLS, pool.queues, pool.candidates, order)
             if upsell >= 0 and (
                 at_queue < 0
-                or ahead(
-                    pool.waiting.places[UPSELLS, upsell],
-                    pool.waiting.places[CROSS_SELLS, at_queue],
+                or precedes(
+                    pool.queues.places[UPSELLS, upsell],
+                    pool.queues.places[CROSS_SELLS, at_queue],
                     pool.candidates,
                     order,
                 )
@@ -73,8 +73,8 @@ def take_best(
                 queue, at_queue = UPSELLS, upsell
         if at_queue < 0:
             break
-        place = pool.waiting.places[queue, at_queue]
-        call(queue, at_queue, pool.waiting, pool.candidates, order)
+        place = pool.queues.places[queue, at_queue]
+        pop(queue, at_queue, pool.queues, pool.candidates, order)
         if _fits_caps(place, chosen, size, rules, limits, pool):
             pool.candidates[place].chosen = size
             chosen[size] = place
@@ -125,7 +125,7 @@ def leave_last_to_chance(
         return 1.0
     if not (_mixed(seed) >> np.uint64(11)) * 2.0**-53 < limits.explore:
         return 1.0 - limits.explore
-    settle(drawn, at, rows, weights, pool)
+    make_exact(drawn, at, rows, weights, pool)
     pool.candidates[drawn].score = min(pool.candidates[drawn].score, last.score)  # the last's may be a learnt one
     last.chosen = -1
     pool.candidates[drawn].chosen = size - 1
@@ -167,14 +167,14 @@ def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, l
 
 
 @inline_njit
-def settled_first(queue: int, at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> int:
+def exact_first(queue: int, at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> int:
     """Place in a queue of the best. Scores are bounds from above until settled, so the first exact one is the best."""
     while True:
-        best = first(queue, pool.waiting, pool.candidates, order)
-        if best < 0 or pool.candidates[pool.waiting.places[queue, best]].exact:
+        best = first(queue, pool.queues, pool.candidates, order)
+        if best < 0 or pool.candidates[pool.queues.places[queue, best]].exact:
             return best
-        settle(pool.waiting.places[queue, best], at, rows, weights, pool)
-        rescore(queue, best, pool.waiting, pool.candidates, order)
+        make_exact(pool.queues.places[queue, best], at, rows, weights, pool)
+        rescore(queue, best, pool.queues, pool.candidates, order)
 
 
 @inline_njit

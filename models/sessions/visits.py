@@ -108,7 +108,7 @@ class VisitConfig:
         return max(self.margin_s, self.purchase_memory_s - self.click_memory_s)
 
 
-class Verdict(Enum):
+class EventStatus(Enum):
     """What became of an event."""
 
     APPLIED = "applied"
@@ -189,7 +189,7 @@ class Visits:
         self._kept = KEPT_WINDOWS * config.items
         self._look_memory_s, self._margin_s = config.look_memory_s, config.margin_s
         self._shoppers: dict[str, _Shopper] = {}
-        self._rota: deque[str] = deque()
+        self._eviction_queue: deque[str] = deque()
         self._clicks_s = self._purchases_s = _NEVER
         self._forgotten: dict[str, float] = {}
         self._refusing: set[str] = set()
@@ -247,7 +247,7 @@ class Visits:
 
     def apply_click(
         self, event: Click, appended_s: float, offset: int, learn: bool = True
-    ) -> tuple[Verdict, list[Pair]]:
+    ) -> tuple[EventStatus, list[Pair]]:
         """Apply a click; returns what it adds to the rows: its item's own count and viewed-with pairs.
 
         Called in the order of the log. A late event (older than the newest look, by event time) joins the window at
@@ -264,20 +264,20 @@ class Visits:
         if appended_s > clicks_s:
             clicks_s = self._clicks_s = appended_s
         if (self._refusing or self._forgotten) and self.bars(user_id, at):
-            return Verdict.FORGOTTEN, []
+            return EventStatus.FORGOTTEN, []
         shopper = self._shopper(user_id)
         shopper.clicked_s = clicks_s
         if event.event_id is not None:
             if shopper.events is None:
                 shopper.events = Repeats()
             if shopper.events.again(event.event_id, at, clicks_s, clicks_s - self._margin_s):
-                return Verdict.REPEATED, []
+                return EventStatus.REPEATED, []
         item = self._items.index(event.item_id)
         action = event.action
         if action is Action.ADD_TO_CART or action is Action.REMOVE_FROM_CART:
             self._put(shopper, item, at, offset, action is Action.ADD_TO_CART)
             if action is Action.REMOVE_FROM_CART:
-                return Verdict.APPLIED, []
+                return EventStatus.APPLIED, []
         looks, look = shopper.looks, (at, offset, item, ACTION_CODES[action], clicks_s)
         looks.expire(clicks_s - self._look_memory_s, self._kept)
         recent = looks.recent
@@ -290,7 +290,7 @@ class Visits:
             if recent:
                 self._pair(recent, place, look, pairs)
         looks.add(look, place, self._kept)
-        return Verdict.APPLIED, pairs
+        return EventStatus.APPLIED, pairs
 
     def _put(self, shopper: _Shopper, item: int, at: float, offset: int, added: bool) -> None:
         """An item is put into the cart or taken out of it, unless a later purchase has emptied it."""
@@ -338,7 +338,7 @@ class Visits:
 
     def apply_purchase(
         self, event: Purchase, appended_s: float, offset: int, learn: bool = True, join: bool = True
-    ) -> tuple[Verdict, list[Pair]]:
+    ) -> tuple[EventStatus, list[Pair]]:
         """Apply a purchase; returns what it adds to the rows: own counts, the total, bought-with pairs.
 
         Called in the order of the log. Its viewed-then-bought pairs come from `ripen`.
@@ -355,7 +355,7 @@ class Visits:
         if appended_s > purchases_s:
             purchases_s = self._purchases_s = appended_s
         if (self._refusing or self._forgotten) and self.bars(user_id, at):
-            return Verdict.FORGOTTEN, []
+            return EventStatus.FORGOTTEN, []
         shopper = self._shopper(user_id)
         shopper.bought_s = purchases_s
         index, baskets, memory_s = self._items.index, shopper.baskets, config.purchase_memory_s
@@ -369,16 +369,16 @@ class Visits:
         if shopper.cart is not None:
             shopper.cart.drop(at)
         if repeated:
-            return Verdict.REPEATED, []
+            return EventStatus.REPEATED, []
         counted = bought[: config.max_pair_items]
         weight = round(1 / log2(max(2, len(counted))), 4)
         if join:
             self._joins.append(_Join(offset, at, purchases_s, user_id, counted, weight))
         if not learn:
-            return Verdict.APPLIED, []
+            return EventStatus.APPLIED, []
         pairs: list[Pair] = [(counted[0], TOTAL, BOUGHT_WITH, weight)]
         pairs += [(a, b, BOUGHT_WITH, weight) for a in counted for b in counted]
-        return Verdict.APPLIED, pairs
+        return EventStatus.APPLIED, pairs
 
     # -- joins -----------------------------------------------------------------------------------------------------
 
@@ -471,8 +471,8 @@ class Visits:
         shopper = self._shoppers.get(user_id)
         if shopper is None:
             shopper = self._shoppers[user_id] = _Shopper()
-            self._rota.append(user_id)
-        other_id = self._rota.popleft()
+            self._eviction_queue.append(user_id)
+        other_id = self._eviction_queue.popleft()
         other = self._shoppers[other_id]
         if other is not shopper:
             clicks_gone = other.clicked_s < self._clicks_s - self._config.click_memory_s
@@ -484,5 +484,5 @@ class Visits:
                 other.looks, other.cart, other.events, other.clicked_s = Looks(), None, None, _NEVER
             if purchases_gone and other.bought_s != _NEVER:
                 other.baskets, other.orders, other.bought_s = Baskets(), None, _NEVER
-        self._rota.append(other_id)
+        self._eviction_queue.append(other_id)
         return shopper

@@ -60,7 +60,7 @@ def learning() -> dict[str, Any]:
 
     from models.sequence.features import Contents
     from models.sequence.learner import Learner
-    from models.sequence.window_buffer import Window
+    from models.sequence.window_buffer import LookWindow
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -69,7 +69,7 @@ def learning() -> dict[str, Any]:
         started = time.perf_counter()
         for _ in range(VISITS):
             first = int(chance.integers(0, 2_000))
-            if learner.add(Window(range(first, first + 5), [0] * 5, [1] * 5, 5, 0.0)):
+            if learner.add(LookWindow(range(first, first + 5), [0] * 5, [1] * 5, 5, 0.0)):
                 learner.learn()
         learner.learn()
         seconds = time.perf_counter() - started

@@ -162,7 +162,7 @@ def _learn(engine: Engine, ordered: list[str], settings: Settings, seed: int) ->
     times = settings.train_every_s, settings.snapshot_every_s
     try:
         from models.evaluation.prequential.ordering import Ordering
-        from models.evaluation.prequential.training import Training
+        from models.evaluation.prequential.training import StreamTraining
 
         for name in ordered:
             engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, seed)
@@ -172,7 +172,7 @@ def _learn(engine: Engine, ordered: list[str], settings: Settings, seed: int) ->
             "leave them out with --methods counting,popularity,random"
         )
         raise CrosscurrentError(message) from error
-    engine.training = Training(
+    engine.training = StreamTraining(
         engine.items, engine.catalog, settings.visits, settings.learner, settings.gate, *times, seed
     )
 

@@ -22,7 +22,7 @@ import msgspec
 import orjson
 
 from models.evaluation.prequential.replay import Event
-from models.evaluation.prequential.sent import Moment, Sent
+from models.evaluation.prequential.sent import Moment, SentLists
 from models.shop.events import CatalogItem
 from streams.connectors.jsonl import DECODERS, Line, usable
 from streams.connectors.replay import KEYS, NAMED, DataMissingError, Happening, Past
@@ -129,7 +129,7 @@ def log_of_folder(folder: Path, limit: int | None, now_ms: int, complain: Callab
     return EventLog(list(catalog.values()), iter(events), len(events), refused)
 
 
-def sent_of(file: Path, complain: Callable[[str], None]) -> Sent:
+def sent_of(file: Path, complain: Callable[[str], None]) -> SentLists:
     """Suggestions that workers sent, as `crosscurrent tail suggestions --json` prints them, in any order.
 
     Args:
@@ -153,7 +153,7 @@ def sent_of(file: Path, complain: Callable[[str], None]) -> Sent:
             "--until-end` writes what is asked for"
         )
         raise DataMissingError(message) from error
-    sent = Sent()
+    sent = SentLists()
     for *_, record, moment in sorted(found, key=itemgetter(0, 1, 2, 3)):
         sent.add(record.suggestion_id, moment, msgspec.to_builtins(record.items))
     return sent

@@ -148,7 +148,7 @@ class Cursor:
         if record.timestamp > self.appended_ms:
             self.appended_ms = record.timestamp
 
-    def settle(self) -> None:
+    def skip_trailing_hole(self) -> None:
         """Move the position over a hole at the end of what was delivered: nothing is held, nothing is missing."""
         if not self._pieces and self._expected > self.position:
             self.tally.holes += self._expected - self.position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter
 
-from models.ranking.attribution import FATES, Outcomes
+from models.ranking.attribution import COUNTED, Attribution
 from models.ranking.ranker import RANKED_KINDS, Ranker
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
@@ -39,7 +39,7 @@ class TrainerMetrics(Metrics):
         """A chunk is learnt.
 
         Args:
-            curriculum: says how many looks.
+            window_builder: says how many looks.
             learner: says the loss.
             positions: looks predicted for it.
             chunks: 1, or 0 where everything that came is held back.
@@ -50,7 +50,7 @@ class TrainerMetrics(Metrics):
         self._positions.inc(positions)
         self._loss.set(learner.loss)
 
-    def answered(self, outcomes: Outcomes, ranker: Ranker) -> None:
+    def answered(self, outcomes: Attribution, ranker: Ranker) -> None:
         """Outcomes are learnt."""
         self._lists.labels("open").set(len(outcomes))
         self._lists.labels("closed").set(outcomes.closed)
@@ -58,8 +58,8 @@ class TrainerMetrics(Metrics):
         self._lists.labels("learnt").set(ranker.learnt)
         self._late.set(outcomes.late)
         for kind, name in RANKED_KINDS.items():
-            for fate, n in zip(FATES, outcomes.fates[kind].tolist(), strict=True):
-                self._answers.labels(name, fate).set(n)
+            for count, n in zip(COUNTED, outcomes.counts[kind].tolist(), strict=True):
+                self._answers.labels(name, count).set(n)
         for name, value in ranker.metrics().items():
             self._ranker.labels(name).set(value)
 

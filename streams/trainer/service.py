@@ -40,7 +40,7 @@ from streams.snapshots.store import SnapshotStore, Stored
 from streams.threads import run_in_daemon_thread
 from streams.trainer.leadership import Leadership
 from streams.trainer.metrics import TrainerMetrics
-from streams.trainer.state import Training
+from streams.trainer.state import TrainerState
 from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.partitioner import partition_of
@@ -83,7 +83,7 @@ class TrainingLoop:
     def __init__(
         self,
         settings: Settings,
-        training: Training,
+        training: TrainerState,
         store: SnapshotStore,
         tables: GlobalTables,
         table_reader: CatchesUp,
@@ -363,7 +363,7 @@ class Trainer(Service):
         self.leadership = Leadership(TopicPartition(snapshots, 0))
         self.consumer = GroupConsumer(settings, [snapshots], self.leadership, self._log, _leave, self.metrics)
         store = SnapshotStore.of(settings)
-        self.training = Training(settings, self._log, store, identities, self._offer, self.metrics)
+        self.training = TrainerState(settings, self._log, store, identities, self._offer, self.metrics)
         self.training_loop = TrainingLoop(
             settings,
             self.training,

@@ -24,7 +24,7 @@ from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
 from models.errors import SnapshotShapeError
-from models.ranking.attribution import ALL, Closed, Outcomes, Sent
+from models.ranking.attribution import ALL, Attribution, Closed, Impression
 from models.ranking.features import WIDTH
 from models.ranking.ranker import CODE as RANKER_CODE
 from models.ranking.ranker import MODEL as RANKER
@@ -36,7 +36,7 @@ from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
 from models.sequence.windowing import WindowBuilder
-from models.sessions.visits import Verdict
+from models.sessions.visits import EventStatus
 from models.shop.events import CatalogItem, Click, Feedback, Purchase
 from models.shop.items import Items
 from models.shop.kinds import KIND_NAMES
@@ -72,7 +72,7 @@ GREATEST_OFFSET = 2**63 - 1
 _THREAD = "training"
 
 
-class Training:
+class TrainerState:
     """The state of a trainer that leads. `take_over` builds it; all else needs it.
 
     Args:
@@ -115,7 +115,7 @@ class Training:
         self.window_builder = WindowBuilder(
             self.items, settings.visits, settings.learner, settings.gate, settings.train_every_s, self.learner
         )
-        self.outcomes = Outcomes(settings.outcomes)
+        self.outcomes = Attribution(settings.outcomes)
         self.ranker = Ranker(settings.ranker, SEED)
         self._stored_events = 0
 
@@ -297,7 +297,7 @@ class Training:
                 cursor.take()
                 self._hear(record)
                 cursor.applied(record)
-            cursor.settle()
+            cursor.skip_trailing_hole()
         fronts: list[tuple[int, int, Cursor]] = []
         for order, cursor in enumerate(self.cursors.values()):
             await self._fill(cursor)
@@ -324,7 +324,7 @@ class Training:
     async def _fill(self, cursor: Cursor) -> None:
         if cursor.needs_reading:
             await cursor.fill()
-        cursor.settle()
+        cursor.skip_trailing_hole()
 
     def _apply(self, record: Record) -> str:
         """Apply one record; returns what became of it."""
@@ -345,21 +345,21 @@ class Training:
         except RecordError:
             # of what a shop sends, the worker that owns the partition makes a dead letter
             return "passed over" if topic == "suggestions" else "dead letter"
-        return "noted" if verdict is Verdict.APPLIED else verdict.value
+        return "noted" if verdict is EventStatus.APPLIED else verdict.value
 
-    def _happened(self, number: int, event: Click | Purchase, verdict: Verdict, record: Record) -> None:
+    def _happened(self, number: int, event: Click | Purchase, verdict: EventStatus, record: Record) -> None:
         """Attribute what a shopper did to the lists that it answers."""
-        appended_s, applied = record.timestamp / 1000, verdict is Verdict.APPLIED
-        self.outcomes.happened(number, event, self.items.index, appended_s, record.offset, applied=applied)
+        appended_s, applied = record.timestamp / 1000, verdict is EventStatus.APPLIED
+        self.outcomes.record_event(number, event, self.items.index, appended_s, record.offset, applied=applied)
 
     def _heard(self, number: int, feedback: Feedback, appended_s: float) -> str:
         """What a shop says became of a list; returns what became of that."""
         user_id, at = feedback.user_id, feedback.at
         self.outcomes.advance(number, at, appended_s)
         if self.window_builder.refuses(number, user_id, at):
-            return Verdict.FORGOTTEN.value
+            return EventStatus.FORGOTTEN.value
         item = ALL if feedback.item_id is None else self.items.index(feedback.item_id)  # its list may still come
-        self.outcomes.heard(number, user_id, feedback.suggestion_id, item, at, feedback.action)
+        self.outcomes.record_feedback(number, user_id, feedback.suggestion_id, item, at, feedback.action)
         return "noted"
 
     def _suggested(self, record: SuggestionRecord, at: float) -> str:
@@ -369,7 +369,7 @@ class Training:
         if not known or not record.items:
             return "passed over"
         if self._refuses(record.user_id, at):
-            return Verdict.FORGOTTEN.value
+            return EventStatus.FORGOTTEN.value
         features = np.full((len(record.items), WIDTH), np.nan, np.float32)
         with np.errstate(over="ignore"):  # infinite is not described, either
             for place, item in enumerate(record.items):
@@ -377,9 +377,9 @@ class Training:
                     features[place] = item.features
         items = [self.items.index(item.item_id) for item in record.items]
         kinds = [KIND_NAMES.index(item.kind) for item in record.items]
-        self.outcomes.suggested(
+        self.outcomes.record_impression(
             trigger.partition,
-            Sent(record.suggestion_id, record.user_id, at, topic, trigger.offset, items, kinds, features),
+            Impression(record.suggestion_id, record.user_id, at, topic, trigger.offset, items, kinds, features),
         )
         return "noted"
 

@@ -182,7 +182,8 @@ class SuggestedItemRecord(Struct, gc=False):
     features: Annotated[
         list[Number] | None,
         Meta(
-            description="What was known of it, for learning; `FEATURES` of `models/ranking/features.py` names the numbers."
+            description="What was known of it, for learning; "
+            "`FEATURES` of `models/ranking/features.py` names the numbers."
         ),
     ] = None
 

@@ -67,7 +67,7 @@ class PartitionTask(ABC):
     def apply(self, records: Sequence[Record]) -> None:
         """Apply records in order and move their cursors."""
 
-    async def settle(self) -> None:  # noqa: B027 - most lanes have nothing to finish
+    async def complete(self) -> None:  # noqa: B027 - most lanes have nothing to finish
         """Finish what is better done for several lanes at once: called after `apply`, when others have had a turn."""
 
     @abstractmethod
@@ -154,7 +154,7 @@ class PartitionTask(ABC):
             for cursor in self.cursors.values():
                 if cursor.needs_reading:
                     await cursor.fill()
-                cursor.settle()
+                cursor.skip_trailing_hole()
             if not self._owns(term):
                 return
             await self.context.producer.wait_capacity()
@@ -163,7 +163,7 @@ class PartitionTask(ABC):
             if records := self.next_run():
                 self.apply(records)
                 await asyncio.sleep(0)
-                await self.settle()
+                await self.complete()
                 continue
             if any(cursor.needs_reading for cursor in self.cursors.values()):
                 continue

@@ -17,7 +17,7 @@ from contextlib import aclosing
 from aiokafka import TopicPartition
 
 from models.serving.recommender import Query
-from models.sessions.visits import Verdict, Visits
+from models.sessions.visits import EventStatus, Visits
 from models.shop.events import Action, Click, Purchase
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
@@ -171,7 +171,7 @@ class ShopperTask(PartitionTask):
             cursor.applied(record)
         self.context.metrics.outcomes(outcomes)
 
-    async def settle(self) -> None:
+    async def complete(self) -> None:
         """See [`PartitionTask.settle`][]: answer what this lane and the others have asked meanwhile."""
         await self.context.batcher.flush()
 
@@ -195,8 +195,8 @@ class ShopperTask(PartitionTask):
             return "noted"
         if pairs:
             self._pairs[source].add(record.offset, event.at, pairs)
-        if verdict is not Verdict.APPLIED:
-            return "repeated" if verdict is Verdict.REPEATED else "forgotten"
+        if verdict is not EventStatus.APPLIED:
+            return "repeated" if verdict is EventStatus.REPEATED else "forgotten"
         policy = self.context.recommender.policy
         if action not in policy.triggers:
             return "no trigger"

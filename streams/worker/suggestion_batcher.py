@@ -108,7 +108,7 @@ class SuggestionBatcher:
         """Return when everything that was asked before is answered: its records are in the outbox.
 
         Raises:
-            Exception: as of `settle`.
+            Exception: as of `complete`.
         """
         asked = self._asked
         self._begin()

@@ -48,7 +48,7 @@ async def run(n: int, holes: set[int], start: int, position: int, steps: list[tu
     async def apply_all(most: int) -> None:
         while most:
             await cursor.fill()
-            cursor.settle()
+            cursor.skip_trailing_hole()
             record = cursor.front()
             if record is None:
                 if not cursor.needs_reading:

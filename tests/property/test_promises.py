@@ -309,11 +309,11 @@ def test_who_was_seen_first_does_not_matter(world: World, first: list[str]) -> N
 
 @many
 @given(worlds, st.lists(st.tuples(names, few, few), min_size=1, max_size=6))
-def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, asked: list[Any]) -> None:
+def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, query_state: list[Any]) -> None:
     shop = world.shop(NAMES)
     queries = [
         shop.query(trigger, visit=visit, cart=cart, at=world.at, seed=str(number))
-        for number, (trigger, visit, cart) in enumerate(asked)
+        for number, (trigger, visit, cart) in enumerate(query_state)
     ]
     max_batch = shop.recommender.suggest_many(queries)
     assert max_batch == [shop.recommender.suggest_many([query])[0] for query in queries]

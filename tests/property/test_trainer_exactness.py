@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.ranking.attribution import OutcomesConfig
+from models.ranking.attribution import AttributionConfig
 from models.ranking.features import FEATURES, FLOOR, WIDTH
 from models.sequence.config import GateConfig
 from models.sequence.window_buffer import Windows
@@ -88,7 +88,7 @@ async def _go_through(history: History, folder: Path) -> None:
     assert learnt(trainee) == Counter(f"look-{one}" for one in range(number))
 
 
-ANSWERED = QUICK.model_copy(update={"outcomes": OutcomesConfig(window_s=200.0, late_s=10.0)})
+ANSWERED = QUICK.model_copy(update={"outcomes": AttributionConfig(window_s=200.0, late_s=10.0)})
 ITEMS = ("mug", "tea", "pot")
 
 shopping = st.tuples(

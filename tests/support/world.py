@@ -162,7 +162,7 @@ class Process:
         while True:
             for cursor in task.cursors.values():
                 await cursor.fill()
-                cursor.settle()
+                cursor.skip_trailing_hole()
             records = task.next_run()
             if not records:
                 if any(cursor.needs_reading for cursor in task.cursors.values()):
@@ -172,7 +172,7 @@ class Process:
                     continue
                 return
             task.apply(records)
-            await task.settle()
+            await task.complete()
 
     async def read_on(self) -> None:
         """What the watchdog does: read whatever the log has and delivery has not brought; then apply it."""
@@ -187,7 +187,7 @@ class Process:
         for task in list(self.tasks.values()):
             await task.flush()
 
-    async def settle(self) -> None:
+    async def complete(self) -> None:
         """Until nothing more changes: apply, join what waits, publish, count the pairs, publish the rows."""
         for _ in range(3):
             await self.read_on()

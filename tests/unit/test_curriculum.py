@@ -11,7 +11,7 @@ from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import Contents
 from models.sequence.gate import Gate, scores
 from models.sequence.scorer import Scorer
-from models.sequence.window_buffer import Window
+from models.sequence.window_buffer import LookWindow
 from models.sequence.windowing import LOOKS_A_WINDOW, WindowBuilder
 from models.sessions.visits import VisitConfig
 from models.shop.events import Action, Click
@@ -27,9 +27,9 @@ class Pupil:
     """Writes down what it is taught."""
 
     def __init__(self) -> None:
-        self.windows: list[Window] = []
+        self.windows: list[LookWindow] = []
 
-    def add(self, window: Window) -> bool:
+    def add(self, window: LookWindow) -> bool:
         self.windows.append(window)
         return False
 

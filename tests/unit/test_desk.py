@@ -34,7 +34,7 @@ async def _clicked(model: SequencePredictor | None) -> Process:
             cursor.expect((await shop.log.ends([tp]))[tp])
             while cursor.needs_reading:
                 await cursor.fill()
-            cursor.settle()
+            cursor.skip_trailing_hole()
     return process
 
 
@@ -73,7 +73,7 @@ async def test_what_takes_long_is_asked_beside_the_loop_and_positions_wait_for_i
     process = await _clicked(model)
     task = process.tasks["shoppers-0"]
     await _apply(process, 0)
-    await asyncio.wait_for(task.settle(), 5)  # does not wait for the answers
+    await asyncio.wait_for(task.complete(), 5)  # does not wait for the answers
     flush = asyncio.create_task(task.flush())
     await asyncio.wait([flush], timeout=0.1)
     assert not flush.done()
@@ -92,14 +92,14 @@ async def test_what_comes_while_answers_are_under_way_is_answered_after_them_in_
     model = SilentModel("slow", inline_limit=0, max_batch=2)
     model.let.clear()
     process = await _clicked(model)
-    settled = []
+    completing = []
     for number in (0, 1):
         await _apply(process, number)
-        settled.append(asyncio.create_task(process.tasks[f"shoppers-{number}"].settle()))
-    await asyncio.wait(settled, timeout=0.1)
-    assert not any(task.done() for task in settled)  # too much lies there for more to come
+        completing.append(asyncio.create_task(process.tasks[f"shoppers-{number}"].complete()))
+    await asyncio.wait(completing, timeout=0.1)
+    assert not any(task.done() for task in completing)  # too much lies there for more to come
     model.let.set()
-    await asyncio.wait_for(asyncio.gather(*settled), 5)
+    await asyncio.wait_for(asyncio.gather(*completing), 5)
     await asyncio.wait_for(process.context.batcher.drain(), 5)
     assert [asked for asked, _ in model.asked] == [2, 2, 2]
     for number in range(PARTITIONS):
@@ -119,7 +119,7 @@ async def test_where_answering_fails_the_lane_fails_and_no_position_is_written(i
     task = process.tasks["shoppers-0"]
     await _apply(process, 0)
     with pytest.raises(ValueError, match="a bug"):
-        await task.settle()
+        await task.complete()
         await task.flush()
     with pytest.raises(ValueError, match="a bug"):
         await process.tasks["shoppers-1"].flush()
@@ -134,7 +134,7 @@ async def test_a_record_tells_the_version_that_was_asked_even_if_another_is_inst
     old.let.clear()
     process = await _clicked(old)
     await _apply(process, 0)
-    await process.tasks["shoppers-0"].settle()
+    await process.tasks["shoppers-0"].complete()
     await asyncio.sleep(0)  # it is being asked
     process.context.recommender.predictor = new
     old.let.set()
@@ -147,7 +147,7 @@ async def test_a_record_tells_the_version_that_was_asked_even_if_another_is_inst
 async def test_without_a_sequence_model_everything_is_answered_at_once() -> None:
     process = await _clicked(None)
     await _apply(process, 0)
-    await process.tasks["shoppers-0"].settle()
+    await process.tasks["shoppers-0"].complete()
     assert len(await _sent(process)) == len(process.shop.log.records("clicks", 0))
     await process.die()
 
@@ -178,7 +178,7 @@ async def test_a_model_that_comes_between_question_and_answer_is_not_said_to_hav
     process = await _clicked(None)
     await _apply(process, 0)
     process.context.recommender.predictor = SilentModel("new", inline_limit=1000)
-    await process.tasks["shoppers-0"].settle()
+    await process.tasks["shoppers-0"].complete()
     assert await _sent(process)
     assert not any(MODEL in value["models"] for value in process.shop.values("suggestions"))
     await process.die()
@@ -189,7 +189,7 @@ async def test_a_desk_that_is_closed_sends_nothing_any_more() -> None:
     model.let.clear()
     process = await _clicked(model)
     await _apply(process, 0)
-    await process.tasks["shoppers-0"].settle()
+    await process.tasks["shoppers-0"].complete()
     await _apply(process, 1)
     await asyncio.sleep(0)
     await asyncio.wait_for(process.context.batcher.close(), 5)

@@ -23,7 +23,7 @@ from models.evaluation.baskets.protocol import (
     cut_at,
     evaluate,
     gains_of,
-    question_of,
+    query_of,
     shop_of,
 )
 from models.evaluation.baskets.registry import METHODS, families
@@ -65,35 +65,35 @@ def nothing(of: Shop) -> np.ndarray:
 
 def test_the_first_half_is_given_and_what_shares_its_categories_is_no_target() -> None:
     one = shop("Tea", "Milk", "Tea", "Mugs", "Beer")
-    question = question_of(basket(0, 1, 2, 3, 4), one, nothing(one))
-    assert question is not None
-    assert question.anchors.tolist() == [0, 1]
-    assert question.targets.tolist() == [3, 4]  # 2 is tea, too
+    query = query_of(basket(0, 1, 2, 3, 4), one, nothing(one))
+    assert query is not None
+    assert query.anchors.tolist() == [0, 1]
+    assert query.targets.tolist() == [3, 4]  # 2 is tea, too
 
 
 @pytest.mark.parametrize("items", [(0, 1, 2), (0, 1, 3, 4)])
 def test_small_baskets_and_those_without_targets_are_not_asked_about(items: tuple[int, ...]) -> None:
     one = shop("Tea", "Milk", "Mugs", "Tea", "Milk")
-    assert question_of(basket(*items), one, nothing(one)) is None
+    assert query_of(basket(*items), one, nothing(one)) is None
 
 
 def test_categories_are_compared_to_a_depth_and_unknown_items_are_none() -> None:
     paths = ("Food/Tea/Green", "Food/Milk/Whole", "Food/Tea/Black", "Food/Bread/Rye", "")
     whole, two = shop(*paths), shop(*paths, depth=2)
-    found = [question_of(basket(0, 1, 2, 3, 4), one, nothing(one)) for one in (whole, two)]
-    assert [question.targets.tolist() for question in found if question is not None] == [[2, 3], [3]]
+    found = [query_of(basket(0, 1, 2, 3, 4), one, nothing(one)) for one in (whole, two)]
+    assert [query.targets.tolist() for query in found if query is not None] == [[2, 3], [3]]
 
 
 def test_lists_hold_what_may_be_ranked_best_first_ties_by_id() -> None:
     one = shop("Tea", "Milk", *["Mugs"] * 12, "Tea")
     had = nothing(one)
     had[2] = True
-    question = question_of(basket(0, 1, 2, 3), one, had)
-    assert question is not None
+    query = query_of(basket(0, 1, 2, 3), one, had)
+    assert query is not None
     ids = np.arange(len(one.items), dtype=np.int32)
     scores = np.zeros(len(ids))
     scores[[14, 0, 2, 5]] = [9.0, 8.0, 7.0, 6.0]  # 14 and 0 are tea
-    every, new = best(ids, scores, question, one.items.order)
+    every, new = best(ids, scores, query, one.items.order)
     by_id = sorted(range(3, 14), key=lambda number: f"item {number}")
     by_id.remove(5)
     assert every.tolist() == [2, 5, *by_id][:10]
@@ -159,9 +159,9 @@ def test_co_occurrence_is_divided_and_weighted_as_written_down() -> None:
     for each in baskets:
         method.learn(each)
     method.ready()
-    question = question_of(basket(0, 1, 2, 3), one, nothing(one))
-    assert question is not None
-    ids, scores = method.scores(question)
+    query = query_of(basket(0, 1, 2, 3), one, nothing(one))
+    assert query is not None
+    ids, scores = method.scores(query)
     found = dict(zip(ids.tolist(), scores.tolist(), strict=True))
     three = 1 / np.log2(3)
     assert found[2] == pytest.approx((1 + three) / 3**0.5)  # two baskets with 0
@@ -258,7 +258,7 @@ def test_uptake_is_drawn_towards_one_and_grows_with_its_items() -> None:
 def test_scores_are_rivers_own_probabilities_times_uptake() -> None:
     pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
     chance = np.random.default_rng(2)
-    acceptance = Acceptance(FEATURES, AcceptanceConfig(settled=5, share=0.5), seed=1)
+    acceptance = Acceptance(FEATURES, AcceptanceConfig(completing=5, share=0.5), seed=1)
     items = np.arange(40, dtype=np.int32)
     for _ in range(30):
         rows = chance.normal(size=(40, len(FEATURES))) * np.arange(1, len(FEATURES) + 1)

@@ -15,8 +15,8 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.prequential.ordering import Ordering
 from models.evaluation.prequential.protocol import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig
 from models.evaluation.prequential.replay import Answered, Engine, Event
-from models.evaluation.prequential.sent import Sent, moment_of
-from models.evaluation.prequential.training import Training
+from models.evaluation.prequential.sent import SentLists, moment_of
+from models.evaluation.prequential.training import StreamTraining
 from models.ranking.attribution import OutcomesConfig
 from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
@@ -40,7 +40,7 @@ def engine(gate: GateConfig = NONE_HELD, every_s: float = 60.0, learner: Learner
     made = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), RANKINGS, flush_interval_s=1.0)
     for item in ITEMS:
         made.catalog.put(CatalogItem(item, item, item.title(), 9.0))
-    made.training = Training(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
+    made.training = StreamTraining(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
     made.orderings[OURS] = Ordering(made.items, OutcomesConfig(window_s=60.0), QUICK, 10.0, every_s, seed=1)
     return made
 
@@ -144,7 +144,7 @@ def test_what_a_shopper_does_later_answers_his_lists_and_nothing_of_one_who_is_f
     fates = [one.orderings[OURS].outcomes for one in (kept, forgotten)]
     for one in fates:
         one.take()
-    assert fates[0].fates[:, 2].sum() > 0 == fates[1].fates[:, 2].sum()
+    assert fates[0].counts[:, 2].sum() > 0 == fates[1].counts[:, 2].sum()
     assert fates[0].closed > fates[1].closed > 0
 
 
@@ -196,7 +196,7 @@ def simulated_events(count: int) -> tuple[list[CatalogItem], list[Event]]:
 
 
 def over(
-    catalog: list[CatalogItem], events: list[Event], sent: Sent | None = None
+    catalog: list[CatalogItem], events: list[Event], sent: SentLists | None = None
 ) -> tuple[Prequential, list[Answered]]:
     made = engine(every_s=3_600.0)
     for item in catalog:

@@ -83,7 +83,7 @@ async def test_rows_and_suggestions_are_those_of_a_worker() -> None:
             shop.buy(user, items, at + 5, f"o{number}")
             events.append(buy(user, items, at + 5, f"o{number}"))
     await process.take_over_all()
-    await process.settle()
+    await process.complete()
     shop.click("ann", "kettle", 3_000.0)
     events.append(look("ann", "kettle", 3_000.0))
     await process.read_on()

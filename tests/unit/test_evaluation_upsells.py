@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from models.evaluation.upsells.protocol import METHODS, Dearer, Evaluation, UpsellsConfig, evaluate
+from models.evaluation.upsells.protocol import METHODS, Evaluation, MoreExpensive, UpsellsConfig, evaluate
 from models.shop.catalog import Catalog
 from models.shop.events import Action, CatalogItem, Click, Line, Purchase
 from models.shop.items import Items
@@ -45,7 +45,7 @@ def test_allowed_are_those_of_the_category_within_the_steps_rated_no_lower() -> 
     catalog.put(CatalogItem("pan-bad", "pan", "Pans", 12.0, rating=2.0))
     catalog.put(CatalogItem("pan-gone", "pan", "Pans", 12.0, in_stock=False))
     catalog.put(CatalogItem("pan", "pan", "Pans", 10.0, rating=4.0))
-    dearer = Dearer(catalog, len(items), POLICY)
+    dearer = MoreExpensive(catalog, len(items), POLICY)
     assert [items.name(index) for index in dearer.of(items.find("pan")).tolist()] == ["pan-plus", "pan-pro"]
     assert dearer.of(items.find("pan-royal")).tolist() == dearer.of(items.find("mug")).tolist() == []
     assert dearer.step(items.find("pan-pro"), items.find("pan")) == pytest.approx(0.8)

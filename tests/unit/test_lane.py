@@ -68,7 +68,7 @@ async def test_a_flush_under_way_ends_when_its_state_is_given_up() -> None:
         shop.click(f"user {number}", "item 0", 700.0)
     other = Process(shop)
     await other.take_over_all()
-    await other.settle()
+    await other.complete()
     published = len(shop.log.records("neighbours", 0))
     task.disown()
     task.own()
@@ -92,7 +92,7 @@ async def test_rows_do_not_hold_up_a_rearrangement_and_are_published_by_the_next
     await leaver.die()
     heir = Process(shop)
     await heir.take_over_all()
-    await heir.settle()
+    await heir.complete()
     assert len(shop.rows()) == 240
     await heir.die()
 

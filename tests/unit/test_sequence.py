@@ -15,11 +15,11 @@ from models.sequence import kernels, vector_index
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
 from models.sequence.learner import Learner
-from models.sequence.scorer import Looks, Scorer
+from models.sequence.scorer import LookBatch, Scorer
 from models.sequence.snapshot import predictor
 from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
-from models.sequence.window_buffer import Window, Windows
+from models.sequence.window_buffer import LookWindow, Windows
 from models.sessions.visits import Window as LooksWindow
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
@@ -31,9 +31,9 @@ CHAINS = [(0, 1, 2, 3), (10, 11, 12, 13), (20, 11, 22, 23)]
 """What is looked at after item 11 depends on what was before it."""
 
 
-def window(items: Sequence[int], at: float = 0.0) -> Window:
+def window(items: Sequence[int], at: float = 0.0) -> LookWindow:
     times = [at + 10.0 * place for place in range(len(items))]
-    return Window(items, [0] * len(items), gap_classes(times), len(items), times[-1])
+    return LookWindow(items, [0] * len(items), gap_classes(times), len(items), times[-1])
 
 
 def taught(visits: int, config: LearnerConfig = SMALL, contents: Contents | None = None) -> Learner:
@@ -86,7 +86,7 @@ def test_one_step_after_the_other_gives_what_a_whole_window_gives(learner: Learn
     state = answers.start(2)
     for place in range(2):
         looks = [([one.items[place]], [one.actions[place]], [one.gaps[place]]) for one in windows]
-        answers.carry_on(state, Looks.of(looks))
+        answers.carry_on(state, LookBatch.of(looks))
     whole = answers.read([(one.items[:2], one.actions[:2], one.gaps[:2]) for one in windows])
     np.testing.assert_allclose(state.hidden, whole.hidden, atol=1e-6)
     np.testing.assert_array_equal(answers.read([]).hidden, np.zeros((0, 16)))
@@ -332,11 +332,11 @@ def test_uses_fade_and_late_looks_do_not_bring_time_back() -> None:
 
 def test_a_long_visit_is_cut_to_its_end_and_windows_are_stored_and_taken_over() -> None:
     windows = Windows(4, 3)
-    windows.add(Window([1, 2, 3, 4], [0, 1, 2, 0], [9, 1, 2, 3], 1, 5.0))
+    windows.add(LookWindow([1, 2, 3, 4], [0, 1, 2, 0], [9, 1, 2, 3], 1, 5.0))
     assert (windows.items[0].tolist(), windows.first[0], windows.fresh[0]) == ([2, 3, 4], 2, 1)
     other = Windows(4, 3)
     other.restore(windows.arrays())
-    other.add(Window([8], [0], [9], 1, 6.0))
+    other.add(LookWindow([8], [0], [9], 1, 6.0))
     assert [array.tolist() for array in (other.items[:2], other.length[:2])] == [[[2, 3, 4], [8, -1, -1]], [3, 1]]
     assert other.row(np.array([0, 1])).tolist() == [1, 0]
 

@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 
 from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotShapeError
-from models.ranking.attribution import OutcomesConfig
+from models.ranking.attribution import AttributionConfig
 from models.ranking.features import FEATURES, FLOOR
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
@@ -33,7 +33,7 @@ from streams.snapshots.store import SnapshotStore
 from streams.trainer.leadership import Leadership
 from streams.trainer.metrics import TrainerMetrics
 from streams.trainer.service import MIRRORED, TrainingLoop
-from streams.trainer.state import READ, Training
+from streams.trainer.state import READ, TrainerState
 from streams.wire.announcements import decode_announcement
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
@@ -60,7 +60,7 @@ class Trainee:
         self.tables = GlobalTables("", catalog, Neighbours(items, 1.0), self.metrics, MIRRORED)
         self.table_reader = MemoryFollower(shop.log, self.tables)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
-        self.training = Training(
+        self.training = TrainerState(
             settings, shop.log, self.store, identities, lambda one: catalog.get(items.find(one)), self.metrics
         )
         self.tables.on_offered = self.training.offered
@@ -397,7 +397,7 @@ async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Sho
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 ANSWERED = SETTINGS.model_copy(
-    update={"outcomes": OutcomesConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_credits=5.0)}
+    update={"outcomes": AttributionConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_credits=5.0)}
 )
 
 
@@ -460,7 +460,7 @@ async def test_an_order_is_learnt_from_what_became_of_suggestions_and_announced(
     training = trainee.training
     assert training.outcomes.opened == 80 == training.ranker.learnt + len(training.outcomes)
     assert training.ranker.learnt > 60
-    closed, _, taken = training.outcomes.fates[CROSS_SELL].tolist()
+    closed, _, taken = training.outcomes.counts[CROSS_SELL].tolist()
     assert closed == 2 * taken == 2 * training.ranker.learnt
     version = trainee.mirror_of("ranker")
     snapshot = trainee.store.load("ranker", version)
@@ -497,7 +497,7 @@ async def test_lists_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, 
         await trainee.publish()
     assert parts.training.ranker.learnt == whole.training.ranker.learnt > 80
     assert len(parts.training.outcomes) == len(whole.training.outcomes)
-    np.testing.assert_array_equal(parts.training.outcomes.fates, whole.training.outcomes.fates)
+    np.testing.assert_array_equal(parts.training.outcomes.counts, whole.training.outcomes.counts)
 
 
 async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end(shop: Shop, tmp_path: Path) -> None:
@@ -517,7 +517,7 @@ async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end
     assert later.training.outcomes.opened == 20
 
 
-LASTING = ANSWERED.model_copy(update={"outcomes": OutcomesConfig(window_s=5_000.0)})
+LASTING = ANSWERED.model_copy(update={"outcomes": AttributionConfig(window_s=5_000.0)})
 
 
 async def test_of_who_is_forgotten_no_list_is_learnt(shop: Shop, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.baskets.protocol import Basket, Lists, Question, Shop, best
+from models.evaluation.baskets.protocol import Basket, BasketQuery, Lists, Shop, best
 from models.evaluation.implicit_models import ImplicitModel
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.session_knn import Vsknn, VsknnConfig
@@ -30,7 +30,7 @@ MOST_ITEMS = 60
 _Rows = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
 
 
-class One:
+class SingleMethod:
     """A family of one method.
 
     Args:
@@ -50,16 +50,16 @@ class One:
     def ready(self) -> None:
         """See [`Family.ready`][]."""
 
-    def scores(self, question: Question) -> Scores:
+    def scores(self, query: BasketQuery) -> Scores:
         """(n,) distinct items, (n,) scores, greater is better."""
         raise NotImplementedError
 
-    def rank(self, question: Question) -> Mapping[str, Lists]:
+    def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
         """See [`Family.rank`][]."""
-        return {self._name: best(*self.scores(question), question, self._shop.items.order)}
+        return {self._name: best(*self.scores(query), query, self._shop.items.order)}
 
 
-class Popularity(One):
+class Popularity(SingleMethod):
     """Baskets with an item."""
 
     def __init__(self, shop: Shop) -> None:
@@ -71,12 +71,12 @@ class Popularity(One):
         """See [`Family.learn`][]."""
         self._counts[list(basket.items)] += 1.0
 
-    def scores(self, question: Question) -> Scores:
-        """See [`One.scores`][]."""
+    def scores(self, query: BasketQuery) -> Scores:
+        """See [`SingleMethod.scores`][]."""
         return self._all, self._counts
 
 
-class Together(One):
+class Together(SingleMethod):
     """Co-occurrence of whole baskets, all pairs of all items, nothing left out.
 
         score(b) = sum over anchors a: pairs(a, b) / (baskets(a) + 1) ** normalisation
@@ -118,11 +118,11 @@ class Together(One):
         starts = np.searchsorted(items[by_item], np.arange(len(self._shop.items) + 1))
         return items, ends, weights, owners[by_item], starts
 
-    def scores(self, question: Question) -> Scores:
-        """See [`One.scores`][]."""
+    def scores(self, query: BasketQuery) -> Scores:
+        """See [`SingleMethod.scores`][]."""
         if self._counted < len(self._baskets):  # with tests learnt; seldom enough that all is counted anew
             self.ready()
-        anchors = question.anchors[-1:] if self._last_only else question.anchors
+        anchors = query.anchors[-1:] if self._last_only else query.anchors
         factors = (self._counts[anchors] + 1.0) ** -self._normalisation
         items, ends, weights, owners, starts = self._rows
         sums = _max_batch(anchors, factors, items, ends, weights, owners, starts, len(self._shop.items))
@@ -152,7 +152,7 @@ def _max_batch(
     return sums
 
 
-class NearestBaskets(One):
+class NearestBaskets(SingleMethod):
     """VSKNN over baskets, those of all households."""
 
     def __init__(self, shop: Shop) -> None:
@@ -163,13 +163,13 @@ class NearestBaskets(One):
         """See [`Family.learn`][]."""
         self._sessions.learn(basket.items, [basket.at] * len(basket.items))
 
-    def scores(self, question: Question) -> Scores:
-        """See [`One.scores`][]."""
-        anchors = question.anchors.tolist()
-        return self._sessions.score(anchors, [question.basket.at] * len(anchors))
+    def scores(self, query: BasketQuery) -> Scores:
+        """See [`SingleMethod.scores`][]."""
+        anchors = query.anchors.tolist()
+        return self._sessions.score(anchors, [query.basket.at] * len(anchors))
 
 
-class OfHousehold(One):
+class OfHousehold(SingleMethod):
     """What the household has bought most often, and then what everybody buys."""
 
     def __init__(self, shop: Shop) -> None:
@@ -184,15 +184,15 @@ class OfHousehold(One):
         for item in basket.items:
             own[item] = own.get(item, 0) + 1
 
-    def scores(self, question: Question) -> Scores:
-        """See [`One.scores`][]."""
+    def scores(self, query: BasketQuery) -> Scores:
+        """See [`SingleMethod.scores`][]."""
         scores = self._counts / (self._counts.sum() + 1.0)
-        own = self._own.get(question.basket.household, {})
+        own = self._own.get(query.basket.household, {})
         scores[list(own)] += list(own.values())
         return np.arange(len(scores), dtype=np.int32), scores
 
 
-class Implicit(One):
+class Implicit(SingleMethod):
     """A model of the `implicit` package, fitted once, when training is over; it learns nothing from tests.
 
     Args:
@@ -220,11 +220,11 @@ class Implicit(One):
         """See [`Family.ready`][]."""
         self._model.fit()
 
-    def scores(self, question: Question) -> Scores:
-        """See [`One.scores`][]."""
+    def scores(self, query: BasketQuery) -> Scores:
+        """See [`SingleMethod.scores`][]."""
         if self._by_basket:
-            return self._model.scores_many([question.anchors.tolist()])[0]
-        household = self._households.get(question.basket.household)
+            return self._model.scores_many([query.anchors.tolist()])[0]
+        household = self._households.get(query.basket.household)
         if household is None:
             return np.empty(0, np.int32), np.zeros(0)
         return self._model.scores_of_row(household)

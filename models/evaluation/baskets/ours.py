@@ -22,7 +22,7 @@ from models.evaluation.baskets.category_pairs import CategoryPairs
 from models.evaluation.baskets.features import FEATURES, OF_ANY, Pairs, Shelf, basket_features, room
 from models.evaluation.baskets.firsts import FirstPurchases, FirstPurchasesConfig
 from models.evaluation.baskets.habits import PurchaseHistory, PurchaseHistoryConfig
-from models.evaluation.baskets.protocol import READINGS, Basket, K, Lists, Question, Shop, best, question_of
+from models.evaluation.baskets.protocol import READINGS, Basket, BasketQuery, K, Lists, Shop, best, query_of
 from models.evaluation.worker_counts import WorkerCounts
 from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.sessions.visits import Visit, VisitConfig
@@ -138,13 +138,13 @@ class Ours:
         """Let the regressions learn what they would have been asked about a basket."""
         had = np.zeros(len(self._shop.items), np.bool_)
         had[self._habits.rows(basket.household)["item"]] = True
-        question = question_of(basket, self._shop, had)
-        if question is None:
+        query = query_of(basket, self._shop, had)
+        if query is None:
             return
-        items, features = self._features(question)
-        taken = np.isin(items, question.targets)
+        items, features = self._features(query)
+        taken = np.isin(items, query.targets)
         for reading, acceptance in self._acceptance.items():
-            may = question.open(items, reading)
+            may = query.open(items, reading)
             if reading == "all":
                 acceptance.learn_one(items[may], features[may], taken[may])
             else:
@@ -199,13 +199,13 @@ class Ours:
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
-    def _features(self, question: Question) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def _features(self, query: BasketQuery) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         assert self._shelf is not None  # something was learnt
-        household = question.basket.household
-        groups = np.unique(self._shop.group[question.anchors])
+        household = query.basket.household
+        groups = np.unique(self._shop.group[query.anchors])
         return basket_features(
-            question.anchors,
-            question.taken,
+            query.anchors,
+            query.taken,
             self._categories.lifts(groups[groups > 0].tolist(), self._shop.groups),
             self._habits.rows(household),
             float(self._habits.baskets(household)),
@@ -217,14 +217,14 @@ class Ours:
             self._room,
         )
 
-    def rank(self, question: Question) -> Mapping[str, Lists]:
+    def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
         """See [`Family.rank`][]."""
         order, lists = self._shop.items.order, {}
         if "cooccurrence" in self._methods:
-            lists["cooccurrence"] = self._recommended(question)
+            lists["cooccurrence"] = self._recommended(query)
         if not self._methods - {"cooccurrence"}:
             return lists
-        items, features = self._features(question)
+        items, features = self._features(query)
         alone = {name: features[:, place] for place, name in enumerate(FEATURES)}
         scores = {
             "bought-together": alone["bought-with"],
@@ -233,23 +233,23 @@ class Ours:
             "habits": alone["habit-slow"] + 1e-3 * alone["popularity"],  # popularity settles ties
         }
         for name, found in scores.items():
-            lists[name] = best(items, found, question, order)
+            lists[name] = best(items, found, query, order)
         every, new = (self._acceptance[reading] for reading in READINGS)
         of_new = features[:, :NEW_FEATURES]
         lists["stacked-without-uptake"] = (
-            best(items, every.predict(features), question, order)[0],
-            best(items, new.predict(of_new), question, order)[1],
+            best(items, every.predict(features), query, order)[0],
+            best(items, new.predict(of_new), query, order)[1],
         )
         lists["stacked"] = (
-            best(items, every.scores(items, features), question, order)[0],
-            best(items, new.scores(items, of_new), question, order)[1],
+            best(items, every.scores(items, features), query, order)[0],
+            best(items, new.scores(items, of_new), query, order)[1],
         )
         return lists
 
-    def _recommended(self, question: Question) -> Lists:
+    def _recommended(self, query: BasketQuery) -> Lists:
         """What a worker would suggest after the last anchor was put into the cart, cross-sells only."""
-        cart, at = question.anchors.tolist(), question.basket.at
-        unknown = np.flatnonzero(question.had).tolist()
+        cart, at = query.anchors.tolist(), query.basket.at
+        unknown = np.flatnonzero(query.had).tolist()
         visits = [Visit([], [], [], cart, bought) for bought in ([], unknown)]
         queries = [Query(Action.ADD_TO_CART, cart[-1:], visit, at, "") for visit in visits]
         found = [

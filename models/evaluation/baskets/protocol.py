@@ -78,7 +78,7 @@ def shop_of(items: Items, catalog: Catalog, depth: int) -> Shop:
 
 
 @dataclass(slots=True)
-class Question:
+class BasketQuery:
     """A basket, half filled."""
 
     basket: Basket
@@ -97,7 +97,7 @@ class Question:
         return may & ~self.had[items] if reading == "new_to_household" else may
 
 
-def question_of(basket: Basket, shop: Shop, had: NDArray[np.bool_]) -> Question | None:
+def query_of(basket: Basket, shop: Shop, had: NDArray[np.bool_]) -> BasketQuery | None:
     """What is asked about a basket, None where nothing is.
 
     Args:
@@ -113,7 +113,7 @@ def question_of(basket: Basket, shop: Shop, had: NDArray[np.bool_]) -> Question 
     taken[UNKNOWN_GROUP] = True
     taken[shop.group[anchors]] = True
     targets = rest[~taken[shop.group[rest]]]
-    return Question(basket, anchors, targets, taken, had, shop.group) if len(targets) else None
+    return BasketQuery(basket, anchors, targets, taken, had, shop.group) if len(targets) else None
 
 
 Gains = tuple[float, float, float, float, float, float]
@@ -134,22 +134,22 @@ class Family(Protocol):
     def ready(self) -> None:
         """Training is over: what was learnt so far has to count from the next question on."""
 
-    def rank(self, question: Question) -> Mapping[str, Lists]:
+    def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
         """The lists of each method."""
 
 
-def best(items: NDArray[np.int32], scores: NDArray[np.float64], question: Question, order: NDArray[np.uint64]) -> Lists:
+def best(items: NDArray[np.int32], scores: NDArray[np.float64], query: BasketQuery, order: NDArray[np.uint64]) -> Lists:
     """The first `K` of both readings; ties by item id.
 
     Args:
         items: (n,) distinct.
         scores: (n,) greater is better.
-        question: says what may be ranked.
+        query: says what may be ranked.
         order: (items, 2) of `Items`.
     """
     lists = []
     for reading in READINGS:
-        may = question.open(items, reading)
+        may = query.open(items, reading)
         ids, found = items[may], scores[may]
         if len(ids) > K:
             near = found >= -np.partition(-found, K - 1)[K - 1]
@@ -267,10 +267,10 @@ def evaluate(
             if done % 100 == 0:
                 say(f"{title}: asking", done, len(tests))
             if done in chosen:
-                question = question_of(basket, shop, had.by(basket.household))
-                assert question is not None  # it was possible
-                lists = family.rank(question)
-                _score(question, {name: lists[name] for name in wanted}, readings, first=nth == 0)
+                query = query_of(basket, shop, had.by(basket.household))
+                assert query is not None  # it was possible
+                lists = family.rank(query)
+                _score(query, {name: lists[name] for name in wanted}, readings, first=nth == 0)
             if learn_on_test:
                 family.learn(basket)
                 had.learn(basket)
@@ -297,16 +297,16 @@ class _Had:
 
 
 def _asks(basket: Basket, shop: Shop) -> bool:
-    return question_of(basket, shop, np.zeros(0, np.bool_)) is not None
+    return query_of(basket, shop, np.zeros(0, np.bool_)) is not None
 
 
-def _score(question: Question, lists: Mapping[str, Lists], readings: Mapping[str, Reading], *, first: bool) -> None:
+def _score(query: BasketQuery, lists: Mapping[str, Lists], readings: Mapping[str, Reading], *, first: bool) -> None:
     """Add what each method's lists gain; the household, too, where this is the first family."""
-    new = question.targets[~question.had[question.targets]]
-    for which, (reading, targets) in enumerate(zip(readings.values(), (question.targets, new), strict=True)):
+    new = query.targets[~query.had[query.targets]]
+    for which, (reading, targets) in enumerate(zip(readings.values(), (query.targets, new), strict=True)):
         if not len(targets):
             continue
         if first:
-            reading.households.append(question.basket.household)
+            reading.households.append(query.basket.household)
         for name, found in lists.items():
             reading.gains[name].append(gains_of(found[which], targets))

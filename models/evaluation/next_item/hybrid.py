@@ -26,7 +26,7 @@ from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
-from models.sequence.window_buffer import Window
+from models.sequence.window_buffer import LookWindow
 from models.sessions.visits import VisitConfig
 from models.shop.items import Items
 
@@ -212,8 +212,8 @@ def _joined(
     return Evidence(items, logs, np.stack([shares(counts[1]), popular], axis=1), (np.log(len(prefix)),))
 
 
-def _window(items: Sequence[int], times: Sequence[float]) -> Window:
-    return Window(items, [VIEW] * len(items), gap_classes(times), len(items), times[-1])
+def _window(items: Sequence[int], times: Sequence[float]) -> LookWindow:
+    return LookWindow(items, [VIEW] * len(items), gap_classes(times), len(items), times[-1])
 
 
 _BATCH = 64

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.evaluation.lists import Place
 from models.jit import cached_njit, inline_njit
 from models.serving.recommender import Query
-from models.serving.rules import ANCHORS, CompiledPolicy, QueryState, Rules, begin, judge
+from models.serving.rules import ANCHORS, CompiledPolicy, QueryState, Rules, begin, classify
 from models.shop.catalog import NONE, OFFERED, Catalog
 from models.shop.events import Action
 from models.shop.items import Items
@@ -208,28 +208,28 @@ def _fill(
     per_category: int,
     per_brand: int,
     rules: Rules,
-    asked: QueryState,
+    query_state: QueryState,
     found: NDArray[np.int32],
 ) -> int:
     """Fill `found` (places, 3) with item, kind and anchor of a list, best first; returns its size."""
-    begin(serial, trigger, cart, bought, upsells, rules, asked)
+    begin(serial, trigger, cart, bought, upsells, rules, query_state)
     n = len(ranking.items)
-    if asked.now[ANCHORS] == 0:
+    if query_state.now[ANCHORS] == 0:
         return 0
     size = 0
     for step in range(n):
         if size == max_cross_sell:
             break
         item = ranking.items[(start + step) % n]
-        kind, place = judge(item, rules, asked)
+        kind, place = classify(item, rules, query_state)
         if kind == CROSS_SELL and _fits(item, 0, size, per_category, per_brand, rules, found):
-            found[size, 0], found[size, 1], found[size, 2] = item, kind, asked.anchors[place]
+            found[size, 0], found[size, 1], found[size, 2] = item, kind, query_state.anchors[place]
             size += 1
-    for number in range(asked.now[ANCHORS]):
-        group = rules.group[rules.facts[asked.anchors[number]].category]
+    for number in range(query_state.now[ANCHORS]):
+        group = rules.group[rules.facts[query_state.anchors[number]].category]
         again = False
         for before in range(number):
-            again = again or rules.group[rules.facts[asked.anchors[before]].category] == group
+            again = again or rules.group[rules.facts[query_state.anchors[before]].category] == group
         if again:
             continue
         first, end, own = ranking.group_start[group], ranking.group_start[group + 1], size
@@ -240,9 +240,9 @@ def _fill(
             if size - own == max_upsell:
                 break
             item = ranking.by_group[first + (turn - first + step) % (end - first)]
-            kind, place = judge(item, rules, asked)
+            kind, place = classify(item, rules, query_state)
             if kind == UPSELL and _fits(item, own, size, per_category, per_brand, rules, found):
-                found[size, 0], found[size, 1], found[size, 2] = item, kind, asked.anchors[place]
+                found[size, 0], found[size, 1], found[size, 2] = item, kind, query_state.anchors[place]
                 size += 1
     for last in range(1, size):  # into one order, as ranked from `start` on
         for at in range(last, 0, -1):

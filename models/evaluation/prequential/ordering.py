@@ -12,7 +12,7 @@ from math import inf
 
 import numpy as np
 
-from models.ranking.attribution import Outcomes, OutcomesConfig, Sent
+from models.ranking.attribution import Attribution, AttributionConfig, Impression
 from models.ranking.features import WIDTH
 from models.ranking.ranker import Ranker, RankerConfig
 from models.serving.recommender import Learnt, Query, SuggestedItem
@@ -46,20 +46,20 @@ class Ordering:
     def __init__(
         self,
         items: Items,
-        outcomes: OutcomesConfig,
+        outcomes: AttributionConfig,
         ranker: RankerConfig,
         train_every_s: float,
         snapshot_every_s: float,
         seed: int,
     ) -> None:
-        self.outcomes = Outcomes(outcomes)
+        self.outcomes = Attribution(outcomes)
         self.ranker = Ranker(ranker, seed)
         self._items = items
         self._train_every_s, self._snapshot_every_s = train_every_s, snapshot_every_s
         self._train_at = self._snapshot_at = -inf
         self._given = 0  # lists behind what was given last; 0: nothing was
 
-    def suggested(self, query: Query, topic: str, offset: int, found: Sequence[SuggestedItem]) -> None:
+    def record_impression(self, query: Query, topic: str, offset: int, found: Sequence[SuggestedItem]) -> None:
         """A list was made; it may come later than what answers it.
 
         Args:
@@ -76,10 +76,10 @@ class Ordering:
                 features[place] = item["features"]
         items = [self._items.index(item["item_id"]) for item in found]
         kinds = [KIND_NAMES.index(item["kind"]) for item in found]
-        sent = Sent(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
-        self.outcomes.suggested(_NUMBER, sent)
+        sent = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
+        self.outcomes.record_impression(_NUMBER, sent)
 
-    def happened(self, event: Click | Purchase | Profile, applied: bool, appended_s: float, offset: int) -> None:
+    def record_event(self, event: Click | Purchase | Profile, applied: bool, appended_s: float, offset: int) -> None:
         """Attribute what a shopper did to his lists.
 
         Args:
@@ -95,7 +95,7 @@ class Ordering:
             if not event.consent:
                 outcomes.forget(event.user_id, inf)
             return
-        outcomes.happened(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
+        outcomes.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
         if appended_s >= self._train_at:
             self._train_at = appended_s + self._train_every_s
             self._learn()

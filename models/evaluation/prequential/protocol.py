@@ -44,7 +44,7 @@ from models.evaluation.lists import (
 )
 from models.evaluation.prequential.baselines import AtRandom, MostPopular
 from models.evaluation.prequential.replay import EVENTS, SEQUENCE, Answered, Engine, Event, Ranking
-from models.evaluation.prequential.sent import Sent
+from models.evaluation.prequential.sent import SentLists
 from models.evaluation.ranks import intervals_of_sums
 from models.serving.recommender import RecommenderConfig, SuggestedItem
 from models.shop.catalog import OFFERED
@@ -208,7 +208,7 @@ class Prequential:
         engine: Engine,
         config: PrequentialConfig,
         baselines: Collection[str] = (POPULARITY, RANDOM),
-        sent: Sent | None = None,
+        sent: SentLists | None = None,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._engine = engine
@@ -492,7 +492,7 @@ class Prequential:
             "calibration": self._calibration(),
         } | ({"sent": self._sent_figures(self._sent)} if self._sent is not None else {})
 
-    def _sent_figures(self, sent: Sent) -> dict[str, Any]:
+    def _sent_figures(self, sent: SentLists) -> dict[str, Any]:
         """How far what was sent agrees with the log, and with what the engine's recommenders show."""
         shares = {name: _percent(count, self._items_sent) for name, count in self._same.items()}
         return {**sent.as_json(), "items": self._items_sent, "same_items": shares}

@@ -24,7 +24,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
-from models.sessions.visits import Pair, Verdict, VisitConfig, Visits
+from models.sessions.visits import EventStatus, Pair, VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
@@ -32,7 +32,7 @@ from models.shop.policy import Policy
 
 if TYPE_CHECKING:
     from models.evaluation.prequential.ordering import Ordering
-    from models.evaluation.prequential.training import Training
+    from models.evaluation.prequential.training import StreamTraining
 
 Event = Click | Purchase | Profile
 
@@ -120,7 +120,7 @@ class Engine:
             name: Recommender(self.items, self.catalog, self.neighbours, policy, ranking.config)
             for name, ranking in rankings.items()
         }
-        self.training: Training | None = None
+        self.training: StreamTraining | None = None
         self.orderings: dict[str, Ordering] = {}
         self.spent_s: defaultdict[str, float] = defaultdict(float)
         self._expecting = [self.recommenders[name] for name, ranking in rankings.items() if ranking.expects]
@@ -172,7 +172,7 @@ class Engine:
             if (ordering := self.orderings.get(name)) is not None:
                 for one, query in zip(asked, queries, strict=True):
                     if not self._visits.bars(query.user_id, query.at):  # he may have said so since
-                        ordering.suggested(query, _topic_of(one.event), one.offset, one.lists[name])
+                        ordering.record_impression(query, _topic_of(one.event), one.offset, one.lists[name])
             self.spent_s[name] += self._clock() - started_s
         return max_batch
 
@@ -195,7 +195,7 @@ class Engine:
             self.spent_s[SEQUENCE] += self._clock() - applied_s
         for name, ordering in self.orderings.items():
             started_s = self._clock()
-            ordering.happened(event, answered.applied, self._now_s, answered.offset)
+            ordering.record_event(event, answered.applied, self._now_s, answered.offset)
             self.spent_s[name] += self._clock() - started_s
         return answered
 
@@ -218,7 +218,7 @@ class Engine:
             action, item_ids = Action.PURCHASE, event.item_ids
             self._purchases += 1
         self._learn(pairs, event.at)
-        if verdict is not Verdict.APPLIED:
+        if verdict is not EventStatus.APPLIED:
             return Answered(event, offset, False, None)
         if action not in self.policy.triggers:
             return Answered(event, offset, True, None)

@@ -31,7 +31,7 @@ def moment_of(event: Event) -> Moment | None:
     return None
 
 
-class Sent:
+class SentLists:
     """Takes lists in the order of their triggers' offsets; of a moment that comes twice the first list goes first.
 
     Attributes:

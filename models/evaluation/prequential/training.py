@@ -31,7 +31,7 @@ _NUMBER = 0
 """Of the only partition."""
 
 
-class Training:
+class StreamTraining:
     """Learns from events, and gives what it has learnt now and then.
 
     Args:

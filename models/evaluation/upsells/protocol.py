@@ -56,7 +56,7 @@ class UpsellsConfig:
     habits: PurchaseHistoryConfig = field(default_factory=PurchaseHistoryConfig)
 
 
-class Dearer:
+class MoreExpensive:
     """The allowed upsells of each item, by category and price; of a catalogue that does not change.
 
     Args:
@@ -180,10 +180,10 @@ def evaluate(
         config: what is measured.
     """
     ask = _Methods(items, catalog, policy, seed, config)
-    dearer = Dearer(catalog, len(items), policy)
+    dearer = MoreExpensive(catalog, len(items), policy)
     evaluation = Evaluation(gains={name: [] for name in methods})
     evaluation.steps_shown, evaluation.steps_taken = {name: [] for name in methods}, {name: [] for name in methods}
-    waiting: dict[str, deque[_Open]] = {}
+    queues: dict[str, deque[_Open]] = {}
     asked: dict[tuple[str, int], float] = {}
     every_s, refresh_at = max((last - first) / REFRESHES, 1e-3), -inf
     for done, event in enumerate(events):
@@ -192,7 +192,7 @@ def evaluate(
         if event.at >= refresh_at:
             ask.publish()
             refresh_at = event.at + every_s
-        _take(event, items, waiting.get(event.user_id, ()), config.window_s)
+        _take(event, items, queues.get(event.user_id, ()), config.window_s)
         if isinstance(event, Click) and event.action is not Action.REMOVE_FROM_CART and event.at >= cut:
             anchor = items.index(event.item_id)
             if event.at >= asked.get((event.user_id, anchor), -inf) + config.window_s:
@@ -203,9 +203,9 @@ def evaluate(
                     asked[event.user_id, anchor] = event.at
                     lists = {name: ask.ranked(name, event, anchor, allowed, visit) for name in methods}
                     question = _Open(event.at, anchor, frozenset(allowed.tolist()), lists)
-                    waiting.setdefault(event.user_id, deque()).append(question)
+                    queues.setdefault(event.user_id, deque()).append(question)
         ask.learn(event)
-    for user_id, questions in waiting.items():
+    for user_id, questions in queues.items():
         for question in questions:
             if question.at + config.window_s > last:
                 evaluation.open += 1
@@ -225,7 +225,7 @@ def _take(event: Click | Purchase, items: Items, questions: Iterable[_Open], win
             question.taken.update(dict.fromkeys(item for item in taken if item in question.allowed))
 
 
-def _count(user_id: str, question: _Open, dearer: Dearer, evaluation: Evaluation) -> None:
+def _count(user_id: str, question: _Open, dearer: MoreExpensive, evaluation: Evaluation) -> None:
     """What a closed question says of each method."""
     evaluation.asked += 1
     for name, found in question.lists.items():
