@@ -26,7 +26,7 @@ from models.shop.policy import Policy
 from streams.connectors.event_log import log_of_past, sent_of, simulated
 from streams.connectors.replay import DataMissingError
 from streams.wire.codec import written
-from tests.unit.test_evaluation_prequential import NOW_MS, run
+from tests.unit.evaluation.test_prequential import NOW_MS, run
 
 AT = 1_699_990_000.0
 ITEMS = [f"item-{number}" for number in range(12)]
