@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -18,13 +18,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def cached_njit(*signature: str, **options: Any) -> Callable[[Function], Function]:
     """Compile a function as `numba.njit(*signature, **options)` does, and cache the machine code on disk.
 
-    numba keys its cache by the date of the file that the function is in. Here the key also holds a hash of that file
-    and of every file of the package that it imports, directly or not: machine code of an old rule is never served.
+    numba keys its cache by the date of the file that the function is in. Here the key is a hash of that file and of
+    every file of the package that it imports, directly or not: machine code of an old rule is never served.
     """
 
     def compiled(function: Function) -> Function:
         dispatcher: Any = njit(**options)(function)
-        dispatcher._cache = _SourceKeyedCache(function)  # type: ignore[no-untyped-call]  # noqa: SLF001
+        dispatcher._cache = _SourceKeyedCache(function)  # noqa: SLF001
         if signature:
             dispatcher.compile(*signature)
             dispatcher.disable_compile()
@@ -47,12 +47,16 @@ def inline_njit(function: Function) -> Function:
 
 
 class _SourceKeyedCache(FunctionCache):
-    """numba's cache on disk, keyed by the import closure of the kernel's module as well."""
+    """numba's cache on disk, in files named by the import closure of the kernel's module.
 
-    def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
-        module, file = self._py_func.__module__, Path(self._py_func.__code__.co_filename)
-        key: tuple[Any, ...] = super()._index_key(sig, codegen)  # type: ignore[no-untyped-call]
-        return (*key, closure_hash(module, file))
+    The hash has to be in the name: an index also holds types of arguments, and cannot be read once one was renamed.
+    """
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]
+        sources = closure_hash(function.__module__, Path(function.__code__.co_filename))
+        name = f"{self._impl.filename_base}.{sources[:16]}"
+        self._cache_file = IndexDataCacheFile(self._cache_path, name, sources)  # type: ignore[no-untyped-call]
 
 
 @cache

@@ -28,7 +28,7 @@ def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-def predictor(snapshot: Snapshot, items: Items, catalog: Catalog) -> SequencePredictor:
+def read_predictor(snapshot: Snapshot, items: Items, catalog: Catalog) -> SequencePredictor:
     """What a worker answers with. Items that the catalogue has and nobody has looked at are expected by their content.
 
     Args:

@@ -23,7 +23,7 @@ from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
 from models.sequence import kernels
 from models.sequence.config import MODEL
-from models.sequence.snapshot import predictor
+from models.sequence.snapshot import read_predictor
 from models.serving.recommender import Learnt, Recommender, RecommenderConfig
 from models.shop.catalog import Catalog
 from models.shop.items import Items
@@ -294,7 +294,7 @@ class Worker(Service):
     def _install(self, snapshot: Snapshot) -> None:
         """Answer with other weights from the next batch on; called in a thread."""
         recommender, items = self.recommender, self._context.items
-        recommender.predictor = predictor(snapshot, items, recommender.catalog)
+        recommender.predictor = read_predictor(snapshot, items, recommender.catalog)
 
     def _install_order(self, snapshot: Snapshot) -> None:
         """Order lists by what was learnt from outcomes, from the next batch on; called in a thread."""

@@ -13,17 +13,26 @@ ROOT = Path(__file__).parents[2]
 CALLER = """
 from models.jit import cached_njit
 from models.shop.decay import decayed
+from models.weights import Weight
 
 @cached_njit()
-def faded(weight, as_of, at, half_life_s):
-    return decayed(weight, as_of, at, half_life_s)
+def faded(weight, at, half_life_s):
+    return decayed(weight.value, weight.since, at, half_life_s)
+
+def print_faded() -> None:
+    value = faded(Weight(8.0, 0.0), 10.0, 10.0)
+    print(decayed(8.0, 0.0, 10.0, 10.0), value, sum(faded.stats.cache_hits.values()))
 """
 
-PROGRAM = """
-from models.shop.decay import decayed
-from models.caller import faded
-print(decayed(8.0, 0.0, 10.0, 10.0), faded(8.0, 0.0, 10.0, 10.0), sum(faded.stats.cache_hits.values()))
+WEIGHTS = """
+from typing import NamedTuple
+
+class Weight(NamedTuple):
+    value: float
+    since: float
 """
+
+PROGRAM = "from models.caller import print_faded; print_faded()"
 
 
 def run(folder: Path) -> list[float]:
@@ -41,16 +50,24 @@ def run(folder: Path) -> list[float]:
     return [float(word) for word in done.stdout.split()]
 
 
+def edit(file: Path, old: str, new: str) -> None:
+    source = file.read_text(encoding="utf-8")
+    assert old in source
+    file.write_text(source.replace(old, new), encoding="utf-8")
+
+
 def test_an_edit_of_an_imported_module_is_in_force_at_the_next_start(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "models", tmp_path / "models", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "models" / "caller.py").write_text(CALLER, encoding="utf-8")
+    models = tmp_path / "models"
+    shutil.copytree(ROOT / "models", models, ignore=shutil.ignore_patterns("__pycache__"))
+    (models / "caller.py").write_text(CALLER, encoding="utf-8")
+    (models / "weights.py").write_text(WEIGHTS, encoding="utf-8")
     assert run(tmp_path) == [4.0, 4.0, 0]  # compiled
     assert run(tmp_path) == [4.0, 4.0, 1]  # read from the cache
 
-    decay = tmp_path / "models" / "decay.py"
-    source = decay.read_text(encoding="utf-8")
-    edited = source.replace("return weight", "return 3.0 * weight")
-    assert edited != source
-    decay.write_text(edited, encoding="utf-8")
-    assert run(tmp_path) == [12.0, 12.0, 0]  # the caller's own file has not changed
+    edit(models / "shop" / "decay.py", "return weight", "return 3.0 * weight")
+    assert run(tmp_path) == [12.0, 12.0, 0]  # the kernel's own file has not changed
     assert run(tmp_path) == [12.0, 12.0, 1]
+
+    edit(models / "weights.py", "class Weight(", "class Faded(")
+    edit(models / "weights.py", "    since: float\n", "    since: float\n\nWeight = Faded\n")
+    assert run(tmp_path) == [12.0, 12.0, 0]  # the cached signature names a class that is gone

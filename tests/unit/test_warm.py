@@ -16,7 +16,7 @@ PROGRAM = """
 import gc
 from numba.core.registry import CPUDispatcher
 from models.warm import warm
-from models.sequence.snapshot import expectations
+from models.sequence.snapshot import read_predictor
 from dataclasses import asdict
 from tests.unit.evaluation.test_prequential_replay import OURS, SMALL, engine, walks
 from tests.unit.sequence.test_sequence import frozen
@@ -32,7 +32,7 @@ ours = engine()
 list(ours.run(walks(20)))
 assert ours.training.snapshots
 snapshot = frozen(ours.training.learner, config=asdict(SMALL))  # as one from a store: not to be written to
-ours.recommenders[OURS].expectations = expectations(snapshot, ours.items, ours.catalog)
+ours.recommenders[OURS].predictor = read_predictor(snapshot, ours.items, ours.catalog)
 ours.training = None
 list(ours.run(walks(3)))
 print(*sorted(f"{module}.{name}" for (module, name), n in kinds().items() if n > before.get((module, name), 0)))

@@ -16,7 +16,7 @@ from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.scorer import LookBatch, Scorer
-from models.sequence.snapshot import predictor
+from models.sequence.snapshot import read_predictor
 from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.window_buffer import LookWindow, Windows
@@ -192,7 +192,7 @@ def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner:
     items = Items()
     for name in ("something else", "item 23", "item 11"):
         items.index(name)
-    found = predictor(frozen(learner), items, Catalog(items))
+    found = read_predictor(frozen(learner), items, Catalog(items))
     looks = [items.index("item 20"), items.index("item 11")]
     expected = found.expect([("ann", looked(looks)), ("bob", looked([])), ("cid", looked([items.index("item 0")]))])
     assert expected.ends.tolist() == [0, 11, 11, 22]
@@ -204,7 +204,7 @@ def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner:
 
 def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
     items = Items()
-    kept = predictor(frozen(learner), items, Catalog(items))
+    kept = read_predictor(frozen(learner), items, Catalog(items))
     chance = np.random.default_rng(2)
     looks: dict[str, list[int]] = {"ann": [], "bob": []}
     for step in range(40):
@@ -213,14 +213,14 @@ def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
         looks[user].insert(-1 if late else len(looks[user]), int(chance.integers(len(items))))
         looks[user] = looks[user][-6:]
         asked = [(name, looked(found)) for name, found in looks.items()]
-        anew = predictor(frozen(learner), items, Catalog(items)).expect(asked)
+        anew = read_predictor(frozen(learner), items, Catalog(items)).expect(asked)
         for one, other in zip(kept.expect(asked), anew, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5, err_msg=str(step))
 
 
 def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_the_same(learner: Learner) -> None:
     items = Items()
-    kept = predictor(frozen(learner), items, Catalog(items))
+    kept = read_predictor(frozen(learner), items, Catalog(items))
     looks = {"ann": [0, 1], "bob": [2, 3], "cid": [4], "dan": [5, 6]}
     names = list(looks)[:3]
     kept.expect([(name, looked(looks[name])) for name in names])
@@ -231,7 +231,7 @@ def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_t
         found = kept.expect(max_batch)
         if asked == ["bob", "dan"]:
             assert "ann" not in kept._kept
-        anew = predictor(frozen(learner), items, Catalog(items)).expect(max_batch)
+        anew = read_predictor(frozen(learner), items, Catalog(items)).expect(max_batch)
         np.testing.assert_array_equal(found.items, anew.items)
         np.testing.assert_allclose(found.shares, anew.shares, atol=1e-5)
     places = [place for _, place in kept._kept.values()]
@@ -240,7 +240,7 @@ def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_t
 
 def test_a_shopper_asked_about_twice_at_once_is_answered_as_if_alone(learner: Learner) -> None:
     items = Items()
-    kept, other = (predictor(frozen(learner), items, Catalog(items)) for _ in range(2))
+    kept, other = (read_predictor(frozen(learner), items, Catalog(items)) for _ in range(2))
     visits = [looked([items.index(f"item {item}") for item in looks]) for looks in ([0], [0, 1], [0, 1, 2], [0, 1])]
     kept.expect([("ann", visits[0])])
     max_batch = kept.expect([("ann", one) for one in visits])
@@ -254,7 +254,7 @@ def test_cold_items_of_the_catalogue_are_expected_by_their_content(learner: Lear
     items = Items()
     catalog = Catalog(items)
     catalog.put(CatalogItem("new", "New", "Kettles", 30.0))
-    found = predictor(frozen(learner), items, catalog)
+    found = read_predictor(frozen(learner), items, catalog)
     expected = found.expect([("ann", looked([items.index("item 0")]))])
     assert "new" in [items.name(item) for item in expected.items]
     assert len(expected.items) == 12
@@ -289,9 +289,9 @@ def test_vectors_do_not_depend_on_the_pieces_they_are_made_in(
     learner: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = Items()
-    whole = predictor(frozen(learner), items, Catalog(items))._scorer
+    whole = read_predictor(frozen(learner), items, Catalog(items))._scorer
     monkeypatch.setattr("models.sequence.scorer.SLICE", 4)
-    np.testing.assert_array_equal(predictor(frozen(learner), items, Catalog(items))._scorer.vectors, whole.vectors)
+    np.testing.assert_array_equal(read_predictor(frozen(learner), items, Catalog(items))._scorer.vectors, whole.vectors)
     assert len(whole.vectors) == 11
 
 
@@ -306,7 +306,7 @@ def test_vectors_do_not_depend_on_the_pieces_they_are_made_in(
 )
 def test_snapshots_that_do_not_fit_are_refused(learner: Learner, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SnapshotError, match=sentence):
-        predictor(frozen(learner, **changes), Items(), Catalog(Items()))
+        read_predictor(frozen(learner, **changes), Items(), Catalog(Items()))
 
 
 def test_a_full_vocabulary_keeps_what_is_used() -> None:
