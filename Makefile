@@ -24,7 +24,7 @@ warm: $(WARM) ## compile the kernels once; install does so
 check: $(INSTALLED) ## ruff, types, generated pages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m streams.commands.docs --check
+	$(BIN)/python -m streams.cli.docs --check
 
 test: $(INSTALLED) $(WARM) ## all tests; on Apache Kafka too where KAFKA_HOME names one
 	$(BIN)/pytest -n 2 --dist loadgroup
@@ -42,7 +42,7 @@ evaluate: $(INSTALLED) $(WARM) ## rankings beside those of the literature (TRAIN
 	$(BIN)/crosscurrent evaluate next-item --train $(TRAIN) --test $(TEST) $(if $(JSON),--json $(JSON)) $(if $(HTML),--html $(HTML))
 
 docs: $(INSTALLED) ## make the generated pages anew
-	$(BIN)/python -m streams.commands.docs
+	$(BIN)/python -m streams.cli.docs
 
 clean: ## remove what the other targets made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
@@ -58,7 +58,7 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
-$(WARM): $(INSTALLED) $(wildcard models/*.py)
+$(WARM): $(INSTALLED) $(shell find models -name '*.py')
 	@echo "compiling the kernels (half a minute, once)"
 	@$(BIN)/python -m models.warm
 	@touch $@

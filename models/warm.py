@@ -5,19 +5,19 @@ Without it the first worker compiles them at its start, while others wait for it
 
 from __future__ import annotations
 
-from models import cooccurrence
-from models.catalog import Catalog
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.items import Items
-from models.neighbours import Neighbours
-from models.policy import Policy
-from models.recommender import Recommender, RecommenderConfig
+from models.cooccurrence import counter
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.index import Neighbours
 from models.sequence import kernels
+from models.serving.recommender import Recommender, RecommenderConfig
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.shop.policy import Policy
 
 
 def warm() -> None:
     """Compile what learning and suggesting run, or read it from the cache."""
-    cooccurrence.warm()
+    counter.warm()
     kernels.warm()
     items = Items()
     neighbours = Neighbours(items, CoOccurrenceConfig().half_life_s)

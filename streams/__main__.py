@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from models.errors import ModelError
-from streams.commands import app
+from streams.cli.entry import app
 from streams.errors import CrosscurrentError
 
 # Before numpy is imported: its library would start a thread a core for each small product of matrices. Processes are

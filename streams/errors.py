@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from streams.log import Record
+    from streams.kafka.log import Record
 
 
 _ANEW = (
@@ -158,10 +158,10 @@ class TakeOverError(CrosscurrentError):
         )
 
     @classmethod
-    def parted(cls, lane: str, got: Sequence[str], wanted: Sequence[str]) -> TakeOverError:
+    def parted(cls, task: str, got: Sequence[str], wanted: Sequence[str]) -> TakeOverError:
         """The group gave partitions that belong together to different workers."""
         return cls(
-            f"lane {lane} got partitions of {', '.join(got)} only, and needs those of {', '.join(wanted)}: all members "
+            f"lane {task} got partitions of {', '.join(got)} only, and needs those of {', '.join(wanted)}: all members "
             "of the group must be workers of this version with the same --prefix; stop others, or use another --group"
         )
 

@@ -67,7 +67,7 @@ class Metrics:
         self.rebalances = self._counter("rebalances", "Times the group was rearranged")
         self.retries = self._gauge("send_retries", "Packets sent again after a failure")
         self.outbox_bytes = self._gauge("outbox_bytes", "Bytes waiting to be acknowledged")
-        self.lanes = self._gauge("lanes", "Lanes owned and ready")
+        self.tasks = self._gauge("lanes", "Lanes owned and ready")
         self.items = self._gauge("items", "Items known by id")
         self.catalog_items = self._gauge("catalog_items", "Items in the catalogue")
         self.rows = self._gauge("rows", "Rows of neighbours held")
@@ -147,7 +147,7 @@ class Metrics:
         """Records of an owned partition that are not applied yet."""
         self._lag.labels(topic, str(partition)).set(n)
 
-    def disowned(self, topic: str, partition: int) -> None:
+    def revoked(self, topic: str, partition: int) -> None:
         """A partition is not ours any more."""
         try:
             self._lag.remove(topic, str(partition))

@@ -26,11 +26,11 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as PydanticSettingsError
 
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.outcomes import OutcomesConfig
-from models.ranker import RankerConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.ranking.attribution import AttributionConfig
+from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 from streams.errors import SettingsError
 
 ENV_PREFIX = "CROSSCURRENT_"
@@ -49,7 +49,7 @@ _NESTED: dict[str, type] = {
     "cooccurrence": CoOccurrenceConfig,
     "learner": LearnerConfig,
     "gate": GateConfig,
-    "outcomes": OutcomesConfig,
+    "outcomes": AttributionConfig,
     "ranker": RankerConfig,
 }
 
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
     """How the sequence model is taught, and its shape."""
     gate: GateConfig = GateConfig()
     """When newly learnt weights may serve."""
-    outcomes: OutcomesConfig = OutcomesConfig()
+    outcomes: AttributionConfig = AttributionConfig()
     """What counts as an answer to a suggestion."""
     ranker: RankerConfig = RankerConfig()
     """How the order of lists is learnt from the answers."""

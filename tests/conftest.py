@@ -20,13 +20,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # as `streams.__main__` does, and
 import pytest
 from hypothesis import settings
 
-from streams import topics
-from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
 from streams.errors import BrokerError
+from streams.kafka.admin import administration
 from streams.settings import Settings
+from streams.wire import topics
 
 settings.register_profile("alike", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import PackageMissingError
-from models.evaluation.methods import Prefix, Scores
+from models.evaluation.next_item.methods import Prefix, Scores
 
 
 class ImplicitModel:
@@ -110,17 +110,17 @@ class Implicit:
         self._sessions = 0
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][models.evaluation.methods.Method.learn]; nothing is learnt once it has finished."""
+        """Add a training session; a session that comes after the model was fitted is not learnt."""
         if not self._model.fitted:
             self._model.add(self._sessions, items)
             self._sessions += 1
 
     def finish(self) -> None:
-        """See [`Family.finish`][models.evaluation.methods.Family.finish]."""
+        """See [`Family.finish`][models.evaluation.next_item.methods.Family.finish]."""
         self._model.fit()
 
     def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
-        """See [`Family.score_many`][models.evaluation.methods.Family.score_many]."""
+        """See [`Family.score_many`][models.evaluation.next_item.methods.Family.score_many]."""
         return [{self._name: scores} for scores in self._model.scores_many([items for items, _ in prefixes])]
 
 

@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
     item: int
     kind: int
-    """`models.rules.CROSS_SELL` or `UPSELL`."""
+    """`models.serving.rules.CROSS_SELL` or `UPSELL`."""
     anchor: int
     """Item that it is for."""
     score: float = math.nan

@@ -1,7 +1,7 @@
 """The worker's counting in memory: visits, rows and mirror, as its lanes join them, published when it is asked to be.
 
-[`models.evaluation.engine`][] publishes by the clock of its events, as a worker does; here whoever measures decides
-what is known when.
+[`models.evaluation.prequential.replay`][] publishes by the clock of its events, as a worker does; here whoever measures
+decides what is known when.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from itertools import chain
 
 import numpy as np
 
-from models.cooccurrence import CoOccurrence
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.events import Click, Purchase
-from models.items import Items
-from models.neighbours import Neighbours
-from models.visits import Pair, Visit, VisitConfig, Visits
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence
+from models.cooccurrence.index import Neighbours
+from models.sessions.visits import Pair, Visit, VisitConfig, Visits
+from models.shop.events import Click, Purchase
+from models.shop.items import Items
 
 TOGETHER = 20_000
 """Pairs that are counted together: many more, and the garbage collector looks at them again and again."""
@@ -56,7 +56,7 @@ class WorkerCounts:
             self._count()
 
     def visit(self, user_id: str, at: float, bought_s: float) -> Visit:
-        """What a shopper is about; see [`Visits.snapshot`][models.visits.Visits.snapshot]."""
+        """What a shopper is about; see [`Visits.snapshot`][models.sessions.visits.Visits.snapshot]."""
         return self._visits.snapshot(user_id, at, bought_s)
 
     def _wait(self, pairs: list[Pair], at: float) -> None:

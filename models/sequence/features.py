@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalog import KNOWN, Catalog
-from models.events import CatalogItem
+from models.shop.catalog import KNOWN, Catalog
+from models.shop.events import CatalogItem
 
 GAPS_S = (5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 3600.0, 86_400.0)
 """Bounds of the classes of time between two looks."""
@@ -26,7 +26,7 @@ GAPS = FIRST_GAP + 1
 """Classes of time."""
 
 ACTIONS = 3
-"""Classes of looks: `models.visits.ACTION_CODES`."""
+"""Classes of looks: `models.sessions.visits.ACTION_CODES`."""
 
 CATEGORIES = 4_096
 """Classes of categories, 0 for none: a few times what a large shop has."""

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.config import GateConfig
-from models.sequence.scorer import Hidden, Looks, Scorer
-from models.sequence.windows import Window, Windows
+from models.sequence.scorer import Hidden, LookBatch, Scorer
+from models.sequence.window_buffer import LookWindow, Windows
 
 TOP = 20
 """Places of a ranking that count: hit rate and reciprocal rank at 20, as elsewhere."""
@@ -67,7 +67,7 @@ class Gate:
     def __init__(self, config: GateConfig, looks: int) -> None:
         self._config = config
         self._looks = looks
-        self._held: deque[tuple[float, Window]] = deque()
+        self._held: deque[tuple[float, LookWindow]] = deque()
         self._share = round(config.share * _BUCKETS)
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class Gate:
         digest = hashlib.blake2b(user_id.encode(errors="surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % _BUCKETS < self._share
 
-    def hold(self, window: Window, appended_s: float) -> None:
+    def hold(self, window: LookWindow, appended_s: float) -> None:
         """Keep a window back.
 
         Args:
@@ -88,7 +88,7 @@ class Gate:
         """
         self._held.append((appended_s, window))
 
-    def release(self, appended_s: float) -> list[Window]:
+    def release(self, appended_s: float) -> list[LookWindow]:
         """Windows that may be learnt now, oldest first; they are not held any more."""
         held, free = self._held, []
         while held and (len(held) > self._config.windows or appended_s - held[0][0] > self._config.age_s):
@@ -131,7 +131,7 @@ class Gate:
         self._held = deque(zip(arrays["appended_s"].tolist(), windows.each(), strict=True))
 
 
-def scores(scorer: Scorer, windows: Sequence[Window]) -> NDArray[np.float64]:
+def scores(scorer: Scorer, windows: Sequence[LookWindow]) -> NDArray[np.float64]:
     """Hit rate and reciprocal rank at 20 of the fresh looks, by window.
 
     Args:
@@ -146,7 +146,7 @@ def scores(scorer: Scorer, windows: Sequence[Window]) -> NDArray[np.float64]:
     return np.concatenate(rows) if rows else np.empty((0, 2))
 
 
-def _scores(scorer: Scorer, windows: Sequence[Window]) -> NDArray[np.float64]:
+def _scores(scorer: Scorer, windows: Sequence[LookWindow]) -> NDArray[np.float64]:
     lengths = np.array([len(window.items) for window in windows])
     firsts = np.array([max(1, len(window.items) - window.fresh) for window in windows])
     looks = np.zeros((3, len(windows), int(lengths.max())), np.int64)
@@ -158,7 +158,7 @@ def _scores(scorer: Scorer, windows: Sequence[Window]) -> NDArray[np.float64]:
         there = np.flatnonzero(lengths > place)
         carried = Hidden(state.hidden[there], state.cell[there])
         items, actions, gaps = np.ascontiguousarray(looks[:, there, place - 1])
-        scorer.carry_on(carried, Looks(items, actions, gaps, np.arange(len(there) + 1)))
+        scorer.carry_on(carried, LookBatch(items, actions, gaps, np.arange(len(there) + 1)))
         state.hidden[there], state.cell[there] = carried
         rows = there[firsts[there] <= place]
         if len(rows):

@@ -10,8 +10,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from models.jit import cached_njit
 
 Floats = NDArray[np.float32]
 Whole = NDArray[np.int64]
@@ -53,7 +54,7 @@ def constant(weights: NDArray[Any]) -> Floats:
     return found
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def units_of(vectors: Floats) -> Floats:
     """(n, units), each of length 1."""
     found = np.empty_like(vectors)
@@ -67,7 +68,7 @@ def units_of(vectors: Floats) -> Floats:
     return found
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def item_vectors(
     slots: Whole, classes: NDArray[np.int32], own: Floats, categories: Floats, brands: Floats, steps: Floats
 ) -> Floats:
@@ -94,7 +95,7 @@ def item_vectors(
     return units_of(found)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@cached_njit(nogil=True, error_model="numpy")
 def tanh(values: Floats) -> None:
     """Hyperbolic tangents, in place."""
     for place in range(len(values)):
@@ -109,7 +110,7 @@ def tanh(values: Floats) -> None:
         values[place] = x * over / under
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def carry_on(
     ends: Whole,
     looked_at: Floats,
@@ -160,7 +161,7 @@ def carry_on(
                 hidden[row, unit] = (half * gates[3 * units + unit] + half) * through[unit]
 
 
-@njit(cache=True, nogil=True)
+@cached_njit(nogil=True)
 def largest(values: Floats, least: Floats, k: int) -> tuple[Whole, NDArray[np.float64]]:
     """(n, k) places of the k largest of each row, largest first, ties by place; and (n, k) those values.
 

@@ -19,7 +19,7 @@ from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents
 from models.sequence.network import Network
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
-from models.sequence.windows import Window, Windows
+from models.sequence.window_buffer import LookWindow, Windows
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""
@@ -67,7 +67,7 @@ class Learner:
         """Windows taken and not yet learnt."""
         return len(self._new)
 
-    def add(self, window: Window) -> bool:
+    def add(self, window: LookWindow) -> bool:
         """Take a window; returns whether a chunk is full, and `learn` is due."""
         self._new.add(window)
         return len(self._new) >= self._config.chunk
@@ -83,7 +83,7 @@ class Learner:
             self._admit()
             once = (new, np.arange(len(new)))
             again = (old, self._draw_again(self._config.replay * len(new), chance))
-            self._teach(_Lesson.of(*[once] * self._config.passes, again), chance)
+            self._teach(_Batch.of(*[once] * self._config.passes, again), chance)
         self.learnt += int((new.length[: len(new)] - new.first[: len(new)]).sum())
         self.chunks += 1
         old.take(new)
@@ -172,7 +172,7 @@ class Learner:
         ages[evenly | (ages >= kept)] = chance.integers(0, kept, number)[evenly | (ages >= kept)]
         return self._old.row(ages)
 
-    def _teach(self, lesson: _Lesson, chance: np.random.Generator) -> None:
+    def _teach(self, lesson: _Batch, chance: np.random.Generator) -> None:
         self.network.train()
         drawing = self.vocabulary.uses**self._config.popularity
         drawing[UNKNOWN] = 0.0
@@ -190,7 +190,7 @@ class Learner:
             losses += self._step(lesson.rows(batches[number]), draws, drawing, shares)
         self.loss = losses / max(1, self.positions - before)
 
-    def _shares(self, lesson: _Lesson) -> NDArray[np.float64]:
+    def _shares(self, lesson: _Batch) -> NDArray[np.float64]:
         """How often each slot is the target, per target."""
         place = np.arange(lesson.items.shape[1])[None, :]
         asked = (place >= lesson.first[:, None]) & (place < lesson.length[:, None])
@@ -199,7 +199,7 @@ class Learner:
         return shares
 
     def _step(
-        self, lesson: _Lesson, draws: NDArray[np.int64], drawing: NDArray[np.float64], shares: NDArray[np.float64]
+        self, lesson: _Batch, draws: NDArray[np.int64], drawing: NDArray[np.float64], shares: NDArray[np.float64]
     ) -> float:
         """Learn some windows at once; returns the sum of their losses."""
         longest = int(lesson.length.max())
@@ -254,7 +254,7 @@ class Learner:
         self._item_optimiser.load_state_dict(state)
 
 
-class _Lesson:
+class _Batch:
     """Rows of windows that are learnt together."""
 
     def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
@@ -265,15 +265,15 @@ class _Lesson:
         self.first = columns["first"]
 
     @classmethod
-    def of(cls, *parts: tuple[Windows, NDArray[np.int64]]) -> _Lesson:
+    def of(cls, *parts: tuple[Windows, NDArray[np.int64]]) -> _Batch:
         """The given rows of each."""
         names = ("items", "actions", "gaps", "length", "first")
         return cls({name: np.concatenate([getattr(part, name)[rows] for part, rows in parts]) for name in names})
 
-    def rows(self, rows: NDArray[np.int64]) -> _Lesson:
+    def rows(self, rows: NDArray[np.int64]) -> _Batch:
         """Some of them."""
         names = ("items", "actions", "gaps", "length", "first")
-        return _Lesson({name: getattr(self, name)[rows] for name in names})
+        return _Batch({name: getattr(self, name)[rows] for name in names})
 
 
 def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -32,7 +32,7 @@ class Hidden(NamedTuple):
     """(n, units)."""
 
 
-class Looks(NamedTuple):
+class LookBatch(NamedTuple):
     """Looks as the network takes them, one after the other: of shopper `s` from `ends[s]` to `ends[s + 1]`."""
 
     items: NDArray[np.int64]
@@ -45,7 +45,7 @@ class Looks(NamedTuple):
     """(n + 1,)."""
 
     @classmethod
-    def of(cls, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> Looks:
+    def of(cls, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> LookBatch:
         """Those of windows.
 
         Args:
@@ -113,7 +113,7 @@ class Scorer:
         """State of so many shoppers before their first look."""
         return Hidden(*np.zeros((2, number, self.units), np.float32))
 
-    def carry_on(self, state: Hidden, looks: Looks) -> None:
+    def carry_on(self, state: Hidden, looks: LookBatch) -> None:
         """Carry the state of each shopper on by his looks, in place."""
         vectors = self._vectors(self._vocabulary.slots(looks.items), looks.items)
         carry_on(
@@ -131,9 +131,9 @@ class Scorer:
         )
 
     def read(self, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> Hidden:
-        """State after whole windows; arguments as of `Looks.of`."""
+        """State after whole windows; arguments as of `LookBatch.of`."""
         state = self.start(len(windows))
-        self.carry_on(state, Looks.of(windows))
+        self.carry_on(state, LookBatch.of(windows))
         return state
 
     def expected(self, state: Hidden) -> NDArray[np.float32]:

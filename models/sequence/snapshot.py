@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.catalog import Catalog
 from models.errors import SnapshotShapeError
-from models.items import Items
 from models.sequence.config import CODE
-from models.sequence.expectations import Expectations
 from models.sequence.features import ACTIONS, BRANDS, CATEGORIES, GAPS, PRICES, Contents, contents_of
+from models.sequence.predictor import SequencePredictor
 from models.sequence.scorer import Scorer
 from models.sequence.vocabulary import NOBODY
-from models.snapshots import Snapshot
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.snapshot import Snapshot
 
 
 def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:
@@ -28,7 +28,7 @@ def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:
     }
 
 
-def expectations(snapshot: Snapshot, items: Items, catalog: Catalog) -> Expectations:
+def predictor(snapshot: Snapshot, items: Items, catalog: Catalog) -> SequencePredictor:
     """What a worker answers with. Items that the catalogue has and nobody has looked at are expected by their content.
 
     Args:
@@ -49,4 +49,4 @@ def expectations(snapshot: Snapshot, items: Items, catalog: Catalog) -> Expectat
     slots = np.array([items.index(name) if name else NOBODY for name in snapshot.vocabulary], np.int64)
     classes = contents_of(catalog)
     cold = np.flatnonzero(classes.any(axis=1))
-    return Expectations(Scorer(snapshot.arrays, slots, Contents(classes), scale, cold), snapshot.version)
+    return SequencePredictor(Scorer(snapshot.arrays, slots, Contents(classes), scale, cold), snapshot.version)

@@ -17,22 +17,22 @@ from typing import Any
 
 import orjson
 
-import models.recommender
-import streams.item_lane
-import streams.mirror
-import streams.shopper_lane
-from models.cooccurrence import CoOccurrence
-from models.neighbours import Neighbours
-from models.recommender import Recommender
-from models.visits import Visits
+import models.serving.recommender
+import streams.kafka.global_tables
+import streams.worker.neighbour_task
+import streams.worker.shopper_task
+from models.cooccurrence.counter import CoOccurrence
+from models.cooccurrence.index import Neighbours
+from models.serving.recommender import Recommender
+from models.sessions.visits import Visits
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
 from streams.bench.workbench import Workbench
-from streams.desk import Desk
+from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
-from streams.outbox import Outbox
-from streams.pairs import PairBatch
 from streams.settings import Settings
+from streams.wire.pair_deltas import PairBatch
+from streams.worker.suggestion_batcher import SuggestionBatcher
 
 REST = "lanes, cursors, event loop"
 
@@ -46,7 +46,7 @@ class Pace:
     """How events come."""
 
     name: str
-    together: int
+    max_batch: int
     """Events offered at once, over all lanes."""
     events_per_s: int
     """How many fall between two flushes, which come by the second."""
@@ -63,7 +63,11 @@ EVENTS = sum(2 * pace.seconds * pace.events_per_s for pace in PACES)
 
 def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     """Every function that is timed: where it is found, its name, its stage. In the order an event goes through them."""
-    shopper, item, mirror = vars(streams.shopper_lane), vars(streams.item_lane), vars(streams.mirror)
+    shopper, item, tables = (
+        vars(streams.worker.shopper_task),
+        vars(streams.worker.neighbour_task),
+        vars(streams.kafka.global_tables),
+    )
     return [
         (shopper, "decode_click", "decode clicks and purchases"),
         (shopper, "decode_purchase", "decode clicks and purchases"),
@@ -73,14 +77,14 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Visits, "snapshot", "visits: snapshot"),
         (Recommender, "suggest_each", "suggest: around the kernel"),
         (Recommender, "_batch", "suggest: queries into arrays"),
-        (vars(models.recommender), "answer", "suggest: kernel"),
+        (vars(models.serving.recommender), "answer", "suggest: kernel"),
         (Recommender, "_told", "suggest: answers into records"),
-        (Desk, "_answer", "suggestions: around the encoder"),
+        (SuggestionBatcher, "_answer", "suggestions: around the encoder"),
         (orjson, "dumps", "suggestions: orjson"),
         (Metrics, "suggested", "metrics"),
         (Metrics, "outcomes", "metrics"),
         (bench.metrics.latency_s, "observe", "metrics"),
-        (Outbox, "put", "outbox: put"),
+        (BatchingProducer, "enqueue", "outbox: put"),
         (bench.packer, "pack", "outbox: record batches"),
         (PairBatch, "add", "pairs: collect"),
         (PairBatch, "messages", "pairs: encode"),
@@ -88,7 +92,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (CoOccurrence, "learn_many", "pairs: count"),
         (CoOccurrence, "row", "rows: encode"),
         (item, "encode_row", "rows: encode"),
-        (mirror, "decode_row", "rows: decode, mirror"),
+        (tables, "decode_row", "rows: decode, mirror"),
         (Neighbours, "put", "rows: decode, mirror"),
     ]
 
@@ -127,7 +131,7 @@ async def _breakdown(
                 "total_us": round(total_us, 2),
                 "stages_us": {stage: round(us, 2) for stage, us in stages_us.items()}
                 | {REST: round(total_us - sum(stages_us.values()), 2)},
-                "events_offered_together": pace.together,
+                "events_offered_together": pace.max_batch,
             }
     return figures
 
@@ -160,7 +164,7 @@ class _Second:
         self._events += len(events)
         with self._watch.around(self._places) if self._watch else nullcontext():
             started = time.thread_time()
-            await bench.apply(records, self._pace.together)
+            await bench.apply(records, self._pace.max_batch)
             await bench.flush_pairs()
             self._events_s += time.thread_time() - started
         with self._row_watch.around(self._places) if self._row_watch else nullcontext():

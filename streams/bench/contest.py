@@ -26,17 +26,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from streams import topics
-from streams.bench.events import Event, Roof, write
+from streams.bench.events import BenchShop, Event, write
 from streams.bench.load import preload
 from streams.bench.measure import Ends, Latency, Topics, events_per_s, latency
 from streams.bench.scoring import SIZES
-from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.child import Child
 from streams.errors import CrosscurrentError
+from streams.kafka.admin import administration
 from streams.settings import ENV_PREFIX, Settings
-from streams.topics import APPEND_TIME, full_name
+from streams.wire import topics
+from streams.wire.topics import APPEND_TIME, full_name
 
 LINGER_MS = 20.0
 """Of the echo's producer: it works off half as much again as with none, more brings nothing."""
@@ -191,7 +191,7 @@ class Side:
             raise BenchError(message)
 
 
-class Contest:
+class Benchmark:
     """The whole comparison.
 
     Args:
@@ -206,7 +206,7 @@ class Contest:
         self._plan = plan
         self._folder = folder
         self._say = say
-        self._roof = Roof(plan.seed, Settings().partitions, time.time() - LEAD_S)
+        self._roof = BenchShop(plan.seed, Settings().partitions, time.time() - LEAD_S)
         self._happened: list[Event] = []
         self.catalog = self._roof.catalog()
         policy = folder / "policy.toml"
@@ -285,9 +285,9 @@ class Contest:
         side = self._echo(0.0)
         async with Topics(side.settings) as seen, side.running() as child:
             await side.ready(child)
-            prompt = await self._steady(f"{title}, no linger", side, child, seen, stream, lambda _: True)
-        latencies = {f"linger {LINGER_MS:g} ms": asdict(steady), "no linger": asdict(prompt)}
-        turn = Turn(rate, cpu_us, min(steady, prompt, key=lambda one: one.p99_ms), {"latencies": latencies})
+            inline_limit = await self._steady(f"{title}, no linger", side, child, seen, stream, lambda _: True)
+        latencies = {f"linger {LINGER_MS:g} ms": asdict(steady), "no linger": asdict(inline_limit)}
+        turn = Turn(rate, cpu_us, min(steady, inline_limit, key=lambda one: one.p99_ms), {"latencies": latencies})
         return turn, stream
 
     async def _worker_turn(self, title: str, backlog: Sequence[Event], stream: Stream) -> Turn:

@@ -13,11 +13,11 @@ from typing import Any
 import faust
 import orjson
 
-from streams.commands.worker import new_event_loop
-from streams.folderless import FolderlessApp
-from streams.topics import full_name
+from streams.cli.worker import new_event_loop
+from streams.faust_app import FolderlessApp
+from streams.wire.topics import full_name
 
-SOURCES = ("clicks", "purchases")
+ECHOED_TOPICS = ("clicks", "purchases")
 OUTPUT = "suggestions"
 """Short name of the topic that the echo writes to: keyed and partitioned as the worker's own output."""
 
@@ -42,7 +42,7 @@ def create_echo(bootstrap_servers: str, prefix: str, linger_ms: float, partition
         worker_redirect_stdouts=False,
     )
     sources = app.topic(
-        *(full_name(prefix, name) for name in SOURCES), key_type=bytes, value_type=bytes, value_serializer="raw"
+        *(full_name(prefix, name) for name in ECHOED_TOPICS), key_type=bytes, value_type=bytes, value_serializer="raw"
     )
     output = app.topic(
         full_name(prefix, OUTPUT), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from streams.partitioner import partition_of
-from streams.simulated_shop import SimulatedEvent, SimulatedShop
+from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
+from streams.wire.partitioner import partition_of
 
 BRANCHES = 5
 """Shops under the roof: 396 items each."""
@@ -45,7 +45,7 @@ class Event(NamedTuple):
         return self.topic == "purchases" or QUIET_ACTION.encode() not in self.value
 
 
-class Roof:
+class BenchShop:
     """The shops.
 
     Args:

@@ -17,9 +17,9 @@ from typing import Any
 import aiokafka
 
 from streams.bench.events import Event, read
-from streams.commands.worker import new_event_loop
+from streams.cli.worker import new_event_loop
 from streams.settings import Settings
-from streams.topics import full_name
+from streams.wire.topics import full_name
 
 TICK_S = 0.005
 """Between two sendings of the feeder."""

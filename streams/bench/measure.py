@@ -16,10 +16,10 @@ import aiokafka
 import msgspec
 from aiokafka import TopicPartition
 
-from streams.brokers.embedded_ends import true_ends
-from streams.log import Record
+from streams.kafka.embedded_ends import true_ends
+from streams.kafka.log import Record
 from streams.settings import Settings
-from streams.topics import full_name
+from streams.wire.topics import full_name
 
 
 class _Answer(msgspec.Struct, gc=False):

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from models.sequence.expectations import ROWS
+from models.sequence.predictor import ROWS
 
 FIGURES = (
     ("events/s, a backlog", "events_per_s", "throughput", "{:,.0f}"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.bench import breakdown, scoring
-from streams.bench.contest import Contest, Plan
+from streams.bench.contest import Benchmark, Plan
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
@@ -43,7 +43,7 @@ def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any
     with ended_as_by_ctrl_c(), tempfile.TemporaryDirectory(prefix="crosscurrent-bench-") as folder:
         with broker:
             say(f"{broker.title} at {broker.bootstrap_servers}")
-            contest = Contest(broker, plan, Path(folder), say)
+            contest = Benchmark(broker, plan, Path(folder), say)
             figures = asyncio.run(contest.run())
         say("where a microsecond goes: the worker's own code, without a broker")
         events = contest.events(plan.warm_up + breakdown.EVENTS)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.config import LearnerConfig, NetworkConfig
-from models.sequence.expectations import ITEMS, ROWS
-from models.sequence.nearest import EXACT, Exact, Finder, Indexed
+from models.sequence.predictor import ITEMS, ROWS
+from models.sequence.vector_index import EXACT, Exact, Finder, Indexed
 
 SIZES = (10_000, 100_000, 1_000_000)
 """Items."""
@@ -60,7 +60,7 @@ def learning() -> dict[str, Any]:
 
     from models.sequence.features import Contents
     from models.sequence.learner import Learner
-    from models.sequence.windows import Window
+    from models.sequence.window_buffer import LookWindow
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -69,7 +69,7 @@ def learning() -> dict[str, Any]:
         started = time.perf_counter()
         for _ in range(VISITS):
             first = int(chance.integers(0, 2_000))
-            if learner.add(Window(range(first, first + 5), [0] * 5, [1] * 5, 5, 0.0)):
+            if learner.add(LookWindow(range(first, first + 5), [0] * 5, [1] * 5, 5, 0.0)):
                 learner.learn()
         learner.learn()
         seconds = time.perf_counter() - started

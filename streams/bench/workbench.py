@@ -15,21 +15,21 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from models.catalog import Catalog
-from models.items import Items
-from models.neighbours import Neighbours
-from models.policy import Policy
-from models.recommender import Recommender, RecommenderConfig
+from models.cooccurrence.index import Neighbours
+from models.serving.recommender import Recommender, RecommenderConfig
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.shop.policy import Policy
 from streams.bench.events import Event
-from streams.lane import Lane
-from streams.memory_log import MemoryLog, StoredRecord
+from streams.kafka.global_tables import GlobalTables
+from streams.kafka.memory_log import MemoryLog, StoredRecord
+from streams.kafka.producer import PACKET_BYTES, BatchingProducer, Message
 from streams.metrics import Metrics
-from streams.mirror import Mirror
-from streams.outbox import PACKET_BYTES, Message, Outbox
 from streams.settings import Settings
-from streams.topics import TOPICS
-from streams.wiring import Identity, Wiring
-from streams.worker import lane_kinds
+from streams.wire.topics import TOPICS
+from streams.worker.context import Identity, WorkerContext
+from streams.worker.partition_task import PartitionTask
+from streams.worker.service import task_types
 
 
 class Packer:
@@ -41,7 +41,7 @@ class Packer:
         self.now_ms = 0
 
     async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
-        """See [`Sender.send`][streams.outbox.Sender.send]."""
+        """See [`Sender.send`][streams.kafka.producer.Sender.send]."""
         self.pack(packet)
         where = TopicPartition(topic, partition)
         if topic in ("pairs", "neighbours"):
@@ -83,18 +83,18 @@ class Workbench:
         self.packer.now_ms = now_ms
         self.items = Items()
         self.metrics = Metrics()
-        shelf, neighbours = Catalog(self.items), Neighbours(self.items, self.settings.cooccurrence.half_life_s)
-        self.mirror = Mirror("", shelf, neighbours, self.metrics)
+        registry, neighbours = Catalog(self.items), Neighbours(self.items, self.settings.cooccurrence.half_life_s)
+        self.tables = GlobalTables("", registry, neighbours, self.metrics)
         self.recommender = Recommender(
-            self.items, shelf, neighbours, Policy(emit_empty=True, max_suggestion_age_s=0), RecommenderConfig()
+            self.items, registry, neighbours, Policy(emit_empty=True, max_suggestion_age_s=0), RecommenderConfig()
         )
-        self.outbox = Outbox(self.packer, most_bytes=1 << 30, timeout_s=1, on_failure=self._fail)
-        self._wiring = Wiring(
+        self.producer = BatchingProducer(self.packer, most_bytes=1 << 30, timeout_s=1, on_failure=self._fail)
+        self._context = WorkerContext(
             settings=self.settings,
             log=MemoryLog(clock=lambda: 0),
-            outbox=self.outbox,
-            mirror=self.mirror,
-            follower=_NothingToFollow(),
+            producer=self.producer,
+            tables=self.tables,
+            table_reader=_NothingToFollow(),
             items=self.items,
             recommender=self.recommender,
             metrics=self.metrics,
@@ -104,30 +104,30 @@ class Workbench:
             commit=lambda _: None,
         )
         for event in catalog:
-            self.mirror.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
-        self._lanes: dict[str, dict[int, Lane]] = {"shoppers": {}, "items": {}}
-        self._tasks: list[asyncio.Task[None]] = []
+            self.tables.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
+        self._tasks: dict[str, dict[int, PartitionTask]] = {"shoppers": {}, "items": {}}
+        self._running: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
         self._offsets: defaultdict[tuple[str, int], int] = defaultdict(int)
 
     async def __aenter__(self) -> Workbench:
         self.recommender.warm()
         for kind, topics, make in {
-            kind: (kind, topics, make) for kind, topics, make in lane_kinds("").values()
+            kind: (kind, topics, make) for kind, topics, make in task_types("").values()
         }.values():
-            for number in range(self.settings.partitions) if kind in self._lanes else ():
-                lane = make(f"{kind}-{number}", [TopicPartition(topic, number) for topic in topics], self._wiring)
-                self._lanes[kind][number] = lane
-                lane.own()
-                self._tasks.append(asyncio.create_task(lane.run()))
-                await lane.ready.wait()
+            for number in range(self.settings.partitions) if kind in self._tasks else ():
+                task = make(f"{kind}-{number}", [TopicPartition(topic, number) for topic in topics], self._context)
+                self._tasks[kind][number] = task
+                task.own()
+                self._running.append(asyncio.create_task(task.run()))
+                await task.ready.wait()
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.outbox.close()
+        for running in self._running:
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self.producer.close()
 
     def pass_a_second(self) -> None:
         """Move the clock."""
@@ -144,7 +144,7 @@ class Workbench:
 
     async def apply(self, records: Sequence[StoredRecord], most: int) -> None:
         """Have the lanes apply records, offered so many at a time."""
-        kind = self._lanes["items" if records and records[0].topic == "pairs" else "shoppers"]
+        kind = self._tasks["items" if records and records[0].topic == "pairs" else "shoppers"]
         rest = iter(records)
         while some := list(islice(rest, most)):
             batches: defaultdict[tuple[str, int], list[StoredRecord]] = defaultdict(list)
@@ -152,23 +152,23 @@ class Workbench:
                 batches[record.topic, record.partition].append(record)
             for (_, partition), batch in batches.items():
                 kind[partition].offer(batch)
-            while any(lane.held for lane in kind.values()):
+            while any(task.held for task in kind.values()):
                 await asyncio.sleep(0)
                 self._check()
 
     async def flush_pairs(self) -> int:
         """Publish what the events have taught and count it into the rows; returns the number of messages."""
-        await asyncio.gather(*(lane.flush() for lane in self._lanes["shoppers"].values()))
+        await asyncio.gather(*(task.flush() for task in self._tasks["shoppers"].values()))
         pairs = self.packer.take("pairs")
         await self.apply(pairs, len(pairs))
         return len(pairs)
 
     async def flush_rows(self) -> int:
         """Publish the rows that have changed and mirror them; returns their bytes."""
-        await asyncio.gather(*(lane.flush() for lane in self._lanes["items"].values()))
+        await asyncio.gather(*(task.flush() for task in self._tasks["items"].values()))
         rows = self.packer.take("neighbours")
         for row in rows:
-            self.mirror.apply(row)
+            self.tables.apply(row)
         return sum(len(row.value or b"") for row in rows)
 
     def _fail(self, error: BaseException) -> None:
@@ -176,8 +176,8 @@ class Workbench:
 
     def _check(self) -> None:
         """Raise what a lane or the outbox has failed with."""
-        for task in self._tasks:
-            if task.done():
-                task.result()
+        for running in self._running:
+            if running.done():
+                running.result()
         if self._failure is not None:
             raise self._failure

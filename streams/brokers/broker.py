@@ -12,9 +12,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from streams.brokers.administration import administration
 from streams.brokers.child import Child
 from streams.errors import BrokerError
+from streams.kafka.admin import administration
 from streams.settings import Settings
 
 HOST = "127.0.0.1"

@@ -11,10 +11,10 @@ import platform
 from pathlib import Path
 from typing import ClassVar
 
-from streams.brokers.administration import EMBEDDED_CLUSTER_ID
 from streams.brokers.broker import HOST, Broker
 from streams.brokers.child import Child
 from streams.errors import BrokerError
+from streams.kafka.admin import EMBEDDED_CLUSTER_ID
 
 
 class EmbeddedBroker(Broker):

@@ -15,11 +15,11 @@ from typing import Any
 import orjson
 from kafka import KafkaProducer
 
-from models.policy import Policy
+from models.shop.policy import Policy
+from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
 from streams.demo.popularity import Popularity
 from streams.settings import Settings
-from streams.simulated_shop import SimulatedEvent, SimulatedShop
-from streams.topics import full_name
+from streams.wire.topics import full_name
 
 HISTORY_PER_S = 5.0
 """Events a second of event time in the history. It decides how long ago the history begins, nothing else."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
-from models.policy import Policy
-from streams.simulated_shop import Model
+from models.shop.policy import Policy
+from streams.connectors.simulated_shop import Model
 
 STALE = 100
 """Events after which the ranking is made anew: it hardly moves, and sorting the shop for each click would be work."""
@@ -22,7 +22,7 @@ class Popularity:
         models: what the shop sells.
         policy: step of upsells, caps.
 
-    >>> from streams.simulated_shop import SimulatedShop
+    >>> from streams.connectors.simulated_shop import SimulatedShop
     >>> shop = SimulatedShop(seed=7, shoppers=1)
     >>> popularity = Popularity(shop.models, Policy())
     >>> for item_id in ("tea-mugs-plain-1", "tea-kettles-plain-2", "tea-mugs-plain-1"):

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from models.policy import Policy
-from models.ranker import MODEL as RANKER
+from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL as SEQUENCE
+from models.shop.kinds import KIND_NAMES
+from models.shop.policy import Policy
+from streams.connectors.simulated_shop import Model, Truth
 from streams.demo.feed import Published
 from streams.demo.popularity import is_upsell
-from streams.simulated_shop import Model, Truth
-
-KINDS = ("cross-sell", "upsell")
 
 MODELS = {
     "viewed_with": "counting",
@@ -65,7 +64,7 @@ class Share:
 class Shares:
     """Of one side, by kind."""
 
-    by_kind: dict[str, Share] = field(default_factory=lambda: {kind: Share() for kind in KINDS})
+    by_kind: dict[str, Share] = field(default_factory=lambda: {kind: Share() for kind in KIND_NAMES[1:]})
 
     def update(self, kind: str, right: bool) -> None:
         """One more."""
@@ -143,7 +142,7 @@ class Score:
 
     def by_kind(self) -> list[tuple[str, Share, Share]]:
         """Kind, our share and popularity's, of each kind and of both together."""
-        kinds = [(kind, self.ours.by_kind[kind], self.popular.by_kind[kind]) for kind in KINDS]
+        kinds = [(kind, self.ours.by_kind[kind], self.popular.by_kind[kind]) for kind in KIND_NAMES[1:]]
         return [*kinds, ("both", self.ours.all, self.popular.all)]
 
     @property

@@ -14,9 +14,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streams.connectors.simulated_shop import Model
 from streams.demo.feed import Published
 from streams.demo.score import Score
-from streams.simulated_shop import Model
 
 SHOWN_EVERY_S = 1.5
 """Between two suggestions on the screen: fewer than there are, but so that each can be read."""

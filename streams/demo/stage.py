@@ -18,15 +18,15 @@ import orjson
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 
-from models.policy import Policy
-from streams import topics
+from models.shop.policy import Policy
 from streams.brokers.broker import free_ports
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.demo.feed import Feed, Published
 from streams.demo.processes import ProcessEndedError, Processes
-from streams.demo.score import KINDS, Score
+from streams.demo.score import Score
 from streams.demo.screen import Screen, Shown, figures, marks, screen_for
 from streams.settings import ENV_PREFIX, Settings
-from streams.simulated_shop import SimulatedShop
+from streams.wire import topics
 
 BROKER_S = 90.0
 """Longest start of the broker: Apache Kafka on a busy machine."""
@@ -60,7 +60,7 @@ UNMATCHED_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class DemoConfig:
     """What the demo is to do."""
 
     seconds: float | None = None
@@ -77,7 +77,7 @@ class Play:
     """Apache Kafka from `KAFKA_HOME` instead of the embedded broker."""
 
 
-class Stage:
+class Demo:
     """One run of the demo.
 
     Args:
@@ -85,7 +85,7 @@ class Stage:
         console: where to show it.
     """
 
-    def __init__(self, play: Play, console: Console) -> None:
+    def __init__(self, play: DemoConfig, console: Console) -> None:
         self._play = play
         self._console = console
         self._stop = threading.Event()
@@ -227,7 +227,7 @@ class Stage:
                     self._unmatched.append((since, suggestion, appended_ms))
                 continue
             self._score.update(suggestion, appended_ms, event)
-            if event.live and len({item["kind"] for item in suggestion["items"]}) == len(KINDS):
+            if event.live and len({item["kind"] for item in suggestion["items"]}) == 2:
                 self._followed = event, suggestion
             if suggestion["items"] and screen.wants_one:
                 if self._first_s is None:

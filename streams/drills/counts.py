@@ -15,10 +15,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from models.shop.events import PAIR_KIND_NAMES
 from streams.drills.evidence import Raw
-
-CELLS = ("viewed_with", "bought_with", "viewed_then_bought")
-"""Kinds of cells of a row, in the order of its columns."""
 
 MARGINS = ("views", "baskets")
 """What a row says of its own item."""
@@ -26,7 +24,7 @@ MARGINS = ("views", "baskets")
 TOTAL = "all_baskets"
 """What the position records say of all."""
 
-KINDS = (*CELLS, *MARGINS, TOTAL)
+CELL_KINDS = (*PAIR_KIND_NAMES, *MARGINS, TOTAL)
 
 TOLERANCE = 1e-6
 """Relative or absolute. What is left between two orders of adding is a million times smaller."""
@@ -38,7 +36,7 @@ EXAMPLES = 3
 class Cell(NamedTuple):
     """What a figure is of."""
 
-    kind: str  # one of KINDS
+    kind: str  # one of CELL_KINDS
     item: str
     neighbour: str  # the item itself for its margins
 
@@ -77,7 +75,7 @@ class Counts:
 
     def longest_row(self) -> int:
         """Neighbours of the item that has most."""
-        neighbours = {(cell.item, cell.neighbour) for cell in self if cell.kind in CELLS}
+        neighbours = {(cell.item, cell.neighbour) for cell in self if cell.kind in PAIR_KIND_NAMES}
         return max(Counter(item for item, _ in neighbours).values(), default=0)
 
 
@@ -109,12 +107,12 @@ def published(neighbours: Sequence[Raw], as_of_s: float, half_life_s: float) -> 
 
 
 def _add_row(counts: Counts, item: str, row: dict[str, Any]) -> None:
-    size = len(row["neighbours"]) * len(CELLS)
+    size = len(row["neighbours"]) * len(PAIR_KIND_NAMES)
     weights = struct.unpack(f"<{size}d", base64.b64decode(row["weights"]))
     numbers = struct.unpack(f"<{size}i", base64.b64decode(row["counts"]))
     for place, neighbour in enumerate(row["neighbours"]):
-        for column, kind in enumerate(CELLS):
-            index = place * len(CELLS) + column
+        for column, kind in enumerate(PAIR_KIND_NAMES):
+            index = place * len(PAIR_KIND_NAMES) + column
             if weights[index] or numbers[index]:
                 counts.add(Cell(kind, item, neighbour), weights[index], row["at"], numbers[index])
     for kind, weight, number in zip(MARGINS, row["own"], row["own_count"], strict=True):
@@ -133,7 +131,7 @@ class Difference:
 
 def compare(found: Counts, wanted: Counts) -> dict[str, Difference]:
     """Compare all cells that either has, by kind; a cell is wrong if its weight or its number of events is."""
-    differences = {kind: Difference() for kind in KINDS}
+    differences = {kind: Difference() for kind in CELL_KINDS}
     for cell in sorted({*found, *wanted}):
         (weight, number), (right_weight, right_number) = found[cell], wanted[cell]
         difference = differences[cell.kind]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from streams.drills.feed import Feeder
 from streams.drills.processes import Processes
-from streams.drills.swaps import Blow
+from streams.drills.swaps import Fault
 
 SESSION_TIMEOUT_S = 6.0
 """Of the workers, on both brokers: the shortest that Apache Kafka takes by default."""
@@ -31,7 +31,7 @@ LOOK_S = 0.1
 
 
 @dataclass(slots=True)
-class Scene:
+class DrillContext:
     """Where a drill takes place."""
 
     workers: Processes
@@ -46,7 +46,7 @@ class Scene:
     """Since when, by the monotonic clock."""
     say: Callable[[str], None]
     """Told what happens."""
-    blows: list[Blow] = field(default_factory=list)
+    blows: list[Fault] = field(default_factory=list)
     """What was done, so far."""
 
     def until(self, share: float) -> None:
@@ -76,10 +76,10 @@ class Scene:
         begin_s = time.time()
         self.say(what)
         yield
-        self.blows.append(Blow(what, begin_s, time.time()))
+        self.blows.append(Fault(what, begin_s, time.time()))
 
 
-def kill(scene: Scene) -> None:
+def kill(scene: DrillContext) -> None:
     """Kill a worker with SIGKILL a third in, start it again after two thirds."""
     scene.until(1 / 3)
     scene.say(f"kill -9 of worker {scene.victim + 1}")
@@ -90,7 +90,7 @@ def kill(scene: Scene) -> None:
     scene.workers.await_ready(scene.victim)
 
 
-def rolling(scene: Scene) -> None:
+def rolling(scene: DrillContext) -> None:
     """Restart one worker after the other, in the friendly way."""
     scene.until(1 / 6)
     for number in range(len(scene.workers)):
@@ -101,7 +101,7 @@ def rolling(scene: Scene) -> None:
         scene.wait(BETWEEN_S)
 
 
-def pause(scene: Scene) -> None:
+def pause(scene: DrillContext) -> None:
     """Pause a worker for longer than its session lasts, then wake it."""
     scene.until(1 / 4)
     scene.say(f"worker {scene.victim + 1} is paused for {PAUSE_S:g} s")
@@ -111,7 +111,7 @@ def pause(scene: Scene) -> None:
     scene.workers.wake(scene.victim)
 
 
-def swap(scene: Scene) -> None:
+def swap(scene: DrillContext) -> None:
     """Let snapshots be swapped; kill the trainer a third in, a worker after two, and start each again at once."""
     for share, processes, number in ((1 / 3, scene.trainers, 0), (2 / 3, scene.workers, scene.victim)):
         scene.until(share)
@@ -126,7 +126,7 @@ def swap(scene: Scene) -> None:
 class Drill:
     """A drill, and how it is carried out unless somebody wants it otherwise."""
 
-    act: Callable[[Scene], None]
+    act: Callable[[DrillContext], None]
     rate: float = 500.0
     """Events a second."""
     seconds: float = 20.0

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from streams.clients import TopicReader
-from streams.log import Record
+from streams.kafka.blocking import TopicReader
+from streams.kafka.log import Record
 from streams.settings import Settings
 
 INPUTS = ("clicks", "purchases", "catalog", "profiles", "feedback")

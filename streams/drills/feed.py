@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-from streams.clients import Sender
 from streams.drills.errors import DrillError
-from streams.drills.shop import DrillShop, Sent, stamped
+from streams.drills.shop import DrillShop, SentRecord, stamped
+from streams.kafka.blocking import Sender
 from streams.settings import Settings
 
 TICK_S = 0.005
@@ -37,7 +37,7 @@ class Feeder:
 
     def __init__(self, settings: Settings, shop: DrillShop, rate: float) -> None:
         self._settings = settings
-        self._events: Iterator[tuple[Sent, float]] = shop.events()
+        self._events: Iterator[tuple[SentRecord, float]] = shop.events()
         self._rate = rate
         self._stop = threading.Event()
         self._started = threading.Event()

@@ -12,11 +12,11 @@ from typing import Any
 
 import orjson
 
-from streams.clients import TopicReader
-from streams.log import Record
+from streams.kafka.blocking import TopicReader
+from streams.kafka.log import Record
 from streams.settings import Settings
-from streams.snapshot_store import SnapshotStore
-from streams.topics import full_name
+from streams.snapshots.store import SnapshotStore
+from streams.wire.topics import full_name
 
 QUIET_S = 120.0
 """Longest wait: sessions that time out, joins that wait for their views, a take-over, and much patience."""
@@ -45,18 +45,18 @@ class Positions:
     def update(self, value: bytes) -> None:
         """Take the value of one record of `progress`."""
         record = orjson.loads(value)
-        lane = record["lane"]
+        task = record["lane"]
         for topic, at in record["topics"].items():
-            self._at[lane, topic] = max(self._at[lane, topic], at["position"])
-        self._joined[lane] = max(self._joined[lane], record.get("joined", 0))
+            self._at[task, topic] = max(self._at[task, topic], at["position"])
+        self._joined[task] = max(self._joined[task], record.get("joined", 0))
 
-    def at(self, lane: str, topic: str) -> int:
+    def at(self, task: str, topic: str) -> int:
         """Position of a lane in a topic, by its full name."""
-        return self._at[lane, topic]
+        return self._at[task, topic]
 
-    def joined(self, lane: str) -> int:
+    def joined(self, task: str) -> int:
         """Up to which purchase a lane of shoppers has counted what was viewed before."""
-        return self._joined[lane]
+        return self._joined[task]
 
 
 def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: str) -> list[str]:
@@ -70,10 +70,10 @@ def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: st
     purchases, pairs = full_name(prefix, "purchases"), full_name(prefix, "pairs")
     left = []
     for (topic, number), end in sorted(ends.items()):
-        lane = f"{'items' if topic == pairs else 'shoppers'}-{number}"
-        if (missing := end - positions.at(lane, topic)) > 0:
+        task = f"{'items' if topic == pairs else 'shoppers'}-{number}"
+        if (missing := end - positions.at(task, topic)) > 0:
             left.append(f"{missing} records of {topic}-{number}")
-        elif topic == purchases and (missing := end - positions.joined(lane)) > 0:
+        elif topic == purchases and (missing := end - positions.joined(task)) > 0:
             left.append(f"joins of {missing} records of {topic}-{number}")
     return left
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from math import log2
 
-from models.visits import KEPT_WINDOWS, VisitConfig
+from models.sessions.visits import KEPT_WINDOWS, VisitConfig
 from streams.drills.counts import TOTAL, Cell, Counts
 from streams.drills.evidence import Event
 

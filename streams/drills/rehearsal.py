@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streams import topics
-from streams.brokers.administration import administration
 from streams.drills.errors import DrillError
 from streams.drills.evidence import INPUTS, Raw, read
 from streams.errors import TopicsError
+from streams.kafka.admin import administration
 from streams.settings import Settings
-from streams.topics import TOPICS, full_name
+from streams.wire import topics
+from streams.wire.topics import TOPICS, full_name
 
 COPY_S = 60.0
 """Longest wait for the last acknowledgement of a copy."""

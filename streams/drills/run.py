@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from models.sequence.config import MODEL
-from streams import topics
-from streams.brokers.administration import administration
 from streams.drills.disturbances import (
     AFTER_S,
     DRILLS,
@@ -21,7 +19,7 @@ from streams.drills.disturbances import (
     SNAPSHOT_EVERY_S,
     TRAIN_EVERY_S,
     WARM_S,
-    Scene,
+    DrillContext,
 )
 from streams.drills.errors import DrillError
 from streams.drills.evidence import gather, read
@@ -32,12 +30,14 @@ from streams.drills.promises import POLICY
 from streams.drills.quiet import await_learnt, await_quiet
 from streams.drills.rehearsal import copy
 from streams.drills.shop import DrillShop
-from streams.drills.swaps import Blow, Swaps, judge_swaps
+from streams.drills.swaps import Fault, Swaps, judge_swaps
 from streams.drills.verdict import Verdict, judge
 from streams.errors import CrosscurrentError
+from streams.kafka.admin import administration
 from streams.settings import Settings
-from streams.snapshot_store import SnapshotStore
-from streams.topics import TOPICS, full_name
+from streams.snapshots.store import SnapshotStore
+from streams.wire import topics
+from streams.wire.topics import TOPICS, full_name
 
 UNDISTURBED = "undisturbed-"
 """Put behind a run's prefix: that of the same events undisturbed."""
@@ -116,7 +116,7 @@ class Run:
         self._environ = os.environ if environ is None else environ
         self._complaints: list[str] = []
         self._notes: list[str] = []
-        self._blows: list[Blow] = []
+        self._blows: list[Fault] = []
         self._opened = 0.0
 
     def run(self) -> Outcome:
@@ -206,8 +206,8 @@ class Run:
             self._opened = time.monotonic()
             self._say("feeding")
             victim = plan.seed % plan.workers
-            scene = Scene(workers, trainers, feeder, victim, plan.seconds, self._opened, self._note, self._blows)
-            self._blows.append(Blow("the start", feeder.started_s, feeder.started_s + WARM_S))
+            scene = DrillContext(workers, trainers, feeder, victim, plan.seconds, self._opened, self._note, self._blows)
+            self._blows.append(Fault("the start", feeder.started_s, feeder.started_s + WARM_S))
             self._drill.act(scene)
             scene.wait(max(AFTER_S, self._opened + plan.seconds - time.monotonic()))
             feeder.end()

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from streams.records import written
-from streams.simulated_shop import SimulatedShop
+from streams.connectors.simulated_shop import SimulatedShop
+from streams.wire.codec import written
 
 OCCASIONS = ("tea", "coffee")
 """What the shop sells for: 96 items, so that a row has 95 neighbours at most; rows are published with 100."""
@@ -44,7 +44,7 @@ UNSEEN_BRANDS = 800
 """Of items that nobody looks at: as many as large shops have."""
 
 
-class Sent(NamedTuple):
+class SentRecord(NamedTuple):
     """A record on its way."""
 
     topic: str  # short name
@@ -72,7 +72,7 @@ class DrillShop:
         """All items that events can be of."""
         return self._ids
 
-    def catalog(self) -> Iterator[Sent]:
+    def catalog(self) -> Iterator[SentRecord]:
         """Records of the catalogue: items, and then tombstones of some of them."""
         withdrawn = []
         for number, model in enumerate(self._models):
@@ -84,8 +84,8 @@ class DrillShop:
             if place == NOT_RATED:
                 del value["rating"]
             if place == WITHDRAWN:
-                withdrawn.append(Sent("catalog", model.item_id.encode(), None))
-            yield Sent("catalog", model.item_id.encode(), orjson.dumps(value))
+                withdrawn.append(SentRecord("catalog", model.item_id.encode(), None))
+            yield SentRecord("catalog", model.item_id.encode(), orjson.dumps(value))
         yield from withdrawn
         for number in range(self._unseen):
             category = UNSEEN_CATEGORIES[number % len(UNSEEN_CATEGORIES)]
@@ -99,19 +99,19 @@ class DrillShop:
                 "brand": f"Brand {number % UNSEEN_BRANDS}",
                 "in_stock": True,
             }
-            yield Sent("catalog", f"unseen-{number}".encode(), orjson.dumps(value))
+            yield SentRecord("catalog", f"unseen-{number}".encode(), orjson.dumps(value))
 
-    def events(self) -> Iterator[tuple[Sent, float]]:
+    def events(self) -> Iterator[tuple[SentRecord, float]]:
         """Clicks and purchases without end, each with how many seconds ago it happened when it is sent.
 
         The value has no `at` yet: see [`stamped`][streams.drills.shop.stamped].
         """
         chance = self._chance
-        again: deque[tuple[int, Sent]] = deque()
+        again: deque[tuple[int, SentRecord]] = deque()
         for number, (topic, _, value) in enumerate(self._kept()):
             late_s = chance.uniform(0.0, LATE_S) if chance.random() < LATE_SHARE else 0.0
             del value["at"]
-            sent = Sent(topic, value["user_id"].encode(), orjson.dumps(value))
+            sent = SentRecord(topic, value["user_id"].encode(), orjson.dumps(value))
             yield sent, late_s
             if chance.random() < TWICE_SHARE:
                 again.append((number + chance.randrange(TWICE_AFTER), sent))

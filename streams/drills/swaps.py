@@ -37,7 +37,7 @@ blame where less than so much of a chance is left that it was not they. As small
 groups, and would be told from chance too easily one by one."""
 
 
-class Blow(NamedTuple):
+class Fault(NamedTuple):
     """Something that was done to a process."""
 
     what: str
@@ -165,7 +165,7 @@ class Swaps:
         }
 
 
-def judge_swaps(evidence: Evidence, blows: Sequence[Blow], learnt: Mapping[str, float], model: str) -> Swaps:
+def judge_swaps(evidence: Evidence, blows: Sequence[Fault], learnt: Mapping[str, float], model: str) -> Swaps:
     """Judge what swaps did.
 
     Args:

@@ -10,8 +10,8 @@ from typing import Any
 
 import orjson
 
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.visits import VisitConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.sessions.visits import VisitConfig
 from streams.drills.counts import Counts, Difference, compare, published
 from streams.drills.evidence import Event, Evidence, Raw, first_events
 from streams.drills.promises import Promises

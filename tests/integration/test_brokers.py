@@ -16,14 +16,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kafka import KafkaConsumer
 from kafka import TopicPartition as BlockingPartition
 
-from streams import topics
-from streams.brokers.administration import administration, recognised
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
-from streams.brokers.embedded_ends import true_ends, true_ends_blocking
 from streams.brokers.kafka import KafkaBroker
 from streams.errors import BrokerError, TopicsError
+from streams.kafka.admin import administration, recognised
+from streams.kafka.embedded_ends import true_ends, true_ends_blocking
 from streams.settings import Settings
+from streams.wire import topics
 
 
 @contextmanager

@@ -18,16 +18,16 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 from typer.testing import CliRunner, Result
 
-from models.cooccurrence import Row
-from streams.brokers.administration import administration
-from streams.clients import Sender, TopicReader
-from streams.commands import app
+from models.cooccurrence.counter import Row
+from streams.cli.entry import app
+from streams.cli.event_pages import PAGES
+from streams.connectors.rees46 import COLUMNS
 from streams.errors import CrosscurrentError, TopicsError
-from streams.event_pages import PAGES
-from streams.partitioner import partition_of
-from streams.rees46 import COLUMNS
-from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
+from streams.kafka.admin import administration
+from streams.kafka.blocking import Sender, TopicReader
 from streams.settings import Settings
+from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
+from streams.wire.partitioner import partition_of
 from tests.poison import POISON, value_of
 
 Command = Callable[..., Result]

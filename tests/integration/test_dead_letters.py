@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 from typer.testing import CliRunner
 
-from streams.clients import Sender, TopicReader
-from streams.commands import app
+from streams.cli.entry import app
+from streams.connectors.jsonl import Line
 from streams.errors import RecordError
-from streams.publishing import Line
-from streams.records import dead_letter
+from streams.kafka.blocking import Sender, TopicReader
 from streams.settings import Settings
+from streams.wire.codec import dead_letter
 
 
 def letter(topic: str, offset: int, key: bytes | None, value: bytes | None) -> tuple[bytes, bytes]:

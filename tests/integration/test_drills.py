@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from streams.__main__ import main
-from streams.brokers.administration import administration
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.drills.disturbances import DRILLS
 from streams.drills.run import Plan, Run
+from streams.kafka.admin import administration
 
 SECONDS = 8.0
 """Of feeding; it goes on until the worker that was killed is back."""

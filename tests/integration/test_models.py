@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from models.ranker import CODE, Ranker, RankerConfig
-from models.ranker import MODEL as RANKER
-from streams.announcements import Announcement
-from streams.clients import Sender
-from streams.commands import app
+from models.ranking.ranker import CODE, Ranker, RankerConfig
+from models.ranking.ranker import MODEL as RANKER
+from streams.cli.entry import app
 from streams.errors import SnapshotCorruptError, SnapshotMissingError
+from streams.kafka.blocking import Sender
 from streams.settings import Settings
-from streams.shelf import Shelf
-from streams.snapshot_archive import write_archive
-from streams.snapshot_files import MANIFEST, WEIGHTS
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.archive import write_archive
+from streams.snapshots.format import MANIFEST, WEIGHTS
+from streams.snapshots.registry import SnapshotRegistry
+from streams.snapshots.store import SnapshotStore
+from streams.wire.announcements import Announcement
 from tests.support.kettle_model import kettle_snapshot
 
 Models = Callable[..., Result]
@@ -48,7 +48,7 @@ def models(settings: Settings) -> Models:
 
 
 def announced(settings: Settings, model: str = "sequence") -> Announcement | None:
-    return Shelf(settings, model).announced
+    return SnapshotRegistry(settings, model).announced
 
 
 def file(settings: Settings, version: str, name: str) -> Path:
@@ -179,7 +179,7 @@ def test_an_announced_version_that_the_store_does_not_have_is_listed(
     models: Models, settings: Settings, store: SnapshotStore, tmp_path: Path
 ) -> None:
     elsewhere = SnapshotStore(str(tmp_path / "elsewhere"), settings.prefix)
-    Shelf(settings, "sequence").announce(elsewhere.save(kettle_snapshot()), "trainer")
+    SnapshotRegistry(settings, "sequence").announce(elsewhere.save(kettle_snapshot()), "trainer")
     (line,) = listed(models)
     assert (line["version"], line["announced"]) == (kettle_snapshot().version, True)
     assert "there is no file://" in str(line["fault"])

@@ -14,9 +14,9 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner
 
 from models.sequence.config import MODEL
-from streams.commands import app
+from streams.cli.entry import app
 from streams.settings import Settings
-from streams.shelf import Shelf
+from streams.snapshots.registry import SnapshotRegistry
 from tests.support.processes import WorkerProcess, eventually
 
 MORE = {
@@ -78,10 +78,10 @@ def listed(settings: Settings) -> list[dict[str, Any]]:
 
 def announced_looks(settings: Settings) -> int:
     """How many looks are behind the announced snapshot, those held back included."""
-    shelf = Shelf(settings, MODEL)
-    if shelf.announced is None:
+    registry = SnapshotRegistry(settings, MODEL)
+    if registry.announced is None:
         return 0
-    learnt = shelf.store.stored(MODEL, shelf.announced.version).manifest.learnt
+    learnt = registry.store.stored(MODEL, registry.announced.version).manifest.learnt
     return int(learnt["events"] + learnt["held"])
 
 

@@ -21,17 +21,17 @@ import pytest
 from aiokafka.errors import KafkaError
 from kafka import KafkaProducer
 
-from models.policy import Policy
-from streams import topics
-from streams.brokers.administration import administration
+from models.shop.policy import Policy
 from streams.brokers.broker import Broker
 from streams.brokers.kafka import KafkaBroker
-from streams.clients import TopicReader
-from streams.contracts import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
-from streams.log import Record
-from streams.partitioner import partition_of
-from streams.records import decode_dead_letter, decode_suggestion
+from streams.kafka.admin import administration
+from streams.kafka.blocking import TopicReader
+from streams.kafka.log import Record
 from streams.settings import Settings
+from streams.wire import topics
+from streams.wire.codec import decode_dead_letter, decode_suggestion
+from streams.wire.partitioner import partition_of
+from streams.wire.schemas import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
 from tests.poison import PATHS, POISON
 from tests.support.processes import WorkerProcess, eventually
 
@@ -488,8 +488,8 @@ def test_the_pages_answer_on_the_loopback_address_only_and_fausts_own_are_off(
     status, body = worker.page("/health")
     assert (status, orjson.loads(body)) == (200, {"healthy": True, "failure": None})
     status, body = worker.page("/ready")
-    lanes = {f"{kind}-{number}": True for kind in ("shoppers", "items", "catalog") for number in range(PARTITIONS)}
-    assert (status, orjson.loads(body)) == (200, {"ready": True, "lanes": lanes})
+    tasks = {f"{kind}-{number}": True for kind in ("shoppers", "items", "catalog") for number in range(PARTITIONS)}
+    assert (status, orjson.loads(body)) == (200, {"ready": True, "lanes": tasks})
     for path in ("/table", "/table/", "/tables/", "/router", "/router/", "/graph", "/graph/", "/production-index/"):
         assert worker.page(path)[0] == 404, path
     with pytest.raises(OSError), socket.create_connection(("127.0.0.2", worker.port), timeout=5):
@@ -591,14 +591,14 @@ def test_a_worker_without_partitions_is_ready_and_takes_over_from_one_that_is_ki
             worker.await_ready()
 
         def owners() -> list[list[str]]:
-            return [sorted(name for name, held in one.lanes().items() if held) for one in workers if one.running]
+            return [sorted(name for name, held in one.tasks().items() if held) for one in workers if one.running]
 
         each = eventually(
             lambda: found if sum(map(len, found := owners())) == 3 * PARTITIONS and [] in found else None,
             "two workers share the lanes and the third has none",
         )
         idle = each.index([])
-        victim = next(number for number, lanes in enumerate(each) if lanes)
+        victim = next(number for number, tasks in enumerate(each) if tasks)
         for partition in range(PARTITIONS):
             shop.answer(shop.click(shop.somebody(partition), "kettle"))
         workers[victim].kill()
@@ -610,7 +610,7 @@ def test_a_worker_without_partitions_is_ready_and_takes_over_from_one_that_is_ki
             "all lanes are held again",
             say=lambda: "".join(f"\n{worker.lanes()}\n{worker.complaints[-3000:]}" for worker in others),
         )
-        assert workers[idle].lanes()
+        assert workers[idle].tasks()
         assert "Traceback" not in workers[idle].complaints
     finally:
         for worker in workers:

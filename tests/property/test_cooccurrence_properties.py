@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.cooccurrence import CoOccurrence, Row, Totals, warm
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.deltas import TOTAL
-from models.items import Items
-from models.neighbours import Neighbours
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.count_kernel import TOTAL
+from models.cooccurrence.counter import CoOccurrence, Row, Totals, warm
+from models.cooccurrence.index import Neighbours
+from models.shop.items import Items
 
 warm()
 
@@ -164,11 +164,11 @@ class Owner:
     def __init__(self, topic: Published) -> None:
         self.topic = topic
         self.rows = fresh()
-        self.mirror = Neighbours(Items(), CONFIG.half_life_s)  # another process numbers items differently
+        self.tables = Neighbours(Items(), CONFIG.half_life_s)  # another process numbers items differently
         for row in topic.rows.values():
-            self.mirror.put(row)
-        for name in self.mirror:
-            row = self.mirror.row(name)
+            self.tables.put(row)
+        for name in self.tables:
+            row = self.tables.row(name)
             assert row is not None
             self.rows.adopt(row)
         self.rows.totals = topic.totals
@@ -229,17 +229,17 @@ def test_whoever_takes_over_ends_with_the_rows_of_an_undisturbed_run(
 @given(messages)
 def test_the_mirror_gives_back_exactly_what_the_owner_published(history: list[list[Delta]]) -> None:
     rows = fresh()
-    mirror = Neighbours(Items(), CONFIG.half_life_s)
+    tables = Neighbours(Items(), CONFIG.half_life_s)
     published: dict[str, Row] = {}
     for offset, message in enumerate(history):
         count(rows, message, offset)
         for index in rows.dirty():
             published[NAMES[index]] = rows.row(index, offset + 1)
-            mirror.put(published[NAMES[index]])
+            tables.put(published[NAMES[index]])
             rows.published(index)
-    assert list(mirror) == sorted(published)
+    assert list(tables) == sorted(published)
     for name, row in published.items():
-        twin = mirror.row(name)
+        twin = tables.row(name)
         assert twin is not None
         assert (twin.position, twin.at, twin.own, twin.own_count) == (row.position, row.at, row.own, row.own_count)
         assert twin.neighbours == row.neighbours

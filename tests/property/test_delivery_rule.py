@@ -9,8 +9,8 @@ from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.cursor import Cursor
-from streams.memory_log import MemoryLog, StoredRecord
+from streams.kafka.cursor import Cursor
+from streams.kafka.memory_log import MemoryLog, StoredRecord
 
 TP = TopicPartition("clicks", 0)
 
@@ -48,7 +48,7 @@ async def run(n: int, holes: set[int], start: int, position: int, steps: list[tu
     async def apply_all(most: int) -> None:
         while most:
             await cursor.fill()
-            cursor.settle()
+            cursor.skip_trailing_hole()
             record = cursor.front()
             if record is None:
                 if not cursor.needs_reading:

@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.policy import Policy
-from streams.partitioner import partition_of
+from models.shop.policy import Policy
+from streams.wire.partitioner import partition_of
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
@@ -59,7 +59,7 @@ async def undisturbed(history: list[Event]) -> dict[str, Any]:
         happen(shop, number, event)
     process = Process(shop)
     await process.take_over_all()
-    await process.settle()
+    await process.complete()
     await process.die()
     return shop.rows()
 
@@ -71,7 +71,7 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
 
     def started() -> Process:
         process = Process(shop, Policy(emit_empty=True, max_suggestion_age_s=0))
-        process.wiring.recommender.expectations = SilentModel("slow", prompt=0)
+        process.context.recommender.predictor = SilentModel("slow", inline_limit=0)
         return process
 
     process, dead = started(), list[Process]()
@@ -83,10 +83,10 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
         if what == "deliver":
             for topic in ("clicks", "purchases", "pairs"):
                 batch = [r for r in shop.log.records(topic, at % PARTITIONS) if at <= r.offset < at + length]
-                lane = process.lanes[f"{'items' if topic == 'pairs' else 'shoppers'}-{at % PARTITIONS}"]
+                task = process.tasks[f"{'items' if topic == 'pairs' else 'shoppers'}-{at % PARTITIONS}"]
                 if batch:
-                    lane.offer(batch)
-                    await process.work(lane.name)
+                    task.offer(batch)
+                    await process.work(task.name)
         elif what == "flush":
             await process.flush()
         elif what == "read on":
@@ -103,13 +103,13 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
             other = started()
             await other.take_over(name)
             dead.append(process)
-            left = [n for n in process.lanes if n != name]
+            left = [n for n in process.tasks if n != name]
             process = other
             await process.take_over(*left)
     for number, event in told:
         happen(shop, number, event)
-    await process.settle()
-    await process.settle()
+    await process.complete()
+    await process.complete()
     for one in [process, *dead]:
         assert not one.failures
         await one.die()
@@ -139,7 +139,7 @@ def test_records_that_expired_under_a_stopped_worker_are_counted_and_the_stream_
         await first.take_over_all()
         for n in range(40):
             shop.click(USERS[n % 4], GOODS[n % 5], n, event_id=f"e{n}")
-        await first.settle()
+        await first.complete()
         await first.die()
         for n in range(40, 80):
             shop.click(USERS[n % 4], GOODS[n % 5], n, event_id=f"e{n}")
@@ -148,14 +148,14 @@ def test_records_that_expired_under_a_stopped_worker_are_counted_and_the_stream_
             shop.log.expire(tp, shop.log._ends[tp] - 3)
         second = Process(shop)
         await second.take_over_all()
-        await second.settle()
-        text = second.wiring.metrics.exposition().decode()
+        await second.complete()
+        text = second.context.metrics.exposition().decode()
         gone = sum(
             float(line.split()[-1]) for line in text.splitlines() if line.startswith("crosscurrent_expired_total")
         )
         assert gone == 80 - 40 - 3 * PARTITIONS
         assert (
-            second.lanes["shoppers-0"].positions()[TopicPartition("clicks", 0)]
+            second.tasks["shoppers-0"].positions()[TopicPartition("clicks", 0)]
             == shop.log._ends[TopicPartition("clicks", 0)]
         )
         await second.die()
@@ -171,22 +171,22 @@ def test_a_forgotten_shopper_stays_forgotten_after_a_take_over_whatever_his_prof
         await first.take_over_all()
         shop.click("ann", "kettle", 10)
         shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": 1_699_990_000_000 + 100_000, "forget": True})
-        await first.settle()
+        await first.complete()
         shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": 1_699_990_000_000 + 200_000})
         for p in range(PARTITIONS):  # the topic is compacted: only the later profile is left
             records = shop.log.records("profiles", p)
             for record in records[:-1]:
                 shop.log.remove(TopicPartition("profiles", p), record.offset)
-        await first.settle()
+        await first.complete()
         await first.die()
         before = shop.rows()
         second = Process(shop)
         await second.take_over_all()
         shop.click("ann", "mug", 50)  # happened before she asked
-        await second.settle()
+        await second.complete()
         assert shop.rows() == before
         shop.click("ann", "mug", 150)  # and after
-        await second.settle()
+        await second.complete()
         assert shop.rows()["mug"]["own_count"] == (1, 0)
         assert "kettle" not in shop.rows()["mug"]["cells"]
         await second.die()
@@ -206,12 +206,12 @@ def test_what_came_before_a_consent_given_again_stays_unused_after_a_take_over()
         shop.click("ann", "kettle", 10)
         await first.read_on()
         shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": at + 20_000, "consent": True})
-        await first.settle()
+        await first.complete()
         await first.die()
         second = Process(shop)
         await second.take_over_all()
         shop.click("ann", "mug", 30)
-        await second.settle()
+        await second.complete()
         assert set(shop.rows()) == {"mug"}
         assert shop.rows()["mug"]["cells"] == {}
         # A profile that is withdrawn gives consent back, too: as of when that was said.
@@ -220,12 +220,12 @@ def test_what_came_before_a_consent_given_again_stays_unused_after_a_take_over()
         shop.click("bob", "tea", 10)
         await second.read_on()
         shop.publish("profiles", "bob", None)
-        await second.settle()
+        await second.complete()
         await second.die()
         third = Process(shop)
         await third.take_over_all()
         shop.click("bob", "pot", 11_000)
-        await third.settle()
+        await third.complete()
         assert "tea" not in shop.rows()
         assert shop.rows()["pot"]["cells"] == {}
         await third.die()
@@ -244,8 +244,8 @@ def test_records_in_another_partition_than_their_keys_are_used_and_counted() -> 
             record = shop.log.records("clicks", partition_of(user.encode(), PARTITIONS))[-1]
             other = 1 - partition_of(user.encode(), PARTITIONS)
             shop.log.append("clicks", other, record.key, record.value)
-        await process.settle()
-        text = process.wiring.metrics.exposition().decode()
+        await process.complete()
+        text = process.context.metrics.exposition().decode()
         assert f"crosscurrent_misplaced_total {len(USERS)}.0" in text
         await process.die()
 

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.outcomes import ALL, TOPICS, Closed, Outcomes, OutcomesConfig, Sent
+from models.ranking.attribution import ALL, TOPICS, Attribution, AttributionConfig, Closed, Impression
 
-CONFIG = OutcomesConfig(window_s=60.0, late_s=10.0, followed=0.25)
+CONFIG = AttributionConfig(window_s=60.0, late_s=10.0, followed=0.25)
 USERS = ("ann", "bob", "cat")
 PARTITION = {"ann": 0, "bob": 0, "cat": 1}
 ACTIONS = ("shown", "clicked", "dismissed")
@@ -99,23 +99,23 @@ def log_of(steps: list[Step], replayed: bool) -> list[Event]:
     return events + ends
 
 
-def sent_of(event: Event) -> Sent:
+def sent_of(event: Event) -> Impression:
     items = [(event.offset + place) % ITEMS for place in range(2)]
     features = np.full((2, 3), float(event.offset), np.float32)
-    return Sent(event.suggestion_id, event.user, event.at, event.topic, event.offset, items, [1, 2], features)
+    return Impression(event.suggestion_id, event.user, event.at, event.topic, event.offset, items, [1, 2], features)
 
 
-def apply(outcomes: Outcomes, event: Event) -> list[Closed]:
+def apply(outcomes: Attribution, event: Event) -> list[Closed]:
     number = PARTITION[event.user]
     if event.what == "list":
-        outcomes.suggested(number, sent_of(event))
+        outcomes.record_impression(number, sent_of(event))
     else:
         outcomes.advance(number, event.at, event.appended_s)
         if event.what == "heard":
-            outcomes.heard(number, event.user, event.suggestion_id, event.item, event.at, event.action)
+            outcomes.record_feedback(number, event.user, event.suggestion_id, event.item, event.at, event.action)
         else:
             taken = event.what == "purchases"
-            outcomes.acted(number, event.user, event.item, event.at, event.what, event.offset, taken=taken)
+            outcomes.record_action(number, event.user, event.item, event.at, event.what, event.offset, taken=taken)
     return outcomes.take() if event.takes else []
 
 
@@ -176,7 +176,7 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
 
 @given(steps, st.booleans())
 def test_each_list_gets_what_the_whole_log_says_whenever_it_comes(steps: list[Step], replayed: bool) -> None:
-    log, outcomes, closed = log_of(steps, replayed), Outcomes(CONFIG), []
+    log, outcomes, closed = log_of(steps, replayed), Attribution(CONFIG), []
     for event in log:
         closed += apply(outcomes, event)
     assert len(outcomes) == 0
@@ -188,14 +188,14 @@ def test_each_list_gets_what_the_whole_log_says_whenever_it_comes(steps: list[St
 def test_whoever_goes_on_closes_the_same_lists_with_the_same_rewards(
     steps: list[Step], replayed: bool, cuts: set[int], forgets: int, user: str
 ) -> None:
-    whole, parts = Outcomes(CONFIG), Outcomes(CONFIG)
+    whole, parts = Attribution(CONFIG), Attribution(CONFIG)
     for place, event in enumerate(log_of(steps, replayed)):
         if place == forgets:
             for outcomes in (whole, parts):
                 outcomes.forget(user, event.at)
         if place in cuts:
             state = {name: array.copy() for name, array in parts.training().items()}
-            parts = Outcomes(CONFIG)
+            parts = Attribution(CONFIG)
             parts.restore(state)
         for one, other in zip(apply(whole, event), apply(parts, event), strict=True):
             for mine, theirs in zip(one, other, strict=True):

@@ -12,9 +12,9 @@ from typing import Any
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from models.events import Action, CatalogItem
-from models.policy import Policy
-from models.recommender import SuggestedItem
+from models.serving.recommender import SuggestedItem
+from models.shop.events import Action, CatalogItem
+from models.shop.policy import Policy
 from tests.support.corner_shop import NOW, CornerShop
 
 NAMES = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "a name longer than it need be, 1", "a name longer than it need be, 2"]  # fmt: skip  # noqa: E501
@@ -309,15 +309,15 @@ def test_who_was_seen_first_does_not_matter(world: World, first: list[str]) -> N
 
 @many
 @given(worlds, st.lists(st.tuples(names, few, few), min_size=1, max_size=6))
-def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, asked: list[Any]) -> None:
+def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, query_state: list[Any]) -> None:
     shop = world.shop(NAMES)
     queries = [
         shop.query(trigger, visit=visit, cart=cart, at=world.at, seed=str(number))
-        for number, (trigger, visit, cart) in enumerate(asked)
+        for number, (trigger, visit, cart) in enumerate(query_state)
     ]
-    together = shop.recommender.suggest_many(queries)
-    assert together == [shop.recommender.suggest_many([query])[0] for query in queries]
-    assert together == world.shop(NAMES).recommender.suggest_many(queries)
+    max_batch = shop.recommender.suggest_many(queries)
+    assert max_batch == [shop.recommender.suggest_many([query])[0] for query in queries]
+    assert max_batch == world.shop(NAMES).recommender.suggest_many(queries)
 
 
 @many

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.events import Action, Line
+from models.shop.events import Action, Line
 from streams.errors import RecordError
-from streams.records import (
+from streams.wire.codec import (
     dead_letter,
     decode_catalog,
     decode_click,

@@ -16,10 +16,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.leaders import FEATURES, FLOOR, WIDTH
-from models.outcomes import OutcomesConfig
+from models.ranking.attribution import AttributionConfig
+from models.ranking.features import FEATURES, FLOOR, WIDTH
 from models.sequence.config import GateConfig
-from models.sequence.windows import Windows
+from models.sequence.window_buffer import Windows
 from tests.support.world import Shop
 from tests.unit.test_trainer import SETTINGS, Trainee, suggestion
 
@@ -46,7 +46,7 @@ def fresh_of(windows: Windows) -> list[int]:
 def learnt(trainee: Trainee) -> Counter[str]:
     """How often each item is a fresh one, of all windows there are."""
     training = trainee.training
-    windows = [window for _, window in training.curriculum.gate._held]
+    windows = [window for _, window in training.window_builder.gate._held]
     indices = [item for window in windows for item in window.items[-window.fresh :]]
     indices += fresh_of(training.learner._old) + fresh_of(training.learner._new)
     return Counter(training.items.name(index) for index in indices)
@@ -59,7 +59,7 @@ async def through(events: list[str], trainee: Trainee, another: Callable[[], Tra
             await trainee.publish()
             continue
         if event == "stop":
-            await trainee.school.store_last()
+            await trainee.training_loop.store_last()
         trainee = await another().take_over()
     return trainee
 
@@ -84,11 +84,11 @@ async def _go_through(history: History, folder: Path) -> None:
         await trainee.apply(runs)
         trainee = await through(events, trainee, lambda: Trainee(shop, folder, QUICK))
     await trainee.apply()
-    trainee.training.curriculum.gather()
+    trainee.training.window_builder.gather()
     assert learnt(trainee) == Counter(f"look-{one}" for one in range(number))
 
 
-ANSWERED = QUICK.model_copy(update={"outcomes": OutcomesConfig(window_s=200.0, late_s=10.0)})
+ANSWERED = QUICK.model_copy(update={"outcomes": AttributionConfig(window_s=200.0, late_s=10.0)})
 ITEMS = ("mug", "tea", "pot")
 
 shopping = st.tuples(

@@ -13,9 +13,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
-from models.items import Items
-from models.visits import KEPT_WINDOWS, TOTAL, VisitConfig, Visits
+from models.sessions.visits import KEPT_WINDOWS, TOTAL, VisitConfig, Visits
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
+from models.shop.items import Items
 
 AT = 1_700_000_000.0
 USERS = ["ann", "bob"]
@@ -226,7 +226,7 @@ def snapshot(those: Logs, user: str, c: int, p: int, at: float) -> Any:
 # -- the state ---------------------------------------------------------------------------------------------------------
 
 
-class Lane:
+class PartitionTask:
     """Applies two logs, and keeps what comes of it."""
 
     def __init__(self, those: Logs, config: VisitConfig = CONFIG) -> None:
@@ -285,25 +285,25 @@ def moments(those: Logs) -> list[float]:
 @given(logs(), st.data())
 @settings(max_examples=300, deadline=None)
 def test_what_is_learnt_and_seen_is_what_the_logs_say_however_they_interleave(those: Logs, data: st.DataObject) -> None:
-    lane, order = Lane(those), interleaving(data, those)
+    task, order = PartitionTask(those), interleaving(data, those)
     for is_click in order:
-        lane.run([is_click])
-        event = (those.clicks[lane.c - 1] if is_click else those.purchases[lane.p - 1])[1]
-        assert lane.seen(event.user_id, event.at) == snapshot(those, event.user_id, lane.c, lane.p, event.at)
-    lane.ripen(float("inf"))
-    for n in range(lane.c):
+        task.run([is_click])
+        event = (those.clicks[task.c - 1] if is_click else those.purchases[task.p - 1])[1]
+        assert task.seen(event.user_id, event.at) == snapshot(those, event.user_id, task.c, task.p, event.at)
+    task.ripen(float("inf"))
+    for n in range(task.c):
         verdict = "repeated" if repeated_click(those, n) else "applied"
-        assert lane.results["click", n] == (verdict, sorted(viewed_with(those, n)))
-    for n in range(lane.p):
+        assert task.results["click", n] == (verdict, sorted(viewed_with(those, n)))
+    for n in range(task.p):
         verdict = "repeated" if repeated_purchase(those, n) else "applied"
-        assert lane.results["purchase", n] == (verdict, sorted(bought_with(those, n)))
+        assert task.results["purchase", n] == (verdict, sorted(bought_with(those, n)))
         if (joined := viewed_then_bought(those, n)) is None:
-            assert ("join", n) not in lane.results
+            assert ("join", n) not in task.results
         elif looks_after(those, order, n) <= KEPT:
-            assert lane.results["join", n] == (those.purchases[n][1].at, sorted(joined))
+            assert task.results["join", n] == (those.purchases[n][1].at, sorted(joined))
     for user in USERS:
         for at in moments(those):
-            assert lane.seen(user, at) == snapshot(those, user, lane.c, lane.p, at)
+            assert task.seen(user, at) == snapshot(those, user, task.c, task.p, at)
 
 
 def looks_after(those: Logs, order: list[bool], n: int) -> int:
@@ -326,14 +326,14 @@ def looks_after(those: Logs, order: list[bool], n: int) -> int:
 def test_who_reads_the_memory_again_goes_on_like_who_ran_all_along(those: Logs, data: st.DataObject) -> None:
     order = interleaving(data, those)
     cut = data.draw(st.integers(0, len(order)), label="cut")
-    undisturbed = Lane(those)
+    undisturbed = PartitionTask(those)
     undisturbed.run(order[:cut])
     c, p = undisturbed.c, undisturbed.p
     pending = undisturbed.visits.first_pending
     joined = p if pending is None else pending
     undisturbed.results.clear()
 
-    again = Lane(those)
+    again = PartitionTask(those)
     clicks = range(horizon(those.clicks, c, CONFIG.click_memory_s), c)
     purchases = range(horizon(those.purchases, p, CONFIG.purchase_memory_s), p)
     for is_click in by_append_time(those, list(clicks), list(purchases)):
@@ -343,10 +343,10 @@ def test_who_reads_the_memory_again_goes_on_like_who_ran_all_along(those: Logs, 
             n = purchases[max(0, again.p - purchases.start)]
             again.purchase(n, learn=False, join=n >= joined)
     again.c, again.p = c, p
-    for lane in (undisturbed, again):
+    for task in (undisturbed, again):
         for user in USERS:
             for at in moments(those):
-                assert lane.seen(user, at) == snapshot(those, user, c, p, at)
+                assert task.seen(user, at) == snapshot(those, user, c, p, at)
     for is_click in order[cut:]:
         undisturbed.run([is_click])
         again.run([is_click])
@@ -387,7 +387,7 @@ def test_who_was_forgotten_is_as_if_what_he_did_by_then_had_never_come(
     wide = replace(CONFIG, items=len(those.clicks) + 1)
     order_of_both = interleaving(data, those)
     cut = data.draw(st.integers(0, len(order_of_both)), label="cut")
-    told, knowing = Lane(those, wide), Lane(those, wide)
+    told, knowing = PartitionTask(those, wide), PartitionTask(those, wide)
     knowing.visits.forget("ann", AT + before)
     told.run(order_of_both[:cut])
     knowing.run(order_of_both[:cut])
@@ -397,8 +397,8 @@ def test_who_was_forgotten_is_as_if_what_he_did_by_then_had_never_come(
     done = set(told.results)
     told.run(order_of_both[cut:])
     knowing.run(order_of_both[cut:])
-    for lane in (told, knowing):
-        lane.ripen(float("inf"))
+    for task in (told, knowing):
+        task.ripen(float("inf"))
     assert {key: told.results[key] for key in told.results if key not in done} == {
         key: knowing.results[key] for key in knowing.results if key not in done
     }

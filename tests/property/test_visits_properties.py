@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.events import Action, Click, Line, Purchase
-from models.items import Items
-from models.visits import VisitConfig, Visits
+from models.sessions.visits import VisitConfig, Visits
+from models.shop.events import Action, Click, Line, Purchase
+from models.shop.items import Items
 
 AT = 1_700_000_000.0
 USERS = ["ann", "bob"]

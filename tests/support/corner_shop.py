@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from models.catalog import Catalog
-from models.cooccurrence import CoOccurrence, Row
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.events import Action, CatalogItem, Click, Line, Purchase
-from models.items import Items
-from models.neighbours import Neighbours
-from models.policy import Policy
-from models.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
-from models.visits import Visit, VisitConfig, Visits
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence, Row
+from models.cooccurrence.index import Neighbours
+from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
+from models.sessions.visits import Visit, VisitConfig, Visits
+from models.shop.catalog import Catalog
+from models.shop.events import Action, CatalogItem, Click, Line, Purchase
+from models.shop.items import Items
+from models.shop.policy import Policy
 
 NOW = 1_700_000_000.0
 HALF_LIFE_S = 30 * 86400.0

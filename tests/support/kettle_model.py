@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 
 
 def kettle_snapshot(events: int = 822, **changes: Any) -> Snapshot:

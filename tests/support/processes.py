@@ -142,10 +142,10 @@ class WorkerProcess:
             with error:
                 return error.code, error.read()
 
-    def lanes(self) -> dict[str, bool]:
+    def tasks(self) -> dict[str, bool]:
         """Its lanes by name, and whether they hold their state."""
-        lanes: dict[str, bool] = orjson.loads(self.page("/ready")[1])["lanes"]
-        return lanes
+        tasks: dict[str, bool] = orjson.loads(self.page("/ready")[1])["lanes"]
+        return tasks
 
     def counter(self, name: str) -> Counter[tuple[str, ...]]:
         """A counter by the values of its labels in the order of the labels' names."""

@@ -7,28 +7,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.sequence.expectations import Expectations, Expected
-from models.visits import Window
+from models.sequence.predictor import Expected, SequencePredictor
+from models.sessions.visits import Window
 
 
-class SilentModel(Expectations):
+class SilentModel(SequencePredictor):
     """See the module.
 
     Args:
         version: of it.
-        prompt: as of `Expectations`.
+        prompt: as of `SequencePredictor`.
         together: likewise.
         error: raised instead of an answer.
     """
 
-    def __init__(self, version: str, prompt: int, together: int = 1000, error: Exception | None = None) -> None:
-        self.version, self.prompt, self.together, self.error = version, prompt, together, error
+    def __init__(self, version: str, inline_limit: int, max_batch: int = 1000, error: Exception | None = None) -> None:
+        self.version, self.inline_limit, self.max_batch, self.error = version, inline_limit, max_batch, error
         self.asked: list[tuple[int, int]] = []  # how many, and in which thread
         self.let = threading.Event()
         self.let.set()
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
-        """See [`Expectations.expect`][models.sequence.expectations.Expectations.expect]."""
+        """See [`SequencePredictor.expect`][models.sequence.predictor.SequencePredictor.expect]."""
         self.asked.append((len(shoppers), threading.get_ident()))
         assert self.let.wait(10)
         if self.error is not None:

@@ -9,21 +9,21 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 
-from models.catalog import Catalog
-from models.items import Items
-from models.neighbours import Neighbours
-from models.policy import Policy
-from models.recommender import Recommender, RecommenderConfig
-from streams.lane import Lane
-from streams.memory_log import MemoryLog
+from models.cooccurrence.index import Neighbours
+from models.serving.recommender import Recommender, RecommenderConfig
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.shop.policy import Policy
+from streams.kafka.global_tables import GlobalTables
+from streams.kafka.memory_log import MemoryLog
+from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
-from streams.mirror import Mirror
-from streams.outbox import Outbox
-from streams.partitioner import partition_of
-from streams.rows import POSITION_KEY, decode_row
 from streams.settings import Settings
-from streams.wiring import Identity, Wiring
-from streams.worker import lane_kinds
+from streams.wire.neighbour_rows import POSITION_KEY, decode_row
+from streams.wire.partitioner import partition_of
+from streams.worker.context import Identity, WorkerContext
+from streams.worker.partition_task import PartitionTask
+from streams.worker.service import task_types
 
 PARTITIONS = 2
 TOPICS = (
@@ -92,18 +92,18 @@ class Shop:
 class MemoryFollower:
     """Feeds a mirror from a memory log."""
 
-    def __init__(self, log: MemoryLog, mirror: Mirror) -> None:
-        self._log, self._mirror = log, mirror
+    def __init__(self, log: MemoryLog, tables: GlobalTables) -> None:
+        self._log, self._tables = log, tables
         self._positions: dict[TopicPartition, int] = {}
 
     async def caught_up(self, partitions: Iterable[TopicPartition] = ()) -> None:
         """Apply everything there is, whatever is asked for."""
-        for topic in self._mirror.topics:
+        for topic in self._tables.topics:
             for p in range(PARTITIONS):
                 tp = TopicPartition(topic, p)
                 for record in self._log.records(topic, p):
                     if record.offset >= self._positions.get(tp, 0):
-                        self._mirror.apply(record)
+                        self._tables.apply(record)
                         self._positions[tp] = record.offset + 1
 
 
@@ -116,15 +116,15 @@ class Process:
         catalog, metrics = Catalog(items), Metrics()
         self.settings = settings or Settings()
         neighbours = Neighbours(items, self.settings.cooccurrence.half_life_s)
-        self.mirror = Mirror("", catalog, neighbours, metrics)
+        self.tables = GlobalTables("", catalog, neighbours, metrics)
         self.failures: list[BaseException] = []
-        self.outbox = Outbox(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
-        self.wiring = Wiring(
+        self.producer = BatchingProducer(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
+        self.context = WorkerContext(
             settings=self.settings,
             log=shop.log,
-            outbox=self.outbox,
-            mirror=self.mirror,
-            follower=MemoryFollower(shop.log, self.mirror),
+            producer=self.producer,
+            tables=self.tables,
+            table_reader=MemoryFollower(shop.log, self.tables),
             items=items,
             recommender=Recommender(items, catalog, neighbours, policy or Policy(), RecommenderConfig()),
             metrics=metrics,
@@ -133,24 +133,24 @@ class Process:
             highwater=lambda tp: shop.log._ends[tp],
             commit=lambda positions: shop.log.commits.update(positions),
         )
-        self.mirror.on_forgotten = self._forget
-        self.lanes: dict[str, Lane] = {}
+        self.tables.on_forgotten = self._forget
+        self.tasks: dict[str, PartitionTask] = {}
 
     def _forget(self, forgotten: Any) -> None:
-        for lane in self.lanes.values():
-            if hasattr(lane, "visits"):
-                lane.visits.forget(forgotten.user_id, forgotten.before)
+        for task in self.tasks.values():
+            if hasattr(task, "visits"):
+                task.visits.forget(forgotten.user_id, forgotten.before)
 
     async def take_over(self, *names: str) -> None:
         """Own lanes such as `shoppers-0`; they build their state."""
-        kinds = {kind: (topics, make) for kind, topics, make in lane_kinds("").values()}
+        kinds = {kind: (topics, make) for kind, topics, make in task_types("").values()}
         for name in names:
             kind, number = name.rsplit("-", 1)
             topics, make = kinds[kind]
-            lane = make(name, [TopicPartition(topic, int(number)) for topic in topics], self.wiring)
-            self.lanes[name] = lane
-            lane.own()
-            await lane._hold_state()
+            task = make(name, [TopicPartition(topic, int(number)) for topic in topics], self.context)
+            self.tasks[name] = task
+            task.own()
+            await task._hold_state()
 
     async def take_over_all(self) -> None:
         """Own everything."""
@@ -158,44 +158,44 @@ class Process:
 
     async def work(self, name: str) -> None:
         """Apply what a lane has been delivered."""
-        lane = self.lanes[name]
+        task = self.tasks[name]
         while True:
-            for cursor in lane.cursors.values():
+            for cursor in task.cursors.values():
                 await cursor.fill()
-                cursor.settle()
-            records = lane.next_run()
+                cursor.skip_trailing_hole()
+            records = task.next_run()
             if not records:
-                if any(cursor.needs_reading for cursor in lane.cursors.values()):
+                if any(cursor.needs_reading for cursor in task.cursors.values()):
                     continue
-                if lane.held:
+                if task.held:
                     self.shop.now_ms += 100  # a merge that waits for the other side
                     continue
                 return
-            lane.apply(records)
-            await lane.settle()
+            task.apply(records)
+            await task.complete()
 
     async def read_on(self) -> None:
         """What the watchdog does: read whatever the log has and delivery has not brought; then apply it."""
-        await self.wiring.follower.caught_up([])
-        for name, lane in self.lanes.items():
-            for tp, cursor in lane.cursors.items():
+        await self.context.table_reader.caught_up([])
+        for name, task in self.tasks.items():
+            for tp, cursor in task.cursors.items():
                 cursor.expect((await self.shop.log.ends([tp]))[tp])
             await self.work(name)
 
     async def flush(self) -> None:
         """Publish and write down everything."""
-        for lane in list(self.lanes.values()):
-            await lane.flush()
+        for task in list(self.tasks.values()):
+            await task.flush()
 
-    async def settle(self) -> None:
+    async def complete(self) -> None:
         """Until nothing more changes: apply, join what waits, publish, count the pairs, publish the rows."""
         for _ in range(3):
             await self.read_on()
             self.shop.now_ms += 5_000
             await self.flush()
-        await self.wiring.follower.caught_up([])
+        await self.context.table_reader.caught_up([])
 
     async def die(self) -> None:
         """kill -9: what is not acknowledged is gone."""
-        await self.outbox.close()
+        await self.producer.close()
         await asyncio.sleep(0)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import msgspec
 import pytest
 
-from streams.announcements import Announcement, decode_announcement, encode_announcement
 from streams.errors import RecordError
+from streams.wire.announcements import Announcement, decode_announcement, encode_announcement
 
 VERSION = "20260314T092653Z-000000000822-0a1b2c3d"
 ANNOUNCEMENT = Announcement(1, "sequence", VERSION, "s3://shop/snapshots", "0f" * 32, 1_773_480_413.5, "trainer")

@@ -31,7 +31,9 @@ def test_models_import_nothing_of_kafka_or_faust_or_streams() -> None:
 
 
 def test_a_worker_needs_no_torch_and_no_river() -> None:
-    program = "import sys, streams.worker, models.sequence.scorer; print(*({'torch', 'river'} & set(sys.modules)))"
+    program = (
+        "import sys, streams.worker.service, models.sequence.scorer; print(*({'torch', 'river'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
@@ -39,7 +41,7 @@ def test_a_worker_needs_no_torch_and_no_river() -> None:
 
 def test_help_needs_no_heavy_library() -> None:
     """`crosscurrent --help` answers in a third of a second as long as nothing heavy is imported for it."""
-    program = "import sys, streams.commands; print(*({'numba', 'faust', 'aiokafka', 'pydantic'} & set(sys.modules)))"
+    program = "import sys, streams.cli.entry; print(*({'numba', 'faust', 'aiokafka', 'pydantic'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []

@@ -19,10 +19,10 @@ from typer.testing import CliRunner
 from streams.bench import breakdown, contest, events, measure, report, run, scoring
 from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
-from streams.commands import bench as bench_command
-from streams.memory_log import StoredRecord
-from streams.partitioner import partition_of
-from streams.records import decode_catalog, decode_click, decode_purchase
+from streams.cli import bench as bench_command
+from streams.kafka.memory_log import StoredRecord
+from streams.wire.codec import decode_catalog, decode_click, decode_purchase
+from streams.wire.partitioner import partition_of
 
 ROOT = Path(__file__).parents[2]
 START_S = 1_750_000_000.0
@@ -30,7 +30,7 @@ START_S = 1_750_000_000.0
 
 @pytest.fixture(scope="module")
 def shop() -> tuple[list[events.Event], list[events.Event]]:
-    roof = events.Roof(7, 8, START_S)
+    roof = events.BenchShop(7, 8, START_S)
     return roof.catalog(), roof.take(3_000)
 
 
@@ -67,8 +67,8 @@ def test_no_event_repeats_another(shop: tuple[list[events.Event], list[events.Ev
 
 
 def test_the_same_seed_and_start_give_the_same_bytes(shop: tuple[list[events.Event], list[events.Event]]) -> None:
-    assert events.Roof(7, 8, START_S).take(500) == shop[1][:500]
-    assert events.Roof(8, 8, START_S).take(500) != shop[1][:500]
+    assert events.BenchShop(7, 8, START_S).take(500) == shop[1][:500]
+    assert events.BenchShop(8, 8, START_S).take(500) != shop[1][:500]
 
 
 def test_what_asks_for_no_suggestion_does_not_trigger(shop: tuple[list[events.Event], list[events.Event]]) -> None:
@@ -96,27 +96,27 @@ def test_latency_goes_from_append_to_append_and_leaves_the_first_seconds_out() -
 
 
 def test_a_stopwatch_gives_each_function_its_own_time_only() -> None:
-    shelf = SimpleNamespace(
+    registry = SimpleNamespace(
         inner=lambda: spin(0.02),
-        outer=lambda: (spin(0.01), shelf.inner()),
+        outer=lambda: (spin(0.01), registry.inner()),
         parts=lambda: (spin(0.005) for _ in range(2)),
     )
-    watch, inner = Stopwatch(), shelf.inner
-    with watch.around([(shelf, "inner", "inner"), (shelf, "outer", "outer"), (shelf, "parts", "parts")]):
-        shelf.outer()
-        list(shelf.parts())
-    assert shelf.inner is inner
+    watch, inner = Stopwatch(), registry.inner
+    with watch.around([(registry, "inner", "inner"), (registry, "outer", "outer"), (registry, "parts", "parts")]):
+        registry.outer()
+        list(registry.parts())
+    assert registry.inner is inner
     assert watch.seconds("outer") == pytest.approx(0.01, abs=0.005)
     assert watch.seconds("inner") == pytest.approx(0.02, abs=0.005)
     assert watch.seconds("parts") == pytest.approx(0.01, abs=0.005)
 
 
 def test_a_stopwatch_puts_functions_back_whatever_happens() -> None:
-    shelf = {"bad": lambda: 1 / 0}
-    bad = shelf["bad"]
-    with pytest.raises(ZeroDivisionError), Stopwatch().around([(shelf, "bad", "bad")]):
-        shelf["bad"]()
-    assert shelf["bad"] is bad
+    registry = {"bad": lambda: 1 / 0}
+    bad = registry["bad"]
+    with pytest.raises(ZeroDivisionError), Stopwatch().around([(registry, "bad", "bad")]):
+        registry["bad"]()
+    assert registry["bad"] is bad
 
 
 def spin(seconds: float) -> None:

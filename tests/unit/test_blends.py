@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.blends.drift import Drift, DriftConfig
-from models.blends.evidence import FLOOR, SILENCE, Evidence, shares
-from models.blends.pools import Weighted, WeightedConfig, average, pooled
-from models.blends.stacked import Stacked, StackedConfig, features
+from models.ranking.drift import Drift, DriftConfig
+from models.ranking.evidence import FLOOR, SILENCE, Evidence, shares
+from models.ranking.pools import Weighted, WeightedConfig, average, pooled
+from models.ranking.stacked import Stacked, StackedConfig, features
 
 
 def outcomes(number: int, seed: int = 3) -> list[tuple[Evidence, int]]:

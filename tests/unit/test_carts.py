@@ -7,8 +7,8 @@ from itertools import permutations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.baskets import Baskets
-from models.carts import Cart
+from models.sessions.baskets import Baskets
+from models.sessions.carts import Cart
 
 Word = tuple[int, bool, float, int, float]
 """(item, added, event time, offset, append time)."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from models.catalog import KNOWN, NONE, OFFERED, Catalog
-from models.events import CatalogItem
-from models.items import Items
+from models.shop.catalog import KNOWN, NONE, OFFERED, Catalog
+from models.shop.events import CatalogItem
+from models.shop.items import Items
 
 
 def _catalog() -> tuple[Items, Catalog]:

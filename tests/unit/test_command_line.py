@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from streams import __main__ as command_line
-from streams.commands import app
-from streams.commands.options import CONNECTION_OPTIONS, SETTING_OPTIONS
+from streams.cli.entry import app
+from streams.cli.options import CONNECTION_OPTIONS, SETTING_OPTIONS
 from streams.errors import CrosscurrentError
 from streams.settings import Settings
 

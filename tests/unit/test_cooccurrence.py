@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from models.cells import MOST, NOWHERE, Cells, block_size
-from models.cooccurrence import CoOccurrence, Row, Totals
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.deltas import TOTAL
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
-from models.items import Items
+from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells, block_size
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.count_kernel import TOTAL
+from models.cooccurrence.counter import CoOccurrence, Row, Totals
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
+from models.shop.items import Items
 
 DAY = 86400.0
 NOON = 1_750_000_000.0
@@ -265,7 +265,7 @@ def test_a_delta_that_is_none_is_named_and_nothing_is_counted(column: str, value
 
 
 def test_columns_that_cannot_be_written_or_have_gaps_do_not_compile_anything_again() -> None:
-    from models.deltas import count
+    from models.cooccurrence.count_kernel import count
 
     items, rows = rows_of()
     rows.learn_one("kettle", "mug", VIEWED_WITH, NOON)

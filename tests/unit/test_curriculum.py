@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.events import Action, Click
-from models.items import Items
 from models.sequence.config import GateConfig, LearnerConfig
-from models.sequence.curriculum import LOOKS_A_WINDOW, Curriculum
 from models.sequence.features import Contents
 from models.sequence.gate import Gate, scores
 from models.sequence.scorer import Scorer
-from models.sequence.windows import Window
-from models.visits import VisitConfig
+from models.sequence.window_buffer import LookWindow
+from models.sequence.windowing import LOOKS_A_WINDOW, WindowBuilder
+from models.sessions.visits import VisitConfig
+from models.shop.events import Action, Click
+from models.shop.items import Items
 from tests.unit.test_sequence import CHAINS, scorer, taught, window
 
 NONE_HELD = GateConfig(share=0.0)
@@ -27,9 +27,9 @@ class Pupil:
     """Writes down what it is taught."""
 
     def __init__(self) -> None:
-        self.windows: list[Window] = []
+        self.windows: list[LookWindow] = []
 
-    def add(self, window: Window) -> bool:
+    def add(self, window: LookWindow) -> bool:
         self.windows.append(window)
         return False
 
@@ -42,17 +42,17 @@ class Class:
     """A curriculum whose items are named by their indices."""
 
     def __init__(self, gate: GateConfig = NONE_HELD, looks: int = 4, chunk: int = 1000, every_s: float = 1e9) -> None:
-        self.pupil = Pupil()
+        self.sink = Pupil()
         self.items = Items()
         config = LearnerConfig(looks=looks, chunk=chunk)
-        self.curriculum = Curriculum(self.items, VISITS, config, gate, every_s, self.pupil)
+        self.window_builder = WindowBuilder(self.items, VISITS, config, gate, every_s, self.sink)
         self.offset = 0
 
     def look(self, item: int, at: float, user: str = "ann", appended_s: float | None = None, **more: str) -> None:
         while len(self.items) <= item:
             self.items.index(str(len(self.items)))
         click = Click(user, str(item), Action.VIEW, at, **more)
-        self.curriculum.click(0, click, 1000.0 + self.offset if appended_s is None else appended_s, self.offset)
+        self.window_builder.click(0, click, 1000.0 + self.offset if appended_s is None else appended_s, self.offset)
         self.offset += 1
 
 
@@ -60,24 +60,24 @@ def test_a_visit_is_learnt_in_one_window_and_what_comes_later_is_told_what_was_b
     lessons = Class()
     lessons.look(1, 10.0)
     lessons.look(2, 20.0)
-    assert lessons.pupil.told == []
-    lessons.curriculum.gather()
+    assert lessons.sink.told == []
+    lessons.window_builder.gather()
     lessons.look(3, 30.0)
-    lessons.curriculum.gather()
-    lessons.curriculum.gather()
-    assert lessons.pupil.told == [([1, 2], 2), ([1, 2, 3], 1)]
-    assert lessons.pupil.windows[1].gaps == [9, 1, 1]
+    lessons.window_builder.gather()
+    lessons.window_builder.gather()
+    assert lessons.sink.told == [([1, 2], 2), ([1, 2, 3], 1)]
+    assert lessons.sink.windows[1].gaps == [9, 1, 1]
 
 
 def test_a_window_is_learnt_when_it_is_full_and_when_the_next_look_begins_another() -> None:
     lessons = Class(looks=3)
     for item in (1, 2, 3, 4):
         lessons.look(item, 10.0 * item)
-    assert lessons.pupil.told == [([1, 2, 3], 3)]
+    assert lessons.sink.told == [([1, 2, 3], 3)]
     lessons.look(5, 40.0 + VISITS.window_s + 1)
-    assert lessons.pupil.told[1:] == [([1, 2, 3, 4], 1)]
-    lessons.curriculum.gather()
-    assert lessons.pupil.told[2:] == [([5], 1)]
+    assert lessons.sink.told[1:] == [([1, 2, 3, 4], 1)]
+    lessons.window_builder.gather()
+    assert lessons.sink.told[2:] == [([5], 1)]
 
 
 def test_a_late_look_is_fresh_where_it_belongs_or_by_itself() -> None:
@@ -86,9 +86,9 @@ def test_a_late_look_is_fresh_where_it_belongs_or_by_itself() -> None:
     lessons.look(2, 70.0)
     lessons.look(3, 60.0)  # between two that are not learnt yet
     lessons.look(4, 40.0)  # before them
-    assert lessons.pupil.told == [([4], 1)]
-    lessons.curriculum.gather()
-    assert lessons.pupil.told[1:] == [([4, 1, 3, 2], 3)]
+    assert lessons.sink.told == [([4], 1)]
+    lessons.window_builder.gather()
+    assert lessons.sink.told[1:] == [([4, 1, 3, 2], 3)]
 
 
 looks = st.lists(
@@ -109,40 +109,40 @@ def test_every_look_is_fresh_in_just_one_window_whatever_the_order(
     for number, (user, at, then) in enumerate(history):
         lessons.look(number, float(at), user, event_id=f"event-{number}")
         if then == "gather":
-            lessons.curriculum.gather()
+            lessons.window_builder.gather()
         if then == "repeat":
             lessons.look(number, float(at), user, event_id=f"event-{number}")
-    curriculum = lessons.curriculum
-    curriculum.gather()
-    learnt = [item for one in lessons.pupil.windows for item in one.items[-one.fresh :]]
-    held = [item for one in curriculum.gate.release(1e12) for item in one.items[-one.fresh :]]
+    window_builder = lessons.window_builder
+    window_builder.gather()
+    learnt = [item for one in lessons.sink.windows for item in one.items[-one.fresh :]]
+    held = [item for one in window_builder.gate.release(1e12) for item in one.items[-one.fresh :]]
     assert sorted(learnt + held) == list(range(len(history)))
-    assert (curriculum.events, curriculum.held) == (len(learnt), len(held))
+    assert (window_builder.events, window_builder.held) == (len(learnt), len(held))
 
 
 def test_a_chunk_is_due_by_windows_by_looks_and_by_append_time() -> None:
     by_windows = Class(looks=2, chunk=2)
     for item in (1, 2, 3):
         by_windows.look(item, 10.0 * item)
-    assert not by_windows.curriculum.due
+    assert not by_windows.window_builder.due
     by_windows.look(4, 40.0)
-    assert by_windows.curriculum.due
-    by_windows.curriculum.begin_chunk()
-    assert not by_windows.curriculum.due
+    assert by_windows.window_builder.due
+    by_windows.window_builder.begin_chunk()
+    assert not by_windows.window_builder.due
 
     by_looks = Class(chunk=1)
     for shopper in range(LOOKS_A_WINDOW):
-        assert not by_looks.curriculum.due
+        assert not by_looks.window_builder.due
         by_looks.look(1, 10.0, f"shopper-{shopper}")
-    assert by_looks.curriculum.due
+    assert by_looks.window_builder.due
 
     by_time = Class(every_s=5.0)
     by_time.look(1, 10.0, appended_s=1000.0)
     by_time.look(2, 20.0, appended_s=1005.0)
-    assert not by_time.curriculum.due
+    assert not by_time.window_builder.due
     by_time.look(3, 30.0, appended_s=1005.1)
-    assert by_time.curriculum.due
-    assert by_time.pupil.told == [([1, 2], 2)]
+    assert by_time.window_builder.due
+    assert by_time.sink.told == [([1, 2], 2)]
 
 
 def test_who_refuses_is_not_learnt_from() -> None:
@@ -150,27 +150,27 @@ def test_who_refuses_is_not_learnt_from() -> None:
     for user in ("ann", "bob"):
         for item in (1, 2, 3):
             lessons.look(item, 10.0 * item, user)
-    lessons.curriculum.forget("ann", 20.0, [0])
-    lessons.curriculum.consent(0, "bob", given=False)
+    lessons.window_builder.forget("ann", 20.0, [0])
+    lessons.window_builder.consent(0, "bob", given=False)
     lessons.look(4, 40.0, "bob")
-    lessons.curriculum.gather()
-    assert lessons.pupil.told == [([3], 1)]
-    assert (lessons.curriculum.events, lessons.curriculum.dropped) == (1, 5)
+    lessons.window_builder.gather()
+    assert lessons.sink.told == [([3], 1)]
+    assert (lessons.window_builder.events, lessons.window_builder.dropped) == (1, 5)
 
 
 def test_what_is_held_back_is_learnt_when_it_is_old_and_goes_on_elsewhere() -> None:
     lessons = Class(ALL_HELD)
     lessons.look(1, 10.0, appended_s=1000.0)
     lessons.look(2, 20.0, appended_s=1010.0)
-    lessons.curriculum.gather()
-    assert (lessons.pupil.told, lessons.curriculum.held) == ([], 2)
+    lessons.window_builder.gather()
+    assert (lessons.sink.told, lessons.window_builder.held) == ([], 2)
     other = Class(ALL_HELD)
-    other.curriculum.restore(lessons.curriculum.training())
-    assert (other.curriculum.held, other.curriculum.at, len(other.curriculum.gate)) == (2, 20.0, 1)
+    other.window_builder.restore(lessons.window_builder.training())
+    assert (other.window_builder.held, other.window_builder.at, len(other.window_builder.gate)) == (2, 20.0, 1)
     other.look(3, 500.0, appended_s=1070.0)
-    assert other.pupil.told == []
+    assert other.sink.told == []
     other.look(4, 501.0, appended_s=1070.1)
-    assert (other.pupil.told, other.curriculum.events) == ([([1, 2], 2)], 2)
+    assert (other.sink.told, other.window_builder.events) == ([([1, 2], 2)], 2)
 
 
 def test_the_same_shoppers_are_held_back_everywhere_and_about_the_share_of_them() -> None:

@@ -7,57 +7,57 @@ import threading
 
 import pytest
 
-from models.events import Click
 from models.sequence.config import MODEL
-from models.sequence.expectations import Expectations
-from streams.shopper_lane import ShopperLane
+from models.sequence.predictor import SequencePredictor
+from models.shop.events import Click
+from streams.worker.shopper_task import ShopperTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
 USERS = 6
 
 
-async def _clicked(model: Expectations | None) -> Process:
+async def _clicked(model: SequencePredictor | None) -> Process:
     """A worker whose lanes of shoppers are about to apply clicks of all of them."""
     shop = Shop()
     process = Process(shop)
     await process.take_over_all()
-    process.wiring.recommender.expectations = model
+    process.context.recommender.predictor = model
     shop.offer("kettle", "Kettles", 30.0)
     shop.offer("better", "Kettles", 40.0)
     for number in range(USERS):
         shop.click(f"user {number}", "kettle", float(number))
     assert all(shop.log.records("clicks", number) for number in range(PARTITIONS))
-    await process.wiring.follower.caught_up([])
-    for lane in process.lanes.values():
-        for tp, cursor in lane.cursors.items():
+    await process.context.table_reader.caught_up([])
+    for task in process.tasks.values():
+        for tp, cursor in task.cursors.items():
             cursor.expect((await shop.log.ends([tp]))[tp])
             while cursor.needs_reading:
                 await cursor.fill()
-            cursor.settle()
+            cursor.skip_trailing_hole()
     return process
 
 
 async def _apply(process: Process, number: int) -> None:
     """Apply everything a lane of shoppers holds, without settling."""
-    lane = process.lanes[f"shoppers-{number}"]
-    while records := lane.next_run():
-        lane.apply(records)
+    task = process.tasks[f"shoppers-{number}"]
+    while records := task.next_run():
+        task.apply(records)
 
 
 async def _sent(process: Process) -> list[str]:
     """Ids of the suggestions that are acknowledged."""
-    await process.outbox.settled(process.outbox.mark())
+    await process.producer.wait_acked(process.producer.mark())
     return [value["suggestion_id"] for value in process.shop.values("suggestions")]
 
 
 async def test_what_several_lanes_ask_in_one_turn_is_answered_at_one_go() -> None:
-    model = SilentModel("prompt", prompt=1000)
+    model = SilentModel("inline_limit", inline_limit=1000)
     process = await _clicked(model)
     for name in ("shoppers-0", "shoppers-1"):
-        process.lanes[name]._owned.set()
+        process.tasks[name]._owned.set()
     tasks = [
-        asyncio.create_task(process.lanes[f"shoppers-{n}"]._go_on(process.lanes[f"shoppers-{n}"]._term)) for n in (0, 1)
+        asyncio.create_task(process.tasks[f"shoppers-{n}"]._go_on(process.tasks[f"shoppers-{n}"]._term)) for n in (0, 1)
     ]
     await asyncio.wait(tasks, timeout=0.2)
     assert model.asked == [(USERS, threading.get_ident())]
@@ -68,13 +68,13 @@ async def test_what_several_lanes_ask_in_one_turn_is_answered_at_one_go() -> Non
 
 
 async def test_what_takes_long_is_asked_beside_the_loop_and_positions_wait_for_it() -> None:
-    model = SilentModel("slow", prompt=0)
+    model = SilentModel("slow", inline_limit=0)
     model.let.clear()
     process = await _clicked(model)
-    lane = process.lanes["shoppers-0"]
+    task = process.tasks["shoppers-0"]
     await _apply(process, 0)
-    await asyncio.wait_for(lane.settle(), 5)  # does not wait for the answers
-    flush = asyncio.create_task(lane.flush())
+    await asyncio.wait_for(task.complete(), 5)  # does not wait for the answers
+    flush = asyncio.create_task(task.flush())
     await asyncio.wait([flush], timeout=0.1)
     assert not flush.done()
     assert not process.shop.log.records("progress", 0)
@@ -89,18 +89,18 @@ async def test_what_takes_long_is_asked_beside_the_loop_and_positions_wait_for_i
 
 
 async def test_what_comes_while_answers_are_under_way_is_answered_after_them_in_order() -> None:
-    model = SilentModel("slow", prompt=0, together=2)
+    model = SilentModel("slow", inline_limit=0, max_batch=2)
     model.let.clear()
     process = await _clicked(model)
-    settled = []
+    completing = []
     for number in (0, 1):
         await _apply(process, number)
-        settled.append(asyncio.create_task(process.lanes[f"shoppers-{number}"].settle()))
-    await asyncio.wait(settled, timeout=0.1)
-    assert not any(task.done() for task in settled)  # too much lies there for more to come
+        completing.append(asyncio.create_task(process.tasks[f"shoppers-{number}"].complete()))
+    await asyncio.wait(completing, timeout=0.1)
+    assert not any(task.done() for task in completing)  # too much lies there for more to come
     model.let.set()
-    await asyncio.wait_for(asyncio.gather(*settled), 5)
-    await asyncio.wait_for(process.wiring.desk.answered(), 5)
+    await asyncio.wait_for(asyncio.gather(*completing), 5)
+    await asyncio.wait_for(process.context.batcher.drain(), 5)
     assert [asked for asked, _ in model.asked] == [2, 2, 2]
     for number in range(PARTITIONS):
         offsets = [
@@ -111,18 +111,18 @@ async def test_what_comes_while_answers_are_under_way_is_answered_after_them_in_
     await process.die()
 
 
-@pytest.mark.parametrize("prompt", [0, 1000])
-async def test_where_answering_fails_the_lane_fails_and_no_position_is_written(prompt: int) -> None:
-    process = await _clicked(SilentModel("broken", prompt, error=ValueError("a bug")))
+@pytest.mark.parametrize("inline_limit", [0, 1000])
+async def test_where_answering_fails_the_lane_fails_and_no_position_is_written(inline_limit: int) -> None:
+    process = await _clicked(SilentModel("broken", inline_limit, error=ValueError("a bug")))
     failures: list[BaseException] = []
-    process.wiring.desk.on_failure = failures.append
-    lane = process.lanes["shoppers-0"]
+    process.context.batcher.on_failure = failures.append
+    task = process.tasks["shoppers-0"]
     await _apply(process, 0)
     with pytest.raises(ValueError, match="a bug"):
-        await lane.settle()
-        await lane.flush()
+        await task.complete()
+        await task.flush()
     with pytest.raises(ValueError, match="a bug"):
-        await process.lanes["shoppers-1"].flush()
+        await process.tasks["shoppers-1"].flush()
     assert not any(process.shop.log.records("progress", number) for number in range(PARTITIONS))
     assert not await _sent(process)
     assert [str(failure) for failure in failures] == ["a bug"]
@@ -130,15 +130,15 @@ async def test_where_answering_fails_the_lane_fails_and_no_position_is_written(p
 
 
 async def test_a_record_tells_the_version_that_was_asked_even_if_another_is_installed_meanwhile() -> None:
-    old, new = SilentModel("old", prompt=0), SilentModel("new", prompt=0)
+    old, new = SilentModel("old", inline_limit=0), SilentModel("new", inline_limit=0)
     old.let.clear()
     process = await _clicked(old)
     await _apply(process, 0)
-    await process.lanes["shoppers-0"].settle()
+    await process.tasks["shoppers-0"].complete()
     await asyncio.sleep(0)  # it is being asked
-    process.wiring.recommender.expectations = new
+    process.context.recommender.predictor = new
     old.let.set()
-    await process.wiring.desk.answered()
+    await process.context.batcher.drain()
     assert await _sent(process)
     assert {value["models"][MODEL] for value in process.shop.values("suggestions")} == {"old"}
     await process.die()
@@ -147,16 +147,16 @@ async def test_a_record_tells_the_version_that_was_asked_even_if_another_is_inst
 async def test_without_a_sequence_model_everything_is_answered_at_once() -> None:
     process = await _clicked(None)
     await _apply(process, 0)
-    await process.lanes["shoppers-0"].settle()
+    await process.tasks["shoppers-0"].complete()
     assert len(await _sent(process)) == len(process.shop.log.records("clicks", 0))
     await process.die()
 
 
 async def test_events_before_one_that_fails_are_answered_before_their_positions_are_written() -> None:
     process = await _clicked(None)
-    lane = process.lanes["shoppers-0"]
-    assert isinstance(lane, ShopperLane)
-    visits, seen, error = lane.visits.apply_click, list[int](), ValueError("a bug")
+    task = process.tasks["shoppers-0"]
+    assert isinstance(task, ShopperTask)
+    visits, seen, error = task.visits.apply_click, list[int](), ValueError("a bug")
 
     def apply_click(event: Click, appended_s: float, offset: int) -> object:
         if offset == 1:
@@ -164,10 +164,10 @@ async def test_events_before_one_that_fails_are_answered_before_their_positions_
         seen.append(offset)
         return visits(event, appended_s, offset)
 
-    lane.visits.apply_click = apply_click  # type: ignore[assignment]
+    task.visits.apply_click = apply_click  # type: ignore[assignment]
     with pytest.raises(ValueError, match="a bug"):
         await _apply(process, 0)
-    await lane.flush()
+    await task.flush()
     assert seen == [0]
     assert len(await _sent(process)) == 1
     assert process.shop.values("progress")[0]["topics"]["clicks"]["position"] == 1
@@ -177,22 +177,22 @@ async def test_events_before_one_that_fails_are_answered_before_their_positions_
 async def test_a_model_that_comes_between_question_and_answer_is_not_said_to_have_had_a_part() -> None:
     process = await _clicked(None)
     await _apply(process, 0)
-    process.wiring.recommender.expectations = SilentModel("new", prompt=1000)
-    await process.lanes["shoppers-0"].settle()
+    process.context.recommender.predictor = SilentModel("new", inline_limit=1000)
+    await process.tasks["shoppers-0"].complete()
     assert await _sent(process)
     assert not any(MODEL in value["models"] for value in process.shop.values("suggestions"))
     await process.die()
 
 
 async def test_a_desk_that_is_closed_sends_nothing_any_more() -> None:
-    model = SilentModel("slow", prompt=0)
+    model = SilentModel("slow", inline_limit=0)
     model.let.clear()
     process = await _clicked(model)
     await _apply(process, 0)
-    await process.lanes["shoppers-0"].settle()
+    await process.tasks["shoppers-0"].complete()
     await _apply(process, 1)
     await asyncio.sleep(0)
-    await asyncio.wait_for(process.wiring.desk.close(), 5)
+    await asyncio.wait_for(process.context.batcher.close(), 5)
     model.let.set()
     await asyncio.sleep(0.05)
     assert not await _sent(process)

@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from streams.drills.evidence import Evidence, Raw
-from streams.drills.swaps import Blow, Latency, Swaps, chance, judge_swaps
-from streams.records import written
+from streams.drills.swaps import Fault, Latency, Swaps, chance, judge_swaps
+from streams.wire.codec import written
 
 AT = 1_773_480_000.0
 LOOKS = 800  # of each partition: 80 seconds
@@ -57,7 +57,7 @@ def announcements() -> list[Raw]:
 
 def judged(
     latencies: Latencies = usual,
-    blows: tuple[Blow, ...] = (),
+    blows: tuple[Fault, ...] = (),
     learnt: int = 2 * LOOKS - 40,
     more: tuple[Raw, ...] = (),
     dead_letters: tuple[Raw, ...] = (),
@@ -100,7 +100,7 @@ def test_what_a_swap_holds_up_is_late_by_it() -> None:
 
 
 def test_a_kill_is_no_swap() -> None:
-    blows = tuple(Blow("kill -9", AT + at - 1.0, AT + at + 1.0) for at in ANNOUNCED.values())
+    blows = tuple(Fault("kill -9", AT + at - 1.0, AT + at + 1.0) for at in ANNOUNCED.values())
     found = judged(slow_while_taken, blows)
     assert (found.late, found.late_away, found.fewest) == ([], 0, 3)
     assert found.around.n == 0  # they are over before what the kill has piled up is
@@ -110,7 +110,7 @@ def test_a_kill_is_no_swap() -> None:
 
 
 def test_what_waits_over_a_kill_is_not_late_though_it_came_before_and_is_answered_behind() -> None:
-    found = judged(lambda after_s: 6_000.0 if 29.0 < after_s < 31.0 else usual(after_s), (Blow("", AT + 30, AT + 31),))
+    found = judged(lambda after_s: 6_000.0 if 29.0 < after_s < 31.0 else usual(after_s), (Fault("", AT + 30, AT + 31),))
     assert (found.late_away, found.away.max_ms) == (0, 19.0)
 
 

@@ -11,19 +11,19 @@ import numpy as np
 import orjson
 import pytest
 
-from models.cooccurrence import CoOccurrence, Row
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.items import Items
-from models.visits import VisitConfig, Visits
-from streams.drills.counts import KINDS, Cell, Counts, compare, published
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence, Row
+from models.sessions.visits import VisitConfig, Visits
+from models.shop.items import Items
+from streams.drills.counts import CELL_KINDS, Cell, Counts, compare, published
 from streams.drills.evidence import Evidence, Raw, first_events, last_values
 from streams.drills.promises import EXCLUDED, MAX_STEP, MIN_STEP, POLICY, Promises
 from streams.drills.quiet import Positions, behind
 from streams.drills.recount import recount
 from streams.drills.shop import DrillShop, stamped
 from streams.drills.verdict import Verdict, judge
-from streams.records import decode_click, decode_purchase, written
-from streams.rows import POSITION_KEY, PositionRecord, encode_position, encode_row
+from streams.wire.codec import decode_click, decode_purchase, written
+from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 
 AT = 1_773_480_000.0
 VISITS, COOCCURRENCE = VisitConfig(), CoOccurrenceConfig()
@@ -278,7 +278,7 @@ def test_the_recount_agrees_with_the_models_on_an_untidy_shop() -> None:
     clicks, purchases = first_events(records["clicks"]), first_events(records["purchases"])
     differences = compare(found, recount(clicks, purchases, VISITS, Counts(AT, COOCCURRENCE.half_life_s)))
     assert {kind: (one.wrong, one.examples) for kind, one in differences.items() if one.wrong} == {}
-    assert all(differences[kind].compared for kind in KINDS)
+    assert all(differences[kind].compared for kind in CELL_KINDS)
     assert found.longest_row() < COOCCURRENCE.neighbours
 
 
@@ -432,7 +432,7 @@ def test_the_shop_is_untidy_and_small() -> None:
 
 
 def test_the_policy_is_one_that_workers_take() -> None:
-    from models.policy import Policy
+    from models.shop.policy import Policy
 
     policy = Policy.from_toml(POLICY, "drill.toml")
     assert policy.emit_empty

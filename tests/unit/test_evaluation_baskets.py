@@ -8,19 +8,29 @@ import numpy as np
 import orjson
 import pytest
 
-from models.basket_features import FEATURES
-from models.blends.acceptance import Acceptance, AcceptanceConfig
-from models.blends.uptake import Uptake, UptakeConfig
-from models.catalog import Catalog
-from models.category_pairs import CategoryPairs
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.evaluation.basket_families import METHODS, families
-from models.evaluation.basket_methods import Together
-from models.evaluation.baskets import Basket, Evaluation, Shop, best, cut_at, evaluate, gains_of, question_of, shop_of
-from models.events import CatalogItem
-from models.firsts import Firsts, FirstsConfig
-from models.habits import Habits, HabitsConfig
-from models.items import Items
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
+from models.evaluation.baskets.baselines import Together
+from models.evaluation.baskets.category_pairs import CategoryPairs
+from models.evaluation.baskets.features import FEATURES
+from models.evaluation.baskets.firsts import FirstPurchases, FirstPurchasesConfig
+from models.evaluation.baskets.habits import PurchaseHistory, PurchaseHistoryConfig
+from models.evaluation.baskets.protocol import (
+    Basket,
+    Evaluation,
+    Shop,
+    best,
+    cut_at,
+    evaluate,
+    gains_of,
+    query_of,
+    shop_of,
+)
+from models.evaluation.baskets.registry import METHODS, families
+from models.evaluation.baskets.uptake import ItemBias, ItemBiasConfig
+from models.shop.catalog import Catalog
+from models.shop.events import CatalogItem
+from models.shop.items import Items
 from streams.__main__ import main
 
 DAY_S = 86_400.0
@@ -55,35 +65,35 @@ def nothing(of: Shop) -> np.ndarray:
 
 def test_the_first_half_is_given_and_what_shares_its_categories_is_no_target() -> None:
     one = shop("Tea", "Milk", "Tea", "Mugs", "Beer")
-    question = question_of(basket(0, 1, 2, 3, 4), one, nothing(one))
-    assert question is not None
-    assert question.anchors.tolist() == [0, 1]
-    assert question.targets.tolist() == [3, 4]  # 2 is tea, too
+    query = query_of(basket(0, 1, 2, 3, 4), one, nothing(one))
+    assert query is not None
+    assert query.anchors.tolist() == [0, 1]
+    assert query.targets.tolist() == [3, 4]  # 2 is tea, too
 
 
 @pytest.mark.parametrize("items", [(0, 1, 2), (0, 1, 3, 4)])
 def test_small_baskets_and_those_without_targets_are_not_asked_about(items: tuple[int, ...]) -> None:
     one = shop("Tea", "Milk", "Mugs", "Tea", "Milk")
-    assert question_of(basket(*items), one, nothing(one)) is None
+    assert query_of(basket(*items), one, nothing(one)) is None
 
 
 def test_categories_are_compared_to_a_depth_and_unknown_items_are_none() -> None:
     paths = ("Food/Tea/Green", "Food/Milk/Whole", "Food/Tea/Black", "Food/Bread/Rye", "")
     whole, two = shop(*paths), shop(*paths, depth=2)
-    found = [question_of(basket(0, 1, 2, 3, 4), one, nothing(one)) for one in (whole, two)]
-    assert [question.targets.tolist() for question in found if question is not None] == [[2, 3], [3]]
+    found = [query_of(basket(0, 1, 2, 3, 4), one, nothing(one)) for one in (whole, two)]
+    assert [query.targets.tolist() for query in found if query is not None] == [[2, 3], [3]]
 
 
 def test_lists_hold_what_may_be_ranked_best_first_ties_by_id() -> None:
     one = shop("Tea", "Milk", *["Mugs"] * 12, "Tea")
     had = nothing(one)
     had[2] = True
-    question = question_of(basket(0, 1, 2, 3), one, had)
-    assert question is not None
+    query = query_of(basket(0, 1, 2, 3), one, had)
+    assert query is not None
     ids = np.arange(len(one.items), dtype=np.int32)
     scores = np.zeros(len(ids))
     scores[[14, 0, 2, 5]] = [9.0, 8.0, 7.0, 6.0]  # 14 and 0 are tea
-    every, new = best(ids, scores, question, one.items.order)
+    every, new = best(ids, scores, query, one.items.order)
     by_id = sorted(range(3, 14), key=lambda number: f"item {number}")
     by_id.remove(5)
     assert every.tolist() == [2, 5, *by_id][:10]
@@ -149,9 +159,9 @@ def test_co_occurrence_is_divided_and_weighted_as_written_down() -> None:
     for each in baskets:
         method.learn(each)
     method.ready()
-    question = question_of(basket(0, 1, 2, 3), one, nothing(one))
-    assert question is not None
-    ids, scores = method.scores(question)
+    query = query_of(basket(0, 1, 2, 3), one, nothing(one))
+    assert query is not None
+    ids, scores = method.scores(query)
     found = dict(zip(ids.tolist(), scores.tolist(), strict=True))
     three = 1 / np.log2(3)
     assert found[2] == pytest.approx((1 + three) / 3**0.5)  # two baskets with 0
@@ -196,7 +206,7 @@ def test_habits_know_the_favourite_and_popularity_does_not() -> None:
 
 
 def test_habits_forget_what_was_bought_longest_ago_and_stay_within_bounds() -> None:
-    habits = Habits(HabitsConfig(items=4))
+    habits = PurchaseHistory(PurchaseHistoryConfig(items=4))
     for at, item in enumerate((1, 2, 3, 4)):
         habits.learn_one("ann", [item], float(at))
     habits.learn_one("ann", [1], 10.0)
@@ -208,7 +218,7 @@ def test_habits_forget_what_was_bought_longest_ago_and_stay_within_bounds() -> N
 
 
 def test_decayed_habits_do_not_depend_on_when_they_are_read() -> None:
-    habits = Habits(HabitsConfig(fast_s=10.0, slow_s=20.0))
+    habits = PurchaseHistory(PurchaseHistoryConfig(fast_s=10.0, slow_s=20.0))
     for at in (0.0, 10.0, 20.0):
         habits.learn_one("ann", [1], at)
     (row,) = habits.rows("ann")
@@ -220,7 +230,7 @@ def test_first_purchases_fade_and_come_in_any_order() -> None:
     events = [([1], 5_000.0), ([2, 1], 100.0), ([1], 9_000.0), ([3], 20.0)]
     found = []
     for order in (events, events[::-1]):
-        firsts = Firsts(FirstsConfig(fast_s=1_000.0, slow_s=4_000.0))
+        firsts = FirstPurchases(FirstPurchasesConfig(fast_s=1_000.0, slow_s=4_000.0))
         for items, at in order:
             firsts.learn_one(items, at)
         found.append(firsts.counts(4, 9_000.0))
@@ -238,7 +248,7 @@ def test_lifts_of_categories_are_one_for_what_goes_with_nothing() -> None:
 
 
 def test_uptake_is_drawn_towards_one_and_grows_with_its_items() -> None:
-    uptake = Uptake(UptakeConfig(prior=4.0, trust=0.5))
+    uptake = ItemBias(ItemBiasConfig(prior=4.0, trust=0.5))
     uptake.update(np.array([5_000], np.int32), np.array([1.0]), np.array([True]))
     assert uptake.logs(np.array([5_000, 9_999], np.int32)).tolist() == [0.0, 0.0]
     uptake.update(np.array([5_000], np.int32), np.array([0.0]), np.array([True]))
@@ -248,7 +258,7 @@ def test_uptake_is_drawn_towards_one_and_grows_with_its_items() -> None:
 def test_scores_are_rivers_own_probabilities_times_uptake() -> None:
     pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
     chance = np.random.default_rng(2)
-    acceptance = Acceptance(FEATURES, AcceptanceConfig(settled=5, share=0.5), seed=1)
+    acceptance = Acceptance(FEATURES, AcceptanceConfig(completing=5, share=0.5), seed=1)
     items = np.arange(40, dtype=np.int32)
     for _ in range(30):
         rows = chance.normal(size=(40, len(FEATURES))) * np.arange(1, len(FEATURES) + 1)

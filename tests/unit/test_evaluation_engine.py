@@ -11,21 +11,21 @@ import pytest
 
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.evaluation.engine import Answered, Engine, Event
-from models.evaluation.ordering import Ordering
-from models.evaluation.prequential import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig
-from models.evaluation.sent import Sent, moment_of
-from models.evaluation.training import Training
-from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
-from models.outcomes import OutcomesConfig
-from models.policy import Policy
-from models.ranker import RankerConfig
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.evaluation.prequential.ordering import Ordering
+from models.evaluation.prequential.protocol import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig
+from models.evaluation.prequential.replay import Answered, Engine, Event
+from models.evaluation.prequential.sent import SentLists, moment_of
+from models.evaluation.prequential.training import StreamTraining
+from models.ranking.attribution import OutcomesConfig
+from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
-from models.visits import VisitConfig
-from streams.event_log import log_of_past, sent_of, simulated
-from streams.records import written
-from streams.replay import DataMissingError
+from models.sessions.visits import VisitConfig
+from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
+from models.shop.policy import Policy
+from streams.connectors.event_log import log_of_past, sent_of, simulated
+from streams.connectors.replay import DataMissingError
+from streams.wire.codec import written
 from tests.unit.test_evaluation_prequential import NOW_MS, run
 
 AT = 1_699_990_000.0
@@ -40,7 +40,7 @@ def engine(gate: GateConfig = NONE_HELD, every_s: float = 60.0, learner: Learner
     made = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), RANKINGS, flush_interval_s=1.0)
     for item in ITEMS:
         made.catalog.put(CatalogItem(item, item, item.title(), 9.0))
-    made.training = Training(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
+    made.training = StreamTraining(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
     made.orderings[OURS] = Ordering(made.items, OutcomesConfig(window_s=60.0), QUICK, 10.0, every_s, seed=1)
     return made
 
@@ -84,8 +84,8 @@ def test_what_answers_has_learnt_the_looks_before_and_no_other() -> None:
     for kept in range(5, 95, 9):
         ours = engine()
         list(ours.run(events[:kept]))
-        expectations = ours.recommenders[OURS].expectations
-        versions.append(0 if expectations is None else int(expectations.version))
+        predictor = ours.recommenders[OURS].predictor
+        versions.append(0 if predictor is None else int(predictor.version))
         assert versions[-1] <= sum(isinstance(event, Click) for event in events[: kept - 1])
     assert versions == sorted(versions)
     assert len(set(versions)) > 5
@@ -144,7 +144,7 @@ def test_what_a_shopper_does_later_answers_his_lists_and_nothing_of_one_who_is_f
     fates = [one.orderings[OURS].outcomes for one in (kept, forgotten)]
     for one in fates:
         one.take()
-    assert fates[0].fates[:, 2].sum() > 0 == fates[1].fates[:, 2].sum()
+    assert fates[0].counts[:, 2].sum() > 0 == fates[1].counts[:, 2].sum()
     assert fates[0].closed > fates[1].closed > 0
 
 
@@ -169,9 +169,9 @@ def test_what_the_gate_holds_back_does_not_answer() -> None:
     list(ours.run(walks(30)))
     assert ours.training is not None
     assert ours.training.refused > 3
-    expectations = ours.recommenders[OURS].expectations
-    assert expectations is not None
-    assert int(expectations.version) < 60 < ours.training.learner.learnt
+    predictor = ours.recommenders[OURS].predictor
+    assert predictor is not None
+    assert int(predictor.version) < 60 < ours.training.learner.learnt
 
 
 def test_who_refuses_is_neither_answered_nor_learnt_from() -> None:
@@ -196,7 +196,7 @@ def simulated_events(count: int) -> tuple[list[CatalogItem], list[Event]]:
 
 
 def over(
-    catalog: list[CatalogItem], events: list[Event], sent: Sent | None = None
+    catalog: list[CatalogItem], events: list[Event], sent: SentLists | None = None
 ) -> tuple[Prequential, list[Answered]]:
     made = engine(every_s=3_600.0)
     for item in catalog:

@@ -13,13 +13,13 @@ import orjson
 import pytest
 
 from models.errors import SessionFileError
-from models.evaluation.co_occurrence import with_returns
 from models.evaluation.implicit_models import MODELS, ImplicitModel
-from models.evaluation.next_item import METHODS, evaluate
+from models.evaluation.next_item.co_occurrence import with_returns
+from models.evaluation.next_item.protocol import METHODS, evaluate
+from models.evaluation.next_item.returns import DEPTH, PRIOR, Returns
+from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
+from models.evaluation.next_item.sessions import Session, Test, read_tests, read_training, whole_sessions
 from models.evaluation.ranks import MISSED, difference, figures, place_of
-from models.evaluation.returns import DEPTH, PRIOR, Returns
-from models.evaluation.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
-from models.evaluation.sessions import Session, Test, read_tests, read_training, whole_sessions
 from streams.__main__ import main
 
 NONE = np.empty(0, np.int32)
@@ -133,8 +133,8 @@ def test_figures_are_means_in_percent_with_an_interval_around_them() -> None:
 def test_tests_of_one_session_are_drawn_together() -> None:
     places = np.repeat([1, MISSED], 100)
     alone = figures(places, np.arange(200), 20, seed=1)["hr@20"]
-    together = figures(places, np.repeat(np.arange(20), 10), 20, seed=1)["hr@20"]
-    assert together.high - together.low > 2.5 * (alone.high - alone.low)
+    max_batch = figures(places, np.repeat(np.arange(20), 10), 20, seed=1)["hr@20"]
+    assert max_batch.high - max_batch.low > 2.5 * (alone.high - alone.low)
 
 
 def test_a_lead_that_is_always_there_is_sure_and_chance_is_not() -> None:

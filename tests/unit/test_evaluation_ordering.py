@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
-from models.evaluation.engine import Answered, Event
-from models.evaluation.prequential import OURS
-from models.events import Action, Click, Line, Profile, Purchase
-from models.outcomes import OutcomesConfig
-from streams.partitioner import partition_of
-from streams.records import written
+from models.evaluation.prequential.protocol import OURS
+from models.evaluation.prequential.replay import Answered, Event
+from models.ranking.attribution import AttributionConfig
+from models.shop.events import Action, Click, Line, Profile, Purchase
+from streams.wire.codec import written
+from streams.wire.partitioner import partition_of
 from tests.support.world import PARTITIONS, Shop
 from tests.unit.test_evaluation_engine import AT, ITEMS, QUICK, engine
 from tests.unit.test_trainer import SETTINGS, Trainee
@@ -81,13 +81,13 @@ async def test_lists_are_attributed_as_a_trainer_attributes_them(tmp_path: Path)
     ours, shop = engine(), Shop()
     for one in list(ours.run(days(60))):
         publish(shop, one)
-    settings = SETTINGS.model_copy(update={"outcomes": OutcomesConfig(window_s=60.0), "ranker": QUICK})
+    settings = SETTINGS.model_copy(update={"outcomes": AttributionConfig(window_s=60.0), "ranker": QUICK})
     trainee = await Trainee(shop, tmp_path, settings).take_over()
     await trainee.apply()
     await trainee.training.learn()
     ordering, training = ours.orderings[OURS], trainee.training
     ordering.snapshot(AT + 1e6)
     assert ordering.ranker.learnt == ordering.outcomes.closed == training.outcomes.closed > 250
-    assert ordering.outcomes.fates.tolist() == training.outcomes.fates.tolist()
-    assert ordering.outcomes.fates[:, 2].sum() > 50
+    assert ordering.outcomes.counts.tolist() == training.outcomes.counts.tolist()
+    assert ordering.outcomes.counts[:, 2].sum() > 50
     np.testing.assert_allclose(ordering.ranker.rewards, training.ranker.rewards)

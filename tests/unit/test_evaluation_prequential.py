@@ -11,19 +11,19 @@ import numpy as np
 import orjson
 import pytest
 
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.evaluation.baselines import AtRandom, MostPopular
-from models.evaluation.engine import Engine, Event, Ranking
-from models.evaluation.prequential import METHODS, OURS, Prequential, PrequentialConfig
-from models.events import Action, CatalogItem, Click, Line, Profile, Purchase
-from models.policy import Policy
-from models.recommender import Query
-from models.rules import CROSS_SELL, UPSELL
-from models.visits import Visit, VisitConfig
-from streams import evaluation_report
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.evaluation.prequential.baselines import AtRandom, MostPopular
+from models.evaluation.prequential.protocol import METHODS, OURS, Prequential, PrequentialConfig
+from models.evaluation.prequential.replay import Engine, Event, Ranking
+from models.serving.recommender import Query
+from models.sessions.visits import Visit, VisitConfig
+from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
+from models.shop.kinds import CROSS_SELL, UPSELL
+from models.shop.policy import Policy
 from streams.__main__ import main
-from streams.event_log import log_of_folder, log_of_past, simulated
-from streams.replay import DataMissingError
+from streams.cli import evaluation_report
+from streams.connectors.event_log import log_of_folder, log_of_past, simulated
+from streams.connectors.replay import DataMissingError
 from tests.support.world import Process, Shop
 
 AT = 1_699_990_000.0
@@ -83,7 +83,7 @@ async def test_rows_and_suggestions_are_those_of_a_worker() -> None:
             shop.buy(user, items, at + 5, f"o{number}")
             events.append(buy(user, items, at + 5, f"o{number}"))
     await process.take_over_all()
-    await process.settle()
+    await process.complete()
     shop.click("ann", "kettle", 3_000.0)
     events.append(look("ann", "kettle", 3_000.0))
     await process.read_on()
@@ -99,7 +99,7 @@ async def test_rows_and_suggestions_are_those_of_a_worker() -> None:
         if row is not None
     }
     assert found == {item: row["cells"] for item, row in shop.rows().items()}
-    await process.outbox.settled(process.outbox.mark())
+    await process.producer.wait_acked(process.producer.mark())
     (suggested,) = [value for value in shop.values("suggestions") if value["user_id"] == "ann"]
     assert [(one["item_id"], one["kind"], one["reasons"]) for one in suggested["items"]] == [
         (one["item_id"], one["kind"], one["reasons"]) for one in last.lists[OURS]

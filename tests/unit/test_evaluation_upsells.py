@@ -5,11 +5,11 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from models.catalog import Catalog
-from models.evaluation.upsells import METHODS, Dearer, Evaluation, UpsellsConfig, evaluate
-from models.events import Action, CatalogItem, Click, Line, Purchase
-from models.items import Items
-from models.policy import Policy
+from models.evaluation.upsells.protocol import METHODS, Evaluation, MoreExpensive, UpsellsConfig, evaluate
+from models.shop.catalog import Catalog
+from models.shop.events import Action, CatalogItem, Click, Line, Purchase
+from models.shop.items import Items
+from models.shop.policy import Policy
 from streams.__main__ import main
 
 POLICY = Policy(max_items=10, max_cross_sell=0, max_upsell=10, max_per_category=0)
@@ -45,7 +45,7 @@ def test_allowed_are_those_of_the_category_within_the_steps_rated_no_lower() -> 
     catalog.put(CatalogItem("pan-bad", "pan", "Pans", 12.0, rating=2.0))
     catalog.put(CatalogItem("pan-gone", "pan", "Pans", 12.0, in_stock=False))
     catalog.put(CatalogItem("pan", "pan", "Pans", 10.0, rating=4.0))
-    dearer = Dearer(catalog, len(items), POLICY)
+    dearer = MoreExpensive(catalog, len(items), POLICY)
     assert [items.name(index) for index in dearer.of(items.find("pan")).tolist()] == ["pan-plus", "pan-pro"]
     assert dearer.of(items.find("pan-royal")).tolist() == dearer.of(items.find("mug")).tolist() == []
     assert dearer.step(items.find("pan-pro"), items.find("pan")) == pytest.approx(0.8)

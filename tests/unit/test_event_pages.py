@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from streams.commands.docs import pages
-from streams.event_pages import PAGES, asyncapi, topics
-from streams.records import (
+from streams.cli.docs import pages
+from streams.cli.event_pages import PAGES, asyncapi, topics
+from streams.wire.codec import (
     decode_catalog,
     decode_click,
     decode_dead_letter,
@@ -18,7 +18,7 @@ from streams.records import (
     decode_purchase,
     decode_suggestion,
 )
-from streams.topics import TOPICS
+from streams.wire.topics import TOPICS
 
 DECODERS = {
     "clicks": decode_click,

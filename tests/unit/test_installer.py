@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from models.catalog import Catalog
-from models.items import Items
-from models.neighbours import Neighbours
-from models.snapshots import Snapshot
-from streams.announcements import encode_announcement
-from streams.installer import Installer
+from models.cooccurrence.index import Neighbours
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.snapshot import Snapshot
+from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
-from streams.mirror import Mirror
-from streams.partitioner import partition_of
-from streams.snapshot_files import MANIFEST, WEIGHTS
-from streams.snapshot_store import SnapshotStore, Stored
+from streams.snapshots.format import MANIFEST, WEIGHTS
+from streams.snapshots.store import SnapshotStore, Stored
+from streams.wire.announcements import encode_announcement
+from streams.wire.partitioner import partition_of
+from streams.worker.model_loader import ModelLoader
 from tests.support.kettle_model import kettle_snapshot
 from tests.support.world import PARTITIONS, MemoryFollower, Process, Shop
 
@@ -39,16 +39,16 @@ class Branch:
         self.store = SnapshotStore(str(folder))
         self.metrics = Metrics()
         items = Items()
-        self.mirror = Mirror("", Catalog(items), Neighbours(items, 86_400.0), self.metrics)
-        self.follower = MemoryFollower(self.shop.log, self.mirror)
+        self.tables = GlobalTables("", Catalog(items), Neighbours(items, 86_400.0), self.metrics)
+        self.table_reader = MemoryFollower(self.shop.log, self.tables)
         self.served: list[Snapshot] = []
         self.threads: set[str] = set()
-        self.installer = self.installer_with(self.install)
+        self.loader = self.installer_with(self.install)
 
-    def installer_with(self, install: Callable[[Snapshot], None], store: Any = None) -> Installer:
-        installer = Installer("sequence", store or self.store, install, self.metrics, 0.01, 0.04)
-        self.mirror.on_announced = installer.announced
-        return installer
+    def installer_with(self, install: Callable[[Snapshot], None], store: Any = None) -> ModelLoader:
+        loader = ModelLoader("sequence", store or self.store, install, self.metrics, 0.01, 0.04)
+        self.tables.on_announced = loader.announced
+        return loader
 
     def install(self, snapshot: Snapshot) -> None:
         snapshot.require("lstm-1", SHAPES)
@@ -59,7 +59,7 @@ class Branch:
         """Append to the topic; the mirror hears of it."""
         key, value = (model.encode(), None) if stored is None else encode_announcement(stored.announcement("trainer"))
         self.shop.log.append("snapshots", partition_of(key, PARTITIONS), key, value)
-        await self.follower.caught_up()
+        await self.table_reader.caught_up()
 
     def file(self, stored: Stored, name: str) -> Path:
         return self.folder / stored.manifest.model / stored.manifest.version / name
@@ -78,8 +78,8 @@ def branch(tmp_path: Path) -> Branch:
 
 
 @contextlib.asynccontextmanager
-async def running(installer: Installer) -> AsyncIterator[None]:
-    task = asyncio.create_task(installer.run())
+async def running(loader: ModelLoader) -> AsyncIterator[None]:
+    task = asyncio.create_task(loader.run())
     try:
         yield
         assert not task.done(), "the installer has ended"
@@ -95,14 +95,14 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def test_what_is_announced_comes_into_use_in_another_thread(branch: Branch) -> None:
-    assert (branch.installer.installed, branch.installer.behind) == (None, False)
-    async with running(branch.installer):
+    assert (branch.loader.installed, branch.loader.behind) == (None, False)
+    async with running(branch.loader):
         for events in (10, 20):
             stored = branch.store.save(kettle_snapshot(events))
             await branch.announce(stored)
-            assert branch.installer.behind
-            await until(lambda: not branch.installer.behind)
-            assert branch.installer.installed == stored.manifest.version
+            assert branch.loader.behind
+            await until(lambda: not branch.loader.behind)
+            assert branch.loader.installed == stored.manifest.version
             assert branch.figure("at_seconds") == kettle_snapshot(events).at
     assert branch.served == [kettle_snapshot(10), kettle_snapshot(20)]
     assert branch.figure("swaps_total") == 2
@@ -113,26 +113,26 @@ async def test_what_is_announced_comes_into_use_in_another_thread(branch: Branch
 async def test_of_many_announced_only_the_newest_is_fetched(branch: Branch) -> None:
     for events in (10, 20, 30):
         await branch.announce(branch.store.save(kettle_snapshot(events)))
-    async with running(branch.installer):
+    async with running(branch.loader):
         await until(lambda: branch.served)
     assert branch.served == [kettle_snapshot(30)]
 
 
 async def test_an_older_one_is_gone_back_to(branch: Branch) -> None:
     old, new = (branch.store.save(kettle_snapshot(events)) for events in (10, 20))
-    async with running(branch.installer):
+    async with running(branch.loader):
         for stored in (old, new, old):
             await branch.announce(stored)
-            await until(lambda: not branch.installer.behind)
+            await until(lambda: not branch.loader.behind)
     assert branch.served == [kettle_snapshot(10), kettle_snapshot(20), kettle_snapshot(10)]
 
 
 async def test_announced_again_it_is_not_installed_again(branch: Branch) -> None:
     stored = branch.store.save(kettle_snapshot())
-    async with running(branch.installer):
+    async with running(branch.loader):
         for _ in range(3):
             await branch.announce(stored)
-            await until(lambda: not branch.installer.behind)
+            await until(lambda: not branch.loader.behind)
             await asyncio.sleep(0.02)
     assert branch.served == [kettle_snapshot()]
 
@@ -175,18 +175,18 @@ async def test_a_fault_keeps_the_old_and_passes_when_it_is_mended(
     branch: Branch, break_it: Callable[[Branch, Stored], None], fault: str
 ) -> None:
     old, new = (branch.store.save(kettle_snapshot(events)) for events in (10, 20))
-    async with running(branch.installer):
+    async with running(branch.loader):
         await branch.announce(old)
-        await until(lambda: not branch.installer.behind)
+        await until(lambda: not branch.loader.behind)
         break_it(branch, new)
         await branch.announce(new)
         await until(lambda: branch.faults(fault) >= 2)
-        assert branch.installer.installed == old.manifest.version
+        assert branch.loader.installed == old.manifest.version
         assert branch.figure("behind") == 1
         if fault == "unreachable":
             (branch.folder / "sequence").unlink()
         branch.store.save(kettle_snapshot(20))
-        await until(lambda: not branch.installer.behind)
+        await until(lambda: not branch.loader.behind)
     assert branch.served == [kettle_snapshot(10), kettle_snapshot(20)]
 
 
@@ -196,14 +196,14 @@ async def test_a_fault_keeps_the_old_and_passes_when_it_is_mended(
     ids=str,
 )
 async def test_what_the_model_does_not_take_leaves_the_old(branch: Branch, change: dict[str, Any], fault: str) -> None:
-    async with running(branch.installer):
+    async with running(branch.loader):
         await branch.announce(branch.store.save(kettle_snapshot(10)))
-        await until(lambda: not branch.installer.behind)
+        await until(lambda: not branch.loader.behind)
         await branch.announce(branch.store.save(kettle_snapshot(20, **change)))
         await until(lambda: branch.faults(fault) >= 2)
-        assert branch.installer.installed == kettle_snapshot(10).version
+        assert branch.loader.installed == kettle_snapshot(10).version
         await branch.announce(branch.store.save(kettle_snapshot(30)))
-        await until(lambda: not branch.installer.behind)
+        await until(lambda: not branch.loader.behind)
     assert branch.served == [kettle_snapshot(10), kettle_snapshot(30)]
 
 
@@ -214,11 +214,11 @@ async def test_a_model_that_fails_in_its_own_way_does_not_stop_the_worker(
         message = "no memory for the kettle"
         raise MemoryError(message)
 
-    installer = branch.installer_with(fails)
-    async with running(installer):
+    loader = branch.installer_with(fails)
+    async with running(loader):
         await branch.announce(branch.store.save(kettle_snapshot()))
         await until(lambda: branch.faults("model") >= 2)
-    assert installer.installed is None
+    assert loader.installed is None
     assert "no memory for the kettle; none stays in use" in caplog.text
     assert "Traceback" in caplog.text
 
@@ -228,7 +228,7 @@ async def test_faults_are_one_sentence_each_with_growing_pauses(
 ) -> None:
     elsewhere = SnapshotStore(str(branch.folder / "elsewhere"))
     stored = elsewhere.save(kettle_snapshot())
-    async with running(branch.installer):
+    async with running(branch.loader):
         await branch.announce(stored)
         await until(lambda: branch.faults("missing") >= 4)
     records = [record for record in caplog.records if record.levelno == logging.WARNING]
@@ -241,7 +241,7 @@ async def test_faults_are_one_sentence_each_with_growing_pauses(
 
 async def test_pauses_start_again_with_the_next_announcement(branch: Branch, caplog: pytest.LogCaptureFixture) -> None:
     elsewhere = SnapshotStore(str(branch.folder / "elsewhere"))
-    async with running(branch.installer):
+    async with running(branch.loader):
         for events, faults in ((10, 3), (20, 4)):
             await branch.announce(elsewhere.save(kettle_snapshot(events)))
             await until(lambda: branch.faults("missing") >= faults)  # noqa: B023
@@ -253,24 +253,24 @@ async def test_pauses_start_again_with_the_next_announcement(branch: Branch, cap
 async def test_a_store_that_appears_later_is_found(tmp_path: Path) -> None:
     branch = Branch(tmp_path / "not" / "yet")
     elsewhere = SnapshotStore(str(tmp_path / "elsewhere"))
-    async with running(branch.installer):
+    async with running(branch.loader):
         await branch.announce(elsewhere.save(kettle_snapshot()))
         await until(lambda: branch.faults("missing") >= 2)
         branch.store.save(kettle_snapshot())
-        await until(lambda: not branch.installer.behind)
+        await until(lambda: not branch.loader.behind)
     assert branch.served == [kettle_snapshot()]
 
 
 async def test_going_back_ends_the_tries(branch: Branch) -> None:
     old, new = (branch.store.save(kettle_snapshot(events)) for events in (10, 20))
-    async with running(branch.installer):
+    async with running(branch.loader):
         await branch.announce(old)
-        await until(lambda: not branch.installer.behind)
+        await until(lambda: not branch.loader.behind)
         branch.file(new, WEIGHTS).unlink()
         await branch.announce(new)
         await until(lambda: branch.faults("missing") >= 1)
         await branch.announce(old)
-        assert not branch.installer.behind
+        assert not branch.loader.behind
         assert branch.figure("behind") == 0
         await asyncio.sleep(0.02)
         tried = branch.faults("missing")
@@ -280,16 +280,16 @@ async def test_going_back_ends_the_tries(branch: Branch) -> None:
 
 
 async def test_other_models_and_other_peoples_records_are_passed_over(branch: Branch) -> None:
-    async with running(branch.installer):
+    async with running(branch.loader):
         await branch.announce(branch.store.save(kettle_snapshot(10)))
-        await until(lambda: not branch.installer.behind)
+        await until(lambda: not branch.loader.behind)
         await branch.announce(branch.store.save(kettle_snapshot(20, model="factors")))
         branch.shop.log.append("snapshots", partition_of(b"sequence", PARTITIONS), b"sequence", b"no announcement")
         await branch.announce(None)
         await asyncio.sleep(0.02)
-        assert branch.installer.installed == kettle_snapshot(10).version
+        assert branch.loader.installed == kettle_snapshot(10).version
     assert branch.served == [kettle_snapshot(10)]
-    assert set(branch.mirror.announced) == {"factors"}
+    assert set(branch.tables.announced) == {"factors"}
     unusable = branch.metrics.registry.get_sample_value("crosscurrent_mirror_unusable_total", {"topic": "snapshots"})
     assert unusable == 1
 
@@ -311,27 +311,27 @@ class SlowStore:
 
 async def test_one_that_is_overtaken_while_it_is_fetched_is_not_installed(branch: Branch) -> None:
     slow = SlowStore(branch.store)
-    installer = branch.installer_with(branch.install, slow)
+    loader = branch.installer_with(branch.install, slow)
     old, new = (branch.store.save(kettle_snapshot(events)) for events in (10, 20))
-    async with running(installer):
+    async with running(loader):
         await branch.announce(old)
         await until(lambda: slow.asked)
         await branch.announce(new)
         slow.go.set()
-        await until(lambda: not installer.behind)
+        await until(lambda: not loader.behind)
     assert branch.served == [kettle_snapshot(20)]
 
 
 async def test_a_store_that_hangs_holds_up_neither_events_nor_the_stop(branch: Branch) -> None:
     slow = SlowStore(branch.store)
-    installer = branch.installer_with(branch.install, slow)
+    loader = branch.installer_with(branch.install, slow)
     process = Process(branch.shop)
-    process.mirror.on_announced = installer.announced
+    process.tables.on_announced = loader.announced
     branch.shop.offer("kettle", "Kettles", 30)
     branch.shop.offer("mug", "Mugs", 9)
     key, value = encode_announcement(branch.store.save(kettle_snapshot()).announcement("trainer"))
     branch.shop.log.append("snapshots", partition_of(key, PARTITIONS), key, value)
-    async with running(installer):
+    async with running(loader):
         await process.take_over_all()
         await process.read_on()
         await until(lambda: slow.asked)
@@ -339,6 +339,6 @@ async def test_a_store_that_hangs_holds_up_neither_events_nor_the_stop(branch: B
         await process.read_on()
         await process.flush()
         assert [one["user_id"] for one in branch.shop.values("suggestions")] == ["ann"]
-        assert installer.installed is None
+        assert loader.installed is None
     slow.go.set()
     await process.die()

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.items import UNKNOWN, Items
+from models.shop.items import UNKNOWN, Items
 
 
 def key(items: Items, item_id: str) -> tuple[int, int]:

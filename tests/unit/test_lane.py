@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from streams.lane import Lane
 from streams.settings import Settings
+from streams.worker.partition_task import PartitionTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import Process, Shop
 
@@ -13,23 +13,23 @@ from tests.support.world import Process, Shop
 async def test_an_idle_lane_that_is_taken_away_and_given_back_looks_at_its_state_again() -> None:
     process = Process(Shop())
     await process.take_over("shoppers-0")
-    lane = process.lanes["shoppers-0"]
+    task = process.tasks["shoppers-0"]
     looked: list[bool] = []
-    overtaken = lane.overtaken
-    lane.overtaken = lambda: looked.append(True) or overtaken()  # type: ignore[method-assign, func-returns-value]
-    task = asyncio.create_task(lane.run())
+    overtaken = task.overtaken
+    task.overtaken = lambda: looked.append(True) or overtaken()  # type: ignore[method-assign, func-returns-value]
+    running = asyncio.create_task(task.run())
     try:
         for times in (1, 2, 3):
-            await asyncio.wait_for(lane.ready.wait(), 5)
+            await asyncio.wait_for(task.ready.wait(), 5)
             await asyncio.sleep(0.05)  # nothing arrives
             assert len(looked) == times
-            lane.disown()
-            assert not lane.ready.is_set()
+            task.disown()
+            assert not task.ready.is_set()
             if times == 1:
                 await asyncio.sleep(0.01)
-            lane.own()  # the second time at once: before the lane has had its turn
+            task.own()  # the second time at once: before the lane has had its turn
     finally:
-        task.cancel()
+        running.cancel()
         await process.die()
 
 
@@ -41,42 +41,42 @@ async def _with_many_dirty_rows(shop: Shop, publish_bytes_per_s: int) -> Process
             shop.click(f"user {number}", f"item {4 * number + place}", 10.0 * number + place)
     await process.read_on()
     for name in ("shoppers-0", "shoppers-1"):
-        await process.lanes[name].flush()
+        await process.tasks[name].flush()
     for name in ("items-0", "items-1"):
-        lane = process.lanes[name]
-        cursor = next(iter(lane.cursors.values()))
+        task = process.tasks[name]
+        cursor = next(iter(task.cursors.values()))
         cursor.expect((await shop.log.ends([cursor.partition]))[cursor.partition])
         await process.work(name)
     return process
 
 
-async def _slowly_flushing(process: Process) -> tuple[Lane, asyncio.Task[None]]:
+async def _slowly_flushing(process: Process) -> tuple[PartitionTask, asyncio.Task[None]]:
     """One of its lanes of items, in the midst of publishing rows."""
-    lane = process.lanes["items-0"]
-    flush = asyncio.create_task(lane.flush())
+    task = process.tasks["items-0"]
+    flush = asyncio.create_task(task.flush())
     await asyncio.sleep(0.05)
     assert not flush.done()
-    return lane, flush
+    return task, flush
 
 
 async def test_a_flush_under_way_ends_when_its_state_is_given_up() -> None:
     """A paused worker wakes in the midst of publishing rows, and somebody else has gone further meanwhile."""
     shop = Shop()
     sleeper = await _with_many_dirty_rows(shop, 10_000)
-    lane, flush = await _slowly_flushing(sleeper)
+    task, flush = await _slowly_flushing(sleeper)
     for number in range(60):
         shop.click(f"user {number}", "item 0", 700.0)
     other = Process(shop)
     await other.take_over_all()
-    await other.settle()
+    await other.complete()
     published = len(shop.log.records("neighbours", 0))
-    lane.disown()
-    lane.own()
-    await asyncio.wait_for(lane._hold_state(), 5)
+    task.disown()
+    task.own()
+    await asyncio.wait_for(task._hold_state(), 5)
     await asyncio.wait_for(flush, 5)
-    assert lane.positions() == other.lanes["items-0"].positions()
+    assert task.positions() == other.tasks["items-0"].positions()
     assert len(shop.log.records("neighbours", 0)) <= published + 25  # a slice at most
-    await lane.flush()
+    await task.flush()
     assert not sleeper.failures
     for one in (sleeper, other):
         await one.die()
@@ -85,14 +85,14 @@ async def test_a_flush_under_way_ends_when_its_state_is_given_up() -> None:
 async def test_rows_do_not_hold_up_a_rearrangement_and_are_published_by_the_next_owner() -> None:
     shop = Shop()
     leaver = await _with_many_dirty_rows(shop, 10_000)
-    lane, flush = await _slowly_flushing(leaver)
-    lane.disown()
-    await asyncio.wait_for(lane.flush(last=True), 5)
+    task, flush = await _slowly_flushing(leaver)
+    task.disown()
+    await asyncio.wait_for(task.flush(last=True), 5)
     await asyncio.wait_for(flush, 5)
     await leaver.die()
     heir = Process(shop)
     await heir.take_over_all()
-    await heir.settle()
+    await heir.complete()
     assert len(shop.rows()) == 240
     await heir.die()
 
@@ -101,7 +101,7 @@ async def test_with_many_items_few_shoppers_are_asked_about_at_one_go() -> None:
     shop = Shop()
     process = Process(shop)
     await process.take_over_all()
-    process.wiring.recommender.expectations = slow = SilentModel("slow", prompt=3, together=3)
+    process.context.recommender.predictor = slow = SilentModel("slow", inline_limit=3, max_batch=3)
     shop.offer("kettle", "Kettles", 30.0)
     for number in range(40):
         shop.click(f"user {number}", "kettle", float(number))

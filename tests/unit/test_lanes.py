@@ -7,21 +7,21 @@ from collections.abc import Sequence
 
 from aiokafka import TopicPartition
 
-from streams.catalog_lane import CatalogLane
-from streams.lane import Lane
-from streams.lanes import Lanes
-from streams.wiring import Wiring
+from streams.worker.assignment import TaskManager
+from streams.worker.catalog_task import CatalogTask
+from streams.worker.context import WorkerContext
+from streams.worker.partition_task import PartitionTask
 from tests.support.world import PARTITIONS, Process, Shop
 
 INTERVAL_S = 0.2
 NUMBERS = range(PARTITIONS)
 
 
-class _Noted(CatalogLane):
+class _Noted(CatalogTask):
     """A lane that notes when it was to be flushed."""
 
-    def __init__(self, name: str, partitions: Sequence[TopicPartition], wiring: Wiring) -> None:
-        super().__init__(name, partitions, wiring)
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
+        super().__init__(name, partitions, context)
         self.flushed_at: list[float] = []
         self.hangs = False
         self.error: Exception | None = None
@@ -38,31 +38,31 @@ class _Noted(CatalogLane):
             raise
 
 
-def _lanes(failures: list[BaseException]) -> tuple[Lanes, list[_Noted]]:
+def _tasks(failures: list[BaseException]) -> tuple[TaskManager, list[_Noted]]:
     """Lanes of two partitions, owned, whose tasks do nothing."""
     process, made = Process(Shop()), []
 
-    def make(maker: object, name: str, members: Sequence[TopicPartition]) -> Lane:
-        made.append(_Noted(name, members, process.wiring))
+    def make(maker: object, name: str, members: Sequence[TopicPartition]) -> PartitionTask:
+        made.append(_Noted(name, members, process.context))
         return made[-1]
 
-    lanes = Lanes(
-        {"catalog": ("catalog", ["catalog"], CatalogLane)},
+    tasks = TaskManager(
+        {"catalog": ("catalog", ["catalog"], CatalogTask)},
         make,
-        process.outbox,
+        process.producer,
         revoke_flush_s=1.0,
         on_failure=failures.append,
     )
-    lanes.owned({TopicPartition("catalog", number) for number in NUMBERS})
-    return lanes, made
+    tasks.on_assigned({TopicPartition("catalog", number) for number in NUMBERS})
+    return tasks, made
 
 
 async def test_each_lane_publishes_once_in_an_interval_and_not_all_at_once() -> None:
-    lanes, (first, second) = _lanes([])
-    flushing = asyncio.create_task(lanes.keep_flushing(INTERVAL_S))
+    tasks, (first, second) = _tasks([])
+    flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
     await asyncio.sleep(5.2 * INTERVAL_S)
     flushing.cancel()
-    await lanes.close()
+    await tasks.close()
     assert 3 <= len(first.flushed_at) <= 6
     assert abs(len(first.flushed_at) - len(second.flushed_at)) <= 1
     times = sorted(first.flushed_at + second.flushed_at)
@@ -70,36 +70,36 @@ async def test_each_lane_publishes_once_in_an_interval_and_not_all_at_once() -> 
 
 
 async def test_a_flush_that_hangs_holds_up_no_other_and_ends_with_all() -> None:
-    lanes, (first, second) = _lanes([])
+    tasks, (first, second) = _tasks([])
     first.hangs = True
-    flushing = asyncio.create_task(lanes.keep_flushing(INTERVAL_S))
+    flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
     await asyncio.sleep(3.2 * INTERVAL_S)
     assert len(second.flushed_at) >= 2
     flushing.cancel()
     await asyncio.wait([flushing])
     await asyncio.sleep(0)
     assert first.cancelled
-    await lanes.close()
+    await tasks.close()
 
 
 async def test_a_flush_that_fails_is_told() -> None:
     failures: list[BaseException] = []
-    lanes, (first, _) = _lanes(failures)
+    tasks, (first, _) = _tasks(failures)
     first.error = ValueError("a bug")
-    flushing = asyncio.create_task(lanes.keep_flushing(INTERVAL_S))
+    flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
     await asyncio.sleep(0.5 * INTERVAL_S)
     flushing.cancel()
-    await lanes.close()
+    await tasks.close()
     assert failures[:1] == [first.error]
 
 
 async def test_a_lane_that_is_taken_away_is_flushed_no_more() -> None:
-    lanes, (first, second) = _lanes([])
-    flushing = asyncio.create_task(lanes.keep_flushing(INTERVAL_S))
+    tasks, (first, second) = _tasks([])
+    flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
     await asyncio.sleep(0.1 * INTERVAL_S)
-    lanes.owned({TopicPartition("catalog", 0)})
+    tasks.on_assigned({TopicPartition("catalog", 0)})
     await asyncio.sleep(2 * INTERVAL_S)
     flushing.cancel()
-    await lanes.close()
+    await tasks.close()
     assert len(first.flushed_at) >= 2
     assert not second.flushed_at

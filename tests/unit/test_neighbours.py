@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from models.cells import MOST
-from models.cooccurrence import CoOccurrence, Row
-from models.cooccurrence_config import CoOccurrenceConfig
-from models.decay import decayed
-from models.events import BOUGHT_WITH, VIEWED_WITH
-from models.items import Items
-from models.neighbours import Neighbours
-from models.significance import STRENGTH, shrunk_lift
+from models.cooccurrence.association import STRENGTH, shrunk_lift
+from models.cooccurrence.cell_pool import MOST
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence, Row
+from models.cooccurrence.index import Neighbours
+from models.shop.decay import decayed
+from models.shop.events import BOUGHT_WITH, VIEWED_WITH
+from models.shop.items import Items
 
 NOON = 1_750_000_000.0
 DAY = 86400.0
@@ -44,28 +44,28 @@ def same(one: Row | None, other: Row) -> bool:
 
 
 def test_a_row_comes_back_bit_for_bit() -> None:
-    mirror = Neighbours(Items(), DAY)
+    tables = Neighbours(Items(), DAY)
     row = row_of("kettle", [f"item-{n}" for n in range(100)])
-    mirror.put(row)
-    assert same(mirror.row("kettle"), row)
-    assert mirror.row("item-0") is None
-    assert mirror.row("unheard of") is None
+    tables.put(row)
+    assert same(tables.row("kettle"), row)
+    assert tables.row("item-0") is None
+    assert tables.row("unheard of") is None
 
 
 def test_a_row_that_comes_back_is_a_copy() -> None:
-    mirror = Neighbours(Items(), DAY)
+    tables = Neighbours(Items(), DAY)
     row = row_of("kettle", ["mug"])
-    mirror.put(row)
-    first = mirror.row("kettle")
+    tables.put(row)
+    first = tables.row("kettle")
     assert first is not None
     first.weights[:] = 0.0
-    assert same(mirror.row("kettle"), row)
+    assert same(tables.row("kettle"), row)
 
 
 def test_plain_lists_are_taken_too() -> None:
-    mirror = Neighbours(Items(), DAY)
-    mirror.put(Row("kettle", 0, NOON, (1, 2), (3, 4), ["mug"], [[0.1, 0.2, 0.3]], [[1, 2, 3]]))  # type: ignore[arg-type]
-    row = mirror.row("kettle")
+    tables = Neighbours(Items(), DAY)
+    tables.put(Row("kettle", 0, NOON, (1, 2), (3, 4), ["mug"], [[0.1, 0.2, 0.3]], [[1, 2, 3]]))  # type: ignore[arg-type]
+    row = tables.row("kettle")
     assert row is not None
     assert (row.weights.tolist(), row.counts.tolist()) == ([[0.1, 0.2, 0.3]], [[1, 2, 3]])
 
@@ -98,74 +98,74 @@ def test_a_row_by_index_is_the_row_by_name() -> None:
 
 
 def test_rows_that_change_their_length_leave_the_others_alone() -> None:
-    mirror = Neighbours(Items(), DAY)
+    tables = Neighbours(Items(), DAY)
     random = np.random.default_rng(3)
     held: dict[str, Row] = {}
     for step in range(1500):
         name = f"item-{random.integers(40)}"
         if random.random() < 0.1:
-            mirror.remove(name)
+            tables.remove(name)
             held.pop(name, None)
         else:
             length = int(random.choice([0, 1, 7, 8, 9, 16, 17, 60, 100, 128]))
             held[name] = row_of(name, [f"item-{n}" for n in range(length)], seed=step, position=step)
-            mirror.put(held[name])
-        assert len(mirror) == len(held)
-    assert list(mirror) == sorted(held)
+            tables.put(held[name])
+        assert len(tables) == len(held)
+    assert list(tables) == sorted(held)
     for name, row in held.items():
-        assert same(mirror.row(name), row)
+        assert same(tables.row(name), row)
 
 
 def test_arrays_hold_what_rows_say() -> None:
     items = Items()
-    mirror = Neighbours(items, DAY)
+    tables = Neighbours(items, DAY)
     for number in range(3000):  # beyond what there was room for
         items.index(f"other-{number}")
     row = row_of("kettle", ["mug", "pot"])
-    mirror.put(row)
+    tables.put(row)
     kettle = items.find("kettle")
-    cells = slice(mirror.start[kettle], mirror.start[kettle] + mirror.length[kettle])
-    assert [items.name(i) for i in mirror.ids[cells].tolist()] == ["mug", "pot"]
-    assert np.array_equal(mirror.weights[cells], row.weights)
-    assert mirror.own[kettle].tolist() == list(row.own)
-    assert mirror.own_count[kettle].tolist() == list(row.own_count)
-    assert mirror.at[kettle] == row.at
-    assert mirror.items_with_rows().tolist() == [kettle]
-    assert [array.dtype for array in (mirror.start, mirror.length, mirror.ids, mirror.counts)] == [
+    cells = slice(tables.start[kettle], tables.start[kettle] + tables.length[kettle])
+    assert [items.name(i) for i in tables.ids[cells].tolist()] == ["mug", "pot"]
+    assert np.array_equal(tables.weights[cells], row.weights)
+    assert tables.own[kettle].tolist() == list(row.own)
+    assert tables.own_count[kettle].tolist() == list(row.own_count)
+    assert tables.at[kettle] == row.at
+    assert tables.items_with_rows().tolist() == [kettle]
+    assert [array.dtype for array in (tables.start, tables.length, tables.ids, tables.counts)] == [
         *(np.int64, np.int32, np.int32, np.int32)
     ]
 
 
 def test_a_removed_row_leaves_nothing_behind() -> None:
     items = Items()
-    mirror = Neighbours(items, DAY)
-    mirror.put(row_of("kettle", ["mug"]))
-    mirror.remove("kettle")
-    mirror.remove("kettle")
-    mirror.remove("unheard of")
+    tables = Neighbours(items, DAY)
+    tables.put(row_of("kettle", ["mug"]))
+    tables.remove("kettle")
+    tables.remove("kettle")
+    tables.remove("unheard of")
     kettle = items.find("kettle")
-    assert (len(mirror), list(mirror), mirror.row("kettle")) == (0, [], None)
-    assert mirror.length[kettle] == 0
-    assert mirror.own[kettle].tolist() == [0.0, 0.0]
-    assert mirror.own_count[kettle].tolist() == [0, 0]
+    assert (len(tables), list(tables), tables.row("kettle")) == (0, [], None)
+    assert tables.length[kettle] == 0
+    assert tables.own[kettle].tolist() == [0.0, 0.0]
+    assert tables.own_count[kettle].tolist() == [0, 0]
 
 
 def test_counts_beyond_their_most_are_kept_at_it() -> None:
-    mirror = Neighbours(Items(), DAY)
+    tables = Neighbours(Items(), DAY)
     row = row_of("kettle", ["mug"])
     row.counts[:] = 2**40
-    mirror.put(row)
-    assert mirror.counts[:1].tolist() == [[MOST] * 3]
+    tables.put(row)
+    assert tables.counts[:1].tolist() == [[MOST] * 3]
 
 
 def test_baskets_of_all_partitions_fade_to_one_time() -> None:
-    mirror = Neighbours(Items(), DAY)
-    assert mirror.baskets(NOON) == 0
-    mirror.set_total(0, 4.0, NOON)
-    mirror.set_total(1, 4.0, NOON - DAY)
-    mirror.set_total(1, 8.0, NOON - DAY)
-    assert mirror.baskets(NOON) == pytest.approx(8.0)
-    assert mirror.baskets(NOON + DAY) == pytest.approx(4.0)
+    tables = Neighbours(Items(), DAY)
+    assert tables.baskets(NOON) == 0
+    tables.set_total(0, 4.0, NOON)
+    tables.set_total(1, 4.0, NOON - DAY)
+    tables.set_total(1, 8.0, NOON - DAY)
+    assert tables.baskets(NOON) == pytest.approx(8.0)
+    assert tables.baskets(NOON + DAY) == pytest.approx(4.0)
 
 
 def test_lift_brings_all_weights_to_one_time() -> None:
@@ -182,10 +182,10 @@ def test_lift_brings_all_weights_to_one_time() -> None:
         for a, b in ((one, other), (other, one), (one, one), (other, other), (one, None)):
             rows.learn_one(a, b, BOUGHT_WITH, NOON + day * DAY)
     rows.learn_one("kettle", "tea", VIEWED_WITH, NOON + DAY)
-    mirror = Neighbours(items, DAY)
+    tables = Neighbours(items, DAY)
     for name in ("kettle", "mug", "pot", "tea"):
-        mirror.put(rows.row(items.find(name), 0))
-    mirror.set_total(3, rows.totals.baskets, rows.totals.at)
+        tables.put(rows.row(items.find(name), 0))
+    tables.set_total(3, rows.totals.baskets, rows.totals.at)
 
     def weight(*names: str) -> float:
         days = [day for day, *basket in baskets if set(names) <= set(basket)]
@@ -195,32 +195,32 @@ def test_lift_brings_all_weights_to_one_time() -> None:
         return shrunk_lift(weight(a, b), weight(a), weight(b), weight(), STRENGTH)
 
     for a in ("kettle", "mug", "pot", "tea"):
-        row = mirror.row(a)
+        row = tables.row(a)
         assert row is not None
         index = items.find(a)
-        assert mirror.lifts(index) == pytest.approx([expected(a, b) for b in row.neighbours])
-        assert mirror.lifts(index) == [mirror.lift(index, items.find(b)) for b in row.neighbours]
-    assert mirror.lift(items.find("kettle"), items.find("pot")) == pytest.approx(expected("kettle", "pot"))
-    assert mirror.lift(items.find("kettle"), items.find("pot")) < 1.0
+        assert tables.lifts(index) == pytest.approx([expected(a, b) for b in row.neighbours])
+        assert tables.lifts(index) == [tables.lift(index, items.find(b)) for b in row.neighbours]
+    assert tables.lift(items.find("kettle"), items.find("pot")) == pytest.approx(expected("kettle", "pot"))
+    assert tables.lift(items.find("kettle"), items.find("pot")) < 1.0
 
 
 def test_lift_of_what_is_not_known_is_one() -> None:
     items = Items()
-    mirror = Neighbours(items, DAY)
-    mirror.put(row_of("kettle", ["mug"]))
-    assert mirror.lift(items.find("kettle"), items.find("mug")) == 1.0
-    assert mirror.lift(items.find("mug"), items.find("kettle")) == 1.0
-    assert mirror.lift(9_999_999, -1) == 1.0
-    assert mirror.lifts(9_999_999) == []
+    tables = Neighbours(items, DAY)
+    tables.put(row_of("kettle", ["mug"]))
+    assert tables.lift(items.find("kettle"), items.find("mug")) == 1.0
+    assert tables.lift(items.find("mug"), items.find("kettle")) == 1.0
+    assert tables.lift(9_999_999, -1) == 1.0
+    assert tables.lifts(9_999_999) == []
 
 
 def test_memory_in_use_grows_with_rows_and_is_used_again() -> None:
-    mirror = Neighbours(Items(), DAY)
-    empty = mirror.nbytes
+    tables = Neighbours(Items(), DAY)
+    empty = tables.nbytes
     row = row_of("kettle", [f"item-{n}" for n in range(100)])
-    mirror.put(row)
-    assert mirror.nbytes == empty + 128 * 40
+    tables.put(row)
+    assert tables.nbytes == empty + 128 * 40
     for _ in range(50):
-        mirror.remove("kettle")
-        mirror.put(row)
-    assert mirror.nbytes == empty + 128 * 40
+        tables.remove("kettle")
+        tables.put(row)
+    assert tables.nbytes == empty + 128 * 40

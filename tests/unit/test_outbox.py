@@ -8,17 +8,17 @@ from collections.abc import Sequence
 import pytest
 
 from streams.errors import SendError
-from streams.memory_log import MemoryLog
-from streams.outbox import PACKET_RECORDS, Message, Outbox
+from streams.kafka.memory_log import MemoryLog
+from streams.kafka.producer import PACKET_RECORDS, BatchingProducer, Message
 
 
 def passing() -> SendError:
     return SendError("t", 0, "not enough replicas", passing=True)
 
 
-def outbox_on(log: MemoryLog, timeout_s: float = 5.0) -> tuple[Outbox, list[BaseException]]:
+def outbox_on(log: MemoryLog, timeout_s: float = 5.0) -> tuple[BatchingProducer, list[BaseException]]:
     failures: list[BaseException] = []
-    return Outbox(log, most_bytes=1000, timeout_s=timeout_s, on_failure=failures.append), failures
+    return BatchingProducer(log, most_bytes=1000, timeout_s=timeout_s, on_failure=failures.append), failures
 
 
 def values(log: MemoryLog, topic: str = "t") -> list[bytes | None]:
@@ -29,14 +29,14 @@ def test_a_failed_send_is_tried_again_in_place_and_nothing_overtakes_it() -> Non
     async def scenario() -> list[bytes | None]:
         log = MemoryLog(clock=lambda: 0)
         log.failures = [passing(), passing()]
-        outbox, failures = outbox_on(log)
-        outbox.put("t", 0, None, b"first")
+        producer, failures = outbox_on(log)
+        producer.enqueue("t", 0, None, b"first")
         await asyncio.sleep(0)
-        outbox.put("t", 0, None, b"second")
-        await outbox.settled(outbox.mark())
+        producer.enqueue("t", 0, None, b"second")
+        await producer.wait_acked(producer.mark())
         assert not failures
-        assert outbox.retries == 2
-        assert outbox.bytes == 0
+        assert producer.retries == 2
+        assert producer.bytes == 0
         return values(log)
 
     assert asyncio.run(scenario()) == [b"first", b"second"]
@@ -46,13 +46,13 @@ def test_what_cannot_be_sent_is_told_to_everyone_who_waits_and_nothing_is_taken_
     async def scenario() -> list[BaseException]:
         log = MemoryLog(clock=lambda: 0)
         log.failures = [SendError("t", 0, "too large", passing=False)]
-        outbox, failures = outbox_on(log)
-        outbox.put("t", 0, None, b"lost?")
+        producer, failures = outbox_on(log)
+        producer.enqueue("t", 0, None, b"lost?")
         with pytest.raises(SendError, match="too large"):
-            await outbox.settled(outbox.mark())
-        outbox.put("t", 0, None, b"later")
+            await producer.wait_acked(producer.mark())
+        producer.enqueue("t", 0, None, b"later")
         with pytest.raises(SendError):
-            await outbox.settled(outbox.mark())
+            await producer.wait_acked(producer.mark())
         assert values(log) == []
         return failures
 
@@ -63,10 +63,10 @@ def test_it_gives_up_after_its_time() -> None:
     async def scenario() -> None:
         log = MemoryLog(clock=lambda: 0)
         log.failures = [passing() for _ in range(100)]
-        outbox, failures = outbox_on(log, timeout_s=0.2)
-        outbox.put("t", 0, None, b"x")
+        producer, failures = outbox_on(log, timeout_s=0.2)
+        producer.enqueue("t", 0, None, b"x")
         with pytest.raises(SendError, match="not enough replicas"):
-            await outbox.settled(outbox.mark())
+            await producer.wait_acked(producer.mark())
         assert failures
 
     asyncio.run(scenario())
@@ -85,14 +85,14 @@ def test_what_gathers_while_a_packet_is_on_its_way_leaves_as_one_packet() -> Non
 
     async def scenario() -> list[int]:
         log = Slow()
-        outbox, _ = outbox_on(log)
-        outbox.put("t", 0, None, b"0")
+        producer, _ = outbox_on(log)
+        producer.enqueue("t", 0, None, b"0")
         await asyncio.sleep(0)
         for i in range(PACKET_RECORDS + 1):
-            outbox.put("t", 0, None, b"%d" % i)
-        assert outbox.full
-        await outbox.settled(outbox.mark())
-        assert not outbox.full
+            producer.enqueue("t", 0, None, b"%d" % i)
+        assert producer.full
+        await producer.wait_acked(producer.mark())
+        assert not producer.full
         return log.packets
 
     assert asyncio.run(scenario()) == [1, PACKET_RECORDS, 1]
@@ -101,13 +101,13 @@ def test_what_gathers_while_a_packet_is_on_its_way_leaves_as_one_packet() -> Non
 def test_a_mark_waits_only_for_what_was_put_before_it() -> None:
     async def scenario() -> None:
         log = MemoryLog(clock=lambda: 0)
-        outbox, _ = outbox_on(log)
-        outbox.put("t", 0, None, b"x")
-        mark = outbox.mark()
+        producer, _ = outbox_on(log)
+        producer.enqueue("t", 0, None, b"x")
+        mark = producer.mark()
         log_b = log.failures
-        await outbox.settled(mark)
+        await producer.wait_acked(mark)
         log_b.append(SendError("u", 0, "never", passing=True))
-        outbox.put("u", 0, None, b"y")
-        await outbox.settled(mark)
+        producer.enqueue("u", 0, None, b"y")
+        await producer.wait_acked(mark)
 
     asyncio.run(scenario())

@@ -7,50 +7,52 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.outcomes import ALL, Closed, Outcomes, OutcomesConfig, Sent
-from models.rules import CROSS_SELL, UPSELL
+from models.ranking.attribution import ALL, Attribution, AttributionConfig, Closed, Impression
+from models.shop.kinds import CROSS_SELL, UPSELL
 
-CONFIG = OutcomesConfig(window_s=100.0, late_s=10.0, followed=0.25)
+CONFIG = AttributionConfig(window_s=100.0, late_s=10.0, followed=0.25)
 KETTLE, MUG, TEA, STEEL = 0, 1, 2, 3
 AHEAD = 1e9
 """An append time that is behind nothing."""
 
 
-def sent(name: str = "a", at: float = 1_000.0, user: str = "ann", offset: int = 5, items: Sequence[int] = (MUG, STEEL)) -> Sent:  # fmt: skip  # noqa: E501
+def sent(name: str = "a", at: float = 1_000.0, user: str = "ann", offset: int = 5, items: Sequence[int] = (MUG, STEEL)) -> Impression:  # fmt: skip  # noqa: E501
     kinds = [UPSELL if item == STEEL else CROSS_SELL for item in items]
-    return Sent(name, user, at, "clicks", offset, list(items), kinds, np.zeros((len(items), 2), np.float32))
+    return Impression(name, user, at, "clicks", offset, list(items), kinds, np.zeros((len(items), 2), np.float32))
 
 
-def looked(outcomes: Outcomes, item: int, at: float, offset: int = 9, user: str = "ann") -> None:
-    outcomes.acted(0, user, item, at, "clicks", offset, taken=False)
+def looked(outcomes: Attribution, item: int, at: float, offset: int = 9, user: str = "ann") -> None:
+    outcomes.record_action(0, user, item, at, "clicks", offset, taken=False)
 
 
-def bought(outcomes: Outcomes, item: int, at: float, user: str = "ann") -> None:
-    outcomes.acted(0, user, item, at, "purchases", 0, taken=True)
+def bought(outcomes: Attribution, item: int, at: float, user: str = "ann") -> None:
+    outcomes.record_action(0, user, item, at, "purchases", 0, taken=True)
 
 
-def heard(outcomes: Outcomes, name: str, item: int, action: str, at: float = 1_050.0, user: str = "ann") -> None:
-    outcomes.heard(0, user, name, item, at, action)
+def record_feedback(
+    outcomes: Attribution, name: str, item: int, action: str, at: float = 1_050.0, user: str = "ann"
+) -> None:
+    outcomes.record_feedback(0, user, name, item, at, action)
 
 
-def after(outcomes: Outcomes, at: float = 1_111.0) -> list[Closed]:
+def after(outcomes: Attribution, at: float = 1_111.0) -> list[Closed]:
     """What closes once an event of that time came."""
     outcomes.advance(0, at, AHEAD)
     return outcomes.take()
 
 
-def rewards(outcomes: Outcomes, at: float = 1_111.0) -> list[list[float]]:
+def rewards(outcomes: Attribution, at: float = 1_111.0) -> list[list[float]]:
     return [one.rewards.tolist() for one in after(outcomes, at)]
 
 
 @pytest.fixture
-def outcomes() -> Outcomes:
-    found = Outcomes(CONFIG)
-    found.suggested(0, sent())
+def outcomes() -> Attribution:
+    found = Attribution(CONFIG)
+    found.record_impression(0, sent())
     return found
 
 
-def test_what_nobody_answers_is_a_miss_once_its_window_is_over(outcomes: Outcomes) -> None:
+def test_what_nobody_answers_is_a_miss_once_its_window_is_over(outcomes: Attribution) -> None:
     assert after(outcomes, 1_110.0) == []
     (closed,) = after(outcomes, 1_110.5)
     assert (closed.at, closed.kinds.tolist(), closed.places.tolist()) == (1_000.0, [CROSS_SELL, UPSELL], [0, 1])
@@ -58,16 +60,16 @@ def test_what_nobody_answers_is_a_miss_once_its_window_is_over(outcomes: Outcome
     assert (outcomes.opened, outcomes.closed, len(outcomes)) == (1, 1, 0)
 
 
-def test_a_look_is_worth_less_than_a_purchase_and_the_most_counts(outcomes: Outcomes) -> None:
+def test_a_look_is_worth_less_than_a_purchase_and_the_most_counts(outcomes: Attribution) -> None:
     looked(outcomes, MUG, 1_010.0)
     bought(outcomes, STEEL, 1_020.0)
     looked(outcomes, STEEL, 1_030.0)
     assert rewards(outcomes) == [[0.25, 1.0]]
-    assert outcomes.fates[CROSS_SELL].tolist() == [1, 1, 0]
-    assert outcomes.fates[UPSELL].tolist() == [1, 1, 1]
+    assert outcomes.counts[CROSS_SELL].tolist() == [1, 1, 0]
+    assert outcomes.counts[UPSELL].tolist() == [1, 1, 1]
 
 
-def test_only_the_shopper_himself_within_the_window_and_behind_the_trigger(outcomes: Outcomes) -> None:
+def test_only_the_shopper_himself_within_the_window_and_behind_the_trigger(outcomes: Attribution) -> None:
     bought(outcomes, MUG, 1_010.0, user="bob")
     bought(outcomes, MUG, 999.9)
     bought(outcomes, MUG, 1_000.0)  # of another topic at the same time: which came first is not known
@@ -77,138 +79,138 @@ def test_only_the_shopper_himself_within_the_window_and_behind_the_trigger(outco
 
 
 def test_the_same_second_counts_where_the_log_says_that_it_is_behind_and_so_does_the_last_moment() -> None:
-    outcomes = Outcomes(CONFIG)
-    outcomes.suggested(0, sent())
+    outcomes = Attribution(CONFIG)
+    outcomes.record_impression(0, sent())
     looked(outcomes, MUG, 1_000.0, offset=6)
     bought(outcomes, STEEL, 1_100.0)
     assert rewards(outcomes) == [[0.25, 1.0]]
 
 
 def test_an_action_that_is_read_before_the_suggestion_counts_as_well() -> None:
-    outcomes = Outcomes(CONFIG)
+    outcomes = Attribution(CONFIG)
     outcomes.advance(0, 1_000.5, AHEAD)
     looked(outcomes, MUG, 1_000.5)
     bought(outcomes, STEEL, 990.0)
     outcomes.advance(0, 1_010.0, AHEAD)
-    outcomes.suggested(0, sent())
+    outcomes.record_impression(0, sent())
     assert rewards(outcomes) == [[0.25, 0.0]]
 
 
 def test_every_open_list_that_has_the_item_is_answered() -> None:
-    outcomes = Outcomes(CONFIG)
-    outcomes.suggested(0, sent("a", 1_000.0))
-    outcomes.suggested(0, sent("b", 1_050.0, items=[TEA, MUG]))
-    outcomes.suggested(0, sent("c", 1_050.0, items=[TEA]))
+    outcomes = Attribution(CONFIG)
+    outcomes.record_impression(0, sent("a", 1_000.0))
+    outcomes.record_impression(0, sent("b", 1_050.0, items=[TEA, MUG]))
+    outcomes.record_impression(0, sent("c", 1_050.0, items=[TEA]))
     bought(outcomes, MUG, 1_060.0)
     bought(outcomes, MUG, 1_120.0)  # too late for the first
     assert rewards(outcomes, 1_200.0) == [[1.0, 0.0], [0.0, 1.0], [0.0]]
 
 
-def test_one_id_is_one_list(outcomes: Outcomes) -> None:
-    outcomes.suggested(0, sent(items=[TEA]))
+def test_one_id_is_one_list(outcomes: Attribution) -> None:
+    outcomes.record_impression(0, sent(items=[TEA]))
     assert [len(one.rewards) for one in after(outcomes)] == [2]
-    outcomes.suggested(0, sent())  # once more, when its window is over
+    outcomes.record_impression(0, sent())  # once more, when its window is over
     assert (len(outcomes), outcomes.opened, outcomes.take()) == (0, 1, [])
 
 
 def test_feedback_says_what_was_shown_clicked_and_dismissed() -> None:
-    outcomes = Outcomes(CONFIG)
-    outcomes.suggested(0, sent("a", items=[MUG, STEEL, TEA]))
-    outcomes.suggested(0, sent("b", items=[MUG, STEEL]))
-    outcomes.suggested(0, sent("c", items=[MUG, STEEL]))
-    heard(outcomes, "a", MUG, "shown")
-    heard(outcomes, "a", STEEL, "clicked")  # and so it was shown
-    heard(outcomes, "b", ALL, "shown")
+    outcomes = Attribution(CONFIG)
+    outcomes.record_impression(0, sent("a", items=[MUG, STEEL, TEA]))
+    outcomes.record_impression(0, sent("b", items=[MUG, STEEL]))
+    outcomes.record_impression(0, sent("c", items=[MUG, STEEL]))
+    record_feedback(outcomes, "a", MUG, "shown")
+    record_feedback(outcomes, "a", STEEL, "clicked")  # and so it was shown
+    record_feedback(outcomes, "b", ALL, "shown")
     looked(outcomes, STEEL, 1_010.0)
-    heard(outcomes, "b", STEEL, "dismissed")
+    record_feedback(outcomes, "b", STEEL, "dismissed")
     bought(outcomes, MUG, 1_020.0)
-    heard(outcomes, "c", ALL, "dismissed")
-    heard(outcomes, "nobody's", ALL, "shown")
+    record_feedback(outcomes, "c", ALL, "dismissed")
+    record_feedback(outcomes, "nobody's", ALL, "shown")
     one, two, three = after(outcomes)
     assert (one.rewards.tolist(), one.examined.tolist()) == ([1.0, 0.25, 0.0], [True, True, False])
     assert (two.rewards.tolist(), two.examined.tolist()) == ([1.0, 0.0], [True, True])
     assert three.rewards.tolist() == [1.0, 0.0]  # taken after all
-    assert outcomes.fates.sum(axis=0).tolist() == [6, 6, 3]
+    assert outcomes.counts.sum(axis=0).tolist() == [6, 6, 3]
 
 
-def test_a_clock_that_is_ahead_closes_nobodys_list(outcomes: Outcomes) -> None:
+def test_a_clock_that_is_ahead_closes_nobodys_list(outcomes: Attribution) -> None:
     outcomes.advance(0, 9_999.0, 1_002.0)
     assert outcomes.take() == []
     outcomes.advance(0, 1_111.0, 1_112.0)
     assert len(outcomes.take()) == 1
 
 
-def test_each_partition_has_its_own_clock(outcomes: Outcomes) -> None:
+def test_each_partition_has_its_own_clock(outcomes: Attribution) -> None:
     outcomes.advance(1, 5_000.0, AHEAD)
     assert outcomes.take() == []
 
 
-def test_what_comes_when_the_window_is_over_changes_nothing_whenever_the_list_is_taken(outcomes: Outcomes) -> None:
+def test_what_comes_when_the_window_is_over_changes_nothing_whenever_the_list_is_taken(outcomes: Attribution) -> None:
     outcomes.advance(0, 1_111.0, AHEAD)
     bought(outcomes, MUG, 1_050.0)
-    heard(outcomes, "a", ALL, "shown")
+    record_feedback(outcomes, "a", ALL, "shown")
     assert [one.rewards.tolist() for one in outcomes.take()] == [[0.0, 0.0]]
 
 
 def test_lists_beyond_the_most_are_passed_over() -> None:
-    outcomes = Outcomes(OutcomesConfig(most_open=2))
+    outcomes = Attribution(AttributionConfig(most_open=2))
     for name in "abc":
-        outcomes.suggested(0, sent(name))
+        outcomes.record_impression(0, sent(name))
     assert (len(outcomes), outcomes.skipped) == (2, 1)
 
 
-def test_of_who_is_forgotten_nothing_is_left(outcomes: Outcomes) -> None:
-    outcomes.suggested(0, sent("later", 1_050.0))
-    outcomes.suggested(0, sent("other", user="bob"))
+def test_of_who_is_forgotten_nothing_is_left(outcomes: Attribution) -> None:
+    outcomes.record_impression(0, sent("later", 1_050.0))
+    outcomes.record_impression(0, sent("other", user="bob"))
     looked(outcomes, MUG, 1_020.0)
     outcomes.forget("ann", 1_020.0)
-    outcomes.suggested(0, sent("as old", 1_010.0))
+    outcomes.record_impression(0, sent("as old", 1_010.0))
     assert rewards(outcomes, 2_000.0) == [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
 
 
 def test_a_list_that_comes_when_its_window_is_over_as_in_a_fast_replay_gets_what_it_is_due() -> None:
-    outcomes = Outcomes(CONFIG)
+    outcomes = Attribution(CONFIG)
     for second, (at, item, offset) in enumerate([(1_000.0, KETTLE, 5), (1_050.0, MUG, 6), (2_000.0, TEA, 7)]):
         outcomes.advance(0, at, 5_000.0 + second)
         looked(outcomes, item, at, offset)
-    outcomes.suggested(0, sent(items=[MUG, TEA]))
+    outcomes.record_impression(0, sent(items=[MUG, TEA]))
     assert [one.rewards.tolist() for one in outcomes.take()] == [[0.25, 0.0]]
-    outcomes.suggested(0, sent(items=[MUG, TEA]))  # it is known that it was there
+    outcomes.record_impression(0, sent(items=[MUG, TEA]))  # it is known that it was there
     assert (outcomes.opened, outcomes.skipped, outcomes.take()) == (1, 0, [])
 
 
 def test_a_list_that_comes_when_what_answered_it_may_be_forgotten_is_passed_over() -> None:
-    outcomes = Outcomes(CONFIG)
+    outcomes = Attribution(CONFIG)
     for at, appended_s, offset in [(1_000.0, 5_000.0, 5), (1_001.0, 5_001.0, 6), (1_002.0, 5_010.5, 7)]:
         outcomes.advance(0, at, appended_s)
         looked(outcomes, KETTLE, at, offset)
-    outcomes.suggested(0, sent("a", 1_000.0, offset=5))
-    outcomes.suggested(0, sent("b", 1_001.0, offset=6))
+    outcomes.record_impression(0, sent("a", 1_000.0, offset=5))
+    outcomes.record_impression(0, sent("b", 1_001.0, offset=6))
     assert (len(outcomes), outcomes.skipped) == (1, 1)
 
 
 def test_feedback_counts_whatever_is_read_first_within_the_window_and_of_the_shopper_himself() -> None:
-    outcomes = Outcomes(CONFIG)
+    outcomes = Attribution(CONFIG)
     outcomes.advance(0, 1_001.0, AHEAD)
-    heard(outcomes, "a", MUG, "shown", 1_001.0)
-    heard(outcomes, "a", MUG, "clicked", 1_002.0)
-    outcomes.suggested(0, sent(items=[MUG, STEEL, TEA, KETTLE]))
-    heard(outcomes, "a", STEEL, "clicked", user="bob")
-    heard(outcomes, "a", STEEL, "clicked", 1_100.5)
-    heard(outcomes, "a", TEA, "dismissed")  # who dismisses it has seen it
+    record_feedback(outcomes, "a", MUG, "shown", 1_001.0)
+    record_feedback(outcomes, "a", MUG, "clicked", 1_002.0)
+    outcomes.record_impression(0, sent(items=[MUG, STEEL, TEA, KETTLE]))
+    record_feedback(outcomes, "a", STEEL, "clicked", user="bob")
+    record_feedback(outcomes, "a", STEEL, "clicked", 1_100.5)
+    record_feedback(outcomes, "a", TEA, "dismissed")  # who dismisses it has seen it
     (closed,) = after(outcomes)
     assert closed.rewards.tolist() == [0.25, 0.0, 0.0, 0.0]
     assert closed.examined.tolist() == [True, False, True, False]
 
 
-def test_who_dismisses_a_whole_list_has_seen_of_it_what_was_shown(outcomes: Outcomes) -> None:
-    heard(outcomes, "a", STEEL, "shown")
-    heard(outcomes, "a", ALL, "dismissed")
+def test_who_dismisses_a_whole_list_has_seen_of_it_what_was_shown(outcomes: Attribution) -> None:
+    record_feedback(outcomes, "a", STEEL, "shown")
+    record_feedback(outcomes, "a", ALL, "dismissed")
     (closed,) = after(outcomes)
     assert closed.examined.tolist() == [False, True]
 
 
-def test_what_comes_late_is_counted_and_still_answers_a_list_that_is_open(outcomes: Outcomes) -> None:
+def test_what_comes_late_is_counted_and_still_answers_a_list_that_is_open(outcomes: Attribution) -> None:
     outcomes.advance(0, 1_060.0, AHEAD)
     looked(outcomes, MUG, 1_050.0)
     assert outcomes.late == 0
@@ -218,48 +220,48 @@ def test_what_comes_late_is_counted_and_still_answers_a_list_that_is_open(outcom
 
 
 def test_a_list_that_is_over_takes_nobodys_place() -> None:
-    outcomes = Outcomes(OutcomesConfig(window_s=100.0, late_s=10.0, most_open=1))
-    outcomes.suggested(0, sent("a"))
+    outcomes = Attribution(AttributionConfig(window_s=100.0, late_s=10.0, most_open=1))
+    outcomes.record_impression(0, sent("a"))
     outcomes.advance(0, 1_111.0, AHEAD)
-    outcomes.suggested(0, sent("b", 1_105.0, offset=8))
+    outcomes.record_impression(0, sent("b", 1_105.0, offset=8))
     assert (len(outcomes), outcomes.skipped, len(outcomes.take())) == (1, 0, 1)
 
 
-def test_whoever_goes_on_closes_at_once_what_is_over(outcomes: Outcomes) -> None:
+def test_whoever_goes_on_closes_at_once_what_is_over(outcomes: Attribution) -> None:
     looked(outcomes, MUG, 1_010.0)
     outcomes.advance(0, 1_111.0, AHEAD)
-    later = Outcomes(CONFIG)
+    later = Attribution(CONFIG)
     later.restore(outcomes.training())
     assert len(later) == 0
     assert [one.rewards.tolist() for one in later.take()] == [[0.25, 0.0]]
 
 
 def test_lists_close_by_the_ends_of_their_windows_and_then_by_id() -> None:
-    outcomes = Outcomes(CONFIG)
+    outcomes = Attribution(CONFIG)
     for number, (name, at) in enumerate([("c", 1_001.0), ("b", 1_000.0), ("a", 1_001.0)]):
-        outcomes.suggested(number, sent(name, at, items=[MUG] * (number + 1)))
+        outcomes.record_impression(number, sent(name, at, items=[MUG] * (number + 1)))
     for number in (2, 0, 1):
         outcomes.advance(number, 1_200.0, AHEAD)
     assert [len(one.kinds) for one in outcomes.take()] == [2, 3, 1]
 
 
 def test_who_refuses_is_dropped_and_nobody_else() -> None:
-    outcomes = Outcomes(CONFIG)
+    outcomes = Attribution(CONFIG)
     looked(outcomes, MUG, 1_001.0)
     looked(outcomes, MUG, 1_001.0, user="bob")
-    outcomes.suggested(0, sent("a"))
+    outcomes.record_impression(0, sent("a"))
     outcomes.drop(lambda user, at: user == "ann" and at <= 1_005.0)
-    outcomes.suggested(0, sent("b"))
-    outcomes.suggested(0, sent("c", user="bob"))
+    outcomes.record_impression(0, sent("b"))
+    outcomes.record_impression(0, sent("c", user="bob"))
     assert rewards(outcomes) == [[0.0, 0.0], [0.25, 0.0]]
 
 
 def test_what_was_not_described_cannot_be_learnt() -> None:
-    outcomes = Outcomes(CONFIG)
+    outcomes = Attribution(CONFIG)
     one = sent()
     one.features[1] = np.nan
-    outcomes.suggested(0, one)
+    outcomes.record_impression(0, one)
     two = sent("b")
     two.features[0, 1] = np.inf
-    outcomes.suggested(0, two)
+    outcomes.record_impression(0, two)
     assert [closed.learnable.tolist() for closed in after(outcomes)] == [[True, False], [False, True]]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.items import Items
+from models.shop.items import Items
 from streams.errors import RecordError
-from streams.pairs import TOTAL, PairBatch, decode_pairs
-from streams.partitioner import partition_of
+from streams.wire.pair_deltas import TOTAL, PairBatch, decode_pairs
+from streams.wire.partitioner import partition_of
 
 Event = tuple[int, float, list[tuple[int, int, int, float]]]
 

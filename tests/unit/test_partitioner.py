@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.partitioner import partition_of
+from streams.wire.partitioner import partition_of
 
 JAVA_MURMUR2 = {
     b"21": -973932308,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import PolicyError
-from models.policy import Policy
+from models.shop.policy import Policy
 
 ALL_KEYS = """
 triggers = ["view", "purchase"]

@@ -8,13 +8,13 @@ import random
 import numpy as np
 import pytest
 
-from models import popularity
-from models.catalog import Catalog
-from models.cooccurrence import Row
-from models.events import CatalogItem
-from models.items import Items
-from models.neighbours import Neighbours
-from models.popularity import PLACES, SHARE, Popularity
+from models.cooccurrence.counter import Row
+from models.cooccurrence.index import Neighbours
+from models.serving import popularity
+from models.serving.popularity import PLACES, SHARE, Popularity
+from models.shop.catalog import Catalog
+from models.shop.events import CatalogItem
+from models.shop.items import Items
 
 NOW = 1_700_000_000.0
 HALF_LIFE_S = 86400.0

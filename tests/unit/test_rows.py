@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from models.cooccurrence import Row
+from models.cooccurrence.counter import Row
 from streams.errors import RecordError
-from streams.rows import (
+from streams.wire.neighbour_rows import (
     POSITION_KEY,
     PositionRecord,
     decode_position,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from models.events import Action
-from models.policy import Policy
+from models.shop.events import Action
+from models.shop.policy import Policy
 from tests.support.corner_shop import WIDE, CornerShop
 
 

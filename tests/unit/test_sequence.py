@@ -10,30 +10,30 @@ import numpy as np
 import pytest
 import torch
 
-from models.catalog import Catalog
 from models.errors import SnapshotError
-from models.events import CatalogItem
-from models.items import Items
-from models.sequence import kernels, nearest
+from models.sequence import kernels, vector_index
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
 from models.sequence.learner import Learner
-from models.sequence.nearest import COMPARED, EXACT, Exact, Indexed, finder
-from models.sequence.scorer import Looks, Scorer
-from models.sequence.snapshot import expectations
+from models.sequence.scorer import LookBatch, Scorer
+from models.sequence.snapshot import predictor
+from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
-from models.sequence.windows import Window, Windows
-from models.snapshots import Snapshot
-from models.visits import Window as LooksWindow
+from models.sequence.window_buffer import LookWindow, Windows
+from models.sessions.visits import Window as LooksWindow
+from models.shop.catalog import Catalog
+from models.shop.events import CatalogItem
+from models.shop.items import Items
+from models.snapshot import Snapshot
 
 SMALL = LearnerConfig(NetworkConfig(units=16, dropout=0.0), chunk=64, replay=4, recent=256, negatives=16, batch=16)
 CHAINS = [(0, 1, 2, 3), (10, 11, 12, 13), (20, 11, 22, 23)]
 """What is looked at after item 11 depends on what was before it."""
 
 
-def window(items: Sequence[int], at: float = 0.0) -> Window:
+def window(items: Sequence[int], at: float = 0.0) -> LookWindow:
     times = [at + 10.0 * place for place in range(len(items))]
-    return Window(items, [0] * len(items), gap_classes(times), len(items), times[-1])
+    return LookWindow(items, [0] * len(items), gap_classes(times), len(items), times[-1])
 
 
 def taught(visits: int, config: LearnerConfig = SMALL, contents: Contents | None = None) -> Learner:
@@ -86,7 +86,7 @@ def test_one_step_after_the_other_gives_what_a_whole_window_gives(learner: Learn
     state = answers.start(2)
     for place in range(2):
         looks = [([one.items[place]], [one.actions[place]], [one.gaps[place]]) for one in windows]
-        answers.carry_on(state, Looks.of(looks))
+        answers.carry_on(state, LookBatch.of(looks))
     whole = answers.read([(one.items[:2], one.actions[:2], one.gaps[:2]) for one in windows])
     np.testing.assert_allclose(state.hidden, whole.hidden, atol=1e-6)
     np.testing.assert_array_equal(answers.read([]).hidden, np.zeros((0, 16)))
@@ -114,8 +114,8 @@ def test_the_largest_come_in_order_and_of_equals_the_first() -> None:
 
 def test_the_more_items_the_fewer_shoppers_at_one_go() -> None:
     sizes = (0, 10, 10_000, EXACT)
-    found = [Exact(np.zeros((size, 1), np.float32)).together for size in sizes]
-    assert found == [COMPARED, COMPARED // 10, 320, Indexed.together]
+    found = [Exact(np.zeros((size, 1), np.float32)).max_batch for size in sizes]
+    assert found == [COMPARED, COMPARED // 10, 320, Indexed.max_batch]
 
 
 def test_each_look_is_learnt_new_once(learner: Learner) -> None:
@@ -192,7 +192,7 @@ def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner:
     items = Items()
     for name in ("something else", "item 23", "item 11"):
         items.index(name)
-    found = expectations(frozen(learner), items, Catalog(items))
+    found = predictor(frozen(learner), items, Catalog(items))
     looks = [items.index("item 20"), items.index("item 11")]
     expected = found.expect([("ann", looked(looks)), ("bob", looked([])), ("cid", looked([items.index("item 0")]))])
     assert expected.ends.tolist() == [0, 11, 11, 22]
@@ -204,7 +204,7 @@ def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner:
 
 def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
     items = Items()
-    kept = expectations(frozen(learner), items, Catalog(items))
+    kept = predictor(frozen(learner), items, Catalog(items))
     chance = np.random.default_rng(2)
     looks: dict[str, list[int]] = {"ann": [], "bob": []}
     for step in range(40):
@@ -213,25 +213,25 @@ def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
         looks[user].insert(-1 if late else len(looks[user]), int(chance.integers(len(items))))
         looks[user] = looks[user][-6:]
         asked = [(name, looked(found)) for name, found in looks.items()]
-        anew = expectations(frozen(learner), items, Catalog(items)).expect(asked)
+        anew = predictor(frozen(learner), items, Catalog(items)).expect(asked)
         for one, other in zip(kept.expect(asked), anew, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5, err_msg=str(step))
 
 
 def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_the_same(learner: Learner) -> None:
     items = Items()
-    kept = expectations(frozen(learner), items, Catalog(items))
+    kept = predictor(frozen(learner), items, Catalog(items))
     looks = {"ann": [0, 1], "bob": [2, 3], "cid": [4], "dan": [5, 6]}
     names = list(looks)[:3]
     kept.expect([(name, looked(looks[name])) for name in names])
     kept.forget("ann")
     kept.forget("nobody")
     for asked in (["bob", "dan"], ["ann", "bob", "cid", "dan"], ["cid", "ann"]):
-        together = [(name, looked(looks[name])) for name in asked]
-        found = kept.expect(together)
+        max_batch = [(name, looked(looks[name])) for name in asked]
+        found = kept.expect(max_batch)
         if asked == ["bob", "dan"]:
             assert "ann" not in kept._kept
-        anew = expectations(frozen(learner), items, Catalog(items)).expect(together)
+        anew = predictor(frozen(learner), items, Catalog(items)).expect(max_batch)
         np.testing.assert_array_equal(found.items, anew.items)
         np.testing.assert_allclose(found.shares, anew.shares, atol=1e-5)
     places = [place for _, place in kept._kept.values()]
@@ -240,13 +240,13 @@ def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_t
 
 def test_a_shopper_asked_about_twice_at_once_is_answered_as_if_alone(learner: Learner) -> None:
     items = Items()
-    kept, other = (expectations(frozen(learner), items, Catalog(items)) for _ in range(2))
+    kept, other = (predictor(frozen(learner), items, Catalog(items)) for _ in range(2))
     visits = [looked([items.index(f"item {item}") for item in looks]) for looks in ([0], [0, 1], [0, 1, 2], [0, 1])]
     kept.expect([("ann", visits[0])])
-    together = kept.expect([("ann", one) for one in visits])
+    max_batch = kept.expect([("ann", one) for one in visits])
     alone = [other.expect([(f"shopper {number}", one)]) for number, one in enumerate(visits)]
-    np.testing.assert_array_equal(together.items, np.concatenate([one.items for one in alone]))
-    np.testing.assert_allclose(together.shares, np.concatenate([one.shares for one in alone]), atol=1e-6)
+    np.testing.assert_array_equal(max_batch.items, np.concatenate([one.items for one in alone]))
+    np.testing.assert_allclose(max_batch.shares, np.concatenate([one.shares for one in alone]), atol=1e-6)
     np.testing.assert_allclose(kept.expect([("ann", visits[3])]).shares, alone[3].shares, atol=1e-6)
 
 
@@ -254,7 +254,7 @@ def test_cold_items_of_the_catalogue_are_expected_by_their_content(learner: Lear
     items = Items()
     catalog = Catalog(items)
     catalog.put(CatalogItem("new", "New", "Kettles", 30.0))
-    found = expectations(frozen(learner), items, catalog)
+    found = predictor(frozen(learner), items, catalog)
     expected = found.expect([("ann", looked([items.index("item 0")]))])
     assert "new" in [items.name(item) for item in expected.items]
     assert len(expected.items) == 12
@@ -289,9 +289,9 @@ def test_vectors_do_not_depend_on_the_pieces_they_are_made_in(
     learner: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = Items()
-    whole = expectations(frozen(learner), items, Catalog(items))._scorer
+    whole = predictor(frozen(learner), items, Catalog(items))._scorer
     monkeypatch.setattr("models.sequence.scorer.SLICE", 4)
-    np.testing.assert_array_equal(expectations(frozen(learner), items, Catalog(items))._scorer.vectors, whole.vectors)
+    np.testing.assert_array_equal(predictor(frozen(learner), items, Catalog(items))._scorer.vectors, whole.vectors)
     assert len(whole.vectors) == 11
 
 
@@ -306,7 +306,7 @@ def test_vectors_do_not_depend_on_the_pieces_they_are_made_in(
 )
 def test_snapshots_that_do_not_fit_are_refused(learner: Learner, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SnapshotError, match=sentence):
-        expectations(frozen(learner, **changes), Items(), Catalog(Items()))
+        predictor(frozen(learner, **changes), Items(), Catalog(Items()))
 
 
 def test_a_full_vocabulary_keeps_what_is_used() -> None:
@@ -332,11 +332,11 @@ def test_uses_fade_and_late_looks_do_not_bring_time_back() -> None:
 
 def test_a_long_visit_is_cut_to_its_end_and_windows_are_stored_and_taken_over() -> None:
     windows = Windows(4, 3)
-    windows.add(Window([1, 2, 3, 4], [0, 1, 2, 0], [9, 1, 2, 3], 1, 5.0))
+    windows.add(LookWindow([1, 2, 3, 4], [0, 1, 2, 0], [9, 1, 2, 3], 1, 5.0))
     assert (windows.items[0].tolist(), windows.first[0], windows.fresh[0]) == ([2, 3, 4], 2, 1)
     other = Windows(4, 3)
     other.restore(windows.arrays())
-    other.add(Window([8], [0], [9], 1, 6.0))
+    other.add(LookWindow([8], [0], [9], 1, 6.0))
     assert [array.tolist() for array in (other.items[:2], other.length[:2])] == [[[2, 3, 4], [8, -1, -1]], [3, 1]]
     assert other.row(np.array([0, 1])).tolist() == [1, 0]
 
@@ -360,14 +360,14 @@ def test_an_index_finds_nearly_all_of_the_nearest_and_says_how_many() -> None:
 def test_an_index_of_half_precision_finds_as_many_of_the_nearest_as_one_of_single_precision(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert nearest.STORED == "f16"
+    assert vector_index.STORED == "f16"
     chance = np.random.default_rng(4)
     middles = chance.normal(size=(100, 100))
     vectors = (middles[chance.integers(0, 100, 5000)] + 0.7 * chance.normal(size=(5000, 100))).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     half = Indexed(vectors, seed=1)
     found = half.nearest(vectors[:64], 16.0, 50)
-    monkeypatch.setattr(nearest, "STORED", "f32")
+    monkeypatch.setattr(vector_index, "STORED", "f32")
     single = Indexed(vectors, seed=1)
     true = single.nearest(vectors[:64], 16.0, 50)
     assert half.recall > single.recall - 0.002

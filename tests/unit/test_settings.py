@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.cooccurrence_config import CoOccurrenceConfig
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.sequence.config import LearnerConfig, NetworkConfig
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 from streams.errors import SettingsError
 from streams.settings import EMBEDDED_SESSION_TIMEOUT_S, Settings
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from models.significance import STRENGTH, lift, log_likelihood_ratio, shrunk_lift
+from models.cooccurrence.association import STRENGTH, lift, log_likelihood_ratio, shrunk_lift
 
 
 def test_lift_of_independent_items_is_one() -> None:

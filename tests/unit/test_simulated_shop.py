@@ -8,8 +8,8 @@ from itertools import islice
 import orjson
 import pytest
 
-from streams.records import decode_catalog, decode_click, decode_purchase
-from streams.simulated_shop import NAME, SimulatedEvent, SimulatedShop
+from streams.connectors.simulated_shop import NAME, SimulatedEvent, SimulatedShop
+from streams.wire.codec import decode_catalog, decode_click, decode_purchase
 
 START_S = 1_714_564_800.0
 
@@ -129,13 +129,13 @@ def test_truth_keeps_the_two_promises(shop: SimulatedShop) -> None:
 
 def test_counting_finds_the_answer_and_popularity_does_not(shop: SimulatedShop, events: list[SimulatedEvent]) -> None:
     items = {item["item_id"]: item for item in shop.catalog()}
-    bought, together = Counter[str](), defaultdict[str, Counter[str]](Counter)
+    bought, max_batch = Counter[str](), defaultdict[str, Counter[str]](Counter)
     for event in events[:20_000]:
         if event.topic == "purchases":
             basket = [line["item_id"] for line in event.value["items"]]
             bought.update(basket)
             for anchor in basket:
-                together[anchor].update(other for other in basket if other != anchor)
+                max_batch[anchor].update(other for other in basket if other != anchor)
     anchors = [event.value["item_id"] for event in events[20_000:] if event.topic == "clicks"]
 
     def right(ranked: Callable[[str], list[str]]) -> float:
@@ -146,5 +146,5 @@ def test_counting_finds_the_answer_and_popularity_does_not(shop: SimulatedShop, 
         ]
         return sum(found) / len(found)
 
-    assert right(lambda anchor: [other for other, _ in together[anchor].most_common()]) > 0.6
+    assert right(lambda anchor: [other for other, _ in max_batch[anchor].most_common()]) > 0.6
     assert right(lambda _: [other for other, _ in bought.most_common()]) < 0.15

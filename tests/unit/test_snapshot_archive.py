@@ -13,9 +13,9 @@ import pytest
 
 from models.errors import SnapshotFormatError
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
-from streams.snapshot_archive import read_archive, write_archive
-from streams.snapshot_files import MANIFEST, WEIGHTS, encode_snapshot
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.archive import read_archive, write_archive
+from streams.snapshots.format import MANIFEST, WEIGHTS, encode_snapshot
+from streams.snapshots.store import SnapshotStore
 from tests.support.kettle_model import kettle_snapshot
 
 MANIFEST_BYTES, WEIGHTS_BYTES = encode_snapshot(kettle_snapshot())

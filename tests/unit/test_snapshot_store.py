@@ -16,11 +16,11 @@ import pytest
 from safetensors import numpy as safetensors
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
-from models.snapshots import Snapshot
+from models.snapshot import Snapshot
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
 from streams.settings import Settings
-from streams.snapshot_files import MANIFEST, TRAINING, WEIGHTS, decode_arrays, encode_arrays, encode_snapshot, sha256
-from streams.snapshot_store import SnapshotStore
+from streams.snapshots.format import MANIFEST, TRAINING, WEIGHTS, decode_arrays, encode_arrays, encode_snapshot, sha256
+from streams.snapshots.store import SnapshotStore
 from tests.support.kettle_model import kettle_snapshot
 
 UNKNOWN = "20260314T092653Z-000000000001-00000000"
@@ -348,7 +348,7 @@ def test_what_is_no_file_of_arrays_is_refused(content: bytes) -> None:
 
 def test_the_same_snapshot_has_the_same_bytes_in_every_process() -> None:
     program = (
-        "from tests.support.kettle_model import kettle_snapshot as one; from streams.snapshot_files import *;"
+        "from tests.support.kettle_model import kettle_snapshot as one; from streams.snapshots.format import *;"
         "print(*map(sha256, encode_snapshot(one(), b'x')))"
     )
     environ = {**os.environ, "PYTHONHASHSEED": "7"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
-from models.snapshots import MODEL_NAME, VERSION
+from models.snapshot import MODEL_NAME, VERSION
 from tests.support.kettle_model import kettle_snapshot as snapshot
 
 ARRAYS = dict(snapshot().arrays)

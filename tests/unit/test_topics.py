@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from models.visits import VisitConfig
+from models.sessions.visits import VisitConfig
 from streams.settings import Settings
-from streams.topics import TOPICS, Topic, full_name
+from streams.wire.topics import TOPICS, Topic, full_name
 
 BY_NAME = {topic.name: topic for topic in TOPICS}
 

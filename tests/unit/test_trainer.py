@@ -15,29 +15,29 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
-from models.catalog import Catalog
+from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotShapeError
-from models.items import Items
-from models.leaders import FEATURES, FLOOR
-from models.neighbours import Neighbours
-from models.outcomes import OutcomesConfig
-from models.ranker import RankerConfig, order_of
-from models.rules import CROSS_SELL
+from models.ranking.attribution import AttributionConfig
+from models.ranking.features import FEATURES, FLOOR
+from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
-from streams.announcements import decode_announcement
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+from models.shop.kinds import CROSS_SELL
 from streams.errors import TakeOverError
-from streams.leadership import Leadership
-from streams.mirror import Mirror
-from streams.outbox import Outbox
-from streams.partitioner import partition_of
-from streams.records import written
+from streams.kafka.global_tables import GlobalTables
+from streams.kafka.producer import BatchingProducer
 from streams.settings import Settings
-from streams.snapshot_files import TRAINING
-from streams.snapshot_store import SnapshotStore
-from streams.trainer import MIRRORED, School
-from streams.trainer_metrics import TrainerMetrics
-from streams.training import READ, Training
-from streams.wiring import Identity
+from streams.snapshots.format import TRAINING
+from streams.snapshots.store import SnapshotStore
+from streams.trainer.leadership import Leadership
+from streams.trainer.metrics import TrainerMetrics
+from streams.trainer.service import MIRRORED, TrainingLoop
+from streams.trainer.state import READ, TrainerState
+from streams.wire.announcements import decode_announcement
+from streams.wire.codec import written
+from streams.wire.partitioner import partition_of
+from streams.worker.context import Identity
 from tests.support.world import PARTITIONS, TOPICS, MemoryFollower, Shop
 
 SMALL = LearnerConfig(
@@ -57,25 +57,25 @@ class Trainee:
         self.metrics = TrainerMetrics()
         items = Items()
         catalog = Catalog(items)
-        self.mirror = Mirror("", catalog, Neighbours(items, 1.0), self.metrics, MIRRORED)
-        self.follower = MemoryFollower(shop.log, self.mirror)
+        self.tables = GlobalTables("", catalog, Neighbours(items, 1.0), self.metrics, MIRRORED)
+        self.table_reader = MemoryFollower(shop.log, self.tables)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
-        self.training = Training(
+        self.training = TrainerState(
             settings, shop.log, self.store, identities, lambda one: catalog.get(items.find(one)), self.metrics
         )
-        self.mirror.on_offered = self.training.offered
-        self.mirror.on_forgotten = lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before)
+        self.tables.on_offered = self.training.offered
+        self.tables.on_forgotten = lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before)
         self.failures: list[BaseException] = []
-        self.outbox = Outbox(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
+        self.producer = BatchingProducer(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
         self.leadership = Leadership(TopicPartition("snapshots", 0))
-        self.leadership.owned({TopicPartition("snapshots", 0)})
-        self.school = School(
+        self.leadership.on_assigned({TopicPartition("snapshots", 0)})
+        self.training_loop = TrainingLoop(
             settings,
             self.training,
             self.store,
-            self.mirror,
-            self.follower,
-            self.outbox,
+            self.tables,
+            self.table_reader,
+            self.producer,
             identities,
             self.leadership,
             self.metrics,
@@ -83,7 +83,7 @@ class Trainee:
         )
 
     async def take_over(self) -> Trainee:
-        await self.school.hold_state()
+        await self.training_loop.hold_state()
         return self
 
     async def apply(self, most: int | None = None) -> int:
@@ -93,19 +93,19 @@ class Trainee:
             if not (some := await self.training.apply_some()) and not await self.training.look_ahead():
                 break
             applied, runs = applied + some, runs + 1
-            if self.training.curriculum.due:
+            if self.training.window_builder.due:
                 await self.training.learn()
         return applied
 
     async def publish(self) -> str | None:
-        stored = await self.school.publish(self.leadership.term)
+        stored = await self.training_loop.publish(self.leadership.term)
         return None if stored is None else stored.manifest.version
 
     @property
     def looks(self) -> int:
         """Looks that are learnt, wait to be, or are held back."""
-        curriculum = self.training.curriculum
-        return curriculum.events + curriculum.held + sum(one.count for one in curriculum._fresh.values())
+        window_builder = self.training.window_builder
+        return window_builder.events + window_builder.held + sum(one.count for one in window_builder._fresh.values())
 
     def announced(self) -> list[str]:
         """All announcements, in order."""
@@ -117,8 +117,8 @@ class Trainee:
         """Version that is announced of a model."""
         for number in range(PARTITIONS):
             for record in self.shop.log.records("snapshots", number):
-                self.mirror.apply(record)
-        return self.mirror.announced[model].version
+                self.tables.apply(record)
+        return self.tables.announced[model].version
 
     def count(self, outcome: str) -> float:
         labels = {"outcome": outcome}
@@ -155,8 +155,8 @@ async def test_what_is_learnt_is_what_the_log_holds_and_is_announced(shop: Shop,
     assert trainee.announced() == [version]
     snapshot = trainee.store.load(MODEL, version)
     assert snapshot.code == CODE
-    curriculum = trainee.training.curriculum
-    assert curriculum.held > 0
+    window_builder = trainee.training.window_builder
+    assert window_builder.held > 0
     assert snapshot.learnt["events"] + snapshot.learnt["held"] == looks
     assert snapshot.learnt["positions"] > looks
     for topic in READ:
@@ -184,8 +184,8 @@ async def test_killed_at_any_moment_nothing_is_learnt_twice_and_nothing_missed(s
     await trainee.apply()
     assert trainee.looks == looks
     await trainee.publish()
-    curriculum = trainee.training.curriculum
-    assert curriculum.events + curriculum.held == looks
+    window_builder = trainee.training.window_builder
+    assert window_builder.events + window_builder.held == looks
     undisturbed = await Trainee(shop, tmp_path / "other").take_over()
     await undisturbed.apply()
     assert undisturbed.looks == looks
@@ -196,7 +196,7 @@ async def test_the_last_words_hold_what_is_not_learnt_yet(shop: Shop, tmp_path: 
     trainee = await Trainee(shop, tmp_path, SLOW).take_over()
     await trainee.apply()
     assert trainee.training.learner.chunks == 0
-    stored = await trainee.school.store_last()
+    stored = await trainee.training_loop.store_last()
     assert stored is not None
     assert trainee.announced() == []
     successor = await Trainee(shop, tmp_path, SLOW).take_over()
@@ -222,7 +222,7 @@ async def test_windows_after_a_restart_are_told_what_was_before(shop: Shop, tmp_
     shop.click("ann", "tea", 3.0)
     successor = await Trainee(shop, tmp_path, settings).take_over()
     await successor.apply()
-    successor.training.curriculum.gather()
+    successor.training.window_builder.gather()
     new = successor.training.learner._new
     names = [successor.training.items.name(item) for item in new.items[0, : new.length[0]]]
     assert (names, new.fresh[0]) == (["kettle", "mug", "tea"], 1)
@@ -260,7 +260,7 @@ async def test_who_refuses_or_is_forgotten_is_not_learnt_from(shop: Shop, tmp_pa
     shop.publish("profiles", "ann", {"v": 1, "user_id": "ann", "at": 1_699_990_005_000, "forget": True})
     shop.publish("profiles", "cat", {"v": 1, "user_id": "cat", "at": 1_699_990_005_000, "consent": False})
     await trainee.apply()
-    assert (trainee.looks, trainee.training.curriculum.dropped) == (0, 2)
+    assert (trainee.looks, trainee.training.window_builder.dropped) == (0, 2)
     shop.publish("profiles", "bob", {"v": 1, "user_id": "bob", "at": 1_699_990_009_000, "consent": True})
     await trainee.apply()
     shop.click("bob", "mug", 8.0)  # before he allowed it again
@@ -296,18 +296,18 @@ async def test_without_the_lead_nothing_is_announced(shop: Shop, tmp_path: Path)
     term = trainee.leadership.term
     shopping(shop, 20)
     await trainee.apply()
-    await trainee.leadership.disowned()
-    assert await trainee.school.publish(term) is not None
+    await trainee.leadership.on_revoked()
+    assert await trainee.training_loop.publish(term) is not None
     assert (trainee.announced(), trainee.count("overtaken")) == ([], 1)
-    trainee.leadership.owned({TopicPartition("snapshots", 0)})
+    trainee.leadership.on_assigned({TopicPartition("snapshots", 0)})
     learner = trainee.training.learner
-    await trainee.school.hold_state()
+    await trainee.training_loop.hold_state()
     assert trainee.training.learner is learner  # nobody has gone further: the state is kept
     other = await Trainee(shop, tmp_path).take_over()
     shopping(shop, 20, 1)
     await other.apply()
     assert await other.publish() is not None
-    await trainee.school.hold_state()
+    await trainee.training_loop.hold_state()
     assert trainee.training.learner is not learner
     assert trainee.training.version == other.training.version
 
@@ -357,11 +357,11 @@ async def test_it_does_not_go_on_from_another_topic_or_shape(shop: Shop, tmp_pat
 
 @contextlib.asynccontextmanager
 async def running(trainee: Trainee) -> AsyncIterator[Any]:
-    task = asyncio.create_task(trainee.school.run())
+    task = asyncio.create_task(trainee.training_loop.run())
     try:
         yield task
     finally:
-        trainee.school.close()
+        trainee.training_loop.close()
         await asyncio.wait_for(task, 10)
 
 
@@ -375,19 +375,19 @@ async def until(look: Any) -> None:
 
 async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Shop, tmp_path: Path) -> None:
     trainee = Trainee(shop, tmp_path, SLOW)
-    await trainee.leadership.disowned()
+    await trainee.leadership.on_revoked()
     looks = shopping(shop, 3)
     async with running(trainee) as task:
         await asyncio.sleep(0.05)
-        assert not trainee.school.holds_state.is_set()
-        trainee.leadership.owned({TopicPartition("snapshots", 0)})
+        assert not trainee.training_loop.holds_state.is_set()
+        trainee.leadership.on_assigned({TopicPartition("snapshots", 0)})
         await until(lambda: trainee.looks == looks)
         assert trainee.training.learner.chunks == 0
         trainee.now += 51.0  # the log stands still
         await until(lambda: trainee.training.learner.chunks == 1)
         trainee.now += 60.0
         await until(lambda: trainee.announced())
-        await trainee.leadership.disowned()
+        await trainee.leadership.on_revoked()
         shopping(shop, 3, 1)
         await asyncio.sleep(0.7)
         assert trainee.looks == looks
@@ -397,7 +397,7 @@ async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Sho
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 ANSWERED = SETTINGS.model_copy(
-    update={"outcomes": OutcomesConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_credits=5.0)}
+    update={"outcomes": AttributionConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_credits=5.0)}
 )
 
 
@@ -460,7 +460,7 @@ async def test_an_order_is_learnt_from_what_became_of_suggestions_and_announced(
     training = trainee.training
     assert training.outcomes.opened == 80 == training.ranker.learnt + len(training.outcomes)
     assert training.ranker.learnt > 60
-    closed, _, taken = training.outcomes.fates[CROSS_SELL].tolist()
+    closed, _, taken = training.outcomes.counts[CROSS_SELL].tolist()
     assert closed == 2 * taken == 2 * training.ranker.learnt
     version = trainee.mirror_of("ranker")
     snapshot = trainee.store.load("ranker", version)
@@ -497,7 +497,7 @@ async def test_lists_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, 
         await trainee.publish()
     assert parts.training.ranker.learnt == whole.training.ranker.learnt > 80
     assert len(parts.training.outcomes) == len(whole.training.outcomes)
-    np.testing.assert_array_equal(parts.training.outcomes.fates, whole.training.outcomes.fates)
+    np.testing.assert_array_equal(parts.training.outcomes.counts, whole.training.outcomes.counts)
 
 
 async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end(shop: Shop, tmp_path: Path) -> None:
@@ -517,7 +517,7 @@ async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end
     assert later.training.outcomes.opened == 20
 
 
-LASTING = ANSWERED.model_copy(update={"outcomes": OutcomesConfig(window_s=5_000.0)})
+LASTING = ANSWERED.model_copy(update={"outcomes": AttributionConfig(window_s=5_000.0)})
 
 
 async def test_of_who_is_forgotten_no_list_is_learnt(shop: Shop, tmp_path: Path) -> None:
@@ -538,7 +538,7 @@ async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop:
     await trainee.publish()
     assert len(trainee.training.outcomes) == 14
     later = Trainee(shop, tmp_path, LASTING)
-    later.mirror.forgotten["user-3"] = 1_699_990_031.0  # his second list is later
+    later.tables.forgotten["user-3"] = 1_699_990_031.0  # his second list is later
     await later.take_over()
     assert len(later.training.outcomes) == 13
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import log2
 
-from models.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
-from models.items import Items
-from models.visits import TOTAL, Pair, Verdict, VisitConfig, Visits
+from models.sessions.visits import TOTAL, EventStatus, Pair, VisitConfig, Visits
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
+from models.shop.items import Items
 
 AT = 1_700_000_000.0
 
@@ -21,7 +21,7 @@ class Shop:
 
     def look(
         self, item: str, at: float, action: Action = Action.VIEW, appended: float | None = None, **more: str
-    ) -> tuple[Verdict, dict[tuple[str, str], float]]:
+    ) -> tuple[EventStatus, dict[tuple[str, str], float]]:
         click = Click("ann", item, action, AT + at, **more)  # type: ignore[arg-type]
         self.offset += 1
         verdict, pairs = self.visits.apply_click(click, AT + (at if appended is None else appended), self.offset)
@@ -44,7 +44,7 @@ class Shop:
 
 def test_a_look_pairs_with_the_looks_before_it_by_distance_and_direction() -> None:
     shop = Shop()
-    assert shop.look("kettle", 0) == (Verdict.APPLIED, {("kettle", "kettle"): 1.0})
+    assert shop.look("kettle", 0) == (EventStatus.APPLIED, {("kettle", "kettle"): 1.0})
     assert shop.look("mug", 1)[1] == {
         ("mug", "mug"): 1.0,
         ("kettle", "mug"): round(1 / log2(3), 4),
@@ -149,8 +149,8 @@ def test_the_cart_is_emptied_by_a_purchase_and_settled_by_event_time() -> None:
 
 def test_repeated_ids_change_nothing() -> None:
     shop = Shop()
-    assert shop.look("kettle", 0, event_id="e")[0] is Verdict.APPLIED
-    assert shop.look("mug", 1, event_id="e") == (Verdict.REPEATED, {})
+    assert shop.look("kettle", 0, event_id="e")[0] is EventStatus.APPLIED
+    assert shop.look("mug", 1, event_id="e") == (EventStatus.REPEATED, {})
     assert shop.seen(2)[0] == ["kettle"]
     assert shop.buy("kettle", at=3, order="o")
     assert shop.buy("mug", at=4, order="o") == []
@@ -160,7 +160,7 @@ def test_repeated_ids_change_nothing() -> None:
 def test_the_same_id_after_the_memory_is_another_event() -> None:
     shop = Shop(click_memory_s=100)
     shop.look("kettle", 0, event_id="e")
-    assert shop.look("mug", 101, event_id="e")[0] is Verdict.APPLIED
+    assert shop.look("mug", 101, event_id="e")[0] is EventStatus.APPLIED
 
 
 def test_a_shopper_is_forgotten_up_to_a_time_and_for_ever() -> None:
@@ -172,22 +172,22 @@ def test_a_shopper_is_forgotten_up_to_a_time_and_for_ever() -> None:
     shop.visits.forget("ann", AT + 3)
     assert shop.visits.forgotten == {"ann": AT + 5}
     assert shop.seen(11) == (["mug"], ["mug"], [])
-    assert shop.look("tea", 5, appended=12) == (Verdict.FORGOTTEN, {})
-    assert shop.look("tea", 6, appended=12)[0] is Verdict.APPLIED
+    assert shop.look("tea", 5, appended=12) == (EventStatus.FORGOTTEN, {})
+    assert shop.look("tea", 6, appended=12)[0] is EventStatus.APPLIED
     assert all(offset > 2 for offset, *_ in shop.visits.ripen(AT + 100))
 
 
 def test_without_consent_nothing_is_used_until_it_is_given() -> None:
     shop = Shop()
     shop.visits.consent("ann", False)
-    assert shop.look("kettle", 0) == (Verdict.FORGOTTEN, {})
+    assert shop.look("kettle", 0) == (EventStatus.FORGOTTEN, {})
     shop.visits.consent("ann", True)
-    assert shop.look("kettle", 1)[0] is Verdict.APPLIED
+    assert shop.look("kettle", 1)[0] is EventStatus.APPLIED
 
 
 def test_removing_from_the_cart_is_no_look() -> None:
     shop = Shop()
-    assert shop.look("kettle", 0, Action.REMOVE_FROM_CART) == (Verdict.APPLIED, {})
+    assert shop.look("kettle", 0, Action.REMOVE_FROM_CART) == (EventStatus.APPLIED, {})
     assert shop.seen(1)[0] == []
 
 

@@ -1,7 +1,0 @@
-"""Blends: how the scores of several sources become one ranking.
-
-Every source gives each candidate a probability ([`evidence`][models.blends.evidence]). The `average` and the `weighted`
-blend pool their logarithms ([`pools`][models.blends.pools]); the `stacked` one
-([`stacked`][models.blends.stacked]) is a logistic regression over them, their ranks and the context. Weights are learnt
-from outcomes, and [`drift`][models.blends.drift] tells which source has become worse.
-"""

@@ -1,0 +1,144 @@
+"""Rows of cells, of many lengths, in flat arrays: one pool under the counters and under the mirror.
+
+A cell is a neighbour in an item's row: its index, and a weight and a count for each kind of co-occurrence, 40 bytes. A
+row lies in a block of 8, 16, 32 ... cells, the smallest that holds it; so its length alone says how large its block is,
+and blocks of one size can be used again for any row of that size. A million rows cost three large arrays and no Python
+object each. The functions that are compiled take these arrays as arguments, as they cannot take the object.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.jit import cached_njit
+from models.shop.events import PAIR_KINDS
+
+NOWHERE = -1
+"""Start of a row without cells, and of a block for which there is no room."""
+
+MOST = np.iinfo(np.int32).max
+"""A count that has come here stays here: two thousand million events behind one cell."""
+
+SMALLEST = 8
+"""Cells of the smallest block: most items of a long tail have fewer neighbours than this."""
+
+SIZES = 24
+"""Sizes of blocks, each twice the last: the largest holds 67 million cells, more than any row may have."""
+
+
+class Cells:
+    """A pool of cells. Its arrays are replaced when it grows: read the attributes again after any call that may place.
+
+    Args:
+        room: cells to begin with; doubled when they are used up.
+
+    Attributes:
+        ids: (room,) int32, index of the neighbour.
+        weights: (room, 3) float64.
+        counts: (room, 3) int32.
+        heads: (1 + SIZES,) int64: the first cell never used, then the first free block of each size.
+
+    >>> cells = Cells()
+    >>> first, second = cells.place(NOWHERE, 0, 5), cells.place(NOWHERE, 0, 9)
+    >>> first, second, cells.place(first, 5, 20), cells.place(NOWHERE, 0, 8)
+    (0, 8, 24, 0)
+    """
+
+    def __init__(self, room: int = 1024) -> None:
+        self.ids: NDArray[np.int32] = np.empty(room, np.int32)
+        self.weights: NDArray[np.float64] = np.empty((room, PAIR_KINDS), np.float64)
+        self.counts: NDArray[np.int32] = np.empty((room, PAIR_KINDS), np.int32)
+        self.heads: NDArray[np.int64] = np.full(1 + SIZES, NOWHERE, np.int64)
+        self.heads[0] = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use, free blocks included; room never used costs no memory until it is."""
+        cell = self.ids.itemsize + PAIR_KINDS * (self.weights.itemsize + self.counts.itemsize)
+        return int(self.heads[0]) * cell
+
+    def place(self, start: int, length: int, new_length: int) -> int:
+        """A block for a row that changes its length. The cells are not moved along: the caller writes them anew.
+
+        Args:
+            start: of the row's block, NOWHERE where it has none.
+            length: of the row so far.
+            new_length: of the row from now on.
+
+        Returns:
+            The start of its block, NOWHERE for a length of 0.
+        """
+        size = block_size(new_length)
+        if size and size == block_size(length):
+            return start
+        if length:
+            release(self.heads, self.ids, start, length)
+        if not new_length:
+            return NOWHERE
+        placed = take(self.heads, self.ids, size)
+        while placed == NOWHERE:
+            self.grow()
+            placed = take(self.heads, self.ids, size)
+        return placed
+
+    def grow(self) -> None:
+        """Double the room; that copies what is in use, at half a gigabyte a second, and touches nothing else.
+
+        Small where it happens under traffic: a pool has most of its size when a worker has caught up, before it joins.
+        """
+        used = int(self.heads[0])
+        room = 2 * len(self.ids)
+        ids, weights, counts = self.ids, self.weights, self.counts
+        self.ids = np.empty(room, np.int32)
+        self.weights = np.empty((room, PAIR_KINDS), np.float64)
+        self.counts = np.empty((room, PAIR_KINDS), np.int32)
+        self.ids[:used], self.weights[:used], self.counts[:used] = ids[:used], weights[:used], counts[:used]
+
+
+@cached_njit("int64(int64)")
+def block_size(length: int) -> int:
+    """Cells of the block of a row: 0, or the next of 8, 16, 32 ...
+
+    >>> [block_size(length) for length in (0, 1, 8, 9, 100)]
+    [0, 8, 8, 16, 128]
+    """
+    if length == 0:
+        return 0
+    size = SMALLEST
+    while size < length:
+        size *= 2
+    return size
+
+
+@cached_njit("int64(int64)")
+def _head(size: int) -> int:
+    """Where `heads` keeps the free blocks of a size."""
+    head = 1
+    while size > SMALLEST:
+        size //= 2
+        head += 1
+    return head
+
+
+@cached_njit("int64(int64[::1], int32[::1], int64)")
+def take(heads: NDArray[np.int64], ids: NDArray[np.int32], size: int) -> int:
+    """The start of a block of a size that is nobody's, or NOWHERE where the pool has to grow first."""
+    head = _head(size)
+    start = int(heads[head])
+    if start != NOWHERE:
+        following = int(ids[start])  # a free block's first cell names the next one, by eights: 32 bits always do
+        heads[head] = following if following == NOWHERE else following * SMALLEST
+    elif heads[0] + size <= len(ids):
+        start = int(heads[0])
+        heads[0] += size
+    return start
+
+
+@cached_njit("void(int64[::1], int32[::1], int64, int64)")
+def release(heads: NDArray[np.int64], ids: NDArray[np.int32], start: int, length: int) -> None:
+    """Give back the block of a row of a length above 0."""
+    head = _head(block_size(length))
+    following = heads[head]
+    ids[start] = following if following == NOWHERE else following // SMALLEST
+    heads[head] = start

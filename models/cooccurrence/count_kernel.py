@@ -1,0 +1,253 @@
+"""Deltas of co-occurrence, and how they are counted into rows: the compiled part of `models.cooccurrence.counter`.
+
+A delta is (a, b, kind, weight, at): in the row of item `a`, the neighbour `b` gets a weight of an event at `at`. Where
+`b` is `a` it is the item's own marginal, where it is TOTAL the partition's. Functions here take the arrays of a pool of
+cells and of the rows, all of one fixed type each, so that each is compiled once.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.cooccurrence.cell_pool import MOST, NOWHERE, block_size, release, take
+from models.jit import cached_njit
+from models.shop.decay import landmark
+from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_WITH
+
+TOTAL = -1
+"""In place of a delta's second item: the weight belongs to the partition's total of baskets."""
+
+ROW = np.dtype(
+    [
+        ("item", np.int32),  # whose row it is
+        ("length", np.int32),  # cells in use
+        ("start", np.int64),  # of its block of cells
+        ("floor", np.int64),  # messages with lower offsets were in the row when it was adopted
+        ("at", np.float64),  # newest event, epoch seconds
+        ("landmark", np.float64),  # the one before `at`: all weights of the row are as of there
+        ("views", np.float64),  # the item's own marginals: two weights, two numbers
+        ("baskets", np.float64),
+        ("view_count", np.int64),
+        ("basket_count", np.int64),
+    ],
+    align=True,
+)
+"""What is kept of a row besides its cells: 80 bytes, so that a delta finds it in one or two lines of the cache."""
+
+
+@cached_njit()
+def first_wrong(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    kind: NDArray[np.int8],
+    weight: NDArray[np.float64],
+    at: NDArray[np.float64],
+    known: int,
+) -> int:
+    """Number of the first delta that is none, or how many there are.
+
+    Compiled functions do not check indices, and one weight that is no number would spoil its row for ever.
+    """
+    for i in range(len(a)):
+        if not (0 <= a[i] < known and TOTAL <= b[i] < known and 0 <= kind[i] < PAIR_KINDS):
+            return i
+        if not (0.0 <= weight[i] < math.inf and abs(at[i]) < math.inf):
+            return i
+    return len(a)
+
+
+@cached_njit()
+def count(
+    rows: NDArray[np.void],
+    used: NDArray[np.int64],
+    row_of: NDArray[np.int32],
+    dirty_since: NDArray[np.int64],
+    total: NDArray[np.void],
+    heads: NDArray[np.int64],
+    ids: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    counts: NDArray[np.int32],
+    order: NDArray[np.uint64],
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    kind: NDArray[np.int8],
+    weight: NDArray[np.float64],
+    at: NDArray[np.float64],
+    first: int,
+    offset: int,
+    call: int,
+    half_life_s: float,
+    importance: NDArray[np.float64],
+    limit: int,
+) -> int:
+    """Count deltas of one message from the `first` on.
+
+    Args:
+        rows: (capacity,) ROW; there must be room for one more row a delta.
+        used: (1,) number of rows in use.
+        row_of: (items,) row of each item, NOWHERE where it has none.
+        dirty_since: (capacity,) the call that changed a row first since it was published; 0: none.
+        total: (1,) ROW, of which `baskets`, `at` and `landmark` are the partition's.
+        heads: of the pool, see `models.cooccurrence.cell_pool`.
+        ids: of the pool.
+        weights: of the pool.
+        counts: of the pool.
+        order: (items, 2) keys that settle ties.
+        a: (n,) whose row.
+        b: (n,) neighbour.
+        kind: (n,)
+        weight: (n,)
+        at: (n,) epoch seconds.
+        first: number of the delta to begin with.
+        offset: of the message.
+        call: number of this call, above 0.
+        half_life_s: in which a weight falls to a half.
+        importance: (3,) of each kind, where a cell has to give way.
+        limit: cells a row may have.
+
+    Returns:
+        How many deltas are counted: n, or fewer, where the pool has to grow before it can go on.
+    """
+    mark, growth, last_at = 0.0, 1.0, math.nan
+    for i in range(first, len(a)):
+        if at[i] != last_at:  # deltas of one event have one time
+            mark, growth = landmark(at[i], half_life_s)
+            last_at = at[i]
+        if b[i] == TOTAL:
+            scale = growth * _move_on(total, 0, at[i], mark, weights, 0, 0)
+            total[0].baskets += weight[i] * scale
+            continue
+        if b[i] == a[i] and kind[i] != VIEWED_WITH and kind[i] != BOUGHT_WITH:
+            continue  # an item has no marginal of that kind
+        slot = int(row_of[a[i]])
+        if slot == NOWHERE:
+            slot = int(used[0])
+            used[0] += 1
+            row_of[a[i]] = slot
+            rows[slot].item = a[i]
+            rows[slot].start = NOWHERE
+            rows[slot].at = at[i]
+            rows[slot].landmark = mark
+        if offset < rows[slot].floor:
+            continue
+        cell = NOWHERE
+        if b[i] != a[i]:
+            cell = _cell_of(rows, slot, b[i], heads, ids, weights, counts, order, importance, limit)
+            if cell == NOWHERE:
+                return i
+        worth = weight[i] * growth * _move_on(rows, slot, at[i], mark, weights, rows[slot].start, rows[slot].length)
+        if b[i] != a[i]:
+            weights[cell, kind[i]] += worth
+            if counts[cell, kind[i]] < MOST:
+                counts[cell, kind[i]] += 1
+        elif kind[i] == VIEWED_WITH:
+            rows[slot].views += worth
+            rows[slot].view_count += 1
+        else:
+            rows[slot].baskets += worth
+            rows[slot].basket_count += 1
+        if dirty_since[slot] == 0:
+            dirty_since[slot] = call
+    return len(a)
+
+
+@cached_njit()
+def _move_on(
+    rows: NDArray[np.void],
+    slot: int,
+    at: float,
+    mark: float,
+    weights: NDArray[np.float64],
+    start: int,
+    length: int,
+) -> float:
+    """Let a row know of an event at `at`, past landmark `mark`.
+
+    Returns:
+        What a weight as of the event's landmark is worth at the row's: a power of two, 1 or less.
+    """
+    row = rows[slot]
+    if at > row.at:
+        row.at = at
+    if mark <= row.landmark:
+        return 1.0 if mark == row.landmark else 2.0 ** (mark - row.landmark)
+    scale = 2.0 ** (row.landmark - mark)
+    row.landmark = mark
+    row.views *= scale
+    row.baskets *= scale
+    for cell in range(start, start + length):
+        for kind in range(PAIR_KINDS):
+            weights[cell, kind] *= scale
+    return 1.0
+
+
+@cached_njit()
+def _cell_of(
+    rows: NDArray[np.void],
+    slot: int,
+    neighbour: int,
+    heads: NDArray[np.int64],
+    ids: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    counts: NDArray[np.int32],
+    order: NDArray[np.uint64],
+    importance: NDArray[np.float64],
+    limit: int,
+) -> int:
+    """The neighbour's cell: the one it has, a new one, or that of the weakest. NOWHERE: the pool has to grow first."""
+    row = rows[slot]
+    start, length = int(row.start), int(row.length)
+    found, held = np.int32(NOWHERE), ids[start : start + length]
+    for number in range(len(held)):  # to the end in any case: eight ids a step instead of one
+        found = np.int32(number) if held[number] == neighbour else found
+    if found != NOWHERE:
+        return start + int(found)
+    if length == limit:
+        cell = _weakest(start, length, ids, weights, order, importance)
+    else:
+        if length == block_size(length):
+            moved = take(heads, ids, block_size(length + 1))
+            if moved == NOWHERE:
+                return NOWHERE
+            ids[moved : moved + length] = ids[start : start + length]
+            weights[moved : moved + length] = weights[start : start + length]
+            counts[moved : moved + length] = counts[start : start + length]
+            if length:
+                release(heads, ids, start, length)
+            row.start = start = moved
+        row.length += 1
+        cell = start + length
+    ids[cell] = neighbour
+    weights[cell] = 0.0
+    counts[cell] = 0
+    return cell
+
+
+@cached_njit()
+def _weakest(
+    start: int,
+    length: int,
+    ids: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    order: NDArray[np.uint64],
+    importance: NDArray[np.float64],
+) -> int:
+    """The cell of least importance; of equal ones the largest item id.
+
+    Equal to seven digits is equal, as for `CoOccurrence.row`: what remains is the order of summation.
+    """
+    weakest, least = start, np.float32(math.inf)
+    for cell in range(start, start + length):
+        strength = np.float32(
+            weights[cell, 0] * importance[0] + weights[cell, 1] * importance[1] + weights[cell, 2] * importance[2]
+        )
+        if strength < least:
+            weakest, least = cell, strength
+        elif strength == least:
+            one, other = order[ids[cell]], order[ids[weakest]]
+            if one[0] > other[0] or (one[0] == other[0] and one[1] > other[1]):
+                weakest = cell
+    return weakest

@@ -1,0 +1,353 @@
+"""Rows of co-occurrence of one partition of items, at their owner: counted, faded in event time, bounded.
+
+The row of an item holds its neighbours, each with a weight and a count per kind, and the item's own marginals. Weights
+fade by `models.shop.decay`, so that deltas may come in any order: rows depend on which deltas have been counted, up to
+the rounding of float64, as long as no cell had to give way. A row that is published says which messages it includes;
+the next owner adopts it and counts on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.count_kernel import ROW, TOTAL, count, first_wrong
+from models.shop.decay import landmark
+from models.shop.events import VIEWED_WITH
+from models.shop.items import Items
+
+_EVER = np.iinfo(np.int64).max
+"""Offset of what is learnt outside any message: no adopted row has it already."""
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """What is published of an item: its neighbours, strongest first, ties by item id.
+
+    Attributes:
+        item_id: whose row it is.
+        position: offset of the next message of pairs that is not included.
+        at: newest event behind it, in epoch seconds.
+        own: the item's own weights as of `at`: views, and baskets, each basket weighing what its pairs do.
+        own_count: plain numbers of the same.
+        neighbours: (n,) item ids.
+        weights: (n, 3) float64 as of `at`: viewed-with, bought-with, viewed-then-bought.
+        counts: (n, 3) int64, plain number of events behind each weight.
+    """
+
+    item_id: str
+    position: int
+    at: float
+    own: tuple[float, float]
+    own_count: tuple[int, int]
+    neighbours: list[str]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int64]
+
+
+class Cut(NamedTuple):
+    """A `Row` for those who share the indices: the same but for names and position."""
+
+    at: float
+    own: tuple[float, float]
+    own_count: tuple[int, int]
+    neighbours: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The baskets of one partition of items.
+
+    Attributes:
+        baskets: their weight as of `at`; a basket counts at the partition of its first item.
+        at: newest basket, in epoch seconds.
+    """
+
+    baskets: float = 0.0
+    at: float = 0.0
+
+
+class CoOccurrence:
+    """The rows of ONE partition of items.
+
+    Args:
+        items: what the indices mean; shared with everyone who uses them.
+        config: how much is remembered.
+
+    >>> from models.shop.events import BOUGHT_WITH, VIEWED_WITH
+    >>> items, at = Items(), 1.75e9
+    >>> rows = CoOccurrence(items, CoOccurrenceConfig(half_life_s=3600.0))
+    >>> rows.learn_one("kettle", "mug", BOUGHT_WITH, at)
+    >>> rows.learn_one("kettle", "teapot", VIEWED_WITH, at)
+    >>> rows.learn_one("kettle", "mug", BOUGHT_WITH, at + 3600.0)
+    >>> rows.learn_one("kettle", "kettle", BOUGHT_WITH, at + 3600.0)
+    >>> row = rows.row(items.find("kettle"), position=4)
+    >>> row.neighbours, row.weights.round(9).tolist(), row.counts[0].tolist(), row.own
+    (['mug', 'teapot'], [[0.0, 1.5, 0.0], [0.5, 0.0, 0.0]], [0, 2, 0], (0.0, 1.0))
+    """
+
+    def __init__(self, items: Items, config: CoOccurrenceConfig) -> None:
+        self._items = items
+        self.config = config
+        self._limit = config.neighbours + config.newcomers
+        self._importance = np.array(config.importance, np.float64)
+        self._row_of = np.full(1024, NOWHERE, np.int32)  # by item
+        self._rows = np.zeros(256, ROW)
+        self._dirty_since = np.zeros(256, np.int64)  # by row: the call that changed it first since it was published
+        self._used = np.zeros(1, np.int64)  # rows in use; in an array, for compiled functions to add to it
+        self._cells = Cells()
+        self._total = np.zeros(1, ROW)  # of which `baskets`, `at` and `landmark` are the partition's
+        self._calls = 0
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return int(self._used[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory in use."""
+        return self._row_of.nbytes + len(self) * ROW.itemsize + self._cells.nbytes
+
+    @property
+    def totals(self) -> Totals:
+        """The partition's baskets. Set them on taking over, to what was recorded."""
+        total = self._total[0]
+        _, growth = landmark(total["at"], self.config.half_life_s)
+        return Totals(float(total["baskets"]) / growth, float(total["at"]))
+
+    @totals.setter
+    def totals(self, totals: Totals) -> None:
+        total = self._total[0]
+        total["at"] = totals.at
+        total["landmark"], growth = landmark(totals.at, self.config.half_life_s)
+        total["baskets"] = totals.baskets * growth
+
+    def learn_one(self, a: str, b: str | None, kind: int, at: float, weight: float = 1.0) -> None:
+        """Count one delta that came in no message, as [`learn_many`][] does.
+
+        Args:
+            a: whose row.
+            b: neighbour; `a` itself: the item's own; None: the partition's total.
+            kind: VIEWED_WITH, BOUGHT_WITH or VIEWED_THEN_BOUGHT.
+            at: event time in epoch seconds.
+            weight: at least 0.
+        """
+        index = self._items.index
+        self.learn_many(
+            np.array([index(a)], np.int32),
+            np.array([TOTAL if b is None else index(b)], np.int32),
+            np.array([kind], np.int8),
+            np.array([weight], np.float64),
+            np.array([at], np.float64),
+            _EVER,
+        )
+
+    def learn_many(
+        self,
+        a: NDArray[np.int32],
+        b: NDArray[np.int32],
+        kind: NDArray[np.int8],
+        weight: NDArray[np.float64],
+        at: NDArray[np.float64],
+        offset: int,
+    ) -> None:
+        """Count the deltas of one message, in any order of messages; rows that include it since they were adopted skip.
+
+        About 0.3 us a delta, most of it waiting for memory.
+
+        Args:
+            a: (n,) whose row.
+            b: (n,) neighbour; `a` itself: the item's own, of views or baskets; TOTAL: the partition's baskets.
+            kind: (n,) VIEWED_WITH, BOUGHT_WITH or VIEWED_THEN_BOUGHT.
+            weight: (n,) at least 0.
+            at: (n,) event times in epoch seconds.
+            offset: of the message.
+
+        Raises:
+            ValueError: columns of unequal lengths, an index or a kind that does not exist, a weight or a time that is
+                not finite, a weight below 0. Nothing has been counted then.
+        """
+        a, b, kind = _column(a, np.int32), _column(b, np.int32), _column(kind, np.int8)
+        weight, at = _column(weight, np.float64), _column(at, np.float64)
+        n, known = len(a), len(self._items)
+        if not (n == len(b) == len(kind) == len(weight) == len(at)):
+            message = f"columns of {n}, {len(b)}, {len(kind)}, {len(weight)} and {len(at)} deltas"
+            raise ValueError(message)
+        if (wrong := first_wrong(a, b, kind, weight, at, known)) < n:
+            delta = (a[wrong].item(), b[wrong].item(), kind[wrong].item(), weight[wrong].item(), at[wrong].item())
+            message = f"delta {wrong} of offset {offset} is none of {known} items: (a, b, kind, weight, at) = {delta}"
+            raise ValueError(message)
+        self._make_room(n)
+        self._calls += 1
+        done = self._count(a, b, kind, weight, at, 0, offset)
+        while done < n:
+            self._cells.grow()
+            done = self._count(a, b, kind, weight, at, done, offset)
+
+    def adopt(self, row: Row) -> None:
+        """Take over a published row, in place of what may be here.
+
+        It includes all messages with offsets below its position; those are skipped for this row from now on.
+        """
+        index = self._items.index(row.item_id)
+        neighbours = np.array(list(map(self._items.index, row.neighbours[: self._limit])), np.int32)
+        self._make_room(1)
+        slot = int(self._row_of[index])
+        if slot == NOWHERE:
+            slot = len(self)
+            self._used[0] += 1
+            self._row_of[index] = slot
+        held = self._rows[slot]
+        n, cells = len(neighbours), self._cells
+        start = cells.place(int(held["start"]), int(held["length"]), n)
+        mark, growth = landmark(row.at, self.config.half_life_s)
+        views, baskets = row.own
+        own = (views * growth, baskets * growth, *row.own_count)
+        self._rows[slot] = (index, n, start, row.position, row.at, mark, *own)
+        self._dirty_since[slot] = 0
+        cells.ids[start : start + n] = neighbours
+        cells.weights[start : start + n] = row.weights[:n]
+        cells.weights[start : start + n] *= growth
+        cells.counts[start : start + n] = np.minimum(row.counts[:n], MOST)
+
+    def dirty(self) -> list[int]:
+        """Items whose rows have changed since they were published, the one that has waited longest first.
+
+        Rows that were changed first by the same call come in the order of their ids.
+        """
+        since = self._dirty_since[: len(self)]
+        slots = np.flatnonzero(since)
+        items = self._rows["item"][slots]
+        order = self._items.order[items]
+        result: list[int] = items[np.lexsort((order[:, 1], order[:, 0], since[slots]))].tolist()
+        return result
+
+    def published(self, index: int) -> None:
+        """The row of an item is on its way as it is now.
+
+        Raises:
+            KeyError: it has none.
+        """
+        self._dirty_since[self._slot(index)] = 0
+
+    def mark_dirty(self, index: int) -> None:
+        """The row of an item has to be published again, as it is; an item without a row is passed over."""
+        slot = int(self._row_of[index]) if index < len(self._row_of) else NOWHERE
+        if slot != NOWHERE and not self._dirty_since[slot]:
+            self._calls += 1
+            self._dirty_since[slot] = self._calls
+
+    def row(self, index: int, position: int) -> Row:
+        """The row of an item as it is to be published.
+
+        Args:
+            index: of the item.
+            position: offset of the next message that has not been counted; the row says it includes all before.
+
+        Raises:
+            KeyError: the item has none.
+        """
+        cut = self.cut(index)
+        return Row(
+            item_id=self._items.name(index),
+            position=position,
+            at=cut.at,
+            own=cut.own,
+            own_count=cut.own_count,
+            neighbours=list(map(self._items.name, cut.neighbours.tolist())),
+            weights=cut.weights,
+            counts=cut.counts.astype(np.int64),
+        )
+
+    def cut(self, index: int) -> Cut:
+        """What `row` says, by index.
+
+        Raises:
+            KeyError: the item has no row.
+        """
+        _, length, start, _, at, _, views, baskets, view_count, basket_count = self._rows[self._slot(index)].item()
+        cells = slice(start, start + length)
+        ids, weights = self._cells.ids[cells], self._cells.weights[cells]
+        order = self._items.order[ids]
+        strength = (weights @ self._importance).astype(np.float32)
+        best = np.lexsort((order[:, 1], order[:, 0], -strength))[: self.config.neighbours]
+        _, growth = landmark(at, self.config.half_life_s)
+        return Cut(
+            at,
+            (views / growth, baskets / growth),
+            (view_count, basket_count),
+            ids[best],
+            weights[best] / growth,
+            self._cells.counts[cells][best],
+        )
+
+    def _count(
+        self,
+        a: NDArray[np.int32],
+        b: NDArray[np.int32],
+        kind: NDArray[np.int8],
+        weight: NDArray[np.float64],
+        at: NDArray[np.float64],
+        first: int,
+        offset: int,
+    ) -> int:
+        """See [`count`][models.cooccurrence.count_kernel.count]."""
+        return count(
+            self._rows,
+            self._used,
+            self._row_of,
+            self._dirty_since,
+            self._total,
+            self._cells.heads,
+            self._cells.ids,
+            self._cells.weights,
+            self._cells.counts,
+            self._items.order,
+            a,
+            b,
+            kind,
+            weight,
+            at,
+            first,
+            offset,
+            self._calls,
+            float(self.config.half_life_s),
+            self._importance,
+            self._limit,
+        )
+
+    def _slot(self, index: int) -> int:
+        slot = int(self._row_of[index]) if 0 <= index < len(self._row_of) else NOWHERE
+        if slot == NOWHERE:
+            raise KeyError(self._items.name(index))
+        return slot
+
+    def _make_room(self, rows: int) -> None:
+        """For all items, and for so many rows more."""
+        if len(self._row_of) < len(self._items):
+            new = np.full(2 * len(self._items) - len(self._row_of), NOWHERE, np.int32)
+            self._row_of = np.concatenate([self._row_of, new])
+        if len(self._rows) < min(len(self) + rows, len(self._items)):
+            more = len(self._rows) + rows
+            self._rows = np.concatenate([self._rows, np.zeros(more, ROW)])
+            self._dirty_since = np.concatenate([self._dirty_since, np.zeros(more, np.int64)])
+
+
+def warm() -> None:
+    """Compile what learning runs, or read it from the cache: ten seconds the first time, to be spent before joining."""
+    rows = CoOccurrence(Items(), CoOccurrenceConfig())
+    rows.learn_one("a", "b", VIEWED_WITH, 0.0)
+
+
+def _column(values: NDArray[_Number], dtype: type[_Number]) -> NDArray[_Number]:
+    """The array itself, if compiled functions know its kind: for any other they would be compiled again."""
+    return np.require(values, dtype, ["C", "W"])

@@ -1,0 +1,95 @@
+"""How likely each candidate is to be taken, where a shopper may take many at once: river's regression, and uptake.
+
+    odds(taken) = exp(bias + sum over features: weight * (feature - mean) / deviation) * uptake(item)
+
+The regression (`StandardScaler | LogisticRegression`, as in [`models.ranking.stacked`][]) learns every candidate that
+was taken and a sample of those that were not. A sample shifts the bias by the logarithm of its share and changes no
+weight (G. King and L. Zeng, Logistic Regression in Rare Events Data, 2001), so that probabilities are those of all
+candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.baskets.uptake import ItemBias, ItemBiasConfig
+from models.ranking.stacked import Folded, fold
+
+
+@dataclass(frozen=True)
+class AcceptanceConfig:
+    """How it is learnt."""
+
+    rate: float = 0.003
+    """Of Adam."""
+    l2: float = 1e-6
+    """Pull of the weights towards 0."""
+    share: float = 0.03
+    """Share of the candidates not taken that is learnt: 30 of a thousand, about ten for each one that was taken."""
+    settled: int = 1_000
+    """Outcomes before predictions are good enough to be compared with what was taken, item by item."""
+    uptake: ItemBiasConfig = field(default_factory=ItemBiasConfig)
+
+
+class Acceptance:
+    """Learns from outcomes, and scores all candidates at once.
+
+    Args:
+        names: of the features.
+        config: how.
+        seed: of the sample.
+    """
+
+    def __init__(self, names: Sequence[str], config: AcceptanceConfig, seed: int) -> None:
+        from river import compose, linear_model, optim, preprocessing
+
+        self._config = config
+        self._names = list(names)
+        self._chance = np.random.default_rng(seed)
+        self._scaler = preprocessing.StandardScaler()
+        self._regression = linear_model.LogisticRegression(
+            optimizer=optim.Adam(config.rate), l2=config.l2, intercept_lr=config.rate
+        )
+        self.pipeline = compose.Pipeline(self._scaler, self._regression)
+        self._folded: Folded | None = None
+        self._uptake = ItemBias(config.uptake)
+        self.learnt = 0
+        """Outcomes."""
+
+    def learn_one(self, items: NDArray[np.int32], features: NDArray[np.float64], taken: NDArray[np.bool_]) -> None:
+        """Learn what became of the candidates of one moment.
+
+        Args:
+            items: (n,) distinct.
+            features: (n, features).
+            taken: (n,).
+        """
+        if self.learnt >= self._config.settled:
+            self._uptake.update(items, self.predict(features), taken)
+        drawn = np.flatnonzero(taken | (self._chance.random(len(items)) < self._config.share))
+        for one in self._chance.permutation(drawn).tolist():
+            self.pipeline.learn_one(dict(zip(self._names, features[one].tolist(), strict=True)), bool(taken[one]))
+        self._folded = None
+        self.learnt += 1
+
+    def folded(self) -> Folded:
+        """The regression as it is now, of the sample that it learns."""
+        if self._folded is None:
+            self._folded = fold(self._scaler, self._regression, self._names)
+        return self._folded
+
+    def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) probabilities that each of all candidates is taken, by the regression alone."""
+        folded = self.folded()
+        return Folded(folded.weights, folded.bias + math.log(self._config.share)).predict(features)
+
+    def scores(self, items: NDArray[np.int32], features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) log odds that each is taken, uptake included."""
+        folded = self.folded()
+        odds: NDArray[np.float64] = features @ folded.weights + folded.bias + math.log(self._config.share)
+        return odds + self._uptake.logs(items)

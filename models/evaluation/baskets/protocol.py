@@ -1,0 +1,312 @@
+"""Protocol B: what completes a basket. Every method learns the same baskets in time order, and is asked about others.
+
+A basket of at least four distinct items is cut in two in the order of the file: its first half are the anchors, and
+those of the others whose category no anchor has are the targets, since a cross-sell is of another category. Ten items
+of such categories are asked for. Two readings, each with a list of its own: "all", and "new": only targets that the
+household has not bought in any earlier basket, and what it has bought is taken out of the ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.lists import FIGURES, gains
+from models.evaluation.ranks import Figure, means
+from models.shop.catalog import Catalog
+from models.shop.items import Items
+
+K = 10
+"""Length of the lists."""
+
+SPLIT = 0.85
+"""Share of the time, first to last basket, that is learnt; the rest is asked."""
+
+LEAST_ITEMS = 4
+"""Distinct items of a basket that is asked about."""
+
+UNKNOWN_GROUP = 0
+"""Category of an item that the catalogue does not have: it is neither target nor suggested."""
+
+READINGS = ("all", "new_to_household")
+
+Say = Callable[[str, int, int], None]
+"""Told how far a method is: name and stage, steps done, steps in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Basket:
+    """A purchase, and how it was put together."""
+
+    household: str
+    order_id: str
+    at: float
+    """Epoch seconds."""
+    items: tuple[int, ...]
+    """Distinct, in the order of the file."""
+    added: tuple[float, ...]
+    """When each was put into the cart, epoch seconds."""
+
+
+class Shop(NamedTuple):
+    """What is bought."""
+
+    items: Items
+    catalog: Catalog
+    group: NDArray[np.int32]  # (items,) category as it is compared; `UNKNOWN_GROUP` outside the catalogue
+    kind: NDArray[np.int32]  # (items,) whole category path
+    groups: int  # one more than the greatest number of a category
+
+
+def shop_of(items: Items, catalog: Catalog, depth: int) -> Shop:
+    """A shop whose categories are compared by their first `depth` parts; 0: whole paths.
+
+    Args:
+        items: all that will ever be bought.
+        catalog: what is known of them.
+        depth: as the policy's `category_depth`.
+    """
+    catalog.make_room()
+    kind = catalog.facts["category"][: len(items)].copy()
+    categories = catalog.categories
+    of_node = np.array([categories.at_depth(node, depth) for node in range(len(categories))], np.int32)
+    return Shop(items, catalog, of_node[kind], kind, len(categories))
+
+
+@dataclass(slots=True)
+class BasketQuery:
+    """A basket, half filled."""
+
+    basket: Basket
+    anchors: NDArray[np.int32]
+    targets: NDArray[np.int32]
+    taken: NDArray[np.bool_]
+    """(groups,) categories of the anchors, and the unknown one."""
+    had: NDArray[np.bool_]
+    """(items,) what the household has bought before."""
+    group: NDArray[np.int32]
+    """(items,) of the shop."""
+
+    def open(self, items: NDArray[np.int32], reading: str) -> NDArray[np.bool_]:
+        """(n,) which of some items may be ranked."""
+        may = ~self.taken[self.group[items]]
+        return may & ~self.had[items] if reading == "new_to_household" else may
+
+
+def query_of(basket: Basket, shop: Shop, had: NDArray[np.bool_]) -> BasketQuery | None:
+    """What is asked about a basket, None where nothing is.
+
+    Args:
+        basket: whole.
+        shop: for the categories.
+        had: (items,) what the household has bought before.
+    """
+    if len(basket.items) < LEAST_ITEMS:
+        return None
+    half = len(basket.items) // 2
+    anchors, rest = np.array(basket.items[:half], np.int32), np.array(basket.items[half:], np.int32)
+    taken = np.zeros(shop.groups, np.bool_)
+    taken[UNKNOWN_GROUP] = True
+    taken[shop.group[anchors]] = True
+    targets = rest[~taken[shop.group[rest]]]
+    return BasketQuery(basket, anchors, targets, taken, had, shop.group) if len(targets) else None
+
+
+Gains = tuple[float, float, float, float, float, float]
+"""By figure of [`models.evaluation.lists`][]."""
+
+Lists = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""At most `K` items each, best first: of all, and of those new to the household."""
+
+
+class Family(Protocol):
+    """Methods that learn together."""
+
+    names: Sequence[str]
+
+    def learn(self, basket: Basket) -> None:
+        """Learn a basket; called in time order."""
+
+    def ready(self) -> None:
+        """Training is over: what was learnt so far has to count from the next question on."""
+
+    def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
+        """The lists of each method."""
+
+
+def best(items: NDArray[np.int32], scores: NDArray[np.float64], query: BasketQuery, order: NDArray[np.uint64]) -> Lists:
+    """The first `K` of both readings; ties by item id.
+
+    Args:
+        items: (n,) distinct.
+        scores: (n,) greater is better.
+        query: says what may be ranked.
+        order: (items, 2) of `Items`.
+    """
+    lists = []
+    for reading in READINGS:
+        may = query.open(items, reading)
+        ids, found = items[may], scores[may]
+        if len(ids) > K:
+            near = found >= -np.partition(-found, K - 1)[K - 1]
+            ids, found = ids[near], found[near]
+        lists.append(ids[np.lexsort((order[ids, 1], order[ids, 0], -found))[:K]])
+    return lists[0], lists[1]
+
+
+def gains_of(ranked: NDArray[np.int32], targets: NDArray[np.int32]) -> Gains:
+    """What a list contributes to each figure, 0 to 1; see [`models.evaluation.lists`][].
+
+    Args:
+        ranked: at most `K` distinct items, best first.
+        targets: at least one.
+
+    >>> gains_of(np.array([4, 7, 9]), np.array([7, 8]))[:2]  # one of both, at the second place: HR and MRR
+    (1.0, 0.5)
+    """
+    return gains(np.isin(ranked, targets).tolist(), len(targets), K)
+
+
+@dataclass(slots=True)
+class Reading:
+    """The questions of one reading, and what each method gained."""
+
+    households: list[str] = field(default_factory=list)
+    gains: dict[str, list[Gains]] = field(default_factory=dict)
+
+    def figures(self, method: str, seed: int) -> dict[str, Figure]:
+        """Means in percent with 95 % intervals; whole households are drawn."""
+        columns = np.array(self.gains[method]).reshape(-1, len(FIGURES)).T
+        _, groups = np.unique(np.array(self.households), return_inverse=True)
+        named = {f"{name}@{K}": column for name, column in zip(FIGURES, columns, strict=True)}
+        return means(named, groups.astype(np.int64), seed)
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """All methods on the same questions."""
+
+    learnt: int
+    """Baskets of the training part."""
+    asked: int
+    """Baskets of the test part that were asked about."""
+    readings: dict[str, Reading]
+    seconds: dict[str, float]
+    """By family, of learning and asking together."""
+
+    def as_json(self, seed: int) -> dict[str, Any]:
+        """`methods` as `evaluate baskets --json` writes it: percent, and the 95 % intervals beside."""
+        methods: dict[str, Any] = {}
+        for method in self.readings["all"].gains:
+            methods[method] = {}
+            for name, reading in self.readings.items():
+                found = reading.figures(method, seed)
+                methods[method][name] = (
+                    {figure: value.percent for figure, value in found.items()}
+                    | {"n": len(reading.households)}
+                    | {"interval": {figure: [value.low, value.high] for figure, value in found.items()}}
+                )
+        return methods
+
+
+def cut_at(baskets: Sequence[Basket], split: float = SPLIT) -> float:
+    """Time from which baskets are asked about, so far between the first and the last."""
+    first, last = baskets[0].at, baskets[-1].at
+    return first + split * (last - first)
+
+
+def evaluate(
+    shop: Shop,
+    baskets: Sequence[Basket],
+    families: Sequence[Family],
+    methods: Collection[str],
+    say: Say,
+    clock: Callable[[], float],
+    *,
+    cut: float,
+    sample: Callable[[int], Collection[int]] | None = None,
+    learn_on_test: bool = False,
+) -> Evaluation:
+    """Let each family learn and be asked.
+
+    Args:
+        shop: what is bought.
+        baskets: in time order.
+        families: whose `names` have one of `methods` at least.
+        methods: names of those whose lists count.
+        say: told how far it is.
+        clock: seconds that learning and asking are measured in, such as `time.process_time`.
+        cut: event time from which baskets are asked about, not learnt.
+        sample: chooses among so many questions by their numbers; None: all are asked.
+        learn_on_test: whether a test basket is learnt once it is scored. What is new to a household then counts
+            earlier test baskets as well.
+    """
+    number = sum(basket.at < cut for basket in baskets)
+    training, tests = baskets[:number], baskets[number:]
+    possible = [place for place, basket in enumerate(tests) if _asks(basket, shop)]
+    chosen = set(possible) if sample is None else {possible[place] for place in sample(len(possible))}
+    readings = {name: Reading() for name in READINGS}
+    seconds: dict[str, float] = {}
+    for nth, family in enumerate(families):
+        wanted = [name for name in family.names if name in methods]
+        for reading in readings.values():
+            reading.gains |= {name: [] for name in wanted}
+        title = wanted[0] if len(wanted) == 1 else f"{wanted[0]} and others"
+        had = _Had(shop, training)
+        started_s = clock()
+        for done, basket in enumerate(training):
+            if done % 500 == 0:
+                say(f"{title}: learning", done, len(training))
+            family.learn(basket)
+        family.ready()
+        for done, basket in enumerate(tests):
+            if done % 100 == 0:
+                say(f"{title}: asking", done, len(tests))
+            if done in chosen:
+                query = query_of(basket, shop, had.by(basket.household))
+                assert query is not None  # it was possible
+                lists = family.rank(query)
+                _score(query, {name: lists[name] for name in wanted}, readings, first=nth == 0)
+            if learn_on_test:
+                family.learn(basket)
+                had.learn(basket)
+        seconds[title] = round(clock() - started_s, 2)
+    return Evaluation(number, len(chosen), readings, seconds)
+
+
+class _Had:
+    """What each household has bought."""
+
+    def __init__(self, shop: Shop, baskets: Sequence[Basket]) -> None:
+        self._items: dict[str, set[int]] = {}
+        self._size = len(shop.items)
+        for basket in baskets:
+            self.learn(basket)
+
+    def learn(self, basket: Basket) -> None:
+        self._items.setdefault(basket.household, set()).update(basket.items)
+
+    def by(self, household: str) -> NDArray[np.bool_]:
+        had = np.zeros(self._size, np.bool_)
+        had[list(self._items.get(household, ()))] = True
+        return had
+
+
+def _asks(basket: Basket, shop: Shop) -> bool:
+    return query_of(basket, shop, np.zeros(0, np.bool_)) is not None
+
+
+def _score(query: BasketQuery, lists: Mapping[str, Lists], readings: Mapping[str, Reading], *, first: bool) -> None:
+    """Add what each method's lists gain; the household, too, where this is the first family."""
+    new = query.targets[~query.had[query.targets]]
+    for which, (reading, targets) in enumerate(zip(readings.values(), (query.targets, new), strict=True)):
+        if not len(targets):
+            continue
+        if first:
+            reading.households.append(query.basket.household)
+        for name, found in lists.items():
+            reading.gains[name].append(gains_of(found[which], targets))

@@ -1,0 +1,135 @@
+"""The `stacked` blend: river's online logistic regression over what the sources say, learnt from outcomes.
+
+    odds(taken) = exp(bias + sum over features: weight * (feature - mean) / deviation)
+
+(D. Wolpert, Stacked generalization, 1992; river: `StandardScaler | LogisticRegression`.) All candidates are scored at
+once with the learnt weights, the scaler's numbers folded into them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ranking.evidence import Evidence
+
+
+class Folded(NamedTuple):
+    """A logistic regression with its scaler folded into it."""
+
+    weights: NDArray[np.float64]
+    """(features,)."""
+    bias: float
+
+    def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) probabilities out of (n, features)."""
+        probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-(features @ self.weights + self.bias)))
+        return probabilities
+
+
+def fold(scaler: Any, regression: Any, names: Sequence[str]) -> Folded:
+    """River's regression with its scaler folded into it.
+
+    Args:
+        scaler: `StandardScaler`.
+        regression: `LogisticRegression` on what it gives.
+        names: of the features, in the order of the columns.
+    """
+    learnt: dict[Any, float] = dict(regression.weights)
+    means = np.array([scaler.means[name] for name in names])
+    deviations = np.sqrt(np.array([scaler.vars[name] for name in names]))
+    raw = np.array([learnt.get(name, 0.0) for name in names])
+    weights = np.divide(raw, deviations, out=np.zeros_like(raw), where=deviations > 0.0)
+    return Folded(weights, float(regression.intercept) - math.fsum(weights * means))
+
+
+def features(evidence: Evidence) -> NDArray[np.float64]:
+    """(n, features) of all candidates.
+
+    Of each source, and of each other number, it and the logarithm of its rank, and it times each number of the context:
+    which source is to be believed depends on what it had to go by.
+    """
+    logs = np.concatenate([evidence.logs, evidence.more], axis=1)
+    ranks = np.empty_like(logs)
+    for source in range(logs.shape[1]):
+        ranks[np.argsort(-logs[:, source], kind="stable"), source] = np.log(np.arange(1, len(logs) + 1))
+    return np.concatenate([logs, ranks, *(logs * number for number in evidence.context)], axis=1)
+
+
+@dataclass(frozen=True)
+class StackedConfig:
+    """How the regression is learnt."""
+
+    rate: float = 0.003
+    """Of Adam."""
+    l2: float = 1e-6
+    """Pull of the weights towards 0."""
+    nearest: int = 20
+    """Candidates not taken that are learnt with the one taken: the first so many of the pool, which it competes with
+    for the list."""
+    others: int = 10
+    """... and so many of the rest, by chance, each of which counts for all that were not drawn: else what is far ahead
+    would look like what is not taken."""
+
+
+class Stacked:
+    """Learns from outcomes, and gives its weights away folded.
+
+    Args:
+        config: how.
+        seed: of the candidates that are learnt with the one taken.
+    """
+
+    def __init__(self, config: StackedConfig, seed: int) -> None:
+        from river import compose, linear_model, optim, preprocessing
+
+        self._config = config
+        self._chance = np.random.default_rng(seed)
+        self._scaler = preprocessing.StandardScaler()
+        self._regression = linear_model.LogisticRegression(
+            optimizer=optim.Adam(config.rate), l2=config.l2, intercept_lr=config.rate
+        )
+        self.pipeline = compose.Pipeline(self._scaler, self._regression)
+        self._names: list[str] = []
+        self._folded: Folded | None = None
+        self.learnt = 0
+        """Outcomes."""
+
+    def learn_one(self, evidence: Evidence, taken: int) -> None:
+        """Learn that one of the candidates was taken, and others were not.
+
+        Args:
+            evidence: of all candidates.
+            taken: place of the one that was.
+        """
+        rows = features(evidence)
+        if not self._names:
+            self._names = [f"{place:03d}" for place in range(rows.shape[1])]
+        order = np.argsort(-evidence.logs.sum(axis=1), kind="stable")
+        order = order[order != taken]
+        near, far = order[: self._config.nearest], order[self._config.nearest :]
+        drawn = self._chance.choice(far, min(len(far), self._config.others), replace=False) if len(far) else far
+        counts = np.concatenate([np.ones(1 + len(near)), np.full(len(drawn), len(far) / max(1, len(drawn)))])
+        learnt = np.concatenate([[taken], near, drawn])
+        for one in self._chance.permutation(len(learnt)):
+            self.pipeline.learn_one(self._row(rows[learnt[one]]), bool(one == 0), w=float(counts[one]))
+        self.learnt += 1
+        self._folded = None
+
+    def folded(self) -> Folded:
+        """The regression as it is now."""
+        if self._folded is None:
+            self._folded = fold(self._scaler, self._regression, self._names)
+        return self._folded
+
+    def predict(self, evidence: Evidence) -> NDArray[np.float64]:
+        """(n,) probabilities that each candidate is taken."""
+        return self.folded().predict(features(evidence))
+
+    def _row(self, row: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(self._names, row.tolist(), strict=True))

@@ -1,0 +1,136 @@
+"""The items nearest to what is expected: all of them compared, or an index asked where there are too many.
+
+The index is a navigable small-world graph (Y. Malkov, D. Yashunin, Efficient and robust approximate nearest neighbor
+search, 2018; usearch's), and finds most of the nearest, not all: `recall` says how many.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.sequence.kernels import largest
+
+EXACT = 100_000
+"""Items up to which all are compared: 1 ms a shopper in a batch, 5 ms for one alone."""
+
+COMPARED = 3_200_000
+"""Vectors that are compared at one go at most, over all shoppers asked about: 30 ms, for which an answer waits."""
+
+IN_PASSING = 10
+"""Part of those that is compared in passing, where the events are: 3 to 5 ms, in which a worker does nothing else."""
+
+PROBES = 256
+"""Vectors that recall is measured with."""
+
+SAMPLE = 4_096
+"""Vectors that the sum over all is estimated from where not all are compared."""
+
+STORED = "f16"
+"""What the index keeps numbers as: cosines are then 0.0002 off at most and recall is the same, for three fifths of the
+memory. Of bytes (`i8`) it is not: see `docs/architecture.md`."""
+
+
+class Nearest(NamedTuple):
+    """Places of vectors, and their shares: softmax of `scale` times cosines over all vectors."""
+
+    places: NDArray[np.int64]
+    """(n, k), most likely first, ties by place."""
+    shares: NDArray[np.float64]
+    """(n, k)."""
+
+
+class Finder(Protocol):
+    """Finds the nearest of given vectors."""
+
+    recall: float
+    """Share of the true nearest that are found."""
+    max_batch: int
+    """Shoppers that should be asked about at one go, at most."""
+    inline_limit: int
+    """Shoppers that are asked about in a few milliseconds, at most."""
+
+    def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
+        """The `k` vectors nearest to each of (n, units), both of length 1; all where there are fewer."""
+
+
+class Exact:
+    """Compares all.
+
+    >>> finder = Exact(np.eye(3, dtype=np.float32))
+    >>> found = finder.nearest(np.array([[0.0, 1.0, 0.0]], np.float32), 2.0, 2)
+    >>> found.places.tolist(), found.shares.round(3).tolist()
+    ([[1, 0]], [[0.787, 0.107]])
+    """
+
+    recall = 1.0
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self._vectors = vectors
+        self.max_batch = max(1, COMPARED // max(1, len(vectors)))
+        self.inline_limit = max(1, self.max_batch // IN_PASSING)
+
+    def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
+        """See [`Finder.nearest`][]."""
+        logits = np.asarray((np.float32(scale) * expected) @ self._vectors.T, np.float32)
+        k = min(k, logits.shape[1])
+        least = np.partition(logits, logits.shape[1] - k, axis=1)[:, logits.shape[1] - k].copy()
+        places, chosen = largest(logits, least, k)
+        logits -= np.float32(scale)  # no cosine is above 1
+        totals = np.exp(logits, out=logits).sum(axis=1, keepdims=True, dtype=np.float64)
+        return Nearest(places, np.exp(chosen - scale) / totals)
+
+
+class Indexed:
+    """Asks an index; making one takes about 0.2 ms a vector.
+
+    Args:
+        vectors: (n, units) of length 1.
+        seed: of the samples.
+
+    Raises:
+        ModuleNotFoundError: usearch is not installed.
+    """
+
+    max_batch = COMPARED // EXACT  # one costs about what comparing so many does
+    inline_limit = max_batch // IN_PASSING
+
+    def __init__(self, vectors: NDArray[np.float32], seed: int) -> None:
+        from usearch.index import Index
+
+        self._index: Any = Index(ndim=vectors.shape[1], metric="ip", dtype=STORED, expansion_search=256)
+        self._index.add(np.arange(len(vectors)), vectors, threads=1)
+        chance = np.random.default_rng(seed)
+        self._length = len(vectors)
+        self._sample = vectors[chance.integers(0, len(vectors), min(SAMPLE, len(vectors)))]
+        probes = vectors[chance.integers(0, len(vectors), PROBES)]
+        probes = probes + chance.normal(0.0, 0.3 / np.sqrt(vectors.shape[1]), probes.shape).astype(np.float32)
+        probes /= np.linalg.norm(probes, axis=1, keepdims=True)
+        k = min(50, len(vectors))
+        found, true = self.nearest(probes, 1.0, k).places, Exact(vectors).nearest(probes, 1.0, k).places
+        pairs = zip(found.tolist(), true.tolist(), strict=True)
+        self.recall = float(np.mean([len(set(one) & set(other)) / k for one, other in pairs]))
+
+    def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
+        """See [`Finder.nearest`][]; shares are of an estimated sum."""
+        found = self._index.search(np.ascontiguousarray(expected), min(k, self._length), threads=1)
+        keys = np.atleast_2d(np.asarray(found.keys, np.int64))
+        cosines = 1.0 - np.atleast_2d(np.asarray(found.distances, np.float64))
+        order = np.lexsort((keys, -cosines), axis=1)
+        keys, cosines = np.take_along_axis(keys, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+        near = np.exp(scale * (cosines - 1.0))
+        sampled = expected @ self._sample.T
+        farther = np.where(sampled < cosines[:, -1:], np.exp(scale * (sampled - 1.0)), 0.0)  # than those found
+        rest = farther.mean(axis=1, keepdims=True) * self._length
+        return Nearest(keys, near / (near.sum(axis=1, keepdims=True) + rest))
+
+
+def finder(vectors: NDArray[np.float32], seed: int = 1) -> Finder:
+    """What finds the nearest of so many vectors.
+
+    Raises:
+        ModuleNotFoundError: there are more than `EXACT`, and usearch is not installed.
+    """
+    return Exact(vectors) if len(vectors) <= EXACT else Indexed(vectors, seed)

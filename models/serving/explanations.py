@@ -1,0 +1,276 @@
+"""Why an item is suggested: the strongest evidence of each kind, in figures and in a sentence a shopper could read."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.jit import inline_njit
+from models.serving.candidates import (
+    EVIDENCE,
+    Pool,
+    Rows,
+    Weights,
+    bought_by_chance,
+    share_factors,
+    significance,
+    supported,
+)
+from models.serving.fallbacks import BRAND, NEAR
+from models.serving.rules import QueryState
+from models.shop.catalog import Catalog
+from models.shop.events import BOUGHT_WITH, PAIR_KIND_NAMES, PAIR_KINDS, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
+from models.shop.items import Items
+from models.shop.kinds import CROSS_SELL
+
+MOST_REASONS = 4
+"""Reasons an item at most: one of each kind of co-occurrence, one of the sequence model. A fall-back has one."""
+
+_NONE, _SEQUENCE, _BRAND, _NEAR, _POPULAR = -1, 3, 4, 5, 6
+"""The other sources of reasons."""
+
+REASON_SOURCES = (*PAIR_KIND_NAMES, "sequence", "content", "content", "popularity")
+"""Names of the sources."""
+
+
+class Reason(TypedDict):
+    """Why an item is suggested."""
+
+    source: str
+    anchor: NotRequired[str]
+    """Item that the evidence is about: of the trigger, the cart or the visit."""
+    count: int
+    """Plain number of events behind it; of the sequence model, looks at the item; of a fall-back, its own purchases, or
+    its views if it has none."""
+    lift: NotRequired[float]
+    """How many times as often as by chance the two are bought together, where that can be said."""
+    text: str
+
+
+class Reasons(NamedTuple):
+    """Reasons of the items of one list, or with a first axis more, of many."""
+
+    source: NDArray[np.int8]  # (places, MOST_REASONS): index into REASON_SOURCES, strongest first, then -1
+    anchor: NDArray[np.int32]  # (places, MOST_REASONS): item of the evidence, -1 for none
+    events: NDArray[np.int64]  # (places, MOST_REASONS): behind the reason
+    of_views: NDArray[np.bool_]  # (places, MOST_REASONS): those of a fall-back are views
+    of_anchor: NDArray[
+        np.bool_
+    ]  # (places, MOST_REASONS), of kinds before they are put in order: the evidence is an anchor's
+    lift: NDArray[np.float64]  # (places, MOST_REASONS): NaN where it is not defined
+    strength: NDArray[np.float64]  # (places, MOST_REASONS): by which they are ordered
+
+
+def reasons(lists: int, places: int) -> Reasons:
+    """Room for the reasons of many lists."""
+    shape = (lists, places, MOST_REASONS)
+    return Reasons(
+        np.full(shape, _NONE, np.int8),
+        np.full(shape, -1, np.int32),
+        np.zeros(shape, np.int64),
+        np.zeros(shape, np.bool_),
+        np.zeros(shape, np.bool_),
+        np.full(shape, math.nan),
+        np.zeros(shape),
+    )
+
+
+@inline_njit
+def explain(
+    at: float,
+    chosen: NDArray[np.int32],
+    size: int,
+    rows: Rows,
+    weights: Weights,
+    query_state: QueryState,
+    pool: Pool,
+    found: Reasons,
+) -> None:
+    """Find the reasons of a list by walking the rows of its sources once more, for the few items that are in it.
+
+    Of each kind the strongest evidence is kept; evidence of an anchor goes before that of other items of the visit.
+
+    Args:
+        at: time of the query, epoch seconds.
+        chosen: (size,) the list, as places of candidates.
+        size: of the list.
+        rows: of neighbours.
+        weights: of evidence.
+        query_state: by whom.
+        pool: of the candidates.
+        found: is filled.
+    """
+    marks = np.uint64(0)  # of items with evidence: most neighbours are told from them by their last six bits
+    for index in range(size):
+        one = pool.candidates[chosen[index]]
+        if one.tier == EVIDENCE:
+            marks |= np.uint64(1) << np.uint64(one.item & 63)
+        else:
+            _explain_fall_back(one.item, one.relation, one.kin, index, rows, query_state, found)
+    for place in range(pool.size[1] if marks else 0):
+        source = pool.sources[place]
+        if source >= len(rows.length) or rows.length[source] == 0:
+            continue
+        per_view, per_basket = share_factors(source, pool.recency[place], at, rows, weights)
+        of_anchor = pool.anchor_of[place] >= 0
+        first = rows.start[source]
+        for cell in range(first, first + rows.length[source]):
+            item = rows.ids[cell]
+            if not (marks >> np.uint64(item & 63)) & np.uint64(1):
+                continue
+            one = pool.candidates[pool.where[item]]  # it is there: all neighbours of all sources are
+            index = one.chosen
+            if one.tier != EVIDENCE or index < 0:
+                continue
+            for kind in range(PAIR_KINDS):
+                if one.kind == CROSS_SELL:
+                    factor = weights.cross_viewed * per_view
+                    if kind == BOUGHT_WITH:
+                        factor = weights.cross_bought * per_basket
+                    elif kind == VIEWED_THEN_BOUGHT:
+                        factor = weights.cross_joined * per_view
+                else:
+                    factor = weights.upsell_viewed * per_view
+                    if kind == BOUGHT_WITH:
+                        factor = 0.0
+                    elif kind == VIEWED_THEN_BOUGHT:
+                        factor = weights.upsell_joined * per_view
+                strength = factor * supported(cell, kind, rows, weights)
+                if not strength > 0.0 or of_anchor < found.of_anchor[index, kind]:
+                    continue
+                if of_anchor > found.of_anchor[index, kind] or strength > found.strength[index, kind]:
+                    found.of_anchor[index, kind] = of_anchor
+                    found.strength[index, kind] = strength
+                    found.source[index, kind] = kind
+                    found.anchor[index, kind] = source
+                    found.events[index, kind] = rows.counts[cell, kind]
+    for index in range(size):
+        one = pool.candidates[chosen[index]]
+        if found.source[index, BOUGHT_WITH] == BOUGHT_WITH and one.tier == EVIDENCE:
+            lift, log_likelihood = bought_by_chance(found.anchor[index, BOUGHT_WITH], one.item, at, rows)
+            found.lift[index, BOUGHT_WITH] = lift
+            found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, weights.chance)
+        if one.tier == EVIDENCE and one.expected > 0.0:
+            found.source[index, _SEQUENCE] = _SEQUENCE
+            factor = weights.cross_expected if one.kind == CROSS_SELL else weights.upsell_expected
+            found.strength[index, _SEQUENCE] = factor * one.expected
+            found.events[index, _SEQUENCE] = rows.own_count[one.item, 0] if one.item < len(rows.at) else 0
+            found.of_views[index, _SEQUENCE] = True
+        _order(index, found)
+
+
+@inline_njit
+def _explain_fall_back(
+    item: int, relation: int, kin: int, index: int, rows: Rows, query_state: QueryState, found: Reasons
+) -> None:
+    found.source[index, 0] = _BRAND if relation == BRAND else _NEAR if relation == NEAR else _POPULAR
+    if kin >= 0 and found.source[index, 0] != _POPULAR:
+        found.anchor[index, 0] = query_state.anchors[kin]
+    views = purchases = 0
+    if item < len(rows.at):
+        views, purchases = rows.own_count[item, 0], rows.own_count[item, 1]
+    found.events[index, 0] = purchases if purchases else views
+    found.of_views[index, 0] = purchases == 0
+    found.strength[index, 0] = 1.0
+
+
+@inline_njit
+def _order(index: int, found: Reasons) -> None:
+    """Put an item's reasons in order, strongest first; places without one last."""
+    for last in range(MOST_REASONS - 1, 0, -1):
+        for kind in range(last):
+            if found.strength[index, kind] < found.strength[index, kind + 1]:
+                _swap(found.source[index], kind)
+                _swap(found.anchor[index], kind)
+                _swap(found.events[index], kind)
+                _swap(found.of_views[index], kind)
+                _swap(found.lift[index], kind)
+                _swap(found.strength[index], kind)
+
+
+@inline_njit
+def _swap(row: NDArray[Any], kind: int) -> None:
+    row[kind], row[kind + 1] = row[kind + 1], row[kind]
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+class ReasonText:
+    """Puts reasons into words. What it says of an anchor is kept until the catalogue changes.
+
+    Args:
+        items: for the ids of anchors.
+        catalog: for titles, brands and categories.
+
+    >>> items = Items()
+    >>> catalog = Catalog(items)
+    >>> catalog.put(CatalogItem("kettle", "Kettle", "Kitchen/Kettles", 30.0))
+    >>> words, mug = Words(items, catalog), CatalogItem("mug", "Mug", "Kitchen/Mugs", 8.0)
+    >>> words.reason(mug, source=1, anchor=0, count=12, of_views=False, lift=3.5)["text"]
+    'Bought together with Kettle in 12 baskets'
+    >>> words.reason(mug, source=6, anchor=-1, count=1, of_views=True, lift=math.nan)
+    {'source': 'popularity', 'count': 1, 'text': 'Popular in Mugs: looked at once'}
+    """
+
+    def __init__(self, items: Items, catalog: Catalog) -> None:
+        self._items = items
+        self._catalog = catalog
+        self._version = catalog.version
+        self._anchors: dict[int, tuple[str, str, str, str, str]] = {}
+
+    def reason(self, item: CatalogItem, source: int, anchor: int, count: int, of_views: bool, lift: float) -> Reason:
+        """A reason as it is sent; the arguments after the item are as in `Reasons`."""
+        if source == _SEQUENCE:
+            seen = f": looked at {_times(count)}" if count else ""
+            return {
+                "source": REASON_SOURCES[source],
+                "count": count,
+                "text": f"Often next in visits like this one{seen}",
+            }
+        if source > _SEQUENCE:
+            return self._fall_back(item, source, anchor, count, of_views)
+        about = self._anchors.get(anchor) if self._version == self._catalog.version else None
+        if about is None:
+            about = self._about(anchor)
+        name, title, bought, after, looked = about
+        if source == BOUGHT_WITH:
+            text = f"{bought}{count} baskets" if count != 1 else bought + "1 basket"
+            if lift == lift:
+                return {"source": "bought_with", "anchor": name, "count": count, "lift": lift, "text": text}
+            return {"source": "bought_with", "anchor": name, "count": count, "text": text}
+        times = "once" if count == 1 else f"{count} times"
+        if source == VIEWED_WITH:
+            return {"source": "viewed_with", "anchor": name, "count": count, "text": looked + times}
+        return {"source": "viewed_then_bought", "anchor": name, "count": count, "text": f"Bought {times}{after}"}
+
+    def _about(self, anchor: int) -> tuple[str, str, str, str, str]:
+        """What is said of an anchor: its id, its title, and what sentences begin or end with."""
+        if self._version != self._catalog.version:
+            self._version = self._catalog.version
+            self._anchors.clear()
+        offer = self._catalog.get(anchor)
+        title = offer.title if offer is not None else "an item you looked at"
+        self._anchors[anchor] = about = (
+            self._items.name(anchor),
+            title,
+            f"Bought together with {title} in ",
+            f" after a look at {title}",
+            f"Looked at together with {title} ",
+        )
+        return about
+
+    def _fall_back(self, item: CatalogItem, source: int, anchor: int, count: int, of_views: bool) -> Reason:
+        known = f"{'looked at' if of_views else 'bought'} {_times(count)}" if count else ""
+        place = item.category.rpartition("/")[2]
+        if anchor < 0:
+            text = f"Popular in {place}: {known}" if known else f"New in {place}"
+            return {"source": REASON_SOURCES[source], "count": count, "text": text}
+        name, title, *_ = self._about(anchor)
+        text = f"From {item.brand}, like {title}" if source == _BRAND else f"From {place}, close to {title}"
+        text = f"{text}: {known}" if known else text
+        return {"source": REASON_SOURCES[source], "anchor": name, "count": count, "text": text}

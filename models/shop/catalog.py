@@ -1,0 +1,126 @@
+"""What the shop offers now, by item: what the rules have to look at, in one array, and what people read, beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.shop.categories import Categories
+from models.shop.events import CatalogItem
+from models.shop.items import Items
+
+KNOWN, IN_STOCK = 1, 2
+"""Bits of a fact's `state`. A withdrawn item has neither."""
+
+OFFERED = KNOWN | IN_STOCK
+"""State of an item that can be sold now."""
+
+NONE = 0
+"""Code of no brand, and of no currency."""
+
+FACT = np.dtype(
+    [
+        ("price", np.float64),
+        ("rating", np.float64),  # NaN: not rated
+        ("category", np.int32),  # node of `Categories`
+        ("brand", np.int32),
+        ("currency", np.int32),
+        ("state", np.int32),
+    ],
+    align=True,
+)
+"""32 bytes an item: half a line of the processor's cache, so that judging a candidate waits for memory once."""
+
+
+class Codes:
+    """Numbers words as they come, from 1 on; no word at all is `NONE`.
+
+    >>> codes = Codes()
+    >>> codes.code("Acme"), codes.code("Bolt"), codes.code("Acme"), codes.code(None), len(codes)
+    (1, 2, 1, 0, 3)
+    """
+
+    def __init__(self) -> None:
+        self._codes: dict[str | None, int] = {None: NONE}
+
+    def __len__(self) -> int:
+        """One more than the greatest code."""
+        return len(self._codes)
+
+    def code(self, word: str | None) -> int:
+        """Number of a word."""
+        return self._codes.setdefault(word, len(self._codes))
+
+    def words(self) -> list[str | None]:
+        """All words, by code; may be asked by another thread."""
+        return list(self._codes)
+
+
+class Catalog:
+    """The items that the shop offers. What is put or withdrawn holds for the next event.
+
+    Args:
+        items: what the indices mean; shared with everyone who uses them.
+
+    Attributes:
+        facts: (capacity,) of `FACT`, by index of the item. Replaced when it grows: read it again for each batch.
+        categories: what the codes of categories mean.
+        brands: what the codes of brands mean.
+        currencies: what the codes of currencies mean.
+        version: grows with every change.
+
+    >>> items = Items()
+    >>> catalog = Catalog(items)
+    >>> catalog.put(CatalogItem("kettle", "Kettle", "Kitchen/Kettles", 30.0, rating=4.5))
+    >>> float(catalog.facts["price"][items.find("kettle")]), catalog.get(items.find("kettle")).title
+    (30.0, 'Kettle')
+    >>> catalog.withdraw("kettle")
+    >>> catalog.get(items.find("kettle")), len(catalog), catalog.version
+    (None, 0, 2)
+    """
+
+    def __init__(self, items: Items) -> None:
+        self.facts: NDArray[Any] = np.zeros(1024, FACT)
+        self.categories = Categories()
+        self.brands = Codes()
+        self.currencies = Codes()
+        self.version = 0
+        self._items = items
+        self._offers: dict[int, CatalogItem] = {}
+
+    def __len__(self) -> int:
+        """Number of items known, in stock or not."""
+        return len(self._offers)
+
+    def put(self, item: CatalogItem) -> None:
+        """Take an item as it is offered from now on, in place of what was said of it before."""
+        index = self._items.index(item.item_id)
+        self.make_room()
+        self.facts[index] = (
+            item.price,
+            np.nan if item.rating is None else item.rating,
+            self.categories.node(item.category),
+            self.brands.code(item.brand),
+            self.currencies.code(item.currency),
+            OFFERED if item.in_stock else KNOWN,
+        )
+        self._offers[index] = item
+        self.version += 1
+
+    def withdraw(self, item_id: str) -> None:
+        """Forget an item: it is neither suggested nor compared with any more. An unknown one is no matter."""
+        if self._offers.pop(self._items.find(item_id), None) is not None:
+            self.facts["state"][self._items.find(item_id)] = 0
+            self.version += 1
+
+    def get(self, index: int) -> CatalogItem | None:
+        """The item of an index, None if the catalogue does not have it."""
+        return self._offers.get(index)
+
+    def make_room(self) -> None:
+        """Let `facts` cover all indices given so far; items that the catalogue does not know have a state of 0."""
+        if len(self.facts) < len(self._items):
+            more = np.zeros(2 * len(self._items) - len(self.facts), FACT)
+            self.facts = np.concatenate([self.facts, more])

@@ -1,0 +1,43 @@
+"""`crosscurrent demo`: everything at once, on this machine, with a shop in which right answers are known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=1, help="End after so long of live suggestions (never)", show_default=False),
+    ] = None,
+    rate: Annotated[float, typer.Option("--rate", min=1, max=2_000, help="Events a second of the shop")] = 50.0,
+    seed: Annotated[int, typer.Option("--seed", help="Of the simulated shop")] = 7,
+    kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka from KAFKA_HOME, not the embedded one")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Print one event and its suggestion at the end")] = False,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="File for the figures", show_default=False, dir_okay=False)
+    ] = None,
+) -> None:
+    """Start a broker, two workers and a simulated shop; show live suggestions, and how many of them are right.
+
+    Ctrl-C ends everything; nothing is left behind.
+    """
+    import orjson
+
+    from streams.demo.screen import console
+    from streams.demo.stage import Demo, DemoConfig
+    from streams.errors import CrosscurrentError
+
+    stage = Demo(DemoConfig(seconds=seconds, rate=rate, seed=seed, kafka=kafka), console())
+    figures = stage.run()
+    stage.summary()
+    if follow:
+        stage.follow()
+    if json is not None:
+        json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+    if seconds is not None and not figures["suggestions"]["live"]:
+        message = "no suggestion came while the shop was live"
+        raise CrosscurrentError(message)

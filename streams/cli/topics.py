@@ -1,0 +1,39 @@
+"""`crosscurrent topics`: make the topics, or say how they differ from what they must be."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import typer
+
+from streams.cli.options import with_settings
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+app = typer.Typer(help="Create the topics, or check them.", no_args_is_help=True)
+
+
+@app.command("create")
+@with_settings("partitions", "replication", connect=False)
+def create(settings: Settings) -> None:
+    """Create the topics that are missing; existing ones must be as asked for."""
+    from streams.wire import topics
+
+    made = topics.create(settings)
+    print(f"created {', '.join(made)}" if made else "all topics are there already")
+
+
+@app.command("check")
+@with_settings("partitions", "replication", connect=False)
+def check(settings: Settings) -> None:
+    """Compare the topics with what they must be; exit with 1 and a line for each difference."""
+    from streams.wire import topics
+
+    differences = topics.check(settings)
+    for difference in differences:
+        print(difference, file=sys.stderr)
+    if differences:
+        raise typer.Exit(1)
+    print("all topics are as they must be")

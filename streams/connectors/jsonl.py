@@ -1,0 +1,149 @@
+"""Lines of JSON on their way to a topic: checked as a worker will check them, keyed by their own ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from streams.errors import RecordError
+from streams.wire.codec import (
+    decode_answer,
+    decode_catalog,
+    decode_click,
+    decode_feedback,
+    decode_profile,
+    decode_purchase,
+)
+from streams.wire.topics import TOPICS
+
+
+class Line(NamedTuple):
+    """A line, seen as the record it is going to be."""
+
+    topic: str
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    partition: int = -1
+    offset: int = -1
+
+
+class Sends(Protocol):
+    """What takes the records: a [`Sender`][streams.kafka.blocking.Sender], or a double."""
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Hand one record over."""
+
+
+DECODERS: dict[str, Callable[[Line], object]] = {
+    "clicks": decode_click,
+    "purchases": decode_purchase,
+    "catalog": decode_catalog,
+    "profiles": decode_profile,
+    "feedback": decode_feedback,
+}
+"""Topics that a shop writes, and what a worker makes of their records."""
+
+_READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": decode_answer}
+"""... and topics of the workers whose lines are read, and not sent."""
+
+_ID = {topic.name: topic.key for topic in TOPICS}
+_any_json = msgspec.json.Decoder()
+
+
+def writable() -> list[str]:
+    """Topics that records may be written to as they are: all but the workers' own."""
+    return [topic.name for topic in TOPICS if not topic.internal]
+
+
+class Publisher:
+    """Sends lines to one topic.
+
+    Args:
+        sender: takes what is good.
+        topic: short name.
+        complain: told a sentence about each line that is not sent.
+    """
+
+    def __init__(self, sender: Sends, topic: str, complain: Callable[[str], None]) -> None:
+        self._sender = sender
+        self._topic = topic
+        self._complain = complain
+        self.bad = 0
+        """Lines that were not sent."""
+
+    def checked(self, lines: Iterable[bytes], file: str, now_ms: Callable[[], int]) -> None:
+        """Send lines that are as the contract says, unchanged, keyed by the id in them; blank lines are nothing.
+
+        Args:
+            lines: as read, with or without their ends.
+            file: what to call their source.
+            now_ms: epoch milliseconds that `at` is compared with.
+        """
+        for number, key, value, _ in usable(self._topic, lines, file, now_ms, self._refuse):
+            try:
+                self._sender.send(self._topic, key, value)
+            except RecordError as error:
+                self._refuse(at_line(error, file, number))
+
+    def raw(self, lines: Iterable[bytes], file: str) -> None:
+        """Send lines whatever they are, without their ends and without keys."""
+        for number, line in enumerate(lines, start=1):
+            try:
+                self._sender.send(self._topic, None, line.removesuffix(b"\n"))
+            except RecordError as error:
+                self._refuse(at_line(error, file, number))
+
+    def null(self, key: str) -> None:
+        """Send a null value under a key."""
+        self._sender.send(self._topic, key.encode(errors="surrogateescape"), None)
+
+    def _refuse(self, error: RecordError) -> None:
+        self.bad += 1
+        self._complain(f"{error}; not sent")
+
+
+def usable(
+    topic: str,
+    lines: Iterable[bytes],
+    file: str,
+    now_ms: Callable[[], int],
+    refuse: Callable[[RecordError], None],
+) -> Iterator[tuple[int, bytes, bytes, Any]]:
+    """Number, key, value and meaning of each line that is as the contract says; blank lines are nothing.
+
+    Args:
+        topic: short name.
+        lines: as read, with or without their ends.
+        file: what to call their source.
+        now_ms: epoch milliseconds that `at` is compared with.
+        refuse: told of each other line, by file and number, while the lines are read.
+    """
+    decode = _READERS[topic]
+    for number, line in enumerate(lines, start=1):
+        value = line.strip()
+        if not value:
+            continue
+        key = _key(topic, value)
+        try:
+            meaning = decode(Line(topic, now_ms(), key, value))
+        except RecordError as error:
+            refuse(at_line(error, file, number))
+        else:
+            yield number, key, value, meaning
+
+
+def at_line(error: RecordError, file: str, number: int) -> RecordError:
+    """The same of a line of a file."""
+    return RecordError(error.path, error.expected, error.got, f"{file}:{number}")
+
+
+def _key(topic: str, value: bytes) -> bytes:
+    """The id in a value; anything where there is none, as the decoder will say so."""
+    try:
+        name = _any_json.decode(value)[_ID[topic]]
+        return name.encode() if isinstance(name, str) else b""
+    except (ValueError, RecursionError, KeyError, TypeError, IndexError):
+        return b""

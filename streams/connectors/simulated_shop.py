@@ -1,0 +1,397 @@
+"""A shop that never was, so that a right answer exists: what goes with what is known.
+
+The shop sells for occasions: a cup of tea, a night in a tent. An occasion takes items of four categories. In each
+category every style has a family, a ladder of three models, each dearer and rated better than the last. Shoppers have a
+style, come for an occasion, look around, climb the ladder now and then, and put what goes together into one basket.
+No field of the catalogue says which: only who looks at what, and buys what together, gives styles away (ids have them,
+for people to read).
+
+* **Complements** of an item: the items of its occasion and style in the other categories, 9 of 396.
+* **Upgrades** of an item: the better models of its family, up to twice its price.
+
+Treats, batteries and gift cards sell best of all, to everybody, and go with nothing: popularity is a weak answer.
+
+Nothing here knows Kafka or looks at a clock. The data are a function of the seed; a change that gives other data for
+the same seed takes another `NAME`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, count
+from math import ceil
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from streams.wire.codec import written
+
+T = TypeVar("T")
+
+NAME = "simulated_shop_v1"
+"""Of the data. Figures can be compared only under one name."""
+
+# occasion -> (category, what one is called, price of the first model)
+OCCASIONS: dict[str, tuple[tuple[str, str, float], ...]] = {
+    "tea": (
+        ("Kitchen/Kettles", "kettle", 32.0),
+        ("Kitchen/Mugs", "mug", 9.0),
+        ("Kitchen/Teapots", "teapot", 24.0),
+        ("Pantry/Tea", "loose tea", 6.0),
+    ),
+    "coffee": (
+        ("Kitchen/Coffee makers", "coffee maker", 48.0),
+        ("Kitchen/Coffee grinders", "coffee grinder", 35.0),
+        ("Kitchen/Milk frothers", "milk frother", 19.0),
+        ("Pantry/Coffee", "coffee beans", 11.0),
+    ),
+    "supper": (
+        ("Kitchen/Pans", "frying pan", 29.0),
+        ("Kitchen/Knives", "kitchen knife", 22.0),
+        ("Kitchen/Chopping boards", "chopping board", 15.0),
+        ("Textiles/Aprons", "apron", 17.0),
+    ),
+    "camping": (
+        ("Outdoor/Tents", "tent", 129.0),
+        ("Outdoor/Sleeping bags", "sleeping bag", 69.0),
+        ("Outdoor/Camping mats", "camping mat", 34.0),
+        ("Lighting/Lanterns", "lantern", 21.0),
+    ),
+    "running": (
+        ("Sport/Running shoes", "pair of running shoes", 79.0),
+        ("Sport/Running socks", "pair of running socks", 8.0),
+        ("Sport/Water bottles", "water bottle", 12.0),
+        ("Electronics/Sports watches", "sports watch", 99.0),
+    ),
+    "cycling": (
+        ("Cycling/Helmets", "helmet", 44.0),
+        ("Cycling/Bike lights", "bike light", 18.0),
+        ("Cycling/Locks", "bike lock", 27.0),
+        ("Textiles/Rain jackets", "rain jacket", 58.0),
+    ),
+    "desk": (
+        ("Office/Notebooks", "notebook", 7.0),
+        ("Office/Pens", "fountain pen", 16.0),
+        ("Lighting/Desk lamps", "desk lamp", 39.0),
+        ("Electronics/Headphones", "pair of headphones", 59.0),
+    ),
+    "garden": (
+        ("Garden/Secateurs", "pair of secateurs", 18.0),
+        ("Garden/Watering cans", "watering can", 14.0),
+        ("Garden/Plant pots", "plant pot", 10.0),
+        ("Textiles/Gardening gloves", "pair of gardening gloves", 9.0),
+    ),
+}
+STAPLES = (
+    ("Treats/Chocolate", "chocolate bar", 2.5),
+    ("Electronics/Batteries", "pack of batteries", 5.0),
+    ("Gifts/Gift cards", "gift card", 20.0),
+)
+STYLES = ("plain", "rustic", "bright", "sleek")
+MODELS = ("", "Plus", "Pro")
+BRANDS = (
+    "Alder & Finch",
+    "Brightside",
+    "Casa Lume",
+    "Dovetail",
+    "Eastwind",
+    "Fernhill",
+    "Gullwing",
+    "Hearthstone",
+    "Ironwood",
+    "Juniper",
+    "Kestrel",
+    "Larkspur",
+)
+
+STAPLE_SHARE = 0.35
+"""Of visits that take a staple along: enough to put staples at the top of any list of what sells best."""
+
+OWN_STYLE = 0.85
+"""How often a shopper stays with the own style; the rest is noise, so that counting once is not enough."""
+
+MEAN_GAP_S = 8.0
+"""Between two events of one visit, in seconds of event time."""
+
+WARM_UP_EVENTS = 16
+"""Up to how many events a visitor has behind him at the start. A visit has 5 on average; with none, the first half
+minute would bring views only."""
+
+MAX_STEP = 2.0
+"""Up to how many times its price a model is an upgrade: the largest step that the default policy allows."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One item of the shop, with what the catalogue does not say: occasion (None: a staple), style, rung."""
+
+    item_id: str
+    title: str
+    category: str
+    price: float
+    brand: str
+    rating: float
+    occasion: str | None
+    style: str
+    rung: int
+
+    def record(self) -> dict[str, Any]:
+        """The item as a value of the `catalog` topic."""
+        return {
+            "v": 1,
+            "item_id": self.item_id,
+            "title": self.title,
+            "category": self.category,
+            "price": self.price,
+            "brand": self.brand,
+            "in_stock": True,
+            "rating": self.rating,
+            "currency": "EUR",
+        }
+
+
+class SimulatedEvent(NamedTuple):
+    """What a shopper did: a value of a topic, and when."""
+
+    topic: str  # short name: clicks or purchases
+    at: float  # event time in epoch seconds, as in the value
+    value: dict[str, Any]  # as in the contract; its key is `user_id`
+
+
+class Truth:
+    """What is right to suggest.
+
+    >>> truth = SimulatedShop(seed=7).truth
+    >>> truth.is_right("upsell", "tea-kettles-plain-1", "tea-kettles-plain-2")
+    True
+    >>> truth.is_right("cross-sell", "tea-kettles-plain-1", "tea-mugs-plain-3")
+    True
+    >>> truth.is_right("cross-sell", "tea-kettles-plain-1", "tea-mugs-rustic-3")
+    False
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self._models = {model.item_id: model for model in models}
+        groups: dict[tuple[str | None, str], list[Model]] = {}
+        for model in models:
+            groups.setdefault((model.occasion, model.style), []).append(model)
+        self._complements: dict[str, tuple[str, ...]] = {}
+        self._upgrades: dict[str, tuple[str, ...]] = {}
+        for model in models:
+            kin = groups[model.occasion, model.style] if model.occasion else []
+            self._complements[model.item_id] = tuple(one.item_id for one in kin if one.category != model.category)
+            self._upgrades[model.item_id] = tuple(
+                one.item_id
+                for one in kin
+                if one.category == model.category and one.rung > model.rung and one.price <= MAX_STEP * model.price
+            )
+
+    def complements(self, item_id: str) -> tuple[str, ...]:
+        """Items that complete this one; none for an item that the shop does not know."""
+        return self._complements.get(item_id, ())
+
+    def upgrades(self, item_id: str) -> tuple[str, ...]:
+        """Better models of this one, the next first."""
+        return self._upgrades.get(item_id, ())
+
+    def is_right(self, kind: str, anchor: str, item_id: str) -> bool:
+        """Whether a suggestion of this kind (`cross-sell` or `upsell`) is right for its anchor."""
+        return item_id in (self.complements(anchor) if kind == "cross-sell" else self.upgrades(anchor))
+
+
+class SimulatedShop:
+    """The shop and its shoppers.
+
+    Args:
+        seed: of everything: prices, tastes, visits.
+        shoppers: how many there are, at least sixteen for each event a second that is asked for.
+    """
+
+    def __init__(self, seed: int = 7, shoppers: int = 20_000) -> None:
+        self.name = f"{NAME}-{seed}"
+        self._seed = seed
+        self._random = random.Random(f"{NAME} {seed} world")
+        self.models = [*self._ladders(), *self._staples()]
+        self.truth = Truth(self.models)
+        self._by_id = {model.item_id: model for model in self.models}
+        self._families: dict[tuple[str, str], list[Model]] = {}  # (category, style) -> its ladder
+        for model in self.models:
+            self._families.setdefault((model.category, model.style), []).append(model)
+        self._staple_choice = _Zipf([model for model in self.models if model.occasion is None], self._random)
+        categories = {occasion: [category for category, *_ in parts] for occasion, parts in OCCASIONS.items()}
+        self._category_choice = {one: _Zipf(parts, self._random) for one, parts in categories.items()}
+        self._occasion_choice = _Zipf(list(OCCASIONS), self._random)
+        styles = _Zipf(list(STYLES), self._random)
+        self._shoppers = [(styles.one(self._random), self._occasion_choice.one(self._random)) for _ in range(shoppers)]
+
+    def catalog(self) -> Iterator[dict[str, Any]]:
+        """Values of the `catalog` topic, one an item."""
+        return (model.record() for model in self.models)
+
+    def events(self, events_per_s: float, start_s: float) -> Iterator[SimulatedEvent]:
+        """Clicks and purchases without end, in the order of their times.
+
+        Shoppers are in the midst of their visits at the start, so that views, carts and purchases come in their usual
+        shares from the first second on.
+
+        Args:
+            events_per_s: how many there are in a second of event time, on average.
+            start_s: event time of the start, in epoch seconds.
+
+        Raises:
+            ValueError: there are not twice as many shoppers as are in the shop at once, eight for each event a second.
+        """
+        chance = random.Random(f"{NAME} {self._seed} visits {events_per_s} {start_s}")
+        at_once = ceil(events_per_s * MEAN_GAP_S)  # visits
+        if 2 * at_once > len(self._shoppers):
+            message = f"{events_per_s} events a second need at least {2 * at_once} shoppers, got {len(self._shoppers)}"
+            raise ValueError(message)
+        gap_s = at_once / events_per_s  # between two events of one visit
+        run, numbers, inside = f"{round(start_s * 1000):x}", count(), set[int]()
+        places = [self._visits(run, numbers, inside, chance) for _ in range(at_once)]
+        for place in places:
+            for _ in range(chance.randrange(WARM_UP_EVENTS)):
+                next(place)
+        queue = [(start_s + chance.expovariate(1 / gap_s), number) for number in range(len(places))]
+        heapq.heapify(queue)
+        while True:
+            at, number = queue[0]
+            topic, value = next(places[number])
+            at = round(at, 3)
+            value["at"] = written(at)
+            yield SimulatedEvent(topic, at, value)
+            heapq.heapreplace(queue, (at + chance.expovariate(1 / gap_s), number))
+
+    # -- the world -------------------------------------------------------------------------------------------------
+
+    def _ladders(self) -> Iterator[Model]:
+        for occasion, parts in OCCASIONS.items():
+            for category, noun, base in parts:
+                for style in STYLES:
+                    brand = self._random.choice(BRANDS)
+                    price, rating = base * self._random.uniform(0.8, 1.25), self._random.uniform(3.2, 4.2)
+                    for rung, model in enumerate(MODELS):
+                        slug = category.rpartition("/")[2].lower().replace(" ", "-")
+                        yield Model(
+                            item_id=f"{occasion}-{slug}-{style}-{rung + 1}",
+                            title=f"{brand} {noun} {model}".strip(),
+                            category=category,
+                            price=round(price, 2),
+                            brand=brand,
+                            rating=round(rating, 1),
+                            occasion=occasion,
+                            style=style,
+                            rung=rung,
+                        )
+                        price *= self._random.uniform(1.25, 1.6)
+                        rating += self._random.uniform(0.1, 0.3)
+
+    def _staples(self) -> Iterator[Model]:
+        for category, noun, base in STAPLES:
+            for number, brand in enumerate(self._random.sample(BRANDS, 4), start=1):
+                slug = category.rpartition("/")[2].lower().replace(" ", "-")
+                price, rating = base * self._random.uniform(0.7, 2.0), self._random.uniform(3.5, 4.8)
+                yield Model(
+                    item_id=f"{slug}-{number}",
+                    title=f"{brand} {noun}",
+                    category=category,
+                    price=round(price, 2),
+                    brand=brand,
+                    rating=round(rating, 1),
+                    occasion=None,
+                    style="",
+                    rung=0,
+                )
+
+    # -- a visit ---------------------------------------------------------------------------------------------------
+
+    def _visits(
+        self, run: str, numbers: Iterator[int], inside: set[int], chance: random.Random
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """One visit after the other, each of a shopper who is not in the shop already."""
+        while True:
+            shopper = chance.randrange(len(self._shoppers))
+            while shopper in inside:
+                shopper = chance.randrange(len(self._shoppers))
+            inside.add(shopper)
+            yield from self._visit(shopper, run, numbers, chance)
+            inside.discard(shopper)
+
+    def _visit(
+        self, shopper: int, run: str, numbers: Iterator[int], chance: random.Random
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """One visit's events, without their times: look around, fill the cart, buy."""
+        style, aim = self._shoppers[shopper]
+        if chance.random() > OWN_STYLE:
+            aim = self._occasion_choice.one(chance)
+        user_id, session_id = f"shopper-{shopper:05d}", f"{run}-{next(numbers)}"
+
+        def click(action: str, model: Model) -> tuple[str, dict[str, Any]]:
+            value = {"v": 1, "user_id": user_id, "item_id": model.item_id, "action": action}
+            if action in ("view", "click"):
+                value["dwell_ms"] = round(chance.lognormvariate(8.5, 0.8))
+            return "clicks", value | {"session_id": session_id, "event_id": f"{run}-{next(numbers)}"}
+
+        model = self._model(self._category_choice[aim].one(chance), style, chance)
+        yield click("view", model)
+        while chance.random() < 0.55:
+            model = self._next_look(model, style, chance)
+            yield click("click" if chance.random() < 0.25 else "view", model)
+        occasion = model.occasion
+        if occasion is None or chance.random() < 0.4:
+            return
+        better = self.truth.upgrades(model.item_id)
+        if better and chance.random() < 0.3:
+            model = self._by_id[better[0]]
+            yield click("view", model)
+        cart = [model]
+        yield click("add_to_cart", model)
+        for category in self._category_choice[occasion].choices:
+            if category != model.category and chance.random() < 0.55:
+                other = self._model(category, model.style if chance.random() < OWN_STYLE else style, chance)
+                yield click("view", other)
+                if chance.random() < 0.75:
+                    cart.append(other)
+                    yield click("add_to_cart", other)
+        if chance.random() < STAPLE_SHARE:
+            cart.append(self._staple_choice.one(chance))
+            yield click("add_to_cart", cart[-1])
+        if len(cart) > 1 and chance.random() < 0.08:
+            yield click("remove_from_cart", cart.pop(chance.randrange(len(cart))))
+        if chance.random() < 0.8:
+            lines = [
+                {"item_id": one.item_id, "quantity": chance.choice((1, 1, 1, 2)), "price": one.price} for one in cart
+            ]
+            order_id = f"{run}-{next(numbers)}"
+            yield "purchases", {"v": 1, "user_id": user_id, "order_id": order_id, "items": lines, "currency": "EUR"}
+
+    def _model(self, category: str, style: str, chance: random.Random) -> Model:
+        if chance.random() > OWN_STYLE:
+            style = chance.choice(STYLES)
+        return chance.choices(self._families[category, style], (5, 3, 2))[0]
+
+    def _next_look(self, model: Model, style: str, chance: random.Random) -> Model:
+        """From one item to the next: up the ladder, to another of its category, or somewhere else altogether."""
+        dice = chance.random()
+        better = self.truth.upgrades(model.item_id)
+        if dice < 0.5 and better:
+            return self._by_id[better[0] if chance.random() < 0.7 else better[-1]]
+        if dice < 0.85 and model.occasion is not None:
+            return self._model(model.category, style, chance)
+        if dice < 0.93:
+            return self._staple_choice.one(chance)
+        occasion = self._occasion_choice.one(chance)
+        return self._model(self._category_choice[occasion].one(chance), style, chance)
+
+
+class _Zipf(Generic[T]):
+    """Choices of which the n-th is taken 1/n as often as the first; which comes first is settled at the start."""
+
+    def __init__(self, choices: Sequence[T], order: random.Random) -> None:
+        self.choices = order.sample(choices, len(choices))
+        self._weights = list(accumulate(1 / rank for rank in range(1, len(choices) + 1)))
+
+    def one(self, chance: random.Random) -> T:
+        """One of the choices."""
+        return chance.choices(self.choices, cum_weights=self._weights)[0]

@@ -1,0 +1,249 @@
+"""What commands send with and read with: kafka-python's producer and consumer, with nothing lost and nothing endless.
+
+Workers have their own ways (`streams.kafka.producer`, `streams.kafka.log`): they share an event loop. A command is a
+plain loop.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaError, MessageSizeTooLargeError
+
+from streams.errors import BrokerError, RecordError, TopicsError
+from streams.kafka.admin import CONNECT_S, administration
+from streams.kafka.embedded_ends import true_ends_blocking
+from streams.settings import Settings
+from streams.wire.topics import full_name
+
+if TYPE_CHECKING:
+    from streams.kafka.log import Record
+
+LINGER_MS = 20
+"""How long a record waits for company: a reader of a terminal does not notice, and a flood goes in full batches."""
+
+MOST_WAITING = 20_000
+"""Records sent and not yet acknowledged above which a sender waits: kafka-python's buffer has no bound of its own. Some
+10 MB, and a second of what it can send."""
+
+POLL_MS = 200
+"""How long a reader waits for records before it looks whether it is done."""
+
+
+def require_topics(settings: Settings, names: Collection[str]) -> None:
+    """Make sure that topics are there, before a client asks for one and the broker makes it up.
+
+    Args:
+        settings: where, and under which prefix.
+        names: short names.
+
+    Raises:
+        TopicsError: some are not.
+        BrokerError: no broker answers.
+    """
+    with administration(settings) as client:
+        there = set(client.list_topics())
+    missing = [name for name in (full_name(settings.prefix, name) for name in names) if name not in there]
+    if missing:
+        message = f"topics are missing: {', '.join(missing)} (`crosscurrent topics create` makes them)"
+        raise TopicsError(message)
+
+
+class Sender:
+    """Sends to topics, acknowledged by all in-sync copies. A context manager that waits for the last acknowledgement.
+
+    A record goes to the partition that its key's murmur2 gives, as from any Java client.
+
+    Args:
+        settings: where, and under which prefix.
+        topics: short names of those that will be sent to.
+
+    Raises:
+        TopicsError: a topic is missing.
+        BrokerError: no broker answers.
+    """
+
+    def __init__(self, settings: Settings, topics: Collection[str]) -> None:
+        require_topics(settings, topics)
+        self._full = {name: full_name(settings.prefix, name) for name in topics}
+        self._timeout_s = settings.send_timeout_s
+        self._waiting: deque[tuple[str, Any]] = deque()
+        self.sent = 0
+        """Records handed over; those acknowledged once the context has ended."""
+        try:
+            self._producer = KafkaProducer(
+                **settings.kafka_python_options(),
+                acks="all",
+                linger_ms=LINGER_MS,
+                batch_size=128 << 10,
+                metrics_enabled=False,  # a quarter of the time of a send
+                max_block_ms=round(CONNECT_S * 1000),
+                delivery_timeout_ms=round(self._timeout_s * 1000),
+                request_timeout_ms=round(min(self._timeout_s / 2, 30) * 1000),
+            )
+        except (KafkaError, OSError) as error:
+            raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """Hand one record over.
+
+        Args:
+            topic: short name.
+            key: settles the partition; None: any. Not None where the value is None.
+            value: None is a tombstone.
+
+        Raises:
+            RecordError: the record is too large to be sent; the next can be.
+            BrokerError: an earlier record was not acknowledged, or this one cannot be handed over.
+        """
+        name = self._full[topic]
+        try:
+            self._waiting.append((name, self._producer.send(name, key=key, value=value)))
+        except MessageSizeTooLargeError as error:
+            size = len(key or b"") + len(value or b"")
+            raise RecordError(None, "a record of less than a megabyte", f"{size} bytes") from error
+        except KafkaError as error:
+            raise _not_acknowledged(name, error) from error
+        self.sent += 1
+        while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting[0][1].is_done):
+            self._settle()
+
+    def flush(self) -> None:
+        """Return when everything is acknowledged.
+
+        Raises:
+            BrokerError: something was not.
+        """
+        while self._waiting:
+            self._settle()
+
+    def _settle(self) -> None:
+        name, future = self._waiting.popleft()
+        try:
+            future.get(timeout=self._timeout_s + CONNECT_S)
+        except KafkaError as error:
+            raise _not_acknowledged(name, error) from error
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.flush()
+        finally:
+            self._producer.close(timeout=None if kind is None else 0)
+
+
+class TopicReader:
+    """Reads whole topics, assigned by nobody. A context manager.
+
+    Args:
+        settings: where, under which prefix, and whether the broker is the embedded one.
+        topics: short names.
+        group: whose commits say where to go on, for `from_committed`; after the prefix.
+
+    Raises:
+        TopicsError: a topic is missing.
+        BrokerError: no broker answers.
+    """
+
+    def __init__(self, settings: Settings, topics: Collection[str], group: str | None = None) -> None:
+        require_topics(settings, topics)
+        self._settings = settings
+        self._ends: dict[TopicPartition, int] = {}
+        try:
+            self._consumer = KafkaConsumer(
+                **settings.kafka_python_options(),
+                group_id=None if group is None else settings.prefix + group,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+                max_partition_fetch_bytes=4 << 20,
+                max_poll_records=2000,
+                metrics_enabled=False,
+                bootstrap_timeout_ms=round(CONNECT_S * 1000),
+            )
+            self.partitions = [
+                TopicPartition(name, number)
+                for name in (full_name(settings.prefix, topic) for topic in topics)
+                for number in sorted(self._consumer.partitions_for_topic(name) or ())
+            ]
+        except (KafkaError, OSError) as error:
+            raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+
+    def ends(self) -> dict[TopicPartition, int]:
+        """Where the partitions end now; true on the embedded broker too."""
+        try:
+            ends = dict(self._consumer.end_offsets(self.partitions))
+            return true_ends_blocking(self._consumer, ends) if self._settings.embedded else ends
+        except KafkaError as error:
+            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+
+    def read(
+        self, *, from_start: bool = False, from_committed: bool = False, until_end: bool
+    ) -> Iterator[list[Record]]:
+        """Batches of records as they come; an empty one where none came for a moment.
+
+        Args:
+            from_start: from the first record that is kept, else from the end as it is now.
+            from_committed: from where the group has committed, from the first record where it has not.
+            until_end: up to the end as it is now, else without end.
+
+        Raises:
+            BrokerError: the broker is gone.
+        """
+        ends = self._ends = self.ends()
+        try:
+            self._consumer.assign(self.partitions)
+            if from_start or from_committed:
+                self._consumer.seek_to_beginning(*self.partitions)
+                for partition in self.partitions if from_committed else ():
+                    if (committed := self._consumer.committed(partition)) is not None:
+                        self._consumer.seek(partition, committed)
+            else:
+                for partition, end in ends.items():
+                    self._consumer.seek(partition, end)
+            left = self._behind(ends) if until_end else {}
+            while left or not until_end:
+                polled: Mapping[TopicPartition, list[Record]] = self._consumer.poll(timeout_ms=POLL_MS)
+                if until_end:
+                    yield [one for partition, batch in polled.items() for one in batch if one.offset < ends[partition]]
+                    left = self._behind(left)
+                else:
+                    yield [one for batch in polled.values() for one in batch]
+        except KafkaError as error:
+            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+
+    def commit(self) -> None:
+        """Remember for the group that everything given out by `read` up to an end is done with.
+
+        Raises:
+            BrokerError: the broker refuses.
+        """
+        try:
+            done = {one: min(self._consumer.position(one), end) for one, end in self._ends.items()}
+            self._consumer.commit({one: OffsetAndMetadata(offset, "", -1) for one, offset in done.items()})
+        except KafkaError as error:
+            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+
+    def _behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Those of the partitions whose ends are not reached yet."""
+        return {one: end for one, end in ends.items() if self._consumer.position(one) < end}
+
+    def __enter__(self) -> TopicReader:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._consumer.close()
+
+
+def _not_acknowledged(topic: str, error: KafkaError) -> BrokerError:
+    return BrokerError(f"a record for {topic} was not acknowledged: {str(error) or type(error).__name__}")

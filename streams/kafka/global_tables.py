@@ -1,0 +1,245 @@
+"""Compacted topics, whole, in memory: catalogue, neighbours, progress of all lanes, the forgotten, announced snapshots.
+
+Serving reads only these, so that a click becomes a suggestion without a remote call. [`GlobalTables`][] is the state
+and takes a record at a time; [`GlobalTableReader`][] reads the topics from their first record on, for ever, outside any
+group, and says when it has caught up with their ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+
+from models.cooccurrence.index import Neighbours
+from models.shop.catalog import Catalog
+from models.shop.events import CatalogItem
+from streams.errors import BrokerError, RecordError
+from streams.kafka.log import Log, Record
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.wire.announcements import Announcement, decode_announcement
+from streams.wire.checkpoints import Forgotten, Progress, decode_forgotten, decode_progress
+from streams.wire.codec import decode_catalog
+from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, decode_position, decode_row
+from streams.wire.topics import full_name
+
+logger = logging.getLogger(__name__)
+
+MIRRORED = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
+"""Topics that can be mirrored."""
+
+SLICE = 200
+"""Records applied between two breaths of the event loop: 200 rows of 100 neighbours take about 5 ms."""
+
+
+class GlobalTables:
+    """State of the compacted topics.
+
+    Args:
+        prefix: of the topics' names.
+        catalog: gets the items.
+        neighbours: gets the rows.
+        metrics: counts what could not be used.
+        topics: what is mirrored, by short name.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        catalog: Catalog,
+        neighbours: Neighbours,
+        metrics: Metrics,
+        topics: Sequence[str] = MIRRORED,
+    ) -> None:
+        self.catalog = catalog
+        self.neighbours = neighbours
+        self.forgotten: dict[str, float] = {}
+        self.progress: dict[str, Progress] = {}
+        self.positions: dict[int, PositionRecord] = {}
+        """Greatest position record of each item partition."""
+        self.announced: dict[str, Announcement] = {}
+        """Which snapshot of each model is to be served."""
+        self.on_forgotten: Callable[[Forgotten], None] = lambda _: None
+        self.on_offered: Callable[[CatalogItem], None] = lambda _: None
+        """Called with every item of the catalogue."""
+        self.on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None
+        """Called with the model at every announcement; None takes the last one back."""
+        self._items_of: defaultdict[int, set[str]] = defaultdict(set)
+        self._regressed: defaultdict[int, set[str]] = defaultdict(set)
+        self._row_positions: dict[str, int] = {}
+        self._metrics = metrics
+        appliers: dict[str, Callable[[Record], None]] = {
+            "catalog": self._catalog,
+            "neighbours": self._neighbours,
+            "progress": self._progress,
+            "forgotten": self._forgotten,
+            "snapshots": self._snapshots,
+        }
+        self._apply = {full_name(prefix, topic): appliers[topic] for topic in topics}
+
+    @property
+    def topics(self) -> list[str]:
+        """Full names of the mirrored topics."""
+        return list(self._apply)
+
+    def apply(self, record: Record) -> None:
+        """Take one record. One that cannot be used is counted and passed over: its owner reports it."""
+        try:
+            self._apply[record.topic](record)
+        except RecordError as error:
+            self._metrics.unusable(record.topic)
+            logger.warning("%s", error)
+
+    def items_of(self, partition: int) -> set[str]:
+        """Items whose rows lie in an item partition."""
+        return self._items_of[partition]
+
+    def take_regressed(self, partition: int) -> set[str]:
+        """Items of which a late owner published an older row over a newer one, once; the owner says its own again."""
+        return self._regressed.pop(partition, set())
+
+    def _catalog(self, record: Record) -> None:
+        try:
+            item = decode_catalog(record)
+        except RecordError:
+            return  # the lane that owns the partition sends it to the dead letters; the last good record stays
+        if item is None:
+            self.catalog.withdraw((record.key or b"").decode())
+        else:
+            self.catalog.put(item)
+            self.on_offered(item)
+
+    def _neighbours(self, record: Record) -> None:
+        if record.key == POSITION_KEY:
+            position = decode_position(record)
+            held = self.positions.get(record.partition)
+            if held is None or held.topic_id != position.topic_id or position.position >= held.position:
+                self.positions[record.partition] = position
+                self.neighbours.set_total(record.partition, position.baskets, position.at)
+            return
+        if record.value is None:
+            item_id = (record.key or b"").decode(errors="replace")
+            self.neighbours.remove(item_id)
+            self._row_positions.pop(item_id, None)
+            self._items_of[record.partition].discard(item_id)
+            return
+        row = decode_row(record)
+        if row.position < self._row_positions.get(row.item_id, -1):
+            self._regressed[record.partition].add(row.item_id)
+            self._metrics.foreign_rows.inc()
+            return
+        self._row_positions[row.item_id] = row.position
+        self._items_of[record.partition].add(row.item_id)
+        self.neighbours.put(row)
+
+    def _progress(self, record: Record) -> None:
+        progress = decode_progress(record)
+        self.progress[progress.task] = progress.merged(self.progress.get(progress.task))
+
+    def _forgotten(self, record: Record) -> None:
+        forgotten = decode_forgotten(record)
+        if forgotten.before > self.forgotten.get(forgotten.user_id, float("-inf")):
+            self.forgotten[forgotten.user_id] = forgotten.before
+            self.on_forgotten(forgotten)
+
+    def _snapshots(self, record: Record) -> None:
+        model, announcement = decode_announcement(record)
+        if announcement is None:
+            self.announced.pop(model, None)
+        else:
+            self.announced[model] = announcement
+        self.on_announced(model, announcement)
+
+
+class CatchesUp(Protocol):
+    """Whoever feeds a mirror and knows how far it has come."""
+
+    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
+        """Return when everything is applied that was in the partitions at the call."""
+
+
+class GlobalTableReader:
+    """Reads the mirrored topics from their first record on, for ever.
+
+    Args:
+        settings: where the broker is.
+        partitions: how many partitions each topic has, by full name.
+        mirror: gets every record.
+        log: says the ends.
+    """
+
+    def __init__(self, settings: Settings, partitions: Mapping[str, int], tables: GlobalTables, log: Log) -> None:
+        self._settings = settings
+        self._tables = tables
+        self._log = log
+        self.partitions = [TopicPartition(topic, p) for topic in tables.topics for p in range(partitions[topic])]
+        self._positions: dict[TopicPartition, int] = {}
+        self._moved = asyncio.Event()
+        self._waiting = 0
+        self._consumer: Any = None
+
+    async def start(self) -> None:
+        """Connect and find the first records.
+
+        Raises:
+            BrokerError: no broker answers.
+        """
+        self._consumer = aiokafka.AIOKafkaConsumer(
+            **self._settings.aiokafka_options(),
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=2 << 20,
+        )
+        try:
+            await self._consumer.start()
+        except KafkaError as error:
+            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+        self._consumer.assign(self.partitions)
+        for partition, start in (await self._log.starts(self.partitions)).items():
+            self._consumer.seek(partition, start)
+            self._positions[partition] = start
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+            self._consumer = None
+
+    async def run(self) -> None:
+        """Apply what comes, until cancelled."""
+        while True:
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=200, max_records=2_000)
+            except OffsetOutOfRangeError as error:
+                for partition, start in (await self._log.starts(list(error.args[0]))).items():
+                    self._consumer.seek(partition, start)
+                continue
+            for records in fetched.values():
+                for first in range(0, len(records), SLICE):
+                    for record in records[first : first + SLICE]:
+                        self._tables.apply(record)
+                    await asyncio.sleep(0)
+            if self._waiting:  # by the fetch position: it moves over markers and compacted records, too
+                for partition in self.partitions:
+                    self._positions[partition] = await self._consumer.position(partition)
+                self._moved.set()
+                self._moved = asyncio.Event()
+
+    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
+        """See [`CatchesUp.caught_up`][]."""
+        ends = await self._log.ends(partitions)
+        self._waiting += 1
+        try:
+            while any(self._positions[p] < end for p, end in ends.items()):
+                await self._moved.wait()
+        finally:
+            self._waiting -= 1

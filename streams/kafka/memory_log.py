@@ -1,0 +1,102 @@
+"""An honest in-memory log: what Kafka promises, with faults on request. For tests, and to measure without a broker.
+
+Offsets ascend, appends are acknowledged or fail as told, retention deletes from the front, compaction leaves holes.
+It is [`Log`][] and [`Sender`][] in one, so that the whole worker runs on it with nothing mocked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from aiokafka import TopicPartition
+
+from streams.errors import SendError
+from streams.kafka.producer import Message
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record as the log holds it; see [`streams.kafka.log.Record`][]."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class MemoryLog:
+    """Partitions of records.
+
+    Args:
+        clock: append time in epoch milliseconds, called once a record.
+        batch: how many records a read brings at a time.
+    """
+
+    def __init__(self, clock: Callable[[], int], batch: int = 100) -> None:
+        self._clock = clock
+        self._batch = batch
+        self._records: dict[TopicPartition, list[StoredRecord]] = defaultdict(list)
+        self._starts: dict[TopicPartition, int] = defaultdict(int)
+        self._ends: dict[TopicPartition, int] = defaultdict(int)
+        self.commits: dict[TopicPartition, int] = {}
+        self.failures: list[SendError] = []
+        """Errors that the next sends raise, one each, instead of appending."""
+
+    def append(
+        self, topic: str, partition: int, key: bytes | None, value: bytes | None, timestamp: int | None = None
+    ) -> int:
+        """Append a record; returns its offset."""
+        where = TopicPartition(topic, partition)
+        offset = self._ends[where]
+        at = self._clock() if timestamp is None else timestamp
+        self._records[where].append(StoredRecord(topic, partition, offset, at, key, value))
+        self._ends[where] = offset + 1
+        return offset
+
+    def expire(self, partition: TopicPartition, start: int) -> None:
+        """Retention deletes everything below `start`."""
+        self._starts[partition] = max(start, self._starts[partition])
+        self._records[partition] = [r for r in self._records[partition] if r.offset >= start]
+
+    def remove(self, partition: TopicPartition, offset: int) -> None:
+        """Compaction removes one record; its offset stays a hole."""
+        self._records[partition] = [r for r in self._records[partition] if r.offset != offset]
+
+    def records(self, topic: str, partition: int) -> list[StoredRecord]:
+        """Everything that is there, in order."""
+        return list(self._records[TopicPartition(topic, partition)])
+
+    async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """See [`streams.kafka.log.Log.starts`][]."""
+        return {partition: self._starts[partition] for partition in partitions}
+
+    async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """See [`streams.kafka.log.Log.ends`][]."""
+        return {partition: self._ends[partition] for partition in partitions}
+
+    async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
+        """See [`streams.kafka.log.Log.offset_at`][]."""
+        return next((r.offset for r in self._records[partition] if r.timestamp >= timestamp_ms), None)
+
+    async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
+        """See [`streams.kafka.log.Log.committed`][]."""
+        return {partition: self.commits.get(partition) for partition in partitions}
+
+    async def read_range(
+        self, partition: TopicPartition, start: int, stop: int
+    ) -> AsyncGenerator[Sequence[StoredRecord], None]:
+        """See [`streams.kafka.log.Log.read_range`][]."""
+        wanted = [r for r in self._records[partition] if start <= r.offset < stop]
+        for first in range(0, len(wanted), self._batch):
+            yield wanted[first : first + self._batch]
+
+    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+        """See [`streams.kafka.producer.Sender.send`][]; raises the next of `failures` instead, if there is one."""
+        if self.failures:
+            raise self.failures.pop(0)
+        for key, value in packet:
+            self.append(topic, partition, key, value)

@@ -1,0 +1,57 @@
+"""Which of several trainers works: the one to whom their group gives partition 0 of `snapshots`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiokafka import TopicPartition
+
+
+class Leadership:
+    """An [`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener] that only learns who leads.
+
+    Args:
+        seat: whoever has this partition leads.
+    """
+
+    def __init__(self, seat: TopicPartition) -> None:
+        self._seat = seat
+        self._term = 0  # counts rearrangements: a leadership that is lost and won again is another one
+        self.leads = asyncio.Event()
+        """Set while we lead, as far as we know."""
+        self.moved = asyncio.Event()
+        """Set when anything changes; whoever waits clears it."""
+
+    @property
+    def term(self) -> int:
+        """Number of this leadership."""
+        return self._term
+
+    def holds(self, term: int) -> bool:
+        """Whether we have led without a break since then, as far as we know."""
+        return self._term == term and self.leads.is_set()
+
+    @property
+    def fresh(self) -> set[TopicPartition]:
+        """See [`AssignmentListener.fresh`][streams.kafka.group_consumer.AssignmentListener.fresh]."""
+        return set()
+
+    async def on_revoked(self) -> None:
+        """The group is being rearranged: we do not lead until it is clear who does."""
+        self._term += 1
+        self.leads.clear()
+        self.moved.set()
+
+    def on_assigned(self, partitions: set[TopicPartition]) -> None:
+        """The group has given us these."""
+        if self._seat in partitions:
+            self.leads.set()
+        self.moved.set()
+
+    def congested(self, partition: TopicPartition, most: int) -> bool:
+        """Always true: a trainer reads the log by positions and fetches nothing."""
+        return True
+
+    def expected(self, partition: TopicPartition) -> int | None:
+        """See [`AssignmentListener.expected`][streams.kafka.group_consumer.AssignmentListener.expected]."""
+        return None

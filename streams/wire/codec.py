@@ -1,0 +1,357 @@
+"""Records in and dead letters out: JSON on Kafka becomes shop events, or a sentence that says why not.
+
+Every public topic has one `decode_...`. Whatever bytes a record holds, it gives an event of `models.shop.events` or
+raises [`RecordError`][streams.errors.RecordError] and nothing else: what is wrong with a record is the record's fault
+and goes to `dead-letters`; any other exception is a bug and stops the worker.
+
+Beyond the types in `streams.wire.schemas`: ids fit in 256 bytes, the key is the id in the value, `at` is neither before
+2000 nor more than an hour after the append, the whole value is valid UTF-8, and no field is given twice.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import msgspec
+import orjson
+
+from models.shop.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
+from streams.errors import RecordError
+from streams.wire import rejections
+from streams.wire.schemas import (
+    ID_WORDS,
+    MAX_AHEAD_MS,
+    MAX_ID_BYTES,
+    OLDEST_MS,
+    CatalogRecord,
+    ClickRecord,
+    DeadLetterRecord,
+    FeedbackRecord,
+    ProfileRecord,
+    PurchaseRecord,
+    SuggestionRecord,
+    expected,
+)
+
+if TYPE_CHECKING:
+    from streams.kafka.log import Record
+
+SHORT_ID = MAX_ID_BYTES // 4
+"""An id of at most so many characters fits whatever they are: no character takes more than four bytes."""
+
+NEWEST_MS = 253_402_300_799_000
+"""The last second of the year 9999 in epoch milliseconds: what is later cannot be written. Matters only where a topic
+keeps the senders' timestamps instead of the broker's, and a sender's clock is far off."""
+
+MAX_DEAD_LETTER_BYTES = 900_000
+"""A dead letter stays below a broker's default message limit (1,048,588 bytes) by leaving out its copy of the record:
+one that could not be sent would hold up its partition for ever."""
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_CLICK = msgspec.json.Decoder(ClickRecord)
+_PURCHASE = msgspec.json.Decoder(PurchaseRecord)
+_CATALOG = msgspec.json.Decoder(CatalogRecord)
+_PROFILE = msgspec.json.Decoder(ProfileRecord)
+_FEEDBACK = msgspec.json.Decoder(FeedbackRecord)
+_SUGGESTION = msgspec.json.Decoder(SuggestionRecord)
+_DEAD_LETTER = msgspec.json.Decoder(DeadLetterRecord)
+
+_ACTIONS = {action.value: action for action in Action}
+_ZONE_WITHOUT_COLON = b'0000"'
+# names as they stand in JSON, of records in which each of them may stand only once
+_NAMES: dict[type[msgspec.Struct], tuple[bytes, ...]] = {
+    kind: tuple(f'"{name}"'.encode() for name in kind.__struct_fields__) for kind in (ClickRecord, FeedbackRecord)
+}
+
+
+def decode_click(record: Record) -> Click:
+    """The click that a record of `clicks` holds; 1 to 2 us.
+
+    Raises:
+        RecordError: it cannot be used; the error's text is the dead letter's reason.
+    """
+    value, wire = _decode(_CLICK, record)
+    user_id, item_id, session_id, event_id = wire.user_id, wire.item_id, wire.session_id, wire.event_id
+    _check_key(record, "$.user_id", user_id)
+    if len(item_id) > SHORT_ID:
+        _check_id(record, "$.item_id", item_id)
+    quotes = 16
+    if type(wire.at) is not int:
+        quotes += 2
+    if wire.dwell_ms is not None:
+        quotes += 2
+    if wire.rating is not None:
+        quotes += 2
+    if session_id is not None:
+        quotes += 4
+        if len(session_id) > SHORT_ID:
+            _check_id(record, "$.session_id", session_id)
+    if event_id is not None:
+        quotes += 4
+        if len(event_id) > SHORT_ID:
+            _check_id(record, "$.event_id", event_id)
+    if value.count(b'"') != quotes:
+        _check_repeats(record, value, ClickRecord)
+    at = _seconds(record, value, wire.at)
+    return Click(user_id, item_id, _ACTIONS[wire.action], at, wire.dwell_ms, wire.rating, session_id, event_id)
+
+
+def decode_purchase(record: Record) -> Purchase:
+    """The purchase that a record of `purchases` holds.
+
+    Raises:
+        RecordError: it cannot be used; one bad line makes the whole purchase bad.
+    """
+    value, wire = _decode(_PURCHASE, record)
+    _check_key(record, "$.user_id", wire.user_id)
+    _check_id(record, "$.order_id", wire.order_id)
+    lines = []
+    for number, line in enumerate(wire.items):
+        if len(line.item_id) > SHORT_ID:
+            _check_id(record, f"$.items[{number}].item_id", line.item_id)
+        lines.append(Line(line.item_id, 1.0 if line.quantity is None else line.quantity, line.price))
+    _check_given_once(record, value, wire)
+    return Purchase(wire.user_id, wire.order_id, _seconds(record, value, wire.at), tuple(lines), wire.currency)
+
+
+def decode_catalog(record: Record) -> CatalogItem | None:
+    """The item that a record of `catalog` holds; None: the item whose id is the key is withdrawn.
+
+    Raises:
+        RecordError: it cannot be used.
+    """
+    if record.value is None:
+        _check_tombstone(record)
+        return None
+    value, wire = _decode(_CATALOG, record)
+    _check_key(record, "$.item_id", wire.item_id)
+    _check_given_once(record, value, wire)
+    return CatalogItem(
+        item_id=wire.item_id,
+        title=wire.title,
+        category=wire.category,
+        price=wire.price,
+        brand=wire.brand,
+        in_stock=wire.in_stock is not False,
+        rating=wire.rating,
+        currency=wire.currency,
+        attributes=wire.attributes or {},
+    )
+
+
+def decode_profile(record: Record) -> Profile | None:
+    """The profile that a record of `profiles` holds; None: the profile of the shopper whose id is the key is removed.
+
+    Raises:
+        RecordError: it cannot be used.
+    """
+    if record.value is None:
+        _check_tombstone(record)
+        return None
+    value, wire = _decode(_PROFILE, record)
+    _check_key(record, "$.user_id", wire.user_id)
+    _check_given_once(record, value, wire)
+    return Profile(
+        user_id=wire.user_id,
+        at=_seconds(record, value, wire.at),
+        attributes=dict[str, object](wire.attributes or {}),
+        consent=wire.consent is not False,
+        forget=wire.forget is True,
+    )
+
+
+def decode_feedback(record: Record) -> Feedback:
+    """The feedback that a record of `feedback` holds.
+
+    Raises:
+        RecordError: it cannot be used.
+    """
+    value, wire = _decode(_FEEDBACK, record)
+    _check_key(record, "$.user_id", wire.user_id)
+    _check_id(record, "$.suggestion_id", wire.suggestion_id)
+    if wire.item_id is not None:
+        _check_id(record, "$.item_id", wire.item_id)
+    _check_given_once(record, value, wire)
+    return Feedback(wire.user_id, wire.suggestion_id, _seconds(record, value, wire.at), wire.action, wire.item_id)
+
+
+def decode_suggestion(record: Record) -> SuggestionRecord:
+    """A record of `suggestions`, for those who read that topic.
+
+    Raises:
+        RecordError: it is none.
+    """
+    return _decode(_SUGGESTION, record)[1]
+
+
+def decode_answer(record: Record) -> tuple[SuggestionRecord, float]:
+    """A record of `suggestions` and the event time of its trigger, for those who learn from what became of it.
+
+    Raises:
+        RecordError: it is none, or says of another shopper or time than it can be of.
+    """
+    value, wire = _decode(_SUGGESTION, record)
+    _check_key(record, "$.user_id", wire.user_id)
+    try:
+        at = datetime.fromisoformat(wire.at)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise rejections.refusal(record, "$.at", expected(SuggestionRecord)["at"], rejections.shown(wire.at))
+    return wire, _seconds(record, value, at)
+
+
+def decode_dead_letter(record: Record) -> DeadLetterRecord:
+    """A record of `dead-letters`, for those who read that topic.
+
+    Raises:
+        RecordError: it is none.
+    """
+    return _decode(_DEAD_LETTER, record)[1]
+
+
+def dead_letter(record: Record, error: RecordError, at_ms: int) -> tuple[bytes, bytes]:
+    """Key and value of the dead letter for a record that cannot be used.
+
+    Args:
+        record: as it came; key and value may be any bytes or None.
+        error: what the decoder said.
+        at_ms: now, in epoch milliseconds.
+
+    Returns:
+        The source topic's full name in UTF-8, and a `DeadLetterRecord` in JSON of less than a megabyte: the copy of a
+        record that is too large for that is left out, and `left_out_bytes` says so.
+    """
+    letter: dict[str, Any] = {
+        "v": 1,
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": None,
+        "value": None,
+        "reason": f"{error}; sent to dead-letters",
+        "path": error.path,
+        "at": written(at_ms / 1000),
+    }
+    size = len(record.key or b"") + len(record.value or b"")
+    if size * 4 // 3 > MAX_DEAD_LETTER_BYTES:
+        letter["left_out_bytes"] = size
+    else:
+        letter["key"], letter["value"] = _base64(record.key), _base64(record.value)
+    return record.topic.encode(), orjson.dumps(letter)
+
+
+def written(at_s: float) -> str:
+    """A time as every record here writes it: RFC 3339, UTC, milliseconds.
+
+    >>> written(1773480413.5894)
+    '2026-03-14T09:26:53.589Z'
+    """
+    second, ms = divmod(round(at_s * 1000), 1000)
+    return f"{_written_second(second)}.{ms:03d}Z"
+
+
+@lru_cache(4096)
+def _written_second(at_s: int) -> str:
+    """A whole second, without its zone; kept, as the events of a second come together."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat()[:-6]
+
+
+def _base64(raw: bytes | None) -> str | None:
+    return None if raw is None else base64.b64encode(raw).decode("ascii")
+
+
+def _decode(decoder: msgspec.json.Decoder[T], record: Record) -> tuple[bytes, T]:
+    value = record.value
+    if value is None:
+        raise rejections.refusal(record, "$", "a JSON object", "null")
+    try:
+        if not value.isascii():
+            value.decode()  # the decoder skips unknown fields without looking at their bytes
+        return value, decoder.decode(value)
+    except (ValueError, RecursionError) as error:  # what msgspec and UTF-8 say of bad input
+        record_type = cast(type[msgspec.Struct], decoder.type)
+        raise rejections.explained(record, record_type, error) from None
+
+
+def _check_key(record: Record, path: str, name: str) -> None:
+    """The key must be this id, and fit."""
+    key = name.encode()
+    if key != record.key:
+        raise rejections.other_key(record, path, name)
+    if len(key) > MAX_ID_BYTES:
+        raise rejections.too_long(record, path, name)
+
+
+def _check_id(record: Record, path: str, name: str) -> None:
+    if len(name.encode()) > MAX_ID_BYTES:
+        raise rejections.too_long(record, path, name)
+
+
+def _check_tombstone(record: Record) -> None:
+    key = record.key
+    try:
+        if key is not None and 0 < len(key.decode()) and len(key) <= MAX_ID_BYTES:
+            return
+    except UnicodeDecodeError:
+        pass
+    raise rejections.refusal(record, "$", f"a key that is {ID_WORDS}, as the value is null", rejections.shown(key))
+
+
+def _check_given_once(record: Record, value: bytes, wire: msgspec.Struct) -> None:
+    """No known field twice: of two prices, which?
+
+    A record that gives each field once and no other has just so many quotes; only one with more is read again.
+    """
+    if value.count(b'"') != _quotes(wire):
+        _check_repeats(record, value, type(wire))
+
+
+def _check_repeats(record: Record, value: bytes, record_type: type[msgspec.Struct]) -> None:
+    """A record with fields unknown to us is told in a microsecond from one that may repeat one of ours."""
+    names = _NAMES.get(record_type)
+    if names is None or b"\\" in value or max(map(value.count, names)) > 1:
+        rejections.check_given_once(record, record_type)
+
+
+def _quotes(wire: msgspec.Struct) -> int:
+    """JSON quotes a record has at least: two for a name, two for a string."""
+    quotes = 0
+    for name in wire.__struct_fields__:
+        field = getattr(wire, name)
+        kind = type(field)
+        if field is None:
+            continue
+        quotes += 4 if kind is str or kind is datetime else 2
+        if kind is list:
+            quotes += sum(map(_quotes, field))
+        elif kind is dict:
+            quotes += 2 * len(field) + 2 * sum(type(one) is str for one in field.values())
+    return quotes
+
+
+def _seconds(record: Record, value: bytes, at: int | datetime) -> float:
+    """Event time in epoch seconds.
+
+    Raises:
+        RecordError: before 2000, more than an hour after the append, or with a zone that RFC 3339 does not know.
+    """
+    appended_ms = record.timestamp
+    if appended_ms is None or appended_ms < 0:
+        raise rejections.refusal(record, "$.at", "a record with an append time to compare with", "no append time")
+    newest_ms = min(appended_ms + MAX_AHEAD_MS, NEWEST_MS)
+    if isinstance(at, int):
+        if OLDEST_MS <= at <= newest_ms:
+            return at / 1000
+        raise rejections.out_of_time(record, too_old=at < OLDEST_MS)
+    if at.tzinfo is not UTC or _ZONE_WITHOUT_COLON in value:
+        rejections.check_zone(record)
+    at_s = at.timestamp()
+    at_ms = at_s * 1000
+    if OLDEST_MS <= at_ms <= newest_ms:
+        return at_s
+    raise rejections.out_of_time(record, too_old=at_ms < OLDEST_MS)

@@ -1,0 +1,176 @@
+"""Why a record cannot be used, said so that the one who sent it can mend it.
+
+Every sentence has where (topic-partition@offset, path), what was expected, what came, and what became of the record.
+Called only for records that are bad or may be: what is slow here slows nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from streams.errors import RecordError
+from streams.wire.schemas import AT_WORDS, ID_WORDS, expected
+
+if TYPE_CHECKING:
+    from streams.kafka.log import Record
+
+SHOWN = 60
+"""Characters of what came that are quoted: enough to find it by, too few to make the log unreadable."""
+
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]|\[\.\.\.\]")
+_MISSING = re.compile(r"missing required field `(\w+)`")
+_AT_PATH = re.compile(r" - at `(\$[^`]*)`$")
+_OBJECT = "a JSON object in UTF-8"
+_NOTHING = "nothing"
+_expected = cache(expected)
+
+
+class _Number(str):
+    """A number as it was written, however long."""
+
+    __slots__ = ()
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that remembers which names it gave twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self.twice: list[str] = []
+        if len(self) < len(pairs):
+            names = [name for name, _ in pairs]
+            self.twice = [name for name in self if names.count(name) > 1]
+
+
+def refusal(record: Record, path: str, wanted: str, got: str) -> RecordError:
+    """The error for a record that cannot be used."""
+    return RecordError(path, wanted, got, where=f"{record.topic}-{record.partition}@{record.offset}")
+
+
+def other_key(record: Record, path: str, name: str) -> RecordError:
+    """The error for an id that is not the record's key."""
+    return refusal(record, path, f"the record's key ({shown(record.key)})", shown(name))
+
+
+def too_long(record: Record, path: str, name: str) -> RecordError:
+    """The error for an id that does not fit."""
+    return refusal(record, path, ID_WORDS, f"{len(name.encode())} bytes, {shown(name)}")
+
+
+def out_of_time(record: Record, too_old: bool) -> RecordError:
+    """The error for an `at` too long ago or too far ahead."""
+    wanted = "a time of 2000 or later" if too_old else "a time at most an hour after the record was appended"
+    return refusal(record, "$.at", wanted, shown(_read_again(record)["at"]))
+
+
+def explained(record: Record, record_type: type[msgspec.Struct], error: Exception) -> RecordError:
+    """What the decoder objects to, in our words.
+
+    Args:
+        record: whose value could not be decoded.
+        record_type: what it was to be decoded to.
+        error: what was raised: msgspec's errors, UnicodeDecodeError or RecursionError.
+    """
+    if not isinstance(error, msgspec.ValidationError):
+        return _not_json(record, error)
+    text = str(error)
+    found, missing = _AT_PATH.search(text), _MISSING.search(text)
+    path = (found[1] if found else "$") + (f".{missing[1]}" if missing else "")
+    try:
+        part: Any = _read_again(record)
+    except RecordError as not_even_json:  # the decoder stopped before it saw
+        return not_even_json
+    words, wanted = _expected(record_type), _OBJECT
+    for step in _STEP.finditer(path):
+        name, index = step.groups()
+        if name:
+            wanted, part = words.get(name, wanted), part.get(name, _NOTHING)
+        elif index:
+            wanted, part = "an object", part[int(index)]
+        else:  # the decoder does not say which value of an object: the first that cannot stand
+            name = next((name for name, one in part.items() if not _plain(one)), "")
+            wanted, part = "a string, a number or a boolean", part.get(name)
+            path = f"{path[: step.start()]}[{shown(name)}]"
+            break
+    return refusal(record, path, wanted, part if part is _NOTHING else shown(part))
+
+
+def check_given_once(record: Record, record_type: type[msgspec.Struct]) -> None:
+    """Of a record already decoded, that no field of ours is in it twice.
+
+    Raises:
+        RecordError: one is.
+    """
+    value, words = _read_again(record), _expected(record_type)
+    lines, attributes = value.get("items"), value.get("attributes")
+    parts = [("$", value)]
+    if "items" in words and isinstance(lines, list):
+        parts += [(f"$.items[{number}]", line) for number, line in enumerate(lines)]
+    for path, part in parts:
+        for name in part.twice:
+            if name in words:
+                raise refusal(record, f"{path}.{name}", "one value", f"two, the last {shown(part[name])}")
+    if "attributes" in words and isinstance(attributes, _Object):
+        for name in attributes.twice:
+            path = f"$.attributes[{shown(name)}]"
+            raise refusal(record, path, "one value", f"two, the last {shown(attributes[name])}")
+
+
+def check_zone(record: Record) -> None:
+    """Of a record with an `at` in writing, that its zone has the colon that RFC 3339 asks for.
+
+    Raises:
+        RecordError: it has not.
+    """
+    at = _read_again(record)["at"]
+    if at[-1] not in "Zz" and at[-3] != ":":
+        raise refusal(record, "$.at", AT_WORDS, shown(at))
+
+
+def shown(came: Any) -> str:
+    """What came, in one short line of ASCII.
+
+    >>> shown("12,50"), shown(None), shown(b"key"), shown([1, 2])
+    ('"12,50"', 'null', '"key"', 'a list')
+    """
+    match came:
+        case _Number():
+            text = str(came)
+        case bytes():
+            text = json.dumps(came[: 4 * SHOWN].decode("utf-8", "replace"))
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            text = json.dumps(came)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def _not_json(record: Record, error: Exception) -> RecordError:
+    why = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:SHOWN]
+    return refusal(record, "$", _OBJECT, f"{shown(record.value)} ({why})")
+
+
+def _read_again(record: Record) -> _Object:
+    """The value as plain objects, for showing it."""
+    text = (record.value or b"").decode()
+    try:
+        value: _Object = json.loads(
+            text, object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+        )
+    except (ValueError, RecursionError) as error:
+        raise _not_json(record, error) from None
+    return value
+
+
+def _plain(one: Any) -> bool:
+    if isinstance(one, _Number):
+        return math.isfinite(float(one))
+    return isinstance(one, str | bool)

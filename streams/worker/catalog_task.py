@@ -1,0 +1,58 @@
+"""The lane of one partition of the catalogue: only its dead letters.
+
+Every process mirrors the whole catalogue by itself and passes over what it cannot read; the one that owns the partition
+sends such records to the dead letters, once, however many workers there are and however often they start.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from aiokafka import TopicPartition
+
+from streams.errors import RecordError
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Record
+from streams.wire.codec import decode_catalog
+from streams.worker.partition_task import PartitionTask
+
+
+class CatalogTask(PartitionTask):
+    """See the module."""
+
+    def overtaken(self) -> bool:
+        """See [`PartitionTask.overtaken`][]."""
+        recorded = self.recorded()
+        return recorded is not None and any(
+            at.position > self.cursors[TopicPartition(topic, self.partitions[0].partition)].position
+            for topic, at in recorded.topics.items()
+        )
+
+    async def restore(self) -> None:
+        """There is no state but the position."""
+        positions = await self.starting_positions()
+        self.cursors = {tp: Cursor(tp, position, self.context.log) for tp, position in positions.items()}
+
+    def next_run(self) -> list[Record]:
+        """See [`PartitionTask.next_run`][]."""
+        (tp,) = self.partitions
+        return self.cursors[tp].take_while(self.context.settings.batch_records, lambda _: True)
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Check each record."""
+        (tp,) = self.partitions
+        outcomes: Counter[tuple[str, str]] = Counter()
+        for record in records:
+            try:
+                decode_catalog(record)
+                outcomes[record.topic, "noted"] += 1
+            except RecordError as error:
+                self.send_to_dead_letters(record, error)
+                outcomes[record.topic, "dead letter"] += 1
+            self.cursors[tp].applied(record)
+        self.context.metrics.outcomes(outcomes)
+
+    async def publish(self) -> None:
+        """See [`PartitionTask.publish`][]."""
+        await self.checkpoint(self.progress(self.positions()))

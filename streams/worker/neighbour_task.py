@@ -1,0 +1,144 @@
+"""The lane of one partition of items: pair deltas in; rows of neighbours out.
+
+The published rows are the state: each says which offset of `pairs` it includes, and after every round of publishing a
+position record (empty key) says up to where all rows are published, with what has been applied of each source. The
+next owner adopts the rows it already mirrors and reads on from the recorded position; a row that was published later
+than the record skips what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from aiokafka import TopicPartition
+
+from models.cooccurrence.counter import CoOccurrence, Totals
+from streams.errors import RecordError
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Record
+from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
+from streams.wire.pair_deltas import decode_pairs
+from streams.worker.context import WorkerContext
+from streams.worker.partition_task import PartitionTask
+
+SLICE = 25
+"""Rows encoded between two breaths of the event loop: about a millisecond."""
+
+ADOPT_SLICE = 200
+"""Rows adopted between two breaths of the event loop."""
+
+
+class NeighbourTask(PartitionTask):
+    """See the module."""
+
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
+        super().__init__(name, partitions, context)
+        (self._pairs_tp,) = partitions
+        self._rows_tp = TopicPartition(context.name("neighbours"), self._pairs_tp.partition)
+        self.rows = CoOccurrence(context.items, context.settings.cooccurrence)
+        self._applied: dict[str, int] = {}
+        self._recorded_position = -1
+
+    # -- taking over -----------------------------------------------------------------------------------------------
+
+    def mirrored(self) -> list[TopicPartition]:
+        """See [`PartitionTask.mirrored`][]; the partition's rows, too."""
+        return [*super().mirrored(), self._rows_tp]
+
+    def overtaken(self) -> bool:
+        """See [`PartitionTask.overtaken`][]."""
+        position = self.context.tables.positions.get(self._rows_tp.partition)
+        return position is not None and position.position > self.cursors[self._pairs_tp].position
+
+    async def restore(self) -> None:
+        """Adopt the mirrored rows and go on from the recorded position."""
+        number, tables = self._rows_tp.partition, self.context.tables
+        recorded = tables.positions.get(number)
+        if recorded is not None:
+            self._check_identity(self._pairs_tp, recorded.topic_id, recorded.partitions, "neighbours")
+        await self.starting_positions()  # checks and counts
+        start = (await self.context.log.starts([self._pairs_tp]))[self._pairs_tp]
+        position = max(recorded.position, start) if recorded else start
+        self.rows = CoOccurrence(self.context.items, self.context.settings.cooccurrence)
+        self._applied = dict(recorded.applied) if recorded else {}
+        self._recorded_position = position if recorded else -1
+        if recorded is not None:
+            self.rows.totals = Totals(recorded.baskets, recorded.at)
+        for done, item_id in enumerate(sorted(tables.items_of(number))):
+            if (row := tables.neighbours.row(item_id)) is not None:
+                self.rows.adopt(row)
+            if done % ADOPT_SLICE == 0:
+                await asyncio.sleep(0)
+        self.cursors = {self._pairs_tp: Cursor(self._pairs_tp, position, self.context.log)}
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def next_run(self) -> list[Record]:
+        """See [`PartitionTask.next_run`][]: a few messages, each with the pairs of many events."""
+        return self.cursors[self._pairs_tp].take_while(4, lambda _: True)
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Count the pairs that are not counted yet."""
+        cursor = self.cursors[self._pairs_tp]
+        for record in records:
+            try:
+                self._apply_one(record)
+            except RecordError as error:
+                self.send_to_dead_letters(record, error)
+            cursor.applied(record)
+
+    def _apply_one(self, record: Record) -> None:
+        pairs = decode_pairs(record, self.context.items, self._applied)
+        if len(pairs.a):
+            self.rows.learn_many(pairs.a, pairs.b, pairs.kind, pairs.weight, pairs.at, record.offset)
+            self.context.metrics.pairs.inc(len(pairs.a))
+        if pairs.last_offset > self._applied.get(pairs.source, -1):
+            self._applied[pairs.source] = pairs.last_offset
+
+    # -- publishing ------------------------------------------------------------------------------------------------
+
+    async def publish(self) -> None:
+        """Publish a round of dirty rows, within the byte budget, then the position they complete."""
+        settings, producer = self.context.settings, self.context.producer
+        for item_id in self.context.tables.take_regressed(self._rows_tp.partition):
+            self.rows.mark_dirty(self.context.items.index(item_id))
+        cursor = self.cursors[self._pairs_tp]
+        position, applied, totals = cursor.position, dict(self._applied), self.rows.totals
+        cursors, dirty = self.cursors, self.rows.dirty()
+        if not dirty and position == self._recorded_position:
+            return
+        progress = self.progress({self._pairs_tp: position})
+        rate = settings.publish_bytes_per_s / max(1, self.context.partitions("neighbours"))
+        sent, started = 0, time.monotonic()
+        for done, index in enumerate(dirty):
+            key = self.context.items.name(index).encode()
+            value = encode_row(self.rows.row(index, cursor.position))
+            producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, key, value)
+            self.rows.published(index)
+            sent += len(value)
+            if done % SLICE == SLICE - 1:
+                ahead_s = sent / rate - (time.monotonic() - started)
+                await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
+                if self.cursors is not cursors or (not self.owned and time.monotonic() - started > LAST_ROWS_S):
+                    return  # whoever owns the items counts on from the position before
+        self.context.metrics.rows_published.inc(len(dirty))
+        self.context.metrics.rows_bytes.inc(sent)
+        identity = self.context.identities[self._pairs_tp.topic]
+        record = PositionRecord(
+            v=1,
+            topic_id=identity.topic_id,
+            partitions=identity.partitions,
+            position=position,
+            applied=applied,
+            baskets=totals.baskets,
+            at=totals.at,
+        )
+        producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, encode_position(record))
+        self._recorded_position = position
+        await self.checkpoint(progress)
+
+
+LAST_ROWS_S = 1.0
+"""Longest time to publish rows when the group is being rearranged, and nothing is applied meanwhile."""

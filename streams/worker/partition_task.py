@@ -1,0 +1,288 @@
+"""A lane: the partitions that belong together, their positions, and the one task that applies their records in order.
+
+Clicks, purchases, profiles and feedback of one partition number are a lane, as they share the shoppers; each partition
+of `pairs` is one, as it owns item rows; each partition of `catalog` is one, for its dead letters. A lane's state is
+private until it has taken over; what is delivered meanwhile waits in its cursors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+
+from aiokafka import TopicPartition
+
+from streams.errors import RecordError, TakeOverError
+from streams.kafka.cursor import Cursor
+from streams.kafka.log import Record
+from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
+from streams.wire.codec import dead_letter
+from streams.worker.context import WorkerContext
+
+logger = logging.getLogger(__name__)
+
+RUN_PAUSE_S = 0.02
+"""How long a lane that waits for the other topic of a merge sleeps before it looks again."""
+
+
+class PartitionTask(ABC):
+    """Base of the lanes.
+
+    Subclasses say how state is taken over (`restore`), which records come next (`next_run`), what applying them does
+    (`apply`), and what has to be acknowledged before positions may be written down (`publish`).
+
+    Args:
+        name: of the lane, the key of its progress record, such as `shoppers-3`.
+        partitions: of which it consists.
+        wiring: its surroundings.
+    """
+
+    def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
+        self.name = name
+        self.partitions = tuple(partitions)
+        self.context = context
+        self.cursors: dict[TopicPartition, Cursor] = {}
+        self.ready = asyncio.Event()
+        """Set while the lane holds its state and goes on."""
+        self._owned = asyncio.Event()
+        self._term = 0  # counts rearrangements of the group: one that is over again must not go unnoticed
+        self._arrived = asyncio.Event()
+        self._early: list[Sequence[Record]] = []
+        self._recorded: Progress | None = None
+        self._flushing = asyncio.Lock()
+
+    # -- what subclasses say ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def restore(self) -> None:
+        """Build the state anew and set the cursors. Called with no state, after the mirror has caught up."""
+
+    @abstractmethod
+    def next_run(self) -> list[Record]:
+        """The next records to apply together, in order; empty if there is nothing (yet)."""
+
+    @abstractmethod
+    def apply(self, records: Sequence[Record]) -> None:
+        """Apply records in order and move their cursors."""
+
+    async def complete(self) -> None:  # noqa: B027 - most lanes have nothing to finish
+        """Finish what is better done for several lanes at once: called after `apply`, when others have had a turn."""
+
+    @abstractmethod
+    def overtaken(self) -> bool:
+        """Whether somebody else has gone further than we have, so that our state is of no use."""
+
+    @abstractmethod
+    async def publish(self) -> None:
+        """Send what is learnt and write down the positions, once everything below them is acknowledged."""
+
+    # -- ownership -------------------------------------------------------------------------------------------------
+
+    def own(self) -> None:
+        """The group has given us the partitions (again)."""
+        self._owned.set()
+
+    def disown(self) -> None:
+        """The group is being rearranged: nothing is applied until it is clear who owns the partitions."""
+        self._term += 1
+        self._owned.clear()
+        self.ready.clear()
+        self._arrived.set()  # an idle lane has to look again, too
+
+    def offer(self, records: Sequence[Record]) -> None:
+        """Delivered records of one of the partitions; they wait where the lane is not ready."""
+        cursor = self.cursors.get(TopicPartition(records[0].topic, records[0].partition))
+        if cursor is None:
+            self._early.append(records)
+        else:
+            cursor.offer(records)
+        self._arrived.set()
+
+    def wake(self) -> None:
+        """Look again: a cursor has something to read."""
+        self._arrived.set()
+
+    @property
+    def held(self) -> int:
+        """Records that wait."""
+        return sum(cursor.held for cursor in self.cursors.values()) + sum(len(batch) for batch in self._early)
+
+    async def run(self) -> None:
+        """Take over, then apply what comes, until cancelled."""
+        while True:
+            await self._owned.wait()
+            term = self._term
+            await self._hold_state()
+            await self._go_on(term)
+
+    async def _hold_state(self) -> None:
+        """Make sure that our state is the newest there is; build it where it is not."""
+        term = self._term
+        await self.context.table_reader.caught_up(self.mirrored())
+        if self.cursors and not self.overtaken():
+            self._release_early()
+            self._go_ready(term)
+            return
+        started = asyncio.get_running_loop().time()
+        self.cursors = {}
+        async with self._flushing:  # a flush of the state given up ends at its next step
+            await self.restore()
+        self._release_early()
+        took_s = asyncio.get_running_loop().time() - started
+        self.context.metrics.take_over_s.observe(took_s)
+        logger.info("%s taken over in %.2f s: %s", self.name, took_s, self._where())
+        self._go_ready(term)
+
+    def _go_ready(self, term: int) -> None:
+        if self._owns(term):
+            self.ready.set()
+            self._arrived.set()
+
+    def _owns(self, term: int) -> bool:
+        """Whether the partitions have been ours without a break since then."""
+        return self._term == term and self._owned.is_set()
+
+    def _release_early(self) -> None:
+        early, self._early = self._early, []
+        for records in early:
+            self.offer(records)
+
+    async def _go_on(self, term: int) -> None:
+        while self._owns(term):
+            for cursor in self.cursors.values():
+                if cursor.needs_reading:
+                    await cursor.fill()
+                cursor.skip_trailing_hole()
+            if not self._owns(term):
+                return
+            await self.context.producer.wait_capacity()
+            if not self._owns(term):
+                return
+            if records := self.next_run():
+                self.apply(records)
+                await asyncio.sleep(0)
+                await self.complete()
+                continue
+            if any(cursor.needs_reading for cursor in self.cursors.values()):
+                continue
+            self._arrived.clear()
+            try:
+                await asyncio.wait_for(self._arrived.wait(), RUN_PAUSE_S if self.held else None)
+            except TimeoutError:
+                pass
+
+    def mirrored(self) -> list[TopicPartition]:
+        """Partitions of the mirrored topics that have to be read to their ends before a take-over."""
+        progress = self.context.name("progress")
+        return [TopicPartition(progress, p) for p in range(self.context.identities[progress].partitions)]
+
+    def _where(self) -> str:
+        return ", ".join(f"{tp.topic}-{tp.partition}@{cursor.position}" for tp, cursor in self.cursors.items())
+
+    # -- positions -------------------------------------------------------------------------------------------------
+
+    def recorded(self) -> Progress | None:
+        """What the lane's owners have written down so far."""
+        return self.context.tables.progress.get(self.name)
+
+    async def starting_positions(self) -> dict[TopicPartition, int]:
+        """Where to go on: the greatest position known, clipped to what the log has.
+
+        Raises:
+            TakeOverError: the topic behind a name is another one than the positions are of.
+        """
+        log, recorded = self.context.log, self.recorded()
+        committed = await log.committed(self.partitions)
+        starts, ends = await log.starts(self.partitions), await log.ends(self.partitions)
+        positions = {}
+        for tp in self.partitions:
+            known = recorded.topics.get(tp.topic) if recorded else None
+            if known is not None:
+                self._check_identity(tp, known.topic_id, known.partitions, "progress")
+            position = max(known.position if known else 0, committed[tp] or 0)
+            if position > ends[tp]:
+                where = f"{tp.topic}-{tp.partition}"
+                raise TakeOverError.beyond_end(where, position, ends[tp])
+            if known is not None and position < starts[tp]:
+                self.context.metrics.expired(tp.topic, starts[tp] - position)
+                logger.error(
+                    "%s-%d: %d records expired before they were applied (retention is shorter than the outage); "
+                    "going on at %d",
+                    tp.topic, tp.partition, starts[tp] - position, starts[tp],
+                )  # fmt: skip
+            positions[tp] = max(position, starts[tp])
+        return positions
+
+    def _check_identity(self, tp: TopicPartition, topic_id: str, partitions: int, where: str) -> None:
+        now = self.context.identities[tp.topic]
+        if (topic_id, partitions) != (now.topic_id, now.partitions):
+            raise TakeOverError.another_topic(tp.topic, topic_id, partitions, now.topic_id, now.partitions, where)
+
+    def progress(self, positions: Mapping[TopicPartition, int], joined: int = 0) -> Progress:
+        """Progress record of these positions."""
+        return Progress(
+            v=VERSION,
+            task=self.name,
+            topics={
+                tp.topic: TopicProgress(
+                    topic_id=self.context.identities[tp.topic].topic_id,
+                    partitions=self.context.identities[tp.topic].partitions,
+                    position=position,
+                    appended_ms=self.cursors[tp].appended_ms,
+                )
+                for tp, position in positions.items()
+            },
+            joined=joined,
+        )
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """Position of each partition now."""
+        return {tp: cursor.position for tp, cursor in self.cursors.items()}
+
+    async def flush(self, *, last: bool = False) -> None:
+        """Publish, unless the lane holds no state yet, or that is under way; `last` publishes after that, too."""
+        if self.cursors and (last or not self._flushing.locked()):
+            cursors = self.cursors
+            async with self._flushing:
+                if self.cursors is cursors:  # another state comes with cursors of its own
+                    await self.publish()
+
+    @property
+    def owned(self) -> bool:
+        """Whether the partitions are ours, as far as we know."""
+        return self._owned.is_set()
+
+    async def checkpoint(self, progress: Progress) -> None:
+        """Append the progress record, after everything that was put into the outbox before; then tell the group."""
+        producer = self.context.producer
+        await producer.wait_acked(producer.mark())
+        topics = {topic: (at.topic_id, at.position) for topic, at in progress.topics.items()}
+        if (
+            self._recorded is None
+            or self._recorded.joined != progress.joined
+            or topics != {topic: (at.topic_id, at.position) for topic, at in self._recorded.topics.items()}
+        ):
+            topic = self.context.name("progress")
+            partition = self.partitions[0].partition % self.context.identities[topic].partitions
+            key, value = encode_progress(progress)
+            producer.enqueue(topic, partition, key, value)
+            await producer.wait_acked(producer.mark())
+            self._recorded = progress
+            number = self.partitions[0].partition
+            self.context.commit({TopicPartition(topic, number): at.position for topic, at in progress.topics.items()})
+
+    # -- what cannot be used -----------------------------------------------------------------------------------------
+
+    def send_to_dead_letters(self, record: Record, error: RecordError) -> None:
+        """Send a record to the dead letters."""
+        key, value = dead_letter(record, error, round(self.context.clock() * 1000))
+        topic = self.context.name("dead-letters")
+        partition = record.partition % self.context.identities[topic].partitions
+        self.context.producer.enqueue(topic, partition, key, value)
+        self.context.metrics.dead_letter(record.topic)
+        logger.warning("%s", error)
+
+
+MakeTask = Callable[[str, Sequence[TopicPartition], WorkerContext], PartitionTask]
