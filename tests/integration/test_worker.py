@@ -608,7 +608,7 @@ def test_a_worker_without_partitions_is_ready_and_takes_over_from_one_that_is_ki
         eventually(
             lambda: sum(map(len, owners())) == 3 * PARTITIONS,
             "all lanes are held again",
-            say=lambda: "".join(f"\n{worker.lanes()}\n{worker.complaints[-3000:]}" for worker in others),
+            say=lambda: "".join(f"\n{worker.tasks()}\n{worker.complaints[-3000:]}" for worker in others),
         )
         assert workers[idle].tasks()
         assert "Traceback" not in workers[idle].complaints

@@ -18,8 +18,8 @@ from numba.core.registry import CPUDispatcher
 from models.warm import warm
 from models.sequence.snapshot import expectations
 from dataclasses import asdict
-from tests.unit.test_evaluation_engine import OURS, SMALL, engine, walks
-from tests.unit.test_sequence import frozen
+from tests.unit.evaluation.test_prequential_replay import OURS, SMALL, engine, walks
+from tests.unit.sequence.test_sequence import frozen
 
 def kinds():
     return {(one.py_func.__module__, one.py_func.__name__): len(one.signatures)

@@ -24,7 +24,7 @@ from streams.kafka.memory_log import StoredRecord
 from streams.wire.codec import decode_catalog, decode_click, decode_purchase
 from streams.wire.partitioner import partition_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 START_S = 1_750_000_000.0
 
 

@@ -258,7 +258,7 @@ def test_uptake_is_drawn_towards_one_and_grows_with_its_items() -> None:
 def test_scores_are_rivers_own_probabilities_times_uptake() -> None:
     pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
     chance = np.random.default_rng(2)
-    acceptance = Acceptance(FEATURES, AcceptanceConfig(completing=5, share=0.5), seed=1)
+    acceptance = Acceptance(FEATURES, AcceptanceConfig(settled=5, share=0.5), seed=1)
     items = np.arange(40, dtype=np.int32)
     for _ in range(30):
         rows = chance.normal(size=(40, len(FEATURES))) * np.arange(1, len(FEATURES) + 1)

@@ -12,7 +12,7 @@ from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.ranking.attribution import Closed
 from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
 from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, order_of
-from models.serving.candidates import LEADERS
+from models.serving.candidates import TOP
 from models.serving.recommender import Learnt, SuggestedItem
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.snapshot import Snapshot
@@ -136,7 +136,7 @@ def test_a_kind_without_a_learnt_order_keeps_its_own() -> None:
 def test_only_leaders_are_put_in_order_and_the_rest_does_not_come_back() -> None:
     corner = CornerShop(Policy(**WIDE))
     corner.offer("kettle", "Kettles", 100.0)
-    names = [f"thing-{number:02d}" for number in range(LEADERS + 5)]
+    names = [f"thing-{number:02d}" for number in range(TOP + 5)]
     for number, name in enumerate(names):
         corner.offer(name, f"Category {number}", 5.0)
     corner.learn("kettle", {name: (0.0, 8.0 - 0.3 * number, 0.0) for number, name in enumerate(names)}, baskets=100.0)
@@ -147,7 +147,7 @@ def test_only_leaders_are_put_in_order_and_the_rest_does_not_come_back() -> None
     order.weights[CROSS_SELL, RIGHT] = -1.0
     corner.recommender.learnt = Learnt(order, "v")
     found = corner.ask("kettle")
-    assert [one["item_id"] for one in found if "features" in one] == names[:LEADERS][::-1]
+    assert [one["item_id"] for one in found if "features" in one] == names[:TOP][::-1]
 
 
 # -- learning ----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from streams.cli.options import CONNECTION_OPTIONS, SETTING_OPTIONS
 from streams.errors import CrosscurrentError
 from streams.settings import Settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OPTIONS = {**CONNECTION_OPTIONS, **SETTING_OPTIONS}
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 

@@ -17,7 +17,7 @@ from models.evaluation.prequential.protocol import METHODS, OURS, RANKINGS, SENT
 from models.evaluation.prequential.replay import Answered, Engine, Event
 from models.evaluation.prequential.sent import SentLists, moment_of
 from models.evaluation.prequential.training import StreamTraining
-from models.ranking.attribution import OutcomesConfig
+from models.ranking.attribution import AttributionConfig
 from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
 from models.sessions.visits import VisitConfig
@@ -26,7 +26,7 @@ from models.shop.policy import Policy
 from streams.connectors.event_log import log_of_past, sent_of, simulated
 from streams.connectors.replay import DataMissingError
 from streams.wire.codec import written
-from tests.unit.test_evaluation_prequential import NOW_MS, run
+from tests.unit.evaluation.test_prequential import NOW_MS, run
 
 AT = 1_699_990_000.0
 ITEMS = [f"item-{number}" for number in range(12)]
@@ -41,7 +41,7 @@ def engine(gate: GateConfig = NONE_HELD, every_s: float = 60.0, learner: Learner
     for item in ITEMS:
         made.catalog.put(CatalogItem(item, item, item.title(), 9.0))
     made.training = StreamTraining(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
-    made.orderings[OURS] = Ordering(made.items, OutcomesConfig(window_s=60.0), QUICK, 10.0, every_s, seed=1)
+    made.orderings[OURS] = Ordering(made.items, AttributionConfig(window_s=60.0), QUICK, 10.0, every_s, seed=1)
     return made
 
 
