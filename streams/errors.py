@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from streams.kafka.log import Record
-
 
 _ANEW = (
     "to learn anew from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours and "
@@ -91,9 +89,8 @@ class RecordError(CrosscurrentError):
         super().__init__(f"{where}{': ' if where else ''}{field} must be {expected}, got {got}")
 
     @classmethod
-    def undecodable(cls, record: Record, what: str, error: BaseException) -> RecordError:
+    def undecodable(cls, where: str, what: str, error: BaseException) -> RecordError:
         """A record of an internal topic that none of our workers can have written so."""
-        where = f"{record.topic}-{record.partition}@{record.offset}"
         return cls(None, what, f"something else ({error})", where)
 
 

@@ -24,9 +24,9 @@ from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
 from streams.errors import BrokerError
+from streams.kafka import topic_admin
 from streams.kafka.admin import administration
 from streams.settings import Settings
-from streams.wire import topics
 
 settings.register_profile("alike", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
@@ -100,7 +100,7 @@ def prefix() -> str:
 def created_topics(broker: Broker, prefix: str) -> Iterator[Settings]:
     """Settings for `broker` and `prefix`, with all topics made; they are deleted after the test."""
     settings = broker.settings(prefix=prefix, partitions=PARTITIONS, item_partitions=PARTITIONS)
-    made = topics.create(settings)
+    made = topic_admin.create(settings)
     yield settings
     with administration(settings) as client:
         client.delete_topics(made, raise_errors=False)

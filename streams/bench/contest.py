@@ -33,9 +33,9 @@ from streams.bench.scoring import SIZES
 from streams.brokers.broker import Broker
 from streams.brokers.child import Child
 from streams.errors import CrosscurrentError
+from streams.kafka import topic_admin
 from streams.kafka.admin import administration
 from streams.settings import ENV_PREFIX, Settings
-from streams.wire import topics
 from streams.wire.topics import APPEND_TIME, full_name
 
 LINGER_MS = 20.0
@@ -152,7 +152,7 @@ class Side:
         with administration(self.settings) as client:
             client.create_topics({name: configs})
             client.wait_for_topics([name])
-        topics.create(self.settings)
+        topic_admin.create(self.settings)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Child]:

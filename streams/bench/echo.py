@@ -13,8 +13,7 @@ from typing import Any
 import faust
 import orjson
 
-from streams.cli.worker import new_event_loop
-from streams.faust_app import FolderlessApp
+from streams.faust_app import FolderlessApp, new_event_loop
 from streams.wire.topics import full_name
 
 ECHOED_TOPICS = ("clicks", "purchases")

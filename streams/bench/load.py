@@ -17,7 +17,7 @@ from typing import Any
 import aiokafka
 
 from streams.bench.events import Event, read
-from streams.cli.worker import new_event_loop
+from streams.faust_app import new_event_loop
 from streams.settings import Settings
 from streams.wire.topics import full_name
 

@@ -17,8 +17,8 @@ import msgspec
 from aiokafka import TopicPartition
 
 from streams.kafka.embedded_ends import true_ends
-from streams.kafka.log import Record
 from streams.settings import Settings
+from streams.wire.record import Record
 from streams.wire.topics import full_name
 
 

@@ -26,8 +26,8 @@ from streams.kafka.memory_log import MemoryLog, StoredRecord
 from streams.kafka.producer import PACKET_BYTES, BatchingProducer, Message
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.wire.topics import TOPICS
-from streams.worker.context import Identity, WorkerContext
+from streams.wire.topics import TOPICS, Identity
+from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.service import task_types
 

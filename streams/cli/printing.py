@@ -14,7 +14,7 @@ from streams.wire.codec import decode_dead_letter, decode_suggestion
 from streams.wire.rejections import shown
 
 if TYPE_CHECKING:
-    from streams.kafka.log import Record
+    from streams.wire.record import Record
     from streams.wire.schemas import DeadLetterRecord, SuggestedItemRecord, SuggestionRecord
 
 

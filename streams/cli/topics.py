@@ -19,9 +19,9 @@ app = typer.Typer(help="Create the topics, or check them.", no_args_is_help=True
 @with_settings("partitions", "replication", connect=False)
 def create(settings: Settings) -> None:
     """Create the topics that are missing; existing ones must be as asked for."""
-    from streams.wire import topics
+    from streams.kafka import topic_admin
 
-    made = topics.create(settings)
+    made = topic_admin.create(settings)
     print(f"created {', '.join(made)}" if made else "all topics are there already")
 
 
@@ -29,9 +29,9 @@ def create(settings: Settings) -> None:
 @with_settings("partitions", "replication", connect=False)
 def check(settings: Settings) -> None:
     """Compare the topics with what they must be; exit with 1 and a line for each difference."""
-    from streams.wire import topics
+    from streams.kafka import topic_admin
 
-    differences = topics.check(settings)
+    differences = topic_admin.check(settings)
     for difference in differences:
         print(difference, file=sys.stderr)
     if differences:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.options import with_settings
-from streams.cli.worker import new_event_loop, say_ready
+from streams.cli.worker import say_ready
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -35,7 +35,8 @@ def command(
 
     import faust
 
-    from streams.wire.topics import identities
+    from streams.faust_app import new_event_loop
+    from streams.kafka.topic_admin import identities
 
     check_torch()
     from streams.trainer.app import create_trainer_app

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from pathlib import Path
@@ -54,7 +53,8 @@ def command(
     import faust
 
     from models.errors import PolicyError
-    from streams.wire.topics import identities
+    from streams.faust_app import new_event_loop
+    from streams.kafka.topic_admin import identities
     from streams.worker.app import create_app
 
     def policy() -> Policy:
@@ -78,18 +78,6 @@ def command(
     finally:
         if app.worker.failure is not None:
             raise SystemExit(1)
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """An event loop of uvloop where there is one for the platform."""
-    try:
-        import uvloop
-    except ImportError:
-        loop = asyncio.new_event_loop()
-    else:
-        loop = uvloop.new_event_loop()
-    asyncio.set_event_loop(loop)
-    return loop
 
 
 def say_ready() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from streams.connectors.jsonl import DECODERS, Line
 from streams.errors import RecordError
 from streams.kafka.blocking import Sender
-from streams.kafka.log import Record
 from streams.wire.codec import decode_dead_letter
+from streams.wire.record import Record
 from streams.wire.schemas import DeadLetterRecord
 from streams.wire.topics import full_name
 

@@ -25,8 +25,9 @@ from streams.demo.feed import Feed, Published
 from streams.demo.processes import ProcessEndedError, Processes
 from streams.demo.score import Score
 from streams.demo.screen import Screen, Shown, figures, marks, screen_for
+from streams.kafka import topic_admin
 from streams.settings import ENV_PREFIX, Settings
-from streams.wire import topics
+from streams.wire.topics import full_name
 
 BROKER_S = 90.0
 """Longest start of the broker: Apache Kafka on a busy machine."""
@@ -134,7 +135,7 @@ class Demo:
         settings = Settings(bootstrap_servers=line.removeprefix("ready "), embedded=not self._play.kafka)
         title = "Apache Kafka, one node" if self._play.kafka else "embedded, all in memory"
         self._say("broker", f"{title}, at {settings.bootstrap_servers}")
-        made = topics.create(settings)
+        made = topic_admin.create(settings)
         self._say("topics", f"{', '.join(made)}, with {settings.partitions} partitions each")
         return settings
 
@@ -313,7 +314,7 @@ def _suggestions(settings: Settings) -> Iterator[Any]:
 
     It checks no sums: kafka-python does that in Python, eight megabytes a second, and these records cross no network.
     """
-    topic = topics.full_name(settings.prefix, "suggestions")
+    topic = full_name(settings.prefix, "suggestions")
     reader = KafkaConsumer(**settings.kafka_python_options(), fetch_max_wait_ms=TICK_MS, check_crcs=False)
     try:
         reader.assign([TopicPartition(topic, partition) for partition in range(settings.partitions)])

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from streams.kafka.blocking import TopicReader
-from streams.kafka.log import Record
 from streams.settings import Settings
+from streams.wire.record import Record
 
 INPUTS = ("clicks", "purchases", "catalog", "profiles", "feedback")
 """Topics that a shop writes."""

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 
 from streams.kafka.blocking import TopicReader
-from streams.kafka.log import Record
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
+from streams.wire.record import Record
 from streams.wire.topics import full_name
 
 QUIET_S = 120.0

@@ -16,9 +16,9 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from streams.drills.errors import DrillError
 from streams.drills.evidence import INPUTS, Raw, read
 from streams.errors import TopicsError
+from streams.kafka import topic_admin
 from streams.kafka.admin import administration
 from streams.settings import Settings
-from streams.wire import topics
 from streams.wire.topics import TOPICS, full_name
 
 COPY_S = 60.0
@@ -43,7 +43,7 @@ def copy(settings: Settings, other: Settings) -> None:
         BrokerError: the broker is gone.
     """
     if other.embedded:
-        topics.create(other)
+        topic_admin.create(other)
     else:
         _make_topics_that_keep_times(other)
     originals = {topic: read(settings, topic) for topic in INPUTS}
@@ -90,7 +90,7 @@ def _make_topics_as_they_must_be(settings: Settings) -> None:
     deadline = time.monotonic() + CONFIGS_S
     while True:
         try:
-            topics.create(settings)
+            topic_admin.create(settings)
             return
         except TopicsError:
             if time.monotonic() > deadline:

@@ -33,10 +33,10 @@ from streams.drills.shop import DrillShop
 from streams.drills.swaps import Fault, Swaps, judge_swaps
 from streams.drills.verdict import Verdict, judge
 from streams.errors import CrosscurrentError
+from streams.kafka import topic_admin
 from streams.kafka.admin import administration
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
-from streams.wire import topics
 from streams.wire.topics import TOPICS, full_name
 
 UNDISTURBED = "undisturbed-"
@@ -159,7 +159,7 @@ class Run:
         )
         other = settings.model_copy(update={"prefix": settings.prefix + UNDISTURBED})
         self._say("making topics")
-        topics.create(settings)
+        topic_admin.create(settings)
         publish_catalog(settings, shop)
         policy = logs / "policy.toml"
         policy.write_text(POLICY, encoding="utf-8")

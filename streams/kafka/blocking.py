@@ -21,7 +21,7 @@ from streams.settings import Settings
 from streams.wire.topics import full_name
 
 if TYPE_CHECKING:
-    from streams.kafka.log import Record
+    from streams.wire.record import Record
 
 LINGER_MS = 20
 """How long a record waits for company: a reader of a terminal does not notice, and a flood goes in full batches."""

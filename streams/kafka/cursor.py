@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
-from streams.kafka.log import Log, Record
+from streams.kafka.log import Log
+from streams.wire.record import Record
 
 
 @dataclass(slots=True)

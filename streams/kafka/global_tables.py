@@ -21,13 +21,14 @@ from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from streams.errors import BrokerError, RecordError
-from streams.kafka.log import Log, Record
+from streams.kafka.log import Log
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.announcements import Announcement, decode_announcement
 from streams.wire.checkpoints import Forgotten, Progress, decode_forgotten, decode_progress
 from streams.wire.codec import decode_catalog
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, decode_position, decode_row
+from streams.wire.record import Record
 from streams.wire.topics import full_name
 
 logger = logging.getLogger(__name__)

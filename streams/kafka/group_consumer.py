@@ -19,9 +19,10 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from streams.errors import BrokerError
-from streams.kafka.log import Log, Record
+from streams.kafka.log import Log
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.wire.record import Record
 
 logger = logging.getLogger(__name__)
 

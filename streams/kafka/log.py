@@ -19,37 +19,10 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 from streams.errors import BrokerError
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
+from streams.wire.record import Record
 
 RETRY_PAUSE_S = 0.5
 """Between two tries of a request that failed for a passing reason (a leader that moves)."""
-
-
-class Record(Protocol):
-    """One record as every reader here sees it (aiokafka's and kafka-python's `ConsumerRecord` are such)."""
-
-    @property
-    def topic(self) -> str:
-        """Full name of the topic."""
-
-    @property
-    def partition(self) -> int:
-        """Number of the partition."""
-
-    @property
-    def offset(self) -> int:
-        """Offset in the partition."""
-
-    @property
-    def timestamp(self) -> int:
-        """Append time in epoch milliseconds (create time where the topic is set so)."""
-
-    @property
-    def key(self) -> bytes | None:
-        """Key as sent."""
-
-    @property
-    def value(self) -> bytes | None:
-        """Value as sent; None is a tombstone."""
 
 
 class Log(Protocol):

@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 from models.sessions.visits import VisitConfig
 from streams.kafka.cursor import Cursor
-from streams.kafka.log import Log, Record
+from streams.kafka.log import Log
+from streams.wire.record import Record
 
 
 async def recent_past(

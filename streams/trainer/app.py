@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from streams.faust_app import App
 from streams.settings import Settings
 from streams.trainer.service import Trainer
 from streams.web import add_pages
-from streams.worker.app import App
-from streams.worker.context import Identity
+from streams.wire.topics import Identity
 
 
 class TrainerApp(App):
@@ -24,7 +24,7 @@ def create_trainer_app(
 
     Args:
         settings: of the process.
-        identities: of all topics, by full name (`streams.wire.topics.identities`).
+        identities: of all topics, by full name (`streams.kafka.topic_admin.identities`).
         on_ready: called once when the trainer has joined, and holds its state or stands by.
     """
     app = TrainerApp.of(settings, settings.for_trainer().full_group)

@@ -33,7 +33,7 @@ from models.snapshot import Snapshot
 from streams.errors import StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
 from streams.kafka.group_consumer import GroupConsumer
-from streams.kafka.log import KafkaLog, Record
+from streams.kafka.log import KafkaLog
 from streams.kafka.producer import BatchingProducer, KafkaSender
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore, Stored
@@ -44,8 +44,8 @@ from streams.trainer.state import TrainerState
 from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.partitioner import partition_of
-from streams.wire.topics import full_name
-from streams.worker.context import Identity
+from streams.wire.record import Record
+from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
 

@@ -44,16 +44,16 @@ from models.snapshot import Snapshot
 from models.state import pack, unpack
 from streams.errors import RecordError, SnapshotCorruptError, TakeOverError
 from streams.kafka.cursor import Cursor
-from streams.kafka.log import Log, Record
+from streams.kafka.log import Log
 from streams.kafka.replay import read_again, recent_past
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
 from streams.threads import run_in_daemon_thread
 from streams.trainer.metrics import TrainerMetrics
 from streams.wire.codec import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.wire.record import Record
 from streams.wire.schemas import SuggestionRecord
-from streams.wire.topics import full_name
-from streams.worker.context import Identity
+from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from models.snapshot import MODEL_NAME, VERSION
 from streams.errors import RecordError
-from streams.kafka.log import Record
+from streams.wire.record import Record, where
 
 Announcer = Literal["trainer", "rollback", "import"]
 
@@ -48,17 +48,17 @@ def decode_announcement(record: Record) -> tuple[str, Announcement | None]:
     Raises:
         RecordError: it is none of ours, or its key is not its model.
     """
-    where = f"{record.topic}-{record.partition}@{record.offset}"
+    place = where(record)
     key = (record.key or b"").decode(errors="replace")
     if record.value is None:
         if not MODEL_NAME.match(key):
-            raise RecordError(None, "keyed by a model, as the value is null", repr(key), where)
+            raise RecordError(None, "keyed by a model, as the value is null", repr(key), place)
         return key, None
     try:
         announcement = _decode(record.value)
     except (ValueError, RecursionError) as error:
-        raise RecordError.undecodable(record, "an announcement of a snapshot", error) from error
+        raise RecordError.undecodable(place, "an announcement of a snapshot", error) from error
     if announcement.model != key:
         wrong = "$.model", f"the record's key, {key!r}", repr(announcement.model)
-        raise RecordError(*wrong, where=where)
+        raise RecordError(*wrong, where=place)
     return announcement.model, announcement

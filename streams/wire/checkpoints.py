@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from streams.errors import RecordError
-from streams.kafka.log import Record
+from streams.wire.record import Record, where
 
 VERSION = 1
 
@@ -82,7 +82,7 @@ def decode_progress(record: Record) -> Progress:
     try:
         progress = _decode_progress(record.value or b"")
     except msgspec.DecodeError as error:
-        raise RecordError.undecodable(record, "a progress record", error) from error
+        raise RecordError.undecodable(where(record), "a progress record", error) from error
     return progress
 
 
@@ -95,5 +95,5 @@ def decode_forgotten(record: Record) -> Forgotten:
     try:
         forgotten = _decode_forgotten(record.value or b"")
     except msgspec.DecodeError as error:
-        raise RecordError.undecodable(record, "a record of a forgotten shopper", error) from error
+        raise RecordError.undecodable(where(record), "a record of a forgotten shopper", error) from error
     return forgotten

@@ -37,7 +37,7 @@ from streams.wire.schemas import (
 )
 
 if TYPE_CHECKING:
-    from streams.kafka.log import Record
+    from streams.wire.record import Record
 
 SHORT_ID = MAX_ID_BYTES // 4
 """An id of at most so many characters fits whatever they are: no character takes more than four bytes."""

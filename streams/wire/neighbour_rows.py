@@ -18,7 +18,7 @@ from models.shop.events import PAIR_KINDS
 from streams.errors import RecordError
 
 if TYPE_CHECKING:
-    from streams.kafka.log import Record
+    from streams.wire.record import Record, where
 
 POSITION_KEY = b""
 """Key of the position record of a partition."""
@@ -103,7 +103,7 @@ def decode_row(record: Record) -> Row:
     try:
         wire = _row_decoder.decode(record.value or b"")
     except (ValueError, RecursionError) as error:
-        raise RecordError.undecodable(record, "a row of neighbours", error) from error
+        raise RecordError.undecodable(where(record), "a row of neighbours", error) from error
     names = wire.neighbours
     cells = PAIR_KINDS * len(names)
     wrong = None
@@ -114,7 +114,7 @@ def decode_row(record: Record) -> Row:
     elif len(wire.counts) != 4 * cells:
         wrong = "$.counts", f"{cells} numbers of 4 bytes", f"{len(wire.counts)} bytes"
     if wrong:
-        raise RecordError(*wrong, where=f"{record.topic}-{record.partition}@{record.offset}")
+        raise RecordError(*wrong, where=where(record))
     weights = np.frombuffer(wire.weights, "<f8").reshape(-1, PAIR_KINDS).copy()  # (n, 3), writable
     counts = np.frombuffer(wire.counts, "<i4").reshape(-1, PAIR_KINDS).astype(np.int64)  # (n, 3)
     return Row(wire.item_id, wire.position, wire.at, wire.own, wire.own_count, names, weights, counts)
@@ -138,4 +138,4 @@ def decode_position(record: Record) -> PositionRecord:
     try:
         return _position_decoder.decode(record.value or b"")
     except (ValueError, RecursionError) as error:
-        raise RecordError.undecodable(record, "a position", error) from error
+        raise RecordError.undecodable(where(record), "a position", error) from error

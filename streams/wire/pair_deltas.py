@@ -26,7 +26,7 @@ from streams.errors import RecordError
 from streams.wire.partitioner import partition_of
 
 if TYPE_CHECKING:
-    from streams.kafka.log import Record
+    from streams.wire.record import Record, where
 
 TOTAL = -1
 """In place of a pair's second item: the weight belongs to the partition's total of baskets."""
@@ -266,7 +266,7 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
         a, b = np.frombuffer(wire.a, index), np.frombuffer(wire.b, index)
         kind, weight = np.frombuffer(wire.kind, np.int8), np.frombuffer(wire.weight, "<f8")
     except (ValueError, RecursionError) as error:
-        raise RecordError.undecodable(record, "a message of pairs", error) from error
+        raise RecordError.undecodable(where(record), "a message of pairs", error) from error
     if not (len(offsets) and offsets[0] >= 0 and (np.diff(offsets) >= 0).all()):
         raise _wrong(record, "$.offsets", "offsets in ascending order")
     if len(at) != len(offsets) or not np.isfinite(at).all():
@@ -299,4 +299,4 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
 
 
 def _wrong(record: Record, path: str, expected: str) -> RecordError:
-    return RecordError(path, expected, "others", f"{record.topic}-{record.partition}@{record.offset}")
+    return RecordError(path, expected, "others", where(record))

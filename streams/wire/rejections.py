@@ -18,7 +18,7 @@ from streams.errors import RecordError
 from streams.wire.schemas import AT_WORDS, ID_WORDS, expected
 
 if TYPE_CHECKING:
-    from streams.kafka.log import Record
+    from streams.wire.record import Record, where
 
 SHOWN = 60
 """Characters of what came that are quoted: enough to find it by, too few to make the log unreadable."""
@@ -50,7 +50,7 @@ class _Object(dict[str, Any]):
 
 def refusal(record: Record, path: str, wanted: str, got: str) -> RecordError:
     """The error for a record that cannot be used."""
-    return RecordError(path, wanted, got, where=f"{record.topic}-{record.partition}@{record.offset}")
+    return RecordError(path, wanted, got, where=where(record))
 
 
 def other_key(record: Record, path: str, name: str) -> RecordError:

@@ -7,81 +7,23 @@ conductor, tables and producer are not started: the [`Worker`][] stands in the c
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any
 
 from aiokafka import TopicPartition
-from faust.app.base import BootStrategy
-from mode import Service
 
 from models.shop.policy import Policy
-from streams.faust_app import FolderlessApp
-from streams.kafka.log import Record
+from streams.faust_app import App
 from streams.settings import Settings
 from streams.web import add_pages
-from streams.wire.topics import full_name
-from streams.worker.context import Identity
+from streams.wire.record import Record
+from streams.wire.topics import Identity, full_name
 from streams.worker.service import Worker
 
 Batch = tuple[TopicPartition, Sequence[Record]]
 
 CHANNEL_BATCHES = 4
 """Batches that wait in an agent's channel; the next one waits in the intake."""
-
-
-class _Boot(BootStrategy):
-    """Starts our service where Faust would start its consumer."""
-
-    enable_kafka_producer = False
-
-    def kafka_consumer(self) -> list[Any]:
-        app = cast(App, self.app)
-        app.flow_control.resume()  # the channels are shut until a consumer opens them; Faust's would
-        return [app.inner]
-
-    def kafka_conductor(self) -> list[Any]:
-        return []
-
-    def tables(self) -> list[Any]:
-        return []
-
-
-class App(FolderlessApp):
-    """A Faust app whose intake is our own."""
-
-    BootStrategy = _Boot
-    inner: Service
-    """What is started in the consumer's place."""
-
-    @classmethod
-    def of(cls, settings: Settings, group: str) -> Self:
-        """An app with nothing in it yet.
-
-        Args:
-            settings: of the process.
-            group: of its consumer; the app's name.
-        """
-        return cls(
-            group,
-            broker=f"kafka://{settings.bootstrap_servers.replace(',', ';kafka://')}",
-            store="memory://",
-            topic_disable_leader=True,
-            web_enabled=settings.web_enabled,
-            web_bind=settings.web_host,
-            web_host=settings.web_host,
-            web_port=settings.web_port,
-            web_tables_enabled=False,
-            web_router_enabled=False,
-            web_graph_enabled=False,
-            web_stats_enabled=False,
-            web_metrics_enabled=False,
-            worker_redirect_stdouts=False,
-        )
-
-    def failed(self, error: BaseException) -> None:
-        """Stop the process, from within it."""
-        asyncio.get_running_loop().create_task(self.crash(error))
 
 
 class WorkerApp(App):
@@ -102,7 +44,7 @@ def create_app(
     Args:
         settings: of the process.
         policy: in force at the start.
-        identities: of all topics, by full name (`streams.wire.topics.identities`).
+        identities: of all topics, by full name (`streams.kafka.topic_admin.identities`).
         on_ready: called once when the worker has joined and holds its state.
     """
     app = WorkerApp.of(settings, settings.full_group)

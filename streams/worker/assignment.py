@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from aiokafka import TopicPartition
 
 from streams.errors import TakeOverError
-from streams.kafka.log import Record
 from streams.kafka.producer import BatchingProducer
+from streams.wire.record import Record
 from streams.worker.partition_task import MakeTask, PartitionTask
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from aiokafka import TopicPartition
 
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
-from streams.kafka.log import Record
 from streams.wire.codec import decode_catalog
+from streams.wire.record import Record
 from streams.worker.partition_task import PartitionTask
 
 

@@ -14,17 +14,8 @@ from streams.kafka.log import Log
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.wire.topics import full_name
+from streams.wire.topics import Identity, full_name
 from streams.worker.suggestion_batcher import SuggestionBatcher
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which topic stands behind a name."""
-
-    topic_id: str
-    """As the broker gives it; the same name with another id is another topic."""
-    partitions: int
 
 
 @dataclass(slots=True)

@@ -17,9 +17,9 @@ from aiokafka import TopicPartition
 from models.cooccurrence.counter import CoOccurrence, Totals
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
-from streams.kafka.log import Record
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wire.pair_deltas import decode_pairs
+from streams.wire.record import Record
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 

@@ -16,9 +16,9 @@ from aiokafka import TopicPartition
 
 from streams.errors import RecordError, TakeOverError
 from streams.kafka.cursor import Cursor
-from streams.kafka.log import Record
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
 from streams.wire.codec import dead_letter
+from streams.wire.record import Record
 from streams.worker.context import WorkerContext
 
 logger = logging.getLogger(__name__)

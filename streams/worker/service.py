@@ -32,17 +32,18 @@ from models.snapshot import Snapshot
 from streams.errors import CrosscurrentError, TakeOverError
 from streams.kafka.global_tables import GlobalTableReader, GlobalTables
 from streams.kafka.group_consumer import GroupConsumer
-from streams.kafka.log import KafkaLog, Record
+from streams.kafka.log import KafkaLog
 from streams.kafka.producer import BatchingProducer, KafkaSender
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
 from streams.wire.announcements import Announcement
 from streams.wire.checkpoints import Forgotten
-from streams.wire.topics import full_name
+from streams.wire.record import Record
+from streams.wire.topics import Identity, full_name
 from streams.worker.assignment import TaskManager
 from streams.worker.catalog_task import CatalogTask
-from streams.worker.context import Identity, WorkerContext
+from streams.worker.context import WorkerContext
 from streams.worker.model_loader import ModelLoader
 from streams.worker.neighbour_task import NeighbourTask
 from streams.worker.partition_task import MakeTask

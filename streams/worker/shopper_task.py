@@ -21,12 +21,12 @@ from models.sessions.visits import EventStatus, Visits
 from models.shop.events import Action, Click, Purchase
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
-from streams.kafka.log import Record
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.pair_deltas import PairBatch
 from streams.wire.partitioner import partition_of
+from streams.wire.record import Record
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.suggestion_batcher import SuggestionRequest

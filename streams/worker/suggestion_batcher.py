@@ -25,12 +25,12 @@ from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
-from streams.kafka.log import Record
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.threads import run_in_daemon_thread
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
+from streams.wire.record import Record
 
 COUNTING = {"cooccurrence": "counts-1"}
 """Version of what is counted, as records tell it: it has no snapshots."""

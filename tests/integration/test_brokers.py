@@ -20,10 +20,11 @@ from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
 from streams.errors import BrokerError, TopicsError
+from streams.kafka import topic_admin
 from streams.kafka.admin import administration, recognised
 from streams.kafka.embedded_ends import true_ends, true_ends_blocking
 from streams.settings import Settings
-from streams.wire import topics
+from streams.wire.topics import TOPICS
 
 
 @contextmanager
@@ -98,26 +99,26 @@ def true_end_blocking(settings: Settings, topic: str) -> int:
 def test_topics_are_made_once_and_as_they_must_be(broker: Broker, prefix: str) -> None:
     settings = broker.settings(prefix=prefix)
     with pytest.raises(TopicsError, match=f"missing: {prefix}clicks, .*crosscurrent topics create"):
-        topics.identities(settings)
-    made = topics.create(settings, partitions=3)
-    assert made == [prefix + topic.name for topic in topics.TOPICS]
-    assert topics.create(settings, partitions=3) == []
-    assert topics.check(settings) == []
-    identities = topics.identities(settings)
+        topic_admin.identities(settings)
+    made = topic_admin.create(settings, partitions=3)
+    assert made == [prefix + topic.name for topic in TOPICS]
+    assert topic_admin.create(settings, partitions=3) == []
+    assert topic_admin.check(settings) == []
+    identities = topic_admin.identities(settings)
     assert {identity.partitions for identity in identities.values()} == {3}
     assert len({identity.topic_id for identity in identities.values()}) == len(made)
 
 
 def test_a_topic_made_anew_has_another_identity(created_topics: Settings) -> None:
     name = created_topics.prefix + "pairs"
-    before = topics.identities(created_topics)[name]
+    before = topic_admin.identities(created_topics)[name]
     with administration(created_topics) as client:
         client.delete_topics([name])
         deadline = time.monotonic() + 10
         while name in client.list_topics() and time.monotonic() < deadline:
             time.sleep(0.05)
-    assert topics.create(created_topics) == [name]
-    assert topics.identities(created_topics)[name].topic_id != before.topic_id
+    assert topic_admin.create(created_topics) == [name]
+    assert topic_admin.identities(created_topics)[name].topic_id != before.topic_id
 
 
 def test_differences_are_said_and_stop_a_worker(broker: Broker, prefix: str) -> None:
@@ -134,18 +135,18 @@ def test_differences_are_said_and_stop_a_worker(broker: Broker, prefix: str) -> 
             }
         )
     with pytest.raises(TopicsError, match=f"{prefix}clicks: partitions 2, not 4"):
-        topics.create(settings, partitions=4)
-    differences = "\n".join(topics.check(settings))
+        topic_admin.create(settings, partitions=4)
+    differences = "\n".join(topic_admin.check(settings))
     assert f"topics keyed by shoppers must have equally many partitions, and have: {prefix}clicks 2" in differences
     assert f"{prefix}neighbours: cleanup.policy delete, not compact" in differences
     assert f"{prefix}clicks keeps records for 0.000694 days" in differences
     with pytest.raises(TopicsError, match="equally many partitions"):
-        topics.identities(settings)
+        topic_admin.identities(settings)
 
 
 def test_more_copies_than_brokers_are_refused_by_kafka(kafka_broker: KafkaBroker, prefix: str) -> None:
     with pytest.raises(TopicsError, match="the broker refuses to make topics .*replication factor of 3"):
-        topics.create(kafka_broker.settings(prefix=prefix), replication=3)
+        topic_admin.create(kafka_broker.settings(prefix=prefix), replication=3)
 
 
 def test_kind_of_broker_is_recognised(broker: Broker) -> None:
@@ -165,7 +166,7 @@ def test_true_ends_of_partitions(created_topics: Settings) -> None:
 def test_the_embedded_broker_still_needs_its_workaround(embedded_broker: EmbeddedBroker, prefix: str) -> None:
     """When this fails, a release has mended it: `embedded_ends` and all that asks for it can go."""
     settings = embedded_broker.settings(prefix=prefix)
-    topics.create(settings, partitions=2)
+    topic_admin.create(settings, partitions=2)
     asyncio.run(send(settings, prefix + "clicks", batches=3, size=100))
     said = asyncio.run(true_end(settings.model_copy(update={"embedded": False}), prefix + "clicks"))
     assert said == 201
@@ -188,7 +189,7 @@ def test_kafka_keeps_what_it_has_acknowledged(kafka_broker: KafkaBroker, prefix:
     topic = prefix + "clicks"
     with KafkaBroker(data=tmp_path / "data", configs={"broker.session.timeout.ms": "3000"}) as broker:
         settings = broker.settings(prefix=prefix)
-        topics.create(settings, partitions=2)
+        topic_admin.create(settings, partitions=2)
         asyncio.run(send(settings, topic, batches=2, size=50))
         broker.stop()
         assert not listens(broker.port)

@@ -24,13 +24,13 @@ from kafka import KafkaProducer
 from models.shop.policy import Policy
 from streams.brokers.broker import Broker
 from streams.brokers.kafka import KafkaBroker
+from streams.kafka import topic_admin
 from streams.kafka.admin import administration
 from streams.kafka.blocking import TopicReader
-from streams.kafka.log import Record
 from streams.settings import Settings
-from streams.wire import topics
 from streams.wire.codec import decode_dead_letter, decode_suggestion
 from streams.wire.partitioner import partition_of
+from streams.wire.record import Record
 from streams.wire.schemas import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
 from tests.poison import PATHS, POISON
 from tests.support.processes import WorkerProcess, eventually
@@ -169,7 +169,7 @@ def open_shop(
     """A shop with customers, its worker, and the worker's policy file; shared by the tests of this file."""
     if broker.title not in at_work:
         settings = broker.settings(prefix=f"shop{time.time_ns():x}-", partitions=PARTITIONS, item_partitions=PARTITIONS)
-        topics.create(settings)
+        topic_admin.create(settings)
         folder = tmp_path_factory.mktemp("worker")
         policy = folder / "policy.toml"
         policy.write_text(POLICY)
@@ -186,7 +186,7 @@ def open_shop(
 def shop(broker: Broker, prefix: str) -> Iterator[Shop]:
     """A shop of one test alone; no worker yet."""
     settings = broker.settings(prefix=prefix, partitions=PARTITIONS, item_partitions=PARTITIONS)
-    made = topics.create(settings)
+    made = topic_admin.create(settings)
     shop = Shop(settings)
     yield shop
     shop.close()
@@ -571,7 +571,7 @@ def test_a_worker_ends_well_at_sigterm_and_does_not_start_on_a_topic_made_anew(
     with administration(shop.settings) as client:
         client.delete_topics([clicks])
         eventually(lambda: clicks not in client.list_topics(), "the topic is gone")
-    assert topics.create(shop.settings) == [clicks]
+    assert topic_admin.create(shop.settings) == [clicks]
     with WorkerProcess(shop.settings, tmp_path / "second", policy) as worker:
         assert worker.wait() == 1
         sentence = f"topic {clicks} is not the one whose positions are in `progress`"
@@ -622,7 +622,7 @@ def test_a_shop_that_writes_in_transactions_is_answered_at_once(
 ) -> None:
     """The marker behind a transaction is never delivered: the merge of clicks and purchases must not wait for it."""
     settings = kafka_broker.settings(prefix=prefix, partitions=1, item_partitions=1)
-    topics.create(settings)
+    topic_admin.create(settings)
     worker, shop = WorkerProcess(settings, tmp_path, policy), Shop(settings)
     producer = KafkaProducer(**settings.kafka_python_options(), acks="all", transactional_id=f"{prefix}shop")
     try:

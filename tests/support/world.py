@@ -21,7 +21,8 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.neighbour_rows import POSITION_KEY, decode_row
 from streams.wire.partitioner import partition_of
-from streams.worker.context import Identity, WorkerContext
+from streams.wire.topics import Identity
+from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.service import task_types
 

@@ -21,10 +21,11 @@ from models.shop.policy import Policy
 from streams.brokers.child import Child
 from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.entry import app
+from streams.kafka import topic_admin
 from streams.metrics import OUTCOMES, Metrics
 from streams.settings import Settings
 from streams.trainer.metrics import TrainerMetrics
-from streams.wire import topics
+from streams.wire.topics import TOPICS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -152,10 +153,10 @@ def test_every_error_is_explained() -> None:
 
 
 def test_topics_are_as_the_pages_say() -> None:
-    assert set(table(ARCHITECTURE, "| topic | key | cleanup |")) == {topic.name for topic in topics.TOPICS}
-    for topic in topics.TOPICS:
+    assert set(table(ARCHITECTURE, "| topic | key | cleanup |")) == {topic.name for topic in TOPICS}
+    for topic in TOPICS:
         assert table(ARCHITECTURE, "| topic | key | cleanup |")[topic.name][1] == topic.cleanup
-    kept = {topic.name: topic.retention_ms for topic in topics.TOPICS}
+    kept = {topic.name: topic.retention_ms for topic in TOPICS}
     for name, (said, *_) in table(OPERATIONS, "| topic | default retention |").items():
         days = int(said.split()[0])
         assert kept[name] == days * 86_400_000
@@ -171,7 +172,7 @@ def served(tmp_path: Path, embedded_broker: EmbeddedBroker) -> Iterator[str]:
     """A broker with topics under their plain names, and a worker; its address."""
     with EmbeddedBroker() as broker:
         settings: Settings = broker.settings()
-        topics.create(settings)
+        topic_admin.create(settings)
         log = tmp_path / "worker.log"
         where = ["--bootstrap-servers", settings.bootstrap_servers, "--embedded", "--no-web"]
         worker = Child([sys.executable, "-m", "streams", "worker", *where], log)

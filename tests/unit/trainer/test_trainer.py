@@ -37,7 +37,7 @@ from streams.trainer.state import READ, TrainerState
 from streams.wire.announcements import decode_announcement
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
-from streams.worker.context import Identity
+from streams.wire.topics import Identity
 from tests.support.world import PARTITIONS, TOPICS, MemoryFollower, Shop
 
 SMALL = LearnerConfig(
