@@ -3,6 +3,8 @@ FROM python:3.13-slim AS build
 
 # `completejourney` adds the data set that `replay completejourney` sends, `learning` what the trainer learns with.
 ARG EXTRAS=""
+# https://download.pytorch.org/whl/cpu brings torch without CUDA: 0.2 GB to download instead of 2.7 GB.
+ARG PIP_EXTRA_INDEX_URL=""
 WORKDIR /src
 RUN python -m venv /opt/crosscurrent
 COPY pyproject.toml README.md LICENSE ./

@@ -11,23 +11,36 @@ INSTALLED := .venv/.installed
 WARM := .venv/.warm
 
 .DEFAULT_GOAL := help
-.PHONY: help install warm check test demo bench drills evaluate docs clean
+.PHONY: help install warm check format test test-fast coverage demo bench drills evaluate docs site clean
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) $(WARM) ## everything into .venv (PYTHON=python3.12 chooses another Python)
 	@echo "installed: $(BIN)/crosscurrent --help"
 
 warm: $(WARM) ## compile the kernels once; install does so
 
-check: $(INSTALLED) ## ruff, types, generated pages
+check: $(INSTALLED) ## style, types, which package may import which, generated pages, the docs site
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m streams.cli.docs --check
+	$(MAKE) site
+
+format: $(INSTALLED) ## put imports in order and lines in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 test: $(INSTALLED) $(WARM) ## all tests; on Apache Kafka too where KAFKA_HOME names one
 	$(BIN)/pytest -n 2 --dist loadgroup
+
+test-fast: $(INSTALLED) $(WARM) ## the tests that need no broker and less than ten seconds each
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not broker and not slow"
+
+coverage: $(INSTALLED) $(WARM) ## all tests, and which lines they do not reach (build/coverage; kernels run as machine code)
+	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 demo: $(INSTALLED) $(WARM) ## live suggestions for a simulated shop (SECONDS=45 ends by itself)
 	$(BIN)/crosscurrent demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -41,8 +54,11 @@ drills: $(INSTALLED) $(WARM) ## kill, restart, pause workers and swap snapshots 
 evaluate: $(INSTALLED) $(WARM) ## rankings beside those of the literature (TRAIN=FILE TEST=FILE; JSON=, HTML=FILE; see docs/evaluation.md)
 	$(BIN)/crosscurrent evaluate next-item --train $(TRAIN) --test $(TEST) $(if $(JSON),--json $(JSON)) $(if $(HTML),--html $(HTML))
 
-docs: $(INSTALLED) ## make the generated pages anew
+docs: $(INSTALLED) ## write the generated pages
 	$(BIN)/python -m streams.cli.docs
+
+site: $(INSTALLED) ## build the docs into build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 clean: ## remove what the other targets made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -54,7 +54,7 @@ def next_item(
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from models.evaluation.implicit_models import check_implicit
+    from models.evaluation.next_item.implicit_models import check_implicit
     from models.evaluation.next_item.protocol import METHODS, evaluate
     from models.evaluation.next_item.sessions import read_tests, read_training
     from streams.cli.evaluation_report import check_plots, report

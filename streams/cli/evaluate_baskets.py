@@ -53,7 +53,7 @@ def command(
 
     from models.evaluation.baskets.protocol import cut_at, evaluate
     from models.evaluation.baskets.registry import METHODS, families
-    from models.evaluation.implicit_models import check_implicit
+    from models.evaluation.next_item.implicit_models import check_implicit
     from streams.cli.printing import table_console
     from streams.connectors.complete_journey import complete_journey
     from streams.connectors.event_log import log_of_past

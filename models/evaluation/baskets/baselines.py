@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.baskets.protocol import Basket, BasketQuery, Lists, Shop, best
-from models.evaluation.implicit_models import ImplicitModel
+from models.evaluation.next_item.implicit_models import ImplicitModel
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.session_knn import Vsknn, VsknnConfig
 from models.jit import cached_njit

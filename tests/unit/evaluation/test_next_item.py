@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from models.errors import SessionFileError
-from models.evaluation.implicit_models import MODELS, ImplicitModel
+from models.evaluation.next_item.implicit_models import MODELS, ImplicitModel
 from models.evaluation.next_item.co_occurrence import with_returns
 from models.evaluation.next_item.protocol import METHODS, evaluate
 from models.evaluation.next_item.returns import DEPTH, PRIOR, Returns
@@ -289,7 +289,7 @@ def test_a_fitted_model_learns_nothing_from_tests(name: str) -> None:
 def test_the_command_says_which_package_a_method_needs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.evaluation.implicit_models.find_spec", lambda _: None)
+    monkeypatch.setattr("models.evaluation.next_item.implicit_models.find_spec", lambda _: None)
     path = str(write(tmp_path / "train.txt", "a b\n"))
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", "next-item", "--train", path, "--test", path, "--methods", "als,bpr,popularity"])
