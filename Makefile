@@ -14,7 +14,7 @@ WARM := .venv/.warm
 .PHONY: help install warm check format test test-fast coverage demo bench drills evaluate docs site clean
 
 help: ## this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 install: $(INSTALLED) $(WARM) ## everything into .venv (PYTHON=python3.12 chooses another Python)
 	@echo "installed: $(BIN)/crosscurrent --help"

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.next_item.implicit_models import MODELS, Implicit
 from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod
 from models.evaluation.next_item.hybrid import COUNTING, OURS, Hybrid, HybridConfig
+from models.evaluation.next_item.implicit_models import MODELS, Implicit
 from models.evaluation.next_item.methods import Alone, Family, LastItem, Method, Popularity, SequentialRules
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig

@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from models.errors import SessionFileError
-from models.evaluation.next_item.implicit_models import MODELS, ImplicitModel
 from models.evaluation.next_item.co_occurrence import with_returns
+from models.evaluation.next_item.implicit_models import MODELS, ImplicitModel
 from models.evaluation.next_item.protocol import METHODS, evaluate
 from models.evaluation.next_item.returns import DEPTH, PRIOR, Returns
 from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
