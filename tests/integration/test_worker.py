@@ -32,7 +32,7 @@ from streams.wire.codec import decode_dead_letter, decode_suggestion
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
 from streams.wire.schemas import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
-from tests.poison import PATHS, POISON
+from tests.support.poison import PATHS, POISON
 from tests.support.processes import WorkerProcess, eventually
 
 PARTITIONS = 2

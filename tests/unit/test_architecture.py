@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,3 +46,12 @@ def test_help_needs_no_heavy_library() -> None:
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+def test_no_test_file_imports_another() -> None:
+    """What several tests use stands in tests/support, so that a test file can be read, moved and deleted by itself."""
+    parts = ("unit", "property", "integration")
+    pattern = re.compile(rf"\b(?:from|import)\s+tests\.(?:{'|'.join(parts)})\b")
+    found = [path for part in parts for path in (ROOT / "tests" / part).rglob("*.py")]
+    assert len(found) > 50
+    assert [str(path.relative_to(ROOT)) for path in found if pattern.search(path.read_text(encoding="utf-8"))] == []

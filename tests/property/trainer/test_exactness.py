@@ -20,8 +20,8 @@ from models.ranking.attribution import AttributionConfig
 from models.ranking.features import FEATURES, FLOOR, WIDTH
 from models.sequence.config import GateConfig
 from models.sequence.window_buffer import Windows
+from tests.support.trainee import SETTINGS, Trainee, suggestion
 from tests.support.world import Shop
-from tests.unit.trainer.test_trainer import SETTINGS, Trainee, suggestion
 
 QUICK = SETTINGS.model_copy(update={"gate": GateConfig(share=0.3, age_s=2.0), "batch_records": 3, "train_every_s": 0.5})
 

@@ -9,7 +9,7 @@ from streams.connectors.complete_journey import past_of
 from streams.connectors.jsonl import DECODERS, Line
 from streams.connectors.rees46 import COLUMNS, rees46
 from streams.connectors.replay import NAMED, DataMissingError, Faults, Happening, Past, replay
-from tests.poison import value_of
+from tests.support.poison import value_of
 
 pd = pytest.importorskip("pandas", reason="install the extra `completejourney` to run this")
 

@@ -20,10 +20,10 @@ from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
-from streams.__main__ import main
 from streams.cli import evaluation_report
 from streams.connectors.event_log import log_of_folder, log_of_past, simulated
 from streams.connectors.replay import DataMissingError
+from tests.support.evaluate_command import run
 from tests.support.world import Process, Shop
 
 AT = 1_699_990_000.0
@@ -417,12 +417,6 @@ def test_a_folder_without_clicks_is_one_sentence(tmp_path: Path) -> None:
 
 
 # -- the command and the report ----------------------------------------------------------------------------------------
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["evaluate", *arguments])
-    return int(ended.value.code or 0)
 
 
 def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(

@@ -17,9 +17,9 @@ from models.ranking.attribution import AttributionConfig
 from models.shop.events import Action, Click, Line, Profile, Purchase
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
+from tests.support.prequential_shop import AT, ITEMS, QUICK, engine
+from tests.support.trainee import SETTINGS, Trainee
 from tests.support.world import PARTITIONS, Shop
-from tests.unit.evaluation.test_prequential_replay import AT, ITEMS, QUICK, engine
-from tests.unit.trainer.test_trainer import SETTINGS, Trainee
 
 
 def days(shoppers: int) -> list[Event]:

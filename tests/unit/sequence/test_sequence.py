@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ import torch
 
 from models.errors import SnapshotError
 from models.sequence import kernels, vector_index
-from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
-from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
+from models.sequence.config import LearnerConfig
+from models.sequence.features import PRICES, Contents, content, contents_of
 from models.sequence.learner import Learner
 from models.sequence.scorer import LookBatch, Scorer
 from models.sequence.snapshot import read_predictor
@@ -24,28 +23,7 @@ from models.sessions.visits import Window as LooksWindow
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
-from models.snapshot import Snapshot
-
-SMALL = LearnerConfig(NetworkConfig(units=16, dropout=0.0), chunk=64, replay=4, recent=256, negatives=16, batch=16)
-CHAINS = [(0, 1, 2, 3), (10, 11, 12, 13), (20, 11, 22, 23)]
-"""What is looked at after item 11 depends on what was before it."""
-
-
-def window(items: Sequence[int], at: float = 0.0) -> LookWindow:
-    times = [at + 10.0 * place for place in range(len(items))]
-    return LookWindow(items, [0] * len(items), gap_classes(times), len(items), times[-1])
-
-
-def taught(visits: int, config: LearnerConfig = SMALL, contents: Contents | None = None) -> Learner:
-    learner = Learner(config, contents or Contents(), seed=7)
-    for number in range(visits):
-        if learner.add(window(CHAINS[number % 3], 100.0 * number)):
-            learner.learn()
-    return learner
-
-
-def scorer(learner: Learner, contents: Contents | None = None) -> Scorer:
-    return Scorer(learner.arrays(), learner.vocabulary.item, contents or Contents(), 16.0)
+from tests.support.sequence_model import CHAINS, SMALL, frozen, scorer, taught, window
 
 
 def looked(items: Sequence[int]) -> LooksWindow:
@@ -170,22 +148,6 @@ def test_an_item_that_nobody_looked_at_is_expected_where_its_like_are() -> None:
     expected = answers.read([window([20, 11, 22])[:3]]).hidden[0]
     assert vectors[0] @ expected > 0.3 * np.linalg.norm(expected)
     assert not vectors[1].any()  # of which nothing is known
-
-
-def frozen(learner: Learner, **changes: Any) -> Snapshot:
-    names = tuple("" if item < 0 else f"item {item}" for item in learner.vocabulary.item)
-    fields: dict[str, Any] = {
-        "model": MODEL,
-        "code": CODE,
-        "arrays": learner.arrays(),
-        "vocabulary": names,
-        "config": asdict(SMALL),
-        "positions": {},
-        "learnt": {"events": learner.learnt},
-        "metrics": {},
-        "at": 1e9,
-    }
-    return Snapshot(**(fields | changes))
 
 
 def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner: Learner) -> None:

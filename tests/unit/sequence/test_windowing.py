@@ -16,7 +16,7 @@ from models.sequence.windowing import LOOKS_A_WINDOW, WindowBuilder
 from models.sessions.visits import VisitConfig
 from models.shop.events import Action, Click
 from models.shop.items import Items
-from tests.unit.sequence.test_sequence import CHAINS, scorer, taught, window
+from tests.support.sequence_model import CHAINS, scorer, taught, window
 
 NONE_HELD = GateConfig(share=0.0)
 ALL_HELD = GateConfig(share=1.0, age_s=60.0)
