@@ -43,10 +43,10 @@ def command(
 
     if log_level.upper() != "DEBUG":  # aiokafka tells every assignment of every consumer
         logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    app = create_trainer_app(settings, identities(settings), on_ready=say_ready)
+    app, trainer = create_trainer_app(settings, identities(settings), on_ready=say_ready)
     process = faust.Worker(app, loglevel=log_level, redirect_stdouts=False, loop=new_event_loop())
     try:
         process.execute_from_commandline()
     finally:
-        if app.trainer.failure is not None:
+        if trainer.failure is not None:
             raise SystemExit(1)

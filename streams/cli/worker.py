@@ -62,12 +62,12 @@ def command(
 
     if log_level.upper() != "DEBUG":  # aiokafka tells every assignment of every consumer
         logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    app = create_app(settings, policy(), identities(settings), on_ready=say_ready)
+    app, worker = create_app(settings, policy(), identities(settings), on_ready=say_ready)
     loop = new_event_loop()
 
     def reload_policy() -> None:
         try:
-            app.worker.set_policy(policy())
+            worker.set_policy(policy())
         except PolicyError as error:
             print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
 
@@ -76,7 +76,7 @@ def command(
     try:
         process.execute_from_commandline()
     finally:
-        if app.worker.failure is not None:
+        if worker.failure is not None:
             raise SystemExit(1)
 
 

@@ -1,4 +1,4 @@
-"""Which of several trainers works: the one to whom their group gives partition 0 of `snapshots`."""
+"""Which of several trainers works: the one whose group assigns it partition 0 of `snapshots`."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from aiokafka import TopicPartition
 
 
 class Leadership:
-    """An [`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener] that only learns who leads.
+    """An [`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener] that learns whether we lead.
 
     Args:
-        seat: whoever has this partition leads.
+        seat: the owner of this partition leads.
     """
 
     def __init__(self, seat: TopicPartition) -> None:
         self._seat = seat
-        self._term = 0  # counts rearrangements: a leadership that is lost and won again is another one
+        self._term = 0  # counts rebalances: a leadership lost and won again is another one
         self.leads = asyncio.Event()
-        """Set while we lead, as far as we know."""
+        """Set while we lead as far as we know."""
         self.moved = asyncio.Event()
-        """Set when anything changes; whoever waits clears it."""
+        """Set at every change; the waiter clears it."""
 
     @property
     def term(self) -> int:
@@ -28,7 +28,7 @@ class Leadership:
         return self._term
 
     def holds(self, term: int) -> bool:
-        """Whether we have led without a break since then, as far as we know."""
+        """Whether we have led without a break since that term, as far as we know."""
         return self._term == term and self.leads.is_set()
 
     @property
@@ -37,20 +37,16 @@ class Leadership:
         return set()
 
     async def on_revoked(self) -> None:
-        """The group is being rearranged: we do not lead until it is clear who does."""
+        """A rebalance begins: we do not lead until the new assignment is known."""
         self._term += 1
         self.leads.clear()
         self.moved.set()
 
     def on_assigned(self, partitions: set[TopicPartition]) -> None:
-        """The group has given us these."""
+        """These partitions are ours now."""
         if self._seat in partitions:
             self.leads.set()
         self.moved.set()
-
-    def congested(self, partition: TopicPartition, most: int) -> bool:
-        """Always true: a trainer reads the log by positions and fetches nothing."""
-        return True
 
     def expected(self, partition: TopicPartition) -> int | None:
         """See [`AssignmentListener.expected`][streams.kafka.group_consumer.AssignmentListener.expected]."""

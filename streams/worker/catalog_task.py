@@ -1,7 +1,7 @@
-"""The lane of one partition of the catalogue: only its dead letters.
+"""The task of one partition of the catalogue: its dead letters.
 
-Every process mirrors the whole catalogue by itself and passes over what it cannot read; the one that owns the partition
-sends such records to the dead letters, once, however many workers there are and however often they start.
+Every process holds the whole catalogue as a global table and skips records that it cannot read. Only the owner of the
+partition sends them to the dead letters, so each is sent once, however many workers run and however often they start.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class CatalogTask(PartitionTask):
         )
 
     async def restore(self) -> None:
-        """There is no state but the position."""
+        """The position is the only state."""
         positions = await self.starting_positions()
         self.cursors = {tp: Cursor(tp, position, self.context.log) for tp, position in positions.items()}
 

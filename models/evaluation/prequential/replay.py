@@ -33,6 +33,7 @@ from models.shop.policy import Policy
 if TYPE_CHECKING:
     from models.evaluation.prequential.ordering import Ordering
     from models.evaluation.prequential.training import StreamTraining
+    from models.sequence.predictor import SequencePredictor
 
 Event = Click | Purchase | Profile
 
@@ -89,6 +90,8 @@ class Engine:
         neighbours: the mirror.
         recommenders: the objects that workers run, by name.
         training: of the sequence model; set it before the first event where a ranking is told what that expects.
+        predictor: of the sequence model, once there is one.
+        expecting: names of the recommenders that are given its predictions.
         orderings: of those whose rankings say so, by name; put them in before the first event.
         spent_s: seconds spent so far on EVENTS, on SEQUENCE, and on each recommender's lists and their order.
 
@@ -123,7 +126,8 @@ class Engine:
         self.training: StreamTraining | None = None
         self.orderings: dict[str, Ordering] = {}
         self.spent_s: defaultdict[str, float] = defaultdict(float)
-        self._expecting = [self.recommenders[name] for name, ranking in rankings.items() if ranking.expects]
+        self.predictor: SequencePredictor | None = None
+        self.expecting = {name for name, ranking in rankings.items() if ranking.expects}
         self._clock = clock
         self._visits = Visits(self.items, visits)
         self._rows = CoOccurrence(self.items, counting)
@@ -160,13 +164,13 @@ class Engine:
         asked = [one for one in max_batch if one.query is not None]
         queries = [one.query for one in asked if one.query is not None]
         expected = None
-        if self._expecting:
+        if self.expecting:
             started_s = self._clock()
-            expected = expected_of(self._expecting[0].predictor, queries)  # the same for all of them
+            expected = expected_of(self.predictor, queries)
             self.spent_s[SEQUENCE] += self._clock() - started_s
         for name, recommender in self.recommenders.items():
             started_s = self._clock()
-            told = expected if recommender in self._expecting else None
+            told = expected if name in self.expecting else None
             for one, items in zip(asked, recommender.suggest_each(queries, told), strict=True):
                 one.lists[name] = items
             if (ordering := self.orderings.get(name)) is not None:
@@ -224,7 +228,7 @@ class Engine:
             return Answered(event, offset, True, None)
         user_id, at = event.user_id, event.at
         visit = self._visits.snapshot(user_id, at, self.policy.bought_days * 86_400.0)
-        window = self._visits.window(user_id, at) if self._expecting else None
+        window = self._visits.window(user_id, at) if self.expecting else None
         trigger = list(map(self.items.index, item_ids))
         seed = f"{_topic_of(event)}-0-{offset}"
         return Answered(event, offset, True, Query(action, trigger, visit, at, seed, user_id, window))
@@ -241,8 +245,7 @@ class Engine:
             started_s = self._clock()
             predictor = self.training.snapshot(at)
             if predictor is not None:
-                for recommender in self._expecting:
-                    recommender.predictor = predictor
+                self.predictor = predictor
             self.spent_s[SEQUENCE] += self._clock() - started_s
         for name, ordering in self.orderings.items():
             if ordering.due(at):

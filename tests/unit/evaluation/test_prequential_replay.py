@@ -48,7 +48,7 @@ def test_what_answers_has_learnt_the_looks_before_and_no_other() -> None:
     for kept in range(5, 95, 9):
         ours = engine()
         list(ours.run(events[:kept]))
-        predictor = ours.recommenders[OURS].predictor
+        predictor = ours.predictor
         versions.append(0 if predictor is None else int(predictor.version))
         assert versions[-1] <= sum(isinstance(event, Click) for event in events[: kept - 1])
     assert versions == sorted(versions)
@@ -133,7 +133,7 @@ def test_what_the_gate_holds_back_does_not_answer() -> None:
     list(ours.run(walks(30)))
     assert ours.training is not None
     assert ours.training.refused > 3
-    predictor = ours.recommenders[OURS].predictor
+    predictor = ours.predictor
     assert predictor is not None
     assert int(predictor.version) < 60 < ours.training.learner.learnt
 
