@@ -7,7 +7,7 @@ back bit for bit, and a mirror of a million rows starts in half the time that di
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -16,9 +16,7 @@ from msgspec import Meta
 from models.cooccurrence.counter import Row
 from models.shop.events import PAIR_KINDS
 from streams.errors import RecordError
-
-if TYPE_CHECKING:
-    from streams.wire.record import Record, where
+from streams.wire.record import Record, where
 
 POSITION_KEY = b""
 """Key of the position record of a partition."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -24,9 +24,7 @@ from models.shop.events import VIEWED_THEN_BOUGHT
 from models.shop.items import Items
 from streams.errors import RecordError
 from streams.wire.partitioner import partition_of
-
-if TYPE_CHECKING:
-    from streams.wire.record import Record, where
+from streams.wire.record import Record, where
 
 TOTAL = -1
 """In place of a pair's second item: the weight belongs to the partition's total of baskets."""
