@@ -7,7 +7,7 @@ processes run on one machine and share its clock.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,15 +113,11 @@ class Topics:
         await self._consumer.stop()
 
     async def ends(self, *names: str) -> Ends:
-        """End offsets of all partitions of topics.
-
-        Args:
-            names: short names of the topics.
-        """
+        """End offsets of all partitions of topics, by short names."""
         full = (full_name(self._settings.prefix, name) for name in names)
-        return await self._ends([TopicPartition(name, n) for name in full for n in range(self._settings.partitions)])
+        return await self._ends(TopicPartition(name, n) for name in full for n in range(self._settings.partitions))
 
-    async def _ends(self, partitions: Collection[TopicPartition]) -> Ends:
+    async def _ends(self, partitions: Iterable[TopicPartition]) -> Ends:
         ends: Ends = await self._consumer.end_offsets(list(partitions))
         return await true_ends(self._consumer, ends) if self._settings.embedded else ends
 

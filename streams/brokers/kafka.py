@@ -90,11 +90,7 @@ def _properties(port: int, controller_port: int, data: Path, more: Mapping[str, 
 
 
 def _libraries(home: Path | None) -> str:
-    """Java's class path.
-
-    Raises:
-        BrokerError: there is no distribution.
-    """
+    """Java's class path; raises `BrokerError` without a distribution."""
     named = home or os.environ.get("KAFKA_HOME")
     if not named:
         message = "KAFKA_HOME names no folder: unpack a distribution of Apache Kafka 4 and set KAFKA_HOME to it"
@@ -107,11 +103,7 @@ def _libraries(home: Path | None) -> str:
 
 
 def _java() -> str:
-    """Java's launcher.
-
-    Raises:
-        BrokerError: there is none.
-    """
+    """Java's launcher; raises `BrokerError` if there is none."""
     in_home = Path(os.environ.get("JAVA_HOME", "/nowhere")) / "bin" / "java"
     java = str(in_home) if in_home.exists() else shutil.which("java")
     if java is None:
@@ -121,11 +113,7 @@ def _java() -> str:
 
 
 def _run(command: list[str]) -> str:
-    """Run a tool; its output.
-
-    Raises:
-        BrokerError: it fails.
-    """
+    """Run a tool; returns its output, raises `BrokerError` if it fails."""
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=FORMAT_S, stdin=subprocess.DEVNULL, check=False
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,12 @@ class Share:
         self.judged += 1
         self.right += right
 
+    @classmethod
+    def total(cls, shares: Iterable[Share]) -> Share:
+        """All shares together."""
+        right, judged = zip(*((share.right, share.judged) for share in shares), strict=True)
+        return cls(sum(right), sum(judged))
+
     def get(self) -> float | None:
         """The share; None before the first."""
         return self.right / self.judged if self.judged else None
@@ -62,23 +68,6 @@ class Share:
     def as_json(self) -> dict[str, Any]:
         """As `demo --json` writes it."""
         return {"right": self.right, "judged": self.judged, "share": self.get()}
-
-
-@dataclass(slots=True)
-class Shares:
-    """Shares by kind."""
-
-    by_kind: dict[str, Share] = field(default_factory=lambda: {kind: Share() for kind in KIND_NAMES[1:]})
-
-    def update(self, kind: str, right: bool) -> None:
-        """Add an item."""
-        self.by_kind[kind].update(right)
-
-    @property
-    def all(self) -> Share:
-        """Both kinds together."""
-        shares = self.by_kind.values()
-        return Share(sum(share.right for share in shares), sum(share.judged for share in shares))
 
 
 class Score:
@@ -94,7 +83,8 @@ class Score:
         self._models = {model.item_id: model for model in models}
         self._truth = truth
         self._policy = policy
-        self.ours, self.popular = Shares(), Shares()
+        self.ours = {kind: Share() for kind in KIND_NAMES[1:]}
+        self.popular = {kind: Share() for kind in KIND_NAMES[1:]}
         self.by_model = {model: Share() for model in MODELS.values()}
         """Shares of the items that a model gives a reason for, alone or with another."""
         self.by_order = {order: Share() for order in ORDERS}
@@ -131,14 +121,14 @@ class Score:
         for item in suggestion["items"]:
             places[item["kind"]] += 1
             right = self.is_right(item, event)
-            self.ours.update(item["kind"], right)
+            self.ours[item["kind"]].update(right)
             self.by_order[ORDERS[RANKER in suggestion["models"]]].update(right)
             for model in {MODELS[reason["source"]] for reason in item["reasons"]}:
                 self.by_model[model].update(right)
         for kind, item_id in event.popular:
             if places[kind]:
                 places[kind] -= 1
-                self.popular.update(kind, self._is_right(kind, item_id, event))
+                self.popular[kind].update(self._is_right(kind, item_id, event))
 
     def is_right(self, item: Mapping[str, Any], event: Published) -> bool:
         """Whether a suggested item is right."""
@@ -146,8 +136,8 @@ class Score:
 
     def by_kind(self) -> list[tuple[str, Share, Share]]:
         """(kind, our share, popularity's share) of each kind and of both together."""
-        kinds = [(kind, self.ours.by_kind[kind], self.popular.by_kind[kind]) for kind in KIND_NAMES[1:]]
-        return [*kinds, ("both", self.ours.all, self.popular.all)]
+        kinds = [(kind, self.ours[kind], self.popular[kind]) for kind in self.ours]
+        return [*kinds, ("both", Share.total(self.ours.values()), Share.total(self.popular.values()))]
 
     @property
     def pace(self) -> float:

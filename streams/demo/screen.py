@@ -69,6 +69,7 @@ class Screen(ABC):
         self._models = models
         self._score = score
         self._last_shown = 0.0
+        self._refreshed = time.monotonic()
         self._mark = marks(console)
 
     def __enter__(self) -> Screen:
@@ -89,11 +90,6 @@ class Screen(ABC):
     def show(self, shown: Shown) -> None:
         """Show a suggestion."""
         self._last_shown = time.monotonic()
-        self._show(shown)
-
-    @abstractmethod
-    def _show(self, shown: Shown) -> None:
-        """Print or keep a suggestion."""
 
     @abstractmethod
     def refresh(self, state: str) -> None:
@@ -136,7 +132,6 @@ class LiveScreen(Screen):
         super().__init__(console, models, score)
         self._latest: deque[Shown] = deque()
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
-        self._refreshed = 0.0
 
     def __enter__(self) -> LiveScreen:
         self._live.start()
@@ -146,7 +141,9 @@ class LiveScreen(Screen):
         self._live.update(Group(*self._suggestions()), refresh=True)  # the summary that follows has the figures
         self._live.stop()
 
-    def _show(self, shown: Shown) -> None:
+    def show(self, shown: Shown) -> None:
+        """See [`Screen.show`][]."""
+        super().show(shown)
         self._latest.append(shown)
 
     def refresh(self, state: str) -> None:
@@ -170,11 +167,9 @@ class LiveScreen(Screen):
 class PlainScreen(Screen):
     """For a pipe or a file: a few lines a suggestion, and a line of figures every few seconds."""
 
-    def __init__(self, console: Console, models: Mapping[str, Model], score: Score) -> None:
-        super().__init__(console, models, score)
-        self._refreshed = time.monotonic()
-
-    def _show(self, shown: Shown) -> None:
+    def show(self, shown: Shown) -> None:
+        """See [`Screen.show`][]."""
+        super().show(shown)
         self._console.print(self._event_line(shown))
         self._console.print(self._items(shown))
 

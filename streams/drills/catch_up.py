@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from itertools import chain
 
 import orjson
 
 from streams.kafka.blocking import TopicReader
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
-from streams.wire.record import Record
 from streams.wire.topics import full_name
 
 CAUGHT_UP_S = 120.0
@@ -43,7 +42,9 @@ class Positions:
         self._joined: defaultdict[str, int] = defaultdict(int)
 
     def update(self, value: bytes) -> None:
-        """Add the value of a record of `progress`."""
+        """Add the value of a record of `progress`; an empty one is a tombstone."""
+        if not value:
+            return
         record = orjson.loads(value)
         task = record["lane"]
         for topic, at in record["topics"].items():
@@ -94,14 +95,16 @@ def await_caught_up(settings: Settings, watch: Callable[[], None], timeout_s: fl
     """
     deadline = time.monotonic() + timeout_s
     with TopicReader(settings, ["progress"]) as progress, TopicReader(settings, ["clicks", "purchases"]) as events:
-        event_ends = _ends(events)
+        event_ends = events.ends()
         while True:
             watch()
-            positions = _positions(progress.read(from_start=True, until_end=True))
+            positions = Positions()
+            for record in chain.from_iterable(progress.read(from_start=True, until_end=True)):
+                positions.update(record.value or b"")
             left = behind(positions, event_ends, settings.prefix)
             if not left:  # the pairs are complete now
                 with TopicReader(settings, ["pairs"]) as pairs:
-                    left = behind(positions, _ends(pairs), settings.prefix)
+                    left = behind(positions, pairs.ends(), settings.prefix)
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(LOOK_S)
@@ -121,7 +124,7 @@ def await_learnt(settings: Settings, model: str, watch: Callable[[], None], time
     """
     store = SnapshotStore.of(settings)
     with TopicReader(settings, ["clicks"]) as clicks:
-        ends = {number: end for (_, number), end in _ends(clicks).items()}
+        ends = {number: end for (_, number), end in clicks.ends().items()}
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         watch()
@@ -129,17 +132,3 @@ def await_learnt(settings: Settings, model: str, watch: Callable[[], None], time
         if newest is not None and newest.manifest.positions["clicks"] == ends:
             return
         time.sleep(LOOK_S)
-
-
-def _positions(batches: Iterable[list[Record]]) -> Positions:
-    positions = Positions()
-    for batch in batches:
-        for record in batch:
-            if record.value is not None:
-                positions.update(record.value)
-    return positions
-
-
-def _ends(reader: TopicReader) -> dict[tuple[str, int], int]:
-    ends: Mapping[Any, int] = reader.ends()
-    return {(partition.topic, partition.partition): end for partition, end in ends.items()}

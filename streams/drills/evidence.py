@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
 
 from streams.kafka.blocking import TopicReader
 from streams.settings import Settings
-from streams.wire.record import Record
 
 INPUTS = ("clicks", "purchases", "catalog", "profiles", "feedback")
 """Topics that a shop writes to."""
@@ -45,12 +45,11 @@ def read(settings: Settings, topic: str) -> list[Raw]:
         TopicsError: the topic does not exist.
     """
     with TopicReader(settings, [topic]) as reader:
-        records = [_raw(record) for batch in reader.read(from_start=True, until_end=True) for record in batch]
+        records = [
+            Raw(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value)
+            for record in chain.from_iterable(reader.read(from_start=True, until_end=True))
+        ]
     return sorted(records, key=lambda record: (record.partition, record.offset))
-
-
-def _raw(record: Record) -> Raw:
-    return Raw(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 from pathlib import Path
 
 from streams.processes import Process, crosscurrent, environment
@@ -72,15 +71,9 @@ class ProcessGroup:
                 )
                 process.kill()
 
-    def stop_all(self) -> None:
-        """Stop all that run; complain of those that do not exit with 0."""
-        self._stop(self._processes)
-
-    def stop(self, number: int) -> None:
-        """Stop one; complain if it does not exit with 0."""
-        self._stop([self._processes[number]])
-
-    def _stop(self, processes: Sequence[Process]) -> None:
+    def stop(self, *numbers: int) -> None:
+        """Stop some side by side, by default all; complain of those that do not exit with 0."""
+        processes = [self._processes[number] for number in numbers or range(len(self))]
         for process in processes:
             process.signal(signal.SIGTERM)
         for process in processes:

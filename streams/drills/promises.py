@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -39,14 +38,6 @@ exclude_items = ["{EXCLUDED}"]
 """The policy of the drills: every trigger is answered, even late."""
 
 
-@dataclass(slots=True)
-class _Shopper:
-    """Events of a shopper, in the order of the log."""
-
-    clicks: list[Event] = field(default_factory=list)
-    purchases: list[Event] = field(default_factory=list)
-
-
 class Promises:
     """Checks suggestions.
 
@@ -66,11 +57,7 @@ class Promises:
     ) -> None:
         self._catalog = catalog
         self._events = {event.record.id: event for event in (*clicks, *purchases)}
-        self._shoppers: defaultdict[str, _Shopper] = defaultdict(_Shopper)
-        for click in clicks:
-            self._shoppers[click.user_id].clicks.append(click)
-        for purchase in purchases:
-            self._shoppers[purchase.user_id].purchases.append(purchase)
+        self._clicks, self._purchases = _by_shopper(clicks), _by_shopper(purchases)
         self._suggestions = [(record, orjson.loads(record.value or b"null")) for record in suggestions]
         self._answers: Counter[str] = Counter(value["suggestion_id"] for _, value in self._suggestions)
         self._answered_at = {value["suggestion_id"]: record for record, value in self._suggestions}
@@ -151,7 +138,7 @@ class Promises:
         return {self._catalog[item_id]["category"] for item_id in item_ids if item_id in self._catalog}
 
     def _ever_in_cart(self, user_id: str) -> set[str]:
-        return {click.item_ids[0] for click in self._shoppers[user_id].clicks if click.action == "add_to_cart"}
+        return {click.item_ids[0] for click in self._clicks[user_id] if click.action == "add_to_cart"}
 
     def _surely_in_cart(self, event: Event, answer: Raw) -> set[str]:
         """Items certainly in the cart at a click: added by it or earlier in the log, and not emptied by a purchase.
@@ -162,7 +149,7 @@ class Promises:
         if event.action == "purchase":
             return set()
         last: dict[str, tuple[float, int, bool]] = {}
-        for click in self._shoppers[event.user_id].clicks:
+        for click in self._clicks[event.user_id]:
             if click.record.offset > event.record.offset:
                 break
             if click.action in ("add_to_cart", "remove_from_cart"):
@@ -171,7 +158,7 @@ class Promises:
         emptied_s = max(
             (
                 purchase.at_s
-                for purchase in self._shoppers[event.user_id].purchases
+                for purchase in self._purchases[event.user_id]
                 if purchase.record.timestamp <= answer.timestamp
             ),
             default=float("-inf"),
@@ -185,11 +172,11 @@ class Promises:
         click and purchase were answered once only: then one state applied both in this order, or was rebuilt from a
         checkpoint after the purchase.
         """
-        shopper, name = self._shoppers[event.user_id], event.record.id
+        purchases, name = self._purchases[event.user_id], event.record.id
         if event.action == "purchase":
-            before = [earlier for earlier in shopper.purchases if earlier.record.offset < event.record.offset]
+            before = [earlier for earlier in purchases if earlier.record.offset < event.record.offset]
         elif self._answers[name] == 1:
-            before = [bought for bought in shopper.purchases if self._answered_once_before(bought.record.id, answer)]
+            before = [bought for bought in purchases if self._answered_once_before(bought.record.id, answer)]
         else:
             before = []
         return {item_id for purchase in before for item_id in purchase.item_ids}
@@ -199,6 +186,13 @@ class Promises:
             return False
         earlier = self._answered_at[name]
         return earlier.partition == answer.partition and earlier.offset < answer.offset
+
+
+def _by_shopper(events: Sequence[Event]) -> Mapping[str, list[Event]]:
+    found: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        found[event.user_id].append(event)
+    return found
 
 
 def upsell_faults(

@@ -168,8 +168,8 @@ class Run:
             self._await_caught_up(settings, workers)
             if trained:
                 await_learnt(settings, MODEL, trainers.check)
-            trainers.stop_all()
-            workers.stop_all()
+            trainers.stop()
+            workers.stop()
             self._complaints += workers.complaints + trainers.complaints
         self._say("running the same events undisturbed")
         copy(settings, baseline)
@@ -177,7 +177,7 @@ class Run:
         with ProcessGroup("worker", baseline, logs / "undisturbed", 1, policy) as workers:
             workers.start_all()
             self._await_caught_up(baseline, workers)
-            workers.stop_all()
+            workers.stop()
             self._complaints += workers.complaints
         self._say("counting")
         evidence = gather(settings)
