@@ -1,8 +1,7 @@
-"""Put events on the broker: all at once, or at a steady rate from a process of its own.
+"""Sends events to the broker: all at once, or at a steady rate from a separate process.
 
-Both sides of the comparison get their input through here. Run as `python -m streams.bench.load BOOTSTRAP PREFIX RATE
-FILE` it is the feeder: a small process that sends what is due every few milliseconds, in packed batches, so that it
-takes little of the machine that it measures on.
+`python -m streams.bench.load BOOTSTRAP PREFIX RATE FILE` is that process. It sends what is due every few milliseconds,
+in packed batches, so that it takes little CPU time from the application.
 """
 
 from __future__ import annotations
@@ -22,10 +21,10 @@ from streams.settings import Settings
 from streams.wire.topics import full_name
 
 TICK_S = 0.005
-"""Between two sendings of the feeder."""
+"""Between two sends of the feeder."""
 
 SLICE = 2_000
-"""Events of a backlog between two acknowledgements: keeps append times of clicks and purchases in the order of events.
+"""Events of a backlog between two acknowledgements, which keep the append times of both topics in the order of events.
 """
 
 
@@ -51,10 +50,10 @@ class Loader:
         await self._producer.stop()
 
     async def send(self, events: Iterable[Event]) -> list[Any]:
-        """Hand events over, one batch a partition.
+        """Send events, one batch a partition.
 
         Returns:
-            Futures that are done when the batches are acknowledged.
+            Futures of the acknowledgements, one a batch.
         """
         batches: dict[tuple[str, int], Any] = {}
         for topic, partition, key, value in events:
@@ -69,26 +68,26 @@ class Loader:
 
 
 async def preload(bootstrap_servers: str, prefix: str, events: Sequence[Event]) -> None:
-    """Append all events, as fast as it goes, in their order; return when all are acknowledged."""
+    """Append all events in order, as fast as possible; return when all are acknowledged."""
     async with Loader(bootstrap_servers, prefix) as loader:
         for first in range(0, len(events), SLICE):
             await asyncio.gather(*await loader.send(events[first : first + SLICE]))
 
 
 async def feed(bootstrap_servers: str, prefix: str, events: Sequence[Event], rate: float) -> None:
-    """Append events at a steady rate; what is late is sent at once, so that the rate holds over all.
+    """Append events at a steady rate; late events are sent at once, so that the mean rate holds.
 
     Args:
         bootstrap_servers: HOST:PORT of the broker.
         prefix: of the topics' names.
-        events: what to send.
+        events: to send.
         rate: events a second.
     """
     async with Loader(bootstrap_servers, prefix) as loader:
         started, sent, pending = time.monotonic(), 0, list[Any]()
         while sent < len(events):
             due = min(len(events), round((time.monotonic() - started) * rate))
-            pending = [one for one in pending if not one.done()]
+            pending = [future for future in pending if not future.done()]
             pending += await loader.send(events[sent:due])
             sent = due
             await asyncio.sleep(TICK_S - (time.monotonic() - started) % TICK_S)
@@ -96,7 +95,7 @@ async def feed(bootstrap_servers: str, prefix: str, events: Sequence[Event], rat
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Be the feeder."""
+    """Run the feeder."""
     bootstrap_servers, prefix, rate, file = arguments
     events = read(Path(file))
     new_event_loop().run_until_complete(feed(bootstrap_servers, prefix, events, float(rate)))

@@ -12,7 +12,7 @@ from streams.__main__ import main
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.drills.disturbances import DRILLS
-from streams.drills.run import Plan, Run
+from streams.drills.run import Run, RunConfig
 from streams.kafka.admin import administration
 
 SECONDS = 8.0
@@ -26,7 +26,7 @@ SWAP_SECONDS = 24.0
 @pytest.mark.parametrize("drill", ["kill"])
 def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix: str) -> None:
     said: list[str] = []
-    outcome = Run(Plan(drill, seconds=SECONDS), broker.settings(prefix=prefix), said.append).run()
+    outcome = Run(RunConfig(drill, seconds=SECONDS), broker.settings(prefix=prefix), said.append).run()
     verdict = outcome.verdict
     assert outcome.complaints == []
     assert verdict.missing == []
@@ -35,7 +35,7 @@ def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix
     assert (verdict.wrong, verdict.recount_wrong) == (0, 0)
     assert verdict.events > 0.8 * 500 * SECONDS
     assert verdict.suggested_items > verdict.triggers
-    assert all(one.compared for one in verdict.undisturbed.values())
+    assert all(difference.compared for difference in verdict.undisturbed.values())
     with administration(broker.settings()) as client:
         assert not [name for name in client.list_topics() if name.startswith(prefix)]
 
@@ -48,7 +48,7 @@ def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
     monkeypatch.setitem(DRILLS, "swap", replace(DRILLS["swap"], unseen=2_000))  # how late is not asked here
     said: list[str] = []
     settings = embedded_broker.settings(prefix=prefix)
-    outcome = Run(Plan("swap", rate=50.0, seconds=SWAP_SECONDS, keep=tmp_path), settings, said.append).run()
+    outcome = Run(RunConfig("swap", rate=50.0, seconds=SWAP_SECONDS, keep=tmp_path), settings, said.append).run()
     verdict, swaps = outcome.verdict, outcome.swaps
     assert (verdict.missing, verdict.examples, verdict.wrong, verdict.recount_wrong) == ([], [], 0, 0)
     assert swaps is not None

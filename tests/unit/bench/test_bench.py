@@ -1,4 +1,4 @@
-"""The bench's own parts: what is fed, how figures are made of append times, how functions are timed."""
+"""Parts of the benchmark: events, figures from append times, timing of functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from streams.bench import breakdown, contest, events, measure, report, run, scoring
+from streams.bench import benchmark, breakdown, events, measure, report, run, scoring
 from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
 from streams.cli import bench as bench_command
@@ -30,8 +30,8 @@ START_S = 1_750_000_000.0
 
 @pytest.fixture(scope="module")
 def shop() -> tuple[list[events.Event], list[events.Event]]:
-    roof = events.BenchShop(7, 8, START_S)
-    return roof.catalog(), roof.take(3_000)
+    bench_shop = events.BenchShop(7, 8, START_S)
+    return bench_shop.catalog(), bench_shop.take(3_000)
 
 
 def record(event: events.Event) -> StoredRecord:
@@ -138,20 +138,20 @@ def test_every_stage_of_the_worker_is_met_on_the_workbench(
         assert all(us > 0 for stage, us in stages.items() if stage != breakdown.REST), stages
 
 
-def turn(events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0) -> contest.Turn:
+def turn(events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0) -> benchmark.Measurement:
     latency = measure.Latency(p50_ms, p99_ms, p99_ms, 1_000, 500.0)
-    return contest.Turn(events_per_s, cpu_us, latency, {"learnt_after_s": 1.0})
+    return benchmark.Measurement(events_per_s, cpu_us, latency, {"learnt_after_s": 1.0})
 
 
 def test_the_middle_of_the_turns_counts() -> None:
-    side = contest.side_of([turn(1_000, 9, 90), turn(3_000, 2, 50), turn(2_000, 3, 70)])
-    assert (side["events_per_s"], side["p50_ms"], side["p99_ms"]) == (2_000, 3, 70)
-    assert [one["events_per_s"] for one in side["turns"]] == [1_000, 3_000, 2_000]
-    assert contest.side_of([turn(1, 1, 1, None)])["cpu_us_per_event"] is None
+    found = benchmark.medians([turn(1_000, 9, 90), turn(3_000, 2, 50), turn(2_000, 3, 70)])
+    assert (found["events_per_s"], found["p50_ms"], found["p99_ms"]) == (2_000, 3, 70)
+    assert [turn["events_per_s"] for turn in found["turns"]] == [1_000, 3_000, 2_000]
+    assert benchmark.medians([turn(1, 1, 1, None)])["cpu_us_per_event"] is None
 
 
 def test_the_ratio_is_worker_to_echo() -> None:
-    compared = contest.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)])
+    compared = benchmark.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)])
     assert compared["ratio"] == {"throughput": 3.0, "p50": 0.25, "p99": 0.5}
 
 
@@ -160,7 +160,7 @@ def figures() -> dict[str, Any]:
     stages = {"suggest: kernel": 40.0, breakdown.REST: 10.0}
     pace = {"total_us": 50.0, "stages_us": stages, "events_offered_together": 4_000}
     costs = {"one_ms": 7.77, "together_ms": 1.25}
-    return contest.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)]) | {
+    return benchmark.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)]) | {
         "where_time_goes": {"backlog": pace, "steady": pace},
         "scoring": {"200000": {"exact": costs, "index": costs | {"made_s": 31.0, "recall": 0.962}}},
         "learning": {"positions_per_s": 8_765, "new_positions_per_s": 876},
@@ -194,10 +194,10 @@ def test_the_report_has_all_tables_and_what_they_hold_for(figures: dict[str, Any
 def test_the_command_writes_the_figures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures: dict[str, Any]
 ) -> None:
-    plans: list[tuple[contest.Plan, bool]] = []
+    configs: list[tuple[benchmark.BenchmarkConfig, bool]] = []
 
-    def measured(plan: contest.Plan, *, kafka: bool, say: object) -> dict[str, Any]:
-        plans.append((plan, kafka))
+    def measured(config: benchmark.BenchmarkConfig, *, kafka: bool, say: object) -> dict[str, Any]:
+        configs.append((config, kafka))
         return figures
 
     monkeypatch.setattr(run, "run", measured)
@@ -208,10 +208,10 @@ def test_the_command_writes_the_figures(
     done = CliRunner().invoke(app, ["--kafka", "--quick", "--json", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     assert orjson.loads((tmp_path / "out.json").read_bytes()) == figures
-    ((plan, kafka),) = plans
+    ((config, kafka),) = configs
     assert kafka
-    assert plan.repeats == 1
-    assert plan.events < contest.Plan().events
+    assert config.repeats == 1
+    assert config.events < benchmark.BenchmarkConfig().events
 
 
 def test_what_the_sequence_model_costs_is_timed_on_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
