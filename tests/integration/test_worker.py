@@ -463,9 +463,10 @@ def test_the_counters_add_up_to_everything_published(open_shop: tuple[WorkerProc
             counted = worker.counter("events")  # labels in order: outcome, topic
             return {what: n for (what, name), n in counted.items() if name == shop.settings.prefix + topic}
 
-        eventually(
-            lambda n=published, of=outcomes: sum(of().values()) >= n, f"{published} records of {topic} are counted"
-        )
+        def all_counted(topic: str = topic, published: int = published) -> bool:
+            return sum(outcomes(topic).values()) >= published
+
+        eventually(all_counted, f"{published} records of {topic} are counted")
         found = outcomes()
         assert sum(found.values()) == published
         assert found.keys() <= {

@@ -123,7 +123,8 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
     """Trigger's time, rewards and examined of each list, by what stands in the whole log."""
     clocks: list[float] = []
     appends: list[float] = []
-    clock_s, newest_s = defaultdict(lambda: -np.inf), defaultdict(lambda: -np.inf)
+    clock_s: dict[int, float] = defaultdict(lambda: -np.inf)
+    newest_s: dict[int, float] = defaultdict(lambda: -np.inf)
     for event in log:
         number = PARTITION[event.user]
         if event.what != "list":

@@ -203,8 +203,9 @@ def test_a_stream_without_a_closed_window_has_no_figures() -> None:
 
 
 def test_cold_is_what_few_events_were_about_before() -> None:
-    events: list[Event] = [look(f"u{n}", "kettle", n) for n in range(7)] + [
-        look("u0", "kettle", 8 + n) for n in range(3)
+    events: list[Event] = [
+        *(look(f"u{n}", "kettle", n) for n in range(7)),
+        *(look("u0", "kettle", 8 + n) for n in range(3)),
     ]
     found = scored([*events, END]).as_json()["methods"][OURS]
     assert found["cold item, taken"]["n"] == 5

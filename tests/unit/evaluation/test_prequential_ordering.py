@@ -24,7 +24,8 @@ from tests.support.world import PARTITIONS, Shop
 
 def days(shoppers: int) -> list[Event]:
     """Looks, carts with something taken out again, orders of three lines, repeats; some want to be forgotten."""
-    chance, events = random.Random(5), []
+    chance = random.Random(5)
+    events: list[Event] = []
     for shopper in range(shoppers):
         user, at = f"u{shopper}", AT + 20.0 * shopper
         items = chance.sample(ITEMS, 6)

@@ -113,7 +113,7 @@ def test_what_a_shopper_does_later_answers_his_lists_and_nothing_of_one_who_is_f
 
 
 @pytest.mark.parametrize("said", [{"consent": True, "forget": True}, {"consent": False}])
-def test_a_list_of_one_who_refuses_before_it_is_made_is_not_learnt(said: dict[str, bool]) -> None:
+def test_a_list_of_one_who_refuses_before_it_is_made_is_not_learnt(said: dict[str, Any]) -> None:
     """Both come within one flush: the list is answered after the profile is heard."""
     ours = engine()
     list(ours.run([look("ann", 0, 0.0), look("ann", 1, 0.1), Profile("ann", AT + 0.2, **said), look("eve", 5, 0.3)]))

@@ -15,8 +15,9 @@ from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, o
 from models.serving.candidates import TOP
 from models.serving.recommender import Learnt, SuggestedItem
 from models.shop.kinds import CROSS_SELL, UPSELL
+from models.shop.policy import Policy
 from models.snapshot import Snapshot
-from tests.support.corner_shop import WIDE, CornerShop, Policy
+from tests.support.corner_shop import WIDE, CornerShop
 
 BASE = FEATURES.index("base")
 RIGHT, WRONG = FEATURES.index("bought_with share"), FEATURES.index("viewed_with share")
@@ -345,8 +346,8 @@ def test_a_snapshot_gives_the_same_order() -> None:
     for one in lists(400):
         ranker.learn_one(one)
     found, order = order_of(snapshot(ranker)), ranker.order()
-    for one, other in zip(found, order, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for mine, other in zip(found, order, strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
 def test_a_snapshot_of_other_code_or_shape_is_refused() -> None:

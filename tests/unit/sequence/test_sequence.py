@@ -177,7 +177,7 @@ def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
         asked = [(name, looked(found)) for name, found in looks.items()]
         anew = read_predictor(frozen(learner), items, Catalog(items)).expect(asked)
         for one, other in zip(kept.expect(asked), anew, strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-5, err_msg=str(step))
+            np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-5, err_msg=str(step))
 
 
 def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_the_same(learner: Learner) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -48,7 +50,10 @@ class Class:
         self.window_builder = WindowBuilder(self.items, VISITS, config, gate, every_s, self.sink)
         self.offset = 0
 
-    def look(self, item: int, at: float, user: str = "ann", appended_s: float | None = None, **more: str) -> None:
+    def due(self) -> bool:
+        return self.window_builder.due
+
+    def look(self, item: int, at: float, user: str = "ann", appended_s: float | None = None, **more: Any) -> None:
         while len(self.items) <= item:
             self.items.index(str(len(self.items)))
         click = Click(user, str(item), Action.VIEW, at, **more)
@@ -124,24 +129,24 @@ def test_a_chunk_is_due_by_windows_by_looks_and_by_append_time() -> None:
     by_windows = Class(looks=2, chunk=2)
     for item in (1, 2, 3):
         by_windows.look(item, 10.0 * item)
-    assert not by_windows.window_builder.due
+    assert not by_windows.due()
     by_windows.look(4, 40.0)
-    assert by_windows.window_builder.due
+    assert by_windows.due()
     by_windows.window_builder.begin_chunk()
-    assert not by_windows.window_builder.due
+    assert not by_windows.due()
 
     by_looks = Class(chunk=1)
     for shopper in range(LOOKS_A_WINDOW):
-        assert not by_looks.window_builder.due
+        assert not by_looks.due()
         by_looks.look(1, 10.0, f"shopper-{shopper}")
-    assert by_looks.window_builder.due
+    assert by_looks.due()
 
     by_time = Class(every_s=5.0)
     by_time.look(1, 10.0, appended_s=1000.0)
     by_time.look(2, 20.0, appended_s=1005.0)
-    assert not by_time.window_builder.due
+    assert not by_time.due()
     by_time.look(3, 30.0, appended_s=1005.1)
-    assert by_time.window_builder.due
+    assert by_time.due()
     assert by_time.sink.told == [([1, 2], 2)]
 
 

@@ -18,7 +18,7 @@ from models.shop.events import BOUGHT_WITH, Action
 from models.shop.policy import Policy
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
-KETTLE_SHOP_V1 = (
+KETTLE_SHOP_V1: tuple[tuple[list[str], list[str]], ...] = (
     (["kettle", "steel-kettle"], ["kettle", "mug"]),
     (["kettle", "mug"], ["kettle", "mug"]),
     (["kettle", "steel-kettle"], ["steel-kettle"]),
