@@ -37,6 +37,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # never end
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+collect_ignore = ["support"]
+"""It holds no tests, and some of it needs torch."""
+
 PARTITIONS = 4
 """Of topics in tests: more than one worker's share, and quickly made."""
 

@@ -18,11 +18,15 @@ print(*sorted(set({FORBIDDEN!r}) & set(sys.modules)))
 """
 
 
-def test_models_import_nothing_of_kafka_or_faust_or_streams() -> None:
-    names = sorted(
+def modules_of(package: str) -> list[str]:
+    return sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for path in (ROOT / "models").rglob("*.py")
+        for path in (ROOT / package).rglob("*.py")
     )
+
+
+def test_models_import_nothing_of_kafka_or_faust_or_streams() -> None:
+    names = modules_of("models")
     assert "models" in names
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], input="\n".join(names), text=True, capture_output=True, cwd=ROOT, check=False
@@ -38,6 +42,35 @@ def test_a_worker_needs_no_torch_and_no_river() -> None:
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == []
+
+
+WITHOUT_TORCH = """
+import importlib, sys
+sys.modules["torch"] = sys.modules["river"] = None
+for name in sys.stdin.read().split():
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        print(name)
+"""
+
+
+def test_only_the_trainer_and_the_evaluation_need_torch() -> None:
+    """Without the extra `learning`, doctests of all others are collected; no module imports river when imported."""
+    from conftest import NEED_TORCH
+
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        input="\n".join(modules_of("models") + modules_of("streams")),
+        text=True,
+        capture_output=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [f"{name.replace('.', '/')}.py" for name in done.stdout.split()] == NEED_TORCH
 
 
 def test_help_needs_no_heavy_library() -> None:

@@ -12,9 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
+import torch
 
 from models.ranking.attribution import AttributionConfig
 from models.ranking.features import FEATURES, FLOOR, WIDTH

@@ -12,6 +12,8 @@ import numpy as np
 import orjson
 import pytest
 
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
 from models.errors import SessionFileError
 from models.evaluation.next_item.co_occurrence import with_returns
 from models.evaluation.next_item.implicit_models import MODELS, ImplicitModel

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
 import torch
 
 from models.errors import SnapshotError

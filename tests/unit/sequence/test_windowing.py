@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
 from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import Contents
 from models.sequence.gate import Gate, scores

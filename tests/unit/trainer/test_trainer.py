@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
 from models.errors import SnapshotShapeError
 from models.ranking.attribution import AttributionConfig
 from models.ranking.features import FEATURES, FLOOR
