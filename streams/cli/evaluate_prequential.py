@@ -88,8 +88,8 @@ def command(
     from models.evaluation.prequential.replay import Engine
     from streams.cli.evaluation_report import check_plots, report
     from streams.cli.printing import table_console
-    from streams.cli.worker import read_policy
     from streams.connectors.event_log import sent_of
+    from streams.policy_file import read_policy
     from streams.settings import Settings
 
     if (path is not None) != (source in _WITH_PATH):

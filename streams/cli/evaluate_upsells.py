@@ -57,10 +57,10 @@ def command(
     from models.shop.events import Click, Purchase
     from models.shop.items import Items
     from streams.cli.printing import table_console
-    from streams.cli.worker import read_policy
     from streams.connectors.complete_journey import complete_journey
     from streams.connectors.event_log import log_of_past
     from streams.connectors.rees46 import rees46
+    from streams.policy_file import read_policy
     from streams.settings import Settings
 
     if (path is not None) != (source is Source.REES46):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,32 +13,6 @@ from streams.cli.options import with_settings
 if TYPE_CHECKING:
     from models.shop.policy import Policy
     from streams.settings import Settings
-
-
-def read_policy(path: Path | None, memory_s: float) -> Policy:
-    """The policy of a file; the defaults where none is given.
-
-    Args:
-        path: of the file.
-        memory_s: how long purchases are remembered.
-
-    Raises:
-        PolicyError: the file cannot be read, a key in it is wrong (names file, line and key), or it asks for purchases
-            that are forgotten by then.
-    """
-    from models.errors import PolicyError
-    from models.shop.policy import Policy
-
-    if path is None:
-        return Policy()
-    policy = Policy.from_file(path)
-    if policy.bought_days * 86_400 > memory_s:
-        message = (
-            f"{path}: bought_days is {policy.bought_days:g}, but purchases are remembered for {memory_s / 86_400:g} "
-            "days: make it smaller, or set CROSSCURRENT_VISITS__PURCHASE_MEMORY_S (and the retention of `purchases`)"
-        )
-        raise PolicyError(message)
-    return policy
 
 
 @with_settings("group", "policy", "web_host", "web_port", "web_enabled")
@@ -55,6 +28,7 @@ def command(
     from models.errors import PolicyError
     from streams.faust_app import new_event_loop
     from streams.kafka.topic_admin import identities
+    from streams.policy_file import read_policy
     from streams.worker.app import create_app
 
     def policy() -> Policy:
