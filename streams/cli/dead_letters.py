@@ -34,14 +34,14 @@ def command(
     from streams.connectors.jsonl import DECODERS
     from streams.kafka.blocking import Sender
 
-    def complain(sentence: str) -> None:
+    def report(sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
     with TopicReader(settings, ["dead-letters"], group="dead-letters-replay") as reader:
         with Sender(settings, list(DECODERS)) as sender:
-            replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), complain)
+            replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), report)
             records = (record for batch in reader.read(from_committed=True, until_end=True) for record in batch)
-            for letter in distinct(decoded(records, complain)):
+            for letter in distinct(decoded(records, report)):
                 replayer.replay(letter)
         reader.commit()  # only now: everything is acknowledged
     done = replayer.replayed
