@@ -1,4 +1,4 @@
-"""`crosscurrent dead-letters`: what could not be used, and sending it again once its cause is gone."""
+"""`crosscurrent dead-letters`: shows dead letters and sends them again."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def command(
             records = (record for batch in reader.read(from_committed=True, until_end=True) for record in batch)
             for letter in distinct(decoded(records, report)):
                 replayer.replay(letter)
-        reader.commit()  # only now: everything is acknowledged
+        reader.commit()  # after everything is acknowledged
     done = replayer.replayed
     print(f"sent {done.sent} again; {done.still_bad} would come back; {done.not_ours} cannot be sent")

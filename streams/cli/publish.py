@@ -1,4 +1,4 @@
-"""`crosscurrent publish`: lines of JSON become records."""
+"""`crosscurrent publish`: sends lines of JSON to a topic."""
 
 from __future__ import annotations
 

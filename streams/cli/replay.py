@@ -1,4 +1,4 @@
-"""`crosscurrent replay`: shops of the past, sent again."""
+"""`crosscurrent replay`: sends data sets."""
 
 from __future__ import annotations
 
