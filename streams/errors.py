@@ -4,7 +4,7 @@
 CrosscurrentError
 ├── SettingsError    a flag, variable or key of the configuration file is wrong: correct it
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
-├── BrokerError      no broker answers, or the one to be started does not start
+├── BrokerError      no broker answers, or a broker does not start
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops with nothing lost
 ├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to recreate

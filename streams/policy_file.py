@@ -150,7 +150,7 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
             if statement and not statement.startswith("#"):
                 yield begin_line, statement
             depth, begin, begin_line = 0, token.end(), line
-    if statement := text[begin:].strip():  # a bracket or string that nobody closed
+    if statement := text[begin:].strip():  # an unclosed bracket or string
         yield begin_line, statement
 
 

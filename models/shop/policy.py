@@ -24,7 +24,7 @@ class Policy:
     max_cross_sell: int = 4
     max_upsell: int = 2
     min_step: float = 0.05
-    """An upsell costs more than its anchor by at least this share: nobody notices a smaller step."""
+    """An upsell costs more than its anchor by at least this share; smaller steps go unnoticed."""
     max_step: float = 1.0
     """... and by at most this share: beyond twice the price it is another kind of thing."""
     category_depth: int = 0

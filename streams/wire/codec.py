@@ -218,7 +218,7 @@ def dead_letter(record: Record, error: RecordError, at_ms: int) -> tuple[bytes, 
 
     Args:
         record: as it came; key and value may be any bytes or None.
-        error: what the decoder said.
+        error: of the decoder.
         at_ms: now, in epoch milliseconds.
 
     Returns:
