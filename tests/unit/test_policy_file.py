@@ -110,8 +110,8 @@ def test_a_long_list_is_read_and_located_in_linear_time() -> None:
 
 
 def test_the_hash_names_what_is_said_and_not_how() -> None:
-    said = parse_policy('explore = 0\nexclude_items = ["b", "a"]', "one.toml")
+    policy = parse_policy('explore = 0\nexclude_items = ["b", "a"]', "one.toml")
     again = parse_policy('exclude_items = ["a", "b"]', "two.toml")
-    assert said.hash == again.hash != Policy().hash
-    assert len(said.hash) == 12
+    assert policy.hash == again.hash != Policy().hash
+    assert len(policy.hash) == 12
     assert {Policy(), Policy(bought_days=30)} == {Policy()}

@@ -1,4 +1,4 @@
-"""Data sets that are sent: what is sent, in which order, at which speed, and what is said of bad lines."""
+"""Data sets: what is sent, in which order and at which speed, and which bad lines are reported."""
 
 import gzip
 from pathlib import Path
@@ -25,7 +25,7 @@ class Sent(list[tuple[str, bytes | None, bytes | None]]):
 
 
 class Clock:
-    """Time that passes only where somebody sleeps."""
+    """Time that passes only in sleep."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -98,18 +98,18 @@ def test_baskets_become_cart_events_and_a_purchase() -> None:
     assert counts == {"catalog": 2, "clicks": 5, "purchases": 4}
     assert data.count == 9
     sent.decoded()
-    told = [
+    sent_events = [
         (event.topic, event.value["user_id"], event.value["at"][11:])
         for event in data_set_of(TRANSACTIONS, PRODUCTS).events
     ]
-    assert told[:5] == [
+    assert sent_events[:5] == [
         ("clicks", "900", "11:53:25.998Z"),
         ("clicks", "900", "11:53:25.999Z"),
         ("purchases", "900", "11:53:26.000Z"),
         ("clicks", "901", "11:53:25.999Z"),
         ("purchases", "901", "11:53:26.000Z"),
     ]
-    purchase = next(one for one in data_set_of(TRANSACTIONS, PRODUCTS).events if one.topic == "purchases")
+    purchase = next(event for event in data_set_of(TRANSACTIONS, PRODUCTS).events if event.topic == "purchases")
     assert purchase.value["order_id"] == "31"
     assert purchase.value["items"] == [
         {"item_id": "1", "quantity": 2, "price": 1.5},
@@ -171,8 +171,8 @@ def written(folder: Path, lines: list[str], packed: bool = True) -> Path:
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_good_lines_are_sent_and_bad_ones_named(tmp_path: Path, packed: bool) -> None:
-    said: list[str] = []
-    data = rees46(written(tmp_path, LINES, packed), said.append)
+    reported: list[str] = []
+    data = rees46(written(tmp_path, LINES, packed), reported.append)
     sent = Sent()
     counts = replay(data, sent)
     assert counts == {"catalog": 3, "clicks": 4, "purchases": 2}
@@ -191,23 +191,23 @@ def test_good_lines_are_sent_and_bad_ones_named(tmp_path: Path, packed: bool) ->
     assert catalog["1004856"]["brand"] is None
     assert "53000001" not in catalog
     name = "events.csv.gz" if packed else "events.csv"
-    assert [sentence.split(":")[:2] for sentence in said] == [[name, str(number)] for number in range(6, 14)]
-    assert said[2] == f"{name}:8: event_time must be like 2019-10-01 00:00:00 UTC, got 'yesterday'"
-    assert sum("price must be" in sentence for sentence in said) == 3
+    assert [sentence.split(":")[:2] for sentence in reported] == [[name, str(number)] for number in range(6, 14)]
+    assert reported[2] == f"{name}:8: event_time must be like 2019-10-01 00:00:00 UTC, got 'yesterday'"
+    assert sum("price must be" in sentence for sentence in reported) == 3
     assert data.notes[-1] == "1 products never have a price and are not in the catalogue"
 
 
 def test_purchases_of_one_moment_are_one_order(tmp_path: Path) -> None:
-    orders = [one.value for one in rees46(written(tmp_path, LINES), print).events if one.topic == "purchases"]
+    orders = [event.value for event in rees46(written(tmp_path, LINES), print).events if event.topic == "purchases"]
     assert [[line["item_id"] for line in order["items"]] for order in orders] == [["3900821", "1004856"], ["1004856"]]
     assert orders[1]["items"] == [{"item_id": "1004856"}]  # its price of -1 is none
     assert orders[1]["order_id"] == "line-6"
 
 
 def test_lines_of_a_file_are_named_up_to_a_number(tmp_path: Path) -> None:
-    said: list[str] = []
-    data = rees46(written(tmp_path, [GOOD] + ["x"] * 1000), said.append)
-    assert len(said) == NAMED + 1
+    reported: list[str] = []
+    data = rees46(written(tmp_path, [GOOD] + ["x"] * 1000), reported.append)
+    assert len(reported) == NAMED + 1
     assert data.notes == ["1000 lines: a line must have 9 fields"]
 
 
@@ -235,10 +235,10 @@ def test_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_faults_are_counted_by_kind() -> None:
-    said: list[str] = []
-    bad = BadLines("file", said.append)
+    reported: list[str] = []
+    bad = BadLines("file", reported.append)
     for line in range(30):
         bad.add(line, "kind one" if line % 2 else "kind two", "x" * 100)
     assert bad.counts == {"kind one": 15, "kind two": 15}
-    assert len(said) == NAMED + 1
-    assert len(said[0]) < 100
+    assert len(reported) == NAMED + 1
+    assert len(reported[0]) < 100

@@ -48,10 +48,10 @@ def test_these_are_the_data_of_that_name(events: list[SourceEvent]) -> None:
 
 
 def test_a_seed_gives_one_shop_and_one_stream() -> None:
-    one, same, other = (SimulatedShop(seed, shoppers=1000) for seed in (1, 1, 2))
-    assert list(one.catalog()) == list(same.catalog()) != list(other.catalog())
-    first = list(islice(one.events(50, START_S), 500))
-    assert first == list(islice(same.events(50, START_S), 500)) == list(islice(one.events(50, START_S), 500))
+    shop, same, other = (SimulatedShop(seed, shoppers=1000) for seed in (1, 1, 2))
+    assert list(shop.catalog()) == list(same.catalog()) != list(other.catalog())
+    first = list(islice(shop.events(50, START_S), 500))
+    assert first == list(islice(same.events(50, START_S), 500)) == list(islice(shop.events(50, START_S), 500))
     assert first != list(islice(other.events(50, START_S), 500))
 
 
@@ -143,7 +143,7 @@ def test_counting_finds_the_answer_and_popularity_does_not(shop: SimulatedShop, 
         found = [
             shop.truth.is_right("cross-sell", anchor, other)
             for anchor in anchors
-            for other in [one for one in ranked(anchor) if items[one]["category"] != items[anchor]["category"]][:4]
+            for other in [item for item in ranked(anchor) if items[item]["category"] != items[anchor]["category"]][:4]
         ]
         return sum(found) / len(found)
 

@@ -48,8 +48,8 @@ def received(messages: list[tuple[int, bytes, int]], applied: dict[str, int] | N
         pairs = decode_pairs(Rec(value), there, applied or {})
         assert pairs.source == "clicks-3"
         assert pairs.last_offset == last
-        names = [None if one == TOTAL else there.name(one) for one in pairs.b.tolist()]
-        rows = [there.name(one) for one in pairs.a.tolist()]
+        names = [None if index == TOTAL else there.name(index) for index in pairs.b.tolist()]
+        rows = [there.name(index) for index in pairs.a.tolist()]
         columns = zip(rows, names, pairs.kind.tolist(), pairs.weight.tolist(), pairs.at.tolist(), strict=True)
         seen.setdefault(partition, []).extend(columns)
     return seen
