@@ -6,7 +6,7 @@ import gzip
 import io
 import pickle
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -46,7 +46,7 @@ def test_from_store_to_store_it_stays_the_same_version(tmp_path: Path) -> None:
     assert stored.manifest.training is None
 
 
-def packed(path: Path, members: list[tuple[tarfile.TarInfo | str, bytes]], mode: str = "w") -> Path:
+def packed(path: Path, members: Sequence[tuple[tarfile.TarInfo | str, bytes]], mode: str = "w") -> Path:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for member, content in members:
             info = tarfile.TarInfo(member) if isinstance(member, str) else member

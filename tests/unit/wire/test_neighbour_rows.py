@@ -50,8 +50,8 @@ def test_a_row_comes_back_bit_for_bit(size: int) -> None:
     assert (back.own, back.own_count, back.neighbours) == (row.own, row.own_count, row.neighbours)
     assert back.weights.tobytes() == row.weights.tobytes()
     np.testing.assert_array_equal(back.counts, row.counts)
-    assert (back.weights.shape, back.weights.dtype) == ((size, 3), np.float64)
-    assert (back.counts.shape, back.counts.dtype) == ((size, 3), np.int64)
+    assert (back.weights.shape, back.weights.dtype) == ((size, 3), np.dtype(np.float64))
+    assert (back.counts.shape, back.counts.dtype) == ((size, 3), np.dtype(np.int64))
     assert encode_row(back) == encode_row(row)
 
 

@@ -15,6 +15,7 @@ from streams.wire.pair_deltas import TOTAL, PairBatch, decode_pairs
 from streams.wire.partitioner import partition_of
 
 Event = tuple[int, float, list[tuple[int, int, int, float]]]
+Row = tuple[str, str | None, int, float, float]
 
 
 @dataclass
@@ -41,9 +42,10 @@ def batch_of(events: list[Event], items: Items, partitions: int = 4) -> PairBatc
     return batch
 
 
-def received(messages: list[tuple[int, bytes, int]], applied: dict[str, int] | None = None) -> dict[int, list[tuple]]:
+def received(messages: list[tuple[int, bytes, int]], applied: dict[str, int] | None = None) -> dict[int, list[Row]]:
     """By item partition: (a, b, kind, weight, at), with names, as its owner sees them."""
-    there, seen = Items(), {}
+    there = Items()
+    seen: dict[int, list[Row]] = {}
     for partition, value, last in messages:
         pairs = decode_pairs(Rec(value), there, applied or {})
         assert pairs.source == "clicks-3"
@@ -55,8 +57,8 @@ def received(messages: list[tuple[int, bytes, int]], applied: dict[str, int] | N
     return seen
 
 
-def sent(events: list[Event], items: Items, partitions: int = 4) -> dict[int, list[tuple]]:
-    by_partition: dict[int, list[tuple]] = {}
+def sent(events: list[Event], items: Items, partitions: int = 4) -> dict[int, list[Row]]:
+    by_partition: dict[int, list[Row]] = {}
     for _, at, pairs in events:
         for a, b, kind, weight in pairs:
             name = items.name(a)
@@ -86,7 +88,9 @@ events_of_any_kind = st.lists(
 
 
 @given(events_of_any_kind, st.integers(0, 3000), st.integers(1, 8))
-def test_all_pairs_arrive_once_in_order_however_small_the_messages(steps, max_bytes: int, partitions: int) -> None:
+def test_all_pairs_arrive_once_in_order_however_small_the_messages(
+    steps: list[Event], max_bytes: int, partitions: int
+) -> None:
     items, offset, events = shop(31), 0, []
     for step, at, pairs in steps:
         offset += step
@@ -99,7 +103,7 @@ def test_all_pairs_arrive_once_in_order_however_small_the_messages(steps, max_by
 
 
 @given(events_of_any_kind, st.integers(-1, 40))
-def test_events_that_are_applied_are_left_out(steps, after: int) -> None:
+def test_events_that_are_applied_are_left_out(steps: list[Event], after: int) -> None:
     items, offset, events = shop(31), 0, []
     for step, at, pairs in steps:
         offset += step + 1
@@ -159,7 +163,8 @@ def test_items_interned_later_find_their_partition() -> None:
 def message() -> dict[str, object]:
     events = [(3, 1e9, [(0, 1, 0, 0.5), (0, TOTAL, 1, 0.5)]), (4, 1e9, [(1, 0, 2, 0.5)])]
     [(_, value, _)] = batch_of(events, shop(2), 1).messages(10_000)
-    return json.loads(value)
+    decoded: dict[str, object] = json.loads(value)
+    return decoded
 
 
 def column(values: list[float], kind: str) -> str:
