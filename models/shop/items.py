@@ -40,15 +40,13 @@ class Items:
     def index(self, item_id: str) -> int:
         """Index of an id; a new id gets the next one."""
         known = self._indices.get(item_id)
-        return self._new(item_id) if known is None else known
-
-    def _new(self, item_id: str) -> int:
-        """Index of an id that had none, unless another thread has just numbered it."""
+        if known is not None:
+            return known
         with self._numbering:
-            known = self._indices.get(item_id)
-            return self._next(item_id) if known is None else known
+            known = self._indices.get(item_id)  # another thread may have just numbered it
+            return self._add(item_id) if known is None else known
 
-    def _next(self, item_id: str) -> int:
+    def _add(self, item_id: str) -> int:
         index = len(self._names)
         if index == len(self.order):
             self.order = np.concatenate([self.order, np.zeros_like(self.order)])

@@ -1,8 +1,7 @@
 """REES46's multi-category store: views, cart changes and purchases as a CSV file, gzipped or not.
 
-Columns: event_time, event_type, product_id, category_id, category_code, brand, price, user_id, user_session. The file
-is read twice, for the catalogue and for the events, so that it need not fit in memory; events are sent in its order,
-which is that of time.
+The file is read twice, for the catalogue and for the events, so that it need not fit in memory; events are sent in its
+order, which is that of time.
 
 * Catalogue: every product with a price above 0 in some line, with its last price, brand and category. Category: the
   code with `/` for `.`; a third of the lines have none and get `unnamed/<category_id>`.
@@ -24,17 +23,8 @@ from typing import IO, Any, NamedTuple
 from streams.connectors.replay import BadLines, DataMissingError, DataSet, SourceEvent
 from streams.wire.codec import written
 
-COLUMNS = (
-    "event_time",
-    "event_type",
-    "product_id",
-    "category_id",
-    "category_code",
-    "brand",
-    "price",
-    "user_id",
-    "user_session",
-)
+HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
+COLUMNS = HEADER.split(",")
 ACTIONS = {"view": "view", "cart": "add_to_cart", "remove_from_cart": "remove_from_cart", "purchase": "purchase"}
 CURRENCY = "USD"
 
@@ -124,8 +114,8 @@ def _lines(path: Path, bad: BadLines) -> Iterator[_Line]:
             header = next(reader, [])
         except csv.Error:
             header = []
-        if tuple(header) != COLUMNS:
-            message = f"{path} is no file of REES46 events: its first line must be {','.join(COLUMNS)}"
+        if header != COLUMNS:
+            message = f"{path} is no file of REES46 events: its first line must be {HEADER}"
             raise DataMissingError(message)
         while True:
             try:

@@ -122,8 +122,7 @@ class SnapshotStore:
             SnapshotCorruptError: it has another checksum, model or version.
             SnapshotFormatError: it has another form.
         """
-        folder = self._folder(model, version)
-        content, place = self._get(folder, MANIFEST), self._place(folder, MANIFEST)
+        content, place = self._read(model, version, MANIFEST)
         if checksum is not None and (came := sha256(content)) != checksum:
             raise SnapshotCorruptError.of(place, f"SHA-256 {checksum}, as announced", came)
         manifest = decode_manifest(content, place)
@@ -143,8 +142,7 @@ class SnapshotStore:
             SnapshotShapeError: an array does not match the manifest.
         """
         manifest = self.stored(model, version, checksum).manifest
-        folder = self._folder(model, version)
-        return decode_snapshot(manifest, self._get(folder, WEIGHTS), self._place(folder, WEIGHTS))
+        return decode_snapshot(manifest, *self._read(model, version, WEIGHTS))
 
     def training(self, model: str, version: str) -> dict[str, NDArray[Any]] | None:
         """The trainer's own state as of a snapshot, read-only; None if none was saved (as with an imported one).
@@ -157,8 +155,7 @@ class SnapshotStore:
         form = self.stored(model, version).manifest.training
         if form is None:
             return None
-        folder = self._folder(model, version)
-        content, place = self._get(folder, TRAINING), self._place(folder, TRAINING)
+        content, place = self._read(model, version, TRAINING)
         check_file(content, form, place)
         return decode_arrays(content, place)
 
@@ -235,12 +232,14 @@ class SnapshotStore:
         """Name of a file in errors."""
         return f"{self.url.rstrip('/')}/{'/'.join(folder.split('/')[-2:])}/{file}"
 
-    def _get(self, folder: str, file: str) -> bytes:
-        with self._using_store():
-            with suppress(FileNotFoundError):
-                content: bytes = self._files.cat_file(f"{folder}/{file}")
-                return content
-        raise SnapshotMissingError.file(self._place(folder, file))
+    def _read(self, model: str, version: str, file: str) -> tuple[bytes, str]:
+        """Content of a file, and its name in errors."""
+        folder = self._folder(model, version)
+        place = self._place(folder, file)
+        with self._using_store(), suppress(FileNotFoundError):
+            content: bytes = self._files.cat_file(f"{folder}/{file}")
+            return content, place
+        raise SnapshotMissingError.file(place)
 
     def _put(self, path: str, content: bytes) -> None:
         if not isinstance(self._files, LocalFileSystem):

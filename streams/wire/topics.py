@@ -54,18 +54,22 @@ class Topic:
 
     name: str
     """Without prefix."""
-    key: str
-    """Meaning of its records' keys."""
-    partitions: Count
-    cleanup: Literal["delete", "compact"]
     written_by: str
     read_by: str
+    key: str = "user_id"
+    """Meaning of its records' keys."""
+    partitions: Count = "shoppers"
     retention_ms: int | None = None
-    """How long records are kept, for `delete`."""
+    """How long records are kept; None: the newest of each key is kept."""
     configs: Mapping[str, str] = field(default_factory=dict)
     """Further settings, as the broker names them."""
     internal: bool = False
     """Only workers and trainers read and write it."""
+
+    @property
+    def cleanup(self) -> Literal["delete", "compact"]:
+        """Cleanup policy."""
+        return "compact" if self.retention_ms is None else "delete"
 
     @property
     def all_configs(self) -> dict[str, str]:
@@ -81,9 +85,6 @@ newer records, the owner sees that rows are old and publishes its own again."""
 TOPICS: tuple[Topic, ...] = (
     Topic(
         name="clicks",
-        key="user_id",
-        partitions="shoppers",
-        cleanup="delete",
         retention_ms=7 * DAY_MS,  # two days of memory and five of outage
         configs=APPEND_TIME,
         written_by="the shop",
@@ -91,9 +92,6 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         name="purchases",
-        key="user_id",
-        partitions="shoppers",
-        cleanup="delete",
         retention_ms=60 * DAY_MS,  # 35 days of memory and 25 of outage
         configs=APPEND_TIME,
         written_by="the shop",
@@ -101,18 +99,12 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         name="profiles",
-        key="user_id",
-        partitions="shoppers",
-        cleanup="compact",
         configs={**APPEND_TIME, **_compaction(0)},
         written_by="the shop (optional)",
         read_by="worker",
     ),
     Topic(
         name="feedback",
-        key="user_id",
-        partitions="shoppers",
-        cleanup="delete",
         retention_ms=30 * DAY_MS,  # a month to learn from
         configs=APPEND_TIME,
         written_by="the shop (optional)",
@@ -120,9 +112,6 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         name="suggestions",
-        key="user_id",
-        partitions="shoppers",
-        cleanup="delete",
         retention_ms=7 * DAY_MS,  # a shop uses them at once; the trainer joins them with events of the days after
         written_by="worker",
         read_by="the shop, trainer",
@@ -131,7 +120,6 @@ TOPICS: tuple[Topic, ...] = (
         name="catalog",
         key="item_id",
         partitions="catalog",
-        cleanup="compact",
         configs=_compaction(0),
         written_by="the shop",
         read_by="every process, whole",
@@ -139,8 +127,6 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         name="dead-letters",
         key="full name of the source topic",
-        partitions="shoppers",
-        cleanup="delete",
         retention_ms=30 * DAY_MS,  # time to look, fix the sender and replay
         written_by="worker",
         read_by="people",
@@ -149,7 +135,6 @@ TOPICS: tuple[Topic, ...] = (
         name="pairs",
         key="source, such as clicks-3",
         partitions="items",
-        cleanup="delete",
         retention_ms=DAY_MS,  # owners apply them within seconds; a day of outage
         configs={"segment.ms": str(HOUR_MS)},  # retention deletes whole segments: by the hour instead of by the week
         internal=True,
@@ -160,7 +145,6 @@ TOPICS: tuple[Topic, ...] = (
         name="neighbours",
         key="item_id; empty for the position record of a partition",
         partitions="items",
-        cleanup="compact",
         configs=_compaction(_LATE_OWNER_MS),
         internal=True,
         written_by="worker that owns the item partition",
@@ -169,8 +153,6 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         name="progress",
         key="lane",
-        partitions="shoppers",
-        cleanup="compact",
         configs=_compaction(_LATE_OWNER_MS),
         internal=True,
         written_by="worker",
@@ -178,9 +160,6 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         name="forgotten",
-        key="user_id",
-        partitions="shoppers",
-        cleanup="compact",
         configs=_compaction(0),
         internal=True,
         written_by="worker",
@@ -189,8 +168,6 @@ TOPICS: tuple[Topic, ...] = (
     Topic(
         name="snapshots",
         key="model",
-        partitions="shoppers",
-        cleanup="compact",
         configs=_compaction(0),
         internal=True,
         written_by="trainer, `models rollback`, `models import`",

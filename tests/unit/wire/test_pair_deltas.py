@@ -231,10 +231,10 @@ def test_a_pair_takes_less_than_microseconds_both_ways() -> None:
     ]
     best = float("inf")
     for _ in range(5):
-        started = time.perf_counter()
+        started = time.process_time()
         received_pairs, there = 0, Items()
         for _, value, _ in batch_of(events, items, 8).messages(512_000):
             received_pairs += len(decode_pairs(Rec(value), there, {}).a)
-        best = min(best, (time.perf_counter() - started) / received_pairs)
+        best = min(best, (time.process_time() - started) / received_pairs)
     assert received_pairs == 10_000
     assert best < 5e-6  # 0.8 us where nothing else runs
