@@ -71,11 +71,11 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
 
 def _references(part: Any) -> Any:
     if isinstance(part, dict):
-        for name, one in part.items():
+        for name, value in part.items():
             if name == "$ref":
-                yield one
+                yield value
             else:
-                yield from _references(one)
+                yield from _references(value)
     elif isinstance(part, list):
-        for one in part:
-            yield from _references(one)
+        for value in part:
+            yield from _references(value)

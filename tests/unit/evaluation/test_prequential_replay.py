@@ -16,7 +16,7 @@ from models.evaluation.prequential.replay import Answered, Engine, Event
 from models.evaluation.prequential.sent import SentLists, moment_of
 from models.sequence.config import GateConfig
 from models.shop.events import Action, CatalogItem, Click, Profile
-from streams.connectors.event_log import log_of_past, sent_of, simulated
+from streams.connectors.event_log import log_of_data_set, sent_of, simulated
 from streams.connectors.replay import DataMissingError
 from streams.wire.codec import written
 from tests.support.evaluate_command import run
@@ -155,7 +155,7 @@ def test_who_refuses_is_neither_answered_nor_learnt_from() -> None:
 
 
 def simulated_events(count: int) -> tuple[list[CatalogItem], list[Event]]:
-    log = log_of_past(simulated(3, count), None, NOW_MS, pytest.fail)
+    log = log_of_data_set(simulated(3, count), None, NOW_MS, pytest.fail)
     return log.catalog, list(log.events)
 
 

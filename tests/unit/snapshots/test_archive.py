@@ -1,4 +1,4 @@
-"""A snapshot travels in one file, and a file that is up to something is refused in one sentence."""
+"""A snapshot in one file; files with anything else in them are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def test_the_same_snapshot_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_from_store_to_store_it_stays_the_same_version(tmp_path: Path) -> None:
-    one, other = SnapshotStore(str(tmp_path / "one")), SnapshotStore(str(tmp_path / "other"), "autumn-")
-    version = one.save(kettle_snapshot(), {"moments": kettle_snapshot().arrays["items"]}).manifest.version
-    write_archive(one.load("sequence", version), tmp_path / "a.tar")
-    stored = other.save(read_archive(tmp_path / "a.tar"))
+    source, target = SnapshotStore(str(tmp_path / "one")), SnapshotStore(str(tmp_path / "other"), "autumn-")
+    version = source.save(kettle_snapshot(), {"moments": kettle_snapshot().arrays["items"]}).manifest.version
+    write_archive(source.load("sequence", version), tmp_path / "a.tar")
+    stored = target.save(read_archive(tmp_path / "a.tar"))
     assert stored.manifest.version == version
     assert stored.manifest.training is None
 
