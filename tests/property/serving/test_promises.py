@@ -16,6 +16,7 @@ from models.serving.recommender import SuggestedItem
 from models.shop.events import Action, CatalogItem
 from models.shop.policy import Policy
 from tests.support.corner_shop import NOW, CornerShop
+from tests.support.oracle import is_upsell, same_category
 
 NAMES = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "a name longer than it need be, 1", "a name longer than it need be, 2"]  # fmt: skip  # noqa: E501
 CATEGORIES = ["A", "A/X", "A/X/1", "A/X/2", "A/Y", "B", "B/X", "C/Z/9"]
@@ -147,22 +148,6 @@ def _below(path: str, top: str) -> bool:
     return path == top or path.startswith(top + "/")
 
 
-def _same_category(one: CatalogItem, other: CatalogItem, depth: int) -> bool:
-    if depth == 0:
-        return one.category == other.category
-    return one.category.split("/")[:depth] == other.category.split("/")[:depth]
-
-
-def _may_be_upsell(item: CatalogItem, anchor: CatalogItem, policy: Policy) -> bool:
-    return (
-        _same_category(item, anchor, policy.category_depth)
-        and anchor.price > 0
-        and item.currency == anchor.currency
-        and anchor.price * (1 + policy.min_step) <= item.price <= anchor.price * (1 + policy.max_step)
-        and not (item.rating is not None and anchor.rating is not None and item.rating < anchor.rating)
-    )
-
-
 def _pair_in(pairs: tuple[tuple[str, str], ...], anchor: CatalogItem, item: CatalogItem) -> bool:
     return any(_below(anchor.category, first) and _below(item.category, second) for first, second in pairs)
 
@@ -177,10 +162,10 @@ def _kinds(world: World, name: str) -> dict[str, str]:
     if any(_below(item.category, top) for top in policy.exclude_categories):
         return {}
     anchors = {one: world.offers[one] for one in [*world.trigger, *world.cart] if one in world.offers}
-    if any(_same_category(item, anchor, policy.category_depth) for anchor in anchors.values()):
+    if any(same_category(item, anchor, policy.category_depth) for anchor in anchors.values()):
         if world.action is Action.PURCHASE or any(one not in world.offers for one in world.trigger):
             return {}
-        return {one: "upsell" for one, anchor in anchors.items() if _may_be_upsell(item, anchor, policy)}
+        return {one: "upsell" for one, anchor in anchors.items() if is_upsell(item, anchor, policy)}
     if any(_pair_in(policy.deny_pairs, anchor, item) for anchor in anchors.values()):
         return {}
     return {
@@ -211,7 +196,7 @@ def _room(world: World, listed: list[str], kinds: list[str], name: str, kind: st
         return False
     others = [world.offers[one] for one in listed]
     of_brand = sum(item.brand is not None and one.brand == item.brand for one in others)
-    of_category = sum(_same_category(item, one, policy.category_depth) for one in others)
+    of_category = sum(same_category(item, one, policy.category_depth) for one in others)
     if policy.max_per_brand and of_brand >= policy.max_per_brand:
         return False
     return not policy.max_per_category or of_category < policy.max_per_category
