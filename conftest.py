@@ -16,11 +16,17 @@ NEED_TORCH = [
 ]
 """Modules that import torch, or one that does; tests/unit/test_architecture.py compares."""
 
-collect_ignore = [] if find_spec("torch") else NEED_TORCH
+NEED_RIVER = ["models/ranking/drift.py"]
+"""Modules whose doctests use it."""
+
+collect_ignore = [
+    *([] if find_spec("torch") else NEED_TORCH),
+    *([] if find_spec("river") else NEED_RIVER),
+]
 
 
 def pytest_report_header() -> str | None:
     """One sentence where tests are missing."""
     if not collect_ignore:
         return None
-    return f"no torch here: install the extra `learning` to collect {', '.join(collect_ignore)}"
+    return f"install the extra `learning` to run the doctests of {', '.join(collect_ignore)}"

@@ -186,8 +186,7 @@ def town(households: int, weeks: int) -> tuple[Shop, list[Basket]]:
 def test_every_method_answers_and_equal_runs_are_equal(name: str) -> None:
     if name in ("bm25", "als", "bpr"):
         pytest.importorskip("implicit", reason="pip install 'crosscurrent[evaluation]' brings implicit")
-    if name.startswith("stacked"):
-        pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
+    pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
     one, baskets = town(20, 20)
     first, second = (run(one, baskets, name, cut=cut_at(baskets)) for _ in range(2))
     assert first.asked == 20 * 3
@@ -197,6 +196,7 @@ def test_every_method_answers_and_equal_runs_are_equal(name: str) -> None:
 
 
 def test_habits_know_the_favourite_and_popularity_does_not() -> None:
+    pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
     one, baskets = town(20, 20)
     found = run(one, baskets, "popularity", "habits", cut=cut_at(baskets))
     recalls = {name: np.mean([gain[5] for gain in gains]) for name, gains in found.readings["all"].gains.items()}

@@ -424,6 +424,7 @@ def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib", reason="install the extra `evaluation` to run this")
+    pytest.importorskip("torch", reason="install the extra `learning` to run this")
     out, page = tmp_path / "out.json", tmp_path / "out.html"
     written = ["--json", str(out), "--html", str(page)]
     assert run("prequential", "simulated", "--limit", "800", "--window", "1h", *written) == 0
@@ -451,6 +452,7 @@ def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(
 
 def test_next_item_draws_bars_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="install the extra `evaluation` to run this")
+    pytest.importorskip("torch", reason="install the extra `learning` to run this")
     train, test, page = tmp_path / "train.txt", tmp_path / "test.txt", tmp_path / "page.html"
     train.write_text("a b c\nb c d\n" * 10)
     test.write_text("a b\tc\nb\tc\n")
@@ -495,5 +497,6 @@ def test_wrong_usage_is_one_sentence(
 
 
 def test_a_window_longer_than_the_log_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="install the extra `learning` to run this")
     assert run("prequential", "simulated", "--limit", "200", "--window", "7d") == 0
     assert "try a shorter --window" in capsys.readouterr().err

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+pytest.importorskip("river", reason="install the extra `learning` to run this")
+
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.ranking.attribution import Closed
 from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
