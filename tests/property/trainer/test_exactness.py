@@ -161,7 +161,7 @@ async def _shop_through(days: Days, folder: Path) -> None:
     for one in (whole, trainee):
         await one.apply()
         await one.training.learn()
-    outcomes, others = whole.training.outcomes, trainee.training.outcomes
+    outcomes, others = whole.training.attribution, trainee.training.attribution
     for name, array in outcomes.training().items():
         np.testing.assert_array_equal(array, others.training()[name], err_msg=name)
     assert outcomes.closed == whole.training.ranker.learnt == trainee.training.ranker.learnt

@@ -14,7 +14,7 @@ from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import LookWindow
 from models.sequence.windowing import LOOKS_A_WINDOW, WindowBuilder
 from models.sessions.visits import VisitConfig
-from models.shop.events import Action, Click
+from models.shop.events import Action, Click, Profile
 from models.shop.items import Items
 from tests.unit.sequence.test_sequence import CHAINS, scorer, taught, window
 
@@ -150,8 +150,8 @@ def test_who_refuses_is_not_learnt_from() -> None:
     for user in ("ann", "bob"):
         for item in (1, 2, 3):
             lessons.look(item, 10.0 * item, user)
-    lessons.window_builder.forget("ann", 20.0, [0])
-    lessons.window_builder.consent(0, "bob", given=False)
+    lessons.window_builder.forget("ann", 20.0)
+    lessons.window_builder.apply_profile(0, Profile("bob", 35.0, consent=False))
     lessons.look(4, 40.0, "bob")
     lessons.window_builder.gather()
     assert lessons.sink.told == [([3], 1)]
