@@ -71,7 +71,13 @@ def restore(parts: Parts, config: LearnerConfig, snapshot: Snapshot, training: M
     Raises:
         SnapshotShapeError: the arrays have another shape than the settings ask for.
     """
-    _check_shape(asdict(config), snapshot)
+    for path in ("looks", "buffer", "vocabulary", "network.units"):  # all else may change
+        then, wanted = snapshot.config, asdict(config)
+        for name in path.split("."):
+            then, wanted = then[name], wanted[name]
+        if then != wanted:
+            where = f"{MODEL} {snapshot.version}"
+            raise SnapshotShapeError.of(where, f"config.{path}", f"{wanted}, as the settings say", str(then))
     for name in unpack(training["items.names"], training["items.ends"]):
         parts.items.index(name)
     parts.learner.restore(snapshot.arrays, nested("learner", training))
@@ -79,22 +85,6 @@ def restore(parts: Parts, config: LearnerConfig, snapshot: Snapshot, training: M
     order = nested("ranker", training)
     if order and not parts.ranker.restore(order):
         logger.warning("the order of lists was learnt by other code, and is learnt anew from here on")
-
-
-def restore_attribution(attribution: Attribution, training: Mapping[str, NDArray[Any]]) -> None:
-    """Put a snapshot's open lists into a new attribution."""
-    attribution.restore(nested("outcomes", training))
-
-
-def _check_shape(wanted: Mapping[str, Any], snapshot: Snapshot) -> None:
-    """Check what the arrays' shapes depend on; all else of the configuration may change."""
-    for path in ("looks", "buffer", "vocabulary", "network.units"):
-        then, now = snapshot.config, wanted
-        for name in path.split("."):
-            then, now = then[name], now[name]
-        if then != now:
-            where = f"{MODEL} {snapshot.version}"
-            raise SnapshotShapeError.of(where, f"config.{path}", f"{now}, as the settings say", str(then))
 
 
 def sequence_snapshot(

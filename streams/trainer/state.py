@@ -27,6 +27,7 @@ from models.sessions.visits import EventStatus
 from models.shop.events import CatalogItem, Click, Purchase
 from models.shop.items import Items
 from models.snapshot import Snapshot
+from models.state import nested
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Log
@@ -99,9 +100,7 @@ class TrainerState:
         self.attribution = Attribution(settings.outcomes)
         self.ranker = Ranker(settings.ranker, SEED)
         self._parts = snapshot_codec.Parts(self.items, self.learner, self.window_builder, self.attribution, self.ranker)
-        self._lists = ListAttribution(
-            self.attribution, self.items, self.window_builder.refuses, reader.topics, reader.partitions
-        )
+        self._lists = ListAttribution(self.attribution, self.items, self.window_builder, reader.topics)
         self._stored_events = 0
 
     # -- taking over -----------------------------------------------------------------------------------------------
@@ -128,7 +127,7 @@ class TrainerState:
         for user_id, before in forgotten.items():
             self.window_builder.forget(user_id, before)
         await self._reader.apply_all_profiles(self._apply_profile)
-        snapshot_codec.restore_attribution(self.attribution, training)
+        self.attribution.restore(nested("outcomes", training))
         self.attribution.drop(self.window_builder.refuses)  # who refused or was forgotten since
         for number in self._reader.partitions:
             await self._rebuild_visits(number)
@@ -185,9 +184,7 @@ class TrainerState:
                 event = decode_purchase(record)
                 status = self.window_builder.purchase(number, event, appended_s, record.offset)
             elif topic == "feedback":
-                feedback = decode_feedback(record)
-                refused = self.window_builder.visits[number].consent.refuses(feedback.user_id, feedback.at)
-                return self._lists.record_feedback(number, feedback, appended_s, refused)
+                return self._lists.record_feedback(number, decode_feedback(record), appended_s)
             else:
                 return self._lists.record_suggestion(*decode_answer(record))
         except RecordError:
