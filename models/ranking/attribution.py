@@ -233,9 +233,13 @@ class Attribution:
             impression: the list.
         """
         suggestion_id, topic = impression.suggestion_id, TOPICS.index(impression.topic)
-        if suggestion_id in self._open or suggestion_id in self._gone_ids:
+        opened = self._open.get(suggestion_id)
+        if opened is not None and (opened.end, suggestion_id) not in self._over:
             return
-        if len(self) >= self._config.most_open or impression.offset <= self._behind.get((number, topic), -1):
+        forgotten = impression.offset <= self._behind.get((number, topic), -1)
+        if not forgotten and (opened is not None or suggestion_id in self._gone_ids):
+            return
+        if forgotten or len(self) >= self._config.most_open:
             self.skipped += 1
             return
         n = len(impression.items)

@@ -189,6 +189,17 @@ def test_a_list_that_comes_when_what_answered_it_may_be_forgotten_is_passed_over
     assert (len(outcomes), outcomes.skipped) == (1, 1)
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_closed_list_that_comes_again_when_its_time_is_forgotten_is_skipped(outcomes: Attribution, taken: bool) -> None:  # fmt: skip  # noqa: E501
+    outcomes.advance(0, 1_000.0, 5_000.0)
+    looked(outcomes, KETTLE, 1_000.0, offset=5)
+    outcomes.advance(0, 1_111.0, 5_010.5)
+    if taken:
+        assert len(outcomes.take()) == 1
+    outcomes.record_impression(0, sent())
+    assert (outcomes.opened, outcomes.skipped) == (1, 1)
+
+
 def test_feedback_counts_whatever_is_read_first_within_the_window_and_of_the_shopper_himself() -> None:
     outcomes = Attribution(CONFIG)
     outcomes.advance(0, 1_001.0, AHEAD)
