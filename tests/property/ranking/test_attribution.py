@@ -138,10 +138,10 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
     """Trigger's time, rewards and examined of each list, by the whole log."""
     clocks, appends = clocks_of(log)
     found, known = [], set()
-    for place, one in enumerate(log):
-        if one.what != "list" or one.suggestion_id in known:
+    for place, sent_list in enumerate(log):
+        if sent_list.what != "list" or sent_list.suggestion_id in known:
             continue
-        number, end = PARTITION[one.user], one.at + CONFIG.window_s
+        number, end = PARTITION[sent_list.user], sent_list.at + CONFIG.window_s
         remembered = [
             other
             for other, event in enumerate(log)
@@ -149,21 +149,23 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
             and PARTITION[event.user] == number
             and (other > place or appends[other] >= appends[place] - CONFIG.late_s)
         ]
-        lost = [e.offset for e in log[:place] if e.what == one.topic and PARTITION[e.user] == number]
-        kept = [log[other].offset for other in remembered if other < place and log[other].what == one.topic]
-        if max(set(lost) - set(kept), default=-1) >= one.offset:
+        lost = [e.offset for e in log[:place] if e.what == sent_list.topic and PARTITION[e.user] == number]
+        kept = [log[other].offset for other in remembered if other < place and log[other].what == sent_list.topic]
+        if max(set(lost) - set(kept), default=-1) >= sent_list.offset:
             continue
-        known.add(one.suggestion_id)
-        sent, rewards, dismissed = sent_of(one), [0.0, 0.0], [False, False]
+        known.add(sent_list.suggestion_id)
+        sent, rewards, dismissed = sent_of(sent_list), [0.0, 0.0], [False, False]
         shown, seen = None, [False, False]
         for other in remembered:
             event = log[other]
-            if event.user != one.user or event.at > end or clocks[other] > end + CONFIG.late_s:
+            if event.user != sent_list.user or event.at > end or clocks[other] > end + CONFIG.late_s:
                 continue
-            behind = event.at > one.at or (event.at == one.at and event.what == one.topic and event.offset > one.offset)
+            behind = event.at > sent_list.at or (
+                event.at == sent_list.at and event.what == sent_list.topic and event.offset > sent_list.offset
+            )
             for at, item in enumerate(sent.items):
                 mine, named = event.item in (item, ALL), event.item == item
-                if event.what == "feedback" and event.suggestion_id == one.suggestion_id:
+                if event.what == "feedback" and event.suggestion_id == sent_list.suggestion_id:
                     if event.action == "shown":
                         shown = shown or [False, False]
                         shown[at] |= mine
@@ -176,7 +178,7 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
                     rewards[at], seen[at] = max(rewards[at], worth), True
         rewards = [r if r == CONFIG.taken or not no else 0.0 for r, no in zip(rewards, dismissed, strict=True)]
         examined = [True, True] if shown is None else [a or b for a, b in zip(shown, seen, strict=True)]
-        found.append((one.at, rewards, examined))
+        found.append((sent_list.at, rewards, examined))
     return sorted(found)
 
 
@@ -186,7 +188,7 @@ def test_each_list_gets_what_the_whole_log_says_whenever_it_comes(steps: list[St
     for event in log:
         closed += apply(attribution, event)
     assert len(attribution) == 0
-    got = sorted((one.at, one.rewards.tolist(), one.examined.tolist()) for one in closed)
+    got = sorted((found.at, found.rewards.tolist(), found.examined.tolist()) for found in closed)
     assert got == expected(log)
 
 
@@ -203,13 +205,13 @@ def test_a_restart_closes_the_same_lists_with_the_same_rewards(
             state = {name: array.copy() for name, array in parts.training().items()}
             parts = Attribution(CONFIG)
             parts.restore(state)
-        for one, other in zip(apply(whole, event), apply(parts, event), strict=True):
-            for mine, theirs in zip(one, other, strict=True):
-                np.testing.assert_array_equal(mine, theirs)
+        for mine, theirs in zip(apply(whole, event), apply(parts, event), strict=True):
+            for array, other in zip(mine, theirs, strict=True):
+                np.testing.assert_array_equal(array, other)
     _assert_same(whole.training(), parts.training())
 
 
-def _assert_same(one: dict[str, NDArray[Any]], other: dict[str, NDArray[Any]]) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_array_equal(array, other[name], err_msg=name)
+def _assert_same(mine: dict[str, NDArray[Any]], theirs: dict[str, NDArray[Any]]) -> None:
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)

@@ -42,7 +42,7 @@ def after(attribution: Attribution, at: float = 1_111.0) -> list[Closed]:
 
 
 def rewards(attribution: Attribution, at: float = 1_111.0) -> list[list[float]]:
-    return [one.rewards.tolist() for one in after(attribution, at)]
+    return [closed.rewards.tolist() for closed in after(attribution, at)]
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_every_open_list_that_has_the_item_is_answered() -> None:
 
 def test_one_id_is_one_list(attribution: Attribution) -> None:
     attribution.record_impression(0, sent(items=[TEA]))
-    assert [len(one.rewards) for one in after(attribution)] == [2]
+    assert [len(closed.rewards) for closed in after(attribution)] == [2]
     attribution.record_impression(0, sent())  # once more, when its window is over
     assert (len(attribution), attribution.opened, attribution.take()) == (0, 1, [])
 
@@ -126,10 +126,10 @@ def test_feedback_says_what_was_shown_clicked_and_dismissed() -> None:
     bought(attribution, MUG, 1_020.0)
     feedback(attribution, "c", ALL, "dismissed")
     feedback(attribution, "nobody's", ALL, "shown")
-    one, two, three = after(attribution)
-    assert (one.rewards.tolist(), one.examined.tolist()) == ([1.0, 0.25, 0.0], [True, True, False])
-    assert (two.rewards.tolist(), two.examined.tolist()) == ([1.0, 0.0], [True, True])
-    assert three.rewards.tolist() == [1.0, 0.0]  # taken after all
+    first, second, third = after(attribution)
+    assert (first.rewards.tolist(), first.examined.tolist()) == ([1.0, 0.25, 0.0], [True, True, False])
+    assert (second.rewards.tolist(), second.examined.tolist()) == ([1.0, 0.0], [True, True])
+    assert third.rewards.tolist() == [1.0, 0.0]  # taken after all
     assert attribution.counts.sum(axis=0).tolist() == [6, 6, 3]
 
 
@@ -151,7 +151,7 @@ def test_what_comes_when_the_window_is_over_changes_nothing_whenever_the_list_is
     attribution.advance(0, 1_111.0, AHEAD)
     bought(attribution, MUG, 1_050.0)
     feedback(attribution, "a", ALL, "shown")
-    assert [one.rewards.tolist() for one in attribution.take()] == [[0.0, 0.0]]
+    assert [closed.rewards.tolist() for closed in attribution.take()] == [[0.0, 0.0]]
 
 
 def test_lists_beyond_the_most_are_passed_over() -> None:
@@ -176,7 +176,7 @@ def test_a_list_that_comes_when_its_window_is_over_as_in_a_fast_replay_gets_what
         attribution.advance(0, at, 5_000.0 + second)
         looked(attribution, item, at, offset)
     attribution.record_impression(0, sent(items=[MUG, TEA]))
-    assert [one.rewards.tolist() for one in attribution.take()] == [[0.25, 0.0]]
+    assert [closed.rewards.tolist() for closed in attribution.take()] == [[0.25, 0.0]]
     attribution.record_impression(0, sent(items=[MUG, TEA]))  # it is known that it was there
     assert (attribution.opened, attribution.skipped, attribution.take()) == (1, 0, [])
 
@@ -246,7 +246,7 @@ def test_a_restored_attribution_closes_at_once_what_is_over(attribution: Attribu
     later = Attribution(CONFIG)
     later.restore(attribution.training())
     assert len(later) == 0
-    assert [one.rewards.tolist() for one in later.take()] == [[0.25, 0.0]]
+    assert [closed.rewards.tolist() for closed in later.take()] == [[0.25, 0.0]]
 
 
 def test_lists_close_by_the_ends_of_their_windows_and_then_by_id() -> None:
@@ -255,7 +255,7 @@ def test_lists_close_by_the_ends_of_their_windows_and_then_by_id() -> None:
         attribution.record_impression(number, sent(name, at, items=[MUG] * (number + 1)))
     for number in (2, 0, 1):
         attribution.advance(number, 1_200.0, AHEAD)
-    assert [len(one.kinds) for one in attribution.take()] == [2, 3, 1]
+    assert [len(closed.kinds) for closed in attribution.take()] == [2, 3, 1]
 
 
 def test_only_shoppers_who_refuse_are_dropped() -> None:
@@ -271,10 +271,10 @@ def test_only_shoppers_who_refuse_are_dropped() -> None:
 
 def test_what_was_not_described_cannot_be_learnt() -> None:
     attribution = Attribution(CONFIG)
-    one = sent()
-    one.features[1] = np.nan
-    attribution.record_impression(0, one)
-    two = sent("b")
-    two.features[0, 1] = np.inf
-    attribution.record_impression(0, two)
+    first = sent()
+    first.features[1] = np.nan
+    attribution.record_impression(0, first)
+    second = sent("b")
+    second.features[0, 1] = np.inf
+    attribution.record_impression(0, second)
     assert [closed.learnable.tolist() for closed in after(attribution)] == [[True, False], [False, True]]

@@ -35,7 +35,7 @@ class Sink:
 
     @property
     def got(self) -> list[tuple[list[int], int]]:
-        return [(list(one.items), one.fresh) for one in self.windows]
+        return [(list(window.items), window.fresh) for window in self.windows]
 
 
 class Builder:
@@ -114,8 +114,8 @@ def test_every_look_is_fresh_in_just_one_window_whatever_the_order(
             builder.look(number, float(at), user, event_id=f"event-{number}")
     window_builder = builder.windows
     window_builder.gather()
-    learnt = [item for one in builder.sink.windows for item in one.items[-one.fresh :]]
-    held = [item for one in window_builder.gate.release(1e12) for item in one.items[-one.fresh :]]
+    learnt = [item for window in builder.sink.windows for item in window.items[-window.fresh :]]
+    held = [item for window in window_builder.gate.release(1e12) for item in window.items[-window.fresh :]]
     assert sorted(learnt + held) == list(range(len(history)))
     assert (window_builder.events, window_builder.held) == (len(learnt), len(held))
 
@@ -207,8 +207,8 @@ def test_scores_are_those_of_the_ranking(good: Scorer) -> None:
     assert found.shape == (2, 2)  # a first look alone asks for nothing
     assert found[0].tolist() == pytest.approx([1.0, np.mean([1 / rank for rank in ranks])])
     assert found[1].tolist() == [0.0, 0.0]  # an item that is not known
-    one = window(CHAINS[2])._replace(fresh=1)
-    assert scores(good, [one])[0, 1] == pytest.approx(1 / ranks[2])
+    last = window(CHAINS[2])._replace(fresh=1)
+    assert scores(good, [last])[0, 1] == pytest.approx(1 / ranks[2])
 
 
 def test_a_candidate_that_is_worse_is_found_out_and_a_better_or_equal_one_passes(

@@ -62,7 +62,7 @@ class Trainee:
         self.table_reader = MemoryFollower(shop.log, self.tables)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
         self.training = TrainerState(
-            settings, shop.log, self.store, identities, lambda one: catalog.get(items.find(one)), self.metrics
+            settings, shop.log, self.store, identities, lambda item_id: catalog.get(items.find(item_id)), self.metrics
         )
         self.tables.on_offered = self.training.offered
         self.tables.on_forgotten = lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before)
@@ -106,13 +106,15 @@ class Trainee:
     def looks(self) -> int:
         """Looks that are learnt, wait to be, or are held back."""
         window_builder = self.training.window_builder
-        return window_builder.events + window_builder.held + sum(one.count for one in window_builder._fresh.values())
+        return (
+            window_builder.events + window_builder.held + sum(fresh.count for fresh in window_builder._fresh.values())
+        )
 
     def announced(self) -> list[str]:
         """All announcements, in order."""
-        records = (one for number in range(PARTITIONS) for one in self.shop.log.records("snapshots", number))
-        found = (decode_announcement(one)[1] for one in records)
-        return [one.version for one in found if one is not None]
+        records = (record for number in range(PARTITIONS) for record in self.shop.log.records("snapshots", number))
+        found = (decode_announcement(record)[1] for record in records)
+        return [announcement.version for announcement in found if announcement is not None]
 
     def mirror_of(self, model: str) -> str:
         """Version that is announced of a model."""
@@ -573,8 +575,8 @@ async def test_a_shop_says_what_became_of_a_list(shop: Shop, tmp_path: Path) -> 
 
     def says(user: str, action: str, at_s: float, item: str | None = None) -> None:
         at = 1_699_990_000_000 + round(at_s * 1000)
-        one = {"v": 1, "user_id": user, "suggestion_id": sent["suggestion_id"], "action": action, "at": at}
-        shop.publish("feedback", user, one if item is None else {**one, "item_id": item})
+        value = {"v": 1, "user_id": user, "suggestion_id": sent["suggestion_id"], "action": action, "at": at}
+        shop.publish("feedback", user, value if item is None else {**value, "item_id": item})
 
     says("ann", "shown", 0.5, "mug")  # read before the list, whose items nobody knows yet
     shop.publish("suggestions", "ann", sent)
@@ -621,8 +623,8 @@ async def test_a_record_that_is_no_suggestion_is_passed_over(shop: Shop, tmp_pat
         {**good, "user_id": "bob"},  # and the key is ann
         {**good, "v": 2},
     ]
-    for one in [*wrong, good]:
-        shop.publish("suggestions", "ann", one)
+    for sent in [*wrong, good]:
+        shop.publish("suggestions", "ann", sent)
     trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
     await trainee.apply()
     assert trainee.training.attribution.opened == 1
