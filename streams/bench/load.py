@@ -59,14 +59,7 @@ async def preload(bootstrap_servers: str, prefix: str, events: Sequence[Event]) 
 
 
 async def feed(bootstrap_servers: str, prefix: str, events: Sequence[Event], rate: float) -> None:
-    """Append events at a steady rate; late events are sent at once, so that the mean rate holds.
-
-    Args:
-        bootstrap_servers: HOST:PORT of the broker.
-        prefix: of the topics' names.
-        events: to send.
-        rate: events a second.
-    """
+    """Append events at a steady rate (events a second); late ones are sent at once, so that the mean rate holds."""
     async with _producer(bootstrap_servers) as producer:
         started, sent, pending = time.monotonic(), 0, list[Any]()
         while sent < len(events):

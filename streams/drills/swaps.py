@@ -212,15 +212,9 @@ def judge_swaps(evidence: Evidence, faults: Sequence[Fault], learnt: Mapping[str
 
 
 def chance(late_here: int, here: int, late: int, of: int) -> float:
-    """Probability that `late_here` or more of the late ones are here, if lateness does not depend on the place.
+    """Probability that `late_here` or more of `late` ones among `of` are among the `here` ones, by chance.
 
     The hypergeometric tail: Fisher's exact test, one-sided.
-
-    Args:
-        late_here: number of late ones here.
-        here: number here.
-        late: number of late ones in all.
-        of: number in all.
 
     >>> chance(0, 5, 3, 10), chance(2, 5, 2, 10)  # 5 / 10 * 4 / 9
     (1.0, 0.2222222222222222)
