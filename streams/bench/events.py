@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
+from streams.connectors.replay import SourceEvent
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.wire.partitioner import partition_of
 
 BRANCHES = 5
@@ -78,7 +79,7 @@ class BenchShop:
         return Event(topic, partition_of(key, self._partitions), key, orjson.dumps(value))
 
 
-def _of_branch(branch: int, events: Iterator[SimulatedEvent]) -> Iterator[SimulatedEvent]:
+def _of_branch(branch: int, events: Iterator[SourceEvent]) -> Iterator[SourceEvent]:
     """Events with ids that begin with the number of the branch."""
     for topic, at, value in events:
         for name in ("user_id", "item_id", "session_id", "event_id", "order_id"):
@@ -86,7 +87,7 @@ def _of_branch(branch: int, events: Iterator[SimulatedEvent]) -> Iterator[Simula
                 value[name] = _in_branch(branch, value[name])
         if topic == "purchases":
             value["items"] = [line | {"item_id": _in_branch(branch, line["item_id"])} for line in value["items"]]
-        yield SimulatedEvent(topic, at, value)
+        yield SourceEvent(topic, at, value)
 
 
 def _in_branch(branch: int, name: str) -> str:
