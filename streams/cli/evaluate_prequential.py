@@ -113,8 +113,8 @@ def command(
     engine = Engine(in_force, settings.visits, settings.cooccurrence, rankings, settings.flush_interval_s, clock)
     for item in log.catalog:
         engine.catalog.put(item)
-    if any(ranking.expects for ranking in rankings.values()):
-        _learn(engine, [name for name, ranking in rankings.items() if ranking.ordered], settings, seed)
+    if any(ranking.uses_sequence for ranking in rankings.values()):
+        _learn(engine, [name for name, ranking in rankings.items() if ranking.uses_ranker], settings, seed)
     scoring = PrequentialConfig(window_s=window, seed=seed)
     sent = sent_of(suggestions, _complain) if suggestions is not None and SENT in names else None
     prequential = Prequential(engine, scoring, names, sent, clock)

@@ -35,7 +35,7 @@ class FirstPurchases:
     Args:
         config: how long they count.
 
-    >>> firsts = Firsts(FirstsConfig(fast_s=100.0, slow_s=200.0))
+    >>> firsts = FirstPurchases(FirstPurchasesConfig(fast_s=100.0, slow_s=200.0))
     >>> firsts.learn_one([3], 1000.0)
     >>> firsts.learn_one([3, 1], 1100.0)
     >>> firsts.counts(4, 1100.0).round(3).tolist()  # fast and slow, of items 0 to 3

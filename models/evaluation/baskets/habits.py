@@ -64,7 +64,7 @@ class PurchaseHistory:
     Args:
         config: how long it counts.
 
-    >>> habits = Habits(HabitsConfig(fast_s=100.0, slow_s=200.0))
+    >>> habits = PurchaseHistory(PurchaseHistoryConfig(fast_s=100.0, slow_s=200.0))
     >>> habits.learn_one("ann", [7, 8], 1000.0)
     [7, 8]
     >>> habits.learn_one("ann", [8, 9], 1100.0)  # what is new to her

@@ -30,7 +30,7 @@ class ItemBias:
     Args:
         config: how far they are believed.
 
-    >>> uptake = Uptake(UptakeConfig(prior=1.0, trust=1.0))
+    >>> uptake = ItemBias(ItemBiasConfig(prior=1.0, trust=1.0))
     >>> for taken in (True, True, False, True):
     ...     uptake.update(np.array([5, 6]), np.array([0.25, 0.25]), np.array([taken, False]))
     >>> uptake.logs(np.array([5, 6, 7])).round(3).tolist()  # (3 + 1) / (1 + 1), (0 + 1) / (1 + 1), nothing known

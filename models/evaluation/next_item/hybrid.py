@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod, Counted, to_go_back_to, with_returns
+from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod, Counted, items_to_return_to, with_returns
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.returns import Returns
@@ -188,13 +188,13 @@ def _joined(
 
     Args:
         prefix: items of the session so far.
-        counted: by counting, none of them one `to_go_back_to`.
+        counted: by counting, none of them one `items_to_return_to`.
         known: (n,) items that the sequence model knows, ascending.
         logits: (n,) of those.
         candidates: how many of the sequence model's best are candidates, besides those of counting.
         views: (items,) logarithms of how often each was looked at.
     """
-    logits = np.where(np.isin(known, to_go_back_to(prefix)), -np.inf, logits)
+    logits = np.where(np.isin(known, items_to_return_to(prefix)), -np.inf, logits)
     best = np.argpartition(-logits, candidates)[:candidates] if candidates < len(logits) else np.arange(len(logits))
     best = best[np.isfinite(logits[best])]
     items = np.union1d(counted.items, known[best]).astype(np.int32)

@@ -54,12 +54,12 @@ from models.shop.kinds import CROSS_SELL, UPSELL
 OURS, POPULARITY, RANDOM, SENT = "crosscurrent", "popularity", "random", "sent"
 
 RANKINGS = {
-    OURS: Ranking(expects=True, ordered=True),
-    "fixed-weights": Ranking(expects=True),
+    OURS: Ranking(uses_sequence=True, uses_ranker=True),
+    "fixed-weights": Ranking(uses_sequence=True),
     "counting": Ranking(),
     "sequence": Ranking(
         RecommenderConfig(cross_viewed=0.0, cross_bought=0.0, cross_joined=0.0, upsell_viewed=0.0, upsell_joined=0.0),
-        expects=True,
+        uses_sequence=True,
     ),
 }
 """Ours: what a worker sends; the same without an order learnt from outcomes; without the sequence model as well; with

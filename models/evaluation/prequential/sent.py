@@ -42,7 +42,7 @@ class SentLists:
         found: given out.
         missing: asked for, and not there.
 
-    >>> sent, event = Sent(), Click("ann", "mug", Action.VIEW, 1.5)
+    >>> sent, event = SentLists(), Click("ann", "mug", Action.VIEW, 1.5)
     >>> sent.add("clicks-0-7", Moment("ann", 1500, "view", ("mug",)), [])
     >>> sent.add("clicks-0-7", Moment("ann", 1500, "view", ("mug",)), [])
     >>> sent.take(event), sent.take(event), sent.repeated, sent.covers(1.5), sent.covers(1.6)

@@ -68,7 +68,7 @@ class MoreExpensive:
     >>> catalog = Catalog(items)
     >>> for name, category, price in [("s", "Pan", 10.0), ("m", "Pan", 15.0), ("l", "Pan", 30.0), ("x", "Cup", 15.0)]:
     ...     catalog.put(CatalogItem(name, name, category, price))
-    >>> Dearer(catalog, len(items), Policy()).of(0).tolist()  # 30 is more than twice 10
+    >>> MoreExpensive(catalog, len(items), Policy()).of(0).tolist()  # 30 is more than twice 10
     [1]
     """
 
