@@ -52,7 +52,7 @@ def command(
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from models.evaluation.baskets.protocol import cut_at, evaluate
-    from models.evaluation.baskets.registry import METHODS, families
+    from models.evaluation.baskets.registry import METHODS, method_groups
     from models.evaluation.next_item.implicit_models import check_implicit
     from streams.cli.printing import table_console
     from streams.connectors.complete_journey import complete_journey
@@ -83,7 +83,7 @@ def command(
         evaluation = evaluate(
             shop,
             baskets,
-            families(names, shop, depth, baskets, cut, seed, learn_on_test=learn_on_test),
+            method_groups(names, shop, depth, baskets, cut, seed, learn_on_test=learn_on_test),
             names,
             say,
             time.process_time,

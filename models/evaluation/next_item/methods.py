@@ -1,13 +1,13 @@
-"""What every method of protocol A can do, and the simple ones of the literature.
+"""The interface of protocol A's methods, and the simple methods of the literature.
 
-A method learns whole sessions in time order and scores what may come next after a prefix of another one. Items are
-dense numbers; scores need only be comparable within one answer, and items without one are not ranked.
+A method learns whole sessions in time order and scores the next item after a prefix of another session. Items are dense
+numbers. Scores are comparable within one answer only; items without a score are not ranked.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ Scores = tuple[NDArray[np.int32], NDArray[np.float64]]
 
 
 class Method(Protocol):
-    """A way to rank what comes next."""
+    """Ranks the next item of a session."""
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
         """Learn a session.
@@ -41,29 +41,27 @@ Prefix = tuple[Sequence[int], Sequence[float]]
 """Items of a session so far, at least one, and their times."""
 
 
-class Family(Protocol):
-    """Methods that learn together and are asked together."""
+Progress = Callable[[str, int, int], None]
+"""Called with method and stage, steps done, steps in all."""
+
+
+class MethodGroup(Protocol):
+    """Methods that learn and answer together."""
 
     names: Sequence[str]
-    """Of the methods."""
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
         """See [`Method.learn`][]."""
 
     def finish(self) -> None:
-        """Learn what is still waiting: the training has ended."""
+        """Learn what still waits, at the end of the training."""
 
     def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
-        """Scores of what may come next after each prefix, by name of the method."""
+        """Scores of the next item after each prefix, by method."""
 
 
 class Alone:
-    """A method as a family of its own.
-
-    Args:
-        name: of the method.
-        method: itself.
-    """
+    """A group of one method."""
 
     def __init__(self, name: str, method: Method) -> None:
         self.names: Sequence[str] = (name,)
@@ -74,15 +72,15 @@ class Alone:
         self._method.learn(items, times)
 
     def finish(self) -> None:
-        """See [`Family.finish`][]."""
+        """See [`MethodGroup.finish`][]."""
 
     def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
-        """See [`Family.score_many`][]."""
+        """See [`MethodGroup.score_many`][]."""
         return [{self.names[0]: self._method.score(*prefix)} for prefix in prefixes]
 
 
 class Popularity:
-    """How often each item was looked at.
+    """Views of each item.
 
     >>> popularity = Popularity()
     >>> popularity.learn([4, 7, 4], [0.0, 1.0, 2.0])
@@ -108,7 +106,7 @@ class Popularity:
 
 
 class _Rules:
-    """Scores of the last item only, from rules `a -> b` that add up."""
+    """Scores by the last item only, from weighted rules `a -> b`."""
 
     def __init__(self) -> None:
         self._rules: defaultdict[int, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
@@ -127,7 +125,7 @@ class _Rules:
 
 
 class LastItem(_Rules):
-    """Co-occurrence with the last item: in how many places of sessions the two were together, in either order.
+    """Co-occurrence with the last item: how often both were in one session, in either order.
 
     ("AR" of Ludewig and Jannach, Evaluation of session-based recommendation algorithms, 2018.)
 
@@ -148,7 +146,7 @@ class LastItem(_Rules):
 
 
 class SequentialRules(_Rules):
-    """Rules `a -> b` for b coming after a, weighing 1 over how many steps after, up to ten.
+    """Rules `a -> b` for b after a, weighted by 1 / steps between them.
 
     ("SR" of Ludewig and Jannach, 2018, with the weight they found best.)
 
@@ -159,7 +157,7 @@ class SequentialRules(_Rules):
     """
 
     steps = 10
-    """How far a rule reaches."""
+    """Most steps of a rule."""
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
         """See [`Method.learn`][]."""

@@ -60,7 +60,7 @@ class _Learnt(NamedTuple):
     last: NDArray[np.int32]  # by item: its last place
     start: NDArray[np.int64]  # by session: its first place; the next one's is its end
     ended: NDArray[np.float64]  # by session, epoch seconds
-    count: int  # of sessions
+    number: int  # of sessions
 
 
 class _Weighing(NamedTuple):
@@ -201,7 +201,7 @@ def _recent_sessions(latest: NDArray[np.int32], learnt: _Learnt, sample: int) ->
     The `sample` most recent sessions of each item include the `sample` most recent of all.
     """
     used = 0
-    found = np.empty(min(learnt.count, sample) * len(latest), np.int32)
+    found = np.empty(min(learnt.number, sample) * len(latest), np.int32)
     for item in latest:
         place = learnt.last[item] if item < len(learnt.last) else _NOWHERE
         taken, newest = 0, -1

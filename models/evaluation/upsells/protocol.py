@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.baskets.habits import PurchaseHistory, PurchaseHistoryConfig
+from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
 from models.evaluation.ranks import means
 from models.evaluation.worker_counts import WorkerCounts
 from models.serving.recommender import Query, Recommender, RecommenderConfig
