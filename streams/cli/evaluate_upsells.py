@@ -52,7 +52,7 @@ def command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from models.evaluation.upsells.protocol import METHODS, K, UpsellsConfig, evaluate
+    from models.evaluation.upsells.protocol import METHODS, K, Span, UpsellsConfig, evaluate
     from models.shop.catalog import Catalog
     from models.shop.events import Click, Purchase
     from models.shop.items import Items
@@ -98,9 +98,7 @@ def command(
             items,
             catalog,
             events,
-            first,
-            last,
-            first + split * (last - first),
+            Span(first, last, first + split * (last - first)),
             upsells_only,
             names,
             lambda done: progress.update(task, completed=done),

@@ -14,7 +14,7 @@ from models.evaluation.baskets.baselines import BasketCoOccurrence
 from models.evaluation.baskets.category_pairs import CategoryPairs
 from models.evaluation.baskets.features import FEATURES
 from models.evaluation.baskets.first_purchases import FirstPurchases, FirstPurchasesConfig
-from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
+from models.evaluation.baskets.item_bias import ItemBias, ItemBiasConfig
 from models.evaluation.baskets.protocol import (
     Basket,
     Evaluation,
@@ -26,8 +26,8 @@ from models.evaluation.baskets.protocol import (
     query_of,
     shop_of,
 )
+from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
 from models.evaluation.baskets.registry import METHODS, method_groups
-from models.evaluation.baskets.item_bias import ItemBias, ItemBiasConfig
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
