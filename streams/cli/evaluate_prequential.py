@@ -122,7 +122,7 @@ def command(
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("events", total=log.count)
         started_s = time.process_time()
-        prequential.run(log.events, say=lambda done: progress.update(task, completed=done))
+        prequential.run(log.events, progress=lambda done: progress.update(task, completed=done))
         seconds = time.process_time() - started_s
     figures: dict[str, Any] = {
         "protocol": "prequential",

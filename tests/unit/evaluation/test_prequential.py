@@ -215,7 +215,7 @@ def test_long_windows_are_let_go_of_as_they_close() -> None:
     events: list[Event] = [look("a", SHOP[n % 4][0], 10.0 * n) for n in range(500)]
     found = scored(events, window_s=95.0)
     assert (found.counted, found.open) == (490, 10)
-    assert len(found._shoppers["a"].looks) < 40
+    assert len(found._shoppers["a"].views) < 40
 
 
 def test_days_and_steps_add_up_to_the_lists() -> None:
