@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli import evaluate_baskets, evaluate_prequential, evaluate_upsells
-from streams.cli.evaluation_frame import EvaluationFrame, Methods, Seed, chosen, evaluation, sampled, staged_progress
+from streams.cli.evaluation_frame import (
+    EvaluationFrame,
+    Methods,
+    Seed,
+    chosen,
+    evaluation,
+    new_table,
+    sampled,
+    staged_progress,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,14 +79,9 @@ def next_item(
 
 
 def _next_item_table(figures: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        title=f"next item: {figures['tests']:,} tests after {figures['sessions']:,} sessions", title_justify="left"
-    )
-    table.add_column("method")
-    for heading in ("new HR@20", "95 %", "MRR@20", "all HR@20", "95 %", "MRR@20", "s"):
-        table.add_column(heading, justify="right")
+    title = f"next item: {figures['tests']:,} tests after {figures['sessions']:,} sessions"
+    headings = ("new HR@20", "95 %", "MRR@20", "all HR@20", "95 %", "MRR@20", "s")
+    table = new_table(title, ["method"], headings)
     for name, found in figures["methods"].items():
         cells = []
         for reading in ("new", "all"):

@@ -14,6 +14,7 @@ from streams.cli.evaluation_frame import (
     chosen,
     evaluation,
     log_of,
+    new_table,
     sampled,
     staged_progress,
 )
@@ -120,13 +121,8 @@ def baskets_of(log: EventLog, depth: int) -> tuple[Shop, list[Basket]]:
 
 
 def _table(figures: dict[str, Any]) -> Table:
-    from rich.table import Table
-
     title = f"baskets: {figures['tests']:,} asked after {figures['learnt']:,} learnt; figures in %"
-    table = Table(title=title, title_justify="left")
-    table.add_column("method")
-    for heading in ("all HR@10", "95 %", "recall", "new HR@10", "95 %", "recall"):
-        table.add_column(heading, justify="right")
+    table = new_table(title, ["method"], ("all HR@10", "95 %", "recall", "new HR@10", "95 %", "recall"))
     for name, found in figures["methods"].items():
         cells = []
         for reading in ("all", "new_to_household"):

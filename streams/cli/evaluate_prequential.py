@@ -18,6 +18,7 @@ from streams.cli.evaluation_frame import (
     counting_progress,
     evaluation,
     log_of,
+    new_table,
     source_name,
     window_of,
 )
@@ -147,15 +148,10 @@ def _learn(engine: Engine, ranked: list[str], settings: Settings, seed: int) -> 
 
 
 def _tables(figures: dict[str, Any]) -> list[Table]:
-    from rich.table import Table
-
     hours = figures["window_s"] / UNITS_S["h"]
     said = f"{figures['source']}: {figures['events']:,} events, {figures['lists']:,} lists, window {hours:.4g} h"
-    hits = Table(title=f"{said}; figures in %", title_justify="left")
-    hits.add_column("lists, outcome")
-    hits.add_column("method")
-    for heading in ("HR", "95 %", "MRR", "prec.", "recall", "F1", "NDCG", "lists", "wanted"):
-        hits.add_column(heading, justify="right")
+    headings = ("HR", "95 %", "MRR", "prec.", "recall", "F1", "NDCG", "lists", "wanted")
+    hits = new_table(f"{said}; figures in %", ["lists, outcome", "method"], headings)
     methods = figures["methods"]
     readings = [name for name in next(iter(methods.values())) if "," in name]
     for reading in readings:
@@ -167,10 +163,7 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
             counts = f"{row['n']:,}", f"{row['with_targets']:,}"
             first = reading if name == next(iter(methods)) else ""
             hits.add_row(first, name, cells[0], interval, *cells[1:], *counts, end_section=name == list(methods)[-1])
-    lists = Table(title="what the lists are like; shares in %", title_justify="left")
-    lists.add_column("kind")
-    lists.add_column("method")
-    headings = {
+    columns = {
         "items": "items",
         "taken": "taken",
         "coverage": "coverage",
@@ -181,12 +174,11 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
         "price_step": "step",
         "cold_items": "cold",
     }
-    for heading in headings.values():
-        lists.add_column(heading, justify="right")
+    lists = new_table("what the lists are like; shares in %", ["kind", "method"], list(columns.values()))
     for kind in next(iter(methods.values()))["lists"]:
         for name, found in methods.items():
             row = found["lists"][kind]
-            cells = [f"{row[key]:,}" if key in ("items", "taken") else _shown(row.get(key), 2) for key in headings]
+            cells = [f"{row[key]:,}" if key in ("items", "taken") else _shown(row.get(key), 2) for key in columns]
             lists.add_row(kind, name, *cells, end_section=name == list(methods)[-1])
     return [hits, lists]
 

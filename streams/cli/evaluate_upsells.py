@@ -17,6 +17,7 @@ from streams.cli.evaluation_frame import (
     counting_progress,
     evaluation,
     log_of,
+    new_table,
     source_name,
     window_of,
 )
@@ -106,16 +107,12 @@ def command(
 
 
 def _table(figures: dict[str, Any]) -> Table:
-    from rich.table import Table
-
     title = (
         f"{figures['source']}: {figures['asked']:,} looks with upsells, of which {figures['taken']:,} were followed by "
         f"one of them within {figures['window_s'] / 86_400.0:.4g} days; figures in %"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("method")
-    for heading in ("HR@2", "95 %", "HR@10", "MRR@10", "acceptance@2", "step shown", "step taken"):
-        table.add_column(heading, justify="right")
+    headings = ("HR@2", "95 %", "HR@10", "MRR@10", "acceptance@2", "step shown", "step taken")
+    table = new_table(title, ["method"], headings)
     for name, found in figures["methods"].items():
         low, high = found["interval"]["hr@2"]
         cells = [f"{found[figure]:.2f}" for figure in ("hr@10", "mrr@10", "acceptance@2")]

@@ -1,7 +1,7 @@
-"""What the `evaluate` commands share: options, choice of methods, logs, progress bars, and where figures go.
+"""What the `evaluate` commands share: file options, choice of methods, logs, progress bars and tables.
 
-A command says `@evaluation("json", "policy")` and gets an [`EvaluationFrame`][] as its first argument; the names become
-options, after its own. What is here must import fast, since `--help` reads it.
+A command decorated with `@evaluation("json", "policy")` gets these options after its own, and an [`EvaluationFrame`][]
+as its first argument. `--help` loads this module: heavy imports belong into functions.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import typer
 from streams.cli.options import with_options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from models.shop.policy import Policy
     from streams.connectors.event_log import EventLog
     from streams.settings import Settings
@@ -48,7 +50,7 @@ Methods = Annotated[str | None, typer.Option("--methods", metavar="A,B", help="O
 
 @dataclass(frozen=True)
 class EvaluationFrame:
-    """The file options of a command, and what depends on them."""
+    """The file options of a command."""
 
     json: Path | None = None
     html: Path | None = None
@@ -83,20 +85,12 @@ class EvaluationFrame:
 
 
 def evaluation(*names: str) -> Callable[[Callable[Concatenate[EvaluationFrame, P], None]], Callable[..., None]]:
-    """Give a command file options, and the frame made of them as its first argument.
-
-    Args:
-        names: from `FILE_OPTIONS`.
-    """
+    """Give a command options from `FILE_OPTIONS`, and the frame made of them as its first argument."""
     return with_options({name: FILE_OPTIONS[name] for name in names}, lambda given: EvaluationFrame(**given))
 
 
 def chosen(methods: str | None, choices: Sequence[str]) -> list[str]:
-    """The methods that `--methods` names; all by default.
-
-    Raises:
-        typer.BadParameter: one of them is none of `choices`.
-    """
+    """The methods that `--methods` names, all by default; BadParameter for one that is none of the choices."""
     names = list(choices) if methods is None else [name.strip() for name in methods.split(",")]
     if unknown := [name for name in names if name not in choices]:
         message = f"no method {unknown[0]!r}: choose from {', '.join(choices)}"
@@ -105,7 +99,7 @@ def chosen(methods: str | None, choices: Sequence[str]) -> list[str]:
 
 
 def sampled(seed: int, size: int | None, possible: int) -> list[int]:
-    """Numbers of at most `size` of `possible` tests, drawn by a seed, in the order drawn."""
+    """At most `size` numbers below `possible`, drawn by a seed."""
     return random.Random(seed).sample(range(possible), min(size or possible, possible))  # noqa: S311 - no secret
 
 
@@ -127,25 +121,14 @@ def complain(sentence: str) -> None:
 
 
 def check_path(source: str, path: Path | None, with_path: Collection[str]) -> None:
-    """Check that a path is given exactly where a source needs one.
-
-    Raises:
-        typer.BadParameter: it is missing, or superfluous.
-    """
+    """Raise BadParameter if a path is missing, or given for a source that takes none."""
     if (path is not None) != (source in with_path):
         message = f"{source} needs a path" if source in with_path else f"{source} takes no path"
         raise typer.BadParameter(message, param_hint="PATH")
 
 
 def log_of(source: str, path: Path | None = None, limit: int | None = None, seed: int = 1) -> EventLog:
-    """The log of a source.
-
-    Args:
-        source: completejourney, rees46, simulated or jsonl.
-        path: of the file of rees46, of the folder of jsonl.
-        limit: most events.
-        seed: of the simulated shop.
-    """
+    """The log of completejourney, rees46 (path: a file), simulated or jsonl (path: a folder); `limit`: most events."""
     from streams.connectors.event_log import SIMULATED_EVENTS, log_of_folder, log_of_past, simulated
 
     now_ms = round(time.time() * 1000)
@@ -169,6 +152,18 @@ def source_name(source: str, path: Path | None) -> str:
     return source if path is None else f"{source} {path.name}"
 
 
+def new_table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    """An empty table with headings, those of columns aligned left first."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in left:
+        table.add_column(heading)
+    for heading in right:
+        table.add_column(heading, justify="right")
+    return table
+
+
 @contextmanager
 def counting_progress(description: str = "events", total: int | None = None) -> Iterator[Callable[..., None]]:
     """A progress bar over events; yields a function that takes what `rich.progress.Progress.update` takes."""
@@ -183,11 +178,7 @@ def counting_progress(description: str = "events", total: int | None = None) -> 
 
 @contextmanager
 def staged_progress(width: int) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar over stages; yields a function of stage, steps done and steps in all.
-
-    Args:
-        width: of the longest stage's name.
-    """
+    """A progress bar over stages with names of a width; yields a function of stage, steps done, steps in all."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 

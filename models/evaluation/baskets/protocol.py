@@ -8,6 +8,7 @@ household has bought in earlier baskets and whose targets are new to it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -256,44 +257,29 @@ def evaluate(
         for reading in readings.values():
             reading.gains |= {name: [] for name in wanted}
         title = wanted[0] if len(wanted) == 1 else f"{wanted[0]} and others"
-        had = _Had(shop, training)
+        had: defaultdict[str, set[int]] = defaultdict(set)  # by household
         started_s = clock()
         for done, basket in enumerate(training):
             if done % 500 == 0:
                 progress(f"{title}: learning", done, len(training))
             group.learn(basket)
+            had[basket.household].update(basket.items)
         group.ready()
         for done, basket in enumerate(tests):
             if done % 100 == 0:
                 progress(f"{title}: asking", done, len(tests))
             if done in chosen:
-                query = query_of(basket, shop, had.by(basket.household))
+                bought = np.zeros(len(shop.items), np.bool_)
+                bought[list(had[basket.household])] = True
+                query = query_of(basket, shop, bought)
                 assert query is not None  # it was possible
                 lists = group.rank(query)
                 _score(query, {name: lists[name] for name in wanted}, readings, with_household=nth == 0)
             if learn_on_test:
                 group.learn(basket)
-                had.learn(basket)
+                had[basket.household].update(basket.items)
         seconds[title] = round(clock() - started_s, 2)
     return Evaluation(number, len(chosen), readings, seconds)
-
-
-class _Had:
-    """What each household has bought."""
-
-    def __init__(self, shop: Shop, baskets: Sequence[Basket]) -> None:
-        self._items: dict[str, set[int]] = {}
-        self._size = len(shop.items)
-        for basket in baskets:
-            self.learn(basket)
-
-    def learn(self, basket: Basket) -> None:
-        self._items.setdefault(basket.household, set()).update(basket.items)
-
-    def by(self, household: str) -> NDArray[np.bool_]:
-        had = np.zeros(self._size, np.bool_)
-        had[list(self._items.get(household, ()))] = True
-        return had
 
 
 def _asks(basket: Basket, shop: Shop) -> bool:

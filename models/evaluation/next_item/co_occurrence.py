@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.next_item.methods import Scores
+from models.evaluation.next_item.methods import Scores, SingleMethod
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig, next_items
 from models.evaluation.next_item.returns import DEPTH, Returns
 from models.evaluation.worker_counts import WorkerCounts
@@ -33,7 +33,7 @@ class Counted(NamedTuple):
     """(n,) from its last item alone."""
 
 
-class CoOccurrenceMethod:
+class CoOccurrenceMethod(SingleMethod):
     """Co-occurrence as the worker counts it.
 
     Args:
@@ -42,6 +42,8 @@ class CoOccurrenceMethod:
         counting: how much is remembered.
         ranking: how evidence is weighed.
     """
+
+    names: Sequence[str] = ("cooccurrence",)
 
     def __init__(
         self, items: Items, visits: VisitConfig, counting: CoOccurrenceConfig, ranking: NextItemConfig
@@ -53,14 +55,14 @@ class CoOccurrenceMethod:
         self._sessions = 0
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """See [`MethodGroup.learn`][]."""
         self._sessions += 1
         self._returns.learn(items)
         for item, at in zip(items, times, strict=True):
             self._counts.learn(Click(f"session {self._sessions}", self._items.name(item), Action.VIEW, at))
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
+        """See [`SingleMethod.score`][]."""
         found = self.new(items, times)
         return with_returns(items, found.items, found.scores, self._returns)
 

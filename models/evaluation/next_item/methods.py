@@ -17,26 +17,6 @@ Scores = tuple[NDArray[np.int32], NDArray[np.float64]]
 """(n,) distinct items, and (n,) their scores, greater is better."""
 
 
-class Method(Protocol):
-    """Ranks the next item of a session."""
-
-    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """Learn a session.
-
-        Args:
-            items: of the session, in order.
-            times: of its items, ascending epoch seconds.
-        """
-
-    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """Scores of what may come next.
-
-        Args:
-            items: of the session so far, in order; at least one.
-            times: of those, ascending epoch seconds.
-        """
-
-
 Prefix = tuple[Sequence[int], Sequence[float]]
 """Items of a session so far, at least one, and their times."""
 
@@ -51,7 +31,12 @@ class MethodGroup(Protocol):
     names: Sequence[str]
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """Learn a session.
+
+        Args:
+            items: of the session, in order.
+            times: of its items, ascending epoch seconds.
+        """
 
     def finish(self) -> None:
         """Learn what still waits, at the end of the training."""
@@ -60,26 +45,24 @@ class MethodGroup(Protocol):
         """Scores of the next item after each prefix, by method."""
 
 
-class Alone:
+class SingleMethod:
     """A group of one method."""
 
-    def __init__(self, name: str, method: Method) -> None:
-        self.names: Sequence[str] = (name,)
-        self._method = method
+    names: Sequence[str]
 
-    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
-        self._method.learn(items, times)
+    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """Scores of the next item after a prefix."""
+        raise NotImplementedError
 
     def finish(self) -> None:
         """See [`MethodGroup.finish`][]."""
 
     def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
         """See [`MethodGroup.score_many`][]."""
-        return [{self.names[0]: self._method.score(*prefix)} for prefix in prefixes]
+        return [{self.names[0]: self.score(*prefix)} for prefix in prefixes]
 
 
-class Popularity:
+class Popularity(SingleMethod):
     """Views of each item.
 
     >>> popularity = Popularity()
@@ -88,24 +71,26 @@ class Popularity:
     [[4, 7], [2.0, 1.0]]
     """
 
+    names: Sequence[str] = ("popularity",)
+
     def __init__(self) -> None:
         self._counts: defaultdict[int, float] = defaultdict(float)
         self._scores: Scores | None = None
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """See [`MethodGroup.learn`][]."""
         self._scores = None
         for item in items:
             self._counts[item] += 1.0
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
+        """See [`SingleMethod.score`][]."""
         if self._scores is None:
             self._scores = _columns(self._counts)
         return self._scores
 
 
-class _Rules:
+class _Rules(SingleMethod):
     """Scores by the last item only, from weighted rules `a -> b`."""
 
     def __init__(self) -> None:
@@ -117,7 +102,7 @@ class _Rules:
         self._rules[a][b] += weight
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
+        """See [`SingleMethod.score`][]."""
         last = items[-1]
         if last not in self._columns:
             self._columns[last] = _columns(self._rules.get(last, {}))
@@ -136,8 +121,10 @@ class LastItem(_Rules):
     [[2, 3], [2.0, 1.0]]
     """
 
+    names: Sequence[str] = ("last-item",)
+
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """See [`MethodGroup.learn`][]."""
         for place, a in enumerate(items):
             for b in items[place + 1 :]:
                 if a != b:
@@ -156,11 +143,12 @@ class SequentialRules(_Rules):
     [[2, 3], [1.0, 0.5]]
     """
 
+    names: Sequence[str] = ("sequential-rules",)
     steps = 10
     """Most steps of a rule."""
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """See [`MethodGroup.learn`][]."""
         for place, b in enumerate(items):
             for distance, a in enumerate(reversed(items[max(0, place - self.steps) : place]), 1):
                 if a != b:

@@ -19,15 +19,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod
 from models.evaluation.next_item.hybrid import COUNTING, OURS, Hybrid, HybridConfig
 from models.evaluation.next_item.implicit_models import MODELS, Implicit
-from models.evaluation.next_item.methods import (
-    Alone,
-    LastItem,
-    Method,
-    MethodGroup,
-    Popularity,
-    Progress,
-    SequentialRules,
-)
+from models.evaluation.next_item.methods import LastItem, MethodGroup, Popularity, Progress, SequentialRules
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
 from models.evaluation.next_item.sessions import Session, Test, whole_sessions
@@ -44,7 +36,7 @@ BATCH = 256
 VISITS = VisitConfig(items=50, window_s=86_400.0)
 """The files delimit sessions, so a visit lasts as long as its session."""
 
-BASELINES: Mapping[str, Callable[[], Method]] = {
+BASELINES: Mapping[str, Callable[[], MethodGroup]] = {
     "popularity": Popularity,
     "last-item": LastItem,
     "sequential-rules": SequentialRules,
@@ -178,14 +170,14 @@ def method_groups(methods: Container[str], items: Items, seed: int) -> Iterator[
     """The groups that methods belong to, each built when its turn comes."""
     for name, make in BASELINES.items():
         if name in methods:
-            yield Alone(name, make())
+            yield make()
     for name in MODELS:
         if name in methods:
             yield Implicit(name, seed)
     if any(name in methods for name in OURS[1:]):
         yield Hybrid(items, HybridConfig(VISITS), seed)
     elif COUNTING in methods:
-        yield Alone(COUNTING, CoOccurrenceMethod(items, VISITS, CoOccurrenceConfig(), NextItemConfig()))
+        yield CoOccurrenceMethod(items, VISITS, CoOccurrenceConfig(), NextItemConfig())
 
 
 _NONE = np.empty(0, np.int32)

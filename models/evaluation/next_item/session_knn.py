@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.next_item.methods import Scores
+from models.evaluation.next_item.methods import Scores, SingleMethod
 from models.evaluation.next_item.sums import repeats, sums_by_item
 from models.jit import cached_njit, inline_njit
 
@@ -73,7 +73,7 @@ class _Weighing(NamedTuple):
     distance: float = math.inf  # places from the shared item at which an item counts 1/e
 
 
-class _Sessions:
+class _Sessions(SingleMethod):
     """Learns sessions into arrays that grow."""
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class _Sessions:
         self._ended: NDArray[np.float64] = np.zeros(1 << 12, np.float64)
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """See [`MethodGroup.learn`][]."""
         while self._used + len(items) > len(self._items):
             self._items, self._session_of = _doubled(self._items), _doubled(self._session_of)
             self._before = _doubled(self._before)
@@ -128,12 +128,14 @@ class Vsknn(_Sessions):
     {1: 1.5, 2: 2.5, 3: 1.5, 4: 1.0}
     """
 
+    names: Sequence[str] = ("vsknn",)
+
     def __init__(self, config: VsknnConfig) -> None:
         super().__init__()
         self._weighing = _Weighing(config.neighbours, config.sample)
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
+        """See [`SingleMethod.score`][]."""
         weights = {item: place / len(items) for place, item in enumerate(items, 1)}
         latest = list(dict.fromkeys(reversed(items)))
         return self._scores(latest, [weights[item] for item in latest], self._weighing)
@@ -149,12 +151,14 @@ class Stan(_Sessions):
     {1: 0.3545, 2: 0.5774, 3: 0.3545}
     """
 
+    names: Sequence[str] = ("stan",)
+
     def __init__(self, config: StanConfig) -> None:
         super().__init__()
         self._config = config
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
+        """See [`SingleMethod.score`][]."""
         config, length = self._config, len(items)
         weights = {item: math.exp((place - length) / config.position) for place, item in enumerate(items, 1)}
         latest = list(dict.fromkeys(reversed(items)))

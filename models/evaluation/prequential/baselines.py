@@ -107,6 +107,9 @@ class _RankedLists:
             self._start(),
         )
         size = _fill(asked, self._ranking, self._caps, self._rules, self._state, found)
+        ranks = self._ranking.rank[found[:size, 0]] - asked.start
+        found = found[np.argsort(ranks % max(1, len(self._ranking.items)))]
+        size = _cap(self._caps, self._rules, found)
         return [Place(*row) for row in found[:size].tolist()][: self._policy.max_items]
 
     def _make_room(self) -> None:
@@ -211,7 +214,7 @@ def _fits(
 def _fill(
     query: _Query, ranking: _Ranking, caps: _Caps, rules: Rules, state: QueryState, found: NDArray[np.int32]
 ) -> int:
-    """Fill `found` (places, 3) with item, kind and anchor of a list, best first; returns its size."""
+    """Fill `found` (places, 3) with item, kind and anchor: the best of each kind; returns their number."""
     begin(query.serial, query.trigger, query.cart, query.bought, query.upsells, rules, state)
     if state.now[ANCHORS] == 0:
         return 0
@@ -233,8 +236,7 @@ def _fill(
                 break
             item = ranking.by_group[first + (turn - first + step) % (end - first)]
             size = _take(item, UPSELL, own, size, caps, rules, state, found)
-    _sort(query.start, size, ranking, found)
-    return _cap_upsells(size, caps, rules, found)
+    return size
 
 
 @inline_njit
@@ -266,24 +268,11 @@ def _new_group(number: int, rules: Rules, state: QueryState) -> int:
     return int(group)
 
 
-@inline_njit
-def _sort(start: int, size: int, ranking: _Ranking, found: NDArray[np.int32]) -> None:
-    """Sort a list by rank, beginning at `start`."""
-    n = len(ranking.items)
-    for last in range(1, size):
-        for at in range(last, 0, -1):
-            rank = (ranking.rank[found[at, 0]] - start) % n
-            if rank >= (ranking.rank[found[at - 1, 0]] - start) % n:
-                break
-            for column in range(3):
-                found[at, column], found[at - 1, column] = found[at - 1, column], found[at, column]
-
-
-@inline_njit
-def _cap_upsells(size: int, caps: _Caps, rules: Rules, found: NDArray[np.int32]) -> int:
+@cached_njit()
+def _cap(caps: _Caps, rules: Rules, found: NDArray[np.int32]) -> int:
     """Drop what exceeds the limits of upsells and brands over the whole list; returns the new size."""
     kept = upsells = 0
-    for at in range(size):
+    for at in range(len(found)):
         is_upsell = found[at, 1] == UPSELL
         if (not is_upsell or upsells < caps.upsells) and _fits(found[at, 0], 0, kept, 0, caps.per_brand, rules, found):
             for column in range(3):

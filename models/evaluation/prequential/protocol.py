@@ -38,10 +38,10 @@ from models.evaluation.prequential.tallies import (
     COLD_SHOPPER,
     SHORTEST_STEP_S,
     Calibration,
-    CatalogTraits,
     ListOutcome,
     ListParts,
     Tally,
+    catalog_traits,
     parts_of,
     percent,
 )
@@ -173,8 +173,8 @@ class Prequential:
         self._windows: deque[_Window] = deque()
         self._shoppers: dict[str, _Shopper] = {}
         self._events_of: dict[str, list[int]] = {}  # shopper: group, events so far
-        self._traits = CatalogTraits(engine.catalog, policy.category_depth)
-        self._tallies = {name: Tally(self._k, self._traits) for name in self.methods}
+        self._traits_of = catalog_traits(engine.catalog, policy.category_depth)
+        self._tallies = {name: Tally(self._k, self._traits_of) for name in self.methods}
         self._calibration = Calibration()
         self._spent_s = dict.fromkeys(self._baselines, 0.0)
         self._items_sent, self._same = 0, dict.fromkeys(engine.recommenders, 0)  # items sent; by name, shown as well
@@ -312,11 +312,11 @@ class Prequential:
         """How many of some items could have been in a list, by part."""
         if not items or not window.anchors:
             return 0, 0, 0
-        anchors = [traits for item in window.anchors if (traits := self._traits.of(item)) is not None]
+        anchors = [traits for item in window.anchors if (traits := self._traits_of(item)) is not None]
         categories = {anchor.category for anchor in anchors}
         cross_sells = upsells = 0
         for item in items:
-            offer = self._traits.of(item)
+            offer = self._traits_of(item)
             if offer is None:
                 continue
             if offer.category not in categories:

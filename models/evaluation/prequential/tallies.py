@@ -1,13 +1,11 @@
-"""What the lists of one method add up to, as their windows close.
-
-Lists come one by one, so sums are Python's own numbers.
-"""
+"""What the lists of each method add up to, as their windows close."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from functools import cache
 from typing import Any, NamedTuple
 
 from models.evaluation.lists import ALL, FIGURES, WITH_ITEMS, WITH_TARGETS, Place, diversity, gains
@@ -49,31 +47,24 @@ class Traits(NamedTuple):
     currency: str | None
 
 
-class CatalogTraits:
-    """Looks up traits in a catalogue that does not change.
+TraitsOf = Callable[[int], Traits | None]
+"""Traits of an item; None if the catalogue does not have it."""
 
-    Args:
-        catalog: the items.
-        depth: the policy's `category_depth`.
-    """
 
-    def __init__(self, catalog: Catalog, depth: int) -> None:
-        self._catalog = catalog
-        self._depth = depth
-        self._found: dict[int, Traits] = {}
+def catalog_traits(catalog: Catalog, depth: int) -> TraitsOf:
+    """Looks up traits in a catalogue that does not change, with categories to a depth."""
 
-    def of(self, item: int) -> Traits | None:
-        """Traits of an item; None if the catalogue does not have it."""
-        found = self._found.get(item)
-        if found is None:
-            offer = self._catalog.get(item)
-            if offer is None:
-                return None
-            category = "/".join(offer.category.split("/")[: self._depth]) if self._depth else offer.category
-            brand = item if offer.brand is None else offer.brand
-            rating = math.nan if offer.rating is None else offer.rating
-            found = self._found[item] = Traits(category, brand, offer.price, rating, offer.currency)
-        return found
+    @cache
+    def traits_of(item: int) -> Traits | None:
+        offer = catalog.get(item)
+        if offer is None:
+            return None
+        category = "/".join(offer.category.split("/")[: depth or None])
+        brand = item if offer.brand is None else offer.brand
+        rating = math.nan if offer.rating is None else offer.rating
+        return Traits(category, brand, offer.price, rating, offer.currency)
+
+    return traits_of
 
 
 class ListOutcome(NamedTuple):
@@ -97,12 +88,12 @@ class Tally:
 
     Args:
         k: most places by PARTS.
-        traits: of the items.
+        traits_of: looks up items.
     """
 
-    def __init__(self, k: tuple[int, int, int], traits: CatalogTraits) -> None:
+    def __init__(self, k: tuple[int, int, int], traits_of: TraitsOf) -> None:
         self._k = k
-        self._traits = traits
+        self._traits_of = traits_of
         self.sums: defaultdict[int, list[float]] = defaultdict(lambda: [0.0] * len(SLICES) * len(OUTCOMES) * COLUMNS)
         """By group of shoppers."""
         self.curve: defaultdict[int, list[int]] = defaultdict(lambda: [0] * 3 * len(PARTS))
@@ -151,7 +142,7 @@ class Tally:
 
     def _describe(self, shown: ListParts, taken: set[int]) -> None:
         """Add what does not depend on targets."""
-        traits_of = self._traits.of
+        traits_of = self._traits_of
         for part, places in enumerate(shown):
             items, unlike = self.items[part], self.diversity[part]
             items[0] += len(places)
