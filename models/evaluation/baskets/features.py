@@ -94,7 +94,7 @@ class Scratch(NamedTuple):
 
 
 def scratch_for(items: int, groups: int) -> Scratch:
-    """Memory for so many items and categories."""
+    """Memory for a number of items and of categories."""
     by_item = np.zeros(items, np.int64), np.zeros(items, np.int32), np.zeros(items)
     return Scratch(np.zeros(1, np.int64), *by_item, np.zeros(groups), np.zeros(groups), np.zeros(groups))
 

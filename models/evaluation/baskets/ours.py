@@ -62,7 +62,7 @@ class OursConfig:
     ask_after: float = 0.25
     """Share of the training time before the regressions begin to learn: at first no household has a history."""
     ask_every: int = 3
-    """The regressions learn one training basket in so many: a third of them gives the same weights in a third of the
+    """Training baskets for each one that the regressions learn: a third gives the same weights in a third of the
     time."""
 
 

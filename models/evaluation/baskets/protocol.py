@@ -242,7 +242,7 @@ def evaluate(
         progress: called now and then.
         clock: measures seconds, such as `time.process_time`.
         cut: event time at which the test part begins.
-        sample: chooses from so many possible tests, by number; None: all.
+        sample: given the number of possible tests, chooses some by their place; None: all.
         learn_on_test: whether a test basket is learnt once it is scored. Then earlier test baskets count for what is
             new to a household, too.
     """

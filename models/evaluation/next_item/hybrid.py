@@ -56,7 +56,7 @@ class HybridConfig:
     stacked: StackedConfig = StackedConfig()
     drift: DriftConfig = DriftConfig()
     outcome_every: int = 6
-    """One session in so many gives an outcome: blends have few weights, and scoring costs more than learning."""
+    """Sessions for each outcome: blends have few weights, and scoring costs more than learning."""
     candidates: int = 200
     """Candidates from the sequence model; counting gives all it has."""
 

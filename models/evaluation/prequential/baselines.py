@@ -23,8 +23,8 @@ from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
 
 STALE_EVENTS, STALE_SHARE = 100, 0.01
-"""A ranking is updated after so many events, or after as many as this share of the items: it hardly changes between,
-and sorting a large shop for each event would be most of the work."""
+"""Events after which a ranking is updated, and the same as a share of the items; the greater counts. It hardly changes
+between, and sorting a large shop for each event would be most of the work."""
 
 
 class _Ranking(NamedTuple):

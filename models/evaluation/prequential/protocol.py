@@ -71,13 +71,13 @@ PROGRESS_EVERY = 200
 """Events between two calls of `progress`: drawing a bar costs as much as scoring an event."""
 
 SHOPPER_GROUPS = 10_000
-"""Shoppers are resampled in at most so many groups, which bounds memory and hardly changes an interval."""
+"""Most groups in which shoppers are resampled: bounds memory, and hardly changes an interval."""
 
 STEPS_S = (SHORTEST_STEP_S, 3_600, 86_400)
 """Steps of the curve along the stream, in seconds."""
 
 MOST_STEPS = 100
-"""The curve has the shortest steps that need no more than so many: a plot cannot show more."""
+"""Most steps of the curve, which has the shortest that fit: a plot cannot show more."""
 
 FALL_BACKS = ("content", "popularity")
 """Sources of reasons without evidence about the visit."""
