@@ -31,17 +31,16 @@ P = ParamSpec("P")
 
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
+
+def _file(declaration: str, text: str, metavar: str | None = None) -> Any:
+    return Annotated[Path | None, typer.Option(declaration, metavar=metavar, help=text, show_default=False)]
+
+
 FILE_OPTIONS: dict[str, Any] = {
-    "json": Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write the figures to a file", show_default=False)
-    ],
-    "html": Annotated[
-        Path | None, typer.Option("--html", metavar="OUT", help="Write a report with plots", show_default=False)
-    ],
-    "policy": Annotated[
-        Path | None, typer.Option("--policy", help="TOML file that says what may be suggested", show_default=False)
-    ],
-    "config": Annotated[Path | None, typer.Option("--config", help="TOML file with settings", show_default=False)],
+    "json": _file("--json", "Write the figures to a file", "OUT"),
+    "html": _file("--html", "Write a report with plots", "OUT"),
+    "policy": _file("--policy", "TOML file that says what may be suggested"),
+    "config": _file("--config", "TOML file with settings"),
 }
 
 Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn")]

@@ -76,10 +76,6 @@ class PurchaseHistory:
         self.config = config
         self._shoppers: dict[str, _Shopper] = {}
 
-    def __len__(self) -> int:
-        """Number of shoppers."""
-        return len(self._shoppers)
-
     def learn_one(self, user_id: str, items: Sequence[int], at: float) -> list[int]:
         """Learn a basket; returns its items that the shopper had not bought before, in the basket's order.
 

@@ -51,19 +51,11 @@ METHODS = (*BASELINES, *MODELS, *OURS)
 
 @dataclass(slots=True)
 class Result:
-    """Results of one method.
-
-    Attributes:
-        name: of the method.
-        new: (n,) place of each target, 0 where the target is in the prefix.
-        all: (n,) place of each target.
-        learn_s: seconds of learning.
-        score_s: seconds of scoring.
-    """
+    """Results of one method."""
 
     name: str
-    new: NDArray[np.int64]
-    all: NDArray[np.int64]
+    new: NDArray[np.int64]  # (n,): place of each target, 0 where the target is in the prefix
+    all: NDArray[np.int64]  # (n,): place of each target
     learn_s: float
     score_s: float
 

@@ -37,13 +37,10 @@ ListParts = tuple[list[Place], list[Place], list[Place]]
 class Traits(NamedTuple):
     """Properties of an item of the catalogue."""
 
-    category: str
-    """To the depth that the policy compares."""
-    brand: Hashable
-    """An item without one has a brand of its own."""
+    category: str  # to the depth that the policy compares
+    brand: Hashable  # an item without one has a brand of its own
     price: float
-    rating: float
-    """NaN: not rated."""
+    rating: float  # NaN: not rated
     currency: str | None
 
 
@@ -70,17 +67,12 @@ def catalog_traits(catalog: Catalog, depth: int) -> TraitsOf:
 class ListOutcome(NamedTuple):
     """What the shopper did within the window of an event, and which figures of its lists that counts for."""
 
-    group: int
-    """Of shoppers; intervals resample groups."""
-    step: int
-    """Number of the shortest step of the curve."""
+    group: int  # of shoppers; intervals resample groups
+    step: int  # number of the shortest step of the curve
     may_upsell: bool
-    cold: tuple[int, ...]
-    """COLD_ITEM and COLD_SHOPPER where they apply."""
-    items: tuple[set[int], set[int]]
-    """By OUTCOMES."""
-    targets: tuple[tuple[int, int, int], tuple[int, int, int]]
-    """Number of targets by OUTCOMES and PARTS."""
+    cold: tuple[int, ...]  # COLD_ITEM and COLD_SHOPPER where they apply
+    items: tuple[set[int], set[int]]  # by OUTCOMES
+    targets: tuple[tuple[int, int, int], tuple[int, int, int]]  # their number, by OUTCOMES and PARTS
 
 
 class Tally:
@@ -89,23 +81,26 @@ class Tally:
     Args:
         k: most places by PARTS.
         traits_of: looks up items.
+
+    Attributes:
+        sums: by group of shoppers, for each slice and outcome COLUMNS.
+        curve: by shortest step: of each part the lists, those with an item taken, those with an item followed.
+        exposure: how often each item was shown, as cross-sell and as upsell.
+        items: by part: items shown, of which from fall-backs, of which taken.
+        diversity: by part: lists of two items or more, sums of their diversity by category and by brand.
+        steps: of upsells shown and taken: their number, sum of their price steps.
+        cold_items: cold items shown.
     """
 
     def __init__(self, k: tuple[int, int, int], traits_of: TraitsOf) -> None:
         self._k = k
         self._traits_of = traits_of
         self.sums: defaultdict[int, list[float]] = defaultdict(lambda: [0.0] * len(SLICES) * len(OUTCOMES) * COLUMNS)
-        """By group of shoppers."""
         self.curve: defaultdict[int, list[int]] = defaultdict(lambda: [0] * 3 * len(PARTS))
-        """By shortest step: of each part the lists, those with an item taken, those with an item followed."""
         self.exposure: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
-        """How often each item was shown, as cross-sell and as upsell."""
         self.items = [[0, 0, 0] for _ in PARTS]
-        """Items shown, of which from fall-backs, of which taken."""
         self.diversity = [[0.0, 0.0, 0.0] for _ in PARTS]
-        """Lists of two items or more, sums of their diversity by category and by brand."""
         self.steps = [[0.0, 0.0], [0.0, 0.0]]
-        """Of upsells shown and taken: their number, sum of their price steps."""
         self.cold_items = 0
 
     def add(self, shown: ListParts, cold_items: int, outcome: ListOutcome) -> None:
