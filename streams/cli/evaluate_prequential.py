@@ -95,7 +95,7 @@ def command(
         "protocol": "prequential",
         "source": source_name(source, path),
         "catalog": len(log.catalog),
-        "dead_letters": log.refused.count,
+        "dead_letters": log.rejected.count,
         "seed": seed,
         "policy": policy.hash,
         "seconds": round(seconds, 2),

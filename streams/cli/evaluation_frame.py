@@ -58,7 +58,7 @@ class EvaluationFrame:
 
     def settings(self) -> tuple[Settings, Policy]:
         """Settings from the environment and the files, and the policy in force."""
-        from streams.cli.worker import read_policy
+        from streams.policy_file import read_policy
         from streams.settings import Settings
 
         settings = Settings.load({"policy": self.policy}, os.environ, self.config)
@@ -128,22 +128,22 @@ def check_path(source: str, path: Path | None, with_path: Collection[str]) -> No
 
 def log_of(source: str, path: Path | None = None, limit: int | None = None, seed: int = 1) -> EventLog:
     """The log of completejourney, rees46 (path: a file), simulated or jsonl (path: a folder); `limit`: most events."""
-    from streams.connectors.event_log import SIMULATED_EVENTS, log_of_folder, log_of_past, simulated
+    from streams.connectors.event_log import SIMULATED_EVENTS, log_of_data_set, log_of_folder, simulated
 
     now_ms = round(time.time() * 1000)
     if source == "simulated":
-        past = simulated(seed, limit or SIMULATED_EVENTS)
+        data_set = simulated(seed, limit or SIMULATED_EVENTS)
     elif path is None:
         from streams.connectors.complete_journey import complete_journey
 
-        past = complete_journey()
+        data_set = complete_journey()
     elif source == "jsonl":
         return log_of_folder(path, limit, now_ms, complain)
     else:
         from streams.connectors.rees46 import rees46
 
-        past = rees46(path, complain)
-    return log_of_past(past, limit, now_ms, complain)
+        data_set = rees46(path, complain)
+    return log_of_data_set(data_set, limit, now_ms, complain)
 
 
 def source_name(source: str, path: Path | None) -> str:
