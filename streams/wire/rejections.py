@@ -10,15 +10,13 @@ import json
 import math
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from streams.errors import RecordError
+from streams.wire.record import Record, where
 from streams.wire.schemas import AT_WORDS, ID_WORDS, expected
-
-if TYPE_CHECKING:
-    from streams.wire.record import Record, where
 
 SHOWN = 60
 """Characters of what came that are quoted: enough to find it by, too few to make the log unreadable."""
