@@ -98,7 +98,7 @@ class GlobalTables:
         try:
             self._apply[record.topic](record)
         except RecordError as error:
-            self._metrics.unusable(record.topic)
+            self._metrics.unusable.labels(record.topic).inc()
             logger.warning("%s", error)
 
     def items_of(self, partition: int) -> set[str]:

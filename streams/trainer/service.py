@@ -33,7 +33,7 @@ from streams.errors import StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import BatchingProducer
-from streams.process import ProcessService
+from streams.lifecycle import ProcessService
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore, Stored
 from streams.threads import run_in_daemon_thread

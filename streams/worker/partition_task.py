@@ -11,6 +11,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
@@ -283,8 +284,15 @@ class PartitionTask(ABC):
         topic = self.context.name("dead-letters")
         partition = record.partition % self.context.identities[topic].partitions
         self.context.producer.enqueue(topic, partition, key, value)
-        self.context.metrics.dead_letter(record.topic)
+        self.context.metrics.dead_letters.labels(record.topic).inc()
         logger.warning("%s", error)
 
 
-MakeTask = Callable[[str, Sequence[TopicPartition], WorkerContext], PartitionTask]
+class TaskKind(NamedTuple):
+    """A kind of partition task."""
+
+    name: str
+    """Prefix of its tasks' names."""
+    topics: Sequence[str]
+    """Short names; a task has the same partition number of all of them."""
+    make: Callable[[str, Sequence[TopicPartition], WorkerContext], PartitionTask]
