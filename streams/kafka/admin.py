@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
 
 from streams.errors import BrokerError
+from streams.kafka.log import reaching
 from streams.settings import Settings
 
 EMBEDDED_CLUSTER_ID = "crosscurrent-embedded"
@@ -32,16 +32,12 @@ def administration(settings: Settings, connect_s: float = CONNECT_S) -> Iterator
         BrokerError: no broker answers, or it refuses.
     """
     _reach(settings, connect_s)
-    try:
+    with reaching(settings):
         client = KafkaAdminClient(**settings.kafka_python_options(), bootstrap_timeout_ms=round(connect_s * 1000))
-    except (KafkaError, OSError) as error:
-        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
-    try:
-        yield client
-    except KafkaError as error:
-        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
-    finally:
-        client.close()
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 def recognised(settings: Settings) -> Settings:

@@ -17,6 +17,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 from streams.errors import BrokerError, RecordError, TopicsError
 from streams.kafka.admin import CONNECT_S, administration
 from streams.kafka.embedded_ends import true_ends_blocking
+from streams.kafka.log import reaching
 from streams.settings import Settings
 from streams.wire.topics import full_name
 
@@ -74,7 +75,7 @@ class Sender:
         self._waiting: deque[tuple[str, Any]] = deque()
         self.sent = 0
         """Records passed to `send`; all acknowledged once the context has ended."""
-        try:
+        with reaching(settings):
             self._producer = KafkaProducer(
                 **settings.kafka_python_options(),
                 acks="all",
@@ -85,8 +86,6 @@ class Sender:
                 delivery_timeout_ms=round(self._timeout_s * 1000),
                 request_timeout_ms=round(min(self._timeout_s / 2, 30) * 1000),
             )
-        except (KafkaError, OSError) as error:
-            raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
 
     def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
         """Send a record; returns before it is acknowledged.
@@ -158,7 +157,7 @@ class TopicReader:
         require_topics(settings, topics)
         self._settings = settings
         self._ends: dict[TopicPartition, int] = {}
-        try:
+        with reaching(settings):
             self._consumer = KafkaConsumer(
                 **settings.kafka_python_options(),
                 group_id=None if group is None else settings.prefix + group,
@@ -176,16 +175,12 @@ class TopicReader:
                 for name in (full_name(settings.prefix, topic) for topic in topics)
                 for number in sorted(self._consumer.partitions_for_topic(name) or ())
             ]
-        except (KafkaError, OSError) as error:
-            raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
 
     def ends(self) -> dict[TopicPartition, int]:
         """Ends of the partitions now; corrected on the embedded broker."""
-        try:
+        with reaching(self._settings):
             ends = dict(self._consumer.end_offsets(self.partitions))
             return true_ends_blocking(self._consumer, ends) if self._settings.embedded else ends
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     def read(
         self, *, from_start: bool = False, from_committed: bool = False, until_end: bool
@@ -201,7 +196,7 @@ class TopicReader:
             BrokerError: the broker is gone.
         """
         ends = self._ends = self.ends()
-        try:
+        with reaching(self._settings):
             self._consumer.assign(self.partitions)
             if from_start or from_committed:
                 self._consumer.seek_to_beginning(*self.partitions)
@@ -219,8 +214,6 @@ class TopicReader:
                     left = self._behind(left)
                 else:
                     yield [record for batch in polled.values() for record in batch]
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     def commit(self) -> None:
         """Commit for the group everything that `read` has yielded up to the end.
@@ -228,11 +221,9 @@ class TopicReader:
         Raises:
             BrokerError: the broker refuses.
         """
-        try:
+        with reaching(self._settings):
             done = {tp: min(self._consumer.position(tp), end) for tp, end in self._ends.items()}
             self._consumer.commit({tp: OffsetAndMetadata(offset, "", -1) for tp, offset in done.items()})
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     def _behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Partitions whose ends are not reached yet."""

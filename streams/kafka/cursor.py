@@ -8,7 +8,7 @@ apply) and the records delivered beyond it, and reads from the log what delivery
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -135,10 +135,10 @@ class Cursor:
         self._held -= 1
         return record
 
-    def take_while(self, most: int, wanted: Callable[[Record], bool]) -> list[Record]:
-        """Up to `most` records from the front, while they are available and wanted."""
+    def take_many(self, most: int) -> list[Record]:
+        """Up to `most` records from the front, as far as they are available."""
         taken: list[Record] = []
-        while len(taken) < most and (record := self.front()) is not None and wanted(record):
+        while len(taken) < most and self.front() is not None:
             taken.append(self.take())
         return taken
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import aiokafka
+import kafka.errors
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
@@ -23,6 +25,19 @@ from streams.wire.record import Record
 
 RETRY_PAUSE_S = 0.5
 """Before a retry of a request that failed for a passing reason (a leader that moves)."""
+
+
+@contextmanager
+def reaching(settings: Settings) -> Iterator[None]:
+    """Raise errors of a Kafka client as errors of the broker.
+
+    Raises:
+        BrokerError: a client failed.
+    """
+    try:
+        yield
+    except (KafkaError, OSError, kafka.errors.KafkaError) as error:
+        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
 
 
 class Log(Protocol):
@@ -75,11 +90,9 @@ class KafkaLog:
             max_partition_fetch_bytes=self._max_fetch_bytes,
             fetch_max_wait_ms=100,
         )
-        try:
+        with reaching(self._settings):
             await self._consumer.start()
             await self._group.start()
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, Protocol
 import aiokafka
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from streams.errors import BrokerError, SendError
+from streams.errors import SendError
+from streams.kafka.log import reaching
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,8 @@ class KafkaSender:
             max_request_size=2 * PACKET_BYTES,
             request_timeout_ms=10_000,
         )
-        try:
+        with reaching(self._settings):
             await self._producer.start()
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     async def stop(self) -> None:
         """Disconnect."""

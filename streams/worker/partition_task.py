@@ -71,9 +71,10 @@ class PartitionTask(ABC):
     async def finish_run(self) -> None:  # noqa: B027 - most tasks have nothing to finish
         """Finish what is done for several tasks at once. Called after `apply`, when the others have had a turn."""
 
-    @abstractmethod
     def overtaken(self) -> bool:
         """Whether another owner has gone further, so that our state is outdated."""
+        recorded, positions = self.recorded(), {tp.topic: at for tp, at in self.positions().items()}
+        return recorded is not None and any(at.position > positions[topic] for topic, at in recorded.topics.items())
 
     @abstractmethod
     async def publish(self) -> None:

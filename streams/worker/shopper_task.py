@@ -64,14 +64,6 @@ class ShopperTask(PartitionTask):
         partitions = range(self.context.identities[forgotten].partitions)
         return [*super().mirrored(), *(TopicPartition(forgotten, p) for p in partitions)]
 
-    def overtaken(self) -> bool:
-        """See [`PartitionTask.overtaken`][]."""
-        recorded = self.recorded()
-        return recorded is not None and any(
-            at.position > self.cursors[TopicPartition(topic, self.number)].position
-            for topic, at in recorded.topics.items()
-        )
-
     async def restore(self) -> None:
         """Replay the recent log up to the positions, without effects."""
         settings, recorded = self.context.settings, self.recorded()
@@ -119,7 +111,7 @@ class ShopperTask(PartitionTask):
         """See [`PartitionTask.next_run`][]: profiles and feedback first, clicks and purchases by append time."""
         most = self.context.batcher.max_batch
         for tp in (self._profiles_tp, self._feedback_tp):
-            if taken := self.cursors[tp].take_while(most, _any):
+            if taken := self.cursors[tp].take_many(most):
                 return taken
         clicks, purchases = self.cursors[self._clicks_tp], self.cursors[self._purchases_tp]
         click, purchase = clicks.front(), purchases.front()
@@ -130,7 +122,7 @@ class ShopperTask(PartitionTask):
             if other.needs_reading or self._worth_waiting(other):
                 return []
             self._waiting_since = None
-            return side.take_while(most, _any)
+            return side.take_many(most)
         self._waiting_since = None
         run: list[Record] = []
         while len(run) < most and click is not None and purchase is not None:
@@ -287,7 +279,3 @@ class ShopperTask(PartitionTask):
                 for item_partition, value, _ in batch.messages(most):
                     self.context.producer.enqueue(topic, item_partition, f"{source}-{self.number}".encode(), value)
         await self.checkpoint(progress)
-
-
-def _any(_: Record) -> bool:
-    return True
