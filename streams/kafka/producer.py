@@ -127,7 +127,6 @@ class BatchingProducer:
 
     Attributes:
         bytes: of messages not yet acknowledged.
-        sent: messages acknowledged.
         retries: packets sent again.
         failure: set once the producer has failed.
     """
@@ -139,7 +138,6 @@ class BatchingProducer:
         self._queues: dict[tuple[str, int], _Queue] = {}
         self._moved = asyncio.Event()
         self.bytes = 0
-        self.sent = 0
         self.retries = 0
         self.failure: SendError | None = None
 
@@ -195,7 +193,6 @@ class BatchingProducer:
                 packet = self._packet(queue)
                 await self._send_until_acknowledged(topic, partition, packet)
                 queue.acknowledged += len(packet)
-                self.sent += len(packet)
                 self.bytes -= sum(message.size for message in packet)
                 self._notify()
         except SendError as error:

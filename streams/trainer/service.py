@@ -99,9 +99,7 @@ class TrainingLoop:
         self._topic = full_name(settings.prefix, "snapshots")
         self._partitions = identities[self._topic].partitions
         self._mirrored = [
-            TopicPartition(name, number)
-            for name in self._tables.topics
-            for number in range(identities[name].partitions)
+            TopicPartition(topic, p) for topic in self._tables.topics for p in range(identities[topic].partitions)
         ]
         self._served: Snapshot | None = None
         self._candidate: Snapshot | None = None
