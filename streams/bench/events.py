@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
+from streams.connectors.replay import SourceEvent
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.wire.partitioner import partition_of
 
 BRANCHES = 5
@@ -80,7 +81,7 @@ class BenchShop:
         return Event(topic, partition_of(key, self._partitions), key, orjson.dumps(value))
 
 
-def _of_branch(branch: int, events: Iterator[SimulatedEvent]) -> Iterator[SimulatedEvent]:
+def _of_branch(branch: int, events: Iterator[SourceEvent]) -> Iterator[SourceEvent]:
     """Events whose ids say which branch they are of."""
     for topic, at, value in events:
         for name in ("user_id", "item_id", "session_id", "event_id", "order_id"):
@@ -88,7 +89,7 @@ def _of_branch(branch: int, events: Iterator[SimulatedEvent]) -> Iterator[Simula
                 value[name] = _branded(branch, value[name])
         if topic == "purchases":
             value["items"] = [line | {"item_id": _branded(branch, line["item_id"])} for line in value["items"]]
-        yield SimulatedEvent(topic, at, value)
+        yield SourceEvent(topic, at, value)
 
 
 def _branded(branch: int, name: str) -> str:

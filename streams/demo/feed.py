@@ -16,7 +16,8 @@ import orjson
 from kafka import KafkaProducer
 
 from models.shop.policy import Policy
-from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
+from streams.connectors.replay import SourceEvent
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.demo.popularity import Popularity
 from streams.settings import Settings
 from streams.wire.topics import full_name
@@ -93,8 +94,8 @@ class Feed:
         self._history = history
         self._shoppers: defaultdict[str, Shopper] = defaultdict(Shopper)
         self._published: dict[str, Published] = {}
-        self._live: Iterator[SimulatedEvent] = iter(())
-        self._next: SimulatedEvent | None = None
+        self._live: Iterator[SourceEvent] = iter(())
+        self._next: SourceEvent | None = None
         self._producer = KafkaProducer(**settings.kafka_python_options(), linger_ms=2, batch_size=BATCH_BYTES)
 
     def __enter__(self) -> Feed:
@@ -145,7 +146,7 @@ class Feed:
                 break
             del self._published[suggestion_id]
 
-    def _publish(self, event: SimulatedEvent, live: bool) -> None:
+    def _publish(self, event: SourceEvent, live: bool) -> None:
         value, shopper = event.value, self._shoppers[event.value["user_id"]]
         if event.topic == "purchases":
             action, item_ids = "purchase", list(dict.fromkeys(line["item_id"] for line in value["items"]))

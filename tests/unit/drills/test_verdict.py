@@ -432,9 +432,9 @@ def test_the_shop_is_untidy_and_small() -> None:
 
 
 def test_the_policy_is_one_that_workers_take() -> None:
-    from models.shop.policy import Policy
+    from streams.policy_file import parse_policy
 
-    policy = Policy.from_toml(POLICY, "drill.toml")
+    policy = parse_policy(POLICY, "drill.toml")
     assert policy.emit_empty
     assert policy.max_suggestion_age_s == 0
     assert (policy.min_step, policy.max_step, policy.exclude_items) == (MIN_STEP, MAX_STEP, (EXCLUDED,))

@@ -294,10 +294,10 @@ def test_a_click_takes_microseconds(changes: dict[str, Any]) -> None:
 
 
 def _seconds_for(times: int, record: Rec) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(times):
         decode_click(record)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def test_the_good_records_of_the_poison_file_are_good() -> None:
