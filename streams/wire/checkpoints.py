@@ -30,7 +30,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """Positions of all topics of one partition task: a consistent cut."""
 
     v: int
-    task: str
+    task: str = msgspec.field(name="lane")
     topics: dict[str, TopicProgress]
     """By full topic name."""
     joined: int = 0
