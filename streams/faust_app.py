@@ -1,7 +1,7 @@
-"""Faust without its consumer: apps whose own service reads Kafka, and the event loop that they run on.
+"""Faust without its consumer: apps whose own service reads Kafka, and their event loop.
 
-Faust gives agents and their supervision, channels, the web server, the life cycle and signals. Its consumer, conductor,
-tables and producer are not started: a service of ours takes the consumer's place through Faust's own `BootStrategy`.
+Faust provides agents and their supervision, channels, the web server, the life cycle and signals. Its consumer,
+conductor, tables and producer are not started: our service replaces the consumer through Faust's own `BootStrategy`.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from streams.settings import Settings
 
 
 class FolderlessApp(faust.App):
-    """Makes no folders for tables: nothing is kept in any, and the working directory need not be ours to write to."""
+    """Makes no folders for tables: there are none, and the working directory may be read-only."""
 
     def _create_directories(self) -> None:
         pass
 
 
 class _Boot(BootStrategy):
-    """Starts our service where Faust would start its consumer."""
+    """Starts our service in place of Faust's consumer."""
 
     enable_kafka_producer = False
 
     def kafka_consumer(self) -> list[Any]:
         app = cast(App, self.app)
-        app.flow_control.resume()  # the channels are shut until a consumer opens them; Faust's would
+        app.flow_control.resume()  # Faust's consumer would open the channels
         return [app.inner]
 
     def kafka_conductor(self) -> list[Any]:
@@ -41,15 +41,15 @@ class _Boot(BootStrategy):
 
 
 class App(FolderlessApp):
-    """A Faust app whose intake is our own."""
+    """A Faust app that runs our service in place of its consumer."""
 
     BootStrategy = _Boot
     inner: Service
-    """What is started in the consumer's place."""
+    """Started in place of the consumer."""
 
     @classmethod
     def of(cls, settings: Settings, group: str) -> Self:
-        """An app with nothing in it yet.
+        """An app without agents and service.
 
         Args:
             settings: of the process.
@@ -73,12 +73,12 @@ class App(FolderlessApp):
         )
 
     def failed(self, error: BaseException) -> None:
-        """Stop the process, from within it."""
+        """Stop the process with an error."""
         asyncio.get_running_loop().create_task(self.crash(error))
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """An event loop of uvloop where there is one for the platform."""
+    """An event loop: uvloop's where it is installed."""
     try:
         import uvloop
     except ImportError:

@@ -1,41 +1,23 @@
-"""A process's pages: `/metrics` for Prometheus, `/health` and `/ready` for whoever keeps it running."""
+"""The pages of a process: `/metrics` for Prometheus, `/health` and `/ready` for its supervisor."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from faust.web import Request, Response
 
-from streams.metrics import Metrics
+from streams.lifecycle import ProcessService
 
 PROMETHEUS_TEXT = "text/plain"
-"""Prometheus takes its version 0.0.4 for granted where none is named; Faust's server adds the charset."""
+"""Prometheus assumes its version 0.0.4 where none is named; Faust's server adds the charset."""
 
 
-class Shown(Protocol):
-    """A process that has pages: a worker or a trainer."""
-
-    failure: BaseException | None
-
-    @property
-    def metrics(self) -> Metrics:
-        """What it counts."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether it has joined and holds its state."""
-
-    @property
-    def standing(self) -> dict[str, Any]:
-        """What /ready says besides."""
-
-
-def add_pages(app: Any, process: Shown) -> None:
+def add_pages(app: Any, process: ProcessService) -> None:
     """Add the pages to a Faust app."""
 
     @app.page("/metrics")
     async def metrics(self: Any, request: Request) -> Response:
-        """Everything that is counted, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return self.bytes(process.metrics.exposition(), content_type=PROMETHEUS_TEXT)  # type: ignore[no-any-return]
 
     @app.page("/health")

@@ -142,8 +142,6 @@ class Recommender:
         self.catalog = catalog
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
-        self.predictor: SequencePredictor | None = None
-        """Of the sequence model; may be set anew at any time, from another thread, too."""
         self.learnt = Learnt(no_order(), "")
         """From outcomes; may be set anew likewise."""
         self._items = items
@@ -212,7 +210,7 @@ class Recommender:
 
         Args:
             queries: what is asked.
-            expected: what the sequence model expects, where somebody has asked it already; None: ask it.
+            expected: predictions of the sequence model for these queries; None: there is no such model.
         """
         if not queries:
             return iter(())
@@ -224,7 +222,7 @@ class Recommender:
             self._asked = self._rulebook.room()
         out, why = answers(len(queries), self._limits.items), reasons(len(queries), self._limits.items)
         answer(
-            self._batch(queries, expected_of(self.predictor, queries) if expected is None else expected),
+            self._batch(queries, expected_of(None, queries) if expected is None else expected),
             self._rows(),
             self._weights,
             rules,

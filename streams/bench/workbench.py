@@ -1,7 +1,7 @@
-"""The worker's inside on a bench: real lanes, models, outbox and mirror, and nothing around them.
+"""A worker without a broker, for benchmarks: real tasks, models, producer and global tables.
 
-No broker, no sockets, no intake: records are offered to the lanes as the intake would, what leaves is packed as it
-would be for the wire, and what the worker would read back of it (pairs, rows) is handed round.
+Records are offered to the tasks as the consumer would offer them. Sent records are packed as for the wire, and those
+that a worker reads back (pairs, rows) are applied.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ from streams.kafka.producer import PACKET_BYTES, BatchingProducer, Message
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import TOPICS, Identity
+from streams.worker.backpressure import Backpressure
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
-from streams.worker.service import task_types
+from streams.worker.service import TASK_KINDS
+from streams.worker.suggestion_batcher import SuggestionBatcher
 
 
 class Packer:
-    """Packs what leaves, as for the wire, and keeps what the worker reads back."""
+    """Packs sent records as for the wire, and keeps those that a worker reads back."""
 
     def __init__(self) -> None:
         self._ends: defaultdict[TopicPartition, int] = defaultdict(int)
@@ -60,17 +62,20 @@ class Packer:
         return batch
 
     def take(self, topic: str) -> list[StoredRecord]:
-        """What was sent to a topic since the last call."""
+        """Records sent to a topic since the last call."""
         return self.kept.pop(topic, [])
 
 
-class _NothingToFollow:
+class _NothingToRead:
+    def __init__(self, tables: GlobalTables) -> None:
+        self.tables = tables
+
     async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
-        """Everything is here already."""
+        """Everything is applied already."""
 
 
 class Workbench:
-    """A worker without surroundings. An async context manager; its lanes own everything inside it.
+    """See the module. An async context manager; its tasks own all partitions inside it.
 
     Args:
         catalog: records of the catalogue.
@@ -78,7 +83,7 @@ class Workbench:
     """
 
     def __init__(self, catalog: Iterable[Event], now_ms: int) -> None:
-        self.settings = Settings(publish_bytes_per_s=1 << 40)  # the bench paces the flushes
+        self.settings = Settings(publish_bytes_per_s=1 << 40, outbox_bytes=1 << 30)  # the bench paces the flushes
         self.packer = Packer()
         self.packer.now_ms = now_ms
         self.items = Items()
@@ -88,18 +93,23 @@ class Workbench:
         self.recommender = Recommender(
             self.items, registry, neighbours, Policy(emit_empty=True, max_suggestion_age_s=0), RecommenderConfig()
         )
-        self.producer = BatchingProducer(self.packer, most_bytes=1 << 30, timeout_s=1, on_failure=self._fail)
+        self.producer = BatchingProducer(self.packer, timeout_s=1, on_failure=self._fail)
+        identities = {topic.name: Identity(topic.name, self.settings.partitions) for topic in TOPICS}
+        batcher = SuggestionBatcher(
+            self.recommender, self.producer, self.metrics, self.settings, identities, self._clock, self._fail
+        )
         self._context = WorkerContext(
             settings=self.settings,
             log=MemoryLog(clock=lambda: 0),
             producer=self.producer,
-            tables=self.tables,
-            table_reader=_NothingToFollow(),
+            table_reader=_NothingToRead(self.tables),
             items=self.items,
             recommender=self.recommender,
+            batcher=batcher,
+            backpressure=Backpressure(self.producer, batcher, self.settings),
             metrics=self.metrics,
-            identities={topic.name: Identity(topic.name, self.settings.partitions) for topic in TOPICS},
-            clock=lambda: self.packer.now_ms / 1000,
+            identities=identities,
+            clock=self._clock,
             highwater=lambda _: None,
             commit=lambda _: None,
         )
@@ -112,13 +122,11 @@ class Workbench:
 
     async def __aenter__(self) -> Workbench:
         self.recommender.warm()
-        for kind, topics, make in {
-            kind: (kind, topics, make) for kind, topics, make in task_types("").values()
-        }.values():
-            for number in range(self.settings.partitions) if kind in self._tasks else ():
-                task = make(f"{kind}-{number}", [TopicPartition(topic, number) for topic in topics], self._context)
-                self._tasks[kind][number] = task
-                task.own()
+        for kind in TASK_KINDS:
+            for number in range(self.settings.partitions) if kind.name in self._tasks else ():
+                partitions = [TopicPartition(topic, number) for topic in kind.topics]
+                task = self._tasks[kind.name][number] = kind.make(f"{kind.name}-{number}", partitions, self._context)
+                task.on_assigned()
                 self._running.append(asyncio.create_task(task.run()))
                 await task.ready.wait()
         return self
@@ -129,12 +137,15 @@ class Workbench:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self.producer.close()
 
+    def _clock(self) -> float:
+        return self.packer.now_ms / 1000
+
     def pass_a_second(self) -> None:
         """Move the clock."""
         self.packer.now_ms += 1000
 
     def records(self, events: Iterable[Event]) -> list[StoredRecord]:
-        """Events as the intake would bring them, all appended now."""
+        """Events as the consumer would deliver them, all appended now."""
         records, at_ms = [], self.packer.now_ms
         for topic, partition, key, value in events:
             offset = self._offsets[topic, partition]
@@ -143,7 +154,7 @@ class Workbench:
         return records
 
     async def apply(self, records: Sequence[StoredRecord], most: int) -> None:
-        """Have the lanes apply records, offered so many at a time."""
+        """Have the tasks apply records, offered `most` at a time."""
         kind = self._tasks["items" if records and records[0].topic == "pairs" else "shoppers"]
         rest = iter(records)
         while some := list(islice(rest, most)):
@@ -157,14 +168,14 @@ class Workbench:
                 self._check()
 
     async def flush_pairs(self) -> int:
-        """Publish what the events have taught and count it into the rows; returns the number of messages."""
+        """Publish the pair deltas and count them into the rows; returns the number of messages."""
         await asyncio.gather(*(task.flush() for task in self._tasks["shoppers"].values()))
         pairs = self.packer.take("pairs")
         await self.apply(pairs, len(pairs))
         return len(pairs)
 
     async def flush_rows(self) -> int:
-        """Publish the rows that have changed and mirror them; returns their bytes."""
+        """Publish the changed rows and apply them to the tables; returns their bytes."""
         await asyncio.gather(*(task.flush() for task in self._tasks["items"].values()))
         rows = self.packer.take("neighbours")
         for row in rows:
@@ -175,7 +186,7 @@ class Workbench:
         self._failure = error
 
     def _check(self) -> None:
-        """Raise what a lane or the outbox has failed with."""
+        """Raise the failure of a task or of the producer."""
         for running in self._running:
             if running.done():
                 running.result()

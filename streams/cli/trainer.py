@@ -34,5 +34,5 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     check_torch()
     from streams.trainer.app import create_trainer_app
 
-    app = create_trainer_app(settings, identities(settings), on_ready=say_ready)
-    run_app(app, log_level, new_event_loop(), has_failed=lambda: app.trainer.failure is not None)
+    app, trainer = create_trainer_app(settings, identities(settings), on_ready=say_ready)
+    run_app(app, trainer, log_level, new_event_loop())

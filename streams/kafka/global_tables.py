@@ -1,8 +1,8 @@
-"""Compacted topics, whole, in memory: catalogue, neighbours, progress of all lanes, the forgotten, announced snapshots.
+"""Compacted topics held in memory: catalogue, neighbours, progress, forgotten shoppers, announced snapshots.
 
-Serving reads only these, so that a click becomes a suggestion without a remote call. [`GlobalTables`][] is the state
-and takes a record at a time; [`GlobalTableReader`][] reads the topics from their first record on, for ever, outside any
-group, and says when it has caught up with their ends.
+Serving reads only these tables, so a suggestion needs no remote call. [`GlobalTables`][] is the state and applies one
+record at a time. [`GlobalTableReader`][] reads the topics from their first record, outside any consumer group, and says
+when it has reached their ends.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import OffsetOutOfRangeError
 
 from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
-from streams.errors import BrokerError, RecordError
-from streams.kafka.log import Log
+from streams.errors import RecordError
+from streams.kafka.log import Log, reaching
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.announcements import Announcement, decode_announcement
@@ -34,10 +34,10 @@ from streams.wire.topics import full_name
 logger = logging.getLogger(__name__)
 
 MIRRORED = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
-"""Topics that can be mirrored."""
+"""Topics that have a table."""
 
 SLICE = 200
-"""Records applied between two breaths of the event loop: 200 rows of 100 neighbours take about 5 ms."""
+"""Records applied before the event loop gets a turn: 200 rows of 100 neighbours take about 5 ms."""
 
 
 class GlobalTables:
@@ -45,10 +45,13 @@ class GlobalTables:
 
     Args:
         prefix: of the topics' names.
-        catalog: gets the items.
-        neighbours: gets the rows.
-        metrics: counts what could not be used.
-        topics: what is mirrored, by short name.
+        catalog: receives the items.
+        neighbours: receives the rows.
+        metrics: counts unusable records.
+        topics: short names of the topics to hold.
+        on_forgotten: called when a shopper is forgotten, or up to a later time than before.
+        on_offered: called with every item put into the catalogue.
+        on_announced: called with the model at every announcement; None withdraws the last one.
     """
 
     def __init__(
@@ -58,6 +61,10 @@ class GlobalTables:
         neighbours: Neighbours,
         metrics: Metrics,
         topics: Sequence[str] = MIRRORED,
+        *,
+        on_forgotten: Callable[[Forgotten], None] = lambda _: None,
+        on_offered: Callable[[CatalogItem], None] = lambda _: None,
+        on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None,
     ) -> None:
         self.catalog = catalog
         self.neighbours = neighbours
@@ -66,12 +73,8 @@ class GlobalTables:
         self.positions: dict[int, PositionRecord] = {}
         """Greatest position record of each item partition."""
         self.announced: dict[str, Announcement] = {}
-        """Which snapshot of each model is to be served."""
-        self.on_forgotten: Callable[[Forgotten], None] = lambda _: None
-        self.on_offered: Callable[[CatalogItem], None] = lambda _: None
-        """Called with every item of the catalogue."""
-        self.on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None
-        """Called with the model at every announcement; None takes the last one back."""
+        """The snapshot to serve, by model."""
+        self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
         self._row_positions: dict[str, int] = {}
@@ -87,35 +90,35 @@ class GlobalTables:
 
     @property
     def topics(self) -> list[str]:
-        """Full names of the mirrored topics."""
+        """Full names of the topics held."""
         return list(self._apply)
 
     def apply(self, record: Record) -> None:
-        """Take one record. One that cannot be used is counted and passed over: its owner reports it."""
+        """Apply one record. An unusable one is counted and skipped: the owner of its partition reports it."""
         try:
             self._apply[record.topic](record)
         except RecordError as error:
-            self._metrics.unusable(record.topic)
+            self._metrics.unusable.labels(record.topic).inc()
             logger.warning("%s", error)
 
     def items_of(self, partition: int) -> set[str]:
-        """Items whose rows lie in an item partition."""
+        """Items whose rows are in an item partition."""
         return self._items_of[partition]
 
     def take_regressed(self, partition: int) -> set[str]:
-        """Items of which a late owner published an older row over a newer one, once; the owner says its own again."""
+        """Items whose newer row a late owner overwrote with an older one; each is returned once, for republishing."""
         return self._regressed.pop(partition, set())
 
     def _catalog(self, record: Record) -> None:
         try:
             item = decode_catalog(record)
         except RecordError:
-            return  # the lane that owns the partition sends it to the dead letters; the last good record stays
+            return  # the partition's owner sends it to the dead letters; the last good record stays
         if item is None:
             self.catalog.withdraw((record.key or b"").decode())
         else:
             self.catalog.put(item)
-            self.on_offered(item)
+            self._on_offered(item)
 
     def _neighbours(self, record: Record) -> None:
         if record.key == POSITION_KEY:
@@ -148,7 +151,7 @@ class GlobalTables:
         forgotten = decode_forgotten(record)
         if forgotten.before > self.forgotten.get(forgotten.user_id, float("-inf")):
             self.forgotten[forgotten.user_id] = forgotten.before
-            self.on_forgotten(forgotten)
+            self._on_forgotten(forgotten)
 
     def _snapshots(self, record: Record) -> None:
         model, announcement = decode_announcement(record)
@@ -156,29 +159,31 @@ class GlobalTables:
             self.announced.pop(model, None)
         else:
             self.announced[model] = announcement
-        self.on_announced(model, announcement)
+        self._on_announced(model, announcement)
 
 
 class CatchesUp(Protocol):
-    """Whoever feeds a mirror and knows how far it has come."""
+    """Feeds global tables and knows how far it has read."""
+
+    tables: GlobalTables
 
     async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
-        """Return when everything is applied that was in the partitions at the call."""
+        """Return when everything that the partitions held at the call is applied."""
 
 
 class GlobalTableReader:
-    """Reads the mirrored topics from their first record on, for ever.
+    """Reads the topics of global tables from their first record on.
 
     Args:
         settings: where the broker is.
-        partitions: how many partitions each topic has, by full name.
-        mirror: gets every record.
-        log: says the ends.
+        partitions: number of partitions by full topic name.
+        tables: receives every record.
+        log: tells the partitions' ends.
     """
 
     def __init__(self, settings: Settings, partitions: Mapping[str, int], tables: GlobalTables, log: Log) -> None:
         self._settings = settings
-        self._tables = tables
+        self.tables = tables
         self._log = log
         self.partitions = [TopicPartition(topic, p) for topic in tables.topics for p in range(partitions[topic])]
         self._positions: dict[TopicPartition, int] = {}
@@ -187,7 +192,7 @@ class GlobalTableReader:
         self._consumer: Any = None
 
     async def start(self) -> None:
-        """Connect and find the first records.
+        """Connect and seek to the first records.
 
         Raises:
             BrokerError: no broker answers.
@@ -200,10 +205,8 @@ class GlobalTableReader:
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=2 << 20,
         )
-        try:
+        with reaching(self._settings):
             await self._consumer.start()
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
         self._consumer.assign(self.partitions)
         for partition, start in (await self._log.starts(self.partitions)).items():
             self._consumer.seek(partition, start)
@@ -216,7 +219,7 @@ class GlobalTableReader:
             self._consumer = None
 
     async def run(self) -> None:
-        """Apply what comes, until cancelled."""
+        """Apply records as they arrive, until cancelled."""
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=200, max_records=2_000)
@@ -227,9 +230,9 @@ class GlobalTableReader:
             for records in fetched.values():
                 for first in range(0, len(records), SLICE):
                     for record in records[first : first + SLICE]:
-                        self._tables.apply(record)
+                        self.tables.apply(record)
                     await asyncio.sleep(0)
-            if self._waiting:  # by the fetch position: it moves over markers and compacted records, too
+            if self._waiting:  # the fetch position also moves past markers and compacted records
                 for partition in self.partitions:
                     self._positions[partition] = await self._consumer.position(partition)
                 self._moved.set()

@@ -1,9 +1,9 @@
-"""What leaves the process: packed, in order, tried again in place, bounded in bytes.
+"""Sends messages in batches: in order, retried in place, with the waiting bytes counted.
 
-One queue a partition. While a packet is on its way the next one gathers, so packets grow with the load and a lone
-message waits for nobody. A later message of a partition never goes before the earlier one is acknowledged; what fails
-is sent again, the same packet in the same place; after `timeout_s` without an acknowledgement the outbox gives up,
-says so to everyone who waits, and the worker stops with nothing lost, since positions wait for acknowledgements.
+There is one queue for each partition. While one packet waits for its acknowledgement the next one fills, so packets
+grow with the load and a single message is sent at once. Messages of a partition are never reordered: a failed packet is
+sent again in its place. After `timeout_s` without an acknowledgement the producer fails, and so does everyone who waits
+for it. Nothing is lost then, because positions are written only after acknowledgements.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from typing import Any, NamedTuple, Protocol
 import aiokafka
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from streams.errors import BrokerError, SendError
+from streams.errors import SendError
+from streams.kafka.log import reaching
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 PACKET_BYTES = 900_000
-"""Most bytes of one packet; brokers take 1,048,588 by default (`message.max.bytes`), headers of a batch included."""
+"""Largest packet; brokers accept 1,048,588 by default (`message.max.bytes`), batch headers included."""
 
 PACKET_RECORDS = 2_000
-"""Most records of one packet, so that building it holds the event loop for a few milliseconds at most."""
+"""Most records of one packet: building it blocks the event loop for a few milliseconds at most."""
 
 OVERHEAD_BYTES = 32
-"""A record's own frame inside a batch: attributes, varints, offsets."""
+"""Of one record inside a batch: attributes, varints, offsets."""
 
 
 class Message(NamedTuple):
@@ -41,7 +42,7 @@ class Message(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes on the wire, about."""
+        """Approximate bytes on the wire."""
         return len(self.key or b"") + len(self.value or b"") + OVERHEAD_BYTES
 
 
@@ -52,12 +53,12 @@ class Sender(Protocol):
         """Send.
 
         Raises:
-            SendError: not acknowledged; `passing` says whether trying again makes sense.
+            SendError: not acknowledged; `passing` says whether a retry makes sense.
         """
 
 
 class KafkaSender:
-    """[`Sender`][] over aiokafka's batch interface: one future a packet instead of one a record."""
+    """[`Sender`][] over aiokafka's batch interface: one future for each packet instead of one for each record."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -76,10 +77,8 @@ class KafkaSender:
             max_request_size=2 * PACKET_BYTES,
             request_timeout_ms=10_000,
         )
-        try:
+        with reaching(self._settings):
             await self._producer.start()
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -103,95 +102,86 @@ class KafkaSender:
 
 
 class _Queue:
-    """Messages of one partition, in order, and how many of them are acknowledged."""
+    """Messages of one partition, in order, and the number acknowledged."""
 
-    __slots__ = ("acknowledged", "put", "task", "waiting")
+    __slots__ = ("acknowledged", "enqueued", "task", "waiting")
 
     def __init__(self) -> None:
         self.waiting: deque[Message] = deque()
-        self.put = 0
+        self.enqueued = 0
         self.acknowledged = 0
         self.task: asyncio.Task[None] | None = None
 
 
 Mark = Mapping[tuple[str, int], int]
-"""How many messages had been put into each queue at some moment."""
+"""Messages enqueued so far, by (topic, partition), at some moment."""
 
 
 class BatchingProducer:
-    """Queues of messages on their way.
+    """One queue of messages for each partition.
 
     Args:
         sender: sends a packet and waits for its acknowledgement.
-        most_bytes: above it `full` is True and the intake pauses.
-        timeout_s: how long a packet is tried.
-        on_failure: called once, with the error, when the outbox gives up.
+        timeout_s: how long a packet is retried.
+        on_failure: called once, with the error, when the producer fails.
+
+    Attributes:
+        bytes: of messages not yet acknowledged.
+        retries: packets sent again.
+        failure: set once the producer has failed.
     """
 
-    def __init__(
-        self,
-        sender: Sender,
-        *,
-        most_bytes: int,
-        timeout_s: float,
-        on_failure: Callable[[BaseException], None],
-    ) -> None:
+    def __init__(self, sender: Sender, *, timeout_s: float, on_failure: Callable[[BaseException], None]) -> None:
         self._sender = sender
-        self._most_bytes = most_bytes
         self._timeout_s = timeout_s
         self._on_failure = on_failure
         self._queues: dict[tuple[str, int], _Queue] = {}
         self._moved = asyncio.Event()
         self.bytes = 0
-        self.sent = 0
         self.retries = 0
         self.failure: SendError | None = None
 
-    @property
-    def full(self) -> bool:
-        """Whether more bytes wait than is healthy; the intake pauses until they have gone."""
-        return self.bytes > self._most_bytes
-
-    async def wait_capacity(self) -> None:
-        """Return when the outbox is not full: whoever has much to send waits here, so that flushes stay short.
-
-        Raises:
-            SendError: the outbox has given up.
-        """
-        while self.full:
-            if self.failure is not None:
-                raise self.failure
-            await self._moved.wait()
-
     def enqueue(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
-        """Queue a message; it is on its way as soon as the partition's packet before it is acknowledged."""
+        """Queue a message; it is sent as soon as the partition's packet before it is acknowledged."""
         queue = self._queues.get((topic, partition))
         if queue is None:
             queue = self._queues[topic, partition] = _Queue()
         message = Message(key, value)
         queue.waiting.append(message)
-        queue.put += 1
+        queue.enqueued += 1
         self.bytes += message.size
         if queue.task is None and self.failure is None:
             queue.task = asyncio.get_running_loop().create_task(self._drain(topic, partition, queue))
 
     def mark(self) -> Mark:
-        """This moment: everything put so far."""
-        return {name: queue.put for name, queue in self._queues.items() if queue.acknowledged < queue.put}
+        """Everything enqueued so far."""
+        return {name: queue.enqueued for name, queue in self._queues.items() if queue.acknowledged < queue.enqueued}
 
     async def wait_acked(self, mark: Mark) -> None:
-        """Return when everything put before the mark is acknowledged.
+        """Return when everything enqueued before the mark is acknowledged.
 
         Raises:
-            SendError: the outbox has given up; nothing after the mark may be taken for sent.
+            SendError: the producer has failed; nothing after the mark counts as sent.
         """
-        while any(self._queues[name].acknowledged < put for name, put in mark.items()):
-            if self.failure is not None:
-                raise self.failure
-            await self._moved.wait()
+        while any(self._queues[name].acknowledged < enqueued for name, enqueued in mark.items()):
+            await self._wait_moved()
+
+    async def wait_below(self, max_bytes: int) -> None:
+        """Return when at most `max_bytes` wait to be acknowledged.
+
+        Raises:
+            SendError: the producer has failed.
+        """
+        while self.bytes > max_bytes:
+            await self._wait_moved()
+
+    async def _wait_moved(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        await self._moved.wait()
 
     async def close(self) -> None:
-        """Stop sending. What is not acknowledged by now is dropped: its events come again after the next start."""
+        """Stop sending. Unacknowledged messages are dropped: their events are processed again after the next start."""
         tasks = [queue.task for queue in self._queues.values() if queue.task is not None]
         for task in tasks:
             task.cancel()
@@ -203,19 +193,18 @@ class BatchingProducer:
                 packet = self._packet(queue)
                 await self._send_until_acknowledged(topic, partition, packet)
                 queue.acknowledged += len(packet)
-                self.sent += len(packet)
                 self.bytes -= sum(message.size for message in packet)
-                self._stir()
+                self._notify()
         except SendError as error:
-            self._give_up(error)
+            self._fail(error)
         except Exception as error:
             logger.exception("sending to %s-%s failed in a way that is a bug", topic, partition)
-            self._give_up(SendError(topic, partition, repr(error), passing=False))
+            self._fail(SendError(topic, partition, repr(error), passing=False))
         finally:
             queue.task = None
 
     def _packet(self, queue: _Queue) -> list[Message]:
-        packet, size = [queue.waiting.popleft()], 0
+        packet = [queue.waiting.popleft()]
         size = packet[0].size
         while queue.waiting and len(packet) < PACKET_RECORDS:
             size += queue.waiting[0].size
@@ -237,13 +226,13 @@ class BatchingProducer:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 2.0)
 
-    def _give_up(self, error: SendError) -> None:
+    def _fail(self, error: SendError) -> None:
         if self.failure is None:
             self.failure = error
             self._on_failure(error)
-        self._stir()
+        self._notify()
 
-    def _stir(self) -> None:
-        """Wake everyone who waits for acknowledgements."""
+    def _notify(self) -> None:
+        """Wake all waiters."""
         self._moved.set()
         self._moved = asyncio.Event()

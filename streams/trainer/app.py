@@ -11,23 +11,17 @@ from streams.web import add_pages
 from streams.wire.topics import Identity
 
 
-class TrainerApp(App):
-    """The app of a trainer. It has no agents: the log is read by positions, and nothing is delivered."""
-
-    trainer: Trainer
-
-
 def create_trainer_app(
     settings: Settings, identities: Mapping[str, Identity], *, on_ready: Callable[[], None]
-) -> TrainerApp:
-    """Join everything into a Faust app.
+) -> tuple[App, Trainer]:
+    """Make a Faust app and the trainer that it runs. It has no agents: the log is read by positions.
 
     Args:
         settings: of the process.
         identities: of all topics, by full name (`streams.kafka.topic_admin.identities`).
         on_ready: called once when the trainer has joined, and holds its state or stands by.
     """
-    app = TrainerApp.of(settings, settings.for_trainer().full_group)
-    app.trainer = app.inner = Trainer(settings, identities, on_ready, app.failed, loop=None)
-    add_pages(app, app.trainer)
-    return app
+    app = App.of(settings, settings.for_trainer().full_group)
+    trainer = app.inner = Trainer(settings, identities, on_ready, app.failed)
+    add_pages(app, trainer)
+    return app, trainer

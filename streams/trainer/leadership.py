@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 
 
 class Leadership:
-    """An [`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener] that only learns who leads.
+    """An [`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener] that learns whether we lead.
 
     Args:
         seat: the trainer with this partition leads.
@@ -18,7 +18,7 @@ class Leadership:
         self._seat = seat
         self._term = 0  # counts rebalances: a leadership that is lost and won again is another one
         self.leads = asyncio.Event()
-        """Set while we lead, as far as we know."""
+        """Set while we lead as far as we know."""
         self.moved = asyncio.Event()
         """Set when anything changes; the waiter clears it."""
 
@@ -47,10 +47,6 @@ class Leadership:
         if self._seat in partitions:
             self.leads.set()
         self.moved.set()
-
-    def congested(self, partition: TopicPartition, most: int) -> bool:
-        """Always true: a trainer reads the log by positions and fetches nothing."""
-        return True
 
     def expected(self, partition: TopicPartition) -> int | None:
         """See [`AssignmentListener.expected`][streams.kafka.group_consumer.AssignmentListener.expected]."""

@@ -1,11 +1,11 @@
-"""The trainer: one service that Faust starts and stops. It learns from the log, stores snapshots and announces them.
+"""The trainer: learns from the log, stores snapshots and announces them.
 
-Of all trainers of a group one leads and works; the others hold the mirror and stand by. The log is read by positions
-(the spine's delivery rule, with nothing delivered that could be wrong): the leader asks where it ends, and reads up to
-there. Learning, judging and storing are done in a thread, and the loop goes on answering the group and the pages.
+One trainer of a group leads and works; the others read the global tables and stand by. The leader reads the log by
+positions, up to its end. Learning, comparing and storing run in a thread, so the event loop keeps answering the group
+and the pages.
 
-A snapshot is stored with the trainer's own state: whoever goes on from it applies the next record of each partition.
-So nothing is learnt twice and nothing missed, whenever a trainer is killed.
+A snapshot is stored with the trainer's own state, and a successor goes on with the next record of each partition. So
+nothing is learnt twice and nothing is missed, whenever a trainer is killed.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
-from mode import Service
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Neighbours
@@ -32,9 +31,9 @@ from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.errors import StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
-from streams.kafka.group_consumer import GroupConsumer
 from streams.kafka.log import KafkaLog
-from streams.kafka.producer import BatchingProducer, KafkaSender
+from streams.kafka.producer import BatchingProducer
+from streams.lifecycle import ProcessService
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore, Stored
 from streams.threads import run_in_daemon_thread
@@ -50,34 +49,36 @@ from streams.wire.topics import Identity, full_name
 logger = logging.getLogger(__name__)
 
 MIRRORED = ("catalog", "forgotten", "snapshots")
-"""Compacted topics that a trainer needs: what items are, who must not be learnt from, what serves."""
+"""Compacted topics that a trainer needs: the items, who must not be learnt from, which snapshots serve."""
 
 LOOK_S = 0.5
-"""Between two looks where the log ends, when everything is applied; small against `train_every_s`."""
+"""Between two checks of the log's end when everything is applied; small against `train_every_s`."""
 
 FETCH_BYTES = 1 << 20
-"""Of a partition at a time: all partitions are read side by side, and merged."""
+"""Of one partition in a fetch: all partitions are read concurrently, and merged."""
 
 STOP_S = 20.0
-"""Longest time for the last snapshot at a stop; without it what came since the one before is learnt again."""
+"""Longest time for the last snapshot at a stop; without it, events since the one before are learnt again."""
 
 _THREAD = "training"
 
+TRAINING_LOOP = "training loop"
+"""Name of the task that learns."""
+
 
 class TrainingLoop:
-    """Leads, learns, stores and announces; knows no broker, so that tests run it on a log in memory.
+    """Leads, learns, stores and announces. It knows no broker, so tests run it on a log in memory.
 
     Args:
         settings: of the process.
-        training: state of whoever leads.
+        training: state of the leader.
         store: of snapshots.
-        mirror: says who is forgotten and what is announced.
-        follower: feeds it.
-        outbox: sends announcements.
+        table_reader: of the tables of forgotten shoppers and announced snapshots.
+        producer: sends announcements.
         identities: of all topics, by full name.
         leadership: whether we lead.
         metrics: counts.
-        clock: steady seconds, for what is done every so often.
+        clock: monotonic seconds, for intervals.
     """
 
     def __init__(
@@ -85,7 +86,6 @@ class TrainingLoop:
         settings: Settings,
         training: TrainerState,
         store: SnapshotStore,
-        tables: GlobalTables,
         table_reader: CatchesUp,
         producer: BatchingProducer,
         identities: Mapping[str, Identity],
@@ -94,22 +94,22 @@ class TrainingLoop:
         clock: Callable[[], float],
     ) -> None:
         self._settings, self.training, self._store = settings, training, store
-        self._tables, self._table_reader, self._producer = tables, table_reader, producer
+        self._tables, self._table_reader, self._producer = table_reader.tables, table_reader, producer
         self.leadership, self._metrics, self._clock = leadership, metrics, clock
         self._topic = full_name(settings.prefix, "snapshots")
         self._partitions = identities[self._topic].partitions
         self._mirrored = [
-            TopicPartition(name, number) for name in tables.topics for number in range(identities[name].partitions)
+            TopicPartition(topic, p) for topic in self._tables.topics for p in range(identities[topic].partitions)
         ]
         self._served: Snapshot | None = None
         self._candidate: Snapshot | None = None
-        self._ordered = 0  # lists behind the order that was announced last
+        self._ordered = 0  # lists behind the last announced order
         self._closing = asyncio.Event()
         self.holds_state = asyncio.Event()
-        """Set while the state of a leader is there."""
+        """Set while a leader's state is restored."""
 
     async def run(self) -> None:
-        """Lead whenever it is our turn, until `close` is called."""
+        """Work whenever we lead, until `close` is called."""
         while not self._closing.is_set():
             if not self.leadership.leads.is_set():
                 await self._until_moved()
@@ -120,7 +120,7 @@ class TrainingLoop:
             self._metrics.leads.set(0)
 
     def close(self) -> None:
-        """Learn nothing more: `run` returns after the step that is under way."""
+        """Learn nothing more: `run` returns after the step under way."""
         self._closing.set()
         self.leadership.moved.set()
 
@@ -134,7 +134,7 @@ class TrainingLoop:
             pass
 
     async def hold_state(self) -> None:
-        """Make sure that our state is the newest there is; build it where it is not."""
+        """Keep the state if it is the newest, else restore it."""
         await self._table_reader.caught_up(self._mirrored)
         if self.training.cursors and await self.training.is_newest():
             return
@@ -185,10 +185,13 @@ class TrainingLoop:
     # -- snapshots -------------------------------------------------------------------------------------------------
 
     async def publish(self, term: int) -> Stored | None:
-        """Learn what has come, store it, and announce it if it may serve; None: there was nothing new, or no store.
+        """Learn from new events, store a snapshot, and announce it if it may serve.
 
         Args:
-            term: of the leadership under which it is done.
+            term: of the leadership.
+
+        Returns:
+            None where nothing is new or the store cannot be used.
         """
         if self.training.to_learn:
             await self._learn()
@@ -196,8 +199,8 @@ class TrainingLoop:
             return None
         await self._table_reader.caught_up(self._mirrored)
         announced = self._tables.announced.get(MODEL)
-        comparison = await self._judge(announced)
-        stored = await self._store_it(comparison.metrics())
+        comparison = await self._compare(announced)
+        stored = await self._store_snapshot(comparison.metrics())
         if stored is None:
             return None
         version = stored.manifest.version
@@ -216,7 +219,7 @@ class TrainingLoop:
         return stored
 
     async def _publish_order(self, term: int) -> None:
-        """Store and announce the order of lists, where it may serve, or has to say that it may not any more."""
+        """Store and announce the order of lists if it may serve, or if an announced one may not any more."""
         training = self.training
         ranker, known = training.ranker, RANKER in self._tables.announced
         if ranker.learnt == self._ordered or not (known or ranker.ready):
@@ -230,7 +233,7 @@ class TrainingLoop:
         await self._prune(RANKER, stored.manifest.version)
 
     def _announced_lists(self) -> int:
-        """How many lists the order that is announced has learnt; 0: none is, or it cannot be read."""
+        """Lists that the announced order has learnt from; 0 where none is announced or readable."""
         announced = self._tables.announced.get(RANKER)
         if announced is None:
             return 0
@@ -240,13 +243,13 @@ class TrainingLoop:
             return 0
 
     async def store_last(self) -> Stored | None:
-        """Store what has come as it is, learnt or waiting, and announce nothing."""
+        """Store the state as it is, with waiting events, and announce nothing."""
         if not self.training.cursors:
             return None
         self.training.window_builder.gather()
-        return await self._store_it({}) if self.training.unstored else None
+        return await self._store_snapshot({}) if self.training.unstored else None
 
-    async def _judge(self, announced: Announcement | None) -> Comparison:
+    async def _compare(self, announced: Announcement | None) -> Comparison:
         served: Scorer | None = None
         if announced is not None:
             try:
@@ -264,7 +267,7 @@ class TrainingLoop:
         self._metrics.judged(comparison)
         return comparison
 
-    async def _store_it(self, metrics: Mapping[str, int | float]) -> Stored | None:
+    async def _store_snapshot(self, metrics: Mapping[str, int | float]) -> Stored | None:
         saved = await self._save("a snapshot", lambda: self.training.snapshot(metrics))
         if saved is None:
             return None
@@ -278,11 +281,11 @@ class TrainingLoop:
     async def _save(
         self, what: str, make: Callable[[], tuple[Snapshot, Mapping[str, NDArray[Any]] | None]]
     ) -> tuple[Snapshot, Stored] | None:
-        """Make a snapshot and store it, in a thread; None: the store cannot be used.
+        """Make and store a snapshot in a thread; None where the store cannot be used.
 
         Args:
-            what: in words.
-            make: gives it, and the trainer's own state where it has any.
+            what: it is called in the log.
+            make: makes it, with the trainer's own state if it has any.
         """
 
         def work() -> tuple[Snapshot, Stored]:
@@ -297,7 +300,7 @@ class TrainingLoop:
             return None
 
     async def _announce(self, stored: Stored, term: int) -> None:
-        """Say so, but only if it is still ours to say."""
+        """Announce a stored snapshot, but only while we lead."""
         model, version = stored.manifest.model, stored.manifest.version
         await self._table_reader.caught_up(self._mirrored)
         announced = self._tables.announced.get(model)
@@ -325,8 +328,8 @@ class TrainingLoop:
             logger.warning("old snapshots cannot be deleted: %s", error)
 
 
-class Trainer(Service):
-    """Connects a school to a broker.
+class Trainer(ProcessService):
+    """Connects a training loop to a broker.
 
     Args:
         settings: of the process.
@@ -335,128 +338,84 @@ class Trainer(Service):
         on_failure: called when it cannot go on; it has to stop the process with a non-zero exit.
     """
 
+    noun = "trainer"
+    outlives = ("mirror", TRAINING_LOOP)
+    stop_s = STOP_S
+    unfinished = f"no last snapshot in {STOP_S:g} s (%r): what came since the one before will be learnt again"
+
     def __init__(
         self,
         settings: Settings,
         identities: Mapping[str, Identity],
         on_ready: Callable[[], None],
         on_failure: Callable[[BaseException], None],
-        **options: Any,
     ) -> None:
-        super().__init__(**options)
         settings = settings.for_trainer()
-        self.metrics = TrainerMetrics()
-        self.failure: BaseException | None = None
-        self._on_ready, self._on_failure = on_ready, on_failure
-        self._log = KafkaLog(settings, max_fetch_bytes=FETCH_BYTES)
-        self._sender = KafkaSender(settings)
-        self.producer = BatchingProducer(
-            self._sender, most_bytes=settings.outbox_bytes, timeout_s=settings.send_timeout_s, on_failure=self.fail
-        )
+        snapshots = full_name(settings.prefix, "snapshots")
+        metrics, log = TrainerMetrics(), KafkaLog(settings, max_fetch_bytes=FETCH_BYTES)
+        super().__init__(settings, [snapshots], metrics, log, on_ready, on_failure)
+        self.pauses, self.deliver = _always, _ignore
+        self.leadership = self.listener = Leadership(TopicPartition(snapshots, 0))
+        store = SnapshotStore.of(settings)
         self._items = Items()
         self._catalog = Catalog(self._items)
-        rows = Neighbours(self._items, settings.cooccurrence.half_life_s)  # none come
-        self.tables = GlobalTables(settings.prefix, self._catalog, rows, self.metrics, MIRRORED)
+        self.training = TrainerState(settings, log, store, identities, self._offer, metrics)
+        tables = GlobalTables(
+            settings.prefix,
+            self._catalog,
+            Neighbours(self._items, settings.cooccurrence.half_life_s),  # stays empty
+            metrics,
+            MIRRORED,
+            on_forgotten=self._forget,
+            on_offered=self.training.offered,
+        )
         partitions = {name: identity.partitions for name, identity in identities.items()}
-        self._table_reader = GlobalTableReader(settings, partitions, self.tables, self._log)
-        snapshots = full_name(settings.prefix, "snapshots")
-        self.leadership = Leadership(TopicPartition(snapshots, 0))
-        self.consumer = GroupConsumer(settings, [snapshots], self.leadership, self._log, _leave, self.metrics)
-        store = SnapshotStore.of(settings)
-        self.training = TrainerState(settings, self._log, store, identities, self._offer, self.metrics)
+        self.table_reader = GlobalTableReader(settings, partitions, tables, log)
         self.training_loop = TrainingLoop(
             settings,
             self.training,
             store,
-            self.tables,
-            self._table_reader,
+            self.table_reader,
             self.producer,
             identities,
             self.leadership,
-            self.metrics,
+            metrics,
             time.monotonic,
         )
-        self.tables.on_forgotten = self._forget
-        self.tables.on_offered = self.training.offered
-        self._running: dict[str, asyncio.Task[None]] = {}
 
     @property
-    def ready(self) -> bool:
-        """Whether the trainer has joined its group, and holds its state or stands by."""
-        joined = self.failure is None and self.consumer.joined.is_set()
-        return joined and (self.training_loop.holds_state.is_set() or not self.leadership.leads.is_set())
+    def holds_state(self) -> bool:
+        """Whether the trainer holds its state or stands by."""
+        return self.training_loop.holds_state.is_set() or not self.leadership.leads.is_set()
 
     @property
     def standing(self) -> dict[str, Any]:
-        """What /ready says besides."""
+        """Further keys of /ready."""
         return {"leads": self.leadership.leads.is_set()}
 
-    def fail(self, error: BaseException) -> None:
-        """Stop the process, loudly; called once with the first failure."""
-        if self.failure is None:
-            self.failure = error
-            logger.critical("the trainer stops: %s", error, exc_info=error)
-            self._on_failure(error)
-
-    async def on_start(self) -> None:
-        """Connect, catch up with the mirrored topics, join."""
-        await self._log.start()
-        await self._sender.start()
-        await self._table_reader.start()
-        self._spawn(self._table_reader.run(), "mirror")
-        await self._table_reader.caught_up(self._table_reader.partitions)
-        await self.consumer.start()
-        self._spawn(self.consumer.run(), "intake")
-        self._spawn(self.training_loop.run(), "training loop")
-        self._spawn(self._announce_ready(), "ready")
-        self._spawn(self._measure(), "gauges")
+    def start_work(self) -> None:
+        """Learn whenever we lead."""
+        self.spawn(self.training_loop.run(), TRAINING_LOOP)
 
     async def on_stop(self) -> None:
-        """Learn nothing more, store what is there, leave the group, close everything."""
+        """Learn nothing more, store the state, leave the group, close everything."""
         self.training_loop.close()
-        for name in set(self._running) - {"mirror", "training loop"}:
-            self._running[name].cancel()
-        if self.failure is None and "training loop" in self._running:
-            try:
-                await asyncio.wait_for(self._last_words(), STOP_S)
-            except TimeoutError:
-                logger.warning("no last snapshot in %g s: what came since the one before will be learnt again", STOP_S)
-        await self.producer.close()
-        await self.consumer.stop()
-        for task in self._running.values():
-            task.cancel()
-        await asyncio.gather(*self._running.values(), return_exceptions=True)
-        await self._table_reader.stop()
-        await self._sender.stop()
-        await self._log.stop()
+        await super().on_stop()
 
-    async def _last_words(self) -> None:
-        led = self.leadership.leads.is_set()
-        await asyncio.wait([self._running["training loop"]])
-        if led and self.failure is None:
-            await self.training_loop.store_last()
+    async def finish_work(self) -> None:
+        """Finish the step under way and store the state, if we lead."""
+        if TRAINING_LOOP in self._running:
+            led = self.leadership.leads.is_set()
+            await asyncio.wait([self._running[TRAINING_LOOP]])
+            if led and self.failure is None:
+                await self.training_loop.store_last()
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        task.add_done_callback(self._ended)
-        self._running[name] = task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.fail(error)
-
-    async def _announce_ready(self) -> None:
-        while not self.ready:
-            await asyncio.sleep(0.05)
-        self._on_ready()
-
-    async def _measure(self) -> None:
-        while True:
-            self.metrics.items.set(len(self.training.items))
-            self.metrics.catalog_items.set(len(self._catalog))
-            for cursor in self.training.cursors.values():
-                self.metrics.cursor(cursor)
-            await asyncio.sleep(1.0)
+    def measure(self) -> None:
+        """Update the gauges."""
+        self.metrics.items.set(len(self.training.items))
+        self.metrics.catalog_items.set(len(self._catalog))
+        for cursor in self.training.cursors.values():
+            self.metrics.cursor(cursor)
 
     def _offer(self, item_id: str) -> CatalogItem | None:
         return self._catalog.get(self._items.find(item_id))
@@ -465,5 +424,10 @@ class Trainer(Service):
         self.training.forget(forgotten.user_id, forgotten.before)
 
 
-async def _leave(partition: TopicPartition, records: Sequence[Record]) -> None:
-    """Nothing is delivered to a trainer: its partitions only say who leads."""
+def _always(_: TopicPartition) -> bool:
+    """Nothing is fetched: the partitions of a trainer's group only say who leads."""
+    return True
+
+
+async def _ignore(partition: TopicPartition, records: Sequence[Record]) -> None:
+    """Nothing is delivered."""

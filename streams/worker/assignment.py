@@ -1,52 +1,51 @@
-"""All lanes of a process: who owns what, who gets which batch, when everything is written down."""
+"""The partition tasks of a process: started and stopped with the assignment, flushed in turns."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from aiokafka import TopicPartition
 
 from streams.errors import TakeOverError
-from streams.kafka.producer import BatchingProducer
+from streams.kafka.cursor import Cursor
+from streams.threads import spawn
 from streams.wire.record import Record
-from streams.worker.partition_task import MakeTask, PartitionTask
+from streams.worker.context import WorkerContext
+from streams.worker.partition_task import PartitionTask, TaskKind
 
 logger = logging.getLogger(__name__)
 
 
 class TaskManager:
-    """The lanes of the partitions that the group has given us.
+    """Tasks of the partitions that the group has assigned to us.
 
     Args:
-        kinds: which lane a topic's partitions belong to: full topic name to (name of the kind, its topics, maker).
-        make: builds a lane from its name and partitions.
-        outbox: congestion there pauses everything.
-        revoke_flush_s: longest time to write down what is done before others take over; what is not written down by
-            then they do again, to the same effect.
-        on_failure: told when a lane's task fails; the worker stops then.
+        kinds: of tasks.
+        context: dependencies of the tasks.
+        revoke_flush_s: longest flush before a rebalance; what is not flushed by then, the next owner does again with
+            the same effect.
+        on_failure: called when a task fails.
     """
 
     def __init__(
         self,
-        kinds: Mapping[str, tuple[str, Sequence[str], MakeTask]],
-        make: Callable[[MakeTask, str, Sequence[TopicPartition]], PartitionTask],
-        producer: BatchingProducer,
+        kinds: Iterable[TaskKind],
+        context: WorkerContext,
         *,
         revoke_flush_s: float,
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._kinds = kinds
-        self._make = make
-        self._producer = producer
+        self._kinds = {context.name(topic): kind for kind in kinds for topic in kind.topics}
+        self._context = context
         self._revoke_flush_s = revoke_flush_s
         self._on_failure = on_failure
         self._tasks: dict[str, PartitionTask] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._closed = False
         self.fresh: set[TopicPartition] = set()
-        """Partitions whose consumer has to be sent to their lane's position once that is known."""
+        """Partitions whose consumer has to seek to their task's position once that is known."""
 
     def __iter__(self) -> Iterator[PartitionTask]:
         return iter(list(self._tasks.values()))
@@ -55,87 +54,91 @@ class TaskManager:
         return len(self._tasks)
 
     def _name(self, partition: TopicPartition) -> str:
-        return f"{self._kinds[partition.topic][0]}-{partition.partition}"
+        return f"{self._kinds[partition.topic].name}-{partition.partition}"
 
     def of(self, partition: TopicPartition) -> PartitionTask | None:
-        """The lane a partition belongs to, if it is ours."""
+        """The task of a partition, if it is ours."""
         return self._tasks.get(self._name(partition))
 
     @property
     def all_ready(self) -> bool:
-        """Whether every lane holds its state; true with no lane."""
+        """Whether every task holds its state; true without tasks."""
         return all(task.ready.is_set() for task in self._tasks.values())
 
+    # -- assignment ------------------------------------------------------------------------------------------------
+
     async def on_revoked(self) -> None:
-        """The group is being rearranged: stop applying, write down what is done, for a bounded time."""
+        """A rebalance begins: stop applying and flush, for a bounded time."""
         for task in self._tasks.values():
-            task.disown()
+            task.on_revoked()
         try:
             await asyncio.wait_for(self.flush_last(), self._revoke_flush_s)
         except TimeoutError:
             logger.info("not everything was written down before the group was rearranged; successors repeat it")
 
     def on_assigned(self, partitions: set[TopicPartition]) -> None:
-        """These partitions are ours now, and only these; the worker fails where those that belong together were parted.
+        """These partitions are ours now, and no others. Partitions that belong together must come together.
 
-        The failure is told, not raised: aiokafka swallows what its listener raises.
+        A failure is reported, not raised: aiokafka swallows what its listener raises.
         """
         if self._closed:
-            return  # the group may answer while we leave it
+            return  # the group may still answer while we leave it
         wanted: dict[str, list[TopicPartition]] = {}
         for partition in sorted(partitions):
             wanted.setdefault(self._name(partition), []).append(partition)
         for name in set(self._tasks) - set(wanted):
             self._drop(name)
         for name, members in wanted.items():
-            kind, topics, maker = self._kinds[members[0].topic]
-            if len(members) != len(topics):
-                self._on_failure(TakeOverError.parted(name, [tp.topic for tp in members], list(topics)))
+            kind = self._kinds[members[0].topic]
+            if len(members) != len(kind.topics):
+                topics = [self._context.name(topic) for topic in kind.topics]
+                self._on_failure(TakeOverError.parted(name, [tp.topic for tp in members], topics))
                 return
             if name not in self._tasks:
-                self._tasks[name] = self._make(maker, name, members)
-                self._start(name)
+                task = self._tasks[name] = kind.make(name, members, self._context)
+                self._context.backpressure.track(task)
+                self._running[name] = spawn(task.run(), name, self._on_failure)
             if not self._tasks[name].cursors:
                 self.fresh.update(members)
-            self._tasks[name].own()
-
-    def _start(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._tasks[name].run(), name=name)
-        task.add_done_callback(self._ended)
-        self._running[name] = task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_failure(error)
+            self._tasks[name].on_assigned()
 
     def _drop(self, name: str) -> None:
         task = self._tasks.pop(name)
         self._running.pop(name).cancel()
+        self._context.backpressure.untrack(task)
         self.fresh.difference_update(task.partitions)
 
+    # -- delivery --------------------------------------------------------------------------------------------------
+
     def offer(self, partition: TopicPartition, records: Sequence[Record]) -> None:
-        """A delivered batch; one of a partition that is not ours any more is left to its owner."""
+        """Pass a delivered batch to its task; it is dropped if the partition is no longer ours."""
         if (task := self.of(partition)) is not None:
             task.offer(records)
 
-    def congested(self, partition: TopicPartition, most: int) -> bool:
-        """Whether a partition should not be fetched now."""
-        task = self.of(partition)
-        return task is None or self._producer.full or not task.cursors or task.held > most
-
     def expected(self, partition: TopicPartition) -> int | None:
-        """Offset from which a partition's delivery is wanted; None while that is not known."""
+        """Offset from which to deliver a partition; None while that is not known."""
         task = self.of(partition)
         cursor = task.cursors.get(partition) if task else None
         return cursor.expected if cursor else None
 
-    async def keep_flushing(self, interval_s: float) -> None:
-        """Publish and write down each lane once in an interval, until cancelled.
+    def ready_cursors(self) -> list[Cursor]:
+        """Cursors of all tasks that hold their state."""
+        return [cursor for task in self for cursor in task.cursors.values() if task.ready.is_set()]
 
-        By turns: all at once would take so long that events wait.
+    def read_to(self, partition: TopicPartition, end: int) -> None:
+        """Have a partition read from the log up to an offset."""
+        if (task := self.of(partition)) is not None:
+            task.read_to(partition, end)
+
+    # -- flushing --------------------------------------------------------------------------------------------------
+
+    async def keep_flushing(self, interval_s: float) -> None:
+        """Flush each task once in an interval, until cancelled.
+
+        Flushes are spread over the interval: all at once would delay events.
 
         Args:
-            interval_s: between two turns of a lane; one that is not done by its next turn passes it.
+            interval_s: between two flushes of a task; one still under way skips its turn.
         """
         flushes: set[asyncio.Task[None]] = set()
         try:
@@ -143,10 +146,9 @@ class TaskManager:
                 tasks = sorted(self._tasks.values(), key=lambda task: task.partitions[0].partition)  # kinds mixed
                 for task in tasks:
                     if self._tasks.get(task.name) is task:
-                        flush = asyncio.get_running_loop().create_task(task.flush(), name=f"flush of {task.name}")
+                        flush = spawn(task.flush(), f"flush of {task.name}", self._on_failure)
                         flushes.add(flush)
                         flush.add_done_callback(flushes.discard)
-                        flush.add_done_callback(self._ended)
                     await asyncio.sleep(interval_s / len(tasks))
                 if not tasks:
                     await asyncio.sleep(interval_s)
@@ -155,11 +157,11 @@ class TaskManager:
                 flush.cancel()
 
     async def flush_last(self) -> None:
-        """Publish and write down all lanes, side by side, after what is under way."""
+        """Flush all tasks concurrently, after the flushes under way."""
         await asyncio.gather(*(task.flush(last=True) for task in list(self._tasks.values())))
 
     async def close(self) -> None:
-        """Stop all lanes; none is begun any more."""
+        """Stop all tasks; none is started any more."""
         self._closed = True
         running = list(self._running.values())
         for task in running:

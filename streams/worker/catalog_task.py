@@ -1,15 +1,13 @@
-"""The lane of one partition of the catalogue: only its dead letters.
+"""The task of one partition of the catalogue: its dead letters.
 
-Every process mirrors the whole catalogue by itself and passes over what it cannot read; the one that owns the partition
-sends such records to the dead letters, once, however many workers there are and however often they start.
+Every process holds the whole catalogue as a global table and skips records that it cannot read. Only the owner of the
+partition sends them to the dead letters, so each is sent once, however many workers run and however often they start.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-
-from aiokafka import TopicPartition
 
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
@@ -21,23 +19,15 @@ from streams.worker.partition_task import PartitionTask
 class CatalogTask(PartitionTask):
     """See the module."""
 
-    def overtaken(self) -> bool:
-        """See [`PartitionTask.overtaken`][]."""
-        recorded = self.recorded()
-        return recorded is not None and any(
-            at.position > self.cursors[TopicPartition(topic, self.partitions[0].partition)].position
-            for topic, at in recorded.topics.items()
-        )
-
     async def restore(self) -> None:
-        """There is no state but the position."""
+        """The position is the only state."""
         positions = await self.starting_positions()
         self.cursors = {tp: Cursor(tp, position, self.context.log) for tp, position in positions.items()}
 
     def next_run(self) -> list[Record]:
         """See [`PartitionTask.next_run`][]."""
         (tp,) = self.partitions
-        return self.cursors[tp].take_while(self.context.settings.batch_records, lambda _: True)
+        return self.cursors[tp].take_many(self.context.settings.batch_records)
 
     def apply(self, records: Sequence[Record]) -> None:
         """Check each record."""

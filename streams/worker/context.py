@@ -1,9 +1,9 @@
-"""What the lanes share, handed in: the log, the outbox, the mirror, the models, the clock. Nothing here is global."""
+"""What partition tasks depend on, handed in at construction; nothing here is global."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
@@ -15,42 +15,36 @@ from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import Identity, full_name
+from streams.worker.backpressure import Backpressure
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """Everything a lane needs of its surroundings."""
+    """The dependencies of a partition task."""
 
     settings: Settings
     log: Log
     producer: BatchingProducer
-    tables: GlobalTables
     table_reader: CatchesUp
     items: Items
     recommender: Recommender
+    batcher: SuggestionBatcher
+    backpressure: Backpressure
     metrics: Metrics
     identities: Mapping[str, Identity]
     """By full topic name."""
     clock: Callable[[], float]
     """Wall clock in epoch seconds: only for ages, latencies and idleness, never for what is learnt."""
     highwater: Callable[[TopicPartition], int | None]
-    """End of a partition as the last fetch told, None before the first; costs nothing."""
+    """End of a partition according to the last fetch, None before the first; no request is made."""
     commit: Callable[[Mapping[TopicPartition, int]], None]
-    """Tell the group how far we are, for lag tools; the positions in our own topics decide."""
-    batcher: SuggestionBatcher = field(init=False)
-    """Where lanes ask for suggestions."""
+    """Commit positions to the group, for lag tools; the positions in our own topics decide."""
 
-    def __post_init__(self) -> None:
-        self.batcher = SuggestionBatcher(
-            self.recommender,
-            self.producer,
-            self.metrics,
-            self.name("suggestions"),
-            self.partitions("suggestions"),
-            self.settings.batch_records,
-            self.clock,
-        )
+    @property
+    def tables(self) -> GlobalTables:
+        """Contents of the compacted topics."""
+        return self.table_reader.tables
 
     def name(self, topic: str) -> str:
         """Full name of a topic."""

@@ -1,8 +1,8 @@
-"""Brings the announced snapshot of a model into a worker, beside its work.
+"""Loads the announced snapshot of a model into a worker, in the background.
 
-Announcements come from the mirror. The newest one counts; it is fetched, checked and handed to the model in a thread,
-and whatever goes wrong on the way, the snapshot in use stays in use. A worker is ready and serves before the first one,
-without one, and while the store is down: nothing here is waited for.
+Announcements come from the global tables; the newest one counts. Its snapshot is fetched, checked and installed in a
+thread. If anything fails, the snapshot in use stays in use. A worker never waits for a snapshot: it is ready and serves
+before the first one, and while the store is down.
 """
 
 from __future__ import annotations
@@ -24,11 +24,10 @@ logger = logging.getLogger(__name__)
 _THREAD = "snapshots"
 
 FIRST_PAUSE_S = 1.0
-"""Before the first repeated try: a store that lags behind its announcement by a moment is not worth more."""
+"""Before the first retry: a store may lag a little behind its announcement."""
 
 LONGEST_PAUSE_S = 120.0
-"""Between two tries, which come twice as late each time: a store that is down is not besieged, and one that is up again
-is noticed within two minutes."""
+"""Between two tries at most; the pause doubles each time. A store that is up again is noticed within two minutes."""
 
 FAULTS: dict[type[Exception], str] = {
     SnapshotMissingError: "missing",
@@ -37,7 +36,7 @@ FAULTS: dict[type[Exception], str] = {
     SnapshotFormatError: "format",
     StoreUnreachableError: "unreachable",
 }
-"""What the metrics call a fault; anything else is `model`: the model would not take it."""
+"""Label of a fault in the metrics; anything else is `model`: the model rejected the snapshot."""
 
 
 class ModelLoader:
@@ -45,12 +44,12 @@ class ModelLoader:
 
     Args:
         model: name.
-        store: where snapshots are.
-        install: takes a snapshot into use. Called in a thread of its own, by one at a time: what it changes in what
-            others use, it changes last and at once (one assignment). If it raises, it has changed nothing.
+        store: of snapshots.
+        install: takes a snapshot into use. Called in a thread, one call at a time; it changes shared state last, by
+            one assignment. If it raises, it has changed nothing.
         metrics: counts swaps and faults.
-        first_pause_s: before the first repeated try, in seconds.
-        longest_pause_s: between two tries at most, in seconds.
+        first_pause_s: before the first retry.
+        longest_pause_s: between two tries at most.
     """
 
     def __init__(
@@ -69,11 +68,11 @@ class ModelLoader:
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._wanted: Announcement | None = None
         self._installed: str | None = None
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     @property
     def installed(self) -> str | None:
-        """Version in use, set once `install` has returned; None before the first."""
+        """Version in use, set when `install` has returned; None before the first."""
         return self._installed
 
     @property
@@ -82,44 +81,44 @@ class ModelLoader:
         return self._wanted is not None and self._wanted.version != self._installed
 
     def announced(self, model: str, announcement: Announcement | None) -> None:
-        """Hear an announcement; the mirror calls it, in the event loop. Those of other models are passed over.
+        """Take note of an announcement; those of other models are ignored. Called in the event loop.
 
         Args:
-            model: whose.
-            announcement: None takes the last one back: what is in use stays in use.
+            model: name.
+            announcement: None withdraws the last one: the snapshot in use stays in use.
         """
         if model != self.model:
             return
         self._wanted = announcement
-        self._metrics.snapshot_behind(model, self.behind)
-        self._news.set()
+        self._metrics.snapshot_behind.labels(model).set(self.behind)
+        self._changed.set()
 
     async def run(self) -> None:
-        """Take what is announced into use, until cancelled.
+        """Install what is announced, until cancelled.
 
-        Started once the mirror has caught up, so that it does not fetch what was announced long ago.
+        Started after the global tables have caught up, so that outdated announcements are not fetched.
         """
         pause_s: float | None = None
         while True:
-            if await self._hears_within(pause_s):
+            if await self._announced_within(pause_s):
                 pause_s = None
             wanted = self._wanted
             if wanted is None or not self.behind:
                 pause_s = None
                 continue
             try:
-                await self._bring(wanted)
-            except Exception as error:  # whatever it is: the worker serves on with what it has
+                await self._load(wanted)
+            except Exception as error:  # the worker goes on with the snapshot in use
                 if self._wanted != wanted:
                     continue
                 pause_s = self._first_pause_s if pause_s is None else min(2 * pause_s, self._longest_pause_s)
-                self._complain(wanted, error, pause_s)
+                self._report(wanted, error, pause_s)
             else:
                 pause_s = None
-            self._metrics.snapshot_behind(self.model, self.behind)
+            self._metrics.snapshot_behind.labels(self.model).set(self.behind)
 
-    async def _bring(self, wanted: Announcement) -> None:
-        """Fetch, check and install; one that is not the newest any more is left."""
+    async def _load(self, wanted: Announcement) -> None:
+        """Fetch, check and install a snapshot, unless a newer one is announced meanwhile."""
         snapshot = await run_in_daemon_thread(
             lambda: self._store.load(wanted.model, wanted.version, wanted.sha256), _THREAD
         )
@@ -130,18 +129,18 @@ class ModelLoader:
         self._metrics.snapshot_taken(self.model, snapshot.at)
         logger.info("%s %s is in use (announced by %s)", self.model, snapshot.version, wanted.by)
 
-    async def _hears_within(self, pause_s: float | None) -> bool:
-        """Wait for an announcement, for so long at most; None: for ever. Whether there was one."""
+    async def _announced_within(self, pause_s: float | None) -> bool:
+        """Wait for an announcement, without end if `pause_s` is None; returns whether there was one."""
         try:
-            await asyncio.wait_for(self._news.wait(), pause_s)
+            await asyncio.wait_for(self._changed.wait(), pause_s)
         except TimeoutError:
             return False
-        self._news.clear()
+        self._changed.clear()
         return True
 
-    def _complain(self, wanted: Announcement, error: Exception, pause_s: float) -> None:
+    def _report(self, wanted: Announcement, error: Exception, pause_s: float) -> None:
         fault = FAULTS.get(type(error), "model")
-        self._metrics.snapshot_fault(self.model, fault)
+        self._metrics.snapshot_faults.labels(self.model, fault).inc()
         elsewhere = "" if wanted.url == self._store.url else f" (it was announced from the store {wanted.url})"
         logger.warning(
             "%s %s cannot be taken: %s%s; %s stays in use, next try in %g s",

@@ -1,9 +1,9 @@
-"""The lane of one partition of items: pair deltas in; rows of neighbours out.
+"""The task of one partition of items: pair deltas in, rows of neighbours out.
 
-The published rows are the state: each says which offset of `pairs` it includes, and after every round of publishing a
-position record (empty key) says up to where all rows are published, with what has been applied of each source. The
-next owner adopts the rows it already mirrors and reads on from the recorded position; a row that was published later
-than the record skips what it has.
+The published rows are the state. Each row says which offset of `pairs` it includes. After every round of publishing a
+position record (empty key) says up to which offset all rows are published, and what has been applied of each source.
+The next owner adopts the rows from its global table and reads on from the recorded position; a row published after that
+record skips the deltas that it includes.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 
 SLICE = 25
-"""Rows encoded between two breaths of the event loop: about a millisecond."""
+"""Rows encoded before the event loop gets a turn: about a millisecond."""
 
 ADOPT_SLICE = 200
-"""Rows adopted between two breaths of the event loop."""
+"""Rows adopted before the event loop gets a turn."""
 
 
 class NeighbourTask(PartitionTask):
@@ -41,10 +41,10 @@ class NeighbourTask(PartitionTask):
         self._applied: dict[str, int] = {}
         self._recorded_position = -1
 
-    # -- taking over -----------------------------------------------------------------------------------------------
+    # -- restoring -------------------------------------------------------------------------------------------------
 
     def mirrored(self) -> list[TopicPartition]:
-        """See [`PartitionTask.mirrored`][]; the partition's rows, too."""
+        """See [`PartitionTask.mirrored`][]; also the partition's rows."""
         return [*super().mirrored(), self._rows_tp]
 
     def overtaken(self) -> bool:
@@ -53,7 +53,7 @@ class NeighbourTask(PartitionTask):
         return position is not None and position.position > self.cursors[self._pairs_tp].position
 
     async def restore(self) -> None:
-        """Adopt the mirrored rows and go on from the recorded position."""
+        """Adopt the published rows and go on from the recorded position."""
         number, tables = self._rows_tp.partition, self.context.tables
         recorded = tables.positions.get(number)
         if recorded is not None:
@@ -73,11 +73,11 @@ class NeighbourTask(PartitionTask):
                 await asyncio.sleep(0)
         self.cursors = {self._pairs_tp: Cursor(self._pairs_tp, position, self.context.log)}
 
-    # -- the run ---------------------------------------------------------------------------------------------------
+    # -- applying --------------------------------------------------------------------------------------------------
 
     def next_run(self) -> list[Record]:
         """See [`PartitionTask.next_run`][]: a few messages, each with the pairs of many events."""
-        return self.cursors[self._pairs_tp].take_while(4, lambda _: True)
+        return self.cursors[self._pairs_tp].take_many(4)
 
     def apply(self, records: Sequence[Record]) -> None:
         """Count the pairs that are not counted yet."""
@@ -100,7 +100,7 @@ class NeighbourTask(PartitionTask):
     # -- publishing ------------------------------------------------------------------------------------------------
 
     async def publish(self) -> None:
-        """Publish a round of dirty rows, within the byte budget, then the position they complete."""
+        """Publish the changed rows, within the byte rate, then the position up to which they are complete."""
         settings, producer = self.context.settings, self.context.producer
         for item_id in self.context.tables.take_regressed(self._rows_tp.partition):
             self.rows.mark_dirty(self.context.items.index(item_id))
@@ -122,7 +122,7 @@ class NeighbourTask(PartitionTask):
                 ahead_s = sent / rate - (time.monotonic() - started)
                 await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
                 if self.cursors is not cursors or (not self.owned and time.monotonic() - started > LAST_ROWS_S):
-                    return  # whoever owns the items counts on from the position before
+                    return  # the next owner counts on from the position before
         self.context.metrics.rows_published.inc(len(dirty))
         self.context.metrics.rows_bytes.inc(sent)
         identity = self.context.identities[self._pairs_tp.topic]
@@ -141,4 +141,4 @@ class NeighbourTask(PartitionTask):
 
 
 LAST_ROWS_S = 1.0
-"""Longest time to publish rows when the group is being rearranged, and nothing is applied meanwhile."""
+"""Longest time to publish rows during a rebalance: nothing is applied meanwhile."""

@@ -1,8 +1,8 @@
-"""A lane: the partitions that belong together, their positions, and the one task that applies their records in order.
+"""A partition task: partitions that belong together, their positions, and the loop that applies records in order.
 
-Clicks, purchases, profiles and feedback of one partition number are a lane, as they share the shoppers; each partition
-of `pairs` is one, as it owns item rows; each partition of `catalog` is one, for its dead letters. A lane's state is
-private until it has taken over; what is delivered meanwhile waits in its cursors.
+Clicks, purchases, profiles and feedback of one partition number share a task, because they share the shoppers. Each
+partition of `pairs` has a task, which owns rows of neighbours, and each partition of `catalog` has one, for its dead
+letters. Records delivered before a task has restored its state wait for it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
@@ -24,19 +25,19 @@ from streams.worker.context import WorkerContext
 logger = logging.getLogger(__name__)
 
 RUN_PAUSE_S = 0.02
-"""How long a lane that waits for the other topic of a merge sleeps before it looks again."""
+"""Pause before a task that waits for the other topic of a merge checks again."""
 
 
 class PartitionTask(ABC):
-    """Base of the lanes.
+    """Base of the partition tasks.
 
-    Subclasses say how state is taken over (`restore`), which records come next (`next_run`), what applying them does
-    (`apply`), and what has to be acknowledged before positions may be written down (`publish`).
+    Subclasses say how state is restored (`restore`), which records come next (`next_run`), how they are applied
+    (`apply`), and what has to be acknowledged before positions are written (`publish`).
 
     Args:
-        name: of the lane, the key of its progress record, such as `shoppers-3`.
-        partitions: of which it consists.
-        wiring: its surroundings.
+        name: of the task, the key of its progress record, such as `shoppers-3`.
+        partitions: that it applies.
+        context: its dependencies.
     """
 
     def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
@@ -45,19 +46,19 @@ class PartitionTask(ABC):
         self.context = context
         self.cursors: dict[TopicPartition, Cursor] = {}
         self.ready = asyncio.Event()
-        """Set while the lane holds its state and goes on."""
+        """Set while the task holds its state and may apply records."""
         self._owned = asyncio.Event()
-        self._term = 0  # counts rearrangements of the group: one that is over again must not go unnoticed
+        self._term = 0  # counts rebalances, so that a short one is noticed, too
         self._arrived = asyncio.Event()
         self._early: list[Sequence[Record]] = []
         self._recorded: Progress | None = None
         self._flushing = asyncio.Lock()
 
-    # -- what subclasses say ---------------------------------------------------------------------------------------
+    # -- for subclasses --------------------------------------------------------------------------------------------
 
     @abstractmethod
     async def restore(self) -> None:
-        """Build the state anew and set the cursors. Called with no state, after the mirror has caught up."""
+        """Build the state from the log and set the cursors. Called after the global tables have caught up."""
 
     @abstractmethod
     def next_run(self) -> list[Record]:
@@ -67,32 +68,33 @@ class PartitionTask(ABC):
     def apply(self, records: Sequence[Record]) -> None:
         """Apply records in order and move their cursors."""
 
-    async def complete(self) -> None:  # noqa: B027 - most lanes have nothing to finish
-        """Finish what is better done for several lanes at once: called after `apply`, when others have had a turn."""
+    async def finish_run(self) -> None:  # noqa: B027 - most tasks have nothing to finish
+        """Finish what is done for several tasks at once. Called after `apply`, when the others have had a turn."""
 
-    @abstractmethod
     def overtaken(self) -> bool:
-        """Whether somebody else has gone further than we have, so that our state is of no use."""
+        """Whether another owner has gone further, so that our state is outdated."""
+        recorded, positions = self.recorded(), {tp.topic: at for tp, at in self.positions().items()}
+        return recorded is not None and any(at.position > positions[topic] for topic, at in recorded.topics.items())
 
     @abstractmethod
     async def publish(self) -> None:
-        """Send what is learnt and write down the positions, once everything below them is acknowledged."""
+        """Send what is learnt, then write the positions once everything below them is acknowledged."""
 
-    # -- ownership -------------------------------------------------------------------------------------------------
+    # -- assignment ------------------------------------------------------------------------------------------------
 
-    def own(self) -> None:
-        """The group has given us the partitions (again)."""
+    def on_assigned(self) -> None:
+        """The partitions are ours, or still ours."""
         self._owned.set()
 
-    def disown(self) -> None:
-        """The group is being rearranged: nothing is applied until it is clear who owns the partitions."""
+    def on_revoked(self) -> None:
+        """A rebalance begins: nothing is applied until the new assignment is known."""
         self._term += 1
         self._owned.clear()
         self.ready.clear()
-        self._arrived.set()  # an idle lane has to look again, too
+        self._arrived.set()  # wakes an idle task
 
     def offer(self, records: Sequence[Record]) -> None:
-        """Delivered records of one of the partitions; they wait where the lane is not ready."""
+        """Take delivered records of one of the partitions; they wait until the task is ready."""
         cursor = self.cursors.get(TopicPartition(records[0].topic, records[0].partition))
         if cursor is None:
             self._early.append(records)
@@ -100,9 +102,11 @@ class PartitionTask(ABC):
             cursor.offer(records)
         self._arrived.set()
 
-    def wake(self) -> None:
-        """Look again: a cursor has something to read."""
-        self._arrived.set()
+    def read_to(self, partition: TopicPartition, end: int) -> None:
+        """Read one of the partitions from the log up to an offset, as delivery does not bring it."""
+        if (cursor := self.cursors.get(partition)) is not None:
+            cursor.expect(end)
+            self._arrived.set()
 
     @property
     def held(self) -> int:
@@ -110,7 +114,7 @@ class PartitionTask(ABC):
         return sum(cursor.held for cursor in self.cursors.values()) + sum(len(batch) for batch in self._early)
 
     async def run(self) -> None:
-        """Take over, then apply what comes, until cancelled."""
+        """Restore the state, then apply records as they arrive, until cancelled."""
         while True:
             await self._owned.wait()
             term = self._term
@@ -118,7 +122,7 @@ class PartitionTask(ABC):
             await self._go_on(term)
 
     async def _hold_state(self) -> None:
-        """Make sure that our state is the newest there is; build it where it is not."""
+        """Keep the state if nobody has gone further, else restore it."""
         term = self._term
         await self.context.table_reader.caught_up(self.mirrored())
         if self.cursors and not self.overtaken():
@@ -141,7 +145,7 @@ class PartitionTask(ABC):
             self._arrived.set()
 
     def _owns(self, term: int) -> bool:
-        """Whether the partitions have been ours without a break since then."""
+        """Whether the partitions have been ours without a break since that term."""
         return self._term == term and self._owned.is_set()
 
     def _release_early(self) -> None:
@@ -157,13 +161,13 @@ class PartitionTask(ABC):
                 cursor.skip_trailing_hole()
             if not self._owns(term):
                 return
-            await self.context.producer.wait_capacity()
+            await self.context.backpressure.wait_for_producer()
             if not self._owns(term):
                 return
             if records := self.next_run():
                 self.apply(records)
                 await asyncio.sleep(0)
-                await self.complete()
+                await self.finish_run()
                 continue
             if any(cursor.needs_reading for cursor in self.cursors.values()):
                 continue
@@ -174,7 +178,7 @@ class PartitionTask(ABC):
                 pass
 
     def mirrored(self) -> list[TopicPartition]:
-        """Partitions of the mirrored topics that have to be read to their ends before a take-over."""
+        """Partitions of global tables that have to be read to their ends before the state is restored."""
         progress = self.context.name("progress")
         return [TopicPartition(progress, p) for p in range(self.context.identities[progress].partitions)]
 
@@ -184,14 +188,14 @@ class PartitionTask(ABC):
     # -- positions -------------------------------------------------------------------------------------------------
 
     def recorded(self) -> Progress | None:
-        """What the lane's owners have written down so far."""
+        """The positions that this task's owners have written so far."""
         return self.context.tables.progress.get(self.name)
 
     async def starting_positions(self) -> dict[TopicPartition, int]:
-        """Where to go on: the greatest position known, clipped to what the log has.
+        """Where to go on: the greatest known position, clipped to what the log holds.
 
         Raises:
-            TakeOverError: the topic behind a name is another one than the positions are of.
+            TakeOverError: the topic was replaced by another of the same name, or a position lies beyond its end.
         """
         log, recorded = self.context.log, self.recorded()
         committed = await log.committed(self.partitions)
@@ -242,20 +246,20 @@ class PartitionTask(ABC):
         return {tp: cursor.position for tp, cursor in self.cursors.items()}
 
     async def flush(self, *, last: bool = False) -> None:
-        """Publish, unless the lane holds no state yet, or that is under way; `last` publishes after that, too."""
+        """Publish if the task holds a state and no flush is under way; `last` waits for that and publishes again."""
         if self.cursors and (last or not self._flushing.locked()):
             cursors = self.cursors
             async with self._flushing:
-                if self.cursors is cursors:  # another state comes with cursors of its own
+                if self.cursors is cursors:  # a restored state has new cursors
                     await self.publish()
 
     @property
     def owned(self) -> bool:
-        """Whether the partitions are ours, as far as we know."""
+        """Whether the partitions are ours as far as we know."""
         return self._owned.is_set()
 
     async def checkpoint(self, progress: Progress) -> None:
-        """Append the progress record, after everything that was put into the outbox before; then tell the group."""
+        """Write the progress record once everything enqueued before is acknowledged; then tell the group."""
         producer = self.context.producer
         await producer.wait_acked(producer.mark())
         topics = {topic: (at.topic_id, at.position) for topic, at in progress.topics.items()}
@@ -273,7 +277,7 @@ class PartitionTask(ABC):
             number = self.partitions[0].partition
             self.context.commit({TopicPartition(topic, number): at.position for topic, at in progress.topics.items()})
 
-    # -- what cannot be used -----------------------------------------------------------------------------------------
+    # -- dead letters ----------------------------------------------------------------------------------------------
 
     def send_to_dead_letters(self, record: Record, error: RecordError) -> None:
         """Send a record to the dead letters."""
@@ -281,8 +285,15 @@ class PartitionTask(ABC):
         topic = self.context.name("dead-letters")
         partition = record.partition % self.context.identities[topic].partitions
         self.context.producer.enqueue(topic, partition, key, value)
-        self.context.metrics.dead_letter(record.topic)
+        self.context.metrics.dead_letters.labels(record.topic).inc()
         logger.warning("%s", error)
 
 
-MakeTask = Callable[[str, Sequence[TopicPartition], WorkerContext], PartitionTask]
+class TaskKind(NamedTuple):
+    """A kind of partition task."""
+
+    name: str
+    """Prefix of its tasks' names."""
+    topics: Sequence[str]
+    """Short names; a task has the same partition number of all of them."""
+    make: Callable[[str, Sequence[TopicPartition], WorkerContext], PartitionTask]

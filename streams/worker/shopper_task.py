@@ -1,11 +1,11 @@
-"""The lane of one partition of shoppers: clicks, purchases, profiles and feedback in; suggestions and pair deltas out.
+"""The task of one partition of shoppers: clicks, purchases, profiles and feedback in; suggestions and pair deltas out.
 
-State (visits, carts, recent purchases) lives in memory only and is a function of the recent log: whoever takes the
-lane over reads the log again, silently, from `memory` before the committed position up to it.
+State (visits, carts, recent purchases) is held in memory only and is a function of the recent log: a new owner replays
+the remembered part of the log up to its position, without effects.
 
-Clicks and purchases are merged by append time wherever both are at hand, as Kafka Streams does (KIP-353, KIP-695): the
-record with the smaller time goes first, and an empty side is waited for (a little) only if the broker is known to hold
-more of it. At the head of the log nothing is ever waited for.
+Clicks and purchases are merged by append time, as in Kafka Streams (KIP-353, KIP-695): the record with the smaller time
+goes first, and an empty side is waited for briefly only if the broker is known to hold more of it. At the head of the
+log nothing is waited for.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from streams.worker.partition_task import PartitionTask
 from streams.worker.suggestion_batcher import SuggestionRequest
 
 MERGE_WAIT_S = 0.5
-"""How long a record waits for the other topic's records that the broker is known to hold. Short: it delays a
-suggestion when one topic's leader is slow; it only matters when a backlog is read."""
+"""How long a record waits for records of the other topic that the broker is known to hold. It is short, because it
+delays suggestions when one topic's leader is slow, and it matters only while a backlog is read."""
 
 IDLE_JOIN_S = 1.0
-"""How far the brokers' clocks may be ahead of ours, for joins that are finished by our clock while no click comes."""
+"""How far the brokers' clocks may be ahead of ours when joins are finished by our clock, while no click arrives."""
 
 
 class ShopperTask(PartitionTask):
@@ -56,24 +56,16 @@ class ShopperTask(PartitionTask):
         self._waiting_since: float | None = None
         self._pairs = self._new_pairs()
 
-    # -- taking over -----------------------------------------------------------------------------------------------
+    # -- restoring -------------------------------------------------------------------------------------------------
 
     def mirrored(self) -> list[TopicPartition]:
-        """See [`PartitionTask.mirrored`][]; the forgotten shoppers, too."""
+        """See [`PartitionTask.mirrored`][]; also the forgotten shoppers."""
         forgotten = self.context.name("forgotten")
         partitions = range(self.context.identities[forgotten].partitions)
         return [*super().mirrored(), *(TopicPartition(forgotten, p) for p in partitions)]
 
-    def overtaken(self) -> bool:
-        """See [`PartitionTask.overtaken`][]."""
-        recorded = self.recorded()
-        return recorded is not None and any(
-            at.position > self.cursors[TopicPartition(topic, self.number)].position
-            for topic, at in recorded.topics.items()
-        )
-
     async def restore(self) -> None:
-        """Read the recent log again, up to the positions, and learn nothing from it a second time."""
+        """Replay the recent log up to the positions, without effects."""
         settings, recorded = self.context.settings, self.recorded()
         positions = await self.starting_positions()
         joined = recorded.joined if recorded else 0
@@ -88,15 +80,15 @@ class ShopperTask(PartitionTask):
         replayed = self.context.metrics.replayed.inc
         async for records in read_again(self.context.log, cursors[self._profiles_tp], 0, replayed):
             for record in records:
-                self._silently(record, joined)
+                self._replay(record, joined)
         clicks, purchases = cursors[self._clicks_tp], cursors[self._purchases_tp]
         async with aclosing(recent_past(self.context.log, clicks, purchases, settings.visits, replayed)) as past:
             async for record in past:
-                self._silently(record, joined)
+                self._replay(record, joined)
         self.cursors = cursors
 
-    def _silently(self, record: Record, joined: int) -> None:
-        """Apply a record of the past: state only. Its effects are out already, but for joins that were pending."""
+    def _replay(self, record: Record, joined: int) -> None:
+        """Apply a past record to the state only: its effects are published already, except for pending joins."""
         appended_s = record.timestamp / 1000
         try:
             if record.topic == self._clicks_tp.topic:
@@ -111,13 +103,13 @@ class ShopperTask(PartitionTask):
         except RecordError:
             pass  # in the dead letters already: its position is below ours
 
-    # -- the run ---------------------------------------------------------------------------------------------------
+    # -- applying --------------------------------------------------------------------------------------------------
 
     def next_run(self) -> list[Record]:
-        """See [`PartitionTask.next_run`][]: profiles and feedback at once, clicks and purchases by append time."""
+        """See [`PartitionTask.next_run`][]: profiles and feedback first, clicks and purchases by append time."""
         most = self.context.batcher.max_batch
         for tp in (self._profiles_tp, self._feedback_tp):
-            if taken := self.cursors[tp].take_while(most, _any):
+            if taken := self.cursors[tp].take_many(most):
                 return taken
         clicks, purchases = self.cursors[self._clicks_tp], self.cursors[self._purchases_tp]
         click, purchase = clicks.front(), purchases.front()
@@ -128,7 +120,7 @@ class ShopperTask(PartitionTask):
             if other.needs_reading or self._worth_waiting(other):
                 return []
             self._waiting_since = None
-            return side.take_while(most, _any)
+            return side.take_many(most)
         self._waiting_since = None
         run: list[Record] = []
         while len(run) < most and click is not None and purchase is not None:
@@ -141,7 +133,7 @@ class ShopperTask(PartitionTask):
         return run
 
     def _worth_waiting(self, cursor: Cursor) -> bool:
-        """Whether the broker is known to hold more of a side that has nothing here, for a little while."""
+        """Whether the broker is known to hold more of an empty side, and we have not waited for it long."""
         end = self.context.highwater(cursor.partition)
         if end is None or end <= cursor.expected:
             return False
@@ -151,7 +143,7 @@ class ShopperTask(PartitionTask):
         return now - self._waiting_since < MERGE_WAIT_S
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Apply records in order; what they ask for, as of each event's own moment, is put down at the desk."""
+        """Apply records in order; each submits its query with the state as of its own event."""
         policy, now = self.context.recommender.policy, self.context.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
@@ -169,12 +161,12 @@ class ShopperTask(PartitionTask):
             cursor.applied(record)
         self.context.metrics.outcomes(outcomes)
 
-    async def complete(self) -> None:
-        """See [`PartitionTask.settle`][]: answer what this lane and the others have asked meanwhile."""
-        await self.context.batcher.flush()
+    async def finish_run(self) -> None:
+        """See [`PartitionTask.finish_run`][]: answer the queries of this task and the others."""
+        await self.context.backpressure.wait_for_batcher()
 
     def _apply_one(self, record: Record, oldest_ms: float) -> str | None:
-        """Apply one record; returns what became of it, None if a question was put down."""
+        """Apply one record; returns its outcome, None if it has submitted a query."""
         topic, appended_s = record.topic, record.timestamp / 1000
         event: Click | Purchase
         if topic == self._clicks_tp.topic:
@@ -204,7 +196,7 @@ class ShopperTask(PartitionTask):
         visit = self.visits.snapshot(event.user_id, event.at, policy.bought_days * 86400.0)
         seed = f"{topic}-{record.partition}-{record.offset}"
         window = None
-        if self.context.recommender.predictor is not None:
+        if self.context.batcher.predictor is not None:
             window = self.visits.window(event.user_id, event.at)
         trigger = [index(item_id) for item_id in item_ids]
         query = Query(action, trigger, visit, event.at, seed, event.user_id, window)
@@ -224,14 +216,14 @@ class ShopperTask(PartitionTask):
     # -- joins and pairs -------------------------------------------------------------------------------------------
 
     def _join_before(self, clicks_appended_s: float) -> None:
-        """Finish the joins that wait for no click any more, before a click of that time is applied."""
+        """Finish the joins that wait for no more clicks, before a click of that time is applied."""
         if clicks_appended_s > self._clicks_time_s:
             self._clicks_time_s = clicks_appended_s
         if self.visits.first_pending is not None:
             self._learn_joins(self._clicks_time_s)
 
     async def _join_while_idle(self) -> None:
-        """Finish joins by the clock while no click comes, but only if every click there is has been applied."""
+        """Finish joins by our clock while no click arrives, but only if all clicks have been applied."""
         asked_at, clicks = self.context.clock(), self.cursors[self._clicks_tp]
         end = (await self.context.log.ends([self._clicks_tp]))[self._clicks_tp]
         if self.cursors.get(self._clicks_tp) is clicks and clicks.position >= end:
@@ -243,7 +235,7 @@ class ShopperTask(PartitionTask):
                 self._pairs["joins"].add(offset, at, pairs)
 
     def _new_pairs(self) -> dict[str, PairBatch]:
-        """Pair deltas by source. Joins are a source of their own: they come later than their purchase's own pairs."""
+        """Empty batches of pair deltas by source. Joins are a source of their own: they follow later."""
         identities, partitions = self.context.identities, self.context.partitions("pairs")
         topics = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}
         return {
@@ -266,7 +258,7 @@ class ShopperTask(PartitionTask):
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
         batches, self._pairs = self._pairs, self._new_pairs()
-        try:  # suggest, then learn; and what those positions say has been applied has been asked before
+        try:  # answer before learning, and before the positions say that the events are applied
             await self.context.batcher.drain()
         finally:
             topic, most = self.context.name("pairs"), self.context.settings.max_message_bytes
@@ -274,7 +266,3 @@ class ShopperTask(PartitionTask):
                 for item_partition, value, _ in batch.messages(most):
                     self.context.producer.enqueue(topic, item_partition, f"{source}-{self.number}".encode(), value)
         await self.checkpoint(progress)
-
-
-def _any(_: Record) -> bool:
-    return True

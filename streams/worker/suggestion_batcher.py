@@ -1,15 +1,13 @@
-"""The desk: what all lanes of a worker ask in one turn of the event loop is answered together.
+"""The suggestion batcher: answers the queries of all shopper tasks in batches.
 
-At the head of the log a lane has an event or two at a time, and asking costs as much for one as for ten: arrays to
-make, compiled functions to enter, a network to step. So lanes put their questions down here, and whoever of them comes
-first after all have had their turn answers for all. A question holds its shopper's visit as of its own event, so that
-nothing depends on who asks beside him.
+Near the head of the log a task has one or two events at a time, and answering ten queries costs little more than one:
+arrays are built, compiled functions called and a network stepped once. All queries of one event-loop turn are therefore
+answered as one batch. Each query carries its own snapshot of the visit, so batching never changes a result.
 
-Where asking the sequence model takes more than a few milliseconds it is done beside the event loop, one batch at a
-time; the lanes go on meanwhile, and wait only where questions pile up.
+A batch takes one path: the sequence model predicts, then the recommender answers with the predictions. Where predicting
+takes more than a few milliseconds it is done in a thread, one batch at a time, while the tasks go on.
 
-An event whose question lies here has been applied and not been answered: a lane waits for the answers before it writes
-its positions down.
+An event whose query waits here is applied but not answered: a task drains the batcher before it writes its positions.
 """
 
 from __future__ import annotations
@@ -27,20 +25,22 @@ from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
+from streams.settings import Settings
 from streams.threads import run_in_daemon_thread
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
+from streams.wire.topics import Identity, full_name
 
 COUNTING = {"cooccurrence": "counts-1"}
-"""Version of what is counted, as records tell it: it has no snapshots."""
+"""Version of the co-occurrence counts in records: they have no snapshots."""
 
 ARM = "default"
-"""The only arm of the experiment there is yet."""
+"""The experiment has only one arm yet."""
 
 
 class SuggestionRequest(NamedTuple):
-    """What an event asks for."""
+    """A query and the event that asks it."""
 
     record: Record
     item_ids: list[str]
@@ -49,16 +49,19 @@ class SuggestionRequest(NamedTuple):
 
 
 class SuggestionBatcher:
-    """Takes questions and sends suggestions.
+    """Collects queries and sends suggestions.
 
     Args:
         recommender: answers.
-        outbox: takes the records.
+        producer: sends the records.
         metrics: counts.
-        topic: full name of the topic of suggestions.
-        partitions: that it has.
-        most: questions that are answered at one go, at most.
+        settings: give the topics' prefix and the largest batch.
+        identities: of all topics, by full name.
         clock: wall clock in epoch seconds.
+        on_failure: called once when answering fails.
+
+    Attributes:
+        predictor: of the sequence model, if there is one; may be replaced at any time, from another thread too.
     """
 
     def __init__(
@@ -66,111 +69,128 @@ class SuggestionBatcher:
         recommender: Recommender,
         producer: BatchingProducer,
         metrics: Metrics,
-        topic: str,
-        partitions: int,
-        most: int,
+        settings: Settings,
+        identities: Mapping[str, Identity],
         clock: Callable[[], float],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._recommender, self._producer, self._metrics = recommender, producer, metrics
-        self._topic, self._partitions, self._most, self._clock = topic, partitions, most, clock
-        self._requests: list[SuggestionRequest] = []  # that nobody answers yet
-        self._asked = self._told = 0  # how many, ever
+        self._topic = full_name(settings.prefix, "suggestions")
+        self._partitions = identities[self._topic].partitions
+        self._batch_records, self._clock, self._on_failure = settings.batch_records, clock, on_failure
+        self.predictor: SequencePredictor | None = None
+        self._requests: list[SuggestionRequest] = []  # not being answered yet
+        self._submitted = self._answered = 0  # since the start
         self._under_way: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
-        self.on_failure: Callable[[BaseException], None] = lambda _: None
-        """Told when answering fails, besides whoever has asked."""
 
     @property
     def max_batch(self) -> int:
-        """Questions that are answered at one go, at most."""
-        return self._max_batch(self._recommender.predictor)
+        """Most queries of one batch."""
+        return self._max_batch(self.predictor)
 
     def _max_batch(self, predictor: SequencePredictor | None) -> int:
-        return self._most if predictor is None else min(self._most, predictor.max_batch)
+        return self._batch_records if predictor is None else min(self._batch_records, predictor.max_batch)
+
+    @property
+    def waiting(self) -> int:
+        """Queries that are not being answered yet."""
+        return len(self._requests)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is being answered in a thread."""
+        return self._under_way is not None
 
     def submit(self, request: SuggestionRequest) -> None:
-        """Put a question down; whoever does settles it a little later."""
+        """Add a query; it is answered by the next `flush` that finds no batch under way."""
         self._requests.append(request)
-        self._asked += 1
+        self._submitted += 1
 
-    async def flush(self) -> None:
-        """Answer what lies here, as much as at one go, unless that is under way; wait while too much lies here.
-
-        Raises:
-            Exception: what answering has failed with, now or before: nothing that was asked may be taken for answered.
-        """
-        self._begin()
-        while self._under_way is not None and len(self._requests) >= self.max_batch:
-            await asyncio.wait([self._under_way])
-            self._begin()
-
-    async def drain(self) -> None:
-        """Return when everything that was asked before is answered: its records are in the outbox.
+    def flush(self) -> None:
+        """Begin the next batch, unless one is under way; a quick one is answered at once.
 
         Raises:
-            Exception: as of `complete`.
+            Exception: whatever answering has failed with, now or before: no query counts as answered then.
         """
-        asked = self._asked
-        self._begin()
-        while self._told < asked:
-            await (asyncio.sleep(0) if self._under_way is None else asyncio.wait([self._under_way]))
-            self._begin()
-
-    def _begin(self) -> None:
-        """Take the next questions, if there are any and none are under way: quick ones are answered at once."""
         if self._failure is not None:
             raise self._failure
         if self._under_way is not None or not self._requests:
             return
-        predictor = self._recommender.predictor  # another may be installed at any time
+        predictor = self.predictor  # may be replaced while the batch is answered
         max_batch = self._max_batch(predictor)
-        some, self._requests = self._requests[:max_batch], self._requests[max_batch:]
-        if predictor is not None and len(some) > predictor.inline_limit:
-            self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(some, predictor))
+        batch, self._requests = self._requests[:max_batch], self._requests[max_batch:]
+        if predictor is not None and len(batch) > predictor.inline_limit:
+            self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, predictor))
             return
         try:
-            self._answer(some, predictor, expected_of(predictor, _queries(some)))
+            self._answer(batch, predictor, expected_of(predictor, _queries(batch)))
         except Exception as error:
             self._fail(error)
             raise
 
-    async def _answer_in_thread(self, requests: Sequence[SuggestionRequest], predictor: SequencePredictor) -> None:
-        """Answer, having asked the sequence model in a thread; then go on with what has come meanwhile."""
-        queries = _queries(requests)
-        try:
-            told = await run_in_daemon_thread(lambda: expected_of(predictor, queries), "expectations")
-            self._answer(requests, predictor, told)
-            self._under_way = None
-            self._begin()
-        except Exception as error:
-            self._under_way = None
-            self._fail(error)
+    async def step(self) -> None:
+        """Wait for the batch under way, or for one turn of the event loop, and begin the next batch.
 
-    def _fail(self, error: Exception) -> None:
-        """Answer nothing any more: whoever settles next raises it, and no position is written down."""
-        if self._failure is None:
-            self._failure = error
-            self.on_failure(error)
+        Raises:
+            Exception: as of `flush`.
+        """
+        await (asyncio.sleep(0) if self._under_way is None else asyncio.wait([self._under_way]))
+        self.flush()
+
+    async def drain(self) -> None:
+        """Return when all queries submitted so far are answered, their records handed to the producer.
+
+        Raises:
+            Exception: as of `flush`.
+        """
+        submitted = self._submitted
+        self.flush()
+        while self._answered < submitted:
+            await self.step()
+
+    def forget(self, user_id: str) -> None:
+        """Drop what the sequence model keeps of a shopper."""
+        if (predictor := self.predictor) is not None:
+            predictor.forget(user_id)
 
     async def close(self) -> None:
-        """Answer nothing any more. Events that were not answered by now come again after the next start."""
+        """Answer nothing any more. Events not answered by now are applied again after the next start."""
         self._requests = []
         if self._under_way is not None:
             self._under_way.cancel()
             await asyncio.wait([self._under_way])
 
+    async def _answer_in_thread(self, batch: Sequence[SuggestionRequest], predictor: SequencePredictor) -> None:
+        """Predict in a thread, answer, and begin the next batch."""
+        queries = _queries(batch)
+        try:
+            expected = await run_in_daemon_thread(lambda: expected_of(predictor, queries), "expectations")
+            self._answer(batch, predictor, expected)
+            self._under_way = None
+            self.flush()
+        except Exception as error:
+            self._under_way = None
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Answer nothing any more: the next flush raises the error, so no position is written."""
+        if self._failure is None:
+            self._failure = error
+            self._on_failure(error)
+
     def _answer(
-        self, requests: Sequence[SuggestionRequest], predictor: SequencePredictor | None, told: Expected
+        self, batch: Sequence[SuggestionRequest], predictor: SequencePredictor | None, expected: Expected
     ) -> None:
-        """Send suggestions, made with what these weights expect."""
+        """Send the suggestions of a batch, given the predictions of these weights."""
         recommender, metrics = self._recommender, self._metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
-        versions, told_of = self._versions(None), self._versions(predictor)
-        answers = recommender.suggest_each(_queries(requests), told)
+        versions, versions_with_model = self._versions(None), self._versions(predictor)
+        answers = recommender.suggest_each(_queries(batch), expected)
         outcomes: Counter[tuple[str, str]] = Counter()
         kinds: Counter[str] = Counter()
         now_ms = self._clock() * 1000
-        for (record, item_ids, query), items in zip(requests, answers, strict=True):
+        for (record, item_ids, query), items in zip(batch, answers, strict=True):
             outcomes[record.topic, "suggested" if items else "nothing to suggest"] += 1
             if not items and not emit_empty:
                 continue
@@ -178,16 +198,16 @@ class SuggestionBatcher:
             metrics.latency_s.observe(latency_ms / 1000)
             for item in items:
                 kinds[item["kind"]] += 1
-            answered_with = versions if query.window is None else told_of
+            answered_with = versions if query.window is None else versions_with_model
             value = _value(record, item_ids, query, items, answered_with, policy_hash, latency_ms)
             key = query.user_id.encode()
             self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value)
-        self._told += len(requests)
+        self._answered += len(batch)
         metrics.outcomes(outcomes)
         metrics.suggested(kinds)
 
     def _versions(self, predictor: SequencePredictor | None) -> dict[str, str]:
-        """What is answered with."""
+        """Versions of the models that take part in an answer."""
         versions = dict(COUNTING)
         if predictor is not None:
             versions[MODEL] = predictor.version
@@ -196,8 +216,8 @@ class SuggestionBatcher:
         return versions
 
 
-def _queries(requests: Sequence[SuggestionRequest]) -> list[Query]:
-    return [request.query for request in requests]
+def _queries(batch: Sequence[SuggestionRequest]) -> list[Query]:
+    return [request.query for request in batch]
 
 
 def _value(

@@ -10,7 +10,8 @@ import numpy as np
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence, Row
 from models.cooccurrence.index import Neighbours
-from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem
+from models.sequence.predictor import SequencePredictor
+from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
 from models.sessions.visits import Visit, VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, CatalogItem, Click, Line, Purchase
@@ -40,6 +41,7 @@ class CornerShop:
         self.recommender = Recommender(
             self.items, self.catalog, self.neighbours, policy or Policy(), RecommenderConfig()
         )
+        self.predictor: SequencePredictor | None = None
 
     def offer(self, item_id: str, category: str, price: float, **more: Any) -> None:
         """An item of the catalogue; its title is its id with a capital letter."""
@@ -87,7 +89,8 @@ class CornerShop:
 
     def ask(self, *trigger: str, **more: Any) -> list[SuggestedItem]:
         """Suggestions for one event; arguments as of `query`."""
-        return self.recommender.suggest_many([self.query(*trigger, **more)])[0]
+        queries = [self.query(*trigger, **more)]
+        return next(self.recommender.suggest_each(queries, expected_of(self.predictor, queries)))
 
     def kinds(self, *trigger: str, **more: Any) -> dict[str, str]:
         """Kind by item of what is suggested."""

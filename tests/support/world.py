@@ -1,9 +1,9 @@
-"""A whole Crosscurrent on an in-memory log: real lanes, real models, no broker, and faults on request."""
+"""A whole Crosscurrent on an in-memory log: real tasks, real models, no broker, and faults on request."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -19,12 +19,17 @@ from streams.kafka.memory_log import MemoryLog
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.wire.announcements import Announcement
+from streams.wire.checkpoints import Forgotten
 from streams.wire.neighbour_rows import POSITION_KEY, decode_row
 from streams.wire.partitioner import partition_of
 from streams.wire.topics import Identity
+from streams.worker.backpressure import Backpressure
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
-from streams.worker.service import task_types
+from streams.worker.service import TASK_KINDS
+from streams.worker.shopper_task import ShopperTask
+from streams.worker.suggestion_batcher import SuggestionBatcher
 
 PARTITIONS = 2
 TOPICS = (
@@ -91,66 +96,78 @@ class Shop:
 
 
 class MemoryFollower:
-    """Feeds a mirror from a memory log."""
+    """Feeds global tables from a memory log."""
 
     def __init__(self, log: MemoryLog, tables: GlobalTables) -> None:
-        self._log, self._tables = log, tables
+        self._log, self.tables = log, tables
         self._positions: dict[TopicPartition, int] = {}
 
     async def caught_up(self, partitions: Iterable[TopicPartition] = ()) -> None:
-        """Apply everything there is, whatever is asked for."""
-        for topic in self._tables.topics:
+        """Apply everything, whatever is asked for."""
+        for topic in self.tables.topics:
             for p in range(PARTITIONS):
                 tp = TopicPartition(topic, p)
                 for record in self._log.records(topic, p):
                     if record.offset >= self._positions.get(tp, 0):
-                        self._tables.apply(record)
+                        self.tables.apply(record)
                         self._positions[tp] = record.offset + 1
 
 
 class Process:
-    """A worker's inside, without its intake: the test delivers."""
+    """A worker without its consumer: the test delivers."""
 
-    def __init__(self, shop: Shop, policy: Policy | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        policy: Policy | None = None,
+        settings: Settings | None = None,
+        on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None,
+    ) -> None:
         self.shop = shop
-        items = Items()
-        catalog, metrics = Catalog(items), Metrics()
         self.settings = settings or Settings()
-        neighbours = Neighbours(items, self.settings.cooccurrence.half_life_s)
-        self.tables = GlobalTables("", catalog, neighbours, metrics)
         self.failures: list[BaseException] = []
-        self.producer = BatchingProducer(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
+        self.tasks: dict[str, PartitionTask] = {}
+        items, metrics = Items(), Metrics()
+        catalog, neighbours = Catalog(items), Neighbours(items, self.settings.cooccurrence.half_life_s)
+        identities = {topic: Identity(f"id-of-{topic}", PARTITIONS) for topic in TOPICS}
+        recommender = Recommender(items, catalog, neighbours, policy or Policy(), RecommenderConfig())
+        self.producer = BatchingProducer(shop.log, timeout_s=1, on_failure=self.failures.append)
+        batcher = SuggestionBatcher(
+            recommender, self.producer, metrics, self.settings, identities, self._clock, self.failures.append
+        )
+        tables = GlobalTables("", catalog, neighbours, metrics, on_forgotten=self._forget, on_announced=on_announced)
         self.context = WorkerContext(
             settings=self.settings,
             log=shop.log,
             producer=self.producer,
-            tables=self.tables,
-            table_reader=MemoryFollower(shop.log, self.tables),
+            table_reader=MemoryFollower(shop.log, tables),
             items=items,
-            recommender=Recommender(items, catalog, neighbours, policy or Policy(), RecommenderConfig()),
+            recommender=recommender,
+            batcher=batcher,
+            backpressure=Backpressure(self.producer, batcher, self.settings),
             metrics=metrics,
-            identities={topic: Identity(f"id-of-{topic}", PARTITIONS) for topic in TOPICS},
-            clock=lambda: shop.now_ms / 1000,
+            identities=identities,
+            clock=self._clock,
             highwater=lambda tp: shop.log._ends[tp],
             commit=lambda positions: shop.log.commits.update(positions),
         )
-        self.tables.on_forgotten = self._forget
-        self.tasks: dict[str, PartitionTask] = {}
 
-    def _forget(self, forgotten: Any) -> None:
+    def _clock(self) -> float:
+        return self.shop.now_ms / 1000
+
+    def _forget(self, forgotten: Forgotten) -> None:
         for task in self.tasks.values():
-            if hasattr(task, "visits"):
+            if isinstance(task, ShopperTask):
                 task.visits.forget(forgotten.user_id, forgotten.before)
 
     async def take_over(self, *names: str) -> None:
-        """Own lanes such as `shoppers-0`; they build their state."""
-        kinds = {kind: (topics, make) for kind, topics, make in task_types("").values()}
+        """Own tasks such as `shoppers-0`; they restore their state."""
+        kinds = {kind.name: kind for kind in TASK_KINDS}
         for name in names:
-            kind, number = name.rsplit("-", 1)
-            topics, make = kinds[kind]
-            task = make(name, [TopicPartition(topic, int(number)) for topic in topics], self.context)
+            kind, number = kinds[name.rsplit("-", 1)[0]], int(name.rsplit("-", 1)[1])
+            task = kind.make(name, [TopicPartition(topic, number) for topic in kind.topics], self.context)
             self.tasks[name] = task
-            task.own()
+            task.on_assigned()
             await task._hold_state()
 
     async def take_over_all(self) -> None:
@@ -158,7 +175,7 @@ class Process:
         await self.take_over(*(f"{kind}-{n}" for kind in ("shoppers", "items", "catalog") for n in range(PARTITIONS)))
 
     async def work(self, name: str) -> None:
-        """Apply what a lane has been delivered."""
+        """Apply what has been delivered to a task."""
         task = self.tasks[name]
         while True:
             for cursor in task.cursors.values():
@@ -173,10 +190,10 @@ class Process:
                     continue
                 return
             task.apply(records)
-            await task.complete()
+            await task.finish_run()
 
     async def read_on(self) -> None:
-        """What the watchdog does: read whatever the log has and delivery has not brought; then apply it."""
+        """As the watchdog: read from the log what has not been delivered; then apply it."""
         await self.context.table_reader.caught_up([])
         for name, task in self.tasks.items():
             for tp, cursor in task.cursors.items():
@@ -184,7 +201,7 @@ class Process:
             await self.work(name)
 
     async def flush(self) -> None:
-        """Publish and write down everything."""
+        """Flush everything."""
         for task in list(self.tasks.values()):
             await task.flush()
 

@@ -32,7 +32,7 @@ ours = engine()
 list(ours.run(walks(20)))
 assert ours.training.snapshots
 snapshot = frozen(ours.training.learner, config=asdict(SMALL))  # as one from a store: not to be written to
-ours.recommenders[OURS].predictor = read_predictor(snapshot, ours.items, ours.catalog)
+ours.predictor = read_predictor(snapshot, ours.items, ours.catalog)
 ours.training = None
 list(ours.run(walks(3)))
 print(*sorted(f"{module}.{name}" for (module, name), n in kinds().items() if n > before.get((module, name), 0)))

@@ -374,6 +374,6 @@ class Prequential:
         if spent_s is None:
             engine = self._engine
             spent_s = engine.spent_s[EVENTS] + engine.spent_s[name]
-            if engine.recommenders[name].predictor is not None:
+            if engine.predictor is not None and name in engine.predicting:
                 spent_s += engine.spent_s[SEQUENCE]
         return {"seconds": round(spent_s, 2)}

@@ -30,6 +30,7 @@ from models.shop.policy import Policy
 if TYPE_CHECKING:
     from models.evaluation.prequential.ordering import Ordering
     from models.evaluation.prequential.training import StreamTraining
+    from models.sequence.predictor import SequencePredictor
 
 Event = Click | Purchase | Profile
 
@@ -85,6 +86,8 @@ class Engine:
         neighbours: the published rows.
         recommenders: the workers' own class, by name.
         training: trains the sequence model; to be set before the first event if a ranking uses it.
+        predictor: of the sequence model, once there is one.
+        predicting: names of the recommenders that are given its predictions.
         orderings: train the rankers of those rankings that use one, by name; to be set before the first event.
         spent_s: seconds spent on EVENTS, on SEQUENCE, and on each recommender's lists and ranker.
 
@@ -120,7 +123,8 @@ class Engine:
         self.training: StreamTraining | None = None
         self.orderings: dict[str, Ordering] = {}
         self.spent_s: defaultdict[str, float] = defaultdict(float)
-        self._predicting = [self.recommenders[name] for name, ranking in rankings.items() if ranking.uses_sequence]
+        self.predictor: SequencePredictor | None = None
+        self.predicting = {name for name, ranking in rankings.items() if ranking.uses_sequence}
         self._clock = clock
         self._visits = Visits(self.items, visits)
         self._interval_s = flush_interval_s
@@ -158,12 +162,12 @@ class Engine:
         asked = [(answered, answered.query) for answered in batch if answered.query is not None]
         queries = [query for _, query in asked]
         predictions = None
-        if self._predicting:
+        if self.predicting:
             with self._timed(SEQUENCE):  # once: all recommenders share the predictor
-                predictions = expected_of(self._predicting[0].predictor, queries)
+                predictions = expected_of(self.predictor, queries)
         for name, recommender in self.recommenders.items():
             with self._timed(name):
-                given = predictions if recommender in self._predicting else None
+                given = predictions if name in self.predicting else None
                 ordering = self.orderings.get(name)
                 for (answered, query), items in zip(asked, recommender.suggest_each(queries, given), strict=True):
                     answered.lists[name] = items
@@ -218,7 +222,7 @@ class Engine:
             return Answered(event, offset, True, None)
         user_id, at = event.user_id, event.at
         visit = self._visits.snapshot(user_id, at, self.policy.bought_days * 86_400.0)
-        window = self._visits.window(user_id, at) if self._predicting else None
+        window = self._visits.window(user_id, at) if self.predicting else None
         trigger = list(map(self.items.index, item_ids))
         seed = f"{_topic_of(event)}-0-{offset}"
         return Answered(event, offset, True, Query(action, trigger, visit, at, seed, user_id, window))
@@ -233,9 +237,7 @@ class Engine:
         """Give the recommenders the newest snapshots that are due."""
         if self.training is not None and self.training.due(at):
             with self._timed(SEQUENCE):
-                predictor = self.training.snapshot(at)
-                for recommender in self._predicting if predictor is not None else ():
-                    recommender.predictor = predictor
+                self.predictor = self.training.snapshot(at) or self.predictor
         for name, ordering in self.orderings.items():
             if ordering.due(at):
                 with self._timed(name):

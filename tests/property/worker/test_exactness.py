@@ -71,7 +71,7 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
 
     def started() -> Process:
         process = Process(shop, Policy(emit_empty=True, max_suggestion_age_s=0))
-        process.context.recommender.predictor = SilentModel("slow", inline_limit=0)
+        process.context.batcher.predictor = SilentModel("slow", inline_limit=0)
         return process
 
     process, dead = started(), list[Process]()

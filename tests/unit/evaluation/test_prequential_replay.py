@@ -84,7 +84,7 @@ def test_a_predictor_has_learnt_earlier_looks_and_no_other() -> None:
     for kept in range(5, 95, 9):
         ours = engine()
         list(ours.run(events[:kept]))
-        predictor = ours.recommenders[OURS].predictor
+        predictor = ours.predictor
         versions.append(0 if predictor is None else int(predictor.version))
         assert versions[-1] <= sum(isinstance(event, Click) for event in events[: kept - 1])
     assert versions == sorted(versions)
@@ -169,7 +169,7 @@ def test_a_snapshot_that_the_gate_refuses_does_not_serve() -> None:
     list(ours.run(walks(30)))
     assert ours.training is not None
     assert ours.training.refused > 3
-    predictor = ours.recommenders[OURS].predictor
+    predictor = ours.predictor
     assert predictor is not None
     assert int(predictor.version) < 60 < ours.training.learner.learnt
 

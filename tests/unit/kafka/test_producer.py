@@ -1,4 +1,4 @@
-"""The outbox: in order, again in place, and loud when it gives up."""
+"""The producer: in order, retried in place, and loud when it fails."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from streams.errors import SendError
 from streams.kafka.memory_log import MemoryLog
 from streams.kafka.producer import PACKET_RECORDS, BatchingProducer, Message
 
+MAX_BYTES = 1000
+
 
 def passing() -> SendError:
     return SendError("t", 0, "not enough replicas", passing=True)
 
 
-def outbox_on(log: MemoryLog, timeout_s: float = 5.0) -> tuple[BatchingProducer, list[BaseException]]:
+def producer_on(log: MemoryLog, timeout_s: float = 5.0) -> tuple[BatchingProducer, list[BaseException]]:
     failures: list[BaseException] = []
-    return BatchingProducer(log, most_bytes=1000, timeout_s=timeout_s, on_failure=failures.append), failures
+    return BatchingProducer(log, timeout_s=timeout_s, on_failure=failures.append), failures
 
 
 def values(log: MemoryLog, topic: str = "t") -> list[bytes | None]:
     return [r.value for r in log.records(topic, 0)]
 
 
-def test_a_failed_send_is_tried_again_in_place_and_nothing_overtakes_it() -> None:
+def test_a_failed_send_is_retried_in_place_and_nothing_overtakes_it() -> None:
     async def scenario() -> list[bytes | None]:
         log = MemoryLog(clock=lambda: 0)
         log.failures = [passing(), passing()]
-        producer, failures = outbox_on(log)
+        producer, failures = producer_on(log)
         producer.enqueue("t", 0, None, b"first")
         await asyncio.sleep(0)
         producer.enqueue("t", 0, None, b"second")
@@ -42,11 +44,11 @@ def test_a_failed_send_is_tried_again_in_place_and_nothing_overtakes_it() -> Non
     assert asyncio.run(scenario()) == [b"first", b"second"]
 
 
-def test_what_cannot_be_sent_is_told_to_everyone_who_waits_and_nothing_is_taken_for_sent() -> None:
+def test_a_failure_reaches_every_waiter_and_nothing_counts_as_sent() -> None:
     async def scenario() -> list[BaseException]:
         log = MemoryLog(clock=lambda: 0)
         log.failures = [SendError("t", 0, "too large", passing=False)]
-        producer, failures = outbox_on(log)
+        producer, failures = producer_on(log)
         producer.enqueue("t", 0, None, b"lost?")
         with pytest.raises(SendError, match="too large"):
             await producer.wait_acked(producer.mark())
@@ -59,11 +61,11 @@ def test_what_cannot_be_sent_is_told_to_everyone_who_waits_and_nothing_is_taken_
     assert len(asyncio.run(scenario())) == 1
 
 
-def test_it_gives_up_after_its_time() -> None:
+def test_it_fails_after_its_timeout() -> None:
     async def scenario() -> None:
         log = MemoryLog(clock=lambda: 0)
         log.failures = [passing() for _ in range(100)]
-        producer, failures = outbox_on(log, timeout_s=0.2)
+        producer, failures = producer_on(log, timeout_s=0.2)
         producer.enqueue("t", 0, None, b"x")
         with pytest.raises(SendError, match="not enough replicas"):
             await producer.wait_acked(producer.mark())
@@ -72,7 +74,7 @@ def test_it_gives_up_after_its_time() -> None:
     asyncio.run(scenario())
 
 
-def test_what_gathers_while_a_packet_is_on_its_way_leaves_as_one_packet() -> None:
+def test_messages_enqueued_while_a_packet_is_under_way_leave_as_one_packet() -> None:
     class Slow(MemoryLog):
         def __init__(self) -> None:
             super().__init__(clock=lambda: 0)
@@ -85,23 +87,23 @@ def test_what_gathers_while_a_packet_is_on_its_way_leaves_as_one_packet() -> Non
 
     async def scenario() -> list[int]:
         log = Slow()
-        producer, _ = outbox_on(log)
+        producer, _ = producer_on(log)
         producer.enqueue("t", 0, None, b"0")
         await asyncio.sleep(0)
         for i in range(PACKET_RECORDS + 1):
             producer.enqueue("t", 0, None, b"%d" % i)
-        assert producer.full
+        assert producer.bytes > MAX_BYTES
         await producer.wait_acked(producer.mark())
-        assert not producer.full
+        assert producer.bytes <= MAX_BYTES
         return log.packets
 
     assert asyncio.run(scenario()) == [1, PACKET_RECORDS, 1]
 
 
-def test_a_mark_waits_only_for_what_was_put_before_it() -> None:
+def test_a_mark_waits_only_for_messages_enqueued_before_it() -> None:
     async def scenario() -> None:
         log = MemoryLog(clock=lambda: 0)
-        producer, _ = outbox_on(log)
+        producer, _ = producer_on(log)
         producer.enqueue("t", 0, None, b"x")
         mark = producer.mark()
         log_b = log.failures

@@ -451,7 +451,7 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     before = shop.ask("kettle")
     shop.offer("teapot", "Kitchen/Teapots", 25.0)
     shop.offer("gold-kettle", "Kitchen/Kettles", 300.0)
-    shop.recommender.predictor = Foreseen(
+    shop.predictor = Foreseen(
         shop, {"kettle": 0.5, "teapot": 0.3, "steel-kettle": 0.2, "gold-kettle": 0.1, "unknown": 0.1}
     )
     told = {one["item_id"]: one for one in shop.ask("kettle")}
@@ -467,5 +467,5 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     ]
     shop.catalog.withdraw("teapot")
     shop.catalog.withdraw("gold-kettle")
-    shop.recommender.predictor = None
+    shop.predictor = None
     assert shop.ask("kettle") == before

@@ -58,23 +58,28 @@ class Trainee:
         self.metrics = TrainerMetrics()
         items = Items()
         catalog = Catalog(items)
-        self.tables = GlobalTables("", catalog, Neighbours(items, 1.0), self.metrics, MIRRORED)
-        self.table_reader = MemoryFollower(shop.log, self.tables)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
         self.training = TrainerState(
             settings, shop.log, self.store, identities, lambda item_id: catalog.get(items.find(item_id)), self.metrics
         )
-        self.tables.on_offered = self.training.offered
-        self.tables.on_forgotten = lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before)
+        self.tables = GlobalTables(
+            "",
+            catalog,
+            Neighbours(items, 1.0),
+            self.metrics,
+            MIRRORED,
+            on_forgotten=lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before),
+            on_offered=self.training.offered,
+        )
+        self.table_reader = MemoryFollower(shop.log, self.tables)
         self.failures: list[BaseException] = []
-        self.producer = BatchingProducer(shop.log, most_bytes=1 << 20, timeout_s=1, on_failure=self.failures.append)
+        self.producer = BatchingProducer(shop.log, timeout_s=1, on_failure=self.failures.append)
         self.leadership = Leadership(TopicPartition("snapshots", 0))
         self.leadership.on_assigned({TopicPartition("snapshots", 0)})
         self.training_loop = TrainingLoop(
             settings,
             self.training,
             self.store,
-            self.tables,
             self.table_reader,
             self.producer,
             identities,

@@ -1,4 +1,4 @@
-"""All lanes of a process: by turns, and what becomes of a flush that hangs or fails."""
+"""The tasks of a process are flushed in turns; a flush that hangs or fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from streams.worker.assignment import TaskManager
 from streams.worker.catalog_task import CatalogTask
 from streams.worker.context import WorkerContext
-from streams.worker.partition_task import PartitionTask
+from streams.worker.partition_task import PartitionTask, TaskKind
 from tests.support.world import PARTITIONS, Process, Shop
 
 INTERVAL_S = 0.2
@@ -18,7 +18,7 @@ NUMBERS = range(PARTITIONS)
 
 
 class _Noted(CatalogTask):
-    """A lane that notes when it was to be flushed."""
+    """A task that notes when it is flushed."""
 
     def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
         super().__init__(name, partitions, context)
@@ -39,17 +39,16 @@ class _Noted(CatalogTask):
 
 
 def _tasks(failures: list[BaseException]) -> tuple[TaskManager, list[_Noted]]:
-    """Lanes of two partitions, owned, whose tasks do nothing."""
+    """Tasks of two partitions that do nothing."""
     process, made = Process(Shop()), []
 
-    def make(maker: object, name: str, members: Sequence[TopicPartition]) -> PartitionTask:
-        made.append(_Noted(name, members, process.context))
+    def make(name: str, members: Sequence[TopicPartition], context: WorkerContext) -> PartitionTask:
+        made.append(_Noted(name, members, context))
         return made[-1]
 
     tasks = TaskManager(
-        {"catalog": ("catalog", ["catalog"], CatalogTask)},
-        make,
-        process.producer,
+        [TaskKind("catalog", ["catalog"], make)],
+        process.context,
         revoke_flush_s=1.0,
         on_failure=failures.append,
     )
@@ -57,7 +56,7 @@ def _tasks(failures: list[BaseException]) -> tuple[TaskManager, list[_Noted]]:
     return tasks, made
 
 
-async def test_each_lane_publishes_once_in_an_interval_and_not_all_at_once() -> None:
+async def test_each_task_is_flushed_once_in_an_interval_and_not_all_at_once() -> None:
     tasks, (first, second) = _tasks([])
     flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
     await asyncio.sleep(5.2 * INTERVAL_S)
@@ -69,7 +68,7 @@ async def test_each_lane_publishes_once_in_an_interval_and_not_all_at_once() -> 
     assert min(later - at for at, later in zip(times, times[1:], strict=False)) > 0.25 * INTERVAL_S
 
 
-async def test_a_flush_that_hangs_holds_up_no_other_and_ends_with_all() -> None:
+async def test_a_flush_that_hangs_delays_no_other_and_is_cancelled() -> None:
     tasks, (first, second) = _tasks([])
     first.hangs = True
     flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
@@ -82,7 +81,7 @@ async def test_a_flush_that_hangs_holds_up_no_other_and_ends_with_all() -> None:
     await tasks.close()
 
 
-async def test_a_flush_that_fails_is_told() -> None:
+async def test_a_failed_flush_is_reported() -> None:
     failures: list[BaseException] = []
     tasks, (first, _) = _tasks(failures)
     first.error = ValueError("a bug")
@@ -93,7 +92,7 @@ async def test_a_flush_that_fails_is_told() -> None:
     assert failures[:1] == [first.error]
 
 
-async def test_a_lane_that_is_taken_away_is_flushed_no_more() -> None:
+async def test_a_revoked_task_is_flushed_no_more() -> None:
     tasks, (first, second) = _tasks([])
     flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
     await asyncio.sleep(0.1 * INTERVAL_S)

@@ -21,7 +21,7 @@ from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
 from streams.snapshots.format import MANIFEST, WEIGHTS
 from streams.snapshots.store import SnapshotStore, Stored
-from streams.wire.announcements import encode_announcement
+from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.partitioner import partition_of
 from streams.worker.model_loader import ModelLoader
 from tests.support.kettle_model import kettle_snapshot
@@ -39,7 +39,9 @@ class Branch:
         self.store = SnapshotStore(str(folder))
         self.metrics = Metrics()
         items = Items()
-        self.tables = GlobalTables("", Catalog(items), Neighbours(items, 86_400.0), self.metrics)
+        self.tables = GlobalTables(
+            "", Catalog(items), Neighbours(items, 86_400.0), self.metrics, on_announced=self._announced
+        )
         self.table_reader = MemoryFollower(self.shop.log, self.tables)
         self.served: list[Snapshot] = []
         self.threads: set[str] = set()
@@ -47,8 +49,11 @@ class Branch:
 
     def installer_with(self, install: Callable[[Snapshot], None], store: Any = None) -> ModelLoader:
         loader = ModelLoader("sequence", store or self.store, install, self.metrics, 0.01, 0.04)
-        self.tables.on_announced = loader.announced
+        self.listening = loader
         return loader
+
+    def _announced(self, model: str, announcement: Announcement | None) -> None:
+        self.listening.announced(model, announcement)
 
     def install(self, snapshot: Snapshot) -> None:
         snapshot.require("lstm-1", SHAPES)
@@ -325,8 +330,7 @@ async def test_one_that_is_overtaken_while_it_is_fetched_is_not_installed(branch
 async def test_a_store_that_hangs_holds_up_neither_events_nor_the_stop(branch: Branch) -> None:
     slow = SlowStore(branch.store)
     loader = branch.installer_with(branch.install, slow)
-    process = Process(branch.shop)
-    process.tables.on_announced = loader.announced
+    process = Process(branch.shop, on_announced=loader.announced)
     branch.shop.offer("kettle", "Kettles", 30)
     branch.shop.offer("mug", "Mugs", 9)
     key, value = encode_announcement(branch.store.save(kettle_snapshot()).announcement("trainer"))

@@ -1,4 +1,4 @@
-"""A lane across rearrangements of the group."""
+"""A partition task across rebalances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.silent_model import SilentModel
 from tests.support.world import Process, Shop
 
 
-async def test_an_idle_lane_that_is_taken_away_and_given_back_looks_at_its_state_again() -> None:
+async def test_an_idle_task_that_is_revoked_and_assigned_again_checks_its_state() -> None:
     process = Process(Shop())
     await process.take_over("shoppers-0")
     task = process.tasks["shoppers-0"]
@@ -23,11 +23,11 @@ async def test_an_idle_lane_that_is_taken_away_and_given_back_looks_at_its_state
             await asyncio.wait_for(task.ready.wait(), 5)
             await asyncio.sleep(0.05)  # nothing arrives
             assert len(looked) == times
-            task.disown()
+            task.on_revoked()
             assert not task.ready.is_set()
             if times == 1:
                 await asyncio.sleep(0.01)
-            task.own()  # the second time at once: before the lane has had its turn
+            task.on_assigned()  # the second time at once: before the task has had its turn
     finally:
         running.cancel()
         await process.die()
@@ -51,7 +51,7 @@ async def _with_many_dirty_rows(shop: Shop, publish_bytes_per_s: int) -> Process
 
 
 async def _slowly_flushing(process: Process) -> tuple[PartitionTask, asyncio.Task[None]]:
-    """One of its lanes of items, in the midst of publishing rows."""
+    """One of its neighbour tasks, while it publishes rows."""
     task = process.tasks["items-0"]
     flush = asyncio.create_task(task.flush())
     await asyncio.sleep(0.05)
@@ -60,7 +60,7 @@ async def _slowly_flushing(process: Process) -> tuple[PartitionTask, asyncio.Tas
 
 
 async def test_a_flush_under_way_ends_when_its_state_is_given_up() -> None:
-    """A paused worker wakes in the midst of publishing rows, and somebody else has gone further meanwhile."""
+    """A paused worker wakes while it publishes rows, and another owner has gone further meanwhile."""
     shop = Shop()
     sleeper = await _with_many_dirty_rows(shop, 10_000)
     task, flush = await _slowly_flushing(sleeper)
@@ -70,23 +70,23 @@ async def test_a_flush_under_way_ends_when_its_state_is_given_up() -> None:
     await other.take_over_all()
     await other.complete()
     published = len(shop.log.records("neighbours", 0))
-    task.disown()
-    task.own()
+    task.on_revoked()
+    task.on_assigned()
     await asyncio.wait_for(task._hold_state(), 5)
     await asyncio.wait_for(flush, 5)
     assert task.positions() == other.tasks["items-0"].positions()
     assert len(shop.log.records("neighbours", 0)) <= published + 25  # a slice at most
     await task.flush()
     assert not sleeper.failures
-    for one in (sleeper, other):
-        await one.die()
+    for process in (sleeper, other):
+        await process.die()
 
 
-async def test_rows_do_not_hold_up_a_rearrangement_and_are_published_by_the_next_owner() -> None:
+async def test_rows_do_not_delay_a_rebalance_and_are_published_by_the_next_owner() -> None:
     shop = Shop()
     leaver = await _with_many_dirty_rows(shop, 10_000)
     task, flush = await _slowly_flushing(leaver)
-    task.disown()
+    task.on_revoked()
     await asyncio.wait_for(task.flush(last=True), 5)
     await asyncio.wait_for(flush, 5)
     await leaver.die()
@@ -97,11 +97,11 @@ async def test_rows_do_not_hold_up_a_rearrangement_and_are_published_by_the_next
     await heir.die()
 
 
-async def test_with_many_items_few_shoppers_are_asked_about_at_one_go() -> None:
+async def test_no_batch_is_larger_than_the_model_allows() -> None:
     shop = Shop()
     process = Process(shop)
     await process.take_over_all()
-    process.context.recommender.predictor = slow = SilentModel("slow", inline_limit=3, max_batch=3)
+    process.context.batcher.predictor = slow = SilentModel("slow", inline_limit=3, max_batch=3)
     shop.offer("kettle", "Kettles", 30.0)
     for number in range(40):
         shop.click(f"user {number}", "kettle", float(number))

@@ -1,4 +1,4 @@
-"""The desk: lanes are answered together, beside the loop where it takes long, and before positions say so."""
+"""The suggestion batcher: tasks are answered together, slow answers come from a thread, and before positions."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ USERS = 6
 
 
 async def _clicked(model: SequencePredictor | None) -> Process:
-    """A worker whose lanes of shoppers are about to apply clicks of all of them."""
+    """A worker whose shopper tasks are about to apply clicks."""
     shop = Shop()
     process = Process(shop)
     await process.take_over_all()
-    process.context.recommender.predictor = model
+    process.context.batcher.predictor = model
     shop.offer("kettle", "Kettles", 30.0)
     shop.offer("better", "Kettles", 40.0)
     for number in range(USERS):
@@ -39,7 +39,7 @@ async def _clicked(model: SequencePredictor | None) -> Process:
 
 
 async def _apply(process: Process, number: int) -> None:
-    """Apply everything a lane of shoppers holds, without settling."""
+    """Apply everything a shopper task holds, without answering."""
     task = process.tasks[f"shoppers-{number}"]
     while records := task.next_run():
         task.apply(records)
@@ -51,7 +51,7 @@ async def _sent(process: Process) -> list[str]:
     return [value["suggestion_id"] for value in process.shop.values("suggestions")]
 
 
-async def test_what_several_lanes_ask_in_one_turn_is_answered_at_one_go() -> None:
+async def test_queries_of_several_tasks_in_one_turn_are_one_batch() -> None:
     model = SilentModel("inline_limit", inline_limit=1000)
     process = await _clicked(model)
     for name in ("shoppers-0", "shoppers-1"):
@@ -67,13 +67,13 @@ async def test_what_several_lanes_ask_in_one_turn_is_answered_at_one_go() -> Non
     await process.die()
 
 
-async def test_what_takes_long_is_asked_beside_the_loop_and_positions_wait_for_it() -> None:
+async def test_slow_predictions_run_in_a_thread_and_positions_wait_for_them() -> None:
     model = SilentModel("slow", inline_limit=0)
     model.let.clear()
     process = await _clicked(model)
     task = process.tasks["shoppers-0"]
     await _apply(process, 0)
-    await asyncio.wait_for(task.complete(), 5)  # does not wait for the answers
+    await asyncio.wait_for(task.finish_run(), 5)  # does not wait for the answers
     flush = asyncio.create_task(task.flush())
     await asyncio.wait([flush], timeout=0.1)
     assert not flush.done()
@@ -88,16 +88,16 @@ async def test_what_takes_long_is_asked_beside_the_loop_and_positions_wait_for_i
     await process.die()
 
 
-async def test_what_comes_while_answers_are_under_way_is_answered_after_them_in_order() -> None:
+async def test_queries_submitted_during_a_batch_are_answered_after_it_in_order() -> None:
     model = SilentModel("slow", inline_limit=0, max_batch=2)
     model.let.clear()
     process = await _clicked(model)
     completing = []
     for number in (0, 1):
         await _apply(process, number)
-        completing.append(asyncio.create_task(process.tasks[f"shoppers-{number}"].complete()))
+        completing.append(asyncio.create_task(process.tasks[f"shoppers-{number}"].finish_run()))
     await asyncio.wait(completing, timeout=0.1)
-    assert not any(task.done() for task in completing)  # too much lies there for more to come
+    assert not any(task.done() for task in completing)  # too many queries wait for more
     model.let.set()
     await asyncio.wait_for(asyncio.gather(*completing), 5)
     await asyncio.wait_for(process.context.batcher.drain(), 5)
@@ -112,31 +112,29 @@ async def test_what_comes_while_answers_are_under_way_is_answered_after_them_in_
 
 
 @pytest.mark.parametrize("inline_limit", [0, 1000])
-async def test_where_answering_fails_the_lane_fails_and_no_position_is_written(inline_limit: int) -> None:
+async def test_where_answering_fails_the_task_fails_and_no_position_is_written(inline_limit: int) -> None:
     process = await _clicked(SilentModel("broken", inline_limit, error=ValueError("a bug")))
-    failures: list[BaseException] = []
-    process.context.batcher.on_failure = failures.append
     task = process.tasks["shoppers-0"]
     await _apply(process, 0)
     with pytest.raises(ValueError, match="a bug"):
-        await task.complete()
+        await task.finish_run()
         await task.flush()
     with pytest.raises(ValueError, match="a bug"):
         await process.tasks["shoppers-1"].flush()
     assert not any(process.shop.log.records("progress", number) for number in range(PARTITIONS))
     assert not await _sent(process)
-    assert [str(failure) for failure in failures] == ["a bug"]
+    assert [str(failure) for failure in process.failures] == ["a bug"]
     await process.die()
 
 
-async def test_a_record_tells_the_version_that_was_asked_even_if_another_is_installed_meanwhile() -> None:
+async def test_a_record_names_the_version_that_answered_even_if_another_is_installed_meanwhile() -> None:
     old, new = SilentModel("old", inline_limit=0), SilentModel("new", inline_limit=0)
     old.let.clear()
     process = await _clicked(old)
     await _apply(process, 0)
-    await process.tasks["shoppers-0"].complete()
+    await process.tasks["shoppers-0"].finish_run()
     await asyncio.sleep(0)  # it is being asked
-    process.context.recommender.predictor = new
+    process.context.batcher.predictor = new
     old.let.set()
     await process.context.batcher.drain()
     assert await _sent(process)
@@ -147,7 +145,7 @@ async def test_a_record_tells_the_version_that_was_asked_even_if_another_is_inst
 async def test_without_a_sequence_model_everything_is_answered_at_once() -> None:
     process = await _clicked(None)
     await _apply(process, 0)
-    await process.tasks["shoppers-0"].complete()
+    await process.tasks["shoppers-0"].finish_run()
     assert len(await _sent(process)) == len(process.shop.log.records("clicks", 0))
     await process.die()
 
@@ -174,22 +172,22 @@ async def test_events_before_one_that_fails_are_answered_before_their_positions_
     await process.die()
 
 
-async def test_a_model_that_comes_between_question_and_answer_is_not_said_to_have_had_a_part() -> None:
+async def test_a_model_installed_between_query_and_answer_is_not_named() -> None:
     process = await _clicked(None)
     await _apply(process, 0)
-    process.context.recommender.predictor = SilentModel("new", inline_limit=1000)
-    await process.tasks["shoppers-0"].complete()
+    process.context.batcher.predictor = SilentModel("new", inline_limit=1000)
+    await process.tasks["shoppers-0"].finish_run()
     assert await _sent(process)
     assert not any(MODEL in value["models"] for value in process.shop.values("suggestions"))
     await process.die()
 
 
-async def test_a_desk_that_is_closed_sends_nothing_any_more() -> None:
+async def test_a_closed_batcher_sends_nothing() -> None:
     model = SilentModel("slow", inline_limit=0)
     model.let.clear()
     process = await _clicked(model)
     await _apply(process, 0)
-    await process.tasks["shoppers-0"].complete()
+    await process.tasks["shoppers-0"].finish_run()
     await _apply(process, 1)
     await asyncio.sleep(0)
     await asyncio.wait_for(process.context.batcher.close(), 5)

@@ -1,0 +1,88 @@
+"""Back-pressure: the one place that compares what waits in a worker with its bounds.
+
+Records wait in their tasks, queries in the batcher, messages in the producer. Full tasks pause their own partitions; a
+full producer pauses all partitions and the tasks; a full batcher makes the shopper tasks wait. `load` shows how near
+the fullest of them is to its bound.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka import TopicPartition
+
+from streams.kafka.producer import BatchingProducer
+from streams.settings import Settings
+from streams.worker.suggestion_batcher import SuggestionBatcher
+
+if TYPE_CHECKING:
+    from streams.worker.partition_task import PartitionTask
+
+CHANNEL_BATCHES = 4
+"""Fetched batches that wait in an agent's channel; the consumer waits with the next one."""
+
+HELD_RUNS = 4
+"""Runs of `batch_records` that a task may hold before its partitions are paused: enough work until the next fetch."""
+
+
+class Backpressure:
+    """Decides who has to wait.
+
+    Args:
+        producer: whose unacknowledged bytes count.
+        batcher: whose queries count.
+        settings: give the bounds.
+    """
+
+    def __init__(self, producer: BatchingProducer, batcher: SuggestionBatcher, settings: Settings) -> None:
+        self._producer, self._batcher = producer, batcher
+        self._max_bytes, self._max_held = settings.outbox_bytes, HELD_RUNS * settings.batch_records
+        self._tasks: dict[TopicPartition, PartitionTask] = {}
+
+    def track(self, task: PartitionTask) -> None:
+        """Take a task into account."""
+        self._tasks |= dict.fromkeys(task.partitions, task)
+
+    def untrack(self, task: PartitionTask) -> None:
+        """Forget a task."""
+        for partition in task.partitions:
+            self._tasks.pop(partition, None)
+
+    @property
+    def load(self) -> float:
+        """Largest share of any bound that is in use; above 1 somebody waits."""
+        held = max((task.held for task in self._tasks.values()), default=0)
+        waiting = self._batcher.waiting / self._batcher.max_batch
+        return max(held / self._max_held, waiting, self._producer.bytes / self._max_bytes)
+
+    def pauses(self, partition: TopicPartition) -> bool:
+        """Whether a partition must not be fetched now."""
+        task = self._tasks.get(partition)
+        return task is None or self._producer_full or not task.cursors or task.held > self._max_held
+
+    def idle(self, partition: TopicPartition) -> bool:
+        """Whether nothing keeps a partition from being read further: no record waits and the producer has capacity."""
+        task = self._tasks.get(partition)
+        return task is not None and not task.held and not self._producer_full
+
+    @property
+    def _producer_full(self) -> bool:
+        return self._producer.bytes > self._max_bytes
+
+    async def wait_for_producer(self) -> None:
+        """Return when the producer has capacity, so that flushes stay short.
+
+        Raises:
+            SendError: the producer has failed.
+        """
+        await self._producer.wait_below(self._max_bytes)
+
+    async def wait_for_batcher(self) -> None:
+        """Have the waiting queries answered; return when less than a full batch waits, or none is being answered.
+
+        Raises:
+            Exception: whatever answering has failed with, now or before.
+        """
+        self._batcher.flush()
+        while self._batcher.busy and self._batcher.waiting >= self._batcher.max_batch:
+            await self._batcher.step()
