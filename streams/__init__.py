@@ -1,6 +1,6 @@
 """Crosscurrent on Kafka: everything between the topics. What is learnt and suggested is decided in `models`.
 
-    errors <- settings, wire <- kafka <- snapshots <- worker, trainer
+    errors <- settings, wire <- kafka <- snapshots, lifecycle <- worker, trainer
     wire, kafka <- connectors <- demo, drills, bench <- cli
 
 `wire` has topics and record types, `kafka` reads and writes them, `snapshots` stores models. A `worker` turns clicks

@@ -1,4 +1,4 @@
-"""What a worker counts, for Prometheus. One registry a process, handed in; hot paths add once a run, not a record."""
+"""The metrics of a process, for Prometheus. Hot paths add once for each run of records, not for each record."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ OUTCOMES = (
     "dead letter",
     "noted",
 )
-"""What can become of a record. The first seven add up to all clicks and purchases; `noted` are profiles, feedback and
-catalogue records that were fine."""
+"""Outcomes of a record. The first seven add up to all clicks and purchases; `noted` are valid profiles, feedback and
+catalogue records."""
 
 LATENCY_BUCKETS_S = (
     0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075,
     0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 )  # fmt: skip
-"""From a millisecond, as one hop is a few of them, to the age above which nothing is suggested (60 s by default)."""
+"""From a millisecond, as a hop takes a few, to the age above which nothing is suggested (60 s by default)."""
 
 
 class Metrics:
@@ -35,8 +35,8 @@ class Metrics:
         self._events = self._counter(
             "events", "Records applied, by topic and by what became of them", "topic", "outcome"
         )
-        self._dead_letters = self._counter("dead_letters", "Records sent to the dead letters", "topic")
-        self._unusable = self._counter("mirror_unusable", "Records of mirrored topics passed over", "topic")
+        self.dead_letters = self._counter("dead_letters", "Records sent to the dead letters", "topic")
+        self.unusable = self._counter("mirror_unusable", "Records of mirrored topics passed over", "topic")
         self._expired = self._counter("expired", "Records retention deleted before they were applied", "topic")
         self._repeated = self._counter("delivered_again", "Records delivered more than once and skipped", "topic")
         self._range_reads = self._counter(
@@ -71,14 +71,14 @@ class Metrics:
         self.items = self._gauge("items", "Items known by id")
         self.catalog_items = self._gauge("catalog_items", "Items in the catalogue")
         self.rows = self._gauge("rows", "Rows of neighbours held")
-        self._snapshot_faults = self._counter(
+        self.snapshot_faults = self._counter(
             "snapshot_faults", "Announced snapshots that could not be taken", "model", "fault"
         )
         self._snapshot_swaps = self._counter("snapshot_swaps", "Snapshots taken", "model")
         self._snapshot_at = self._gauge(
             "snapshot_at_seconds", "Event time of the last event behind the snapshot in use", "model"
         )
-        self._snapshot_behind = self._gauge(
+        self.snapshot_behind = self._gauge(
             "snapshot_behind", "1 while the announced snapshot is not the one in use", "model"
         )
         self._tallies: dict[Any, tuple[int, int, int, int]] = {}
@@ -90,26 +90,18 @@ class Metrics:
         return Gauge(f"crosscurrent_{name}", text, labels, registry=self.registry)
 
     def outcomes(self, outcomes: Mapping[tuple[str, str], int]) -> None:
-        """Add what became of a run's records."""
+        """Count the outcomes of a run of records, by topic and outcome."""
         for (topic, outcome), n in outcomes.items():
             if n:
                 self._events.labels(topic, outcome).inc(n)
 
     def suggested(self, items: Mapping[str, int]) -> None:
-        """Count a run's suggested items, by kind."""
+        """Count suggested items, by kind."""
         for kind, n in items.items():
             self._suggested.labels(kind).inc(n)
 
-    def dead_letter(self, topic: str) -> None:
-        """A record of the topic was sent to the dead letters."""
-        self._dead_letters.labels(topic).inc()
-
-    def unusable(self, topic: str) -> None:
-        """A record of a mirrored topic was passed over."""
-        self._unusable.labels(topic).inc()
-
     def snapshot_taken(self, model: str, at: float) -> None:
-        """A snapshot is in use now.
+        """A snapshot was installed.
 
         Args:
             model: name.
@@ -118,25 +110,17 @@ class Metrics:
         self._snapshot_swaps.labels(model).inc()
         self._snapshot_at.labels(model).set(at)
 
-    def snapshot_fault(self, model: str, fault: str) -> None:
-        """The announced snapshot could not be taken, for the reason that the fault names."""
-        self._snapshot_faults.labels(model, fault).inc()
-
-    def snapshot_behind(self, model: str, behind: bool) -> None:
-        """Whether the announced snapshot is not the one in use."""
-        self._snapshot_behind.labels(model).set(behind)
-
     def expired(self, topic: str, n: int) -> None:
-        """Records were gone before they were applied."""
+        """Count records deleted before they were applied."""
         self._expired.labels(topic).inc(n)
 
     def cursor(self, cursor: Any) -> None:
-        """Add what a cursor has seen since it was last looked at."""
+        """Add what a cursor has counted since the last call."""
         tally, topic = cursor.tally, cursor.partition.topic
         now = (tally.repeated, tally.range_reads, tally.holes, tally.expired)
         before = self._tallies.get(cursor.partition, (0, 0, 0, 0))
         if any(a < b for a, b in zip(now, before, strict=True)):
-            before = (0, 0, 0, 0)  # a new cursor after a take-over
+            before = (0, 0, 0, 0)  # the task has restored its state: a new cursor
         counters = (self._repeated, self._range_reads, self._holes, self._expired)
         for counter, a, b in zip(counters, now, before, strict=True):
             if a > b:
@@ -144,16 +128,16 @@ class Metrics:
         self._tallies[cursor.partition] = now
 
     def lag(self, topic: str, partition: int, n: int) -> None:
-        """Records of an owned partition that are not applied yet."""
+        """Set the records of an owned partition that are not applied yet."""
         self._lag.labels(topic, str(partition)).set(n)
 
     def revoked(self, topic: str, partition: int) -> None:
-        """A partition is not ours any more."""
+        """Drop the lag of a revoked partition."""
         try:
             self._lag.remove(topic, str(partition))
         except KeyError:
             pass
 
     def exposition(self) -> bytes:
-        """The text Prometheus reads."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)

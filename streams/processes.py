@@ -31,7 +31,7 @@ READY_S = 240.0
 LOOK_S = 0.05
 """Between two checks of a process that starts."""
 
-_LEASH = f"""
+_SHELL = f"""
 exec 3<&0
 (
     read -r _ <&3 && exit
@@ -75,7 +75,7 @@ class Process:
         self._environ = environ
         self._ready = re.compile(rf"^{ready}.*\n", re.MULTILINE)
         self._child: subprocess.Popen[bytes] | None = None
-        self._leash = -1
+        self._pipe = -1
         self._log_start = 0
 
     def __enter__(self) -> Self:
@@ -122,12 +122,12 @@ class Process:
             ProcessError: this system has no POSIX shell.
         """
         self.kill()
-        reader, self._leash = os.pipe()
+        reader, self._pipe = os.pipe()
         try:
             with self._log.open("ab") as output:
                 self._log_start = output.tell()
                 self._child = subprocess.Popen(
-                    ["/bin/sh", "-c", _LEASH, "sh", *self._command],
+                    ["/bin/sh", "-c", _SHELL, "sh", *self._command],
                     stdin=reader,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -135,7 +135,7 @@ class Process:
                     start_new_session=True,  # Ctrl-C is ours to handle
                 )
         except OSError as error:
-            os.close(self._leash)
+            os.close(self._pipe)
             message = f"{self._command[0]} cannot be started on this system: {error}"
             raise ProcessError(message) from error
         finally:
@@ -199,10 +199,10 @@ class Process:
         self._child.wait()
         self._child = None
         try:
-            os.write(self._leash, b"\n")  # the waiting branch of the shell ends without sending a signal
+            os.write(self._pipe, b"\n")  # the waiting branch of the shell ends without sending a signal
         except BrokenPipeError:
             pass
-        os.close(self._leash)
+        os.close(self._pipe)
 
     def pause(self) -> None:
         """Send SIGSTOP."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from faust.web import Request, Response
 
-from streams.process import ProcessService
+from streams.lifecycle import ProcessService
 
 PROMETHEUS_TEXT = "text/plain"
 """Prometheus assumes its version 0.0.4 where none is named; Faust's server adds the charset."""

@@ -1,7 +1,7 @@
-"""Figures of lists of suggestions: how many of their items are taken, and what lists are like whoever takes them.
+"""Figures of lists of suggestions: how many of their items are taken, how diverse lists are, how exposure is spread.
 
 A list has up to k places. Its *targets* are the items that the shopper took and that could have been in it; a *hit* is
-a target that was.
+a target that was in it.
 
 | figure | of one list | mean over |
 |---|---|---|
@@ -16,6 +16,7 @@ a target that was.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -39,20 +40,20 @@ class Place(NamedTuple):
     kind: int
     """`models.serving.rules.CROSS_SELL` or `UPSELL`."""
     anchor: int
-    """Item that it is for."""
+    """Item of the trigger or the cart that it is suggested for."""
     score: float = math.nan
-    """Estimated acceptance, where the method has one."""
+    """Estimated acceptance, if the method has one."""
     falls_back: bool = False
-    """Whether it came without evidence about the visit."""
+    """Whether it was suggested without evidence about the visit."""
 
 
 def gains(hits: Sequence[bool], targets: int, k: int) -> tuple[float, float, float, float, float, float]:
-    """What one list contributes to each of FIGURES.
+    """What a list adds to each of FIGURES.
 
     Args:
-        hits: of its places, best first.
-        targets: how many there were, the hits included.
-        k: places that it could have had.
+        hits: by place, best first.
+        targets: their number, hits included.
+        k: most places.
 
     >>> [round(gain, 3) for gain in gains([False, True, True], targets=4, k=3)]  # places 2 and 3
     [1.0, 0.5, 0.667, 0.5, 0.571, 0.531]
@@ -68,29 +69,26 @@ def gains(hits: Sequence[bool], targets: int, k: int) -> tuple[float, float, flo
     return 1.0, 1.0 / first, hit / len(hits), hit / targets, 2.0 * hit / (len(hits) + targets), gained / ideal
 
 
-def diversity(kinds: Sequence[Hashable]) -> float:
-    """Share of the pairs of a list that are unlike, by what each item is (its category, its brand).
+def diversity(traits: Sequence[Hashable]) -> float:
+    """Share of the pairs of a list whose items differ.
 
     Args:
-        kinds: (n,) of the items; at least two.
+        traits: (n,) what is compared, such as categories or brands; at least two.
 
-    >>> round(diversity(["Mugs", "Mugs", "Pots", "Pans"]), 3)  # of six pairs one is alike
+    >>> round(diversity(["Mugs", "Mugs", "Pots", "Pans"]), 3)  # five of six pairs differ
     0.833
     """
-    n = len(kinds)
-    if len(set(kinds)) == n:
+    n = len(traits)
+    if len(set(traits)) == n:
         return 1.0
-    counts: dict[Hashable, int] = {}
-    for kind in kinds:
-        counts[kind] = counts.get(kind, 0) + 1
-    return 1.0 - sum(count * (count - 1) for count in counts.values()) / (n * (n - 1))
+    return 1.0 - sum(count * (count - 1) for count in Counter(traits).values()) / (n * (n - 1))
 
 
 def gini(exposure: NDArray[np.int64]) -> float:
-    """How unequally items are shown: 0 where each is as often as the others, towards 1 where one has it all.
+    """How unequally items are shown: 0 if all equally often, towards 1 if one item has all places; NaN if none is.
 
     Args:
-        exposure: (items,) how often each was shown, those that never were included.
+        exposure: (items,) how often each was shown, 0 included.
 
     >>> round(gini(np.array([0, 0, 0, 8])), 3), gini(np.array([2, 2])), round(gini(np.array([1, 3])), 3)
     (0.75, 0.0, 0.25)
@@ -111,11 +109,11 @@ def coverage(exposure: NDArray[np.int64]) -> float:
 
 
 def decile_shares(exposure: NDArray[np.int64], popularity: NDArray[np.int64]) -> list[float]:
-    """Share of all that was shown by decile of popularity, the most popular tenth of the items first.
+    """Share of all places by decile of popularity, the most popular tenth of the items first.
 
     Args:
         exposure: (items,) how often each was shown.
-        popularity: (items,) by which they are ranked; ties in the order given.
+        popularity: (items,) by which they are ranked; ties keep their order.
 
     >>> decile_shares(np.array([5, 0, 3, 2, 0, 0, 0, 0, 0, 0]), np.arange(10)[::-1])
     [0.5, 0.0, 0.3, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]

@@ -1,8 +1,7 @@
-"""Figures of rankings, from the place at which each target was found, with intervals.
+"""Figures of rankings, from the place of each target, with intervals; all in percent.
 
-All in percent. HR@k is the share of tests whose target is among the first k (with one target a test it is recall@k,
-and k times precision@k); MRR@k the mean of 1/place there, 0 beyond; NDCG@k the mean of 1/log2(1 + place) there, as one
-target's ideal is 1.
+HR@k is the share of tests whose target is among the first k (with one target a test it is recall@k, and k times
+precision@k). MRR@k is the mean of 1/place, NDCG@k that of 1/log2(1 + place); both count 0 beyond k.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ MISSED = np.iinfo(np.int64).max
 """Place of a target that is not ranked at all."""
 
 RESAMPLES = 1_000
-"""Of the bootstrap: enough for two digits of a 95 % interval."""
+"""Resamples of the bootstrap: enough for two digits of a 95 % interval."""
 
 _CHUNK = 50
-"""Resamples drawn together: bounds memory."""
+"""Resamples drawn at once; bounds memory."""
 
 
 def place_of(target: int, ids: NDArray[np.int32], scores: NDArray[np.float64], without: NDArray[np.int32]) -> int:
     """Place of an item in a ranking, from 1; ties count against it, and items without a score are not ranked.
 
     Args:
-        target: the item that is looked for.
+        target: the item.
         ids: (n,) distinct items with a score.
         scores: (n,) greater is better.
-        without: items that are taken out of the ranking; the target is none of them.
+        without: items to leave out of the ranking; not the target.
 
     >>> ids, scores = np.array([3, 5, 7], np.int32), np.array([0.5, 0.5, 0.9])
     >>> nothing = np.empty(0, np.int32)
@@ -51,7 +50,7 @@ def place_of(target: int, ids: NDArray[np.int32], scores: NDArray[np.float64], w
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A mean in percent, and the 95 % interval of the bootstrap around it."""
+    """A mean in percent with its 95 % bootstrap interval."""
 
     percent: float
     low: float
@@ -62,11 +61,11 @@ def figures(places: NDArray[np.int64], groups: NDArray[np.int64], k: int, seed: 
     """HR, MRR and NDCG at k, by name (`hr@20`).
 
     Args:
-        places: (n,) of the targets, from 1; MISSED for those that are not ranked.
-        groups: (n,) number of the session that each test is of. Whole sessions are drawn, since tests of one are not
-            independent of each other (a cluster bootstrap; Efron and Tibshirani, 1993).
+        places: (n,) of the targets, from 1; MISSED if not ranked.
+        groups: (n,) session of each test. Whole sessions are resampled, since tests of one session are not independent
+            (a cluster bootstrap; Efron and Tibshirani, 1993).
         k: length of the lists.
-        seed: of the draws.
+        seed: of the resampling.
     """
     return means(gains_at(places, k), groups, seed)
 
@@ -75,9 +74,9 @@ def means(gains: dict[str, NDArray[np.float64]], groups: NDArray[np.int64], seed
     """The mean of each figure with its interval.
 
     Args:
-        gains: (n,) what each test contributes to each figure, by name.
-        groups: (n,) number of the group that each test is of; whole groups are drawn.
-        seed: of the draws.
+        gains: (n,) what each test adds to each figure, by name.
+        groups: (n,) group of each test; whole groups are resampled.
+        seed: of the resampling.
     """
     intervals = _intervals(gains, groups, seed)
     return {
@@ -86,7 +85,7 @@ def means(gains: dict[str, NDArray[np.float64]], groups: NDArray[np.int64], seed
 
 
 def gains_at(places: NDArray[np.int64], k: int) -> dict[str, NDArray[np.float64]]:
-    """What each test contributes to each figure, 0 to 1.
+    """What each test adds to each figure, 0 to 1.
 
     >>> {name: gain.round(3).tolist() for name, gain in gains_at(np.array([1, 3, 21, MISSED]), 20).items()}
     {'hr@20': [1.0, 1.0, 0.0, 0.0], 'mrr@20': [1.0, 0.333, 0.0, 0.0], 'ndcg@20': [1.0, 0.5, 0.0, 0.0]}
@@ -101,13 +100,13 @@ def gains_at(places: NDArray[np.int64], k: int) -> dict[str, NDArray[np.float64]
 
 
 def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], groups: NDArray[np.int64], seed: int) -> Figure:
-    """By how much one method's figure exceeds another's on the same tests, with its interval.
+    """Difference of two methods' figures on the same tests, with its interval.
 
     Args:
-        ours: (n,) what each test contributes, see `gains_at`.
+        ours: (n,) what each test adds, see `gains_at`.
         theirs: (n,) the same of the other method.
-        groups: (n,) number of the session that each test is of.
-        seed: of the draws.
+        groups: (n,) session of each test.
+        seed: of the resampling.
     """
     gain = ours - theirs
     return Figure(_percent(gain), *_intervals({"": gain}, groups, seed)[0])
@@ -116,24 +115,24 @@ def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], groups: N
 def _intervals(
     gains: dict[str, NDArray[np.float64]], groups: NDArray[np.int64], seed: int
 ) -> list[tuple[float, float]]:
-    """2.5th and 97.5th percentile of each mean over drawn sessions, in percent."""
+    """2.5th and 97.5th percentile of each mean over resampled groups, in percent."""
     if not len(groups):
         return [(math.nan, math.nan)] * len(gains)
     _, group = np.unique(groups, return_inverse=True)
-    sessions = int(group.max()) + 1
-    sums = np.stack([np.bincount(group, gain, sessions) for gain in gains.values()], axis=1).astype(np.float64)
-    sizes = np.bincount(group, minlength=sessions).astype(np.float64)
+    n = int(group.max()) + 1
+    sums = np.stack([np.bincount(group, gain, n) for gain in gains.values()], axis=1).astype(np.float64)
+    sizes = np.bincount(group, minlength=n).astype(np.float64)
     return intervals_of_sums(sums, sizes[:, None], seed)
 
 
 def intervals_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> list[tuple[float, float]]:
-    """2.5th and 97.5th percentile of each mean over drawn groups, in percent, from what the groups add up to.
+    """2.5th and 97.5th percentile of each mean over resampled groups, in percent, from sums over the groups.
 
     Args:
-        sums: (groups, figures) what a group's tests contribute together.
-        sizes: (groups, figures), or (groups, 1) where they are those of all figures: how many tests that are. Draws
-            without any test are left out of a figure's percentiles.
-        seed: of the draws.
+        sums: (groups, figures) what the tests of each group add.
+        sizes: (groups, figures) number of those tests, or (groups, 1) if all figures have the same. Resamples without
+            any test of a figure are left out of its percentiles.
+        seed: of the resampling.
 
     >>> intervals_of_sums(np.array([[1.0, 0.0], [1.0, 3.0]]), np.array([[1.0, 0.0], [1.0, 4.0]]), seed=1)
     [(100.0, 100.0), (75.0, 75.0)]
@@ -141,10 +140,10 @@ def intervals_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], see
     groups = len(sums)
     chance = np.random.default_rng(seed)
     means: list[NDArray[Any]] = []
-    with np.errstate(invalid="ignore"):  # 0 / 0 where a draw has no test
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a resample has no test
         for _ in range(0, RESAMPLES, _CHUNK):
             drawn = chance.integers(0, groups, (_CHUNK, groups))
-            times = np.stack([np.bincount(one, minlength=groups) for one in drawn]).astype(np.float64)
+            times = np.stack([np.bincount(row, minlength=groups) for row in drawn]).astype(np.float64)
             means.append((times @ sums) / (times @ sizes))
     found = np.concatenate(means)
     asked = np.isfinite(found)

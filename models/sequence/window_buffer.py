@@ -36,7 +36,7 @@ class Windows:
 
     >>> windows = Windows(2, 3)
     >>> for last in (3, 4, 5):
-    ...     windows.add(Window([1, 2, last], [0, 0, 0], [10, 1, 1], 2, 0.0))
+    ...     windows.add(LookWindow([1, 2, last], [0, 0, 0], [10, 1, 1], 2, 0.0))
     >>> len(windows), windows.items[:, 2].tolist(), windows.first.tolist()
     (2, [5, 4], [1, 1])
     """

@@ -22,14 +22,7 @@ OUTPUT = "suggestions"
 
 
 def create_echo(bootstrap_servers: str, prefix: str, linger_ms: float, partitions: int) -> faust.App:
-    """The app.
-
-    Args:
-        bootstrap_servers: HOST:PORT of the broker.
-        prefix: of its topics and its group.
-        linger_ms: of Faust's producer.
-        partitions: of its topics and its table.
-    """
+    """The app; the prefix is that of its topics and its group, the partitions those of its topics and its table."""
     app = FolderlessApp(
         f"{prefix}echo",
         broker=f"kafka://{bootstrap_servers}",

@@ -67,17 +67,15 @@ class BenchShop:
         for branch, shop in enumerate(self._shops):
             for value in shop.catalog():
                 item_id = _in_branch(branch, value["item_id"])
-                key = item_id.encode()
-                record = orjson.dumps(value | {"item_id": item_id})
-                records.append(Event("catalog", partition_of(key, self._partitions), key, record))
+                records.append(self._record("catalog", item_id, value | {"item_id": item_id}))
         return records
 
     def take(self, count: int) -> list[Event]:
         """The next clicks and purchases, in the order of their times."""
-        return [self._record(topic, value) for topic, _, value in islice(self._happening, count)]
+        return [self._record(topic, value["user_id"], value) for topic, _, value in islice(self._happening, count)]
 
-    def _record(self, topic: str, value: dict[str, Any]) -> Event:
-        key = value["user_id"].encode()
+    def _record(self, topic: str, name: str, value: dict[str, Any]) -> Event:
+        key = name.encode()
         return Event(topic, partition_of(key, self._partitions), key, orjson.dumps(value))
 
 

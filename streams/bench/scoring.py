@@ -32,12 +32,7 @@ VISITS = 3_000
 
 
 def scoring(sizes: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
-    """Milliseconds a shopper for the best items, for one shopper alone and in a batch, by number of items.
-
-    Args:
-        sizes: numbers of items.
-        say: called with what is going on.
-    """
+    """Milliseconds a shopper for the best items, for one shopper alone and in a batch, by number of items."""
     chance, config = np.random.default_rng(1), NetworkConfig()
     figures: dict[str, Any] = {}
     for size in sizes:

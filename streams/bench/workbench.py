@@ -30,7 +30,7 @@ from streams.wire.topics import TOPICS, Identity
 from streams.worker.backpressure import Backpressure
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
-from streams.worker.service import task_types
+from streams.worker.service import TASK_KINDS
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
 
@@ -83,7 +83,7 @@ class Workbench:
     """
 
     def __init__(self, catalog: Iterable[Event], now_ms: int) -> None:
-        self.settings = Settings(publish_bytes_per_s=1 << 40)  # the bench paces the flushes
+        self.settings = Settings(publish_bytes_per_s=1 << 40, outbox_bytes=1 << 30)  # the bench paces the flushes
         self.packer = Packer()
         self.packer.now_ms = now_ms
         self.items = Items()
@@ -106,9 +106,7 @@ class Workbench:
             items=self.items,
             recommender=self.recommender,
             batcher=batcher,
-            backpressure=Backpressure(
-                self.producer, batcher, max_bytes=1 << 30, batch_records=self.settings.batch_records
-            ),
+            backpressure=Backpressure(self.producer, batcher, self.settings),
             metrics=self.metrics,
             identities=identities,
             clock=self._clock,
@@ -124,10 +122,10 @@ class Workbench:
 
     async def __aenter__(self) -> Workbench:
         self.recommender.warm()
-        for kind, (topics, make) in {kind: (topics, make) for kind, topics, make in task_types("").values()}.items():
-            for number in range(self.settings.partitions) if kind in self._tasks else ():
-                task = make(f"{kind}-{number}", [TopicPartition(topic, number) for topic in topics], self._context)
-                self._tasks[kind][number] = task
+        for kind in TASK_KINDS:
+            for number in range(self.settings.partitions) if kind.name in self._tasks else ():
+                partitions = [TopicPartition(topic, number) for topic in kind.topics]
+                task = self._tasks[kind.name][number] = kind.make(f"{kind.name}-{number}", partitions, self._context)
                 task.on_assigned()
                 self._running.append(asyncio.create_task(task.run()))
                 await task.ready.wait()

@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli import evaluate_baskets, evaluate_prequential, evaluate_upsells
+from streams.cli.evaluation_frame import (
+    EvaluationFrame,
+    Methods,
+    Seed,
+    chosen,
+    evaluation,
+    new_table,
+    sampled,
+    staged_progress,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,69 +28,42 @@ app.command("prequential")(evaluate_prequential.command)
 app.command("baskets")(evaluate_baskets.command)
 app.command("upsells")(evaluate_upsells.command)
 
-Json = Annotated[
-    Path | None, typer.Option("--json", metavar="OUT", help="Write the figures to a file", show_default=False)
-]
-Html = Annotated[
-    Path | None, typer.Option("--html", metavar="OUT", help="Write a report with plots", show_default=False)
-]
-Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn")]
-
 
 @app.command("next-item")
+@evaluation("json", "html")
 def next_item(
+    frame: EvaluationFrame,
     train: Annotated[Path, typer.Option("--train", help="Sessions to learn, in time order", show_default=False)],
     test: Annotated[Path, typer.Option("--test", help="Prefixes of later sessions, or they", show_default=False)],
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, help="Ask only so many tests, drawn by the seed")
     ] = None,
     seed: Seed = 1,
-    methods: Annotated[str | None, typer.Option("--methods", metavar="A,B", help="Only these (all)")] = None,
+    methods: Methods = None,
     learn_on_test: Annotated[
         bool, typer.Option("--learn-on-test", help="Learn each test session after it is scored")
     ] = False,
-    json: Json = None,
-    html: Html = None,
 ) -> None:
     """What comes next in a session (protocol A): HR, MRR and NDCG at 20 of every method, with 95 % intervals.
 
     Every method learns the training sessions once, in their order; nothing is tuned on the tests. "new": targets that
     are not in the prefix, whose items are taken out of the ranking; "all": every test, nothing taken out.
     """
-    import random
     import time
-
-    import orjson
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from models.evaluation.next_item.implicit_models import check_implicit
     from models.evaluation.next_item.protocol import METHODS, evaluate
     from models.evaluation.next_item.sessions import read_tests, read_training
-    from streams.cli.evaluation_report import check_plots, report
     from streams.cli.printing import table_console
 
-    names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",")]
-    if unknown := [name for name in names if name not in METHODS]:
-        message = f"no method {unknown[0]!r}: choose from {', '.join(METHODS)}"
-        raise typer.BadParameter(message, param_hint="--methods")
+    names = chosen(methods, METHODS)
     check_implicit(names)
-    if html is not None:
-        check_plots()
+    frame.check_plots()
     training = read_training(train)
     tests = read_tests(test, after=training[-1].times[-1])
-    if sample is not None and sample < len(tests):
-        chosen = sorted(random.Random(seed).sample(range(len(tests)), sample))  # noqa: S311 - no secret
-        tests = [tests[number] for number in chosen]
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description:<28}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("")
-
-        def say(stage: str, done: int, of: int) -> None:
-            progress.update(task, description=stage, completed=done, total=of)
-
-        evaluation = evaluate(training, tests, names, say, time.process_time, seed, learn_on_test=learn_on_test)
+    tests = [tests[number] for number in sorted(sampled(seed, sample, len(tests)))]
+    with staged_progress(28) as progress:
+        found = evaluate(training, tests, names, progress, time.process_time, seed, learn_on_test=learn_on_test)
     figures = {
         "protocol": "next-item",
         "train": train.name,
@@ -89,24 +72,16 @@ def next_item(
         "sessions": len(training),
         "learn_on_test": learn_on_test,
         "seed": seed,
-        "methods": evaluation.as_json(seed),
+        "methods": found.as_json(seed),
     }
-    if json is not None:
-        json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
-    if html is not None:
-        html.write_text(report(figures), encoding="utf-8")
+    frame.write(figures)
     table_console().print(_next_item_table(figures))
 
 
 def _next_item_table(figures: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    table = Table(
-        title=f"next item: {figures['tests']:,} tests after {figures['sessions']:,} sessions", title_justify="left"
-    )
-    table.add_column("method")
-    for heading in ("new HR@20", "95 %", "MRR@20", "all HR@20", "95 %", "MRR@20", "s"):
-        table.add_column(heading, justify="right")
+    title = f"next item: {figures['tests']:,} tests after {figures['sessions']:,} sessions"
+    headings = ("new HR@20", "95 %", "MRR@20", "all HR@20", "95 %", "MRR@20", "s")
+    table = new_table(title, ["method"], headings)
     for name, found in figures["methods"].items():
         cells = []
         for reading in ("new", "all"):

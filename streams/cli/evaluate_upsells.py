@@ -1,16 +1,26 @@
-"""`crosscurrent evaluate upsells`: is the dearer one taken?"""
+"""`crosscurrent evaluate upsells`: are upsells taken?"""
 
 from __future__ import annotations
 
-import os
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli.evaluate_prequential import window_of
+from streams.cli.evaluation_frame import (
+    EvaluationFrame,
+    Methods,
+    check_path,
+    chosen,
+    complain,
+    counting_progress,
+    evaluation,
+    log_of,
+    new_table,
+    source_name,
+    window_of,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,7 +33,9 @@ class Source(StrEnum):
     REES46 = "rees46"
 
 
+@evaluation("json", "policy", "config")
 def command(
+    frame: EvaluationFrame,
     source: Annotated[Source, typer.Argument(help="Which log", show_default=False)],
     path: Annotated[Path | None, typer.Argument(help="rees46: CSV file", show_default=False)] = None,
     window: Annotated[
@@ -31,14 +43,7 @@ def command(
     ] = "30d",  # type: ignore[assignment]
     split: Annotated[float, typer.Option(min=0, max=1, help="Share of the time before anything is asked")] = 0.85,
     seed: Annotated[int, typer.Option("--seed", help="Of the random lists and the intervals")] = 1,
-    methods: Annotated[str | None, typer.Option("--methods", metavar="A,B", help="Only these (all)")] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write the figures to a file", show_default=False)
-    ] = None,
-    policy: Annotated[
-        Path | None, typer.Option("--policy", help="TOML file that says what may be suggested", show_default=False)
-    ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="TOML file with settings", show_default=False)] = None,
+    methods: Methods = None,
 ) -> None:
     """Whether the dearer one is taken (protocol C): HR, MRR, acceptance and price step of each method.
 
@@ -48,41 +53,18 @@ def command(
     import time
     from dataclasses import replace
 
-    import orjson
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from models.evaluation.upsells.protocol import METHODS, K, UpsellsConfig, evaluate
+    from models.evaluation.upsells.protocol import METHODS, K, Span, UpsellsConfig, evaluate
     from models.shop.catalog import Catalog
     from models.shop.events import Click, Purchase
     from models.shop.items import Items
     from streams.cli.printing import table_console
-    from streams.connectors.complete_journey import complete_journey
-    from streams.connectors.event_log import log_of_data_set
-    from streams.connectors.rees46 import rees46
-    from streams.policy_file import read_policy
-    from streams.settings import Settings
 
-    if (path is not None) != (source is Source.REES46):
-        message = f"{source} needs a path" if source is Source.REES46 else f"{source} takes no path"
-        raise typer.BadParameter(message, param_hint="PATH")
-    names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",")]
-    if unknown := [name for name in names if name not in METHODS]:
-        message = f"no method {unknown[0]!r}: choose from {', '.join(METHODS)}"
-        raise typer.BadParameter(message, param_hint="--methods")
-
-    def complain(sentence: str) -> None:
-        print(sentence, file=sys.stderr)
-
-    settings = Settings.load({"policy": policy}, os.environ, config)
-    in_force = read_policy(settings.policy, settings.visits.purchase_memory_s)
-    upsells_only = replace(in_force, max_items=K, max_cross_sell=0, max_upsell=K, max_per_category=0, max_per_brand=0)
-    past = complete_journey() if path is None else rees46(path, complain)
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("reading", total=None)
-        log = log_of_data_set(past, None, round(time.time() * 1000), complain)
+    check_path(source, path, (Source.REES46,))
+    names = chosen(methods, METHODS)
+    settings, policy = frame.settings()
+    upsells_only = replace(policy, max_items=K, max_cross_sell=0, max_upsell=K, max_per_category=0, max_per_brand=0)
+    with counting_progress("reading") as progress:
+        log = log_of(source, path)
         items = Items()
         catalog = Catalog(items)
         for item in log.catalog:
@@ -92,56 +74,49 @@ def command(
             for name in [event.item_id] if isinstance(event, Click) else [line.item_id for line in event.lines]:
                 items.index(name)
         first, last = events[0].at, events[-1].at
-        progress.update(task, description="events", total=len(events))
+        progress(description="events", total=len(events))
         started_s = time.process_time()
-        evaluation = evaluate(
+        found = evaluate(
             items,
             catalog,
             events,
-            first,
-            last,
-            first + split * (last - first),
+            Span(first, last, first + split * (last - first)),
             upsells_only,
             names,
-            lambda done: progress.update(task, completed=done),
+            lambda done: progress(completed=done),
             seed,
             UpsellsConfig(window_s=window, visits=settings.visits, counting=settings.cooccurrence),
         )
         seconds = time.process_time() - started_s
     figures = {
         "protocol": "upsells",
-        "source": source.value if path is None else f"{source.value} {path.name}",
+        "source": source_name(source, path),
         "window_s": window,
-        "asked": evaluation.asked,
-        "taken": len(evaluation.shoppers),
-        "open": evaluation.open,
-        "policy": in_force.hash,
+        "asked": found.asked,
+        "taken": len(found.shoppers),
+        "open": found.open,
+        "policy": policy.hash,
         "seed": seed,
         "seconds": round(seconds, 2),
-        "methods": evaluation.as_json(seed),
+        "methods": found.as_json(seed),
     }
-    if json is not None:
-        json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+    frame.write(figures)
     table_console().print(_table(figures))
-    if not evaluation.asked:
+    if not found.asked:
         complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")
 
 
 def _table(figures: dict[str, Any]) -> Table:
-    from rich.table import Table
-
     title = (
         f"{figures['source']}: {figures['asked']:,} looks with upsells, of which {figures['taken']:,} were followed by "
         f"one of them within {figures['window_s'] / 86_400.0:.4g} days; figures in %"
     )
-    table = Table(title=title, title_justify="left")
-    table.add_column("method")
-    for heading in ("HR@2", "95 %", "HR@10", "MRR@10", "acceptance@2", "step shown", "step taken"):
-        table.add_column(heading, justify="right")
+    headings = ("HR@2", "95 %", "HR@10", "MRR@10", "acceptance@2", "step shown", "step taken")
+    table = new_table(title, ["method"], headings)
     for name, found in figures["methods"].items():
         low, high = found["interval"]["hr@2"]
         cells = [f"{found[figure]:.2f}" for figure in ("hr@10", "mrr@10", "acceptance@2")]
-        steps = ["-" if found[one] is None else f"{found[one]:.1f}" for one in ("step_shown", "step_taken")]
+        steps = ["-" if found[step] is None else f"{found[step]:.1f}" for step in ("step_shown", "step_taken")]
         table.add_row(name, f"{found['hr@2']:.2f}", f"{low:.1f}-{high:.1f}", *cells, *steps)
     table.caption = f"{figures['open']:,} looks whose window was open at the end are not counted"
     return table

@@ -1,8 +1,7 @@
-"""Figures of `crosscurrent evaluate` as one page of HTML: no network, no script, plots as SVG within it.
+"""Figures of `crosscurrent evaluate` as one HTML page without scripts or links, with plots as inline SVG.
 
-It reads what `--json` writes, of any protocol: `methods`, each with readings that hold figures in percent and, where
-there are some, their intervals. Of the prequential protocol it draws the curve over the stream, exposure by popularity
-and calibration besides.
+Its input is what `--json` writes, of any protocol: `methods`, each with readings that hold figures in percent and
+perhaps their intervals. For the prequential protocol it also draws the curve along the stream, exposure, calibration.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#e69f00", "#999999", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#f0e442")
-"""Of methods, in their order, then from the first again: told apart by people who see few colours (Okabe and Ito)."""
+"""Colours of methods, in their order, cyclic; distinguishable with colour vision deficiency (Okabe and Ito)."""
 
 PANELS = 4
-"""Figures of a reading that are drawn side by side; all are in the table."""
+"""Figures of a reading that are drawn; the table has all."""
 
 PANEL_INCHES = 2.9
 
@@ -39,14 +38,14 @@ th:first-child, td:first-child, th.left, td.left { text-align: left; } .scroll {
 
 
 class PlotsMissingError(CrosscurrentError):
-    """What draws is not installed. Operator action: install it as the message says, or leave `--html` out."""
+    """matplotlib is not installed. Operator action: install it as the message says, or leave `--html` out."""
 
 
 def check_plots() -> None:
-    """Say before hours of work whether a report can be drawn.
+    """Check before hours of work that a report can be drawn.
 
     Raises:
-        PlotsMissingError: it cannot.
+        PlotsMissingError: matplotlib is not installed.
     """
     if find_spec("matplotlib") is None:
         message = "a report needs matplotlib for its plots: pip install 'crosscurrent[evaluation]' (or matplotlib)"
@@ -81,16 +80,17 @@ def _title(figures: Mapping[str, Any]) -> str:
 
 
 def _facts(figures: Mapping[str, Any]) -> str:
-    """What was measured: all plain values."""
-    plain = {name: value for name, value in figures.items() if isinstance(value, str | int | float)}
+    """All plain values."""
     cells = "".join(
-        f"<tr><td>{escape(_words(name))}</td><td>{escape(_cell(value))}</td></tr>" for name, value in plain.items()
+        f"<tr><td>{escape(_words(name))}</td><td>{escape(_cell(value))}</td></tr>"
+        for name, value in figures.items()
+        if isinstance(value, str | int | float)
     )
     return f"<div class='scroll'><table>{cells}</table></div>"
 
 
 def readings(figures: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Readings of a protocol, and the names of the figures of each.
+    """Readings of a protocol with the names of their figures.
 
     >>> new = {"hr@20": 40.0, "mrr@20": 12.5, "n": 900, "interval": {"hr@20": [39.0, 41.0], "mrr@20": [12.0, 13.0]}}
     >>> readings({"methods": {"popularity": {"new": new, "seconds": 1.5}}})
@@ -108,7 +108,7 @@ def readings(figures: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def _bars(figures: Mapping[str, Any]) -> list[str]:
-    """A row of panels a reading: bars of all methods, with their intervals."""
+    """For each reading a row of panels with bars of all methods and their intervals."""
     methods = list(figures["methods"])
     parts = ["<h2>By method</h2>", "<p>In percent; lines are 95 % intervals, where the figures have some.</p>"]
     for reading, names in readings(figures).items():
@@ -141,11 +141,11 @@ def _bar_panel(panel: Axes, methods: Mapping[str, Any], reading: str, name: str)
     panel.set_ylim(len(methods) - 0.4, -0.6)
     panel.set_xlim(0, 1.25 * most or 1.0)
     panel.set_title(_words(name), fontsize=9, loc="left")
-    panel.tick_params(labelsize=8, left=False)
+    panel.tick_params(left=False)
 
 
 def _curve(figures: Mapping[str, Any]) -> list[str]:
-    """Hit rate along the stream, of each kind and method."""
+    """Hit rate along the stream by part of the list and method."""
     steps, step_s = figures["curve"]["steps"], figures["curve"]["step_s"]
     unit = {600: "ten minutes", 3_600: "hour", 86_400: "day"}[step_s]
     parts = [
@@ -156,23 +156,20 @@ def _curve(figures: Mapping[str, Any]) -> list[str]:
     if not steps:
         return [*parts, "<p>No list was counted.</p>"]
     methods = list(figures["methods"])
-    kinds = list(steps[0]["methods"][methods[0]])
+    parts_of_lists = list(steps[0]["methods"][methods[0]])
     at = [datetime.fromtimestamp(step["at"], UTC).replace(tzinfo=None) for step in steps]
-    figure = _figure(4.0 * len(kinds), 3.1)
-    panels = figure.subplots(1, len(kinds), squeeze=False)[0]
-    for panel, kind in zip(panels, kinds, strict=True):
+    figure = _figure(4.0 * len(parts_of_lists), 3.1)
+    panels = figure.subplots(1, len(parts_of_lists), squeeze=False)[0]
+    marker = "o" if len(steps) < 40 else ""
+    for panel, part in zip(panels, parts_of_lists, strict=True):
         for place, method in enumerate(methods):
             for outcome, style in (("taken", "-"), ("followed", ":")):
-                found = [step["methods"][method][kind][f"hr {outcome}"] for step in steps]
+                found = [step["methods"][method][part][f"hr {outcome}"] for step in steps]
                 values = [float("nan") if value is None else value for value in found]
-                label = method if outcome == "taken" else None
-                marker = "o" if len(steps) < 40 else ""
-                panel.plot(
-                    at, values, style, color=_colour(place), label=label, marker=marker, markersize=3, linewidth=1.4
-                )
-        panel.set_title(f"{kind}, hit rate", fontsize=9, loc="left")
+                looks = {"color": _colour(place), "marker": marker, "markersize": 3, "linewidth": 1.4}
+                panel.plot(at, values, style, label=method if outcome == "taken" else None, **looks)
+        panel.set_title(f"{part}, hit rate", fontsize=9, loc="left")
         panel.set_ylim(bottom=0)
-        panel.tick_params(labelsize=8)
         panel.tick_params(axis="x", rotation=30)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(methods), fontsize=8, frameon=False)
@@ -180,7 +177,7 @@ def _curve(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _exposure(figures: Mapping[str, Any]) -> list[str]:
-    """What each tenth of the catalogue gets of all places."""
+    """Share of all places by decile of popularity."""
     shares = figures["exposure_by_decile"]
     figure = _figure(8.5, 3.1)
     panel = figure.subplots()
@@ -193,7 +190,6 @@ def _exposure(figures: Mapping[str, Any]) -> list[str]:
     panel.set_xticks(range(1, 11))
     panel.set_xlabel("tenth of the catalogue, the most popular first", fontsize=8)
     panel.set_ylabel("share of all places, %", fontsize=8)
-    panel.tick_params(labelsize=8)
     panel.legend(fontsize=8, frameon=False)
     return [
         "<h2>Popularity bias</h2>",
@@ -205,31 +201,24 @@ def _exposure(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _calibration(figures: Mapping[str, Any]) -> list[str]:
-    """Scores against what became of the items."""
+    """Scores against the shares that were taken and followed."""
     kinds = figures["calibration"]
     figure = _figure(4.6 * len(kinds), 3.6)
     for panel, (kind, bins) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds.items(), strict=True):
         for outcome, marker, place in (("taken", "o", 0), ("followed", "s", 3)):
-            drawn = [one for one in bins if one["score"] > 0 and one[outcome]]
-            scores, shares = [one["score"] for one in drawn], [one[outcome] / 100 for one in drawn]
+            drawn = [found for found in bins if found["score"] > 0 and found[outcome]]
+            points = [(found["score"], found[outcome] / 100) for found in drawn]
+            scores, shares = [score for score, _ in points], [share for _, share in points]
             panel.plot(scores, shares, marker + "-", color=_colour(place), markersize=4, linewidth=1, label=outcome)
-            if outcome == "taken":
-                for one, score, share in zip(drawn, scores, shares, strict=True):
-                    panel.annotate(
-                        _short(one["n"]),
-                        (score, share),
-                        (0, -10),
-                        textcoords="offset points",
-                        fontsize=6.5,
-                        ha="center",
-                    )  # noqa: E501
+            for found, point in zip(drawn, points, strict=True) if outcome == "taken" else ():
+                text, style = _short(found["n"]), {"textcoords": "offset points", "fontsize": 6.5, "ha": "center"}
+                panel.annotate(text, point, (0, -10), **style)
         low, high = 1e-4, 1.0
         panel.plot([low, high], [low, high], "--", color="#999999", linewidth=1, label="score = share")
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_title(kind, fontsize=9, loc="left")
         panel.set_xlabel("score", fontsize=8)
-        panel.tick_params(labelsize=8)
         panel.legend(fontsize=8, frameon=False)
     return [
         "<h2>Calibration</h2>",
@@ -244,18 +233,18 @@ def _calibration(figures: Mapping[str, Any]) -> list[str]:
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _svg(figure: Figure, text: str) -> str:
-    """A figure as an element of the page; the same figures always give the same."""
+    """A figure as an element of the page; equal figures give equal text."""
     import matplotlib
 
     for panel in figure.axes:
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(True, color="#eeeeee", linewidth=0.8)
         panel.set_axisbelow(True)
+        panel.tick_params(labelsize=8)
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": text, "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -268,7 +257,7 @@ def _svg(figure: Figure, text: str) -> str:
 
 
 def _figure_tables(figures: Mapping[str, Any]) -> list[str]:
-    """All figures of all readings, and what else each method tells."""
+    """All figures of all readings, of lists and of calibration."""
     parts = ["<h2>All figures</h2>"]
     for reading, names in readings(figures).items():
         rows = []
@@ -283,21 +272,18 @@ def _figure_tables(figures: Mapping[str, Any]) -> list[str]:
             rows.append([method, *cells, *(_cell(found[name]) for name in others)])
         parts.append(_table(reading, ["method", *names, *others], rows))
     for kind in next(iter(figures["methods"].values())).get("lists", {}):
-        heads: dict[str, None] = {}
-        for held in figures["methods"].values():
-            heads.update(dict.fromkeys(held["lists"][kind]))
-        rows = [
-            [m, *(_cell(held["lists"][kind].get(head)) for head in heads)] for m, held in figures["methods"].items()
-        ]
+        lists = {method: held["lists"][kind] for method, held in figures["methods"].items()}
+        heads = list(dict.fromkeys(head for found in lists.values() for head in found))
+        rows = [[method, *(_cell(found.get(head)) for head in heads)] for method, found in lists.items()]
         parts.append(_table(f"{kind}: what the lists are like", ["method", *map(_words, heads)], rows))
     for kind, bins in figures.get("calibration", {}).items():
-        rows = [[f"{one['score']:.5f}", *(_cell(one[name]) for name in ("n", "taken", "followed"))] for one in bins]
+        rows = [[f"{held['score']:.5f}", *(_cell(held[name]) for name in ("n", "taken", "followed"))] for held in bins]
         parts.append(_table(f"{kind}: calibration", ["mean score", "items", "taken %", "followed %"], rows))
     return parts
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
+    head = "".join(f"<th>{escape(name)}</th>" for name in heads)
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<h3>{escape(title)}</h3><div class='scroll'><table><tr>{head}</tr>{body}</table></div>"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 CONNECTION = "Connection"
 SETTINGS = "Settings"
@@ -71,22 +72,32 @@ def with_settings(
         SettingsError: a setting is wrong.
         BrokerError: no broker answers.
     """
-    options = {**CONNECTION_OPTIONS, **{name: SETTING_OPTIONS[name] for name in names}}
 
-    def decorate(command: Callable[Concatenate[Settings, P], R]) -> Callable[..., R]:
+    def load(flags: dict[str, Any]) -> Settings:
+        from streams.settings import Settings
+
+        settings = Settings.load(flags, os.environ, flags.pop("config", None))
+        if connect:
+            from streams.kafka.admin import recognised
+
+            settings = recognised(settings)
+        return settings
+
+    return with_options({**CONNECTION_OPTIONS, **{name: SETTING_OPTIONS[name] for name in names}}, load)
+
+
+def with_options(
+    options: Mapping[str, Any], make: Callable[[dict[str, Any]], T]
+) -> Callable[[Callable[Concatenate[T, P], R]], Callable[..., R]]:
+    """Give a command further options after its own, and as its first argument what `make` makes of their values."""
+
+    def decorate(command: Callable[Concatenate[T, P], R]) -> Callable[..., R]:
         own = _parameters(command)
 
         @wraps(command)
         def run(*arguments: Any, **given: Any) -> R:
-            from streams.settings import Settings
-
-            flags = {name: given.pop(name) for name in options if name in given}
-            settings = Settings.load(flags, os.environ, flags.pop("config", None))
-            if connect:
-                from streams.kafka.admin import recognised
-
-                settings = recognised(settings)
-            return command(settings, *arguments, **given)
+            values = {name: given.pop(name) for name in options if name in given}
+            return command(make(values), *arguments, **given)
 
         shared = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -100,7 +111,7 @@ def with_settings(
 
 
 def _parameters(command: Callable[..., Any]) -> list[inspect.Parameter]:
-    """A command's parameters after the settings, with annotations that typer can read."""
+    """A command's parameters after the first, with annotations that typer can read."""
     _, *own = inspect.signature(command).parameters.values()
     names = inspect.unwrap(command).__globals__
     return [

@@ -35,4 +35,4 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     from streams.trainer.app import create_trainer_app
 
     app, trainer = create_trainer_app(settings, identities(settings), on_ready=say_ready)
-    run_app(app, log_level, new_event_loop(), has_failed=lambda: trainer.failure is not None)
+    run_app(app, trainer, log_level, new_event_loop())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from asyncio import AbstractEventLoop
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +14,7 @@ from streams.cli.options import with_settings
 if TYPE_CHECKING:
     from models.shop.policy import Policy
     from streams.faust_app import App
+    from streams.lifecycle import ProcessService
     from streams.settings import Settings
 
 LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR, on standard error")]
@@ -32,21 +32,20 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     def policy() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)
 
-    app, worker = create_app(settings, policy(), identities(settings), on_ready=say_ready)
-    loop = new_event_loop()
-
     def reload_policy() -> None:
         try:
             worker.set_policy(policy())
         except PolicyError as error:
             print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
 
+    app, worker = create_app(settings, policy(), identities(settings), on_ready=say_ready)
+    loop = new_event_loop()
     loop.add_signal_handler(signal.SIGHUP, reload_policy)
-    run_app(app, log_level, loop, has_failed=lambda: worker.failure is not None)
+    run_app(app, worker, log_level, loop)
 
 
-def run_app(app: App, log_level: str, loop: AbstractEventLoop, has_failed: Callable[[], bool]) -> None:
-    """Run an app until it is stopped; exit with 1 if it has failed."""
+def run_app(app: App, service: ProcessService, log_level: str, loop: AbstractEventLoop) -> None:
+    """Run an app until it is stopped; exit with 1 if its service has failed."""
     import logging
 
     import faust
@@ -57,7 +56,7 @@ def run_app(app: App, log_level: str, loop: AbstractEventLoop, has_failed: Calla
     try:
         process.execute_from_commandline()
     finally:
-        if has_failed():
+        if service.failure is not None:
             raise SystemExit(1)
 
 

@@ -223,7 +223,8 @@ class Demo:
         if suggestion["items"] and screen.is_due:
             if self._first_s is None:
                 self._first_s = time.monotonic() - self._started
-            screen.show(Shown(suggestion, event, [self._score.is_right(item, event) for item in suggestion["items"]]))
+            right = [self._score.is_right(item["kind"], item["item_id"], event) for item in suggestion["items"]]
+            screen.show(Shown(suggestion, event, right))
 
     def _say(self, what: str, text: str) -> None:
         self._console.print(f"[bold]{what:8}[/] {text}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,10 +56,9 @@ class Share:
         self.right += right
 
     @classmethod
-    def total(cls, shares: Iterable[Share]) -> Share:
+    def total(cls, shares: Collection[Share]) -> Share:
         """All shares together."""
-        right, judged = zip(*((share.right, share.judged) for share in shares), strict=True)
-        return cls(sum(right), sum(judged))
+        return cls(sum(share.right for share in shares), sum(share.judged for share in shares))
 
     def get(self) -> float | None:
         """The share; None before the first."""
@@ -83,8 +82,8 @@ class Score:
         self._models = {model.item_id: model for model in models}
         self._truth = truth
         self._policy = policy
-        self.ours = {kind: Share() for kind in KIND_NAMES[1:]}
-        self.popular = {kind: Share() for kind in KIND_NAMES[1:]}
+        self._ours = {kind: Share() for kind in KIND_NAMES[1:]}
+        self._popular = {kind: Share() for kind in KIND_NAMES[1:]}
         self.by_model = {model: Share() for model in MODELS.values()}
         """Shares of the items that a model gives a reason for, alone or with another."""
         self.by_order = {order: Share() for order in ORDERS}
@@ -120,24 +119,24 @@ class Score:
         places: Counter[str] = Counter()
         for item in suggestion["items"]:
             places[item["kind"]] += 1
-            right = self.is_right(item, event)
-            self.ours[item["kind"]].update(right)
+            right = self.is_right(item["kind"], item["item_id"], event)
+            self._ours[item["kind"]].update(right)
             self.by_order[ORDERS[RANKER in suggestion["models"]]].update(right)
             for model in {MODELS[reason["source"]] for reason in item["reasons"]}:
                 self.by_model[model].update(right)
         for kind, item_id in event.popular:
             if places[kind]:
                 places[kind] -= 1
-                self.popular[kind].update(self._is_right(kind, item_id, event))
+                self._popular[kind].update(self.is_right(kind, item_id, event))
 
-    def is_right(self, item: Mapping[str, Any], event: Published) -> bool:
+    def is_right(self, kind: str, item_id: str, event: Published) -> bool:
         """Whether a suggested item is right."""
-        return self._is_right(item["kind"], item["item_id"], event)
+        return any(self._truth.is_right(kind, anchor, item_id) for anchor in (*event.item_ids, *event.cart))
 
     def by_kind(self) -> list[tuple[str, Share, Share]]:
         """(kind, our share, popularity's share) of each kind and of both together."""
-        kinds = [(kind, self.ours[kind], self.popular[kind]) for kind in self.ours]
-        return [*kinds, ("both", Share.total(self.ours.values()), Share.total(self.popular.values()))]
+        kinds = [(kind, self._ours[kind], self._popular[kind]) for kind in self._ours]
+        return [*kinds, ("both", Share.total(self._ours.values()), Share.total(self._popular.values()))]
 
     @property
     def pace(self) -> float:
@@ -153,9 +152,6 @@ class Score:
             name: {f"p{q}": round(float(np.percentile(values, q)), 1) if values else None for q in (50, 99)}
             for name, values in (("worker", self._inside_ms), ("append_to_append", self._appended_ms))
         }
-
-    def _is_right(self, kind: str, item_id: str, event: Published) -> bool:
-        return any(self._truth.is_right(kind, anchor, item_id) for anchor in (*event.item_ids, *event.cart))
 
     def _check(self, suggestion: Mapping[str, Any], answered_s: float, event: Published) -> None:
         """Check the promises; those on cart and purchases only if no purchase was in flight meanwhile."""

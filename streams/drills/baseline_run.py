@@ -26,6 +26,7 @@ CONFIGS_S = 30.0
 """Longest wait until the broker shows the altered configuration."""
 
 TIMESTAMPS = "message.timestamp.type"
+INPUT_TOPICS = [topic for topic in TOPICS if topic.name in INPUTS]
 
 
 def copy(settings: Settings, other: Settings) -> None:
@@ -56,15 +57,13 @@ def copy(settings: Settings, other: Settings) -> None:
 
 
 def _create_topics_that_keep_times(settings: Settings) -> None:
-    counts = {"shoppers": settings.partitions, "items": settings.item_partitions, "catalog": settings.partitions}
     wanted = {
         full_name(settings.prefix, topic.name): {
-            "num_partitions": counts[topic.partitions],
+            "num_partitions": settings.partitions,
             "replication_factor": settings.replication,
             "configs": {**topic.all_configs, TIMESTAMPS: "CreateTime"},
         }
-        for topic in TOPICS
-        if topic.name in INPUTS
+        for topic in INPUT_TOPICS
     }
     with administration(settings) as client:
         client.create_topics(wanted)
@@ -73,17 +72,14 @@ def _create_topics_that_keep_times(settings: Settings) -> None:
 
 def _restore_append_times(settings: Settings) -> None:
     """Set `LogAppendTime` again, which workers require, and create the other topics."""
-    stamped = [topic for topic in TOPICS if topic.name in INPUTS and TIMESTAMPS in topic.all_configs]
+    configs = {
+        full_name(settings.prefix, topic.name): {TIMESTAMPS: topic.all_configs[TIMESTAMPS]}
+        for topic in INPUT_TOPICS
+        if TIMESTAMPS in topic.all_configs
+    }
     with administration(settings) as client:
         client.alter_configs(
-            [
-                ConfigResource(
-                    ConfigResourceType.TOPIC,
-                    full_name(settings.prefix, topic.name),
-                    {TIMESTAMPS: topic.all_configs[TIMESTAMPS]},
-                )
-                for topic in stamped
-            ]
+            [ConfigResource(ConfigResourceType.TOPIC, name, config) for name, config in configs.items()]
         )
     deadline = time.monotonic() + CONFIGS_S
     while True:

@@ -50,19 +50,11 @@ class DrillContext:
     """What was done so far."""
 
     def until(self, share: float) -> None:
-        """Wait until this share of the time is over.
-
-        Raises:
-            DrillError: feeding has failed.
-        """
+        """Wait until this share of the time is over."""
         self.wait(self.opened + share * self.seconds - time.monotonic())
 
     def wait(self, seconds: float) -> None:
-        """Wait, and watch the processes meanwhile.
-
-        Raises:
-            DrillError: feeding has failed.
-        """
+        """Wait, and watch the processes meanwhile; raises `DrillError` if feeding has failed."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.feeder.check()

@@ -20,16 +20,7 @@ TIMING = ("train_every_s", "snapshot_every_s")
 
 
 def export(evidence: Evidence, settings: Settings, folder: Path) -> None:
-    """Write the files, over those of an earlier run.
-
-    Args:
-        evidence: the topics of a run.
-        settings: of its processes.
-        folder: created if it is missing.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Write the files of a run, over those of an earlier one; raises `OSError` if one cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "catalog.jsonl", map(orjson.dumps, evidence.catalog.values()))
     for name in ("clicks", "purchases", "suggestions"):

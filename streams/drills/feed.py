@@ -61,21 +61,13 @@ class Feeder:
         self._thread.join(LAST_S)
 
     def check(self) -> None:
-        """Make sure that feeding has not failed.
-
-        Raises:
-            DrillError: it has failed.
-        """
+        """Raise `DrillError` if feeding has failed."""
         if self._failure is not None:
             message = f"feeding the drill's events failed: {self._failure}"
             raise DrillError(message) from self._failure
 
     def end(self) -> None:
-        """Stop feeding and wait until everything is acknowledged.
-
-        Raises:
-            DrillError: something was not.
-        """
+        """Stop feeding and wait until everything is acknowledged; raises `DrillError` if something was not."""
         self._stop.set()
         self._thread.join(LAST_S)
         if self._thread.is_alive():

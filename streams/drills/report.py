@@ -10,7 +10,6 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from streams.drills.run import Outcome
-from streams.drills.verdict import Verdict
 
 
 def progress(console: Console) -> Progress:
@@ -60,23 +59,17 @@ def table(broker: str, outcomes: Sequence[Outcome]) -> Table:
     for name in ("events", "answers due", "missing", "wrong", "duplicates", "longest gap", "cells", "recount wrong"):
         shown.add_column(name, justify="right")
     for outcome in outcomes:
-        verdict = outcome.verdict
-        figures = (
-            f"{verdict.events:,}",
-            f"{verdict.triggers:,}",
-            f"{len(verdict.missing):,}",
-            f"{verdict.wrong:,}",
-            f"{verdict.duplicates:,}",
-            f"{verdict.longest_gap_s:.2f} s",
-            f"{_cells(verdict):,}",
-            f"{verdict.recount_wrong:,}",
-        )
+        found = outcome.verdict
+        cells = sum(difference.compared for difference in found.undisturbed.values())
+        before = (found.events, found.triggers, len(found.missing), found.wrong, found.duplicates)
+        figures = [
+            *(f"{n:,}" for n in before),
+            f"{found.longest_gap_s:.2f} s",
+            f"{cells:,}",
+            f"{found.recount_wrong:,}",
+        ]
         shown.add_row(outcome.config.drill, *figures)
     return shown
-
-
-def _cells(verdict: Verdict) -> int:
-    return sum(difference.compared for difference in verdict.undisturbed.values())
 
 
 def figures(drill: str, kafka: bool, outcomes: Sequence[Outcome]) -> dict[str, Any]:

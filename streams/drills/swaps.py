@@ -45,10 +45,8 @@ class Fault(NamedTuple):
 
 
 class Swap(NamedTuple):
-    """The first suggestion of a partition that names a version."""
+    """A partition's first suggestion that names a version."""
 
-    partition: int
-    version: str
     announced_s: float  # epoch seconds
     first_s: float
 
@@ -182,15 +180,14 @@ def judge_swaps(evidence: Evidence, faults: Sequence[Fault], learnt: Mapping[str
     ]
     announced = _announced(evidence.snapshots, model)
     swaps = _swaps(answered, announced, model)
-    away: list[float] = []
-    around: dict[str, float] = {}
+    away, around = list[float](), dict[str, float]()
     by_version: dict[str, list[float]] = {version: [] for version in announced}
     for event, answer in answered:
         begin_s, end_s = event.appended_s, answer.timestamp / 1000
         if any(begin_s <= fault.end_s + SETTLE_S and end_s >= fault.begin_s for fault in faults):
             continue
         ms = float(max(0, answer.timestamp - event.record.timestamp))
-        near = [swap.version for swap in swaps[event.record.partition] if swap.during(begin_s, end_s)]
+        near = [version for version, swap in swaps[event.record.partition].items() if swap.during(begin_s, end_s)]
         if near:
             around[event.record.id] = ms
         else:
@@ -201,7 +198,7 @@ def judge_swaps(evidence: Evidence, faults: Sequence[Fault], learnt: Mapping[str
     bound_ms = BOUND * undisturbed.p99_ms
     return Swaps(
         announced=list(announced),
-        seen={partition: [swap.version for swap in found] for partition, found in sorted(swaps.items())},
+        seen={partition: list(found) for partition, found in sorted(swaps.items())},
         looks=sum(click.triggers for click in clicks),
         learnt=int(learnt.get("events", 0)),
         held=int(learnt.get("held", 0)),
@@ -215,15 +212,9 @@ def judge_swaps(evidence: Evidence, faults: Sequence[Fault], learnt: Mapping[str
 
 
 def chance(late_here: int, here: int, late: int, of: int) -> float:
-    """Probability that `late_here` or more of the late ones are here, if lateness does not depend on the place.
+    """Probability that `late_here` or more of `late` ones among `of` are among the `here` ones, by chance.
 
     The hypergeometric tail: Fisher's exact test, one-sided.
-
-    Args:
-        late_here: number of late ones here.
-        here: number here.
-        late: number of late ones in all.
-        of: number in all.
 
     >>> chance(0, 5, 3, 10), chance(2, 5, 2, 10)  # 5 / 10 * 4 / 9
     (1.0, 0.2222222222222222)
@@ -242,13 +233,14 @@ def _announced(snapshots: Sequence[Raw], model: str) -> dict[str, float]:
     return found
 
 
-def _swaps(answered: Sequence[tuple[Event, Raw]], announced: Mapping[str, float], model: str) -> dict[int, list[Swap]]:
-    """By partition of shoppers: the first suggestion of each announced version, in order of time."""
+def _swaps(
+    answered: Sequence[tuple[Event, Raw]], announced: Mapping[str, float], model: str
+) -> dict[int, dict[str, Swap]]:
+    """The first suggestion of each announced version in each partition of shoppers, in order of time."""
     found: dict[int, dict[str, Swap]] = {}
     for event, answer in sorted(answered, key=lambda pair: (pair[1].timestamp, pair[1].offset)):
         of_partition = found.setdefault(event.record.partition, {})
         version = orjson.loads(answer.value or b"null").get("models", {}).get(model)
         if version in announced and version not in of_partition:
-            first_s = answer.timestamp / 1000
-            of_partition[version] = Swap(event.record.partition, version, announced[version], first_s)
-    return {partition: list(swaps.values()) for partition, swaps in found.items()}
+            of_partition[version] = Swap(announced[version], answer.timestamp / 1000)
+    return found

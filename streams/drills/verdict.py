@@ -72,8 +72,8 @@ class Verdict:
             "recount_wrong": self.recount_wrong,
             "triggers": self.triggers,
             "cells": {
-                kind: {"compared": one.compared, "wrong": one.wrong, "recount_wrong": self.recounted[kind].wrong}
-                for kind, one in self.undisturbed.items()
+                kind: {"compared": found.compared, "wrong": found.wrong, "recount_wrong": self.recounted[kind].wrong}
+                for kind, found in self.undisturbed.items()
             },
             "promises": {"items": self.suggested_items, "broken": dict(self.broken)},
             "longest_row": self.longest_row,

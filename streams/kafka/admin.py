@@ -1,4 +1,4 @@
-"""A broker asked about itself: a connection for administration, and which kind of broker it is."""
+"""A connection for administration, and the kind of broker behind it."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka.admin import KafkaAdminClient
-from kafka.errors import KafkaError
 
 from streams.errors import BrokerError
+from streams.kafka.log import reaching
 from streams.settings import Settings
 
 EMBEDDED_CLUSTER_ID = "crosscurrent-embedded"
 """Cluster id that the embedded broker is started with and recognised by."""
 
 CONNECT_S = 10.0
-"""How long a command looks for a broker before it says that there is none; a broker that restarts is back by then."""
+"""How long a command waits for a broker to answer; a restarting broker is back by then."""
 
 PAUSE_S = 0.2
-"""Between two looks."""
+"""Between two tries."""
 
 
 @contextmanager
@@ -32,22 +32,18 @@ def administration(settings: Settings, connect_s: float = CONNECT_S) -> Iterator
         BrokerError: no broker answers, or it refuses.
     """
     _reach(settings, connect_s)
-    try:
+    with reaching(settings):
         client = KafkaAdminClient(**settings.kafka_python_options(), bootstrap_timeout_ms=round(connect_s * 1000))
-    except (KafkaError, OSError) as error:
-        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
-    try:
-        yield client
-    except KafkaError as error:
-        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
-    finally:
-        client.close()
+        try:
+            yield client
+        finally:
+            client.close()
 
 
 def recognised(settings: Settings) -> Settings:
     """The settings for the kind of broker that answers: unchanged, or those for the embedded one.
 
-    Where the settings say which kind it is, nobody is asked.
+    Where the settings say which kind it is, no broker is asked.
 
     Raises:
         BrokerError: no broker answers.
@@ -60,10 +56,10 @@ def recognised(settings: Settings) -> Settings:
 
 
 def _reach(settings: Settings, connect_s: float) -> None:
-    """Wait until some broker's port is open. kafka-python would wait too, but leaves sockets open when it gives up.
+    """Wait until a broker's port is open. kafka-python would wait too, but leaves sockets open when it fails.
 
     Raises:
-        BrokerError: none is.
+        BrokerError: none opened in time.
     """
     deadline = time.monotonic() + connect_s
     while True:

@@ -1,7 +1,7 @@
-"""What commands send with and read with: kafka-python's producer and consumer, with nothing lost and nothing endless.
+"""Sending and reading for commands, which have no event loop: kafka-python's producer and consumer.
 
-Workers have their own ways (`streams.kafka.producer`, `streams.kafka.log`): they share an event loop. A command is a
-plain loop.
+Nothing sent is lost unnoticed, and nothing waits without end. Workers use `streams.kafka.producer` and
+`streams.kafka.log` instead.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError
 from streams.errors import BrokerError, RecordError, TopicsError
 from streams.kafka.admin import CONNECT_S, administration
 from streams.kafka.embedded_ends import true_ends_blocking
+from streams.kafka.log import reaching
 from streams.settings import Settings
 from streams.wire.topics import full_name
 
@@ -24,43 +25,43 @@ if TYPE_CHECKING:
     from streams.wire.record import Record
 
 LINGER_MS = 20
-"""How long a record waits for company: a reader of a terminal does not notice, and a flood goes in full batches."""
+"""How long a record waits for a batch to fill: unnoticed on a terminal, and full batches under load."""
 
-MOST_WAITING = 20_000
-"""Records sent and not yet acknowledged above which a sender waits: kafka-python's buffer has no bound of its own. Some
-10 MB, and a second of what it can send."""
+MAX_WAITING = 20_000
+"""Unacknowledged records above which a sender waits, as kafka-python's buffer is unbounded: some 10 MB, or a second of
+sending."""
 
 POLL_MS = 200
-"""How long a reader waits for records before it looks whether it is done."""
+"""How long a reader waits for records before it checks whether it is done."""
 
 
 def require_topics(settings: Settings, names: Collection[str]) -> None:
-    """Make sure that topics are there, before a client asks for one and the broker makes it up.
+    """Make sure that topics exist, before a client's request makes the broker create one.
 
     Args:
         settings: where, and under which prefix.
         names: short names.
 
     Raises:
-        TopicsError: some are not.
+        TopicsError: some do not.
         BrokerError: no broker answers.
     """
     with administration(settings) as client:
-        there = set(client.list_topics())
-    missing = [name for name in (full_name(settings.prefix, name) for name in names) if name not in there]
+        existing = set(client.list_topics())
+    missing = [name for name in (full_name(settings.prefix, name) for name in names) if name not in existing]
     if missing:
         message = f"topics are missing: {', '.join(missing)} (`crosscurrent topics create` makes them)"
         raise TopicsError(message)
 
 
 class Sender:
-    """Sends to topics, acknowledged by all in-sync copies. A context manager that waits for the last acknowledgement.
+    """Sends to topics, acknowledged by all in-sync replicas. A context manager that waits for the last acknowledgement.
 
-    A record goes to the partition that its key's murmur2 gives, as from any Java client.
+    The murmur2 hash of a key gives the partition, as with Java clients.
 
     Args:
         settings: where, and under which prefix.
-        topics: short names of those that will be sent to.
+        topics: short names of the topics to send to.
 
     Raises:
         TopicsError: a topic is missing.
@@ -73,32 +74,30 @@ class Sender:
         self._timeout_s = settings.send_timeout_s
         self._waiting: deque[tuple[str, Any]] = deque()
         self.sent = 0
-        """Records handed over; those acknowledged once the context has ended."""
-        try:
+        """Records passed to `send`; all acknowledged once the context has ended."""
+        with reaching(settings):
             self._producer = KafkaProducer(
                 **settings.kafka_python_options(),
                 acks="all",
                 linger_ms=LINGER_MS,
                 batch_size=128 << 10,
-                metrics_enabled=False,  # a quarter of the time of a send
+                metrics_enabled=False,  # they take a quarter of the time of a send
                 max_block_ms=round(CONNECT_S * 1000),
                 delivery_timeout_ms=round(self._timeout_s * 1000),
                 request_timeout_ms=round(min(self._timeout_s / 2, 30) * 1000),
             )
-        except (KafkaError, OSError) as error:
-            raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
 
     def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """Hand one record over.
+        """Send a record; returns before it is acknowledged.
 
         Args:
             topic: short name.
-            key: settles the partition; None: any. Not None where the value is None.
+            key: gives the partition; None: any. Not None where the value is None.
             value: None is a tombstone.
 
         Raises:
-            RecordError: the record is too large to be sent; the next can be.
-            BrokerError: an earlier record was not acknowledged, or this one cannot be handed over.
+            RecordError: the record is too large; others can still be sent.
+            BrokerError: an earlier record was not acknowledged, or this one cannot be sent.
         """
         name = self._full[topic]
         try:
@@ -109,19 +108,19 @@ class Sender:
         except KafkaError as error:
             raise _not_acknowledged(name, error) from error
         self.sent += 1
-        while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting[0][1].is_done):
-            self._settle()
+        while self._waiting and (len(self._waiting) > MAX_WAITING or self._waiting[0][1].is_done):
+            self._await_oldest()
 
     def flush(self) -> None:
         """Return when everything is acknowledged.
 
         Raises:
-            BrokerError: something was not.
+            BrokerError: a record was not.
         """
         while self._waiting:
-            self._settle()
+            self._await_oldest()
 
-    def _settle(self) -> None:
+    def _await_oldest(self) -> None:
         name, future = self._waiting.popleft()
         try:
             future.get(timeout=self._timeout_s + CONNECT_S)
@@ -142,12 +141,12 @@ class Sender:
 
 
 class TopicReader:
-    """Reads whole topics, assigned by nobody. A context manager.
+    """Reads whole topics, without a group assignment. A context manager.
 
     Args:
         settings: where, under which prefix, and whether the broker is the embedded one.
         topics: short names.
-        group: whose commits say where to go on, for `from_committed`; after the prefix.
+        group: whose commits `from_committed` and `commit` use, without prefix.
 
     Raises:
         TopicsError: a topic is missing.
@@ -158,7 +157,7 @@ class TopicReader:
         require_topics(settings, topics)
         self._settings = settings
         self._ends: dict[TopicPartition, int] = {}
-        try:
+        with reaching(settings):
             self._consumer = KafkaConsumer(
                 **settings.kafka_python_options(),
                 group_id=None if group is None else settings.prefix + group,
@@ -176,32 +175,28 @@ class TopicReader:
                 for name in (full_name(settings.prefix, topic) for topic in topics)
                 for number in sorted(self._consumer.partitions_for_topic(name) or ())
             ]
-        except (KafkaError, OSError) as error:
-            raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
 
     def ends(self) -> dict[TopicPartition, int]:
-        """Where the partitions end now; true on the embedded broker too."""
-        try:
+        """Ends of the partitions now; corrected on the embedded broker."""
+        with reaching(self._settings):
             ends = dict(self._consumer.end_offsets(self.partitions))
             return true_ends_blocking(self._consumer, ends) if self._settings.embedded else ends
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     def read(
         self, *, from_start: bool = False, from_committed: bool = False, until_end: bool
     ) -> Iterator[list[Record]]:
-        """Batches of records as they come; an empty one where none came for a moment.
+        """Batches of records as they arrive; an empty batch where none arrived for `POLL_MS`.
 
         Args:
-            from_start: from the first record that is kept, else from the end as it is now.
-            from_committed: from where the group has committed, from the first record where it has not.
-            until_end: up to the end as it is now, else without end.
+            from_start: from the first record, else from the current end.
+            from_committed: from the group's committed offsets, or from the first record where there are none.
+            until_end: up to the current end, else without end.
 
         Raises:
             BrokerError: the broker is gone.
         """
         ends = self._ends = self.ends()
-        try:
+        with reaching(self._settings):
             self._consumer.assign(self.partitions)
             if from_start or from_committed:
                 self._consumer.seek_to_beginning(*self.partitions)
@@ -215,28 +210,24 @@ class TopicReader:
             while left or not until_end:
                 polled: Mapping[TopicPartition, list[Record]] = self._consumer.poll(timeout_ms=POLL_MS)
                 if until_end:
-                    yield [one for partition, batch in polled.items() for one in batch if one.offset < ends[partition]]
+                    yield [r for partition, batch in polled.items() for r in batch if r.offset < ends[partition]]
                     left = self._behind(left)
                 else:
-                    yield [one for batch in polled.values() for one in batch]
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+                    yield [record for batch in polled.values() for record in batch]
 
     def commit(self) -> None:
-        """Remember for the group that everything given out by `read` up to an end is done with.
+        """Commit for the group everything that `read` has yielded up to the end.
 
         Raises:
             BrokerError: the broker refuses.
         """
-        try:
-            done = {one: min(self._consumer.position(one), end) for one, end in self._ends.items()}
-            self._consumer.commit({one: OffsetAndMetadata(offset, "", -1) for one, offset in done.items()})
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+        with reaching(self._settings):
+            done = {tp: min(self._consumer.position(tp), end) for tp, end in self._ends.items()}
+            self._consumer.commit({tp: OffsetAndMetadata(offset, "", -1) for tp, offset in done.items()})
 
     def _behind(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Those of the partitions whose ends are not reached yet."""
-        return {one: end for one, end in ends.items() if self._consumer.position(one) < end}
+        """Partitions whose ends are not reached yet."""
+        return {tp: end for tp, end in ends.items() if self._consumer.position(tp) < end}
 
     def __enter__(self) -> TopicReader:
         return self

@@ -1,14 +1,14 @@
 """The delivery rule: skip what is applied, apply in order, read what is missing.
 
-A group consumer delivers a partition's records with repetitions and gaps (every rebalance under traffic makes some),
-so delivery is not the truth: the log is. A [`Cursor`][] holds the position of one partition (the offset of the next
-record that is not yet applied) and what has been delivered beyond it, and reads from the log what delivery left out.
+A group consumer delivers a partition's records with repetitions and gaps: every rebalance under traffic makes some. So
+the log counts, not the delivery. A [`Cursor`][] holds the position of one partition (the offset of the next record to
+apply) and the records delivered beyond it, and reads from the log what delivery left out.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Missing:
 
 @dataclass(slots=True)
 class Tally:
-    """What a cursor has seen beside the plain course, for the metrics."""
+    """Irregularities that a cursor has seen, for the metrics."""
 
     repeated: int = 0
     """Records delivered again."""
@@ -37,21 +37,21 @@ class Tally:
     holes: int = 0
     """Offsets that the log does not have (compaction, transaction markers)."""
     expired: int = 0
-    """Offsets that retention deleted before they were applied. Each one is an event nobody learns from."""
+    """Offsets that retention deleted before they were applied: events nobody learns from."""
 
 
 class Cursor:
     """Position of one partition, and the records delivered beyond it.
 
-    `offer` takes what delivery brings, in whatever order and however often; `fill` makes the front ready, from the
-    log where needed; `front` and `take` give the records in order, each offset once.
+    `offer` takes delivered batches in any order and any number of times; `fill` reads the front from the log where it
+    is missing; `front` and `take` give the records in order, each offset once.
     """
 
     def __init__(self, partition: TopicPartition, position: int, log: Log) -> None:
         self.partition = partition
         self.position = position
         self.appended_ms = 0
-        """Greatest append time applied so far; the horizon of a take-over counts from it."""
+        """Greatest append time applied so far; a take-over replays the log from a horizon before it."""
         self.tally = Tally()
         self._log = log
         self._expected = position
@@ -69,7 +69,7 @@ class Cursor:
         return self._held
 
     def offer(self, records: Sequence[Record]) -> None:
-        """Take a delivered batch (offsets ascending). What was delivered before is skipped."""
+        """Take a delivered batch (offsets ascending). Records delivered before are skipped."""
         fresh = deque(r for r in records if r.offset >= self._expected)
         self.tally.repeated += len(records) - len(fresh)
         if not fresh:
@@ -81,7 +81,7 @@ class Cursor:
         self._expected = fresh[-1].offset + 1
 
     def expect(self, end: int) -> None:
-        """The log reaches up to `end` and delivery does not bring it: it will be read. Called by the watchdog."""
+        """Mark everything up to `end` as missing, to be read from the log. Called by the watchdog."""
         if end > self._expected:
             self._pieces.append(Missing(self._expected, end))
             self._expected = end
@@ -92,7 +92,7 @@ class Cursor:
         return bool(self._pieces) and isinstance(self._pieces[0], Missing)
 
     async def fill(self) -> None:
-        """Read the front of the queue from the log while it is missing; clips at what retention left."""
+        """Read the front from the log while it is missing; offsets that retention deleted are skipped."""
         while self._pieces and isinstance(missing := self._pieces[0], Missing):
             self.tally.range_reads += 1
             start = (await self._log.starts([self.partition]))[self.partition]
@@ -110,23 +110,23 @@ class Cursor:
             self._replace_front(missing, read)
 
     def _replace_front(self, missing: Missing, read: Sequence[Record]) -> None:
-        """Put what one read brought in the place of the missing front, and what is still missing behind it."""
+        """Replace the missing front by the records read, followed by what is still missing."""
         self._pieces.popleft()
         if not read:
-            return  # nothing left of it: a hole; `take` moves the position on by the next record's offset
+            return  # a hole: the next record's offset moves the position past it
         if (after := read[-1].offset + 1) < missing.stop:
             self._pieces.appendleft(Missing(after, missing.stop))
         self._pieces.appendleft(deque(read))
         self._held += len(read)
 
     def front(self) -> Record | None:
-        """The next record, if it has been delivered (or read)."""
+        """The next record, if it has been delivered or read."""
         if self._pieces and isinstance(records := self._pieces[0], deque):
             return records[0]
         return None
 
     def take(self) -> Record:
-        """The next record; the caller applies it at once and then calls `applied`."""
+        """The next record; the caller applies it and then calls `applied`."""
         records = self._pieces[0]
         assert isinstance(records, deque)  # noqa: S101 - `front` said so
         record = records.popleft()
@@ -135,22 +135,22 @@ class Cursor:
         self._held -= 1
         return record
 
-    def take_while(self, most: int, wanted: Callable[[Record], bool]) -> list[Record]:
-        """Up to `most` records from the front, as long as they are there and wanted."""
+    def take_many(self, most: int) -> list[Record]:
+        """Up to `most` records from the front, as far as they are available."""
         taken: list[Record] = []
-        while len(taken) < most and (record := self.front()) is not None and wanted(record):
+        while len(taken) < most and self.front() is not None:
             taken.append(self.take())
         return taken
 
     def applied(self, record: Record) -> None:
-        """Move the position behind a record whose effects are in the state now."""
+        """Move the position past a record whose effects are in the state now."""
         self.tally.holes += record.offset - self.position
         self.position = record.offset + 1
         if record.timestamp > self.appended_ms:
             self.appended_ms = record.timestamp
 
     def skip_trailing_hole(self) -> None:
-        """Move the position over a hole at the end of what was delivered: nothing is held, nothing is missing."""
+        """Move the position past a hole at the end, where no record is held or missing."""
         if not self._pieces and self._expected > self.position:
             self.tally.holes += self._expected - self.position
             self.position = self._expected

@@ -1,8 +1,8 @@
-"""True ends of partitions on the embedded broker, whose answer to "where does it end?" is too small.
+"""True ends of partitions on the embedded broker, whose ListOffsets answers are too small.
 
-Asked for a partition's end, it gives the first offset of the last batch plus one (still so in its latest release), so
-that of two batches of 300 records the end is said to be 301. A fetch from there tells the high watermark, which is
-right. Only `Settings.embedded` switches this on: everywhere else ends are what the broker says, the last stable offset.
+It answers with the first offset of the last batch plus one (still so in its latest release): after two batches of 300
+records, 301. A fetch from there returns the right high watermark. Only used with `Settings.embedded`; other brokers
+answer with the last stable offset.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from aiokafka.protocol.fetch import FetchRequest
 from streams.errors import BrokerError
 
 LEAST_WAIT_MS = 1
-"""The broker waits so long even where it is asked not to wait: a tenth of a second for each of the partitions that all
-lanes look at made take-overs last twenty."""
+"""The broker waits this long even if asked not to wait. With 100 ms for each partition, restoring all tasks took twenty
+seconds."""
 
 LEAST_BYTES, MOST_BYTES = 1, 1 << 20
-"""Of a partition, whose records are not wanted, and of all."""
+"""Of one partition, whose records are not wanted, and of all."""
 
 ANSWER_S = 10.0
-"""Time for all partitions' high watermarks to come; they are one local round trip away each."""
+"""Time for all high watermarks to arrive; each takes one local round trip."""
 
 
 async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
@@ -43,7 +43,7 @@ async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[T
             topics[tp.topic].append((tp.partition, end, LEAST_BYTES))
     if not topics:
         return true
-    node = client.cluster.leader_for_partition(next(tp for tp, end in ends.items() if end))  # there is but one
+    node = client.cluster.leader_for_partition(next(tp for tp, end in ends.items() if end))  # there is only one broker
     answer = await client.send(node, FetchRequest(LEAST_WAIT_MS, 0, MOST_BYTES, 0, list(topics.items())))
     for topic, partitions in answer.topics:
         for partition, error, high_watermark, *_ in partitions:
@@ -58,8 +58,8 @@ def true_ends_blocking(consumer: Any, ends: Mapping[Any, int]) -> dict[Any, int]
     """Where the partitions end, for commands, by kafka-python.
 
     Args:
-        consumer: a kafka-python consumer without a group that is not in use: it is left assigned to these partitions,
-            at these ends.
+        consumer: an idle kafka-python consumer without a group; it is left assigned to these partitions, at these
+            ends.
         ends: what its `end_offsets` answered, by kafka-python's `TopicPartition`.
 
     Raises:

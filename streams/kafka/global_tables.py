@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 import aiokafka
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import OffsetOutOfRangeError
 
 from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
-from streams.errors import BrokerError, RecordError
-from streams.kafka.log import Log
+from streams.errors import RecordError
+from streams.kafka.log import Log, reaching
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.announcements import Announcement, decode_announcement
@@ -98,7 +98,7 @@ class GlobalTables:
         try:
             self._apply[record.topic](record)
         except RecordError as error:
-            self._metrics.unusable(record.topic)
+            self._metrics.unusable.labels(record.topic).inc()
             logger.warning("%s", error)
 
     def items_of(self, partition: int) -> set[str]:
@@ -205,10 +205,8 @@ class GlobalTableReader:
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=2 << 20,
         )
-        try:
+        with reaching(self._settings):
             await self._consumer.start()
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
         self._consumer.assign(self.partitions)
         for partition, start in (await self._log.starts(self.partitions)).items():
             self._consumer.seek(partition, start)

@@ -18,8 +18,7 @@ from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from streams.errors import BrokerError
-from streams.kafka.log import Log
+from streams.kafka.log import Log, reaching
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.record import Record
@@ -120,10 +119,8 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
         self._consumer.subscribe(list(self._topics), listener=self)
-        try:
+        with reaching(settings):
             await self._consumer.start()
-        except KafkaError as error:
-            raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
 
     async def stop(self) -> None:
         """Leave the group."""

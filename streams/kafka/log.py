@@ -1,18 +1,20 @@
-"""The log read directly: ranges, ends, offsets by time, commits. No group, no rebalance, no surprises.
+"""Direct access to the log, without a group: ranges, ends, offsets by time, commits.
 
-Everything that must be exact goes through here: what delivery left out, a shopper's recent past, the end up to which a
-mirror has to read. [`Log`][] is what the rest of the house sees; [`KafkaLog`][] is the real one, and
-`streams.kafka.memory_log.MemoryLog` is an honest double for tests.
+Everything that must be exact uses it: gaps of the delivery, the replay of a shopper's recent past, the ends up to which
+global tables are read. [`Log`][] is the interface, [`KafkaLog`][] the implementation, and
+`streams.kafka.memory_log.MemoryLog` the double for tests.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import aiokafka
+import kafka.errors
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
@@ -22,36 +24,48 @@ from streams.settings import Settings
 from streams.wire.record import Record
 
 RETRY_PAUSE_S = 0.5
-"""Between two tries of a request that failed for a passing reason (a leader that moves)."""
+"""Before a retry of a request that failed for a passing reason (a leader that moves)."""
+
+
+@contextmanager
+def reaching(settings: Settings) -> Iterator[None]:
+    """Raise errors of a Kafka client as errors of the broker.
+
+    Raises:
+        BrokerError: a client failed.
+    """
+    try:
+        yield
+    except (KafkaError, OSError, kafka.errors.KafkaError) as error:
+        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
 
 
 class Log(Protocol):
-    """What the house needs of a log."""
+    """Access to the records and offsets of partitions."""
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """First offset that is still there, a partition each."""
+        """First offset that still exists, by partition."""
 
     async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Offset the next record will get (the last stable one under read_committed), a partition each."""
+        """Offset of the next record (the last stable offset under read_committed), by partition."""
 
     async def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
-        """Earliest offset appended at or after the time; None where the broker cannot say or there is none."""
+        """Earliest offset appended at or after the time; None where there is none or the broker cannot tell."""
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
-        """What the group has committed; None where nothing is (any more)."""
+        """Committed offset of the group, by partition; None where there is none."""
 
     def read_range(self, partition: TopicPartition, start: int, stop: int) -> AsyncGenerator[Sequence[Record], None]:
-        """All records of [start, stop) in order, in batches; holes of the log are passed over."""
+        """All records of [start, stop) in order, in batches; holes of the log are skipped."""
 
 
 class KafkaLog:
-    """[`Log`][] over plain aiokafka consumers: one reads, the other knows the group and is asked what it has committed.
+    """[`Log`][] over two aiokafka consumers: one reads, the other belongs to the group and answers for its commits.
 
-    They are two since aiokafka's coordinator of a group does not stand being given other partitions while it looks for
-    its broker: its task ends with an AssertionError (0.14.0), and whoever reads gets that.
+    They are separate because assigning partitions while aiokafka's group coordinator looks for its broker ends the
+    coordinator's task with an AssertionError (0.14.0), which the reader would get.
 
-    `offsets_by_time` is off for the embedded broker, whose answer is of the last batch only: reading starts at the
-    first record then.
+    The embedded broker finds offsets by time in the last batch only, so there reading starts at the first record.
     """
 
     def __init__(self, settings: Settings, *, max_fetch_bytes: int = 4 << 20) -> None:
@@ -76,11 +90,9 @@ class KafkaLog:
             max_partition_fetch_bytes=self._max_fetch_bytes,
             fetch_max_wait_ms=100,
         )
-        try:
+        with reaching(self._settings):
             await self._consumer.start()
             await self._group.start()
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -91,11 +103,11 @@ class KafkaLog:
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See [`Log.starts`][]."""
-        return dict(await self._patiently(self._consumer.beginning_offsets, list(partitions)))
+        return dict(await self._retrying(self._consumer.beginning_offsets, list(partitions)))
 
     async def ends(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See [`Log.ends`][]."""
-        return dict(await self._patiently(self._ends, list(partitions)))
+        return dict(await self._retrying(self._ends, list(partitions)))
 
     async def _ends(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int]:
         ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(partitions)
@@ -105,25 +117,25 @@ class KafkaLog:
         """See [`Log.offset_at`][]."""
         if self._settings.embedded:
             return (await self.starts([partition]))[partition]
-        found = await self._patiently(self._consumer.offsets_for_times, {partition: max(0, timestamp_ms)})
+        found = await self._retrying(self._consumer.offsets_for_times, {partition: max(0, timestamp_ms)})
         at = found.get(partition)
         return None if at is None else int(at.offset)
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int | None]:
         """See [`Log.committed`][]."""
-        return {partition: await self._patiently(self._group.committed, partition) for partition in partitions}
+        return {partition: await self._retrying(self._group.committed, partition) for partition in partitions}
 
     async def read_range(
         self, partition: TopicPartition, start: int, stop: int
     ) -> AsyncGenerator[Sequence[Record], None]:
-        """See [`Log.read_range`][]; batches of up to a few thousand records, fetched as they are asked for.
+        """See [`Log.read_range`][]; batches of up to a few thousand records, fetched on demand.
 
         Raises:
-            BrokerError: the broker brings nothing of what it has, for as long as a send is tried.
+            BrokerError: the broker returned nothing within the send timeout.
         """
         position, deadline = start, time.monotonic() + self._settings.send_timeout_s
         while position < stop:
-            async with self._reading:  # several readers take turns, a fetch each
+            async with self._reading:  # readers take turns, one fetch each
                 self._point_at(partition, position)
                 try:
                     fetched = await self._consumer.getmany(partition, timeout_ms=500)
@@ -133,7 +145,7 @@ class KafkaLog:
                 finally:
                     self._consumer.pause(partition)
             records = [r for r in fetched.get(partition, ()) if position <= r.offset < stop]
-            if reached > position:  # by the fetch position: it moves over compacted records and markers, too
+            if reached > position:  # the fetch position also moves past compacted records and markers
                 position, deadline = reached, time.monotonic() + self._settings.send_timeout_s
             elif time.monotonic() > deadline:
                 message = f"the broker brings nothing of {partition.topic}-{partition.partition} from {position} on"
@@ -142,8 +154,8 @@ class KafkaLog:
                 yield records
 
     def _point_at(self, partition: TopicPartition, position: int) -> None:
-        """Let the consumer fetch this partition from this position, and no other."""
-        if partition not in self._consumer.assignment():  # assigning is dear: once a partition, not once a range
+        """Have the consumer fetch only this partition, from this position."""
+        if partition not in self._consumer.assignment():  # assigning is expensive: once for each partition
             self._consumer.assign([*self._consumer.assignment(), partition])
             for assigned in self._consumer.assignment():
                 self._consumer.seek(assigned, 0)
@@ -151,8 +163,8 @@ class KafkaLog:
         self._consumer.seek(partition, position)
         self._consumer.resume(partition)
 
-    async def _patiently(self, request: Any, argument: Any) -> Any:
-        """Answer of a request; a passing fault (a leader that moves) is waited for, up to the send time-out."""
+    async def _retrying(self, request: Any, argument: Any) -> Any:
+        """Answer of a request, retried up to the send timeout where the error is passing (a leader that moves)."""
         deadline = time.monotonic() + self._settings.send_timeout_s
         while True:
             try:

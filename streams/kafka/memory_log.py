@@ -1,7 +1,7 @@
-"""An honest in-memory log: what Kafka promises, with faults on request. For tests, and to measure without a broker.
+"""A log in memory that keeps Kafka's promises, with faults on request: for tests and benchmarks without a broker.
 
-Offsets ascend, appends are acknowledged or fail as told, retention deletes from the front, compaction leaves holes.
-It is [`Log`][] and [`Sender`][] in one, so that the whole worker runs on it with nothing mocked.
+Offsets ascend, appends are acknowledged or fail as told, retention deletes from the front, compaction leaves holes. It
+is both [`Log`][] and [`Sender`][], so a whole worker runs on it without mocks.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class MemoryLog:
     """Partitions of records.
 
     Args:
-        clock: append time in epoch milliseconds, called once a record.
-        batch: how many records a read brings at a time.
+        clock: append time in epoch milliseconds, called for each record.
+        batch: records in a batch of a read.
     """
 
     def __init__(self, clock: Callable[[], int], batch: int = 100) -> None:
@@ -50,7 +50,7 @@ class MemoryLog:
         self._ends: dict[TopicPartition, int] = defaultdict(int)
         self.commits: dict[TopicPartition, int] = {}
         self.failures: list[SendError] = []
-        """Errors that the next sends raise, one each, instead of appending."""
+        """Errors for the next sends to raise instead of appending, one for each send."""
 
     def append(
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, timestamp: int | None = None
@@ -69,11 +69,11 @@ class MemoryLog:
         self._records[partition] = [r for r in self._records[partition] if r.offset >= start]
 
     def remove(self, partition: TopicPartition, offset: int) -> None:
-        """Compaction removes one record; its offset stays a hole."""
+        """Compaction removes a record; its offset becomes a hole."""
         self._records[partition] = [r for r in self._records[partition] if r.offset != offset]
 
     def records(self, topic: str, partition: int) -> list[StoredRecord]:
-        """Everything that is there, in order."""
+        """All records of a partition, in order."""
         return list(self._records[TopicPartition(topic, partition)])
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -119,7 +119,7 @@ class MemoryLog:
                 raise BrokerError(message)
 
     async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
-        """See [`streams.kafka.producer.Sender.send`][]; raises the next of `failures` instead, if there is one."""
+        """See [`streams.kafka.producer.Sender.send`][]; raises the next of `failures` instead, if any."""
         if self.failures:
             raise self.failures.pop(0)
         for key, value in packet:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import aiokafka
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from streams.errors import BrokerError, SendError
+from streams.errors import SendError
+from streams.kafka.log import reaching
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -75,10 +76,8 @@ class KafkaSender:
             max_request_size=2 * PACKET_BYTES,
             request_timeout_ms=10_000,
         )
-        try:
+        with reaching(self._settings):
             await self._producer.start()
-        except KafkaError as error:
-            raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -127,7 +126,6 @@ class BatchingProducer:
 
     Attributes:
         bytes: of messages not yet acknowledged.
-        sent: messages acknowledged.
         retries: packets sent again.
         failure: set once the producer has failed.
     """
@@ -139,7 +137,6 @@ class BatchingProducer:
         self._queues: dict[tuple[str, int], _Queue] = {}
         self._moved = asyncio.Event()
         self.bytes = 0
-        self.sent = 0
         self.retries = 0
         self.failure: SendError | None = None
 
@@ -195,7 +192,6 @@ class BatchingProducer:
                 packet = self._packet(queue)
                 await self._send_until_acknowledged(topic, partition, packet)
                 queue.acknowledged += len(packet)
-                self.sent += len(packet)
                 self.bytes -= sum(message.size for message in packet)
                 self._notify()
         except SendError as error:

@@ -1,6 +1,6 @@
-"""Topics on the broker: create them, check them against what they must be, ask who they are.
+"""Topics on the broker: creation, checks and identities.
 
-`create` and `check` are the commands of the same names. `identities` is asked by a process before it starts.
+`create` and `check` are the commands of the same names; a process reads `identities` before it starts.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from streams.wire.topics import APPEND_TIME, MANY_COPIES, TOPICS, Identity, full
 NOT_THERE = 3
 """Kafka's error code for a topic that does not exist."""
 NO_LEADER = 5
-"""... for one that has partitions without a leader just now."""
+"""... for one with partitions that have no leader at the moment."""
 EXISTS = 36
-"""Kafka's error code for a topic that exists already."""
+"""... for one that exists already."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A topic as the broker has it."""
+    """A topic on the broker."""
 
     topic_id: str
     partitions: int
     replication: int
     configs: Mapping[str, str]
-    """Only what the broker tells; the embedded one tells what was set."""
+    """As far as the broker tells; the embedded broker tells only what was set."""
 
 
 def create(settings: Settings, partitions: int | None = None, replication: int | None = None) -> list[str]:
-    """Make the topics that are missing.
+    """Create the missing topics.
 
     Args:
         settings: where, and under which prefix.
-        partitions: of every topic; None: as the settings say, topics keyed by item like the others unless they say
-            how many those have.
-        replication: copies of every partition; None: as the settings say.
+        partitions: of every topic; None: as in the settings, where topics keyed by item have as many as the others
+            unless set otherwise.
+        replication: replicas of every partition; None: as in the settings.
 
     Returns:
-        Full names of those that were made.
+        Full names of the created topics.
 
     Raises:
-        TopicsError: some exist and differ from what was asked for (those that were missing are made all the same), or
-            the broker refuses to make them.
+        TopicsError: some exist and differ from what was asked for (the missing ones are created all the same), or the
+            broker refuses to create them.
         BrokerError: no broker answers.
     """
     counts = _counts(settings, partitions)
@@ -68,7 +68,7 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
         }
         if wanted:
             _make(client, wanted)
-            found = _find(client, settings.prefix)  # somebody else may have made one meanwhile, in another way
+            found = _find(client, settings.prefix)  # another process may have created one meanwhile
     differences = _differences(settings, found, counts, replication)
     if differences:
         raise TopicsError(_as_sentence(differences))
@@ -76,11 +76,11 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
 
 
 def check(settings: Settings) -> list[str]:
-    """How the topics on the broker differ from what they must be, a sentence each; empty: not at all.
+    """Sentences on how the topics on the broker differ from what they must be; empty: not at all.
 
-    Partition counts must agree within each kind, cleaning must be as it is meant, what is remembered of clicks and
-    purchases must not be deleted before it is forgotten. Counts and copies are compared with the settings only where
-    those were given.
+    Partition counts must agree within each kind, cleanup policies must be right, and clicks and purchases must be
+    retained as long as they are remembered. Counts and replicas are compared with the settings only where those are
+    given.
 
     Raises:
         BrokerError: no broker answers.
@@ -91,7 +91,7 @@ def check(settings: Settings) -> list[str]:
     counts: dict[str, int] = {}
     if "partitions" in given:
         counts = _counts(settings)
-        del counts["catalog"]  # nothing depends on its number
+        del counts["catalog"]  # nothing depends on it
     elif "item_partitions" in given:
         counts = {"items": settings.item_partitions}
     differences = _missing(settings, found)
@@ -100,10 +100,10 @@ def check(settings: Settings) -> list[str]:
 
 
 def identities(settings: Settings) -> dict[str, Identity]:
-    """Which topics stand behind the names, by full name. A worker asks this before it starts.
+    """Identities of the topics, by full name; a process reads them before it starts.
 
     Raises:
-        TopicsError: some are missing, or their partition counts or cleaning are not as they must be.
+        TopicsError: some are missing, or have wrong partition counts or cleanup policies.
         BrokerError: no broker answers.
     """
     with administration(settings) as client:
@@ -126,7 +126,7 @@ def _make(client: Any, wanted: Mapping[str, Any]) -> None:
     refused = {
         topic["name"]: topic.get("error_message") or for_code(topic["error_code"]).__name__
         for topic in answer["topics"]
-        if topic["error_code"] not in (0, EXISTS)  # another `create` beside ours may be quicker
+        if topic["error_code"] not in (0, EXISTS)  # another `create` may have been quicker
     }
     if refused:
         message = f"the broker refuses to make topics ({'; '.join(_grouped(refused.items()))})"
@@ -135,7 +135,7 @@ def _make(client: Any, wanted: Mapping[str, Any]) -> None:
 
 
 def _find(client: Any, prefix: str) -> dict[str, _Found]:
-    """Our topics as they are, by short name; those that are not there are left out."""
+    """Our existing topics, by short name."""
     short = {full_name(prefix, topic.name): topic.name for topic in TOPICS}
     described = [topic for topic in client.describe_topics(list(short)) if topic["error_code"] != NOT_THERE]
     for topic in described:
@@ -149,14 +149,14 @@ def _find(client: Any, prefix: str) -> dict[str, _Found]:
             topic_id=str(topic.get("topic_id") or ""),
             partitions=len(topic["partitions"]),
             replication=min((len(partition["replica_nodes"]) for partition in topic["partitions"]), default=0),
-            configs={name: one["value"] for name, one in configs.get(topic["name"], {}).items()},
+            configs={name: config["value"] for name, config in configs.get(topic["name"], {}).items()},
         )
         for topic in described
     }
 
 
 def _counts(settings: Settings, partitions: int | None = None) -> dict[str, int]:
-    """How many partitions each kind of topics is to have."""
+    """Number of partitions that each kind of topics shall have."""
     counts = dict.fromkeys(("shoppers", "items", "catalog"), partitions or settings.partitions)
     if partitions is None and "item_partitions" in settings.model_fields_set:
         counts["items"] = settings.item_partitions
@@ -171,13 +171,13 @@ def _missing(settings: Settings, found: Mapping[str, _Found]) -> list[str]:
 def _differences(
     settings: Settings, found: Mapping[str, _Found], counts: Mapping[str, int], replication: int | None
 ) -> list[str]:
-    """Differences of topics that are there.
+    """Differences of existing topics.
 
     Args:
         settings: for the prefix.
-        found: topics as they are.
-        counts: partitions that each kind must have; a kind that is not named must only agree with itself.
-        replication: copies that partitions must have; None: any number.
+        found: existing topics.
+        counts: partitions that each kind must have; within other kinds the topics must only agree.
+        replication: replicas that partitions must have; None: any number.
     """
     sentences = []
     differing: list[tuple[str, str]] = []
@@ -208,7 +208,7 @@ def _differences(
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """What is said of several topics, once.
+    """The topics of each sentence, joined.
 
     >>> _grouped([("a", "too small"), ("b", "too big"), ("c", "too small")])
     ['a, c: too small', 'b: too big']
@@ -220,7 +220,7 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _short_memory(settings: Settings, found: Mapping[str, _Found]) -> list[str]:
-    """Topics whose records are deleted while they should still be remembered: a take-over would find them gone."""
+    """Topics whose records are deleted while they should still be remembered."""
     memory_s = {"clicks": settings.visits.click_memory_s, "purchases": settings.visits.purchase_memory_s}
     differences = []
     for name, need_s in memory_s.items():

@@ -1,6 +1,8 @@
-"""The trainer: learns from the log, stores snapshots of the models and announces them to the workers.
+"""The trainer: learns the sequence model and the order of lists, stores snapshots and announces them.
 
-`service` joins all parts into one process and `app` runs it under Faust. `leadership` says which trainer of a group
-works; `state` is what the working one has learnt; `metrics` are its own. It stands beside `streams.worker` and shares
-nothing with it but the topics.
+[`app`][streams.trainer.app] joins it to Faust, and [`service`][streams.trainer.service] leads, learns and publishes
+while [`leadership`][streams.trainer.leadership] lasts. [`state`][streams.trainer.state] joins what it learns with:
+[`log_reader`][streams.trainer.log_reader] reads the log by positions,
+[`list_attribution`][streams.trainer.list_attribution] takes suggestions and feedback,
+[`snapshot_codec`][streams.trainer.snapshot_codec] writes and restores the whole.
 """

@@ -33,7 +33,7 @@ from streams.errors import StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import BatchingProducer
-from streams.process import ProcessService
+from streams.lifecycle import ProcessService
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore, Stored
 from streams.threads import run_in_daemon_thread
@@ -99,9 +99,7 @@ class TrainingLoop:
         self._topic = full_name(settings.prefix, "snapshots")
         self._partitions = identities[self._topic].partitions
         self._mirrored = [
-            TopicPartition(name, number)
-            for name in self._tables.topics
-            for number in range(identities[name].partitions)
+            TopicPartition(topic, p) for topic in self._tables.topics for p in range(identities[topic].partitions)
         ]
         self._served: Snapshot | None = None
         self._candidate: Snapshot | None = None

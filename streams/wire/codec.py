@@ -142,15 +142,15 @@ def decode_catalog(record: Record) -> CatalogItem | None:
     )
 
 
-def decode_profile(record: Record) -> Profile | None:
-    """The profile of a record of `profiles`; None: the profile of the shopper whose id is the key is removed.
+def decode_profile(record: Record) -> Profile:
+    """The profile of a record of `profiles`. A null value gives consent back, as of its append time.
 
     Raises:
         RecordError: it cannot be used.
     """
     if record.value is None:
         _check_tombstone(record)
-        return None
+        return Profile((record.key or b"").decode(), record.timestamp / 1000)
     value, wire = _decode(_PROFILE, record)
     _check_key(record, "$.user_id", wire.user_id)
     _check_given_once(record, value, wire)

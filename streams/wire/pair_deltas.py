@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from models.sessions.visits import Pair
+from models.sessions.pairs import Pair
 from models.shop.events import VIEWED_THEN_BOUGHT
 from models.shop.items import Items
 from streams.errors import RecordError
@@ -139,7 +139,7 @@ class PairBatch:
         Args:
             offset: of the event in its source partition, no lower than those before.
             at: event time in epoch seconds.
-            pairs: (a, b, kind, weight), as `models.sessions.visits` gives them.
+            pairs: (a, b, kind, weight), as `models.sessions.pairs` makes them.
 
         Raises:
             ValueError: an offset is lower than the last; a receiver would skip the event.

@@ -18,12 +18,9 @@ from streams.web import add_pages
 from streams.wire.record import Record
 from streams.wire.topics import Identity, full_name
 from streams.worker.backpressure import CHANNEL_BATCHES
-from streams.worker.service import Worker
+from streams.worker.service import CONSUMED, Worker
 
 Batch = tuple[TopicPartition, Sequence[Record]]
-
-CONSUMED = ("clicks", "purchases", "profiles", "feedback", "catalog", "pairs")
-"""Topics that have an agent."""
 
 
 def create_app(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from aiokafka import TopicPartition
 
@@ -13,7 +13,7 @@ from streams.kafka.cursor import Cursor
 from streams.threads import spawn
 from streams.wire.record import Record
 from streams.worker.context import WorkerContext
-from streams.worker.partition_task import MakeTask, PartitionTask
+from streams.worker.partition_task import PartitionTask, TaskKind
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ class TaskManager:
     """Tasks of the partitions that the group has assigned to us.
 
     Args:
-        kinds: by full topic name: the name of the kind of task, all topics of that kind, and what makes a task.
+        kinds: of tasks.
         context: dependencies of the tasks.
         revoke_flush_s: longest flush before a rebalance; what is not flushed by then, the next owner does again with
             the same effect.
@@ -31,13 +31,13 @@ class TaskManager:
 
     def __init__(
         self,
-        kinds: Mapping[str, tuple[str, Sequence[str], MakeTask]],
+        kinds: Iterable[TaskKind],
         context: WorkerContext,
         *,
         revoke_flush_s: float,
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        self._kinds = kinds
+        self._kinds = {context.name(topic): kind for kind in kinds for topic in kind.topics}
         self._context = context
         self._revoke_flush_s = revoke_flush_s
         self._on_failure = on_failure
@@ -54,7 +54,7 @@ class TaskManager:
         return len(self._tasks)
 
     def _name(self, partition: TopicPartition) -> str:
-        return f"{self._kinds[partition.topic][0]}-{partition.partition}"
+        return f"{self._kinds[partition.topic].name}-{partition.partition}"
 
     def of(self, partition: TopicPartition) -> PartitionTask | None:
         """The task of a partition, if it is ours."""
@@ -89,12 +89,13 @@ class TaskManager:
         for name in set(self._tasks) - set(wanted):
             self._drop(name)
         for name, members in wanted.items():
-            _, topics, make = self._kinds[members[0].topic]
-            if len(members) != len(topics):
-                self._on_failure(TakeOverError.parted(name, [tp.topic for tp in members], list(topics)))
+            kind = self._kinds[members[0].topic]
+            if len(members) != len(kind.topics):
+                topics = [self._context.name(topic) for topic in kind.topics]
+                self._on_failure(TakeOverError.parted(name, [tp.topic for tp in members], topics))
                 return
             if name not in self._tasks:
-                task = self._tasks[name] = make(name, members, self._context)
+                task = self._tasks[name] = kind.make(name, members, self._context)
                 self._context.backpressure.track(task)
                 self._running[name] = spawn(task.run(), name, self._on_failure)
             if not self._tasks[name].cursors:

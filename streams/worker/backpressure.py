@@ -7,13 +7,16 @@ the fullest of them is to its bound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 
 from streams.kafka.producer import BatchingProducer
+from streams.settings import Settings
 from streams.worker.suggestion_batcher import SuggestionBatcher
+
+if TYPE_CHECKING:
+    from streams.worker.partition_task import PartitionTask
 
 CHANNEL_BATCHES = 4
 """Fetched batches that wait in an agent's channel; the consumer waits with the next one."""
@@ -22,65 +25,45 @@ HELD_RUNS = 4
 """Runs of `batch_records` that a task may hold before its partitions are paused: enough work until the next fetch."""
 
 
-class Holder(Protocol):
-    """A partition task, as far as back-pressure looks at it."""
-
-    partitions: tuple[TopicPartition, ...]
-
-    @property
-    def cursors(self) -> Mapping[TopicPartition, Any]:
-        """Empty while the state is being restored."""
-
-    @property
-    def held(self) -> int:
-        """Records that wait."""
-
-
 class Backpressure:
     """Decides who has to wait.
 
     Args:
         producer: whose unacknowledged bytes count.
         batcher: whose queries count.
-        max_bytes: bound of the producer.
-        batch_records: records of one run of a task.
+        settings: give the bounds.
     """
 
-    def __init__(
-        self, producer: BatchingProducer, batcher: SuggestionBatcher, *, max_bytes: int, batch_records: int
-    ) -> None:
+    def __init__(self, producer: BatchingProducer, batcher: SuggestionBatcher, settings: Settings) -> None:
         self._producer, self._batcher = producer, batcher
-        self._max_bytes, self._max_held = max_bytes, HELD_RUNS * batch_records
-        self._holders: dict[TopicPartition, Holder] = {}
+        self._max_bytes, self._max_held = settings.outbox_bytes, HELD_RUNS * settings.batch_records
+        self._tasks: dict[TopicPartition, PartitionTask] = {}
 
-    def track(self, holder: Holder) -> None:
+    def track(self, task: PartitionTask) -> None:
         """Take a task into account."""
-        self._holders |= dict.fromkeys(holder.partitions, holder)
+        self._tasks |= dict.fromkeys(task.partitions, task)
 
-    def untrack(self, holder: Holder) -> None:
+    def untrack(self, task: PartitionTask) -> None:
         """Forget a task."""
-        for partition in holder.partitions:
-            self._holders.pop(partition, None)
+        for partition in task.partitions:
+            self._tasks.pop(partition, None)
 
     @property
     def load(self) -> float:
         """Largest share of any bound that is in use; above 1 somebody waits."""
-        held = max((holder.held for holder in self._holders.values()), default=0)
-        return max(
-            self._producer.bytes / self._max_bytes,
-            self._batcher.waiting / self._batcher.max_batch,
-            held / self._max_held,
-        )
+        held = max((task.held for task in self._tasks.values()), default=0)
+        waiting = self._batcher.waiting / self._batcher.max_batch
+        return max(held / self._max_held, waiting, self._producer.bytes / self._max_bytes)
 
     def pauses(self, partition: TopicPartition) -> bool:
         """Whether a partition must not be fetched now."""
-        holder = self._holders.get(partition)
-        return holder is None or self._producer_full or not holder.cursors or holder.held > self._max_held
+        task = self._tasks.get(partition)
+        return task is None or self._producer_full or not task.cursors or task.held > self._max_held
 
     def idle(self, partition: TopicPartition) -> bool:
         """Whether nothing keeps a partition from being read further: no record waits and the producer has capacity."""
-        holder = self._holders.get(partition)
-        return holder is not None and not holder.held and not self._producer_full
+        task = self._tasks.get(partition)
+        return task is not None and not task.held and not self._producer_full
 
     @property
     def _producer_full(self) -> bool:

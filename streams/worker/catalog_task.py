@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from aiokafka import TopicPartition
-
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.wire.codec import decode_catalog
@@ -21,14 +19,6 @@ from streams.worker.partition_task import PartitionTask
 class CatalogTask(PartitionTask):
     """See the module."""
 
-    def overtaken(self) -> bool:
-        """See [`PartitionTask.overtaken`][]."""
-        recorded = self.recorded()
-        return recorded is not None and any(
-            at.position > self.cursors[TopicPartition(topic, self.partitions[0].partition)].position
-            for topic, at in recorded.topics.items()
-        )
-
     async def restore(self) -> None:
         """The position is the only state."""
         positions = await self.starting_positions()
@@ -37,7 +27,7 @@ class CatalogTask(PartitionTask):
     def next_run(self) -> list[Record]:
         """See [`PartitionTask.next_run`][]."""
         (tp,) = self.partitions
-        return self.cursors[tp].take_while(self.context.settings.batch_records, lambda _: True)
+        return self.cursors[tp].take_many(self.context.settings.batch_records)
 
     def apply(self, records: Sequence[Record]) -> None:
         """Check each record."""

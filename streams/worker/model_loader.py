@@ -90,7 +90,7 @@ class ModelLoader:
         if model != self.model:
             return
         self._wanted = announcement
-        self._metrics.snapshot_behind(model, self.behind)
+        self._metrics.snapshot_behind.labels(model).set(self.behind)
         self._changed.set()
 
     async def run(self) -> None:
@@ -115,7 +115,7 @@ class ModelLoader:
                 self._report(wanted, error, pause_s)
             else:
                 pause_s = None
-            self._metrics.snapshot_behind(self.model, self.behind)
+            self._metrics.snapshot_behind.labels(self.model).set(self.behind)
 
     async def _load(self, wanted: Announcement) -> None:
         """Fetch, check and install a snapshot, unless a newer one is announced meanwhile."""
@@ -140,7 +140,7 @@ class ModelLoader:
 
     def _report(self, wanted: Announcement, error: Exception, pause_s: float) -> None:
         fault = FAULTS.get(type(error), "model")
-        self._metrics.snapshot_fault(self.model, fault)
+        self._metrics.snapshot_faults.labels(self.model, fault).inc()
         elsewhere = "" if wanted.url == self._store.url else f" (it was announced from the store {wanted.url})"
         logger.warning(
             "%s %s cannot be taken: %s%s; %s stays in use, next try in %g s",

@@ -76,7 +76,7 @@ class NeighbourTask(PartitionTask):
 
     def next_run(self) -> list[Record]:
         """See [`PartitionTask.next_run`][]: a few messages, each with the pairs of many events."""
-        return self.cursors[self._pairs_tp].take_while(4, lambda _: True)
+        return self.cursors[self._pairs_tp].take_many(4)
 
     def apply(self, records: Sequence[Record]) -> None:
         """Count the pairs that are not counted yet."""

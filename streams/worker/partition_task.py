@@ -11,6 +11,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
@@ -70,9 +71,10 @@ class PartitionTask(ABC):
     async def finish_run(self) -> None:  # noqa: B027 - most tasks have nothing to finish
         """Finish what is done for several tasks at once. Called after `apply`, when the others have had a turn."""
 
-    @abstractmethod
     def overtaken(self) -> bool:
         """Whether another owner has gone further, so that our state is outdated."""
+        recorded, positions = self.recorded(), {tp.topic: at for tp, at in self.positions().items()}
+        return recorded is not None and any(at.position > positions[topic] for topic, at in recorded.topics.items())
 
     @abstractmethod
     async def publish(self) -> None:
@@ -283,8 +285,15 @@ class PartitionTask(ABC):
         topic = self.context.name("dead-letters")
         partition = record.partition % self.context.identities[topic].partitions
         self.context.producer.enqueue(topic, partition, key, value)
-        self.context.metrics.dead_letter(record.topic)
+        self.context.metrics.dead_letters.labels(record.topic).inc()
         logger.warning("%s", error)
 
 
-MakeTask = Callable[[str, Sequence[TopicPartition], WorkerContext], PartitionTask]
+class TaskKind(NamedTuple):
+    """A kind of partition task."""
+
+    name: str
+    """Prefix of its tasks' names."""
+    topics: Sequence[str]
+    """Short names; a task has the same partition number of all of them."""
+    make: Callable[[str, Sequence[TopicPartition], WorkerContext], PartitionTask]

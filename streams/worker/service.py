@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from models.cooccurrence import counter
@@ -23,8 +23,8 @@ from models.snapshot import Snapshot
 from streams.kafka.global_tables import GlobalTableReader, GlobalTables
 from streams.kafka.group_consumer import Deliver
 from streams.kafka.log import KafkaLog
+from streams.lifecycle import ProcessService
 from streams.metrics import Metrics
-from streams.process import ProcessService
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
 from streams.wire.announcements import Announcement
@@ -36,15 +36,20 @@ from streams.worker.catalog_task import CatalogTask
 from streams.worker.context import WorkerContext
 from streams.worker.model_loader import ModelLoader
 from streams.worker.neighbour_task import NeighbourTask
-from streams.worker.partition_task import MakeTask
+from streams.worker.partition_task import TaskKind
 from streams.worker.shopper_task import ShopperTask
 from streams.worker.suggestion_batcher import SuggestionBatcher
 from streams.worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
-SHOPPER_TOPICS = ("clicks", "purchases", "profiles", "feedback")
-"""Topics keyed by shopper; one task has the same partition number of all of them."""
+TASK_KINDS = (
+    TaskKind("shoppers", ("clicks", "purchases", "profiles", "feedback"), ShopperTask),
+    TaskKind("items", ("pairs",), NeighbourTask),
+    TaskKind("catalog", ("catalog",), CatalogTask),
+)
+CONSUMED = [topic for kind in TASK_KINDS for topic in kind.topics]
+"""Short names of the topics that the group consumes."""
 
 REVOKE_FLUSH_SHARE = 1 / 6
 """Of the session timeout: longest flush before joining the rebalanced group. Together with the wait for a heartbeat
@@ -83,9 +88,9 @@ class Worker(ProcessService):
         on_ready: Callable[[], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        kinds = task_types(settings.prefix)
         metrics, log = Metrics(), KafkaLog(settings)
-        super().__init__(settings, sorted(kinds), metrics, log, on_ready, on_failure)
+        topics = [full_name(settings.prefix, topic) for topic in CONSUMED]
+        super().__init__(settings, topics, metrics, log, on_ready, on_failure)
         self.deliver = deliver
         self._items = Items()
         catalog = Catalog(self._items)
@@ -94,9 +99,7 @@ class Worker(ProcessService):
         self.batcher = SuggestionBatcher(
             self.recommender, self.producer, metrics, settings, identities, time.time, self.fail
         )
-        self.backpressure = Backpressure(
-            self.producer, self.batcher, max_bytes=settings.outbox_bytes, batch_records=settings.batch_records
-        )
+        self.backpressure = Backpressure(self.producer, self.batcher, settings)
         self.pauses = self.backpressure.pauses
         store = SnapshotStore.of(settings)
         self._loaders = [
@@ -124,7 +127,7 @@ class Worker(ProcessService):
             commit=self.consumer.commit,
         )
         self.tasks = self.listener = TaskManager(
-            kinds,
+            TASK_KINDS,
             context,
             revoke_flush_s=settings.session_timeout_s * REVOKE_FLUSH_SHARE,
             on_failure=self.fail,
@@ -207,15 +210,3 @@ class Worker(ProcessService):
         """Replace the policy from the next batch on."""
         self.recommender.policy = policy
         logger.info("policy %s is in force", policy.hash)
-
-
-def task_types(prefix: str) -> dict[str, tuple[str, Sequence[str], MakeTask]]:
-    """Name, topics and constructor of the kind of task of each consumed topic, by full topic name."""
-    shoppers = [full_name(prefix, topic) for topic in SHOPPER_TOPICS]
-    pairs, catalog = full_name(prefix, "pairs"), full_name(prefix, "catalog")
-    kinds: dict[str, tuple[str, Sequence[str], MakeTask]] = {
-        topic: ("shoppers", shoppers, ShopperTask) for topic in shoppers
-    }
-    kinds[pairs] = ("items", [pairs], NeighbourTask)
-    kinds[catalog] = ("catalog", [catalog], CatalogTask)
-    return kinds

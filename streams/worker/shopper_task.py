@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 
 from models.serving.recommender import Query
 from models.sessions.visits import EventStatus, Visits
-from models.shop.events import Action, Click, Purchase
+from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.replay import read_again, recent_past
@@ -64,14 +64,6 @@ class ShopperTask(PartitionTask):
         partitions = range(self.context.identities[forgotten].partitions)
         return [*super().mirrored(), *(TopicPartition(forgotten, p) for p in partitions)]
 
-    def overtaken(self) -> bool:
-        """See [`PartitionTask.overtaken`][]."""
-        recorded = self.recorded()
-        return recorded is not None and any(
-            at.position > self.cursors[TopicPartition(topic, self.number)].position
-            for topic, at in recorded.topics.items()
-        )
-
     async def restore(self) -> None:
         """Replay the recent log up to the positions, without effects."""
         settings, recorded = self.context.settings, self.recorded()
@@ -106,10 +98,8 @@ class ShopperTask(PartitionTask):
                 self.visits.apply_purchase(
                     decode_purchase(record), appended_s, record.offset, learn=False, join=record.offset >= joined
                 )
-            elif (profile := decode_profile(record)) is not None:
-                self.visits.consent(profile.user_id, profile.consent)
             else:
-                self.visits.consent((record.key or b"").decode(), True)
+                self.visits.apply_profile(decode_profile(record))
         except RecordError:
             pass  # in the dead letters already: its position is below ours
 
@@ -119,7 +109,7 @@ class ShopperTask(PartitionTask):
         """See [`PartitionTask.next_run`][]: profiles and feedback first, clicks and purchases by append time."""
         most = self.context.batcher.max_batch
         for tp in (self._profiles_tp, self._feedback_tp):
-            if taken := self.cursors[tp].take_while(most, _any):
+            if taken := self.cursors[tp].take_many(most):
                 return taken
         clicks, purchases = self.cursors[self._clicks_tp], self.cursors[self._purchases_tp]
         click, purchase = clicks.front(), purchases.front()
@@ -130,7 +120,7 @@ class ShopperTask(PartitionTask):
             if other.needs_reading or self._worth_waiting(other):
                 return []
             self._waiting_since = None
-            return side.take_while(most, _any)
+            return side.take_many(most)
         self._waiting_since = None
         run: list[Record] = []
         while len(run) < most and click is not None and purchase is not None:
@@ -189,7 +179,7 @@ class ShopperTask(PartitionTask):
             verdict, pairs = self.visits.apply_purchase(event, appended_s, record.offset)
             source, action, item_ids = "purchases", Action.PURCHASE, event.item_ids
         elif topic == self._profiles_tp.topic:
-            return self._apply_profile(record)
+            return self._apply_profile(decode_profile(record))
         else:
             decode_feedback(record)
             return "noted"
@@ -213,26 +203,15 @@ class ShopperTask(PartitionTask):
         self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
         return None
 
-    def _apply_profile(self, record: Record) -> str:
-        profile = decode_profile(record)
-        if profile is None:
-            user_id, at, consent, forget = (record.key or b"").decode(), record.timestamp / 1000, True, False
-        else:
-            user_id, at, consent, forget = profile.user_id, profile.at, profile.consent, profile.forget
-        if forget or (consent and self.visits.refuses(user_id)):
-            # Events before a renewed consent stay unused, also for a successor that only sees the last profile.
-            self._forget(user_id, at)
-        self.visits.consent(user_id, consent)
+    def _apply_profile(self, profile: Profile) -> str:
+        """Apply a profile, and tell every other task and trainer if it forgets: they may never read this profile."""
+        before = self.visits.apply_profile(profile)
+        if before is not None:
+            topic = self.context.name("forgotten")
+            key, value = encode_forgotten(Forgotten(v=VERSION, user_id=profile.user_id, before=before))
+            partition = partition_of(key, self.context.identities[topic].partitions)
+            self.context.producer.enqueue(topic, partition, key, value)
         return "noted"
-
-    def _forget(self, user_id: str, before: float) -> None:
-        """Use nothing of a shopper up to an event time, in any worker."""
-        self.visits.forget(user_id, before)
-        forgotten = Forgotten(v=VERSION, user_id=user_id, before=self.visits.forgotten[user_id])
-        topic = self.context.name("forgotten")
-        key, value = encode_forgotten(forgotten)
-        partition = partition_of(key, self.context.identities[topic].partitions)
-        self.context.producer.enqueue(topic, partition, key, value)
 
     # -- joins and pairs -------------------------------------------------------------------------------------------
 
@@ -287,7 +266,3 @@ class ShopperTask(PartitionTask):
                 for item_partition, value, _ in batch.messages(most):
                     self.context.producer.enqueue(topic, item_partition, f"{source}-{self.number}".encode(), value)
         await self.checkpoint(progress)
-
-
-def _any(_: Record) -> bool:
-    return True

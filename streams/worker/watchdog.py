@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from aiokafka import TopicPartition
 
 from streams.errors import TakeOverError
-from streams.kafka.cursor import Cursor
 from streams.kafka.log import Log
 from streams.metrics import Metrics
+from streams.worker.assignment import TaskManager
 
 PATIENCE_CHECKS = 5
 """Checks in a row that a partition may stand still while others are delivered."""
-
-
-class WatchedTasks(Protocol):
-    """What the watchdog needs of the partition tasks."""
-
-    def ready_cursors(self) -> list[Cursor]:
-        """Cursors of all tasks that hold their state."""
-
-    def read_to(self, partition: TopicPartition, end: int) -> None:
-        """Have a partition read from the log up to an offset."""
 
 
 class Watchdog:
     """Compares the positions with the ends of the log and measures the lag.
 
     Args:
-        tasks: whose partitions are watched.
+        tasks: give the cursors to watch and read what is missing.
         log: tells the ends.
         idle: whether nothing keeps a partition from being read further.
         delivered: number of records delivered so far, of all partitions.
@@ -39,7 +28,7 @@ class Watchdog:
 
     def __init__(
         self,
-        tasks: WatchedTasks,
+        tasks: TaskManager,
         log: Log,
         idle: Callable[[TopicPartition], bool],
         delivered: Callable[[], int],

@@ -18,7 +18,7 @@ from models.shop.policy import Policy
 
 AT = 1_699_990_000.0
 ITEMS = [f"item-{number}" for number in range(12)]
-"""Each of a category of its own, so that all are cross-sells of each other."""
+"""Each in a category of its own, so that all are cross-sells of each other."""
 NONE_HELD = GateConfig(share=0.0)
 QUICK = RankerConfig(least_credits=5.0, prior_credits=1.0)
 SMALL = LearnerConfig(network=NetworkConfig(units=8), chunk=16, replay=2, looks=5, batch=32, negatives=16)

@@ -42,7 +42,7 @@ class Trainee:
         catalog = Catalog(items)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
         self.training = TrainerState(
-            settings, shop.log, self.store, identities, lambda one: catalog.get(items.find(one)), self.metrics
+            settings, shop.log, self.store, identities, lambda item_id: catalog.get(items.find(item_id)), self.metrics
         )
         self.tables = GlobalTables(
             "",
@@ -93,13 +93,15 @@ class Trainee:
     def looks(self) -> int:
         """Looks that are learnt, wait to be, or are held back."""
         window_builder = self.training.window_builder
-        return window_builder.events + window_builder.held + sum(one.count for one in window_builder._fresh.values())
+        return (
+            window_builder.events + window_builder.held + sum(fresh.count for fresh in window_builder._fresh.values())
+        )
 
     def announced(self) -> list[str]:
         """All announcements, in order."""
-        records = (one for number in range(PARTITIONS) for one in self.shop.log.records("snapshots", number))
-        found = (decode_announcement(one)[1] for one in records)
-        return [one.version for one in found if one is not None]
+        records = (record for number in range(PARTITIONS) for record in self.shop.log.records("snapshots", number))
+        found = (decode_announcement(record)[1] for record in records)
+        return [announcement.version for announcement in found if announcement is not None]
 
     def mirror_of(self, model: str) -> str:
         """Version that is announced of a model."""

@@ -27,7 +27,7 @@ from streams.wire.topics import Identity
 from streams.worker.backpressure import Backpressure
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
-from streams.worker.service import task_types
+from streams.worker.service import TASK_KINDS
 from streams.worker.shopper_task import ShopperTask
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
@@ -144,9 +144,7 @@ class Process:
             items=items,
             recommender=recommender,
             batcher=batcher,
-            backpressure=Backpressure(
-                self.producer, batcher, max_bytes=1 << 20, batch_records=self.settings.batch_records
-            ),
+            backpressure=Backpressure(self.producer, batcher, self.settings),
             metrics=metrics,
             identities=identities,
             clock=self._clock,
@@ -164,11 +162,10 @@ class Process:
 
     async def take_over(self, *names: str) -> None:
         """Own tasks such as `shoppers-0`; they restore their state."""
-        kinds = {kind: (topics, make) for kind, topics, make in task_types("").values()}
+        kinds = {kind.name: kind for kind in TASK_KINDS}
         for name in names:
-            kind, number = name.rsplit("-", 1)
-            topics, make = kinds[kind]
-            task = make(name, [TopicPartition(topic, int(number)) for topic in topics], self.context)
+            kind, number = kinds[name.rsplit("-", 1)[0]], int(name.rsplit("-", 1)[1])
+            task = kind.make(name, [TopicPartition(topic, number) for topic in kind.topics], self.context)
             self.tasks[name] = task
             task.on_assigned()
             await task._hold_state()

@@ -27,6 +27,7 @@ def modules_of(package: str) -> list[str]:
     )
 
 
+@pytest.mark.slow
 def test_models_import_nothing_of_kafka_or_faust_or_streams() -> None:
     pytest.importorskip("torch", reason="install the extra `learning` to run this")
     names = modules_of("models")

@@ -40,6 +40,7 @@ print(*sorted(f"{module}.{name}" for (module, name), n in kinds().items() if n >
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_once_events_come() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], text=True, capture_output=True, cwd=ROOT, timeout=300, check=False

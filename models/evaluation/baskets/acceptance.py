@@ -1,11 +1,10 @@
-"""How likely each candidate is to be taken, where a shopper may take many at once: river's regression, and uptake.
+"""Probability that each candidate is taken, where a shopper may take many at once: a regression and an item bias.
 
-    odds(taken) = exp(bias + sum over features: weight * (feature - mean) / deviation) * uptake(item)
+    odds(taken) = exp(bias + sum over features: weight * (feature - mean) / deviation) * item_bias(item)
 
-The regression (`StandardScaler | LogisticRegression`, as in [`models.ranking.stacked`][]) learns every candidate that
-was taken and a sample of those that were not. A sample shifts the bias by the logarithm of its share and changes no
-weight (G. King and L. Zeng, Logistic Regression in Rare Events Data, 2001), so that probabilities are those of all
-candidates.
+The regression is river's `StandardScaler | LogisticRegression`, as in [`models.ranking.stacked`][]. It learns every
+candidate that was taken and a sample of the others. Sampling shifts the bias by the logarithm of the sampled share and
+changes no weight (G. King and L. Zeng, Logistic Regression in Rare Events Data, 2001); predictions correct the bias.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.baskets.uptake import ItemBias, ItemBiasConfig
+from models.evaluation.baskets.item_bias import ItemBias, ItemBiasConfig
 from models.ranking.stacked import Folded, fold
 
 
 @dataclass(frozen=True)
 class AcceptanceConfig:
-    """How it is learnt."""
+    """Parameters of the learning."""
 
     rate: float = 0.003
     """Of Adam."""
     l2: float = 1e-6
     """Pull of the weights towards 0."""
     share: float = 0.03
-    """Share of the candidates not taken that is learnt: 30 of a thousand, about ten for each one that was taken."""
+    """Share of the candidates not taken that is learnt: about ten for each that was taken."""
     settled: int = 1_000
-    """Outcomes before predictions are good enough to be compared with what was taken, item by item."""
-    uptake: ItemBiasConfig = field(default_factory=ItemBiasConfig)
+    """Outcomes before predictions are good enough to learn item biases from them."""
+    item_bias: ItemBiasConfig = field(default_factory=ItemBiasConfig)
 
 
 class Acceptance:
@@ -41,7 +40,7 @@ class Acceptance:
 
     Args:
         names: of the features.
-        config: how.
+        config: parameters.
         seed: of the sample.
     """
 
@@ -57,12 +56,12 @@ class Acceptance:
         )
         self.pipeline = compose.Pipeline(self._scaler, self._regression)
         self._folded: Folded | None = None
-        self._uptake = ItemBias(config.uptake)
+        self._item_bias = ItemBias(config.item_bias)
         self.learnt = 0
-        """Outcomes."""
+        """Number of outcomes."""
 
     def learn_one(self, items: NDArray[np.int32], features: NDArray[np.float64], taken: NDArray[np.bool_]) -> None:
-        """Learn what became of the candidates of one moment.
+        """Learn which candidates were taken.
 
         Args:
             items: (n,) distinct.
@@ -70,26 +69,26 @@ class Acceptance:
             taken: (n,).
         """
         if self.learnt >= self._config.settled:
-            self._uptake.update(items, self.predict(features), taken)
+            self._item_bias.update(items, self.predict(features), taken)
         drawn = np.flatnonzero(taken | (self._chance.random(len(items)) < self._config.share))
-        for one in self._chance.permutation(drawn).tolist():
-            self.pipeline.learn_one(dict(zip(self._names, features[one].tolist(), strict=True)), bool(taken[one]))
+        for place in self._chance.permutation(drawn).tolist():
+            self.pipeline.learn_one(dict(zip(self._names, features[place].tolist(), strict=True)), bool(taken[place]))
         self._folded = None
         self.learnt += 1
 
     def folded(self) -> Folded:
-        """The regression as it is now, of the sample that it learns."""
+        """The current regression, over the sample that it learns."""
         if self._folded is None:
             self._folded = fold(self._scaler, self._regression, self._names)
         return self._folded
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) probabilities that each of all candidates is taken, by the regression alone."""
+        """(n,) probabilities that each candidate is taken, by the regression alone."""
         folded = self.folded()
         return Folded(folded.weights, folded.bias + math.log(self._config.share)).predict(features)
 
     def scores(self, items: NDArray[np.int32], features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) log odds that each is taken, uptake included."""
+        """(n,) log odds that each candidate is taken, with the item bias."""
         folded = self.folded()
         odds: NDArray[np.float64] = features @ folded.weights + folded.bias + math.log(self._config.share)
-        return odds + self._uptake.logs(items)
+        return odds + self._item_bias.logs(items)

@@ -1,18 +1,18 @@
-"""What else completes a basket: the simple methods of the literature, and those of the `implicit` package.
+"""Baselines of protocol B: simple methods of the literature, and those of the `implicit` package.
 
-All are counts without decay. Lines of a basket share one time, so that there is no order in it: `last-item` is the last
-anchor of the file, and rules by distance mean nothing here.
+All count without decay. The lines of a basket share one time, so its items have no order: `last-item` is the last
+anchor of the file.
 
-* VSKNN, with all items of the cart weighing alike: M. Ludewig, D. Jannach, Evaluation of session-based recommendation
-  algorithms (2018); baskets are its sessions.
-* BM25 between items of baskets, ALS and BPR, see `implicit_models.py`: BM25 is asked with the anchors, the other two
-  with the household, whose purchases they factorise.
+* VSKNN with baskets as sessions, all items of the cart weighted alike: M. Ludewig, D. Jannach, Evaluation of
+  session-based recommendation algorithms (2018).
+* BM25 between items, asked with the anchors; ALS and BPR, asked with the household: see `implicit_models.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,21 @@ from models.evaluation.next_item.session_knn import Vsknn, VsknnConfig
 from models.jit import cached_njit
 
 MOST_ITEMS = 60
-"""Distinct items of a basket that pairs are made of, the first of the file: bounds the square."""
+"""Most items of a basket that are paired, the first of the file: bounds the number of pairs."""
 
 
-_Rows = tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]
+class _Rows(NamedTuple):
+    """Baskets as arrays."""
+
+    items: NDArray[np.int32]  # of all baskets, one after the other
+    ends: NDArray[np.int64]  # (baskets + 1,): basket `b` is at `ends[b]` up to `ends[b + 1]`
+    weights: NDArray[np.float64]  # (baskets,)
+    owners: NDArray[np.int64]  # baskets of item 0, of item 1, ...
+    starts: NDArray[np.int64]  # (items + 1,): where those of each item begin
 
 
 class SingleMethod:
-    """A family of one method.
-
-    Args:
-        name: of the method.
-        shop: what is bought.
-    """
+    """Base class of the baselines: a group of one method."""
 
     def __init__(self, name: str, shop: Shop) -> None:
         self.names: Sequence[str] = (name,)
@@ -44,23 +46,23 @@ class SingleMethod:
         self._shop = shop
 
     def learn(self, basket: Basket) -> None:
-        """See [`Family.learn`][]."""
+        """See [`BasketMethods.learn`][]."""
         raise NotImplementedError
 
     def ready(self) -> None:
-        """See [`Family.ready`][]."""
+        """See [`BasketMethods.ready`][]."""
 
     def scores(self, query: BasketQuery) -> Scores:
         """(n,) distinct items, (n,) scores, greater is better."""
         raise NotImplementedError
 
     def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
-        """See [`Family.rank`][]."""
+        """See [`BasketMethods.rank`][]."""
         return {self._name: best(*self.scores(query), query, self._shop.items.order)}
 
 
 class Popularity(SingleMethod):
-    """Baskets with an item."""
+    """Number of baskets with an item."""
 
     def __init__(self, shop: Shop) -> None:
         super().__init__("popularity", shop)
@@ -68,7 +70,7 @@ class Popularity(SingleMethod):
         self._all = np.arange(len(shop.items), dtype=np.int32)
 
     def learn(self, basket: Basket) -> None:
-        """See [`Family.learn`][]."""
+        """See [`BasketMethods.learn`][]."""
         self._counts[list(basket.items)] += 1.0
 
     def scores(self, query: BasketQuery) -> Scores:
@@ -76,8 +78,8 @@ class Popularity(SingleMethod):
         return self._all, self._counts
 
 
-class Together(SingleMethod):
-    """Co-occurrence of whole baskets, all pairs of all items, nothing left out.
+class BasketCoOccurrence(SingleMethod):
+    """Co-occurrence of whole baskets, over all pairs.
 
         score(b) = sum over anchors a: pairs(a, b) / (baskets(a) + 1) ** normalisation
 
@@ -86,7 +88,7 @@ class Together(SingleMethod):
         shop: what is bought.
         normalisation: 1 takes shares, 0 plain counts.
         weighted: a pair of a basket of n items counts 1 / log2(n), not 1.
-        last_only: ask the last anchor only.
+        last_only: use the last anchor only.
     """
 
     def __init__(self, name: str, shop: Shop, *, normalisation: float, weighted: bool, last_only: bool = False) -> None:
@@ -98,17 +100,16 @@ class Together(SingleMethod):
         self._rows: _Rows
 
     def learn(self, basket: Basket) -> None:
-        """See [`Family.learn`][]."""
+        """See [`BasketMethods.learn`][]."""
         self._baskets.append(basket.items[:MOST_ITEMS])
         self._counts[list(basket.items)] += 1.0
 
     def ready(self) -> None:
-        """See [`Family.ready`][]."""
+        """See [`BasketMethods.ready`][]."""
         self._rows = self._rows_of(self._baskets)
         self._counted = len(self._baskets)
 
     def _rows_of(self, baskets: Sequence[tuple[int, ...]]) -> _Rows:
-        """Items of all baskets one after the other, where each begins, its weight, and by item in which it is."""
         lengths = np.array([len(items) for items in baskets])
         ends = np.concatenate([[0], np.cumsum(lengths)])
         items = np.fromiter((item for basket in baskets for item in basket), np.int32, int(ends[-1]))
@@ -116,51 +117,43 @@ class Together(SingleMethod):
         owners = np.repeat(np.arange(len(baskets)), lengths)
         by_item = np.argsort(items, kind="stable")
         starts = np.searchsorted(items[by_item], np.arange(len(self._shop.items) + 1))
-        return items, ends, weights, owners[by_item], starts
+        return _Rows(items, ends, weights, owners[by_item], starts)
 
     def scores(self, query: BasketQuery) -> Scores:
         """See [`SingleMethod.scores`][]."""
-        if self._counted < len(self._baskets):  # with tests learnt; seldom enough that all is counted anew
+        if self._counted < len(self._baskets):  # a test basket was learnt: rare enough to rebuild all
             self.ready()
         anchors = query.anchors[-1:] if self._last_only else query.anchors
         factors = (self._counts[anchors] + 1.0) ** -self._normalisation
-        items, ends, weights, owners, starts = self._rows
-        sums = _max_batch(anchors, factors, items, ends, weights, owners, starts, len(self._shop.items))
+        sums = _shared_baskets(anchors, factors, self._rows, len(self._shop.items))
         found = np.flatnonzero(sums).astype(np.int32)
         return found, sums[found]
 
 
 @cached_njit()
-def _max_batch(
-    anchors: NDArray[np.int32],
-    factors: NDArray[np.float64],
-    items: NDArray[np.int32],
-    ends: NDArray[np.int64],
-    weights: NDArray[np.float64],
-    owners: NDArray[np.int64],
-    starts: NDArray[np.int64],
-    size: int,
+def _shared_baskets(
+    anchors: NDArray[np.int32], factors: NDArray[np.float64], rows: _Rows, size: int
 ) -> NDArray[np.float64]:
-    """(size,) sums of the factors of anchors over the baskets that each item shares with them."""
+    """(size,) for each item the sum of anchor factor * basket weight over the baskets it shares with the anchors."""
     sums = np.zeros(size)
     for number in range(len(anchors)):
         anchor = anchors[number]
-        for place in range(starts[anchor], starts[anchor + 1]):
-            basket = owners[place]
-            for other in range(ends[basket], ends[basket + 1]):
-                sums[items[other]] += factors[number] * weights[basket]
+        for place in range(rows.starts[anchor], rows.starts[anchor + 1]):
+            basket = rows.owners[place]
+            for other in range(rows.ends[basket], rows.ends[basket + 1]):
+                sums[rows.items[other]] += factors[number] * rows.weights[basket]
     return sums
 
 
 class NearestBaskets(SingleMethod):
-    """VSKNN over baskets, those of all households."""
+    """VSKNN over the baskets of all households."""
 
     def __init__(self, shop: Shop) -> None:
         super().__init__("vsknn", shop)
         self._sessions = Vsknn(VsknnConfig())
 
     def learn(self, basket: Basket) -> None:
-        """See [`Family.learn`][]."""
+        """See [`BasketMethods.learn`][]."""
         self._sessions.learn(basket.items, [basket.at] * len(basket.items))
 
     def scores(self, query: BasketQuery) -> Scores:
@@ -169,8 +162,8 @@ class NearestBaskets(SingleMethod):
         return self._sessions.score(anchors, [query.basket.at] * len(anchors))
 
 
-class OfHousehold(SingleMethod):
-    """What the household has bought most often, and then what everybody buys."""
+class HouseholdPopularity(SingleMethod):
+    """What the household has bought most often, then what all buy most often."""
 
     def __init__(self, shop: Shop) -> None:
         super().__init__("household-popularity", shop)
@@ -178,7 +171,7 @@ class OfHousehold(SingleMethod):
         self._own: dict[str, dict[int, int]] = {}
 
     def learn(self, basket: Basket) -> None:
-        """See [`Family.learn`][]."""
+        """See [`BasketMethods.learn`][]."""
         self._counts[list(basket.items)] += 1.0
         own = self._own.setdefault(basket.household, {})
         for item in basket.items:
@@ -193,12 +186,12 @@ class OfHousehold(SingleMethod):
 
 
 class Implicit(SingleMethod):
-    """A model of the `implicit` package, fitted once, when training is over; it learns nothing from tests.
+    """A model of the `implicit` package, fitted once, after the training part.
 
     Args:
         name: bm25, als or bpr.
         shop: what is bought.
-        seed: of what it draws.
+        seed: of its random numbers.
     """
 
     def __init__(self, name: str, shop: Shop, seed: int) -> None:
@@ -209,7 +202,7 @@ class Implicit(SingleMethod):
         self._baskets = 0
 
     def learn(self, basket: Basket) -> None:
-        """See [`Family.learn`][]."""
+        """See [`BasketMethods.learn`][]."""
         if self._model.fitted:
             return
         household = self._households.setdefault(basket.household, len(self._households))
@@ -217,7 +210,7 @@ class Implicit(SingleMethod):
         self._baskets += 1
 
     def ready(self) -> None:
-        """See [`Family.ready`][]."""
+        """See [`BasketMethods.ready`][]."""
         self._model.fit()
 
     def scores(self, query: BasketQuery) -> Scores:

@@ -1,17 +1,16 @@
-"""What a basket that is being filled says of every item that may complete it: candidates, and a row of features each.
+"""Candidates for a basket that is being filled, and a row of features for each.
 
-Candidates are what the shopper has bought before, what was bought with the items of his cart, what is popular and what
-is being tried; of categories that the cart has none of. Features are logarithms, so that a regression over them
-multiplies what they say:
+Candidates are what the household has bought before, what was bought with the items of the cart, what is popular and
+what is often bought for the first time; only of categories that the cart has nothing of. Features are logarithms, so
+that a regression over them multiplies:
 
-* of the cart: bought together with its items (weights as shares of the source's baskets to the power of 0.5), the same
-  against the candidate's own popularity, the lift of its category with the cart's;
+* of the cart: bought together with its items (weights divided by the square root of the source's baskets), the same
+  against the candidate's popularity, the lift of its category with the cart's;
 * of the item: baskets, first purchases (two half-lives), its share of its category's first purchases;
-* of the shopper with its category: purchases and distinct items per basket, how much is new in it to anybody;
-* of the shopper with the item: baskets with it per basket, two decayed counts, days since.
+* of the household with its category: purchases and distinct items per basket, share of first purchases in it;
+* of the household with the item: baskets with it per basket, two decayed counts, days since.
 
-Everything is as of the newest event that was learnt, so that what is asked later sees the same features, and not all of
-them fading.
+All are as of the newest event learnt. As of the time of the query they would all fade between two updates.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import cached_njit
+from models.evaluation.worker_counts import NeighbourRows
+from models.jit import cached_njit, inline_njit
 from models.shop.events import BOUGHT_WITH
 
 OF_ANY = (
@@ -38,45 +38,51 @@ OF_ANY = (
     "kind-items",
     "frequency",
 )
-"""Features of every candidate, in the order of the columns. Kind: the whole category path; group: its first parts."""
+"""Features of every candidate, by column. Kind: the whole category path; group: its first parts."""
 
 OF_BOUGHT = ("habit-share", "habit-fast", "habit-slow", "habit-age", "habit")
-"""... and those that say something of what the shopper has bought before only."""
+"""Further features, which tell something only of items that the household has bought before."""
 
 FEATURES = (*OF_ANY, *OF_BOUGHT)
 
 WIDTH = len(FEATURES)
 
 NEVER_DAYS = 400.0
-"""Days since an item was bought that never was."""
+"""Days since the last purchase of an item that was never bought."""
 
 
-class Shelf(NamedTuple):
-    """What is known of all items, as of the newest event learnt."""
+class Cart(NamedTuple):
+    """The basket so far."""
 
+    items: NDArray[np.int32]  # (n,)
+    taken: NDArray[np.bool_]  # (groups,): whether it has an item of the group
+    lifts: NDArray[np.float64]  # (groups,): lift of each with the groups of the cart
+
+
+class Household(NamedTuple):
+    """What the household has bought before."""
+
+    habits: NDArray[Any]  # (m,) of `models.evaluation.baskets.purchase_history.HABIT`
+    baskets: float
+    fast_s: float  # half-lives of the habits' counts
+    slow_s: float
+
+
+class ItemStats(NamedTuple):
+    """Counts of all items, as of the newest event learnt."""
+
+    at: float  # epoch seconds of that event
     group: NDArray[np.int32]  # (items,): 0: not in the catalogue
     kind: NDArray[np.int32]  # (items,)
     baskets: NDArray[np.float64]  # (items,): decayed
-    firsts: NDArray[np.float64]  # (items, 2): fast, slow
+    firsts: NDArray[np.float64]  # (items, 2): first purchases, fast and slow
     kind_baskets: NDArray[np.float64]  # (kinds,)
     kind_firsts: NDArray[np.float64]  # (kinds,)
-    drawn: NDArray[np.int32]  # most popular and most tried items, candidates of everybody
+    drawn: NDArray[np.int32]  # candidates for every basket: most popular, and most often bought for the first time
 
 
-class Pairs(NamedTuple):
-    """Rows of neighbours; see [`models.cooccurrence.index.Neighbours`][]."""
-
-    start: NDArray[np.int64]
-    length: NDArray[np.int32]
-    own: NDArray[np.float64]
-    at: NDArray[np.float64]
-    ids: NDArray[np.int32]
-    weights: NDArray[np.float64]
-    half_life_s: float
-
-
-class Room(NamedTuple):
-    """Room that is used again; all zero, or serials of earlier calls."""
+class Scratch(NamedTuple):
+    """Memory that calls share; all zero but for serials of earlier calls."""
 
     serial: NDArray[np.int64]  # (1,)
     marked: NDArray[np.int64]  # (items,): serial of the last call with the item among the candidates
@@ -87,116 +93,99 @@ class Room(NamedTuple):
     group_count: NDArray[np.float64]  # (groups,)
 
 
-def room(items: int, groups: int) -> Room:
-    """Room for so many items and categories."""
-    return Room(
-        np.zeros(1, np.int64),
-        np.zeros(items, np.int64),
-        np.zeros(items, np.int32),
-        np.zeros(items),
-        np.zeros(groups),
-        np.zeros(groups),
-        np.zeros(groups),
-    )
+def scratch_for(items: int, groups: int) -> Scratch:
+    """Memory for a number of items and of categories."""
+    by_item = np.zeros(items, np.int64), np.zeros(items, np.int32), np.zeros(items)
+    return Scratch(np.zeros(1, np.int64), *by_item, np.zeros(groups), np.zeros(groups), np.zeros(groups))
 
 
 @cached_njit()
 def basket_features(
-    cart: NDArray[np.int32],
-    taken: NDArray[np.bool_],
-    lifts: NDArray[np.float64],
-    habits: NDArray[Any],
-    baskets: float,
-    at: float,
-    fast_s: float,
-    slow_s: float,
-    shelf: Shelf,
-    pairs: Pairs,
-    room: Room,
+    cart: Cart, household: Household, stats: ItemStats, rows: NeighbourRows, scratch: Scratch
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Candidates for a cart, and their features.
 
-    Args:
-        cart: (n,) items of the cart.
-        taken: (groups,) whether the cart has something of a category.
-        lifts: (groups,) of each category with the cart's.
-        habits: (m,) of `models.evaluation.baskets.habits.HABIT`: what the shopper has bought.
-        baskets: how many baskets he had.
-        at: newest event learnt, epoch seconds.
-        fast_s: half-life of the fast counts of `habits`.
-        slow_s: ... of the slow ones.
-        shelf: all items.
-        pairs: rows of neighbours.
-        room: is used.
-
     Returns:
-        (c,) distinct items, (c, len(FEATURES)) features.
+        (c,) distinct items, (c, WIDTH) features.
     """
-    room.serial[0] += 1
-    serial, items = room.serial[0], len(shelf.group)
-    most = len(habits) + len(shelf.drawn)
-    for item in cart:
-        if item < len(pairs.length):
-            most += pairs.length[item]
-    found, used = np.empty(most, np.int32), 0
-    for row in habits:
-        item = row.item
-        room.kind_count[shelf.kind[item]] += row.count
-        room.kind_items[shelf.kind[item]] += 1.0
-        room.group_count[shelf.group[item]] += row.count
-    for source in range(2):
-        drawn = len(habits) if source == 0 else len(shelf.drawn)
-        for number in range(drawn):
-            item = habits[number].item if source == 0 else shelf.drawn[number]
-            if not taken[shelf.group[item]] and room.marked[item] != serial:
-                room.marked[item], room.place[item], room.sums[item] = serial, used, 0.0
-                found[used] = item
-                used += 1
-    for item in cart:
-        if item >= len(pairs.length) or pairs.length[item] == 0:
-            continue
-        fade = 2.0 ** ((pairs.at[item] - at) / pairs.half_life_s)
-        factor = fade / np.sqrt(pairs.own[item, 1] * fade + 1.0)
-        for cell in range(pairs.start[item], pairs.start[item] + pairs.length[item]):
-            other, weight = pairs.ids[cell], pairs.weights[cell, BOUGHT_WITH]
-            if weight == 0.0 or other >= items or taken[shelf.group[other]]:
-                continue
-            if room.marked[other] != serial:
-                room.marked[other], room.place[other], room.sums[other] = serial, used, 0.0
-                found[used] = other
-                used += 1
-            room.sums[other] += factor * weight
-    rows = np.empty((used, WIDTH))
-    per = baskets + 5.0
-    for place in range(used):
-        item = found[place]
-        kind, group, row = shelf.kind[item], shelf.group[item], rows[place]
-        row[0] = np.log(room.sums[item] + 0.01)
-        row[1] = np.log(room.sums[item] / np.sqrt(shelf.baskets[item] + 5.0) + 0.001)
-        row[2] = np.log(shelf.baskets[item] + 0.3)
-        row[3] = np.log(lifts[group] + 0.05)
-        row[4] = np.log(shelf.firsts[item, 0] + 0.3)
-        row[5] = np.log(shelf.firsts[item, 1] + 0.3)
-        row[6] = np.log((shelf.firsts[item, 1] + 0.3) / (shelf.kind_firsts[kind] + 3.0))
-        row[7] = np.log((shelf.kind_firsts[kind] + 2.0) / (shelf.kind_baskets[kind] + 10.0))
-        row[8] = np.log((room.kind_count[kind] + 0.1) / per)
-        row[9] = np.log((room.group_count[group] + 0.3) / per)
-        row[10] = np.log(room.kind_items[kind] + 0.3)
-        row[11] = np.log(per)
-        row[12] = np.log(0.05 / per)
-        row[13] = row[14] = np.log(0.02)
-        row[15] = np.log(NEVER_DAYS)
-        row[16] = 0.0
-    for habit in habits:
-        item = habit.item
-        if room.marked[item] == serial:
-            row, age_s = rows[room.place[item]], max(0.0, at - habit.last)
+    found = _candidates(cart, household, stats, rows, scratch)
+    for habit in household.habits:
+        scratch.kind_count[stats.kind[habit.item]] += habit.count
+        scratch.kind_items[stats.kind[habit.item]] += 1.0
+        scratch.group_count[stats.group[habit.item]] += habit.count
+    features = np.empty((len(found), WIDTH))
+    per = household.baskets + 5.0
+    for place in range(len(found)):
+        _describe(found[place], per, cart, stats, scratch, features[place])
+    for habit in household.habits:
+        if scratch.marked[habit.item] == scratch.serial[0]:
+            row, age_s = features[scratch.place[habit.item]], max(0.0, stats.at - habit.last)
             row[12] = np.log((habit.count + 0.05) / per)
-            row[13] = np.log(habit.fast * 2.0 ** (-age_s / fast_s) + 0.02)
-            row[14] = np.log(habit.slow * 2.0 ** (-age_s / slow_s) + 0.02)
+            row[13] = np.log(habit.fast * 2.0 ** (-age_s / household.fast_s) + 0.02)
+            row[14] = np.log(habit.slow * 2.0 ** (-age_s / household.slow_s) + 0.02)
             row[15] = np.log(min(NEVER_DAYS, age_s / 86_400.0) + 1.0)
             row[16] = 1.0
-        room.kind_count[shelf.kind[item]] = 0.0
-        room.kind_items[shelf.kind[item]] = 0.0
-        room.group_count[shelf.group[item]] = 0.0
-    return found[:used], rows
+        scratch.kind_count[stats.kind[habit.item]] = 0.0
+        scratch.kind_items[stats.kind[habit.item]] = 0.0
+        scratch.group_count[stats.group[habit.item]] = 0.0
+    return found, features
+
+
+@cached_njit()
+def _candidates(
+    cart: Cart, household: Household, stats: ItemStats, rows: NeighbourRows, scratch: Scratch
+) -> NDArray[np.int32]:
+    """(c,) candidates; `scratch.sums` of each is how much it is bought together with the cart."""
+    scratch.serial[0] += 1
+    most = len(household.habits) + len(stats.drawn)
+    for item in cart.items:
+        if item < len(rows.length):
+            most += rows.length[item]
+    found, used = np.empty(most, np.int32), 0
+    for habit in household.habits:
+        used = _add(habit.item, used, found, cart, stats, scratch)
+    for item in stats.drawn:
+        used = _add(item, used, found, cart, stats, scratch)
+    for item in cart.items:
+        if item >= len(rows.length) or rows.length[item] == 0:
+            continue
+        fade = 2.0 ** ((rows.at[item] - stats.at) / rows.half_life_s)
+        factor = fade / np.sqrt(rows.own[item, 1] * fade + 1.0)
+        for cell in range(rows.start[item], rows.start[item] + rows.length[item]):
+            other, weight = rows.ids[cell], rows.weights[cell, BOUGHT_WITH]
+            if weight != 0.0 and other < len(stats.group):
+                used = _add(other, used, found, cart, stats, scratch)
+                scratch.sums[other] += factor * weight
+    return found[:used]
+
+
+@inline_njit
+def _add(item: int, used: int, found: NDArray[np.int32], cart: Cart, stats: ItemStats, scratch: Scratch) -> int:
+    """Add a candidate to the `used` ones, unless it is one or the cart has its category; returns their number."""
+    if cart.taken[stats.group[item]] or scratch.marked[item] == scratch.serial[0]:
+        return used
+    scratch.marked[item], scratch.place[item], scratch.sums[item] = scratch.serial[0], used, 0.0
+    found[used] = item
+    return used + 1
+
+
+@inline_njit
+def _describe(item: int, per: float, cart: Cart, stats: ItemStats, scratch: Scratch, row: NDArray[np.float64]) -> None:
+    """Fill a row as for an item that the household has never bought; `per` is its number of baskets, smoothed."""
+    kind, group = stats.kind[item], stats.group[item]
+    row[0] = np.log(scratch.sums[item] + 0.01)
+    row[1] = np.log(scratch.sums[item] / np.sqrt(stats.baskets[item] + 5.0) + 0.001)
+    row[2] = np.log(stats.baskets[item] + 0.3)
+    row[3] = np.log(cart.lifts[group] + 0.05)
+    row[4] = np.log(stats.firsts[item, 0] + 0.3)
+    row[5] = np.log(stats.firsts[item, 1] + 0.3)
+    row[6] = np.log((stats.firsts[item, 1] + 0.3) / (stats.kind_firsts[kind] + 3.0))
+    row[7] = np.log((stats.kind_firsts[kind] + 2.0) / (stats.kind_baskets[kind] + 10.0))
+    row[8] = np.log((scratch.kind_count[kind] + 0.1) / per)
+    row[9] = np.log((scratch.group_count[group] + 0.3) / per)
+    row[10] = np.log(scratch.kind_items[kind] + 0.3)
+    row[11] = np.log(per)
+    row[12] = np.log(0.05 / per)
+    row[13] = row[14] = np.log(0.02)
+    row[15] = np.log(NEVER_DAYS)
+    row[16] = 0.0

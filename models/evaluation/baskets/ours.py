@@ -1,10 +1,10 @@
-"""Ours in protocol B: the worker's recommender, each further source alone, and all of them together.
+"""Our methods in protocol B: the worker's recommender, further sources alone, and all sources stacked.
 
-Everything goes through the training baskets once, in time order: suggest, score, then learn. The regressions of
-`stacked` are learnt on the way, from what they would have been asked about each basket and what its second half held.
-Sources are held for `hold_s` between two times of taking in what was learnt: where tests are not learnt from, the last
-of them is answered from counts as old as the test part is long, and the regressions have to learn to weigh counts of
-such ages. Two of them, as the two rankings differ: one over everything, one over what is new to the household.
+All go through the training baskets once, in time order: suggest, score, then learn. The regressions of `stacked` learn
+on the way, from the candidates for each basket and its second half. There are two of them, one for each reading.
+
+Counts reach the sources every `hold_s` only. Where tests are not learnt, the last test is answered from counts as old
+as the test part is long, and the regressions have to learn to weigh counts of such ages.
 """
 
 from __future__ import annotations
@@ -19,23 +19,31 @@ from numpy.typing import NDArray
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
 from models.evaluation.baskets.category_pairs import CategoryPairs
-from models.evaluation.baskets.features import FEATURES, OF_ANY, Pairs, Shelf, basket_features, room
-from models.evaluation.baskets.firsts import FirstPurchases, FirstPurchasesConfig
-from models.evaluation.baskets.habits import PurchaseHistory, PurchaseHistoryConfig
+from models.evaluation.baskets.features import (
+    FEATURES,
+    OF_ANY,
+    Cart,
+    Household,
+    ItemStats,
+    basket_features,
+    scratch_for,
+)
+from models.evaluation.baskets.first_purchases import FirstPurchases, FirstPurchasesConfig
 from models.evaluation.baskets.protocol import READINGS, Basket, BasketQuery, K, Lists, Shop, best, query_of
-from models.evaluation.worker_counts import WorkerCounts
+from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
+from models.evaluation.worker_counts import NeighbourRows, WorkerCounts
 from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, Click, Line, Purchase
 from models.shop.policy import Policy
 
 NEW_FEATURES = len(OF_ANY)
-"""Features that say something of what is new to a household: the first so many."""
+"""Number of leading features that tell something of items new to the household."""
 
 
 @dataclass(frozen=True)
 class OursConfig:
-    """How ours learns. Chosen on the last part of training, never on tests."""
+    """Parameters, chosen on the last part of the training, never on tests."""
 
     visits: VisitConfig = field(default_factory=VisitConfig)
     counting: CoOccurrenceConfig = field(default_factory=CoOccurrenceConfig)
@@ -48,29 +56,28 @@ class OursConfig:
     """Categories are few and change slowly."""
     acceptance: AcceptanceConfig = field(default_factory=AcceptanceConfig)
     popular: int = 500
-    """Most popular items that are candidates of everybody."""
+    """Most popular items that are candidates for every basket."""
     tried: int = 500
-    """... and of those that were first purchases most often."""
+    """Most frequent first purchases that are candidates for every basket."""
     ask_after: float = 0.25
-    """Share of the training time before the regressions begin to learn: while a shop knows nobody,
-    there is little to be learnt about those it knows."""
+    """Share of the training time before the regressions begin to learn: at first no household has a history."""
     ask_every: int = 3
-    """Of training baskets so many are one that is asked about: a third says what weights there are in a third of the
+    """Training baskets for each one that the regressions learn: a third gives the same weights in a third of the
     time."""
 
 
 class Ours:
-    """The worker's recommender, its parts and what completes them.
+    """All our methods on one state.
 
     Args:
         shop: what is bought.
-        depth: to which categories are compared, as the policy's `category_depth`.
+        depth: of compared categories, as the policy's `category_depth`.
         first: time of the first basket, epoch seconds.
         cut: time at which tests begin.
-        hold_s: seconds for which sources are held between two times of taking in what was learnt.
-        seed: of what is drawn.
-        config: how it learns.
-        methods: names of those that are to be ranked, so that nothing else is computed.
+        hold_s: seconds between two updates of the sources.
+        seed: of all random numbers.
+        config: parameters.
+        methods: those that `rank` has to answer for.
     """
 
     names: Sequence[str] = (
@@ -105,7 +112,7 @@ class Ours:
             max_items=K, max_cross_sell=K, max_upsell=0, category_depth=depth, bought_days=0, max_per_category=0
         )
         self._recommender = Recommender(shop.items, shop.catalog, self._counts.neighbours, policy, config.ranking)
-        self._habits = PurchaseHistory(config.habits)
+        self._history = PurchaseHistory(config.habits)
         self._firsts = FirstPurchases(config.firsts)
         self._categories = CategoryPairs(config.categories)
         self._acceptance = {
@@ -113,31 +120,29 @@ class Ours:
             "new_to_household": Acceptance(OF_ANY, config.acceptance, seed),
         }
         self._waiting: list[Basket] = []
-        self._room = room(len(shop.items), shop.groups)
-        self._shelf: Shelf | None = None
-        self._pairs: Pairs
+        self._scratch = scratch_for(len(shop.items), shop.groups)
+        self._stats: ItemStats | None = None
+        self._rows: NeighbourRows
         self._at = -inf
         self._seen = 0
 
-    # -- learning ----------------------------------------------------------------------------------------------------
-
     def learn(self, basket: Basket) -> None:
-        """See [`Family.learn`][]."""
+        """See [`BasketMethods.learn`][]."""
         if basket.at >= self._held_until:
             self.ready()
             while basket.at >= self._held_until:
                 self._held_until += self._hold_s
         self._seen += 1
         stacks = "stacked" in self._methods or "stacked-without-uptake" in self._methods
-        if stacks and self._shelf is not None and basket.at >= self._ask_from:
+        if stacks and self._stats is not None and basket.at >= self._ask_from:
             if self._seen % self._config.ask_every == 0:
                 self._ask(basket)
         self._waiting.append(basket)
 
     def _ask(self, basket: Basket) -> None:
-        """Let the regressions learn what they would have been asked about a basket."""
+        """Teach the regressions the candidates for a basket."""
         had = np.zeros(len(self._shop.items), np.bool_)
-        had[self._habits.rows(basket.household)["item"]] = True
+        had[self._history.rows(basket.household)["item"]] = True
         query = query_of(basket, self._shop, had)
         if query is None:
             return
@@ -151,14 +156,14 @@ class Ours:
                 acceptance.learn_one(items[may], features[may, :NEW_FEATURES], taken[may])
 
     def ready(self) -> None:
-        """See [`Family.ready`][]."""
+        """See [`BasketMethods.ready`][]."""
         if not self._waiting:
             return
         for basket in self._waiting:
             for event in self._events(basket):
                 self._counts.learn(event)
-            new = self._habits.learn_one(basket.household, basket.items, basket.at)
-            if self._habits.baskets(basket.household) > self._config.firsts.after:
+            new = self._history.learn_one(basket.household, basket.items, basket.at)
+            if self._history.baskets(basket.household) > self._config.firsts.after:
                 self._firsts.learn_one(new, basket.at)
             groups = np.unique(self._shop.group[list(basket.items)])
             self._categories.learn_one(groups[groups > 0].tolist(), basket.at)
@@ -166,25 +171,26 @@ class Ours:
         self._waiting = []
         self._counts.publish()
         self._categories.publish()
-        self._put_on_shelf()
+        self._update_stats()
 
     def _events(self, basket: Basket) -> Iterator[Click | Purchase]:
-        """A cart that is filled, and bought."""
+        """The cart is filled, then bought."""
         names = [self._shop.items.name(item) for item in basket.items]
         for name, at in zip(names, basket.added, strict=True):
             yield Click(basket.household, name, Action.ADD_TO_CART, at)
         yield Purchase(basket.household, basket.order_id, basket.at, tuple(map(Line, names)))
 
-    def _put_on_shelf(self) -> None:
-        """What is known of all items, as of the newest basket."""
-        shop, mirror, size = self._shop, self._counts.neighbours, len(self._shop.items)
-        known = min(size, len(mirror.at))
+    def _update_stats(self) -> None:
+        shop, rows, size = self._shop, self._counts.rows(), len(self._shop.items)
+        known = min(size, len(rows.at))
         baskets = np.zeros(size)
-        baskets[:known] = mirror.own[:known, 1] * 2.0 ** ((mirror.at[:known] - self._at) / mirror.half_life_s)
+        baskets[:known] = rows.own[:known, 1] * 2.0 ** ((rows.at[:known] - self._at) / rows.half_life_s)
         firsts = self._firsts.counts(size, self._at)
         popular = np.argsort(-baskets, kind="stable")[: self._config.popular]
         tried = np.argsort(-firsts[:, 1], kind="stable")[: self._config.tried]
-        self._shelf = Shelf(
+        self._rows = rows
+        self._stats = ItemStats(
+            self._at,
             shop.group,
             shop.kind,
             baskets,
@@ -193,33 +199,24 @@ class Ours:
             np.bincount(shop.kind, firsts[:, 1], shop.groups).astype(np.float64),
             np.union1d(popular, tried).astype(np.int32),
         )
-        self._pairs = Pairs(
-            mirror.start, mirror.length, mirror.own, mirror.at, mirror.ids, mirror.weights, float(mirror.half_life_s)
-        )
-
-    # -- asking ------------------------------------------------------------------------------------------------------
 
     def _features(self, query: BasketQuery) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        assert self._shelf is not None  # something was learnt
-        household = query.basket.household
+        assert self._stats is not None  # something was learnt
+        user_id, config = query.basket.household, self._config.habits
         groups = np.unique(self._shop.group[query.anchors])
+        lifts = self._categories.lifts(groups[groups > 0].tolist(), self._shop.groups)
+        habits, baskets = self._history.rows(user_id), float(self._history.baskets(user_id))
         return basket_features(
-            query.anchors,
-            query.taken,
-            self._categories.lifts(groups[groups > 0].tolist(), self._shop.groups),
-            self._habits.rows(household),
-            float(self._habits.baskets(household)),
-            self._at,
-            self._config.habits.fast_s,
-            self._config.habits.slow_s,
-            self._shelf,
-            self._pairs,
-            self._room,
+            Cart(query.anchors, query.taken, lifts),
+            Household(habits, baskets, config.fast_s, config.slow_s),
+            self._stats,
+            self._rows,
+            self._scratch,
         )
 
     def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
-        """See [`Family.rank`][]."""
-        order, lists = self._shop.items.order, {}
+        """See [`BasketMethods.rank`][]."""
+        id_order, lists = self._shop.items.order, {}
         if "cooccurrence" in self._methods:
             lists["cooccurrence"] = self._recommended(query)
         if not self._methods - {"cooccurrence"}:
@@ -230,30 +227,29 @@ class Ours:
             "bought-together": alone["bought-with"],
             "category-pairs": alone["category-lift"] + alone["popularity"],
             "first-purchases": alone["firsts-slow"],
-            "habits": alone["habit-slow"] + 1e-3 * alone["popularity"],  # popularity settles ties
+            "habits": alone["habit-slow"] + 1e-3 * alone["popularity"],  # popularity breaks ties
         }
         for name, found in scores.items():
-            lists[name] = best(items, found, query, order)
+            lists[name] = best(items, found, query, id_order)
         every, new = (self._acceptance[reading] for reading in READINGS)
         of_new = features[:, :NEW_FEATURES]
         lists["stacked-without-uptake"] = (
-            best(items, every.predict(features), query, order)[0],
-            best(items, new.predict(of_new), query, order)[1],
+            best(items, every.predict(features), query, id_order)[0],
+            best(items, new.predict(of_new), query, id_order)[1],
         )
         lists["stacked"] = (
-            best(items, every.scores(items, features), query, order)[0],
-            best(items, new.scores(items, of_new), query, order)[1],
+            best(items, every.scores(items, features), query, id_order)[0],
+            best(items, new.scores(items, of_new), query, id_order)[1],
         )
         return lists
 
     def _recommended(self, query: BasketQuery) -> Lists:
-        """What a worker would suggest after the last anchor was put into the cart, cross-sells only."""
+        """The worker's cross-sells after the last anchor was put into the cart."""
         cart, at = query.anchors.tolist(), query.basket.at
-        unknown = np.flatnonzero(query.had).tolist()
-        visits = [Visit([], [], [], cart, bought) for bought in ([], unknown)]
+        visits = [Visit([], [], [], cart, bought) for bought in ([], np.flatnonzero(query.had).tolist())]
         queries = [Query(Action.ADD_TO_CART, cart[-1:], visit, at, "") for visit in visits]
-        found = [
-            np.array([self._shop.items.find(one["item_id"]) for one in told], np.int32)
-            for told in self._recommender.suggest_many(queries)
-        ]
-        return found[0], found[1]
+        every, new = (
+            np.array([self._shop.items.find(item["item_id"]) for item in suggested], np.int32)
+            for suggested in self._recommender.suggest_many(queries)
+        )
+        return every, new

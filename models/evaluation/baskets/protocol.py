@@ -1,13 +1,14 @@
-"""Protocol B: what completes a basket. Every method learns the same baskets in time order, and is asked about others.
+"""Protocol B: what completes a basket. Every method learns the same baskets in time order, and completes later ones.
 
-A basket of at least four distinct items is cut in two in the order of the file: its first half are the anchors, and
-those of the others whose category no anchor has are the targets, since a cross-sell is of another category. Ten items
-of such categories are asked for. Two readings, each with a list of its own: "all", and "new": only targets that the
-household has not bought in any earlier basket, and what it has bought is taken out of the ranking.
+A basket of at least four distinct items is halved in the order of the file. The first half are the anchors; the targets
+are the items of the second half whose category no anchor has, since a cross-sell is of another category. Each method
+ranks ten items of such categories, twice: for "all", and for "new_to_household", whose ranking leaves out what the
+household has bought in earlier baskets and whose targets are new to it.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.lists import FIGURES, gains
+from models.evaluation.next_item.methods import Progress
 from models.evaluation.ranks import Figure, means
 from models.shop.catalog import Catalog
 from models.shop.items import Items
@@ -24,23 +26,20 @@ K = 10
 """Length of the lists."""
 
 SPLIT = 0.85
-"""Share of the time, first to last basket, that is learnt; the rest is asked."""
+"""Share of the time, first to last basket, that is the training part."""
 
 LEAST_ITEMS = 4
-"""Distinct items of a basket that is asked about."""
+"""Least distinct items of a basket that is tested."""
 
 UNKNOWN_GROUP = 0
-"""Category of an item that the catalogue does not have: it is neither target nor suggested."""
+"""Category of an item outside the catalogue, which is neither target nor suggested."""
 
 READINGS = ("all", "new_to_household")
-
-Say = Callable[[str, int, int], None]
-"""Told how far a method is: name and stage, steps done, steps in all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """A purchase, and how it was put together."""
+    """A purchase, and how its cart was filled."""
 
     household: str
     order_id: str
@@ -53,22 +52,22 @@ class Basket:
 
 
 class Shop(NamedTuple):
-    """What is bought."""
+    """The catalogue and its categories."""
 
     items: Items
     catalog: Catalog
-    group: NDArray[np.int32]  # (items,) category as it is compared; `UNKNOWN_GROUP` outside the catalogue
-    kind: NDArray[np.int32]  # (items,) whole category path
-    groups: int  # one more than the greatest number of a category
+    group: NDArray[np.int32]  # (items,): category to the compared depth; `UNKNOWN_GROUP` outside the catalogue
+    kind: NDArray[np.int32]  # (items,): whole category path
+    groups: int  # greatest number of a category + 1
 
 
 def shop_of(items: Items, catalog: Catalog, depth: int) -> Shop:
-    """A shop whose categories are compared by their first `depth` parts; 0: whole paths.
+    """A shop whose categories are compared by their first `depth` parts.
 
     Args:
-        items: all that will ever be bought.
+        items: all items of the baskets.
         catalog: what is known of them.
-        depth: as the policy's `category_depth`.
+        depth: as the policy's `category_depth`; 0: whole paths.
     """
     catalog.make_room()
     kind = catalog.facts["category"][: len(items)].copy()
@@ -79,7 +78,7 @@ def shop_of(items: Items, catalog: Catalog, depth: int) -> Shop:
 
 @dataclass(slots=True)
 class BasketQuery:
-    """A basket, half filled."""
+    """A basket of which the first half is given."""
 
     basket: Basket
     anchors: NDArray[np.int32]
@@ -92,13 +91,13 @@ class BasketQuery:
     """(items,) of the shop."""
 
     def open(self, items: NDArray[np.int32], reading: str) -> NDArray[np.bool_]:
-        """(n,) which of some items may be ranked."""
+        """(n,) whether each item may be ranked in a reading."""
         may = ~self.taken[self.group[items]]
         return may & ~self.had[items] if reading == "new_to_household" else may
 
 
 def query_of(basket: Basket, shop: Shop, had: NDArray[np.bool_]) -> BasketQuery | None:
-    """What is asked about a basket, None where nothing is.
+    """The query about a basket; None if it is too small or has no target.
 
     Args:
         basket: whole.
@@ -120,10 +119,10 @@ Gains = tuple[float, float, float, float, float, float]
 """By figure of [`models.evaluation.lists`][]."""
 
 Lists = tuple[NDArray[np.int32], NDArray[np.int32]]
-"""At most `K` items each, best first: of all, and of those new to the household."""
+"""By reading, at most `K` items each, best first."""
 
 
-class Family(Protocol):
+class BasketMethods(Protocol):
     """Methods that learn together."""
 
     names: Sequence[str]
@@ -132,20 +131,22 @@ class Family(Protocol):
         """Learn a basket; called in time order."""
 
     def ready(self) -> None:
-        """Training is over: what was learnt so far has to count from the next question on."""
+        """The training part is over: answers count everything learnt so far."""
 
     def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
         """The lists of each method."""
 
 
-def best(items: NDArray[np.int32], scores: NDArray[np.float64], query: BasketQuery, order: NDArray[np.uint64]) -> Lists:
-    """The first `K` of both readings; ties by item id.
+def best(
+    items: NDArray[np.int32], scores: NDArray[np.float64], query: BasketQuery, id_order: NDArray[np.uint64]
+) -> Lists:
+    """The first `K` items of both readings; ties by item id.
 
     Args:
         items: (n,) distinct.
         scores: (n,) greater is better.
         query: says what may be ranked.
-        order: (items, 2) of `Items`.
+        id_order: (items, 2) `Items.order`.
     """
     lists = []
     for reading in READINGS:
@@ -154,18 +155,18 @@ def best(items: NDArray[np.int32], scores: NDArray[np.float64], query: BasketQue
         if len(ids) > K:
             near = found >= -np.partition(-found, K - 1)[K - 1]
             ids, found = ids[near], found[near]
-        lists.append(ids[np.lexsort((order[ids, 1], order[ids, 0], -found))[:K]])
+        lists.append(ids[np.lexsort((id_order[ids, 1], id_order[ids, 0], -found))[:K]])
     return lists[0], lists[1]
 
 
 def gains_of(ranked: NDArray[np.int32], targets: NDArray[np.int32]) -> Gains:
-    """What a list contributes to each figure, 0 to 1; see [`models.evaluation.lists`][].
+    """What a list adds to each figure, 0 to 1; see [`models.evaluation.lists`][].
 
     Args:
         ranked: at most `K` distinct items, best first.
         targets: at least one.
 
-    >>> gains_of(np.array([4, 7, 9]), np.array([7, 8]))[:2]  # one of both, at the second place: HR and MRR
+    >>> gains_of(np.array([4, 7, 9]), np.array([7, 8]))[:2]  # HR and MRR: a hit at the second place
     (1.0, 0.5)
     """
     return gains(np.isin(ranked, targets).tolist(), len(targets), K)
@@ -173,13 +174,13 @@ def gains_of(ranked: NDArray[np.int32], targets: NDArray[np.int32]) -> Gains:
 
 @dataclass(slots=True)
 class Reading:
-    """The questions of one reading, and what each method gained."""
+    """The tests of one reading, and what each method gained."""
 
     households: list[str] = field(default_factory=list)
     gains: dict[str, list[Gains]] = field(default_factory=dict)
 
     def figures(self, method: str, seed: int) -> dict[str, Figure]:
-        """Means in percent with 95 % intervals; whole households are drawn."""
+        """Means in percent with 95 % intervals that resample whole households."""
         columns = np.array(self.gains[method]).reshape(-1, len(FIGURES)).T
         _, groups = np.unique(np.array(self.households), return_inverse=True)
         named = {f"{name}@{K}": column for name, column in zip(FIGURES, columns, strict=True)}
@@ -188,18 +189,18 @@ class Reading:
 
 @dataclass(slots=True)
 class Evaluation:
-    """All methods on the same questions."""
+    """Results of all methods on the same tests."""
 
     learnt: int
     """Baskets of the training part."""
     asked: int
-    """Baskets of the test part that were asked about."""
+    """Tested baskets."""
     readings: dict[str, Reading]
     seconds: dict[str, float]
-    """By family, of learning and asking together."""
+    """Seconds of learning and ranking, by group of methods."""
 
     def as_json(self, seed: int) -> dict[str, Any]:
-        """`methods` as `evaluate baskets --json` writes it: percent, and the 95 % intervals beside."""
+        """`methods` as `evaluate baskets --json` writes it: percent with 95 % intervals."""
         methods: dict[str, Any] = {}
         for method in self.readings["all"].gains:
             methods[method] = {}
@@ -214,7 +215,7 @@ class Evaluation:
 
 
 def cut_at(baskets: Sequence[Basket], split: float = SPLIT) -> float:
-    """Time from which baskets are asked about, so far between the first and the last."""
+    """Time at which the test part begins: `split` of the way from the first basket to the last."""
     first, last = baskets[0].at, baskets[-1].at
     return first + split * (last - first)
 
@@ -222,28 +223,28 @@ def cut_at(baskets: Sequence[Basket], split: float = SPLIT) -> float:
 def evaluate(
     shop: Shop,
     baskets: Sequence[Basket],
-    families: Sequence[Family],
+    groups: Sequence[BasketMethods],
     methods: Collection[str],
-    say: Say,
+    progress: Progress,
     clock: Callable[[], float],
     *,
     cut: float,
     sample: Callable[[int], Collection[int]] | None = None,
     learn_on_test: bool = False,
 ) -> Evaluation:
-    """Let each family learn and be asked.
+    """Train each group of methods and score it.
 
     Args:
         shop: what is bought.
         baskets: in time order.
-        families: whose `names` have one of `methods` at least.
-        methods: names of those whose lists count.
-        say: told how far it is.
-        clock: seconds that learning and asking are measured in, such as `time.process_time`.
-        cut: event time from which baskets are asked about, not learnt.
-        sample: chooses among so many questions by their numbers; None: all are asked.
-        learn_on_test: whether a test basket is learnt once it is scored. What is new to a household then counts
-            earlier test baskets as well.
+        groups: each with at least one of `methods` among its `names`.
+        methods: those that are scored.
+        progress: called now and then.
+        clock: measures seconds, such as `time.process_time`.
+        cut: event time at which the test part begins.
+        sample: given the number of possible tests, chooses some by their place; None: all.
+        learn_on_test: whether a test basket is learnt once it is scored. Then earlier test baskets count for what is
+            new to a household, too.
     """
     number = sum(basket.at < cut for basket in baskets)
     training, tests = baskets[:number], baskets[number:]
@@ -251,62 +252,49 @@ def evaluate(
     chosen = set(possible) if sample is None else {possible[place] for place in sample(len(possible))}
     readings = {name: Reading() for name in READINGS}
     seconds: dict[str, float] = {}
-    for nth, family in enumerate(families):
-        wanted = [name for name in family.names if name in methods]
+    for nth, group in enumerate(groups):
+        wanted = [name for name in group.names if name in methods]
         for reading in readings.values():
             reading.gains |= {name: [] for name in wanted}
         title = wanted[0] if len(wanted) == 1 else f"{wanted[0]} and others"
-        had = _Had(shop, training)
+        had: defaultdict[str, set[int]] = defaultdict(set)  # by household
         started_s = clock()
         for done, basket in enumerate(training):
             if done % 500 == 0:
-                say(f"{title}: learning", done, len(training))
-            family.learn(basket)
-        family.ready()
+                progress(f"{title}: learning", done, len(training))
+            group.learn(basket)
+            had[basket.household].update(basket.items)
+        group.ready()
         for done, basket in enumerate(tests):
             if done % 100 == 0:
-                say(f"{title}: asking", done, len(tests))
+                progress(f"{title}: asking", done, len(tests))
             if done in chosen:
-                query = query_of(basket, shop, had.by(basket.household))
+                bought = np.zeros(len(shop.items), np.bool_)
+                bought[list(had[basket.household])] = True
+                query = query_of(basket, shop, bought)
                 assert query is not None  # it was possible
-                lists = family.rank(query)
-                _score(query, {name: lists[name] for name in wanted}, readings, first=nth == 0)
+                lists = group.rank(query)
+                _score(query, {name: lists[name] for name in wanted}, readings, with_household=nth == 0)
             if learn_on_test:
-                family.learn(basket)
-                had.learn(basket)
+                group.learn(basket)
+                had[basket.household].update(basket.items)
         seconds[title] = round(clock() - started_s, 2)
     return Evaluation(number, len(chosen), readings, seconds)
-
-
-class _Had:
-    """What each household has bought."""
-
-    def __init__(self, shop: Shop, baskets: Sequence[Basket]) -> None:
-        self._items: dict[str, set[int]] = {}
-        self._size = len(shop.items)
-        for basket in baskets:
-            self.learn(basket)
-
-    def learn(self, basket: Basket) -> None:
-        self._items.setdefault(basket.household, set()).update(basket.items)
-
-    def by(self, household: str) -> NDArray[np.bool_]:
-        had = np.zeros(self._size, np.bool_)
-        had[list(self._items.get(household, ()))] = True
-        return had
 
 
 def _asks(basket: Basket, shop: Shop) -> bool:
     return query_of(basket, shop, np.zeros(0, np.bool_)) is not None
 
 
-def _score(query: BasketQuery, lists: Mapping[str, Lists], readings: Mapping[str, Reading], *, first: bool) -> None:
-    """Add what each method's lists gain; the household, too, where this is the first family."""
+def _score(
+    query: BasketQuery, lists: Mapping[str, Lists], readings: Mapping[str, Reading], *, with_household: bool
+) -> None:
+    """Add the gains of each method's lists, and the household, unless an earlier group has added it."""
     new = query.targets[~query.had[query.targets]]
     for which, (reading, targets) in enumerate(zip(readings.values(), (query.targets, new), strict=True)):
         if not len(targets):
             continue
-        if first:
+        if with_household:
             reading.households.append(query.basket.household)
         for name, found in lists.items():
             reading.gains[name].append(gains_of(found[which], targets))

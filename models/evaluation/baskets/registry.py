@@ -1,33 +1,40 @@
-"""All methods of protocol B by name, and the families in which they learn."""
+"""All methods of protocol B by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from models.evaluation.baskets.baselines import Implicit, NearestBaskets, OfHousehold, Popularity, Together
+from models.evaluation.baskets.baselines import (
+    BasketCoOccurrence,
+    HouseholdPopularity,
+    Implicit,
+    NearestBaskets,
+    Popularity,
+)
+from models.evaluation.baskets.first_purchases import DAY_S
 from models.evaluation.baskets.ours import Ours, OursConfig
-from models.evaluation.baskets.protocol import Basket, Family, Shop
+from models.evaluation.baskets.protocol import Basket, BasketMethods, Shop
 
-BASELINES: Mapping[str, Callable[[Shop, int], Family]] = {
+BASELINES: Mapping[str, Callable[[Shop, int], BasketMethods]] = {
     "popularity": lambda shop, _: Popularity(shop),
-    "last-item": lambda shop, _: Together("last-item", shop, normalisation=0.0, weighted=False, last_only=True),
-    "normalised": lambda shop, _: Together("normalised", shop, normalisation=0.5, weighted=False),
-    "basket-weighted": lambda shop, _: Together("basket-weighted", shop, normalisation=0.5, weighted=True),
+    "last-item": lambda shop, _: BasketCoOccurrence(
+        "last-item", shop, normalisation=0.0, weighted=False, last_only=True
+    ),
+    "normalised": lambda shop, _: BasketCoOccurrence("normalised", shop, normalisation=0.5, weighted=False),
+    "basket-weighted": lambda shop, _: BasketCoOccurrence("basket-weighted", shop, normalisation=0.5, weighted=True),
     "vsknn": lambda shop, _: NearestBaskets(shop),
-    "household-popularity": lambda shop, _: OfHousehold(shop),
+    "household-popularity": lambda shop, _: HouseholdPopularity(shop),
     "bm25": lambda shop, seed: Implicit("bm25", shop, seed),
     "als": lambda shop, seed: Implicit("als", shop, seed),
     "bpr": lambda shop, seed: Implicit("bpr", shop, seed),
 }
-"""Those of the literature."""
+"""Methods of the literature."""
 
 METHODS = (*BASELINES, *Ours.names)
 """Names of all methods, in the order of the table."""
 
-DAY_S = 86_400.0
 
-
-def families(
+def method_groups(
     methods: Collection[str],
     shop: Shop,
     depth: int,
@@ -36,18 +43,18 @@ def families(
     seed: int,
     *,
     learn_on_test: bool,
-) -> list[Family]:
-    """What has to learn for some methods to be asked.
+) -> list[BasketMethods]:
+    """The groups that methods belong to.
 
     Args:
         methods: names from `METHODS`.
         shop: what is bought.
-        depth: to which categories are compared.
+        depth: of compared categories.
         baskets: all, in time order.
-        cut: time from which baskets are asked about.
-        seed: of what is drawn.
-        learn_on_test: whether tests are learnt from. Then ours takes in what was learnt once a day, and else after
-            times as long as the test part, as that is how old its counts will be in the end.
+        cut: time at which the test part begins.
+        seed: of all random numbers.
+        learn_on_test: whether tests are learnt. Then our sources are updated once a day; otherwise at distances as long
+            as the test part, since their counts will be that old in the end.
     """
     found = [make(shop, seed) for name, make in BASELINES.items() if name in methods]
     wanted = [name for name in Ours.names if name in methods]

@@ -1,8 +1,8 @@
-"""Ours in protocol A: counting, the sequence model and the blends of both, each as a ranking of its own.
+"""Our methods in protocol A: counting, the sequence model, and three blends of both.
 
-All learn the same stream once. Counting learns each session as it ends, as a worker does; the sequence model learns by
-chunks, as the trainer does, and answers from its newest weights. What the blends learn from are outcomes: of some of
-the sessions, before anything learns them, a prefix is asked, and what came next in them was taken.
+All learn the same stream once. Counting learns each session as it ends, as a worker does. The sequence model learns in
+chunks, as the trainer does, and answers from its newest weights. The blends learn from outcomes: for some sessions, a
+prefix is scored before anything learns the session, and its next item is the outcome.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod, Counted, to_go_back_to, with_returns
+from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod, Counted, items_to_return_to, with_returns
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.returns import Returns
@@ -27,7 +27,8 @@ from models.sequence.features import Contents, gap_classes
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import LookWindow
-from models.sessions.visits import VisitConfig
+from models.sessions.visits import ACTION_CODES, VisitConfig
+from models.shop.events import Action
 from models.shop.items import Items
 
 COUNTING = "cooccurrence"
@@ -39,13 +40,13 @@ BLENDS = ("average", "weighted", "stacked")
 OURS = (*BLENDED, *BLENDS)
 """Names of the rankings, the parts first."""
 
-VIEW = 0
-"""Class of all actions here: `models.sessions.visits.ACTION_CODES`."""
+VIEW = ACTION_CODES[Action.VIEW]
+"""All sessions are made of views."""
 
 
 @dataclass(frozen=True)
 class HybridConfig:
-    """How the parts are put together."""
+    """Parameters of the parts."""
 
     visits: VisitConfig
     counting: CoOccurrenceConfig = CoOccurrenceConfig()
@@ -55,19 +56,18 @@ class HybridConfig:
     stacked: StackedConfig = StackedConfig()
     drift: DriftConfig = DriftConfig()
     outcome_every: int = 6
-    """One session of so many is asked before it is learnt: blends have few weights, and asking costs more than
-    learning."""
+    """Sessions for each outcome: blends have few weights, and scoring costs more than learning."""
     candidates: int = 200
-    """Of the sequence model; of counting all."""
+    """Candidates from the sequence model; counting gives all it has."""
 
 
 class Hybrid:
-    """All rankings of ours from one pass.
+    """All our rankings from one pass.
 
     Args:
         items: whose numbers are those of the sessions.
-        config: how.
-        seed: of everything that is drawn.
+        config: parameters.
+        seed: of all random numbers.
     """
 
     names: Sequence[str] = OURS
@@ -85,11 +85,11 @@ class Hybrid:
         self._drift = Drift(len(BLENDED), config.drift)
         self._sessions = 0
         self._latest_at = 0.0
-        self._views = np.empty(0)  # as of the sequence model, so that no outcome has had a part in them
+        self._views = np.empty(0)  # as of the last training, so that no waiting outcome is part of them
         self._asked: list[tuple[list[int], Sequence[float], int, Counted]] = []
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][models.evaluation.next_item.methods.Method.learn]."""
+        """See [`MethodGroup.learn`][models.evaluation.next_item.methods.MethodGroup.learn]."""
         self._sessions += 1
         self._latest_at = max(self._latest_at, times[-1])
         if self._sessions % self._config.outcome_every == 0 and self._scorer is not None:
@@ -100,14 +100,14 @@ class Hybrid:
             self.finish()
 
     def finish(self) -> None:
-        """Learn what is still waiting, as at the end of the stream."""
+        """See [`MethodGroup.finish`][models.evaluation.next_item.methods.MethodGroup.finish]."""
         self._learn_outcomes()
         self._learner.learn()
         self._scorer = self._make_scorer()
         self._views = np.log1p(self._counting.views(self._latest_at))
 
     def score_many(self, prefixes: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[dict[str, Scores]]:
-        """Scores of what may come next after each prefix, by name of the ranking."""
+        """See [`MethodGroup.score_many`][models.evaluation.next_item.methods.MethodGroup.score_many]."""
         evidence = self._evidence([(list(items), times, self._counting.new(items, times)) for items, times in prefixes])
         return [
             {name: with_returns(items, *scores, self._returns) for name, scores in self._rank(found).items()}
@@ -117,7 +117,7 @@ class Hybrid:
     # -- outcomes --------------------------------------------------------------------------------------------------
 
     def _ask(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """Note what counting says before one of the looks that lead to something new."""
+        """Keep the scores of counting before one of the views of a new item."""
         places = [place for place in range(1, len(items)) if items[place] not in items[:place]]
         if not places:
             return
@@ -126,7 +126,7 @@ class Hybrid:
         self._asked.append((prefix, times[:place], items[place], self._counting.new(prefix, times[:place])))
 
     def _learn_outcomes(self) -> None:
-        """Let the blends learn from what was asked, before the sequence model learns it."""
+        """Teach the blends the waiting outcomes, before the sequence model learns their sessions."""
         asked, self._asked = self._asked, []
         for first in range(0, len(asked), _BATCH):
             batch = asked[first : first + _BATCH]
@@ -142,7 +142,7 @@ class Hybrid:
     # -- answers ---------------------------------------------------------------------------------------------------
 
     def _rank(self, found: Evidence) -> dict[str, Scores]:
-        """Scores above 0 by name of the ranking: of the parts what they know, of the blends all candidates."""
+        """Scores above 0 by ranking: the parts score what they know, the blends all candidates."""
         items, logs = found.items, found.logs
         ranked: dict[str, Scores] = {}
         for source, name in enumerate(BLENDED):
@@ -156,15 +156,16 @@ class Hybrid:
         return ranked
 
     def _evidence(self, asked: Sequence[tuple[list[int], Sequence[float], Counted]]) -> list[Evidence]:
-        """What both sources say after each prefix, of what is nothing to go back to."""
+        """Scores of both parts after each prefix, without items to return to."""
         scorer = self._scorer
         if scorer is None:
             return [_joined(items, counted, _NO_ITEMS, _NO_LOGITS, 0, self._views) for items, _, counted in asked]
         windows = [_window(items, times) for items, times, _ in asked]
         looks = self._config.learner.looks
-        logits = scorer.logits(
-            scorer.read([(one.items[-looks:], one.actions[-looks:], one.gaps[-looks:]) for one in windows])
+        read = scorer.read(
+            [(window.items[-looks:], window.actions[-looks:], window.gaps[-looks:]) for window in windows]
         )
+        logits = scorer.logits(read)
         return [
             _joined(items, counted, scorer.items, row, self._config.candidates, self._views)
             for row, (items, _, counted) in zip(logits, asked, strict=True)
@@ -184,17 +185,17 @@ def _joined(
     candidates: int,
     views: NDArray[np.float64],
 ) -> Evidence:
-    """What counting and the sequence model say of what is new.
+    """Scores of counting and of the sequence model for the same candidates.
 
     Args:
         prefix: items of the session so far.
-        counted: by counting, none of them one `to_go_back_to`.
+        counted: by counting, without `items_to_return_to`.
         known: (n,) items that the sequence model knows, ascending.
         logits: (n,) of those.
-        candidates: how many of the sequence model's best are candidates, besides those of counting.
-        views: (items,) logarithms of how often each was looked at.
+        candidates: number of the sequence model's best that join the candidates of counting.
+        views: (items,) logarithms of the views.
     """
-    logits = np.where(np.isin(known, to_go_back_to(prefix)), -np.inf, logits)
+    logits = np.where(np.isin(known, items_to_return_to(prefix)), -np.inf, logits)
     best = np.argpartition(-logits, candidates)[:candidates] if candidates < len(logits) else np.arange(len(logits))
     best = best[np.isfinite(logits[best])]
     items = np.union1d(counted.items, known[best]).astype(np.int32)
@@ -217,7 +218,7 @@ def _window(items: Sequence[int], times: Sequence[float]) -> LookWindow:
 
 
 _BATCH = 64
-"""Prefixes that are asked together."""
+"""Prefixes that are scored together."""
 
 _NO_ITEMS = np.empty(0, np.int64)
 _NO_LOGITS = np.empty(0, np.float32)

@@ -1,12 +1,12 @@
-"""The models of B. Frederickson's `implicit`, as everybody knows them, for both protocols that rank.
+"""Three models of B. Frederickson's `implicit` package, for protocols A and B.
 
-* BM25 between items, each with its 200 nearest: an item is worth the sum of its likeness to those asked with.
+* BM25 between items, each with its 200 nearest: an item scores the sum of its similarities to the given items.
 * ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback Datasets, 2008).
 * BPR (Rendle and others, Bayesian Personalized Ranking from Implicit Feedback, 2009).
 
-What they learn is a matrix of counts: rows are households (for BM25 their baskets), or sessions. They are fitted once.
-Whoever was no row then is folded in: by ALS with the normal equations of its own items (the package's
-`recalculate_user`), by BPR, which has no such step, as the mean of their factors.
+They are fitted once, to a matrix of counts whose rows are sessions, households or (for BM25) baskets. A new row is
+folded in: by ALS with the normal equations of its items (the package's `recalculate_user`), by BPR, which has no such
+step, as the mean of their factors.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class ImplicitModel:
 
     Args:
         name: from `MODELS`.
-        seed: of what it draws.
+        seed: of its random numbers.
     """
 
     def __init__(self, name: str, seed: int) -> None:
@@ -40,7 +40,7 @@ class ImplicitModel:
 
     @property
     def fitted(self) -> bool:
-        """Whether it learns nothing any more."""
+        """Whether `fit` was called; nothing is learnt after it."""
         return self._model is not None
 
     def add(self, row: int, items: Sequence[int]) -> None:
@@ -54,16 +54,16 @@ class ImplicitModel:
         self._learnt = np.unique(np.array(self._columns, np.int32))
         self._rows, self._columns = [], []
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of threads of the linear algebra, of which there is one here
+            warnings.simplefilter("ignore")  # about threads of the linear algebra: there is only one
             self._model = MODELS[self._name](self._seed)
             self._model.fit(counts, show_progress=False)
 
     def scores_of_row(self, row: int) -> Scores:
-        """Scores of all learnt items for a row that was there (ALS and BPR)."""
+        """Scores of all learnt items for a fitted row (ALS and BPR)."""
         return self._learnt, _as_scores(self._model.item_factors[self._learnt] @ self._model.user_factors[row])
 
     def scores_many(self, asked: Sequence[Sequence[int]]) -> list[Scores]:
-        """Scores for rows that were not there, from their items; none where no item of them was learnt.
+        """Scores for new rows; none for a row without any learnt item.
 
         Args:
             asked: items of each row, repeated where they count more often.
@@ -96,12 +96,7 @@ class ImplicitModel:
 
 
 class Implicit:
-    """A model of the package as a family of protocol A: sessions are its rows, prefixes new ones.
-
-    Args:
-        name: from `MODELS`.
-        seed: of what it draws.
-    """
+    """A model of the package in protocol A: sessions are its rows, prefixes new rows."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.names: Sequence[str] = (name,)
@@ -110,25 +105,25 @@ class Implicit:
         self._sessions = 0
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """Add a training session; a session that comes after the model was fitted is not learnt."""
+        """Add a training session; sessions after the fit are ignored."""
         if not self._model.fitted:
             self._model.add(self._sessions, items)
             self._sessions += 1
 
     def finish(self) -> None:
-        """See [`Family.finish`][models.evaluation.next_item.methods.Family.finish]."""
+        """See [`MethodGroup.finish`][models.evaluation.next_item.methods.MethodGroup.finish]."""
         self._model.fit()
 
     def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
-        """See [`Family.score_many`][models.evaluation.next_item.methods.Family.score_many]."""
+        """See [`MethodGroup.score_many`][models.evaluation.next_item.methods.MethodGroup.score_many]."""
         return [{self._name: scores} for scores in self._model.scores_many([items for items, _ in prefixes])]
 
 
 def check_implicit(methods: Collection[str]) -> None:
-    """Say before hours of work whether methods can be asked.
+    """Check before hours of work that the package is there if a method needs it.
 
     Raises:
-        PackageMissingError: one of them is a model of `implicit`, which is not installed.
+        PackageMissingError: a method needs `implicit`, which is not installed.
     """
     wanted = [name for name in MODELS if name in methods]
     if wanted and find_spec("implicit") is None:
@@ -154,12 +149,11 @@ def _bpr(seed: int) -> Any:
 
 
 MODELS: Mapping[str, Callable[[int], Any]] = {"bm25": _bm25, "als": _als, "bpr": _bpr}
-"""How each is made: its defaults, but for what is named here (200 neighbours an item; 64 factors for both
-factorisations; ALS believes counts times 5)."""
+"""Defaults of the package except for the arguments given here; ALS multiplies counts by `alpha`."""
 
 
 def _counts(rows: Sequence[int], columns: Sequence[int], height: int, width: int) -> Any:
-    """(height, width) sparse, how often each column is in each row."""
+    """(height, width) sparse counts of each column in each row."""
     import scipy.sparse
 
     ones = np.ones(len(rows), np.float32)

@@ -1,13 +1,13 @@
-"""What every method of protocol A can do, and the simple ones of the literature.
+"""The interface of protocol A's methods, and the simple methods of the literature.
 
-A method learns whole sessions in time order and scores what may come next after a prefix of another one. Items are
-dense numbers; scores need only be comparable within one answer, and items without one are not ranked.
+A method learns whole sessions in time order and scores the next item after a prefix of another session. Items are dense
+numbers. Scores are comparable within one answer only; items without a score are not ranked.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -17,8 +17,18 @@ Scores = tuple[NDArray[np.int32], NDArray[np.float64]]
 """(n,) distinct items, and (n,) their scores, greater is better."""
 
 
-class Method(Protocol):
-    """A way to rank what comes next."""
+Prefix = tuple[Sequence[int], Sequence[float]]
+"""Items of a session so far, at least one, and their times."""
+
+
+Progress = Callable[[str, int, int], None]
+"""Called with method and stage, steps done, steps in all."""
+
+
+class MethodGroup(Protocol):
+    """Methods that learn and answer together."""
+
+    names: Sequence[str]
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
         """Learn a session.
@@ -28,61 +38,32 @@ class Method(Protocol):
             times: of its items, ascending epoch seconds.
         """
 
-    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """Scores of what may come next.
+    def finish(self) -> None:
+        """Learn what still waits, at the end of the training."""
 
-        Args:
-            items: of the session so far, in order; at least one.
-            times: of those, ascending epoch seconds.
-        """
+    def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
+        """Scores of the next item after each prefix, by method."""
 
 
-Prefix = tuple[Sequence[int], Sequence[float]]
-"""Items of a session so far, at least one, and their times."""
-
-
-class Family(Protocol):
-    """Methods that learn together and are asked together."""
+class SingleMethod:
+    """A group of one method."""
 
     names: Sequence[str]
-    """Of the methods."""
 
-    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
-
-    def finish(self) -> None:
-        """Learn what is still waiting: the training has ended."""
-
-    def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
-        """Scores of what may come next after each prefix, by name of the method."""
-
-
-class Alone:
-    """A method as a family of its own.
-
-    Args:
-        name: of the method.
-        method: itself.
-    """
-
-    def __init__(self, name: str, method: Method) -> None:
-        self.names: Sequence[str] = (name,)
-        self._method = method
-
-    def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
-        self._method.learn(items, times)
+    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """Scores of the next item after a prefix."""
+        raise NotImplementedError
 
     def finish(self) -> None:
-        """See [`Family.finish`][]."""
+        """See [`MethodGroup.finish`][]."""
 
     def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
-        """See [`Family.score_many`][]."""
-        return [{self.names[0]: self._method.score(*prefix)} for prefix in prefixes]
+        """See [`MethodGroup.score_many`][]."""
+        return [{self.names[0]: self.score(*prefix)} for prefix in prefixes]
 
 
-class Popularity:
-    """How often each item was looked at.
+class Popularity(SingleMethod):
+    """Views of each item.
 
     >>> popularity = Popularity()
     >>> popularity.learn([4, 7, 4], [0.0, 1.0, 2.0])
@@ -90,25 +71,27 @@ class Popularity:
     [[4, 7], [2.0, 1.0]]
     """
 
+    names: Sequence[str] = ("popularity",)
+
     def __init__(self) -> None:
         self._counts: defaultdict[int, float] = defaultdict(float)
         self._scores: Scores | None = None
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """See [`MethodGroup.learn`][]."""
         self._scores = None
         for item in items:
             self._counts[item] += 1.0
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
+        """See [`SingleMethod.score`][]."""
         if self._scores is None:
             self._scores = _columns(self._counts)
         return self._scores
 
 
-class _Rules:
-    """Scores of the last item only, from rules `a -> b` that add up."""
+class _Rules(SingleMethod):
+    """Scores by the last item only, from weighted rules `a -> b`."""
 
     def __init__(self) -> None:
         self._rules: defaultdict[int, defaultdict[int, float]] = defaultdict(lambda: defaultdict(float))
@@ -119,7 +102,7 @@ class _Rules:
         self._rules[a][b] += weight
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
+        """See [`SingleMethod.score`][]."""
         last = items[-1]
         if last not in self._columns:
             self._columns[last] = _columns(self._rules.get(last, {}))
@@ -127,7 +110,7 @@ class _Rules:
 
 
 class LastItem(_Rules):
-    """Co-occurrence with the last item: in how many places of sessions the two were together, in either order.
+    """Co-occurrence with the last item: how often both were in one session, in either order.
 
     ("AR" of Ludewig and Jannach, Evaluation of session-based recommendation algorithms, 2018.)
 
@@ -138,8 +121,10 @@ class LastItem(_Rules):
     [[2, 3], [2.0, 1.0]]
     """
 
+    names: Sequence[str] = ("last-item",)
+
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """See [`MethodGroup.learn`][]."""
         for place, a in enumerate(items):
             for b in items[place + 1 :]:
                 if a != b:
@@ -148,7 +133,7 @@ class LastItem(_Rules):
 
 
 class SequentialRules(_Rules):
-    """Rules `a -> b` for b coming after a, weighing 1 over how many steps after, up to ten.
+    """Rules `a -> b` for b after a, weighted by 1 / steps between them.
 
     ("SR" of Ludewig and Jannach, 2018, with the weight they found best.)
 
@@ -158,11 +143,12 @@ class SequentialRules(_Rules):
     [[2, 3], [1.0, 0.5]]
     """
 
+    names: Sequence[str] = ("sequential-rules",)
     steps = 10
-    """How far a rule reaches."""
+    """Most steps of a rule."""
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
+        """See [`MethodGroup.learn`][]."""
         for place, b in enumerate(items):
             for distance, a in enumerate(reversed(items[max(0, place - self.steps) : place]), 1):
                 if a != b:

@@ -1,8 +1,8 @@
-"""Protocol A: every method learns the same training sessions in time order, and is asked what comes next in others.
+"""Protocol A: every method learns the same sessions in time order, and predicts the next items of later ones.
 
-Two readings of the same answers: "new" takes the items of the prefix out of the ranking and asks only where the target
-is none of them, as a suggestion is of something new; "all" asks every test and takes nothing out. All items seen in
-training are ranked; a target that never was there is missed; ties count against the method.
+The same answers are scored twice. "new" removes the items of the prefix from the ranking and skips tests whose target
+is one of them, since suggestions are of new items. "all" scores every test and removes nothing. All items of the
+training are ranked; a target outside it is missed; ties count against the method.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod
 from models.evaluation.next_item.hybrid import COUNTING, OURS, Hybrid, HybridConfig
 from models.evaluation.next_item.implicit_models import MODELS, Implicit
-from models.evaluation.next_item.methods import Alone, Family, LastItem, Method, Popularity, SequentialRules
+from models.evaluation.next_item.methods import LastItem, MethodGroup, Popularity, Progress, SequentialRules
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
 from models.evaluation.next_item.sessions import Session, Test, whole_sessions
@@ -31,56 +31,45 @@ K = 20
 """Length of the lists."""
 
 BATCH = 256
-"""Tests that are asked together."""
+"""Tests that are scored together."""
 
 VISITS = VisitConfig(items=50, window_s=86_400.0)
-"""Sessions are told apart by the files, so that a visit is a session, however long."""
+"""The files delimit sessions, so a visit lasts as long as its session."""
 
-BASELINES: Mapping[str, Callable[[], Method]] = {
+BASELINES: Mapping[str, Callable[[], MethodGroup]] = {
     "popularity": Popularity,
     "last-item": LastItem,
     "sequential-rules": SequentialRules,
     "vsknn": lambda: Vsknn(VsknnConfig()),
     "stan": lambda: Stan(StanConfig()),
 }
-"""Those of the literature, by name; the models of `implicit` besides."""
+"""Methods of the literature, besides the models of `implicit`."""
 
 METHODS = (*BASELINES, *MODELS, *OURS)
 """Names of all methods, in the order of the table."""
 
-Say = Callable[[str, int, int], None]
-"""Told how far a method is: name and stage, steps done, steps in all."""
-
 
 @dataclass(slots=True)
 class Result:
-    """What a method did.
-
-    Attributes:
-        name: of the method.
-        new: (n,) place of each target, 0 where the target is of the prefix.
-        all: (n,) place of each target.
-        learn_s: seconds of learning, by the clock handed in.
-        score_s: seconds of asking, by the same.
-    """
+    """Results of one method."""
 
     name: str
-    new: NDArray[np.int64]
-    all: NDArray[np.int64]
+    new: NDArray[np.int64]  # (n,): place of each target, 0 where the target is in the prefix
+    all: NDArray[np.int64]  # (n,): place of each target
     learn_s: float
     score_s: float
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """All methods on the same tests."""
+    """Results of all methods on the same tests."""
 
     sessions: NDArray[np.int64]
-    """(n,) number of the session of each test."""
+    """(n,) session of each test."""
     results: list[Result] = field(default_factory=list)
 
     def figures(self, result: Result, seed: int) -> dict[str, dict[str, Figure]]:
-        """HR, MRR and NDCG of a method, by reading."""
+        """HR, MRR and NDCG of a method, for "new" and "all"."""
         asked = result.new > 0
         return {
             "new": figures(result.new[asked], self.sessions[asked], K, seed),
@@ -88,7 +77,7 @@ class Evaluation:
         }
 
     def as_json(self, seed: int) -> dict[str, Any]:
-        """`methods` as `evaluate next-item --json` writes it: percent, and the 95 % intervals beside."""
+        """`methods` as `evaluate next-item --json` writes it: percent with 95 % intervals."""
         methods: dict[str, Any] = {}
         for result in self.results:
             readings = self.figures(result, seed)
@@ -105,22 +94,22 @@ def evaluate(
     training: Sequence[Session],
     tests: Sequence[Test],
     methods: Collection[str],
-    say: Say,
+    progress: Progress,
     clock: Callable[[], float],
     seed: int,
     *,
     learn_on_test: bool = False,
 ) -> Evaluation:
-    """Let each method learn and be asked.
+    """Train each method and score it.
 
     Args:
         training: sessions in time order.
         tests: in time order.
         methods: names from `METHODS`.
-        say: told how far it is.
-        clock: seconds that learning and asking are measured in, such as `time.process_time`.
-        seed: of everything that is drawn.
-        learn_on_test: whether a test session is learnt, too, once its tests are scored.
+        progress: called now and then.
+        clock: measures seconds, such as `time.process_time`.
+        seed: of all random numbers.
+        learn_on_test: whether a test session is learnt once its tests are scored.
     """
     items = Items()
     numbered = [(list(map(items.index, session.items)), session.times) for session in training]
@@ -134,28 +123,28 @@ def evaluate(
             for session, number in last.items()
         }
     evaluation = Evaluation(np.array([test.session for test in tests], np.int64))
-    for family in families(methods, items, seed):
-        title = ", ".join(family.names)
+    for group in method_groups(methods, items, seed):
+        title = ", ".join(group.names)
         started_s = clock()
         for number, (session, times) in enumerate(numbered):
             if number % 1000 == 0:
-                say(f"{title}: learning", number, len(numbered))
-            family.learn(session, times)
-        say(f"{title}: learning", len(numbered), len(numbered))
-        family.finish()
+                progress(f"{title}: learning", number, len(numbered))
+            group.learn(session, times)
+        progress(f"{title}: learning", len(numbered), len(numbered))
+        group.finish()
         learnt_s = clock()
-        places = {name: np.zeros((2, len(tests)), np.int64) for name in family.names}
+        places = {name: np.zeros((2, len(tests)), np.int64) for name in group.names}
         for first, stop in pairwise(_stops(len(asked), after)):
-            say(f"{title}: asking", first, len(asked))
+            progress(f"{title}: asking", first, len(asked))
             batch = asked[first:stop]
-            answers = family.score_many([(prefix, times) for prefix, times, _ in batch])
+            answers = group.score_many([(prefix, times) for prefix, times, _ in batch])
             for number, ((prefix, _, target), answer) in enumerate(zip(batch, answers, strict=True), first):
                 for name, (ids, scores) in answer.items():
                     places[name][1, number] = place_of(target, ids, scores, _NONE)
                     if target not in prefix:
                         places[name][0, number] = place_of(target, ids, scores, np.array(prefix, np.int32))
             if stop - 1 in after:
-                family.learn(*after[stop - 1])
+                group.learn(*after[stop - 1])
         asked_s = clock()
         evaluation.results += [
             Result(name, new, every, learnt_s - started_s, asked_s - learnt_s) for name, (new, every) in places.items()
@@ -165,22 +154,22 @@ def evaluate(
 
 
 def _stops(tests: int, after: Collection[int]) -> list[int]:
-    """Where batches begin and the last ends: every so many tests, and where a session is to be learnt."""
+    """Ends of the batches, 0 first: every BATCH tests, and where a session is to be learnt."""
     return sorted({*range(0, tests, BATCH), *(number + 1 for number in after), tests})
 
 
-def families(methods: Container[str], items: Items, seed: int) -> Iterator[Family]:
-    """Those that the methods belong to, each made when it is its turn."""
+def method_groups(methods: Container[str], items: Items, seed: int) -> Iterator[MethodGroup]:
+    """The groups that methods belong to, each built when its turn comes."""
     for name, make in BASELINES.items():
         if name in methods:
-            yield Alone(name, make())
+            yield make()
     for name in MODELS:
         if name in methods:
             yield Implicit(name, seed)
     if any(name in methods for name in OURS[1:]):
         yield Hybrid(items, HybridConfig(VISITS), seed)
     elif COUNTING in methods:
-        yield Alone(COUNTING, CoOccurrenceMethod(items, VISITS, CoOccurrenceConfig(), NextItemConfig()))
+        yield CoOccurrenceMethod(items, VISITS, CoOccurrenceConfig(), NextItemConfig())
 
 
 _NONE = np.empty(0, np.int32)

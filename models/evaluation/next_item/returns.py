@@ -1,7 +1,7 @@
-"""Going back: how often a shopper looks again at the item he looked at n items ago, counted by how many there are.
+"""Returns: how often a shopper views the item of n items ago again, by number of items so far.
 
-Half of what comes next in public session data has been in the session before. What is learnt here is where such a look
-leads; it is no part of a suggestion, which is of something new.
+Half of the next items in public session data were in the session before. Suggestions are of new items and make no use
+of this.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEPTH = 10
-"""How many of the latest distinct items are told apart; nobody can go back further here."""
+"""Latest distinct items that a return may lead to."""
 
 PRIOR = 20.0
-"""Looks ahead that are taken to have been seen at each number of items, none of them back."""
+"""Views without a return that each count starts with."""
 
 
 class Returns:
-    """Shares of looks that lead back, by number of distinct items so far and place among them, latest first.
+    """Shares of views that return, by number of distinct items so far and place among them, latest first.
 
     >>> returns = Returns()
     >>> for _ in range(80):
     ...     returns.learn([1, 2, 1])
-    >>> returns.shares(2)  # 80 of 80 looks after two items led to the one before the latest; 20 are the prior
+    >>> returns.shares(2)  # all 80 views after two items went to the one before the latest; the prior adds 20
     array([0. , 0.8])
     """
 
@@ -46,10 +46,10 @@ class Returns:
             latest.insert(0, item)
 
     def shares(self, distinct: int) -> NDArray[np.float64]:
-        """Estimated probability of going back to each of the latest distinct items; the rest is for new ones.
+        """Estimated probability of a return to each of the latest distinct items; the rest is for new items.
 
         Args:
-            distinct: how many there are, at least 1.
+            distinct: number of distinct items so far, at least 1.
 
         Returns:
             (min(distinct, DEPTH),) latest first.

@@ -1,8 +1,8 @@
-"""Session-based nearest neighbours: VSKNN and STAN, as their papers and the session-rec framework have them.
+"""Session-based nearest neighbours: VSKNN and STAN, as in their papers and the session-rec framework.
 
-Both look among the most recent sessions that share an item with the one under way for those most like it, and score
-the items of those. Sessions are kept one after the other in arrays; from each place a link leads to the place before
-that holds the same item, so that learning is incremental and recent sessions are found first.
+Both take the most recent sessions that share an item with the current one, choose the most similar of them, and score
+their items. Sessions lie one after the other in flat arrays; each place links to the previous place of the same item,
+so that learning is incremental and recent sessions are found first.
 
 * VSKNN: M. Ludewig, D. Jannach, Evaluation of session-based recommendation algorithms (2018).
 * STAN: D. Garg and others, Sequence and time aware neighborhood for session-based recommendations (2019).
@@ -13,14 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.next_item.methods import Scores
-from models.evaluation.next_item.sums import sums_by_item
-from models.jit import cached_njit
+from models.evaluation.next_item.methods import Scores, SingleMethod
+from models.evaluation.next_item.sums import repeats, sums_by_item
+from models.jit import cached_njit, inline_njit
 
 _NOWHERE = -1
 
@@ -33,7 +33,7 @@ class VsknnConfig:
 
     neighbours: int = 100
     sample: int = 1_000
-    """Most recent sessions that are looked at."""
+    """Most recent sessions that are compared."""
 
 
 @dataclass(frozen=True)
@@ -42,71 +42,103 @@ class StanConfig:
 
     neighbours: int = 500
     sample: int = 5_000
-    """Most recent sessions that are looked at."""
+    """Most recent sessions that are compared."""
     position: float = 1.02
-    """Places back in the session under way that weigh 1/e (lambda 1)."""
+    """Places back in the current session at which an item weighs 1/e (lambda 1)."""
     recency_days: float = 5.0
-    """Days since a neighbour ended that weigh 1/e (lambda 2)."""
+    """Days since a neighbour ended at which it weighs 1/e (lambda 2)."""
     distance: float = 2.05
-    """Places from the shared item, in a neighbour, that weigh 1/e (lambda 3)."""
+    """Places from the shared item, in a neighbour, at which an item weighs 1/e (lambda 3)."""
 
 
-class _Sessions:
-    """Learnt sessions in arrays that grow."""
+class _Learnt(NamedTuple):
+    """All learnt sessions."""
+
+    items: NDArray[np.int32]  # of all sessions, one after the other
+    session_of: NDArray[np.int32]  # by place
+    before: NDArray[np.int32]  # by place: the previous place of the same item
+    last: NDArray[np.int32]  # by item: its last place
+    start: NDArray[np.int64]  # by session: its first place; the next one's is its end
+    ended: NDArray[np.float64]  # by session, epoch seconds
+    number: int  # of sessions
+
+
+class _Weighing(NamedTuple):
+    """How sessions are compared; VSKNN has an infinite `distance`."""
+
+    neighbours: int  # most sessions whose items are scored
+    sample: int  # most recent sessions that are compared
+    now: float = 0.0  # epoch seconds
+    fade_s: float = math.inf  # age of a session at which it counts 1/e
+    distance: float = math.inf  # places from the shared item at which an item counts 1/e
+
+
+class _Sessions(SingleMethod):
+    """Learns sessions into arrays that grow."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.used = 0
-        self.items: NDArray[np.int32] = np.zeros(1 << 16, np.int32)  # of all sessions, one after the other
-        self.session_of: NDArray[np.int32] = np.zeros(1 << 16, np.int32)  # by place
-        self.before: NDArray[np.int32] = np.zeros(1 << 16, np.int32)  # by place: the one before with the same item
-        self.last: NDArray[np.int32] = np.full(1 << 12, _NOWHERE, np.int32)  # by item: its last place
-        self.start: NDArray[np.int64] = np.zeros(
-            1 << 12, np.int64
-        )  # by session: its first place; the next one's is its end
-        self.ended: NDArray[np.float64] = np.zeros(1 << 12, np.float64)  # by session, epoch seconds
+        self._count = 0
+        self._used = 0
+        self._items: NDArray[np.int32] = np.zeros(1 << 16, np.int32)
+        self._session_of: NDArray[np.int32] = np.zeros(1 << 16, np.int32)
+        self._before: NDArray[np.int32] = np.zeros(1 << 16, np.int32)
+        self._last: NDArray[np.int32] = np.full(1 << 12, _NOWHERE, np.int32)
+        self._start: NDArray[np.int64] = np.zeros(1 << 12, np.int64)
+        self._ended: NDArray[np.float64] = np.zeros(1 << 12, np.float64)
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """See [`Method.learn`][]."""
-        while self.used + len(items) > len(self.items):
-            self.items, self.session_of = _doubled(self.items), _doubled(self.session_of)
-            self.before = _doubled(self.before)
-        while self.count + 1 >= len(self.start):
-            self.start, self.ended = _doubled(self.start), _doubled(self.ended)
-        if (most := max(items, default=0)) >= len(self.last):
-            more = np.full(2 * (most + 1) - len(self.last), _NOWHERE, np.int32)
-            self.last = np.concatenate([self.last, more])
+        """See [`MethodGroup.learn`][]."""
+        while self._used + len(items) > len(self._items):
+            self._items, self._session_of = _doubled(self._items), _doubled(self._session_of)
+            self._before = _doubled(self._before)
+        while self._count + 1 >= len(self._start):
+            self._start, self._ended = _doubled(self._start), _doubled(self._ended)
+        if (most := max(items, default=0)) >= len(self._last):
+            more = np.full(2 * (most + 1) - len(self._last), _NOWHERE, np.int32)
+            self._last = np.concatenate([self._last, more])
         for item in items:
-            place = self.used
-            self.items[place], self.session_of[place] = item, self.count
-            self.before[place], self.last[item] = self.last[item], place
-            self.used += 1
-        self.ended[self.count] = times[-1] if len(times) else 0.0
-        self.count += 1
-        self.start[self.count] = self.used
+            place = self._used
+            self._items[place], self._session_of[place] = item, self._count
+            self._before[place], self._last[item] = self._last[item], place
+            self._used += 1
+        self._ended[self._count] = times[-1] if len(times) else 0.0
+        self._count += 1
+        self._start[self._count] = self._used
+
+    def _scores(self, latest: list[int], weights: list[float], weighing: _Weighing) -> Scores:
+        """Scores from the most similar sessions.
+
+        Args:
+            latest: distinct items of the current session, latest first.
+            weights: what each of them adds to the similarity.
+            weighing: how sessions are compared.
+        """
+        learnt = _Learnt(self._items, self._session_of, self._before, self._last, self._start, self._ended, self._count)
+        return sums_by_item(*_score(np.array(latest, np.int32), np.array(weights), learnt, weighing))
 
 
 class Vsknn(_Sessions):
-    """Vector multiplication session-kNN: the later an item of the session under way, the more it counts.
+    """Vector multiplication session-kNN: the later an item of the current session, the more it counts.
 
     >>> method = Vsknn(VsknnConfig())
     >>> for number, session in enumerate([[1, 2, 3], [2, 4], [5, 6]]):
     ...     method.learn(session, [60.0 * number + place for place in range(len(session))])
     >>> ids, scores = method.score([1, 2], [300.0, 301.0])
-    >>> dict(zip(ids.tolist(), scores.tolist()))  # likeness 0.5 + 1 and 1, by the last item
+    >>> dict(zip(ids.tolist(), scores.tolist()))  # similarity 0.5 + 1 and 1, by the last item
     {1: 1.5, 2: 2.5, 3: 1.5, 4: 1.0}
     """
 
+    names: Sequence[str] = ("vsknn",)
+
     def __init__(self, config: VsknnConfig) -> None:
         super().__init__()
-        self._config = config
+        self._weighing = _Weighing(config.neighbours, config.sample)
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
-        length = len(items)
-        weights = {item: place / length for place, item in enumerate(items, 1)}
+        """See [`SingleMethod.score`][]."""
+        weights = {item: place / len(items) for place, item in enumerate(items, 1)}
         latest = list(dict.fromkeys(reversed(items)))
-        return _scored(self, latest, [weights[item] for item in latest], self._config.neighbours, self._config.sample)
+        return self._scores(latest, [weights[item] for item in latest], self._weighing)
 
 
 class Stan(_Sessions):
@@ -114,160 +146,115 @@ class Stan(_Sessions):
 
     >>> method = Stan(StanConfig())
     >>> method.learn([1, 2, 3], [0.0, 1.0, 2.0])
-    >>> ids, scores = method.score([2], [2.0])  # likeness 1 / sqrt(1 * 3); 1 and 3 are one place from 2
+    >>> ids, scores = method.score([2], [2.0])  # similarity 1 / sqrt(1 * 3); 1 and 3 are one place from 2
     >>> dict(zip(ids.tolist(), scores.round(4).tolist()))
     {1: 0.3545, 2: 0.5774, 3: 0.3545}
     """
+
+    names: Sequence[str] = ("stan",)
 
     def __init__(self, config: StanConfig) -> None:
         super().__init__()
         self._config = config
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
-        """See [`Method.score`][]."""
+        """See [`SingleMethod.score`][]."""
         config, length = self._config, len(items)
         weights = {item: math.exp((place - length) / config.position) for place, item in enumerate(items, 1)}
         latest = list(dict.fromkeys(reversed(items)))
-        return _scored(
-            self,
-            latest,
-            [weights[item] for item in latest],
-            config.neighbours,
-            config.sample,
-            now=times[-1],
-            fade_s=config.recency_days * 86_400.0,
-            distance=config.distance,
-        )
-
-
-def _scored(
-    sessions: _Sessions,
-    latest: list[int],
-    weights: list[float],
-    neighbours: int,
-    sample: int,
-    now: float = 0.0,
-    fade_s: float = math.inf,
-    distance: float = math.inf,
-) -> Scores:
-    """Scores from the sessions most like this one; VSKNN's with an infinite `distance`, else STAN's."""
-    found, pieces = _score(
-        np.array(latest, np.int32),
-        np.array(weights),
-        neighbours,
-        sample,
-        now,
-        fade_s,
-        distance,
-        sessions.items,
-        sessions.session_of,
-        sessions.before,
-        sessions.last,
-        sessions.start,
-        sessions.ended,
-        sessions.count,
-    )
-    return sums_by_item(found, pieces)
+        fade_s = config.recency_days * 86_400.0
+        weighing = _Weighing(config.neighbours, config.sample, float(times[-1]), fade_s, config.distance)
+        return self._scores(latest, [weights[item] for item in latest], weighing)
 
 
 @cached_njit()
 def _score(
-    latest: NDArray[np.int32],
-    weights: NDArray[np.float64],
-    neighbours: int,
-    sample: int,
-    now: float,
-    fade_s: float,
-    distance: float,
-    items: NDArray[np.int32],
-    session_of: NDArray[np.int32],
-    before: NDArray[np.int32],
-    last: NDArray[np.int32],
-    start: NDArray[np.int64],
-    ended: NDArray[np.float64],
-    count: int,
+    latest: NDArray[np.int32], weights: NDArray[np.float64], learnt: _Learnt, weighing: _Weighing
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """What each of the sessions most like this one adds to the scores of its items, one after the other.
-
-    Args:
-        latest: (n,) distinct items of the session under way, latest first.
-        weights: (n,) what each of them counts for likeness.
-        neighbours: most sessions whose items are scored.
-        sample: most recent sessions that are looked at.
-        now: epoch seconds.
-        fade_s: age of a session at which it counts 1/e.
-        distance: see `_scored`.
-        items: of all sessions, one after the other.
-        session_of: by place in `items`.
-        before: by place: the one before with the same item.
-        last: by item: its last place.
-        start: by session.
-        ended: by session, epoch seconds.
-        count: of sessions.
-    """
-    aware = distance != np.inf
-    # Of each item the most recent sessions: whatever is among the `sample` most recent of all is among those.
-    room = 0
-    found = np.empty(min(count, sample) * len(latest), np.int32)
-    for item in latest:
-        place = last[item] if item < len(last) else _NOWHERE
-        taken, newest = 0, -1
-        while place != _NOWHERE and taken < sample:
-            if session_of[place] != newest:
-                newest = session_of[place]
-                found[room] = newest
-                room += 1
-                taken += 1
-            place = before[place]
-    candidates = np.unique(found[:room])[-sample:]
-    likeness = np.zeros(len(candidates))
-    for number in range(len(latest)):
-        item = latest[number]
-        place = last[item] if item < len(last) else _NOWHERE
-        newest = -1
-        while place != _NOWHERE and len(candidates) and session_of[place] >= candidates[0]:
-            if session_of[place] != newest:
-                newest = session_of[place]
-                likeness[np.searchsorted(candidates, newest)] += weights[number]
-            place = before[place]
-    if aware:
-        for number in range(len(candidates)):
-            session = candidates[number]
-            length = start[session + 1] - start[session]
-            age_s = max(0.0, now - ended[session])
-            likeness[number] *= math.exp(-age_s / fade_s) / math.sqrt(len(latest) * length)
+    """What each of the most similar sessions adds to the scores of its items, one after the other."""
+    candidates = _recent_sessions(latest, learnt, weighing.sample)
+    similarity = _similarity(latest, weights, candidates, learnt, weighing)
     # Best first, the more recent first among equals.
-    best = np.argsort(-likeness[::-1], kind="mergesort")[:neighbours]
+    best = np.argsort(-similarity[::-1], kind="mergesort")[: weighing.neighbours]
     best = len(candidates) - 1 - best
     slots = 0
     for number in best:
-        slots += start[candidates[number] + 1] - start[candidates[number]]
+        slots += learnt.start[candidates[number] + 1] - learnt.start[candidates[number]]
     all_items, all_scores = np.empty(slots, np.int32), np.empty(slots)
     used = 0
     for number in best:
-        session = candidates[number]
-        first, end = start[session], start[session + 1]
-        step, shared = 0, first
-        for back in range(len(latest)):
-            for place in range(end - 1, first - 1, -1):
-                if items[place] == latest[back]:
-                    step, shared = back + 1, place
-                    break
-            if step:
-                break
+        first, end = learnt.start[candidates[number]], learnt.start[candidates[number] + 1]
+        step, shared = _latest_shared(latest, first, end, learnt.items)
         for place in range(first, end):
-            again = False
-            for other in range(first, place):
-                if items[other] == items[place]:
-                    again = True
-                    break
-            if again:
+            if repeats(learnt.items, first, place):
                 continue
-            all_items[used] = items[place]
-            nearness = math.exp(-abs(place - shared) / distance) if aware else 1.0 / step
-            all_scores[used] = likeness[number] * nearness
+            all_items[used] = learnt.items[place]
+            if weighing.distance != np.inf:
+                nearness = math.exp(-abs(place - shared) / weighing.distance)
+            else:
+                nearness = 1.0 / step
+            all_scores[used] = similarity[number] * nearness
             used += 1
     return all_items[:used], all_scores[:used]
+
+
+@cached_njit()
+def _recent_sessions(latest: NDArray[np.int32], learnt: _Learnt, sample: int) -> NDArray[np.int32]:
+    """The most recent sessions with any of the items, ascending.
+
+    The `sample` most recent sessions of each item include the `sample` most recent of all.
+    """
+    used = 0
+    found = np.empty(min(learnt.number, sample) * len(latest), np.int32)
+    for item in latest:
+        place = learnt.last[item] if item < len(learnt.last) else _NOWHERE
+        taken, newest = 0, -1
+        while place != _NOWHERE and taken < sample:
+            if learnt.session_of[place] != newest:
+                newest = learnt.session_of[place]
+                found[used] = newest
+                used += 1
+                taken += 1
+            place = learnt.before[place]
+    return np.unique(found[:used])[-sample:]
+
+
+@cached_njit()
+def _similarity(
+    latest: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    candidates: NDArray[np.int32],
+    learnt: _Learnt,
+    weighing: _Weighing,
+) -> NDArray[np.float64]:
+    """(candidates,) summed weights of the shared items; STAN's divided by the lengths, and fading with age."""
+    similarity = np.zeros(len(candidates))
+    for number in range(len(latest)):
+        item = latest[number]
+        place = learnt.last[item] if item < len(learnt.last) else _NOWHERE
+        newest = -1
+        while place != _NOWHERE and len(candidates) and learnt.session_of[place] >= candidates[0]:
+            if learnt.session_of[place] != newest:
+                newest = learnt.session_of[place]
+                similarity[np.searchsorted(candidates, newest)] += weights[number]
+            place = learnt.before[place]
+    if weighing.distance != np.inf:
+        for number in range(len(candidates)):
+            session = candidates[number]
+            length = learnt.start[session + 1] - learnt.start[session]
+            age_s = max(0.0, weighing.now - learnt.ended[session])
+            similarity[number] *= math.exp(-age_s / weighing.fade_s) / math.sqrt(len(latest) * length)
+    return similarity
+
+
+@inline_njit
+def _latest_shared(latest: NDArray[np.int32], first: int, end: int, items: NDArray[np.int32]) -> tuple[int, int]:
+    """Steps back to the latest item that a session shares, from 1, and its last place there."""
+    for back in range(len(latest)):
+        for place in range(end - 1, first - 1, -1):
+            if items[place] == latest[back]:
+                return back + 1, place
+    return 0, first
 
 
 def _doubled(array: NDArray[_Number]) -> NDArray[_Number]:

@@ -1,14 +1,11 @@
-"""Session files, as the field's next-item data sets come.
+"""Reads session files in the two formats of public next-item data sets; the first line tells which.
 
-Two formats, told apart by their first line:
+* One session a line: item ids in order, sessions in time order (`train.txt` of SR-GNN's splits). Tests are lines
+  `prefix TAB next item`, one for every prefix of every session.
+* A table with the tab-separated columns SessionId, ItemId and Time (epoch seconds), as in the session-rec framework,
+  for training and tests; every prefix of every session is a test.
 
-* a session a line, item ids in order, sessions in time order (`train.txt` of SR-GNN's splits); tests as
-  `prefix TAB next item`, a line for every prefix of every session;
-* a table with the columns SessionId, ItemId and Time (epoch seconds) between tabs, as in the session-rec framework,
-  for both; the tests are then every prefix of every session.
-
-A file may be compressed with gzip (`.gz`). Where there are no times, sessions are taken to begin one after the other
-at even distances over [`SPAN_S`][].
+Files may be compressed with gzip (`.gz`). Sessions without times start at even distances over [`SPAN_S`][].
 """
 
 from __future__ import annotations
@@ -24,20 +21,20 @@ from typing import IO
 from models.errors import SessionFileError
 
 SPAN_S = 120 * 86_400.0
-"""What training sessions without times are spread over: the public data sets of this format are of some months."""
+"""Time that training sessions without times are spread over: the public data sets span some months."""
 
 START = 1_700_000_000.0
-"""When sessions without times begin, epoch seconds; any time does."""
+"""Start of the first session without times, epoch seconds; arbitrary."""
 
 STEP_S = 30.0
-"""Between two items of a session without times."""
+"""Seconds between two items of a session without times."""
 
 _COLUMNS = ("SessionId", "ItemId", "Time")
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A visit: item ids, and when each was looked at, ascending epoch seconds."""
+    """Item ids, and when each was viewed, ascending epoch seconds."""
 
     items: tuple[str, ...]
     times: tuple[float, ...]
@@ -45,7 +42,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A prefix of a session, and what came next. Tests with equal `session` are of the same one."""
+    """A prefix of a session and its next item. Tests with equal `session` are of the same session."""
 
     session: int
     prefix: tuple[str, ...]
@@ -55,7 +52,7 @@ class Test:
     at: float
     """Of the target."""
 
-    __test__ = False  # for pytest, which looks for classes of this name
+    __test__ = False  # not a test class for pytest
 
 
 def read_training(path: Path) -> list[Session]:
@@ -80,7 +77,7 @@ def read_tests(path: Path, after: float) -> list[Test]:
 
     Args:
         path: of the file.
-        after: when the training ends, epoch seconds: tests without times begin there.
+        after: end of the training, epoch seconds; tests without times start there.
 
     Raises:
         SessionFileError: the file cannot be read, or a line is of neither format; the sentence names the line.
@@ -93,7 +90,7 @@ def read_tests(path: Path, after: float) -> list[Test]:
 
 
 def whole_sessions(tests: Iterable[Test]) -> dict[int, Session]:
-    """The sessions that tests are of, by number: the longest prefix of each with what came after it."""
+    """The sessions of tests, by number: the longest prefix of each with its next item."""
     longest: dict[int, Test] = {}
     for test in tests:
         if test.session not in longest or len(test.prefix) > len(longest[test.session].prefix):
@@ -111,7 +108,7 @@ def _undated_tests(path: Path, lines: Iterable[str], after: float) -> Iterator[T
         whole = (*prefix, target.strip())
         shorter, longer = sorted((whole, before), key=len)
         if abs(len(whole) - len(before)) != 1 or longer[: len(shorter)] != shorter:
-            number += 1  # neither one item more nor one less than the line before
+            number += 1  # neither an item more nor less than the line before
         before = whole
         session = _undated(whole, after + number * STEP_S)
         yield Test(number, prefix, session.times[:-1], whole[-1], session.times[-1])
@@ -156,7 +153,7 @@ def _table(path: Path, header: str, lines: Iterable[str]) -> list[Session]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[str, Iterator[str]]]:
-    """First line of a text file and those after it, without their ends, unpacked if it is compressed."""
+    """First line and further lines of a file, uncompressed, without line ends."""
     opened: IO[str]
     try:
         opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")

@@ -1,11 +1,11 @@
-"""Sums by item, for scores that come in pieces."""
+"""Compiled helpers of rankings: sums by item, and repeated items."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import cached_njit
+from models.jit import cached_njit, inline_njit
 
 
 @cached_njit()
@@ -15,7 +15,7 @@ def sums_by_item(
     """Distinct items, ascending, and the sum of the pieces of each, added in the order they come in.
 
     Args:
-        items: (n,) whose piece it is.
+        items: (n,) item of each piece.
         pieces: (n,) of scores.
 
     Returns:
@@ -32,3 +32,12 @@ def sums_by_item(
             used += 1
         sums[used - 1] += pieces[place]
     return distinct[:used], sums[:used]
+
+
+@inline_njit
+def repeats(items: NDArray[np.int32], first: int, place: int) -> bool:
+    """Whether the item at a place stands at an earlier one from `first` on, too."""
+    for earlier in range(first, place):
+        if items[earlier] == items[place]:
+            return True
+    return False

@@ -1,7 +1,7 @@
-"""Lists that anybody could make: the most popular items, and items at random, within the same rules and caps.
+"""Baselines of protocol D: the most popular items, and random items, within the same rules and caps.
 
-Both walk a ranking of all that is offered and take what `models.serving.rules` lets through: cross-sells from the whole
-shop, upsells from the categories of the anchors. So a baseline differs from the recommender in its order only.
+Both walk a ranking of all offered items and take what `models.serving.rules` allows: cross-sells from the whole shop,
+upsells from the categories of the anchors. So a baseline differs from the recommender in its ranking only.
 """
 
 from __future__ import annotations
@@ -22,22 +22,42 @@ from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
 
-LEAST_STALE, STALE_SHARE = 100, 0.01
-"""A ranking is made anew after so many events, or after as many as this share of the items: it hardly moves between,
-and sorting a large shop for each event would be most of the work."""
+STALE_EVENTS, STALE_SHARE = 100, 0.01
+"""Events after which a ranking is updated, and the same as a share of the items; the greater counts. It hardly changes
+between, and sorting a large shop for each event would be most of the work."""
 
 
 class _Ranking(NamedTuple):
-    """All that is offered, best first."""
+    """All offered items, best first."""
 
     items: NDArray[np.int32]  # (n,)
-    by_group: NDArray[np.int32]  # (n,): the same, group by group of the categories
-    group_start: NDArray[np.int64]  # (groups + 1,): where each begins in `by_group`
+    by_group: NDArray[np.int32]  # (n,): the same, by group of categories
+    group_start: NDArray[np.int64]  # (groups + 1,): where each group begins in `by_group`
     rank: NDArray[np.int64]  # (items,): place in `items`
 
 
+class _Query(NamedTuple):
+    """A query for the kernel."""
+
+    serial: int
+    trigger: NDArray[np.int32]
+    cart: NDArray[np.int32]
+    bought: NDArray[np.int32]
+    upsells: bool
+    start: int  # place in the ranking at which the list begins; it goes on at the front
+
+
+class _Caps(NamedTuple):
+    """The policy's limits; 0: no limit of a category or brand."""
+
+    cross_sells: int
+    upsells: int
+    per_category: int
+    per_brand: int
+
+
 class _RankedLists:
-    """See the module. Whoever inherits says what the keys of the ranking are.
+    """Base class: lists from a ranking.
 
     Args:
         items: what the indices mean.
@@ -49,55 +69,51 @@ class _RankedLists:
         self._items = items
         self._catalog = catalog
         self._policy = policy
-        self._rulebook = CompiledPolicy(policy, catalog, items)
+        self._caps = _Caps(policy.max_cross_sell, policy.max_upsell, policy.max_per_category, policy.max_per_brand)
+        self._compiled = CompiledPolicy(policy, catalog, items)
         self._serial = 0
         self._age: float = np.inf
         self._rules: Rules
-        self._asked: QueryState
+        self._state: QueryState
         self._ranking: _Ranking
 
     def _keys(self, offered: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Of each item that is offered: the smaller, the better; no two are equal."""
+        """(n,) distinct keys of the offered items, the best item's smallest."""
         raise NotImplementedError
 
     def _start(self) -> int:
-        """Where in the ranking the next list begins."""
+        """Place in the ranking at which the next list begins."""
         return 0
 
     def update(self, items: Sequence[int]) -> None:
-        """Somebody looked at these items, or bought them."""
+        """Count an event with these items."""
         self._age += 1
 
     def suggest(self, query: Query) -> list[Place]:
-        """A list, best first, for an event as the recommender is asked."""
-        if self._age >= max(LEAST_STALE, STALE_SHARE * len(self._catalog)):
+        """The list for a query, best first."""
+        if self._age >= max(STALE_EVENTS, STALE_SHARE * len(self._catalog)):
             self._rank()
-        if len(self._asked.barred) < len(self._items):
+        if len(self._state.barred) < len(self._items):
             self._make_room()
         self._serial += 1
-        policy, most = self._policy, self._policy.max_items
         anchors = len(query.trigger) + len(query.visit.cart)
-        found = np.empty((policy.max_cross_sell + policy.max_upsell * anchors, 3), np.int32)
-        size = _fill(
+        found = np.empty((self._caps.cross_sells + self._caps.upsells * anchors, 3), np.int32)
+        asked = _Query(
             self._serial,
             np.array(query.trigger, np.int32),
             np.array(query.visit.cart, np.int32),
             np.array(query.visit.bought, np.int32),
             query.action is not Action.PURCHASE,
             self._start(),
-            self._ranking,
-            policy.max_cross_sell,
-            policy.max_upsell,
-            policy.max_per_category,
-            policy.max_per_brand,
-            self._rules,
-            self._asked,
-            found,
         )
-        return [Place(*row) for row in found[:size].tolist()][:most]
+        size = _fill(asked, self._ranking, self._caps, self._rules, self._state, found)
+        ranks = self._ranking.rank[found[:size, 0]] - asked.start
+        found = found[np.argsort(ranks % max(1, len(self._ranking.items)))]
+        size = _cap(self._caps, self._rules, found)
+        return [Place(*row) for row in found[:size].tolist()][: self._policy.max_items]
 
     def _make_room(self) -> None:
-        self._rules, self._asked = self._rulebook.rules(), self._rulebook.room()
+        self._rules, self._state = self._compiled.rules(), self._compiled.room()
         self._serial = 0
 
     def _rank(self) -> None:
@@ -116,7 +132,7 @@ class _RankedLists:
 
 
 class MostPopular(_RankedLists):
-    """What was looked at or bought most often so far, ties by id.
+    """The items with the most views and purchases so far, ties by id.
 
     >>> from models.shop.events import CatalogItem
     >>> from models.sessions.visits import Visit
@@ -134,10 +150,10 @@ class MostPopular(_RankedLists):
     def __init__(self, items: Items, catalog: Catalog, policy: Policy) -> None:
         super().__init__(items, catalog, policy)
         self.counts: NDArray[np.int64] = np.zeros(1024, np.int64)
-        """(capacity,) events of each item so far; items beyond have none."""
+        """(capacity,) events of each item so far; further items have none."""
 
     def update(self, items: Sequence[int]) -> None:
-        """See `_RankedLists.update`."""
+        """Count an event with these items."""
         super().update(items)
         for item in items:
             if item >= len(self.counts):
@@ -149,9 +165,9 @@ class MostPopular(_RankedLists):
         return int(self.counts[item]) if item < len(self.counts) else 0
 
     def _keys(self, offered: NDArray[np.int64]) -> NDArray[np.int64]:
-        order = self._items.order[offered]
+        id_order = self._items.order[offered]
         by_id = np.empty(len(offered), np.int64)
-        by_id[np.lexsort((order[:, 1], order[:, 0]))] = np.arange(len(offered))
+        by_id[np.lexsort((id_order[:, 1], id_order[:, 0]))] = np.arange(len(offered))
         counts = np.zeros(len(self._items), np.int64)
         known = min(len(counts), len(self.counts))
         counts[:known] = self.counts[:known]
@@ -160,7 +176,7 @@ class MostPopular(_RankedLists):
 
 
 class AtRandom(_RankedLists):
-    """Any items, each as likely as the others.
+    """Random items, all equally likely.
 
     Args:
         items: what the indices mean.
@@ -184,7 +200,7 @@ class AtRandom(_RankedLists):
 def _fits(
     item: int, first: int, size: int, per_category: int, per_brand: int, rules: Rules, found: NDArray[np.int32]
 ) -> bool:
-    """Whether those of a list from `first` on leave room for an item's category and brand."""
+    """Whether the places of a list from `first` on leave room for an item's category and brand; 0: no limit."""
     fact = rules.facts[item]
     of_category, of_brand = 0, 0
     for place in range(first, size):
@@ -196,67 +212,71 @@ def _fits(
 
 @cached_njit()
 def _fill(
-    serial: int,
-    trigger: NDArray[np.int32],
-    cart: NDArray[np.int32],
-    bought: NDArray[np.int32],
-    upsells: bool,
-    start: int,
-    ranking: _Ranking,
-    max_cross_sell: int,
-    max_upsell: int,
-    per_category: int,
-    per_brand: int,
-    rules: Rules,
-    query_state: QueryState,
-    found: NDArray[np.int32],
+    query: _Query, ranking: _Ranking, caps: _Caps, rules: Rules, state: QueryState, found: NDArray[np.int32]
 ) -> int:
-    """Fill `found` (places, 3) with item, kind and anchor of a list, best first; returns its size."""
-    begin(serial, trigger, cart, bought, upsells, rules, query_state)
-    n = len(ranking.items)
-    if query_state.now[ANCHORS] == 0:
+    """Fill `found` (places, 3) with item, kind and anchor: the best of each kind; returns their number."""
+    begin(query.serial, query.trigger, query.cart, query.bought, query.upsells, rules, state)
+    if state.now[ANCHORS] == 0:
         return 0
-    size = 0
+    size, n = 0, len(ranking.items)
     for step in range(n):
-        if size == max_cross_sell:
+        if size == caps.cross_sells:
             break
-        item = ranking.items[(start + step) % n]
-        kind, place = classify(item, rules, query_state)
-        if kind == CROSS_SELL and _fits(item, 0, size, per_category, per_brand, rules, found):
-            found[size, 0], found[size, 1], found[size, 2] = item, kind, query_state.anchors[place]
-            size += 1
-    for number in range(query_state.now[ANCHORS]):
-        group = rules.group[rules.facts[query_state.anchors[number]].category]
-        again = False
-        for before in range(number):
-            again = again or rules.group[rules.facts[query_state.anchors[before]].category] == group
-        if again:
+        size = _take(ranking.items[(query.start + step) % n], CROSS_SELL, 0, size, caps, rules, state, found)
+    for number in range(state.now[ANCHORS]):
+        group = _new_group(number, rules, state)
+        if group < 0:
             continue
         first, end, own = ranking.group_start[group], ranking.group_start[group + 1], size
         turn = first
-        while turn < end and ranking.rank[ranking.by_group[turn]] < start:
+        while turn < end and ranking.rank[ranking.by_group[turn]] < query.start:
             turn += 1
         for step in range(end - first):
-            if size - own == max_upsell:
+            if size - own == caps.upsells:
                 break
             item = ranking.by_group[first + (turn - first + step) % (end - first)]
-            kind, place = classify(item, rules, query_state)
-            if kind == UPSELL and _fits(item, own, size, per_category, per_brand, rules, found):
-                found[size, 0], found[size, 1], found[size, 2] = item, kind, query_state.anchors[place]
-                size += 1
-    for last in range(1, size):  # into one order, as ranked from `start` on
-        for at in range(last, 0, -1):
-            rank = (ranking.rank[found[at, 0]] - start) % n
-            if rank >= (ranking.rank[found[at - 1, 0]] - start) % n:
-                break
-            for column in range(3):
-                found[at, column], found[at - 1, column] = found[at - 1, column], found[at, column]
-    kept = upsold = 0
-    for at in range(size):
-        upsell = found[at, 1] == UPSELL
-        if (not upsell or upsold < max_upsell) and _fits(found[at, 0], 0, kept, 0, per_brand, rules, found):
+            size = _take(item, UPSELL, own, size, caps, rules, state, found)
+    return size
+
+
+@inline_njit
+def _take(
+    item: int,
+    wanted: int,
+    first: int,
+    size: int,
+    caps: _Caps,
+    rules: Rules,
+    state: QueryState,
+    found: NDArray[np.int32],
+) -> int:
+    """Append an item to a list if the rules class it as wanted and the places from `first` on leave room for it."""
+    kind, place = classify(item, rules, state)
+    if kind != wanted or not _fits(item, first, size, caps.per_category, caps.per_brand, rules, found):
+        return size
+    found[size, 0], found[size, 1], found[size, 2] = item, kind, state.anchors[place]
+    return size + 1
+
+
+@inline_njit
+def _new_group(number: int, rules: Rules, state: QueryState) -> int:
+    """Group of the category of an anchor; -1 if an earlier anchor has it."""
+    group = rules.group[rules.facts[state.anchors[number]].category]
+    for earlier in range(number):
+        if rules.group[rules.facts[state.anchors[earlier]].category] == group:
+            return -1
+    return int(group)
+
+
+@cached_njit()
+def _cap(caps: _Caps, rules: Rules, found: NDArray[np.int32]) -> int:
+    """Drop what exceeds the limits of upsells and brands over the whole list; returns the new size."""
+    kept = upsells = 0
+    for at in range(len(found)):
+        is_upsell = found[at, 1] == UPSELL
+        if (not is_upsell or upsells < caps.upsells) and _fits(found[at, 0], 0, kept, 0, caps.per_brand, rules, found):
             for column in range(3):
                 found[kept, column] = found[at, column]
             kept += 1
-            upsold += upsell
+            upsells += is_upsell
     return kept

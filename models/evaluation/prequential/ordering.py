@@ -1,8 +1,8 @@
-"""A trainer's learning of an order of lists, without a log: outcomes and ranker, beside an engine, in its events' time.
+"""The trainer's ranker beside an engine: attribution of outcomes to lists, and learning from them, in event time.
 
-What differs from a trainer is time, as in `models.evaluation.prequential.training`. And who learns from a log that is
-past learns from lists that nobody saw: what its shoppers did is attributed to them as if they had been sent, and what a
-shop says of those that it showed (`feedback`) is not heard. Each recommender learns from lists of its own.
+It differs from a trainer in time, as `models.evaluation.prequential.training` does. And its lists were never shown:
+what the shoppers of the log did is attributed to them as if they had been sent, and `feedback` is ignored. Each
+recommender learns from its own lists.
 """
 
 from __future__ import annotations
@@ -10,34 +10,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-import numpy as np
-
-from models.ranking.attribution import Attribution, AttributionConfig, Impression
-from models.ranking.features import WIDTH
+from models.ranking.attribution import Attribution, AttributionConfig, Impression, feature_rows
 from models.ranking.ranker import Ranker, RankerConfig
 from models.serving.recommender import Learnt, Query, SuggestedItem
-from models.shop.events import Click, Profile, Purchase
+from models.shop.events import Click, Purchase
 from models.shop.items import Items
 from models.shop.kinds import KIND_NAMES
 
 _NUMBER = 0
-"""Of the only partition."""
+"""Number of the only partition."""
 
 
 class Ordering:
-    """Learns the order of one recommender's lists, and gives it now and then.
+    """Trains the ranker of one recommender, and gives snapshots of it.
 
     Args:
         items: numbers the items; the engine's.
-        outcomes: what counts as an answer to a list.
-        ranker: how an order is learnt.
-        train_every_s: event time after which lists that have closed are learnt.
-        snapshot_every_s: event time between two times that what was learnt may serve.
-        seed: of everything that is drawn.
+        outcomes: what counts as an outcome of a list.
+        ranker: how the ranker learns.
+        train_every_s: event time after which closed lists are learnt.
+        snapshot_every_s: event time between two snapshots.
+        seed: of all random numbers.
 
     Attributes:
-        outcomes: open lists, and what became of others.
-        ranker: what learns.
+        outcomes: attributes events to open lists.
+        ranker: learns from closed lists.
 
     Raises:
         ModuleNotFoundError: river is not installed.
@@ -57,55 +54,49 @@ class Ordering:
         self._items = items
         self._train_every_s, self._snapshot_every_s = train_every_s, snapshot_every_s
         self._train_at = self._snapshot_at = -inf
-        self._given = 0  # lists behind what was given last; 0: nothing was
+        self._given = 0  # lists learnt by the last snapshot; 0: there was none
 
     def record_impression(self, query: Query, topic: str, offset: int, found: Sequence[SuggestedItem]) -> None:
-        """A list was made; it may come later than what answers it.
+        """Open a list; its outcomes may have come before it.
 
         Args:
-            query: what was asked.
+            query: of the list.
             topic: of the trigger.
-            offset: there.
-            found: best first; nothing is learnt of a list without items.
+            offset: of the trigger.
+            found: best first; an empty list is ignored.
         """
         if not found:
             return
-        features = np.full((len(found), WIDTH), np.nan, np.float32)
-        for place, item in enumerate(found):
-            if "features" in item:
-                features[place] = item["features"]
+        features = feature_rows([item.get("features") for item in found])
         items = [self._items.index(item["item_id"]) for item in found]
         kinds = [KIND_NAMES.index(item["kind"]) for item in found]
         sent = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
         self.outcomes.record_impression(_NUMBER, sent)
 
-    def record_event(self, event: Click | Purchase | Profile, applied: bool, appended_s: float, offset: int) -> None:
-        """Attribute what a shopper did to his lists.
+    def record_event(self, event: Click | Purchase, applied: bool, appended_s: float, offset: int) -> None:
+        """Attribute an event to its shopper's lists.
 
         Args:
-            event: what he did, or says of himself.
-            applied: whether it counts.
+            event: of a shopper.
+            applied: whether the event counts.
             appended_s: append time.
             offset: of the event.
         """
-        outcomes = self.outcomes
-        if isinstance(event, Profile):
-            if event.forget:
-                outcomes.forget(event.user_id, event.at)
-            if not event.consent:
-                outcomes.forget(event.user_id, inf)
-            return
-        outcomes.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
+        self.outcomes.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
         if appended_s >= self._train_at:
             self._train_at = appended_s + self._train_every_s
             self._learn()
 
+    def forget(self, user_id: str, before: float) -> None:
+        """Learn nothing of a shopper up to an event time."""
+        self.outcomes.forget(user_id, before)
+
     def due(self, at: float) -> bool:
-        """Whether it is time to ask for a `snapshot` before an event of this time is taken."""
+        """Whether to take a `snapshot` before an event of this time is answered."""
         return at >= self._snapshot_at
 
     def snapshot(self, at: float) -> Learnt | None:
-        """The order that serves from now on; None where nothing new was learnt, or where none may serve yet.
+        """The ranker that serves from now on; None if it has learnt nothing new, or too little to serve.
 
         Args:
             at: event time, epoch seconds; `due` again `snapshot_every_s` later.

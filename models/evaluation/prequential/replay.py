@@ -1,30 +1,27 @@
-"""A worker's inside without a log: visits, rows, mirror and recommender, joined in memory as the lanes join them.
+"""A worker's visits, counting, index and recommenders, in one object without topics, in event time.
 
-What differs from a worker is time only. An event is appended when it happens, so that one clock rules; and rows are
-counted and mirrored together, every `flush_interval_s` of event time, where a worker's deltas are published at one
-flush and the rows that they change at the next. There is one partition of everything, which counts the same.
+It differs from a worker in time only. An event is appended when it happens, so there is one clock. Pairs are counted
+and their rows published together, every `flush_interval_s` of event time; a worker publishes pairs at one flush and the
+rows they change at the next. There is one partition, which counts the same as many.
 
-Several recommenders may stand over the same rows, to be compared: each event is put to all of them at one moment. With
-a trainer beside it the sequence model is learnt from the same events (`models.evaluation.prequential.training`), and
-the order of lists from what answers them (`models.evaluation.prequential.ordering`).
+Several recommenders may share the rows; each event is put to all of them at one moment. As in a trainer, the sequence
+model (`models.evaluation.prequential.training`) and the learnt ranking of lists
+(`models.evaluation.prequential.ordering`) learn from the same events.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from math import floor, inf
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.cooccurrence.counter import CoOccurrence
-from models.cooccurrence.index import Neighbours
+from models.cooccurrence.local import LocalCounting
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
-from models.sessions.visits import EventStatus, Pair, VisitConfig, Visits
+from models.sessions.visits import EventStatus, VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
@@ -37,12 +34,11 @@ if TYPE_CHECKING:
 
 Event = Click | Purchase | Profile
 
-MOST_TOGETHER = 500
-"""Events that are answered together at most, as a worker's batch of records by default."""
-
+MAX_BATCH = 500
+"""Events that are answered together at most: a worker's default batch of records."""
 
 EVENTS, SEQUENCE = "events", "sequence model"
-"""Work that is measured besides that of each recommender: visits, rows and mirror; learning and asking the network."""
+"""What else is timed besides each recommender: visits and counting; training and asking the network."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +47,10 @@ class Ranking:
 
     config: RecommenderConfig = RecommenderConfig()
     """How evidence is weighed."""
-    expects: bool = False
-    """Whether it is told what the sequence model expects."""
-    ordered: bool = False
-    """Whether its lists are put in an order that is learnt from what answers them."""
+    uses_sequence: bool = False
+    """Whether it gets the predictions of the sequence model."""
+    uses_ranker: bool = False
+    """Whether its lists are reranked by a ranker that learns from their outcomes."""
 
 
 @dataclass(slots=True)
@@ -65,11 +61,11 @@ class Answered:
     offset: int
     """In the topic of its kind, counted from 0."""
     applied: bool
-    """False for one that was seen before, that its shopper does not allow, or that is a profile."""
+    """False for a repeated event, one without consent, and a profile."""
     query: Query | None
-    """What was asked; None where the event triggers nothing."""
+    """None where the event triggers nothing."""
     lists: dict[str, list[SuggestedItem]] = field(default_factory=dict)
-    """By recommender, each best first; none where nothing was asked."""
+    """By recommender, each best first; empty without a query."""
 
 
 class Engine:
@@ -79,21 +75,21 @@ class Engine:
         policy: what may be suggested, and which actions are answered.
         visits: what a visit is.
         counting: how much is remembered of each item.
-        rankings: what recommenders there are, by name.
-        flush_interval_s: how often what was counted reaches the recommenders, event time.
-        clock: seconds that work is measured in, such as `time.process_time`; by default none go by.
+        rankings: the recommenders, by name.
+        flush_interval_s: event time between two publications of the counted rows.
+        clock: measures work in seconds, such as `time.process_time`; by default a clock that stands still.
 
     Attributes:
         policy: what may be suggested.
         items: numbers the items; shared by all parts.
-        catalog: put items into it before they are suggested.
-        neighbours: the mirror.
-        recommenders: the objects that workers run, by name.
-        training: of the sequence model; set it before the first event where a ranking is told what that expects.
+        catalog: to be filled before the first event.
+        neighbours: the published rows.
+        recommenders: the workers' own class, by name.
+        training: trains the sequence model; to be set before the first event if a ranking uses it.
         predictor: of the sequence model, once there is one.
-        expecting: names of the recommenders that are given its predictions.
-        orderings: of those whose rankings say so, by name; put them in before the first event.
-        spent_s: seconds spent so far on EVENTS, on SEQUENCE, and on each recommender's lists and their order.
+        predicting: names of the recommenders that are given its predictions.
+        orderings: train the rankers of those rankings that use one, by name; to be set before the first event.
+        spent_s: seconds spent on EVENTS, on SEQUENCE, and on each recommender's lists and ranker.
 
     >>> from models.shop.events import CatalogItem
     >>> rankings = {"counting": Ranking()}
@@ -118,7 +114,8 @@ class Engine:
         self.policy = policy
         self.items = Items()
         self.catalog = Catalog(self.items)
-        self.neighbours = Neighbours(self.items, counting.half_life_s)
+        self._counting = LocalCounting(self.items, counting)
+        self.neighbours = self._counting.neighbours
         self.recommenders = {
             name: Recommender(self.items, self.catalog, self.neighbours, policy, ranking.config)
             for name, ranking in rankings.items()
@@ -127,87 +124,84 @@ class Engine:
         self.orderings: dict[str, Ordering] = {}
         self.spent_s: defaultdict[str, float] = defaultdict(float)
         self.predictor: SequencePredictor | None = None
-        self.expecting = {name for name, ranking in rankings.items() if ranking.expects}
+        self.predicting = {name for name, ranking in rankings.items() if ranking.uses_sequence}
         self._clock = clock
         self._visits = Visits(self.items, visits)
-        self._rows = CoOccurrence(self.items, counting)
         self._interval_s = flush_interval_s
         self._now_s = -inf
         self._flush_at = -inf
-        self._pairs: list[Pair] = []
-        self._pairs_at: list[float] = []
-        self._clicks = self._purchases = self._profiles = self._flushes = 0
+        self._clicks = self._purchases = self._profiles = 0
 
     def run(self, events: Iterable[Event]) -> Iterator[Answered]:
-        """Every event, in order, with what is suggested for it at that moment; then it is learnt.
+        """Answer every event in order, then learn it.
 
         Args:
-            events: in the order of their times, give or take a little: a late one counts as appended with the one
-                before it.
+            events: by time; a late event counts as appended with the one before it.
         """
-        max_batch: list[Answered] = []
+        batch: list[Answered] = []
         for event in events:
             fresh = self._due(event.at)
-            if fresh or event.at >= self._flush_at or len(max_batch) == MOST_TOGETHER:
-                yield from self._answered(max_batch)
-                max_batch = []
-                started_s = self._clock()
-                self._flush_until(event.at)
-                self.spent_s[EVENTS] += self._clock() - started_s
+            if fresh or event.at >= self._flush_at or len(batch) == MAX_BATCH:
+                yield from self._answered(batch)
+                batch = []
+                with self._timed(EVENTS):
+                    self._flush_until(event.at)
             if fresh:
-                self._take_what_was_learnt(event.at)
-            max_batch.append(self._apply(event))
-        yield from self._answered(max_batch)
+                self._update_models(event.at)
+            batch.append(self._apply(event))
+        yield from self._answered(batch)
 
-    def _answered(self, max_batch: list[Answered]) -> list[Answered]:
-        """The same with suggestions, all as of the rows and weights as they are now."""
-        asked = [one for one in max_batch if one.query is not None]
-        queries = [one.query for one in asked if one.query is not None]
-        expected = None
-        if self.expecting:
-            started_s = self._clock()
-            expected = expected_of(self.predictor, queries)
-            self.spent_s[SEQUENCE] += self._clock() - started_s
+    @contextmanager
+    def _timed(self, work: str) -> Iterator[None]:
+        started_s = self._clock()
+        yield
+        self.spent_s[work] += self._clock() - started_s
+
+    def _answered(self, batch: list[Answered]) -> list[Answered]:
+        """Fill in the lists of a batch, from the rows and weights as they are now."""
+        asked = [(answered, answered.query) for answered in batch if answered.query is not None]
+        queries = [query for _, query in asked]
+        predictions = None
+        if self.predicting:
+            with self._timed(SEQUENCE):  # once: all recommenders share the predictor
+                predictions = expected_of(self.predictor, queries)
         for name, recommender in self.recommenders.items():
-            started_s = self._clock()
-            told = expected if name in self.expecting else None
-            for one, items in zip(asked, recommender.suggest_each(queries, told), strict=True):
-                one.lists[name] = items
-            if (ordering := self.orderings.get(name)) is not None:
-                for one, query in zip(asked, queries, strict=True):
-                    if not self._visits.bars(query.user_id, query.at):  # he may have said so since
-                        ordering.record_impression(query, _topic_of(one.event), one.offset, one.lists[name])
-            self.spent_s[name] += self._clock() - started_s
-        return max_batch
+            with self._timed(name):
+                given = predictions if name in self.predicting else None
+                ordering = self.orderings.get(name)
+                for (answered, query), items in zip(asked, recommender.suggest_each(queries, given), strict=True):
+                    answered.lists[name] = items
+                    refused = self._visits.consent.refuses(query.user_id, query.at)  # by a later profile
+                    if ordering is not None and not refused:
+                        ordering.record_impression(query, _topic_of(answered.event), answered.offset, items)
+        return batch
 
     # -- events ----------------------------------------------------------------------------------------------------
 
     def _apply(self, event: Event) -> Answered:
-        """Put an event into the visits, say what is asked for it, and then teach it."""
-        started_s = self._clock()
+        """Put an event into the visits and build its query, then hand it to what learns."""
         self._now_s = max(self._now_s, event.at)
-        answered = self._happens(event)
-        applied_s = self._clock()
-        self.spent_s[EVENTS] += applied_s - started_s
+        with self._timed(EVENTS):
+            answered = self._read(event)
         if self.training is not None:
-            if isinstance(event, Click):
-                self.training.click(event, self._now_s, answered.offset)
-            elif isinstance(event, Purchase):
-                self.training.purchase(event, self._now_s, answered.offset)
-            else:
-                self.training.profile(event)
-            self.spent_s[SEQUENCE] += self._clock() - applied_s
+            with self._timed(SEQUENCE):
+                if isinstance(event, Click):
+                    self.training.click(event, self._now_s, answered.offset)
+                elif isinstance(event, Purchase):
+                    self.training.purchase(event, self._now_s, answered.offset)
+                else:
+                    self.training.profile(event)
         for name, ordering in self.orderings.items():
-            started_s = self._clock()
-            ordering.record_event(event, answered.applied, self._now_s, answered.offset)
-            self.spent_s[name] += self._clock() - started_s
+            with self._timed(name):
+                if isinstance(event, Profile):
+                    ordering.forget(event.user_id, self._visits.consent.refused_until(event.user_id))
+                else:
+                    ordering.record_event(event, answered.applied, self._now_s, answered.offset)
         return answered
 
-    def _happens(self, event: Event) -> Answered:
+    def _read(self, event: Event) -> Answered:
         if isinstance(event, Profile):
-            if event.forget or (event.consent and self._visits.refuses(event.user_id)):
-                self._visits.forget(event.user_id, event.at)
-            self._visits.consent(event.user_id, event.consent)
+            self._visits.apply_profile(event)
             self._profiles += 1
             return Answered(event, self._profiles - 1, False, None)
         if isinstance(event, Click):
@@ -221,85 +215,55 @@ class Engine:
             verdict, pairs = self._visits.apply_purchase(event, self._now_s, offset)
             action, item_ids = Action.PURCHASE, event.item_ids
             self._purchases += 1
-        self._learn(pairs, event.at)
+        self._counting.learn(pairs, event.at)
         if verdict is not EventStatus.APPLIED:
             return Answered(event, offset, False, None)
         if action not in self.policy.triggers:
             return Answered(event, offset, True, None)
         user_id, at = event.user_id, event.at
         visit = self._visits.snapshot(user_id, at, self.policy.bought_days * 86_400.0)
-        window = self._visits.window(user_id, at) if self.expecting else None
+        window = self._visits.window(user_id, at) if self.predicting else None
         trigger = list(map(self.items.index, item_ids))
         seed = f"{_topic_of(event)}-0-{offset}"
         return Answered(event, offset, True, Query(action, trigger, visit, at, seed, user_id, window))
 
     def _due(self, at: float) -> bool:
-        """Whether something may have been learnt that is to serve from an event of this time on."""
+        """Whether a new snapshot may be due before an event of this time is answered."""
         return (self.training is not None and self.training.due(at)) or any(
             ordering.due(at) for ordering in self.orderings.values()
         )
 
-    def _take_what_was_learnt(self, at: float) -> None:
-        """Let recommenders have what the sequence model expects by now, and their orders."""
+    def _update_models(self, at: float) -> None:
+        """Give the recommenders the newest snapshots that are due."""
         if self.training is not None and self.training.due(at):
-            started_s = self._clock()
-            predictor = self.training.snapshot(at)
-            if predictor is not None:
-                self.predictor = predictor
-            self.spent_s[SEQUENCE] += self._clock() - started_s
+            with self._timed(SEQUENCE):
+                self.predictor = self.training.snapshot(at) or self.predictor
         for name, ordering in self.orderings.items():
             if ordering.due(at):
-                started_s = self._clock()
-                learnt = ordering.snapshot(at)
-                if learnt is not None:
-                    self.recommenders[name].learnt = learnt
-                self.spent_s[name] += self._clock() - started_s
+                with self._timed(name):
+                    learnt = ordering.snapshot(at)
+                    if learnt is not None:
+                        self.recommenders[name].learnt = learnt
+
+    # -- counting --------------------------------------------------------------------------------------------------
 
     def _join(self, clicks_s: float) -> None:
-        """Finish the joins that wait for no click any more."""
+        """Count the joins that wait for no further click."""
         if self._visits.first_pending is not None:
             for _, at, pairs in self._visits.ripen(clicks_s):
-                self._learn(pairs, at)
-
-    def _learn(self, pairs: list[Pair], at: float) -> None:
-        self._pairs += pairs
-        self._pairs_at += [at] * len(pairs)
-
-    # -- what was learnt -------------------------------------------------------------------------------------------
+                self._counting.learn(pairs, at)
 
     def _flush_until(self, at: float) -> None:
-        """All flushes that are due up to a time; those with nothing to do are passed over."""
+        """Run all flushes due up to a time; spans without pending joins are skipped."""
         if self._flush_at == -inf:
             self._flush_at = at
         while at >= self._flush_at:
-            self._flush()
-            if not self._pairs and self._visits.first_pending is None:
+            self._join(self._flush_at)
+            self._counting.publish()
+            if self._visits.first_pending is None:
                 self._flush_at += self._interval_s * floor((at - self._flush_at) / self._interval_s)
             self._flush_at += self._interval_s
 
-    def _flush(self) -> None:
-        """Count what was learnt, and mirror the rows that it changes."""
-        self._join(self._flush_at)
-        if not self._pairs:
-            return
-        self._flushes += 1
-        n = len(self._pairs)
-        table = np.fromiter(chain.from_iterable(self._pairs), np.float64, 4 * n).reshape(n, 4)  # a, b, kind, weight
-        self._rows.learn_many(
-            table[:, 0].astype(np.int32),
-            table[:, 1].astype(np.int32),
-            table[:, 2].astype(np.int8),
-            np.ascontiguousarray(table[:, 3]),
-            np.array(self._pairs_at, np.float64),
-            self._flushes,
-        )
-        self._pairs, self._pairs_at = [], []
-        for index in self._rows.dirty():
-            self.neighbours.put_cut(index, self._flushes + 1, self._rows.cut(index))
-            self._rows.published(index)
-        self.neighbours.set_total(0, self._rows.totals.baskets, self._rows.totals.at)
-
 
 def _topic_of(event: Event) -> str:
-    """Name of the topic of an event that is answered."""
     return "clicks" if isinstance(event, Click) else "purchases"

@@ -1,4 +1,4 @@
-"""Lists that running workers sent, by the moment that each was for, so that they can be scored like any other."""
+"""Lists that running workers sent, by the event that triggered each, so that protocol D can score them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from models.shop.events import Action, Click, Purchase
 
 
 class Moment(NamedTuple):
-    """An event as a suggestion tells it: what is known where the log has no offsets."""
+    """An event as a suggestion names it, without the offset, which a replayed log does not have."""
 
     user_id: str
     at_ms: int
-    """Event time, epoch milliseconds: records write no more of it."""
+    """Event time, epoch milliseconds, the precision of records."""
     action: str
     item_ids: tuple[str, ...]
 
@@ -32,17 +32,17 @@ def moment_of(event: Event) -> Moment | None:
 
 
 class SentLists:
-    """Takes lists in the order of their triggers' offsets; of a moment that comes twice the first list goes first.
+    """Holds lists, added in the order of their triggers' offsets; equal moments take their lists in that order.
 
     Attributes:
         first_at: event time of the earliest list, epoch seconds.
-        last_at: of the latest.
-        lists: taken.
-        repeated: not taken, as one of the same id was there.
-        found: given out.
-        missing: asked for, and not there.
+        last_at: event time of the latest list.
+        lists: number of lists.
+        repeated: lists that were dropped because their id was there.
+        found: lists that were taken.
+        missing: events without a list.
 
-    >>> sent, event = Sent(), Click("ann", "mug", Action.VIEW, 1.5)
+    >>> sent, event = SentLists(), Click("ann", "mug", Action.VIEW, 1.5)
     >>> sent.add("clicks-0-7", Moment("ann", 1500, "view", ("mug",)), [])
     >>> sent.add("clicks-0-7", Moment("ann", 1500, "view", ("mug",)), [])
     >>> sent.take(event), sent.take(event), sent.repeated, sent.covers(1.5), sent.covers(1.6)
@@ -56,7 +56,7 @@ class SentLists:
         self.lists = self.repeated = self.found = self.missing = 0
 
     def add(self, suggestion_id: str, moment: Moment, items: Sequence[SuggestedItem]) -> None:
-        """Take a list; the first of an id counts."""
+        """Add a list; the first of each id counts."""
         if suggestion_id in self._ids:
             self.repeated += 1
             return
@@ -71,7 +71,7 @@ class SentLists:
         return self.first_at <= at <= self.last_at
 
     def take(self, event: Event) -> Sequence[SuggestedItem] | None:
-        """What was sent for an event; None: nothing was. Called once an event, in the order of the log."""
+        """The list for an event, None if there is none; called once for each event, in the order of the log."""
         moment = moment_of(event)
         lists = self._lists.get(moment) if moment is not None else None
         if not lists:
@@ -81,7 +81,7 @@ class SentLists:
         return lists.popleft()
 
     def as_json(self) -> Mapping[str, Any]:
-        """How far lists and log agree."""
+        """How well lists and log match."""
         return {
             "lists": self.lists,
             "repeated": self.repeated,

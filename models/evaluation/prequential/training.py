@@ -1,10 +1,8 @@
-"""A trainer's inside without a log: curriculum, learner and gate, beside an engine, in the time of its events.
+"""The trainer's sequence model beside an engine: window builder, learner and gate, in event time.
 
-What differs from a trainer is time only. A chunk is learnt at the moment it is due, and takes none; what was learnt
-answers from the first event on that comes `snapshot_every_s` of event time after the last time, if the gate lets it. In
-times without events nothing is done. There is one partition of everything, and nothing is stored.
-
-The only part of the engine that needs torch: imported where the sequence model is asked for.
+It differs from a trainer in time only. A chunk is learnt at the moment it is due, which takes no event time. Snapshots
+are taken at the first event at least `snapshot_every_s` after the last one, and serve if the gate passes them. There is
+one partition, and nothing is stored. No other part of the engine needs torch.
 """
 
 from __future__ import annotations
@@ -28,26 +26,26 @@ from models.shop.events import Click, Profile, Purchase
 from models.shop.items import Items
 
 _NUMBER = 0
-"""Of the only partition."""
+"""Number of the only partition."""
 
 
 class StreamTraining:
-    """Learns from events, and gives what it has learnt now and then.
+    """Trains the sequence model, and gives snapshots of it.
 
     Args:
         items: numbers the items; the engine's.
-        catalog: what they are; filled, and the same ever after.
+        catalog: filled; must not change any more.
         visits: what a visit is.
-        learner: how the network is taught.
-        gate: when what was learnt may answer.
-        train_every_s: event time after which what has gathered is learnt.
-        snapshot_every_s: event time between two times that what was learnt may answer.
-        seed: of everything that is drawn.
+        learner: how the network learns.
+        gate: which snapshots may serve.
+        train_every_s: event time after which waiting windows are learnt.
+        snapshot_every_s: event time between two snapshots.
+        seed: of all random numbers.
 
     Attributes:
-        learner: what learns.
-        snapshots: times that something newly learnt was given, since the first.
-        refused: times that the gate held it back.
+        learner: trains the network.
+        snapshots: number of snapshots that were given.
+        refused: number of snapshots that the gate refused.
     """
 
     def __init__(
@@ -65,54 +63,51 @@ class StreamTraining:
         self._contents, self._cold = Contents(classes), np.flatnonzero(classes.any(axis=1))
         self._scale, self._least, self._every_s = learner.network.scale, gate.least, snapshot_every_s
         self.learner = Learner(learner, self._contents, seed)
-        self._curriculum = WindowBuilder(items, visits, learner, gate, train_every_s, self.learner)
+        self._window_builder = WindowBuilder(items, visits, learner, gate, train_every_s, self.learner)
         self._snapshot_at = -inf
         self._served: tuple[Mapping[str, NDArray[Any]], NDArray[np.int64]] | None = None  # weights, items of slots
-        self._given = 0  # looks that were handed on when something was given last
+        self._given = 0  # views learnt by the last snapshot
         self.snapshots = self.refused = 0
 
     # -- events ----------------------------------------------------------------------------------------------------
 
     def click(self, event: Click, appended_s: float, offset: int) -> None:
-        """Take a click, and learn if it is time; arguments as of `WindowBuilder.click`."""
-        self._curriculum.click(_NUMBER, event, appended_s, offset)
-        if self._curriculum.due:
+        """Take a click, and learn if a chunk is due; arguments of `WindowBuilder.click`."""
+        self._window_builder.click(_NUMBER, event, appended_s, offset)
+        if self._window_builder.due:
             self._learn()
 
     def purchase(self, event: Purchase, appended_s: float, offset: int) -> None:
-        """Take a purchase; arguments as of `click`."""
-        self._curriculum.purchase(_NUMBER, event, appended_s, offset)
+        """Take a purchase; arguments of `WindowBuilder.purchase`."""
+        self._window_builder.purchase(_NUMBER, event, appended_s, offset)
 
     def profile(self, event: Profile) -> None:
-        """Take what a shopper says of himself, with the same effect as on a trainer."""
-        window_builder = self._curriculum
-        if event.forget or (event.consent and window_builder.visits(_NUMBER).refuses(event.user_id)):
-            window_builder.forget(event.user_id, event.at, [_NUMBER])
-        window_builder.consent(_NUMBER, event.user_id, event.consent)
+        """Apply a profile as a trainer does."""
+        self._window_builder.apply_profile(_NUMBER, event)
 
     # -- what is learnt --------------------------------------------------------------------------------------------
 
     def due(self, at: float) -> bool:
-        """Whether it is time to ask for a `snapshot` before an event of this time is taken."""
+        """Whether to take a `snapshot` before an event of this time is answered."""
         return at >= self._snapshot_at
 
     def snapshot(self, at: float) -> SequencePredictor | None:
-        """What answers from now on; None where nothing new was learnt, or where it is worse than what answers.
+        """The predictor that serves from now on; None if it has learnt nothing new, or is worse than the last one.
 
         Args:
             at: event time, epoch seconds; `due` again `snapshot_every_s` later.
         """
         self._snapshot_at = at + self._every_s
-        if self._curriculum.waiting or self.learner.waiting:
+        if self._window_builder.waiting or self.learner.waiting:
             self._learn()
-        if self._curriculum.events == self._given:
+        if self._window_builder.events == self._given:
             return None
-        self._given = self._curriculum.events
+        self._given = self._window_builder.events
         candidate = self.learner.arrays(), self.learner.vocabulary.item.copy()
-        gate = self._curriculum.gate
+        gate = self._window_builder.gate
         if self._served is not None and len(gate) >= self._least:  # with fewer windows a candidate passes
-            judged = [Scorer(*one, self._contents, self._scale) for one in (candidate, self._served)]
-            if gate.compare(*judged).worse:
+            scorers = [Scorer(*weights, self._contents, self._scale) for weights in (candidate, self._served)]
+            if gate.compare(*scorers).worse:
                 self.refused += 1
                 return None
         self.snapshots += 1
@@ -120,6 +115,6 @@ class StreamTraining:
         return SequencePredictor(Scorer(*candidate, self._contents, self._scale, self._cold), str(self._given))
 
     def _learn(self) -> None:
-        self._curriculum.gather()
+        self._window_builder.gather()
         self.learner.learn()
-        self._curriculum.begin_chunk()
+        self._window_builder.begin_chunk()

@@ -202,6 +202,7 @@ class Owner:
         max_size=30,
     ),
 )
+@pytest.mark.slow
 def test_whoever_takes_over_ends_with_the_rows_of_an_undisturbed_run(
     history: list[list[Delta]], steps: list[tuple[str, int]]
 ) -> None:

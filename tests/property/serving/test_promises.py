@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -260,6 +261,7 @@ def test_whatever_is_sent_keeps_both_promises_and_says_why(world: World) -> None
         _check(world, world.ask(shop, f"clicks-0-{number}"))
 
 
+@pytest.mark.slow
 @many
 @given(worlds)
 def test_nothing_with_evidence_is_held_back_where_the_caps_have_room(world: World) -> None:
@@ -272,6 +274,7 @@ def test_nothing_with_evidence_is_held_back_where_the_caps_have_room(world: Worl
                 assert not _room(world, listed, kinds, name, kind), (name, "was held back")
 
 
+@pytest.mark.slow
 @many
 @given(worlds)
 def test_a_small_shop_falls_back_on_all_it_may_suggest(world: World) -> None:
@@ -286,12 +289,14 @@ def test_a_small_shop_falls_back_on_all_it_may_suggest(world: World) -> None:
             assert not _room(world, listed, kinds, name, kind), (name, "was held back")
 
 
+@pytest.mark.slow
 @many
 @given(worlds, st.permutations(NAMES))
 def test_who_was_seen_first_does_not_matter(world: World, first: list[str]) -> None:
     assert world.ask(world.shop(first)) == world.ask(world.shop(NAMES))
 
 
+@pytest.mark.slow
 @many
 @given(worlds, st.lists(st.tuples(names, few, few), min_size=1, max_size=6))
 def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, query_state: list[Any]) -> None:
@@ -305,6 +310,7 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, query_s
     assert max_batch == world.shop(NAMES).recommender.suggest_many(queries)
 
 
+@pytest.mark.slow
 @many
 @given(worlds, names, st.sampled_from(["withdraw", "sell out", "dearer"]))
 def test_what_changes_in_the_catalogue_holds_for_the_next_event(world: World, name: str, what: str) -> None:
@@ -327,6 +333,7 @@ def test_what_changes_in_the_catalogue_holds_for_the_next_event(world: World, na
     assert answer == world.ask(world.shop(NAMES))
 
 
+@pytest.mark.slow
 @many
 @given(worlds, st.sampled_from([0.5, 1.0]))
 def test_chance_draws_from_all_the_rules_allow_and_says_how_likely(world: World, explore: float) -> None:

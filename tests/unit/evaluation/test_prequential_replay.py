@@ -1,4 +1,4 @@
-"""An engine with a trainer beside it: nobody is answered with what came later; lists that were sent are scored, too."""
+"""An engine with a trainer beside it: no list depends on later events, and lists that workers sent are scored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOW_MS = 1_767_225_600_000
 
 
 def told(answered: list[Answered]) -> list[Any]:
-    return [one.lists for one in answered]
+    return [each.lists for each in answered]
 
 
 # -- suggest, then learn -----------------------------------------------------------------------------------------------
@@ -38,11 +38,11 @@ def test_lists_do_not_depend_on_what_comes_later(kept: int) -> None:
     whole = told(list(engine().run(events)))
     assert whole[:kept] == told(list(engine().run(events[:kept])))
     assert any("sequence" in str(lists[OURS]) for lists in whole[:80])  # it has been at work
-    assert any(lists and lists[OURS] != lists["fixed-weights"] for lists in whole[:80])  # and so has the order
+    assert any(lists and lists[OURS] != lists["fixed-weights"] for lists in whole[:80])  # and so has the ranker
 
 
-def test_what_answers_has_learnt_the_looks_before_and_no_other() -> None:
-    """Its version is the number of looks that it was taught."""
+def test_a_predictor_has_learnt_earlier_looks_and_no_other() -> None:
+    """Its version is the number of looks that it has learnt."""
     events = walks(30)
     versions: list[int] = []
     for kept in range(5, 95, 9):
@@ -55,30 +55,30 @@ def test_what_answers_has_learnt_the_looks_before_and_no_other() -> None:
     assert len(set(versions)) > 5
 
 
-def test_a_new_pair_is_expected_by_the_next_shopper_and_not_by_the_first() -> None:
-    """Forty shoppers go from 0 to 1 in one burst: who comes later hears of it, who comes within it does not."""
+def test_a_new_pair_is_suggested_after_the_next_snapshot_and_not_before() -> None:
+    """Forty shoppers go from 0 to 1 within one burst; a snapshot follows it."""
     events: list[Event] = [
         look(f"u{number}", step, 0.4 * number + 0.1 * step) for number in range(40) for step in (0, 1)
     ]
     answered = list(engine().run([*events, look("late", 0, 100.0)]))
-    in_burst = [item for one in answered[:-1] for item in one.lists["sequence"]]
+    in_burst = [item for each in answered[:-1] for item in each.lists["sequence"]]
     assert {item["reasons"][0]["source"] for item in in_burst} == {"popularity"}
     first = answered[-1].lists["sequence"][0]
     assert (first["item_id"], first["reasons"][0]["source"]) == (ITEMS[1], "sequence")
 
 
-def test_each_of_ours_says_what_it_goes_by() -> None:
+def test_each_of_ours_gives_its_own_sources() -> None:
     sources: dict[str, set[str]] = {name: set() for name in RANKINGS}
-    for one in engine().run(walks(30)):
-        for name, items in one.lists.items():
+    for answered in engine().run(walks(30)):
+        for name, items in answered.lists.items():
             sources[name] |= {reason["source"] for item in items for reason in item["reasons"]}
     assert sources["counting"] == {"viewed_with", "viewed_then_bought", "popularity"}
     assert sources["sequence"] == {"sequence", "popularity"}
     assert sources[OURS] == sources["counting"] | sources["sequence"]
 
 
-def test_an_order_serves_as_soon_as_it_has_enough_rewards_and_not_before() -> None:
-    """All shoppers take the same item in the end."""
+def test_a_ranker_serves_as_soon_as_it_has_enough_rewards_and_not_before() -> None:
+    """All shoppers take the same item last."""
     events: list[Event] = []
     for shopper in range(60):
         at = 100.0 * shopper
@@ -89,7 +89,7 @@ def test_an_order_serves_as_soon_as_it_has_enough_rewards_and_not_before() -> No
     ordering = ours.orderings[OURS]
     version = int(ours.recommenders[OURS].learnt.version)
     assert 0 < version <= ordering.ranker.learnt < ordering.outcomes.opened
-    changed = [number for number, one in enumerate(answered) if one.lists[OURS] != one.lists["fixed-weights"]]
+    changed = [number for number, each in enumerate(answered) if each.lists[OURS] != each.lists["fixed-weights"]]
     assert changed
     before = engine()
     list(before.run(events[: changed[0] + 1]))
@@ -98,23 +98,23 @@ def test_an_order_serves_as_soon_as_it_has_enough_rewards_and_not_before() -> No
     assert last[0].index(ITEMS[3]) < last[1].index(ITEMS[3])
 
 
-def test_what_a_shopper_does_later_answers_his_lists_and_nothing_of_one_who_is_forgotten_does() -> None:
+def test_later_events_count_for_the_lists_of_a_shopper_unless_forgotten() -> None:
     looks = [look(user, step, 10.0 * step) for step in range(3) for user in ("bob", "ann")]
     taken = Click("ann", ITEMS[2], Action.ADD_TO_CART, AT + 25.0)
     late = look("eve", 5, 500.0)
     kept, forgotten = engine(), engine()
     list(kept.run([*looks, taken, late]))
     list(forgotten.run([*looks, taken, Profile("ann", AT + 30.0, consent=True, forget=True), late]))
-    fates = [one.orderings[OURS].outcomes for one in (kept, forgotten)]
-    for one in fates:
-        one.take()
-    assert fates[0].counts[:, 2].sum() > 0 == fates[1].counts[:, 2].sum()
-    assert fates[0].closed > fates[1].closed > 0
+    outcomes = [made.orderings[OURS].outcomes for made in (kept, forgotten)]
+    for attribution in outcomes:
+        attribution.take()
+    assert outcomes[0].counts[:, 2].sum() > 0 == outcomes[1].counts[:, 2].sum()
+    assert outcomes[0].closed > outcomes[1].closed > 0
 
 
 @pytest.mark.parametrize("said", [{"consent": True, "forget": True}, {"consent": False}])
-def test_a_list_of_one_who_refuses_before_it_is_made_is_not_learnt(said: dict[str, Any]) -> None:
-    """Both come within one flush: the list is answered after the profile is heard."""
+def test_a_list_of_a_shopper_who_refuses_before_it_is_made_is_not_learnt(said: dict[str, Any]) -> None:
+    """Both come within one flush: the list is made after the profile is applied."""
     ours = engine()
     list(ours.run([look("ann", 0, 0.0), look("ann", 1, 0.1), Profile("ann", AT + 0.2, **said), look("eve", 5, 0.3)]))
     assert ours.orderings[OURS].outcomes.opened == 1
@@ -127,8 +127,8 @@ def test_a_silence_costs_nothing_and_changes_nothing() -> None:
     assert (ours.training.snapshots, ours.training.learner.chunks) == (2, 2)
 
 
-def test_what_the_gate_holds_back_does_not_answer() -> None:
-    """With a bound that no candidate can keep, what answered when there was enough to judge by goes on answering."""
+def test_a_snapshot_that_the_gate_refuses_does_not_serve() -> None:
+    """With a bound that no candidate can meet, the predictor from before the gate had enough windows still serves."""
     ours = engine(GateConfig(share=0.5, age_s=60.0, least=2, errors=-1e9))
     list(ours.run(walks(30)))
     assert ours.training is not None
@@ -138,7 +138,7 @@ def test_what_the_gate_holds_back_does_not_answer() -> None:
     assert int(predictor.version) < 60 < ours.training.learner.learnt
 
 
-def test_who_refuses_is_neither_answered_nor_learnt_from() -> None:
+def test_a_shopper_who_refuses_is_neither_answered_nor_learnt_from() -> None:
     ours = engine()
     events: list[Event] = [
         Profile("a", AT - 1, consent=False),
@@ -146,7 +146,7 @@ def test_who_refuses_is_neither_answered_nor_learnt_from() -> None:
         look("a", 1, 5.0),
         look("b", 2, 90.0),
     ]
-    assert [one.query is not None for one in ours.run(events)] == [False, False, False, True]
+    assert [answered.query is not None for answered in ours.run(events)] == [False, False, False, True]
     assert ours.training is not None
     assert ours.training.snapshots == 0
 
@@ -169,9 +169,9 @@ def over(
     answered: list[Answered] = []
 
     def noting(events: list[Event]) -> Iterator[Answered]:
-        for one in Engine.run(made, events):
-            answered.append(one)
-            yield one
+        for each in Engine.run(made, events):
+            answered.append(each)
+            yield each
 
     made.run = noting  # type: ignore[method-assign, assignment]
     prequential.run(events)
@@ -181,24 +181,26 @@ def over(
 def records(answered: list[Answered]) -> list[dict[str, Any]]:
     """What a worker would have sent."""
     found = []
-    for number, one in enumerate(answered):
-        moment = moment_of(one.event)
-        if one.query is None or moment is None:
+    for number, each in enumerate(answered):
+        moment = moment_of(each.event)
+        if each.query is None or moment is None:
             continue
         topic = "purchases" if moment.action == Action.PURCHASE else "clicks"
         trigger = {"topic": topic, "partition": 0, "offset": number, "action": moment.action}
-        head = {"v": 1, "suggestion_id": f"{topic}-0-{number}", "user_id": moment.user_id, "at": written(one.event.at)}
+        head = {"v": 1, "suggestion_id": f"{topic}-0-{number}", "user_id": moment.user_id, "at": written(each.event.at)}
         tail = {"models": {"cooccurrence": "counts-1"}, "policy": "", "arm": "default", "latency_ms": 1.0}
         trigger["item_ids"] = list(moment.item_ids)
-        found.append(head | {"trigger": trigger, "items": one.lists[OURS]} | tail)
+        found.append(head | {"trigger": trigger, "items": each.lists[OURS]} | tail)
     return found
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_figures() -> None:
     catalog, events = simulated_events(600)
     assert over(catalog, events)[0].as_json() == over(catalog, events)[0].as_json()
 
 
+@pytest.mark.slow
 def test_lists_that_a_worker_sent_have_the_figures_of_those_the_engine_gives(tmp_path: Path) -> None:
     catalog, events = simulated_events(600)
     alone, answered = over(catalog, events)
@@ -236,8 +238,8 @@ def test_only_what_lies_between_the_first_and_the_last_list_is_scored_a_missing_
 
 def test_what_is_no_suggestion_is_named_and_left_out(tmp_path: Path) -> None:
     file = tmp_path / "suggestions.jsonl"
-    one = records(list(engine().run([look("a", 0, 0.0)])))[0]
-    file.write_bytes(b"\n".join([b"{}", orjson.dumps(one | {"at": "yesterday"}), orjson.dumps(one)]))
+    record = records(list(engine().run([look("a", 0, 0.0)])))[0]
+    file.write_bytes(b"\n".join([b"{}", orjson.dumps(record | {"at": "yesterday"}), orjson.dumps(record)]))
     said: list[str] = []
     assert sent_of(file, said.append).lists == 1
     assert [sentence.split(" ")[0] for sentence in said] == ["suggestions.jsonl:1:", "suggestions.jsonl:2:"]

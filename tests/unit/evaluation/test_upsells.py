@@ -5,7 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from models.evaluation.upsells.protocol import METHODS, Evaluation, MoreExpensive, UpsellsConfig, evaluate
+from models.evaluation.upgrades import Upgrades
+from models.evaluation.upsells.protocol import METHODS, Evaluation, Span, UpsellsConfig, evaluate
 from models.shop.catalog import Catalog
 from models.shop.events import Action, CatalogItem, Click, Line, Purchase
 from models.shop.items import Items
@@ -36,7 +37,7 @@ def buy(at: float, *items: str, user: str = "ann") -> Purchase:
 
 def run(*events: Click | Purchase, cut: float = 0.0, last: float = 10_000.0, methods: tuple[str, ...] = METHODS) -> Evaluation:  # fmt: skip  # noqa: E501
     items, catalog = shop()
-    return evaluate(items, catalog, events, 0.0, last, cut, POLICY, methods, lambda done: None, 1, CONFIG)
+    return evaluate(items, catalog, events, Span(0.0, last, cut), POLICY, methods, lambda done: None, 1, CONFIG)
 
 
 def test_allowed_are_those_of_the_category_within_the_steps_rated_no_lower() -> None:
@@ -45,17 +46,17 @@ def test_allowed_are_those_of_the_category_within_the_steps_rated_no_lower() -> 
     catalog.put(CatalogItem("pan-bad", "pan", "Pans", 12.0, rating=2.0))
     catalog.put(CatalogItem("pan-gone", "pan", "Pans", 12.0, in_stock=False))
     catalog.put(CatalogItem("pan", "pan", "Pans", 10.0, rating=4.0))
-    dearer = MoreExpensive(catalog, len(items), POLICY)
-    assert [items.name(index) for index in dearer.of(items.find("pan")).tolist()] == ["pan-plus", "pan-pro"]
-    assert dearer.of(items.find("pan-royal")).tolist() == dearer.of(items.find("mug")).tolist() == []
-    assert dearer.step(items.find("pan-pro"), items.find("pan")) == pytest.approx(0.8)
+    upgrades = Upgrades(catalog, len(items), POLICY)
+    assert [items.name(index) for index in upgrades.of(items.find("pan")).tolist()] == ["pan-plus", "pan-pro"]
+    assert upgrades.of(items.find("pan-royal")).tolist() == upgrades.of(items.find("mug")).tolist() == []
+    assert upgrades.step(items.find("pan-pro"), items.find("pan")) == pytest.approx(0.8)
 
 
-def test_one_is_taken_by_cart_or_purchase_later_and_within_the_window() -> None:
+def test_an_upsell_is_taken_by_cart_or_purchase_later_and_within_the_window() -> None:
     assert run(look(100.0), buy(200.0, "mug", "pan-pro")).shoppers == ["ann"]
     assert run(look(100.0), look(200.0, "pan-pro", action=Action.ADD_TO_CART)).shoppers == ["ann"]
     for other in (
-        look(200.0, "pan-pro"),  # looked at only; it asks about nothing, since royal is too dear
+        look(200.0, "pan-pro"),  # looked at only; it asks about nothing, since royal is too expensive
         buy(1_200.0, "pan-pro"),  # too late
         buy(200.0, "pan-royal"),  # not allowed
         buy(200.0, "pan-pro", user="bob"),
@@ -74,7 +75,7 @@ def test_open_windows_do_not_count_nor_do_looks_before_the_cut_nor_a_second_look
     assert found.asked == 2
 
 
-def test_what_is_in_the_cart_or_was_bought_lately_is_not_allowed() -> None:
+def test_what_is_in_the_cart_or_was_bought_recently_is_not_allowed() -> None:
     found = run(look(50.0, "pan-plus", action=Action.ADD_TO_CART), look(100.0), buy(200.0, "pan-plus"))
     assert found.asked == 2  # of the plus, the pro; of the pan, too
     assert found.shoppers == []

@@ -229,6 +229,7 @@ def test_a_place_far_down_is_no_fault_of_the_item() -> None:
     assert kind._correction(0) == 1.0 and kind._correction(1) == pytest.approx(2.0, rel=0.2)
 
 
+@pytest.mark.slow
 def test_what_is_taken_anyhow_is_no_merit_of_its_place_in_the_list() -> None:
     """One item of four is in 30 % of all baskets and of those after its lists; one in 1 % of all, and 10 % of those."""
     chance = np.random.default_rng(3)

@@ -138,6 +138,7 @@ def test_a_learner_of_many_items_goes_on_after_a_restart() -> None:
         np.testing.assert_array_equal(second.arrays()[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_item_that_nobody_looked_at_is_expected_where_its_like_are() -> None:
     contents = Contents()
     for chain in CHAINS:

@@ -377,6 +377,7 @@ def test_without_exploration_nothing_is_left_to_chance() -> None:
     assert {one["propensity"] for one in answers[0]} == {1.0}
 
 
+@pytest.mark.slow
 def test_the_last_place_goes_to_each_of_those_beyond_as_often_as_its_propensity_says() -> None:
     shop = _row_of_mugs(9, max_cross_sell=3, max_upsell=0, explore=0.4)
     queries = [shop.query("kettle", seed=f"clicks-0-{number}") for number in range(6000)]

@@ -172,9 +172,9 @@ def test_catalog() -> None:
     assert plain.attributes == {}
 
 
-def test_a_null_value_withdraws_an_item_and_removes_a_profile() -> None:
+def test_a_null_value_withdraws_an_item_and_gives_consent_back() -> None:
     assert decode_catalog(Rec("catalog", b"i1", None)) is None
-    assert decode_profile(Rec("profiles", b"u1", None)) is None
+    assert decode_profile(Rec("profiles", b"u1", None)) == Profile("u1", APPENDED_MS / 1000, consent=True)
 
 
 def test_profile_and_feedback() -> None:

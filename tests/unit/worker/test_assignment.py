@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from streams.worker.assignment import TaskManager
 from streams.worker.catalog_task import CatalogTask
 from streams.worker.context import WorkerContext
-from streams.worker.partition_task import PartitionTask
+from streams.worker.partition_task import PartitionTask, TaskKind
 from tests.support.world import PARTITIONS, Process, Shop
 
 INTERVAL_S = 0.2
@@ -48,7 +48,7 @@ def _tasks(failures: list[BaseException]) -> tuple[TaskManager, list[_Noted]]:
         return made[-1]
 
     tasks = TaskManager(
-        {"catalog": ("catalog", ["catalog"], make)},
+        [TaskKind("catalog", ["catalog"], make)],
         process.context,
         revoke_flush_s=1.0,
         on_failure=failures.append,

@@ -1,8 +1,6 @@
-"""What each shopper buys again: how often, how lately, and how much of each kind of thing.
+"""What each shopper has bought: each item with a plain count, two decayed counts and the time of its last purchase.
 
-[`PurchaseHistory`][] keeps a row a shopper: the items he has bought, each with a plain count, two decayed counts and
-the time it was bought last. It learns baskets in time order, is bounded a shopper, and knows no clock: decayed counts
-are as of the time each item was bought last, and are brought to the time of asking when they are read.
+Memory is bounded for each shopper. Decayed counts are as of the item's last purchase; readers decay them to their time.
 """
 
 from __future__ import annotations
@@ -20,14 +18,14 @@ DAY_S = 86_400.0
 
 @dataclass(frozen=True)
 class PurchaseHistoryConfig:
-    """How long a habit lasts, and how many are remembered."""
+    """How long purchases count, and how many items are remembered."""
 
     fast_s: float = 45 * DAY_S
-    """Half-life of what is bought now: six weeks hold a few baskets of a household, and one season."""
+    """Half-life of the fast count: six weeks hold a few baskets of a household, and one season."""
     slow_s: float = 120 * DAY_S
-    """Half-life of what is bought at all: a third of a year spans what is bought every second month."""
+    """Half-life of the slow count: a third of a year spans what is bought every second month."""
     items: int = 4_000
-    """Most items a shopper: 40 bytes each. Beyond, the quarter that was bought longest ago is forgotten."""
+    """Most items of a shopper, 40 bytes each; when full, the quarter bought longest ago is dropped."""
 
     def __post_init__(self) -> None:
         if self.items < 4 or not (self.fast_s > 0.0 and self.slow_s > 0.0):
@@ -62,15 +60,15 @@ class PurchaseHistory:
     """What each shopper has bought.
 
     Args:
-        config: how long it counts.
+        config: how long purchases count.
 
-    >>> habits = Habits(HabitsConfig(fast_s=100.0, slow_s=200.0))
-    >>> habits.learn_one("ann", [7, 8], 1000.0)
+    >>> history = PurchaseHistory(PurchaseHistoryConfig(fast_s=100.0, slow_s=200.0))
+    >>> history.learn_one("ann", [7, 8], 1000.0)
     [7, 8]
-    >>> habits.learn_one("ann", [8, 9], 1100.0)  # what is new to her
+    >>> history.learn_one("ann", [8, 9], 1100.0)  # what is new to her
     [9]
-    >>> rows = habits.rows("ann")
-    >>> rows["item"].tolist(), rows["count"].tolist(), rows["fast"].tolist(), habits.baskets("ann")
+    >>> rows = history.rows("ann")
+    >>> rows["item"].tolist(), rows["count"].tolist(), rows["fast"].tolist(), history.baskets("ann")
     ([7, 8, 9], [1, 2, 1], [1.0, 1.5, 1.0], 2)
     """
 
@@ -78,14 +76,10 @@ class PurchaseHistory:
         self.config = config
         self._shoppers: dict[str, _Shopper] = {}
 
-    def __len__(self) -> int:
-        """Number of shoppers."""
-        return len(self._shoppers)
-
     def learn_one(self, user_id: str, items: Sequence[int], at: float) -> list[int]:
-        """Learn a basket; returns those of its items that the shopper had not bought before, in its order.
+        """Learn a basket; returns its items that the shopper had not bought before, in the basket's order.
 
-        Called in time order a shopper. A basket older than his last counts as of the last.
+        Called in time order for each shopper. A basket older than the last one counts as of the last one's time.
 
         Args:
             user_id: who bought it.
@@ -124,7 +118,7 @@ class PurchaseHistory:
         shopper.used += 1
 
     def rows(self, user_id: str) -> NDArray[np.void]:
-        """(n,) of `HABIT`, what a shopper has bought, in the order it was bought first; a view, not to be kept."""
+        """(n,) of `HABIT`, by first purchase; a view that the next call may change."""
         shopper = self._shoppers.get(user_id)
         return np.zeros(0, HABIT) if shopper is None else shopper.rows[: shopper.used]
 
@@ -134,5 +128,5 @@ class PurchaseHistory:
         return 0 if shopper is None else shopper.baskets
 
     def forget(self, user_id: str) -> None:
-        """Drop everything of a shopper."""
+        """Drop all data of a shopper."""
         self._shoppers.pop(user_id, None)

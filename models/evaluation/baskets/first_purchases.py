@@ -1,7 +1,7 @@
-"""First purchases: how often an item was bought by somebody who had never bought it before.
+"""First purchases: how often an item was bought by a shopper who had never bought it before.
 
-What sells to those who have it already says little about who will try it: milk is bought daily, and hardly ever for the
-first time. Counted apart, with two half-lives, by item and by category, first purchases say what is being tried now.
+They tell what is likely to be new in a basket, which sales do not: milk is bought daily, but hardly ever for the first
+time. They are counted with two half-lives.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ class FirstPurchasesConfig:
     """How long a first purchase counts."""
 
     fast_s: float = 30 * DAY_S
-    """Half-life of what is tried now."""
+    """Half-life of the fast count, of what is tried now."""
     slow_s: float = 90 * DAY_S
-    """Half-life of what is tried at all, for items that few try."""
+    """Half-life of the slow count, for items that few try."""
     after: int = 8
-    """Baskets of a shopper before his first purchases count: of somebody who is new himself, everything is new."""
+    """Baskets of a shopper before first purchases count: to a new shopper everything is new."""
 
 
 class FirstPurchases:
-    """Decayed numbers of first purchases by item; the state is two numbers an item.
+    """Decayed numbers of first purchases by item.
 
     Args:
         config: how long they count.
 
-    >>> firsts = Firsts(FirstsConfig(fast_s=100.0, slow_s=200.0))
+    >>> firsts = FirstPurchases(FirstPurchasesConfig(fast_s=100.0, slow_s=200.0))
     >>> firsts.learn_one([3], 1000.0)
     >>> firsts.learn_one([3, 1], 1100.0)
-    >>> firsts.counts(4, 1100.0).round(3).tolist()  # fast and slow, of items 0 to 3
+    >>> firsts.counts(4, 1100.0).round(3).tolist()  # fast and slow, items 0 to 3
     [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.5, 1.707]]
     """
 
@@ -49,7 +49,7 @@ class FirstPurchases:
         self._weights = np.zeros((1024, 2))  # as of the landmarks
 
     def learn_one(self, items: Sequence[int], at: float) -> None:
-        """Learn those items of a basket that its shopper had never bought, in any order of time.
+        """Learn the first purchases of a basket; baskets may come in any order of time.
 
         Args:
             items: distinct.
@@ -68,7 +68,7 @@ class FirstPurchases:
             self._weights[items, column] += growth * 2.0 ** (mark - self._landmarks[column])
 
     def counts(self, items: int, at: float) -> NDArray[np.float64]:
-        """(items, 2) fast and slow numbers of the first so many items, as of a time in epoch seconds."""
+        """(items, 2) fast and slow numbers of items 0 to `items` - 1, as of a time in epoch seconds."""
         counts = np.zeros((items, 2))
         known = min(items, len(self._weights))
         counts[:known] = self._weights[:known] * 2.0 ** (self._landmarks - at / self._half_lives_s)

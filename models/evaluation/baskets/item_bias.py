@@ -1,9 +1,7 @@
-"""What sources cannot see of an item: how much more, or less, often it is taken than they said it would be.
+"""Item bias: how much more or less often an item is taken than predicted.
 
-A salad in a bag and a salad that is weighed may look alike to every source, and one is tried ten times as often. Each
-outcome is compared with its prediction, item by item; the ratio of both sums, drawn towards 1 where little was
-expected, corrects the odds of the next prediction. One number pair an item, learnt from outcomes as a click-through
-rate is.
+Two items may have equal features, and yet one is taken ten times as often. The ratio of takings to predicted takings of
+each item, shrunk towards 1 where few were predicted, corrects the odds of later predictions.
 """
 
 from __future__ import annotations
@@ -16,24 +14,24 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class ItemBiasConfig:
-    """How far an item's own outcomes are believed."""
+    """How far an item's own outcomes are trusted."""
 
     prior: float = 5.0
-    """Takings, as many as expected, that each item is credited with: it needs about so many to speak for itself."""
+    """Predicted takings, all of them true, that each item starts with."""
     trust: float = 0.6
-    """Power of the ratio by which odds are multiplied: 1 would believe that tomorrow is as the past was."""
+    """Power of the ratio that multiplies the odds: 1 would assume that the past repeats itself."""
 
 
 class ItemBias:
     """Ratios of takings to predicted takings, by item.
 
     Args:
-        config: how far they are believed.
+        config: how far they are trusted.
 
-    >>> uptake = Uptake(UptakeConfig(prior=1.0, trust=1.0))
+    >>> bias = ItemBias(ItemBiasConfig(prior=1.0, trust=1.0))
     >>> for taken in (True, True, False, True):
-    ...     uptake.update(np.array([5, 6]), np.array([0.25, 0.25]), np.array([taken, False]))
-    >>> uptake.logs(np.array([5, 6, 7])).round(3).tolist()  # (3 + 1) / (1 + 1), (0 + 1) / (1 + 1), nothing known
+    ...     bias.update(np.array([5, 6]), np.array([0.25, 0.25]), np.array([taken, False]))
+    >>> bias.logs(np.array([5, 6, 7])).round(3).tolist()  # (3 + 1) / (1 + 1), (0 + 1) / (1 + 1), nothing known
     [0.693, -0.693, 0.0]
     """
 
@@ -47,7 +45,7 @@ class ItemBias:
 
         Args:
             items: (n,) distinct candidates.
-            expected: (n,) probabilities that were predicted without this correction.
+            expected: (n,) probabilities predicted without the bias.
             taken: (n,) whether each was taken.
         """
         if len(items) and (most := int(items.max())) >= len(self._expected):
@@ -57,7 +55,7 @@ class ItemBias:
         self._taken[items] += taken
 
     def logs(self, items: NDArray[np.int32]) -> NDArray[np.float64]:
-        """(n,) what is added to the logarithm of each item's odds."""
+        """(n,) logarithms of the factors on each item's odds."""
         logs, known = np.zeros(len(items)), items < len(self._expected)
         found, prior = items[known], self._config.prior
         logs[known] = np.log((self._taken[found] + prior) / (self._expected[found] + prior))

@@ -57,11 +57,9 @@ class ProcessService(Service):
     """Logged, with the error, where the last flush is not finished."""
     table_reader: GlobalTableReader
     listener: AssignmentListener
-    """Told about the assignment."""
     pauses: Callable[[TopicPartition], bool]
     """Whether a partition must not be fetched now."""
     deliver: Deliver
-    """Takes the fetched batches."""
 
     def __init__(
         self,
@@ -90,11 +88,6 @@ class ProcessService(Service):
         """Further keys of /ready."""
 
     @property
-    def ready(self) -> bool:
-        """Whether the process has joined its group and holds its state."""
-        return self.failure is None and self.consumer.joined.is_set() and self.holds_state
-
-    @property
     @abstractmethod
     def holds_state(self) -> bool:
         """Whether the state of everything assigned is restored."""
@@ -121,6 +114,11 @@ class ProcessService(Service):
         """Update the gauges."""
 
     # -- life cycle ------------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether the process has joined its group and holds its state."""
+        return self.failure is None and self.consumer.joined.is_set() and self.holds_state
 
     def fail(self, error: BaseException) -> None:
         """Stop the process with its first failure."""

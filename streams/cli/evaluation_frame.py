@@ -1,0 +1,187 @@
+"""What the `evaluate` commands share: file options, choice of methods, logs, progress bars and tables.
+
+A command decorated with `@evaluation("json", "policy")` gets these options after its own, and an [`EvaluationFrame`][]
+as its first argument. `--help` loads this module: heavy imports belong into functions.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from streams.cli.options import with_options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from models.shop.policy import Policy
+    from streams.connectors.event_log import EventLog
+    from streams.settings import Settings
+
+P = ParamSpec("P")
+
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+
+def _file(declaration: str, text: str, metavar: str | None = None) -> Any:
+    return Annotated[Path | None, typer.Option(declaration, metavar=metavar, help=text, show_default=False)]
+
+
+FILE_OPTIONS: dict[str, Any] = {
+    "json": _file("--json", "Write the figures to a file", "OUT"),
+    "html": _file("--html", "Write a report with plots", "OUT"),
+    "policy": _file("--policy", "TOML file that says what may be suggested"),
+    "config": _file("--config", "TOML file with settings"),
+}
+
+Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn")]
+Methods = Annotated[str | None, typer.Option("--methods", metavar="A,B", help="Only these (all)")]
+
+
+@dataclass(frozen=True)
+class EvaluationFrame:
+    """The file options of a command."""
+
+    json: Path | None = None
+    html: Path | None = None
+    policy: Path | None = None
+    config: Path | None = None
+
+    def settings(self) -> tuple[Settings, Policy]:
+        """Settings from the environment and the files, and the policy in force."""
+        from streams.policy_file import read_policy
+        from streams.settings import Settings
+
+        settings = Settings.load({"policy": self.policy}, os.environ, self.config)
+        return settings, read_policy(settings.policy, settings.visits.purchase_memory_s)
+
+    def check_plots(self) -> None:
+        """Check before hours of work that a report can be drawn, if one is wanted."""
+        from streams.cli.evaluation_report import check_plots
+
+        if self.html is not None:
+            check_plots()
+
+    def write(self, figures: Mapping[str, Any]) -> None:
+        """Write the files that were asked for."""
+        import orjson
+
+        from streams.cli.evaluation_report import report
+
+        if self.json is not None:
+            self.json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+        if self.html is not None:
+            self.html.write_text(report(figures), encoding="utf-8")
+
+
+def evaluation(*names: str) -> Callable[[Callable[Concatenate[EvaluationFrame, P], None]], Callable[..., None]]:
+    """Give a command options from `FILE_OPTIONS`, and the frame made of them as its first argument."""
+    return with_options({name: FILE_OPTIONS[name] for name in names}, lambda given: EvaluationFrame(**given))
+
+
+def chosen(methods: str | None, choices: Sequence[str]) -> list[str]:
+    """The methods that `--methods` names, all by default; BadParameter for one that is none of the choices."""
+    names = list(choices) if methods is None else [name.strip() for name in methods.split(",")]
+    if unknown := [name for name in names if name not in choices]:
+        message = f"no method {unknown[0]!r}: choose from {', '.join(choices)}"
+        raise typer.BadParameter(message, param_hint="--methods")
+    return names
+
+
+def sampled(seed: int, size: int | None, possible: int) -> list[int]:
+    """At most `size` numbers below `possible`, drawn by a seed."""
+    return random.Random(seed).sample(range(possible), min(size or possible, possible))  # noqa: S311 - no secret
+
+
+def window_of(text: str) -> float:
+    """Seconds of a time such as `30m`."""
+    try:
+        window_s = float(text[:-1]) * UNITS_S[text[-1:]]
+    except (KeyError, ValueError):
+        window_s = 0.0
+    if not 0 < window_s < float("inf"):
+        message = f"must be a time above 0 such as 90s, 30m, 24h or 7d; got {text!r}"
+        raise typer.BadParameter(message)
+    return window_s
+
+
+def complain(sentence: str) -> None:
+    """Say something about the log on standard error."""
+    print(sentence, file=sys.stderr)
+
+
+def check_path(source: str, path: Path | None, with_path: Collection[str]) -> None:
+    """Raise BadParameter if a path is missing, or given for a source that takes none."""
+    if (path is not None) != (source in with_path):
+        message = f"{source} needs a path" if source in with_path else f"{source} takes no path"
+        raise typer.BadParameter(message, param_hint="PATH")
+
+
+def log_of(source: str, path: Path | None = None, limit: int | None = None, seed: int = 1) -> EventLog:
+    """The log of completejourney, rees46 (path: a file), simulated or jsonl (path: a folder); `limit`: most events."""
+    from streams.connectors.event_log import SIMULATED_EVENTS, log_of_data_set, log_of_folder, simulated
+
+    now_ms = round(time.time() * 1000)
+    if source == "simulated":
+        data_set = simulated(seed, limit or SIMULATED_EVENTS)
+    elif path is None:
+        from streams.connectors.complete_journey import complete_journey
+
+        data_set = complete_journey()
+    elif source == "jsonl":
+        return log_of_folder(path, limit, now_ms, complain)
+    else:
+        from streams.connectors.rees46 import rees46
+
+        data_set = rees46(path, complain)
+    return log_of_data_set(data_set, limit, now_ms, complain)
+
+
+def source_name(source: str, path: Path | None) -> str:
+    """A source as figures name it."""
+    return source if path is None else f"{source} {path.name}"
+
+
+def new_table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
+    """An empty table with headings, those of columns aligned left first."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in left:
+        table.add_column(heading)
+    for heading in right:
+        table.add_column(heading, justify="right")
+    return table
+
+
+@contextmanager
+def counting_progress(description: str = "events", total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A progress bar over events; yields a function that takes what `rich.progress.Progress.update` takes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda **changes: progress.update(task, **changes)
+
+
+@contextmanager
+def staged_progress(width: int) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar over stages with names of a width; yields a function of stage, steps done, steps in all."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn(f"{{task.description:<{width}}}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as progress:
+        task = progress.add_task("reading", total=None)
+        yield lambda stage, done, of: progress.update(task, description=stage, completed=done, total=of)
