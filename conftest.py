@@ -12,6 +12,7 @@ NEED_TORCH = [
     "models/sequence/network.py",
     "streams/trainer/app.py",
     "streams/trainer/service.py",
+    "streams/trainer/snapshot_codec.py",
     "streams/trainer/state.py",
 ]
 """Modules that import torch, or one that does; tests/unit/test_architecture.py compares."""
