@@ -97,7 +97,7 @@ class _RankedLists:
         return [Place(*row) for row in found[:size].tolist()][:most]
 
     def _make_room(self) -> None:
-        self._rules, self._asked = self._rulebook.rules(), self._rulebook.room()
+        self._rules, self._asked = self._rulebook.rules(), self._rulebook.query_state()
         self._serial = 0
 
     def _rank(self) -> None:
