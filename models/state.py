@@ -1,9 +1,10 @@
-"""Texts as arrays, for state that is stored as arrays."""
+"""State as named arrays: texts as arrays, and the state of parts under their names."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,3 +25,19 @@ def unpack(packed: NDArray[np.uint8], ends: NDArray[np.int64]) -> list[str]:
     """The texts that `pack` was given."""
     whole, places = packed.tobytes(), [0, *ends.tolist()]
     return [whole[start:end].decode(errors="surrogatepass") for start, end in pairwise(places)]
+
+
+def nest(part: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays of a part, under its name.
+
+    >>> arrays = nest("gate", {"counts": np.zeros(2)})
+    >>> list(arrays), list(nested("gate", arrays))
+    (['gate.counts'], ['counts'])
+    """
+    return {f"{part}.{name}": array for name, array in arrays.items()}
+
+
+def nested(part: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays that `nest` put under the name of a part, without it."""
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

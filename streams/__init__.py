@@ -1,7 +1,10 @@
-"""Crosscurrent on Kafka: topics in, topics out, and everything that keeps the two exact.
+"""Crosscurrent on Kafka: everything between the topics. What is learnt and suggested is decided in `models`.
 
-The log is the truth: an **intake** hands whole batches to **lanes**, a lane's **cursors** skip, apply or read from the
-**log** what delivery left out, the **mirror** holds the compacted topics, and the **outbox** lets no position pass
-before what it stands for is acknowledged. What is learnt and suggested is decided in `models`, which knows nothing of
-any of this. `streams.worker.app` is the one place that joins both worlds, `streams.cli.entry` what a person types.
+    errors <- settings, wire <- kafka <- snapshots <- worker, trainer
+    wire, kafka <- connectors <- demo, drills, bench <- cli
+
+`wire` has topics and record types, `kafka` reads and writes them, `snapshots` stores models. A `worker` turns clicks
+and purchases into suggestions; a `trainer` learns the sequence model and announces snapshots. `connectors` bring data
+sets to the topics. `brokers`, `demo`, `drills` and `bench` are for development, `cli` is the command line. Packages
+import from left to right along the arrows, never back. `streams.worker.app` joins models and Kafka.
 """

@@ -1,4 +1,4 @@
-"""`crosscurrent` and `python -m streams`: runs the command line and turns errors into one sentence and an exit code."""
+"""`crosscurrent` and `python -m streams`: runs a command and turns errors into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from models.errors import ModelError
 from streams.cli.entry import app
 from streams.errors import CrosscurrentError
 
-# Before numpy is imported: its library would start a thread a core for each small product of matrices. Processes are
-# what work is shared among here; more threads in each only wait for each other. A value that is set stays.
+# Before numpy is imported: its library would start a thread per core for small matrix products. Work is shared among
+# processes here, and more threads in each only wait for each other. An existing value is kept.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command and exit: 0 only on success, 1 after an error that is said in a sentence, 2 for a wrong usage.
+    """Run a command and exit: 0 only on success, 1 after an error, 2 for wrong usage.
 
     Args:
         arguments: of the command line; None: the process's own.
     """
-    # Client libraries log each broken connection; a command says once, in its own words, what went wrong.
+    # Client libraries log every broken connection; a command reports an error once.
     for library in ("kafka", "aiokafka"):
         logging.getLogger(library).addHandler(logging.NullHandler())
     try:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail("stopped", 130)
     except typer.TyperException as error:
         _fail(error.format_message(), error.exit_code)
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

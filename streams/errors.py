@@ -1,16 +1,16 @@
-"""What can go wrong between the topics, and what to do then.
+"""All errors of streams/, and what the operator does about each.
 
 ```
 CrosscurrentError
 ├── SettingsError    a flag, variable or key of the configuration file is wrong: correct it
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
-├── BrokerError      no broker answers, or the one to be started does not start
+├── BrokerError      no broker answers, or a broker does not start
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops with nothing lost
-├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to make anew
-└── StoreError       a snapshot cannot be had from the store; workers keep the one they serve and try again
-    ├── SnapshotMissingError     it is not there
-    ├── SnapshotCorruptError     it is not what was put there
+├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to recreate
+└── StoreError       a snapshot cannot be loaded or saved; workers keep serving theirs and try again
+    ├── SnapshotMissingError     it is not in the store
+    ├── SnapshotCorruptError     its content is not what was saved
     └── StoreUnreachableError    the store does not answer
 ```
 
@@ -47,15 +47,15 @@ class SettingsError(CrosscurrentError):
 
 
 class TopicsError(CrosscurrentError):
-    """Topics are missing or not as they must be.
+    """Topics are missing or have wrong settings.
 
-    Operator action: `crosscurrent topics check` names every difference; `crosscurrent topics create` makes missing
-    topics. Partition counts that differ are settled by another `--prefix` or by deleting the topics.
+    Operator action: `crosscurrent topics check` names every difference; `crosscurrent topics create` creates missing
+    topics. Where partition counts differ, use another `--prefix` or delete the topics.
     """
 
 
 class BrokerError(CrosscurrentError):
-    """No broker answers, or the one to be started does not start.
+    """No broker answers, or a broker does not start.
 
     Operator action: check the address and the security settings; for development `crosscurrent broker` starts one.
     """
@@ -71,10 +71,10 @@ class BrokerError(CrosscurrentError):
 
 
 class RecordError(CrosscurrentError):
-    """A record cannot be used. It goes to `dead-letters`; operator action: mend the sender.
+    """A record cannot be used. It goes to `dead-letters`. Operator action: fix the sender.
 
     Attributes:
-        path: of the field within the value, such as `$.items[0].price`; None where the record as a whole is wrong.
+        path: of the field within the value, such as `$.items[0].price`; None where the whole record is wrong.
         expected: what it must be.
         got: what it was, shortened.
         where: topic, partition and offset, such as `clicks-3@81245`.
@@ -90,20 +90,20 @@ class RecordError(CrosscurrentError):
 
     @classmethod
     def undecodable(cls, where: str, what: str, error: BaseException) -> RecordError:
-        """A record of an internal topic that none of our workers can have written so."""
+        """A record of an internal topic that no worker can have written."""
         return cls(None, what, f"something else ({error})", where)
 
 
 class SendError(CrosscurrentError):
     """A send was not acknowledged.
 
-    Operator action: where the worker has stopped for it, mend the broker and start the worker again; nothing is lost,
-    since no position passes what is not acknowledged.
+    Operator action: if the worker has stopped, fix the broker and start the worker again. Nothing is lost: no
+    position passes a send that is not acknowledged.
 
     Attributes:
         topic: full name.
         partition: number.
-        passing: whether trying again makes sense.
+        passing: whether a retry can succeed.
     """
 
     def __init__(self, topic: str, partition: int, reason: str, *, passing: bool) -> None:
@@ -114,16 +114,16 @@ class SendError(CrosscurrentError):
 
 
 class TakeOverError(CrosscurrentError):
-    """State of a partition cannot be taken over. The worker stops rather than count wrong.
+    """State of a partition cannot be taken over. The worker stops, so that nothing is counted wrong.
 
-    Operator action: the message says which topics have to be made anew (or given another prefix).
+    Operator action: the message says which topics to recreate (or use another prefix).
     """
 
     @classmethod
     def another_topic(
         cls, topic: str, then_id: str, then_partitions: int, now_id: str, now_partitions: int, where: str
     ) -> TakeOverError:
-        """The topic of this name is not the one that the recorded positions are of."""
+        """The recorded positions belong to another topic of this name."""
         then, now = f"{then_partitions} partitions, id {then_id}", f"{now_partitions} partitions, id {now_id}"
         return cls(
             f"topic {topic} is not the one whose positions are in `{where}` (then {then}; now {now}): its offsets mean "
@@ -132,7 +132,7 @@ class TakeOverError(CrosscurrentError):
 
     @classmethod
     def beyond_end(cls, partition: str, position: int, end: int) -> TakeOverError:
-        """The log ends before the recorded position: records that were there once are gone."""
+        """The log ends before the recorded position: records are gone."""
         return cls(
             f"{partition} ends at offset {end}, before the recorded position {position}: the topic was made anew or "
             f"the broker lost acknowledged records; {_ANEW}"
@@ -140,7 +140,7 @@ class TakeOverError(CrosscurrentError):
 
     @classmethod
     def another_topic_learnt(cls, topic: str, snapshot: str, url: str) -> TakeOverError:
-        """The topic of this name is not the one that a snapshot was learnt from."""
+        """A snapshot was learnt from another topic of this name."""
         return cls(
             f"topic {topic} is not the one that {snapshot} was learnt from (another id, or other partitions): "
             f"{_ANEW_TRAINER.format(url=url)}"
@@ -164,19 +164,19 @@ class TakeOverError(CrosscurrentError):
 
 
 class StoreError(CrosscurrentError):
-    """A snapshot cannot be had from the store, or not be put there."""
+    """A snapshot cannot be loaded from the store, or not be saved to it."""
 
 
 class SnapshotMissingError(StoreError):
     """A snapshot, or a file of it, is not in the store.
 
-    Operator action: `crosscurrent models list` says what is there; trainer, workers and commands must have the same
-    snapshot_store, and the same --prefix.
+    Operator action: `crosscurrent models list` lists the store; trainer, workers and commands must have the same
+    snapshot_store and --prefix.
     """
 
     @classmethod
     def file(cls, place: str) -> SnapshotMissingError:
-        """A file is not where it must be."""
+        """A file is missing."""
         return cls(
             f"there is no {place}: `crosscurrent models list` says what is there; all processes must have the same "
             "snapshot_store and --prefix"
@@ -184,24 +184,24 @@ class SnapshotMissingError(StoreError):
 
     @classmethod
     def named(cls, model: str, version: str) -> SnapshotMissingError:
-        """No snapshot can have such a name."""
+        """The name cannot be that of a snapshot."""
         return cls(
             f"there is no snapshot {version!r} of a model {model!r}: `crosscurrent models list` says what is there"
         )
 
     @classmethod
     def model(cls, model: str) -> SnapshotMissingError:
-        """No model can have such a name."""
+        """The name cannot be that of a model."""
         return cls(f"there is no model {model!r}: names of models are small letters, digits and dashes")
 
     @classmethod
     def archive(cls, path: Path) -> SnapshotMissingError:
-        """There is no file to import."""
+        """The file to import is missing."""
         return cls(f"there is no file {path}: name one that `crosscurrent models export` wrote")
 
     @classmethod
     def unannounced(cls, model: str) -> SnapshotMissingError:
-        """There is nothing to go back from."""
+        """A rollback without an announced snapshot."""
         return cls(
             f"no snapshot of `{model}` is announced, so there is none before it: name the VERSION to announce "
             "(`crosscurrent models list`)"
@@ -209,7 +209,7 @@ class SnapshotMissingError(StoreError):
 
     @classmethod
     def none_before(cls, model: str, served: str, url: str) -> SnapshotMissingError:
-        """There is nothing to go back to."""
+        """A rollback without an older snapshot."""
         return cls(
             f"there is no snapshot of `{model}` in {url} older than the announced {served}: name another VERSION "
             "(`crosscurrent models list`), or import one"
@@ -217,9 +217,9 @@ class SnapshotMissingError(StoreError):
 
 
 class SnapshotCorruptError(StoreError):
-    """A file of a snapshot is not what was put there, or no snapshot at all.
+    """A file of a snapshot is not what was saved, or no snapshot at all.
 
-    Operator action: `crosscurrent models import` of a good copy mends it, `crosscurrent models rollback` goes round it.
+    Operator action: repair it with `crosscurrent models import` of a good copy, or `crosscurrent models rollback`.
     """
 
     @classmethod
@@ -234,7 +234,7 @@ class SnapshotCorruptError(StoreError):
 
 
 class StoreUnreachableError(StoreError):
-    """The store does not answer, or refuses.
+    """The store does not answer, or denies access.
 
     Operator action: check snapshot_store, the rights on it, and that the package for its kind of URL is installed.
     """
@@ -250,5 +250,5 @@ class StoreUnreachableError(StoreError):
 
     @classmethod
     def archive(cls, path: Path, error: OSError) -> StoreUnreachableError:
-        """A file to export to or to import cannot be used."""
+        """A file to export or import cannot be used."""
         return cls(f"{path} cannot be used: {error.strerror or error}")

@@ -1,7 +1,7 @@
-"""Every setting, in one frozen object; only `Settings.load` reads flags, environment and file.
+"""All settings, in one frozen object. Only `Settings.load` reads flags, environment and file.
 
-A flag beats a variable, a variable beats the file, the file beats the default. Tests and tools build `Settings(...)` by
-hand, which looks at nothing but its arguments.
+A flag beats a variable, a variable beats the file, the file beats the default. `Settings(...)` itself takes its
+arguments only, for tests and tools.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from streams.errors import SettingsError
 ENV_PREFIX = "CROSSCURRENT_"
 
 EMBEDDED_SESSION_TIMEOUT_S = 6.0
-"""Session time-out on the embedded broker, whose group joins take half of it: joined in 3 s instead of 7. Shorter, and
-a laptop busy with a compiler would lose its members."""
+"""Session timeout on the embedded broker, whose group joins take half of it: 3 s instead of 7. With a shorter one, a
+busy laptop would lose its group members."""
 
 SHOWN = 60
-"""Characters of a wrong value that an error repeats."""
+"""Characters of a wrong value that an error quotes."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
 _SECRETS = frozenset({"sasl_password"})
@@ -59,13 +59,13 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 @dataclasses.dataclass(frozen=True)
 class _Layer:
-    """Values from one place, and how an error names one of them."""
+    """Values from one source, and how an error names one of them."""
 
     values: Mapping[str, Any]
     naming: Callable[[tuple[str, ...]], str]
 
     def names(self, path: tuple[str, ...]) -> str | None:
-        """How a person wrote the setting at this path, if it is here."""
+        """The name that the operator wrote for the setting at this path; None if it is not in this source."""
         value: Any = self.values
         for name in path:
             if not isinstance(value, Mapping) or name not in value:
@@ -181,9 +181,10 @@ class Settings(BaseSettings):
         """
         if config_file is None and (named := environ.get(f"{ENV_PREFIX}CONFIG")):
             config_file = Path(named)
+        given = {name: value for name, value in flags.items() if value is not None}
         layers = [
-            _Layer({name: value for name, value in flags.items() if value is not None}, _flag_name),
-            _Layer(_environment(environ), _variable_name),
+            _Layer(given, lambda path: "--" + path[0].replace("_", "-")),
+            _Layer(_environment(environ), lambda path: ENV_PREFIX + "__".join(path).upper()),
             _Layer(_read(config_file) if config_file else {}, lambda path: f"{'.'.join(path)} of {config_file}"),
         ]
         merged: dict[str, Any] = {}
@@ -197,7 +198,7 @@ class Settings(BaseSettings):
             raise SettingsError(_sentence(error, layers)) from None
 
     def for_embedded_broker(self) -> Settings:
-        """These settings, for the embedded broker: true ends, and a short session time-out unless one was chosen."""
+        """These settings for the embedded broker, with a short session timeout unless one was chosen."""
         update: dict[str, Any] = {"embedded": True}
         if "session_timeout_s" not in self.model_fields_set:
             update["session_timeout_s"] = EMBEDDED_SESSION_TIMEOUT_S
@@ -214,16 +215,8 @@ class Settings(BaseSettings):
 
     def kafka_python_options(self) -> dict[str, Any]:
         """Where and how to connect, as kafka-python's clients take it. Holds the password: not for printing."""
-        options: dict[str, Any] = {
-            "bootstrap_servers": self.bootstrap_servers.split(","),
-            "security_protocol": self.security_protocol,
-            "client_id": "crosscurrent",
-        }
-        if self._speaks_ssl:
-            options["ssl_cafile"] = _text(self.ssl_cafile)
-            options["ssl_certfile"] = _text(self.ssl_certfile)
-            options["ssl_keyfile"] = _text(self.ssl_keyfile)
-        return options | self._sasl_options()
+        certificates = {f"ssl_{name}": path for name, path in self._certificates().items()}
+        return {"bootstrap_servers": self.bootstrap_servers.split(","), **certificates, **self._security_options()}
 
     def aiokafka_options(self) -> dict[str, Any]:
         """Where and how to connect, as aiokafka's clients take it. Holds the password: not for printing.
@@ -231,35 +224,32 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: a certificate or key file cannot be used.
         """
-        options: dict[str, Any] = {
-            "bootstrap_servers": self.bootstrap_servers,
-            "security_protocol": self.security_protocol,
-            "client_id": "crosscurrent",
-        }
-        if self._speaks_ssl:
+        options = {"bootstrap_servers": self.bootstrap_servers, **self._security_options()}
+        if certificates := self._certificates():
             from aiokafka.helpers import create_ssl_context
 
             try:
-                options["ssl_context"] = create_ssl_context(
-                    cafile=_text(self.ssl_cafile), certfile=_text(self.ssl_certfile), keyfile=_text(self.ssl_keyfile)
-                )
+                options["ssl_context"] = create_ssl_context(**certificates)
             except OSError as error:  # ssl.SSLError is one
                 message = f"the files of ssl_cafile, ssl_certfile and ssl_keyfile cannot be used: {error}"
                 raise SettingsError(message) from error
-        return options | self._sasl_options()
+        return options
 
-    @property
-    def _speaks_ssl(self) -> bool:
-        return self.security_protocol in ("SSL", "SASL_SSL")
-
-    def _sasl_options(self) -> dict[str, Any]:
-        if self.sasl_password is None or not self.security_protocol.startswith("SASL_"):
+    def _certificates(self) -> dict[str, str | None]:
+        """Paths of the PEM files; empty where connections are not encrypted."""
+        if self.security_protocol not in ("SSL", "SASL_SSL"):
             return {}
-        return {
-            "sasl_mechanism": self.sasl_mechanism,
-            "sasl_plain_username": self.sasl_username,
-            "sasl_plain_password": self.sasl_password.get_secret_value(),
-        }
+        paths = {"cafile": self.ssl_cafile, "certfile": self.ssl_certfile, "keyfile": self.ssl_keyfile}
+        return {name: None if path is None else str(path) for name, path in paths.items()}
+
+    def _security_options(self) -> dict[str, Any]:
+        """What both clients take."""
+        options: dict[str, Any] = {"security_protocol": self.security_protocol, "client_id": "crosscurrent"}
+        if self.sasl_password is not None and self.security_protocol.startswith("SASL_"):
+            options["sasl_mechanism"] = self.sasl_mechanism
+            options["sasl_plain_username"] = self.sasl_username
+            options["sasl_plain_password"] = self.sasl_password.get_secret_value()
+        return options
 
     @classmethod
     def settings_customise_sources(
@@ -270,7 +260,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Look at arguments only: `load` is the one function that reads anything else."""
+        """Take arguments only; `load` reads the rest."""
         return (init_settings,)
 
     @field_validator("bootstrap_servers")
@@ -342,7 +332,7 @@ class _Environment(EnvSettingsSource):
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Settings in variables; one that is nearly a setting's is refused, others (Kubernetes sets some) are not ours."""
+    """Settings in variables. A name close to a setting's is refused; others are ignored (Kubernetes sets some)."""
     known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields] + [f"{ENV_PREFIX}CONFIG"]
     for name in sorted(environ):
         table = name.partition("__")[0]
@@ -367,52 +357,37 @@ def _read(config_file: Path) -> dict[str, Any]:
         raise SettingsError(message) from error
 
 
-def _flag_name(path: tuple[str, ...]) -> str:
-    return "--" + path[0].replace("_", "-")
-
-
-def _variable_name(path: tuple[str, ...]) -> str:
-    return ENV_PREFIX + "__".join(path).upper()
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def _is_json_list(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("[") and value.endswith("]")
-
-
 def _checked_keys(value: Any, config: type, above: str = "") -> Any:
-    """A table whose keys are fields of a dataclass, or of a dataclass in it; lists may be written as JSON."""
+    """A table whose keys are fields of a dataclass, or of a nested one; lists may be written as JSON."""
     if not isinstance(value, dict):
         return value
     fields = {field.name: field for field in dataclasses.fields(config)}
     if unknown := sorted(set(value) - set(fields)):
         raise _wrong_key(above + unknown[0], "is no setting" + _hint(unknown[0], fields))
     checked = {}
-    for name, one in value.items():
+    for name, part in value.items():
         if dataclasses.is_dataclass(inner := fields[name].default):
-            checked[name] = _checked_keys(one, type(inner), f"{above}{name}.")
-        else:
-            checked[name] = json.loads(one) if _is_json_list(one) else one
+            part = _checked_keys(part, type(inner), f"{above}{name}.")
+        elif isinstance(part, str) and part.startswith("[") and part.endswith("]"):
+            part = json.loads(part)
+        checked[name] = part
     return checked
 
 
 def _check_numbers(value: Any, above: str = "") -> None:
-    """All numbers of a dataclass, and of those in it, are finite and not negative."""
+    """All numbers of a dataclass, and of nested ones, are finite and not negative."""
     for field in dataclasses.fields(value):
-        number = getattr(value, field.name)
-        if dataclasses.is_dataclass(number):
-            _check_numbers(number, f"{above}{field.name}.")
+        part = getattr(value, field.name)
+        if dataclasses.is_dataclass(part):
+            _check_numbers(part, f"{above}{field.name}.")
             continue
-        for one in number if isinstance(number, tuple) else (number,):
-            if not isinstance(one, str) and not (math.isfinite(one) and one >= 0):
+        for number in part if isinstance(part, tuple) else (part,):
+            if not isinstance(number, str) and not (math.isfinite(number) and number >= 0):
                 raise _wrong_key(above + field.name, "must be a number of at least 0")
 
 
 def _wrong_key(key: str, message: str) -> PydanticCustomError:
-    """What a validator raises where a key of a table is wrong; `_sentence` names the key."""
+    """The error of a validator about a key of a table; `_sentence` names the key."""
     return PydanticCustomError("wrong_key", "{message}", {"key": key, "message": message})
 
 
@@ -422,19 +397,19 @@ def _hint(name: str, known: Iterable[str]) -> str:
 
 
 def _sentence(error: ValidationError, layers: list[_Layer]) -> str:
-    """What is wrong, named as the operator wrote it."""
+    """What is wrong, with each setting named as the operator wrote it."""
     sentences = []
-    for one in error.errors(include_url=False):
-        path, got = tuple(str(part) for part in one["loc"]), one["input"]
-        if "key" in (context := one.get("ctx", {})):
+    for wrong in error.errors(include_url=False):
+        path, got = tuple(str(part) for part in wrong["loc"]), wrong["input"]
+        if "key" in (context := wrong.get("ctx", {})):
             for key in context["key"].split("."):
                 path, got = (*path, key), got.get(key) if isinstance(got, dict) else getattr(got, key)
         names = (layer.names(path[:depth]) for depth in range(len(path), 0, -1) for layer in layers)
         name = next((name for name in names if name is not None), None)
-        if one["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        if wrong["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             sentences.append(f"{name} is no setting{_hint(path[-1], Settings.model_fields)}")
             continue
-        must = one["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        must = wrong["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         silent = name is None or path[0] in _SECRETS or must.startswith("is no setting")
         sentences.append(f"{name + ' ' if name else ''}{must}" + ("" if silent else f", got {got!r:.{SHOWN}}"))
     return "; ".join(sentences)

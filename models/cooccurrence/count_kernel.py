@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.cell_pool import MOST, NOWHERE, block_size, release, take
-from models.jit import cached_njit
+from models.jit import cached_njit, inline_njit
 from models.shop.decay import landmark
 from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_WITH
 
@@ -132,7 +132,7 @@ def count(state: CountState, deltas: Deltas, first: int, offset: int, call: int)
     return len(a)
 
 
-@cached_njit()
+@inline_njit
 def _slot_of(item: int, at: float, mark: float, state: CountState) -> int:
     """The row of an item; a new one where it has none."""
     slot = int(state.row_of[item])
@@ -148,7 +148,7 @@ def _slot_of(item: int, at: float, mark: float, state: CountState) -> int:
     return slot
 
 
-@cached_njit()
+@inline_njit
 def _move_on(rows: NDArray[np.void], slot: int, at: float, mark: float, weights: NDArray[np.float64]) -> float:
     """Let a row know of an event at `at`, past landmark `mark`.
 
@@ -170,7 +170,7 @@ def _move_on(rows: NDArray[np.void], slot: int, at: float, mark: float, weights:
     return 1.0
 
 
-@cached_njit()
+@inline_njit
 def _cell_of(slot: int, neighbour: int, state: CountState) -> int:
     """The neighbour's cell: the one it has, a new one, or that of the weakest. NOWHERE: the pool has to grow first."""
     heads, ids, weights, counts = state.heads, state.ids, state.weights, state.counts
@@ -188,21 +188,23 @@ def _cell_of(slot: int, neighbour: int, state: CountState) -> int:
             moved = take(heads, ids, block_size(length + 1))
             if moved == NOWHERE:
                 return NOWHERE
-            ids[moved : moved + length] = ids[start : start + length]
-            weights[moved : moved + length] = weights[start : start + length]
-            counts[moved : moved + length] = counts[start : start + length]
+            for number in range(length):
+                ids[moved + number] = ids[start + number]
+                for kind in range(PAIR_KINDS):
+                    weights[moved + number, kind] = weights[start + number, kind]
+                    counts[moved + number, kind] = counts[start + number, kind]
             if length:
                 release(heads, ids, start, length)
             row.start = start = moved
         row.length += 1
         cell = start + length
     ids[cell] = neighbour
-    weights[cell] = 0.0
-    counts[cell] = 0
+    for kind in range(PAIR_KINDS):
+        weights[cell, kind], counts[cell, kind] = 0.0, 0
     return cell
 
 
-@cached_njit()
+@inline_njit
 def _weakest(
     start: int,
     length: int,

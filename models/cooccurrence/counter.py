@@ -338,4 +338,4 @@ def warm() -> None:
 
 def _column(values: NDArray[_Number], dtype: type[_Number]) -> NDArray[_Number]:
     """An array of the one type that `count` is compiled for; the array itself, if it is."""
-    return np.require(values, dtype, ["C", "W"])
+    return values if values.dtype == dtype and values.flags.carray else np.require(values, dtype, ["C", "A", "W"])

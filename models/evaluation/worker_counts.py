@@ -13,7 +13,8 @@ import numpy as np
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
-from models.sessions.visits import Pair, Visit, VisitConfig, Visits
+from models.sessions.pairs import Pair
+from models.sessions.visits import Visit, VisitConfig, Visits
 from models.shop.events import Click, Purchase
 from models.shop.items import Items
 

@@ -1,26 +1,25 @@
-"""What became of what was suggested: later looks, carts, purchases and feedback, attributed to the lists they answer.
+"""Which suggestions were followed: later looks, carts, purchases and feedback, attributed to the lists they answer.
 
-A list is open for `window_s` of event time from its trigger on. What its shopper does with one of its items meanwhile
-is attributed to it, and to every other open list of his that has the item: each of them suggested it. The trigger
-itself is none.
+A list is open for `window_s` of event time after its trigger. What its shopper does with one of its items meanwhile is
+attributed to it, and to every other open list of his that has the item. The trigger itself does not count.
 
-* a look, or feedback that it was `clicked`, is a reward of `followed`;
-* an addition to the cart, or a purchase, is a reward of `taken`;
-* `dismissed` is a miss, unless the item is taken after all;
-* everything else is a miss when the list closes.
+* A look, or feedback `clicked`, gives a reward of `followed`.
+* An addition to the cart, or a purchase, gives a reward of `taken`.
+* `dismissed` is a miss, unless the item is taken after all.
+* Everything else is a miss when the list closes.
 
-A shop that says what was `shown` of a list is believed: what was not is no miss. Of a list of which nothing is said all
-items count as shown; how much less often those far down are looked at is for whoever learns (`models.ranking.ranker`).
+Where a shop says which items were `shown`, the others are no misses. Where it says nothing of a list, all items count
+as shown; how much less often those far down are looked at is the learner's concern (`models.ranking.ranker`).
 
-What counts, counts whatever is read first. Workers answer in milliseconds, but the shopper of a replay does a day's
-shopping in them, and a shop's feedback may overtake the list in another topic: so what was done is remembered for
-`late_s` of append time, and a list that comes later than what answers it gets what it would have got. One that comes so
-late that something done since its trigger may be forgotten is passed over: its misses would not be known to be any.
+The order in which topics are read does not matter. Workers answer in milliseconds, but in a replay a shopper does a
+day's shopping in them, and a shop's feedback may come before the list, which is in another topic. So actions are
+remembered for `late_s` of append time, and a list that is read after them gets the same rewards. A list that comes so
+late that an action since its trigger may be forgotten is skipped, since its misses would not be certain.
 
-A list closes when nothing of its window can come any more: `late_s` after its end, on a clock that is the greatest of
-the smaller of event and append time of the partition's events. So a shopper's clock that is ahead closes nobody's list,
-and old events that are replayed close theirs by their own time. State is one value (`training`, `restore`): whoever
-goes on from it closes the same lists with the same rewards.
+A list closes `late_s` after the end of its window, by the partition's clock: the greatest of the smaller of event time
+and append time of its events. So a shopper's clock that is ahead closes no list, and a replay of old events closes
+lists by their own time. State is one value (`training`, `restore`): a successor closes the same lists with the same
+rewards.
 """
 
 from __future__ import annotations
@@ -34,15 +33,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.ranking.features import WIDTH
 from models.shop.events import Action, Click, Purchase
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.state import pack, unpack
 
 TOPICS = ("clicks", "purchases")
-"""Where triggers and actions come from."""
+"""Topics of triggers and actions."""
 
 ALL = -1
-"""In the place of an item: all of the list. No item has this index."""
+"""Instead of an item: the whole list. No item has this index."""
 
 _NONE, _FOLLOWED, _TAKEN = 0, 1, 2
 _CLICKED, _SHOWN, _DISMISSED = 3, 4, 5
@@ -51,7 +51,7 @@ _WITH_THE_LIST, _BY_NAME = 1, 2
 _NEVER = float("-inf")
 
 COUNTED = ("shown", "followed", "taken")
-"""What is counted of items; each of these counts as those before it, too."""
+"""What items are counted as. Each includes the next: a taken item counts as followed and shown, too."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,19 @@ class Impression:
     items: Sequence[int]
     """Indices, best first."""
     kinds: Sequence[int]
-    """`models.serving.rules.CROSS_SELL` or `UPSELL`."""
+    """`models.shop.kinds.CROSS_SELL` or `UPSELL`."""
     features: NDArray[np.float32]
     """(n, width), not finite where an item was not described."""
+
+
+def feature_rows(described: Sequence[Sequence[float] | None]) -> NDArray[np.float32]:
+    """(n, WIDTH) features of a list's items: NaN where an item has none, or not WIDTH of them."""
+    rows = np.full((len(described), WIDTH), np.nan, np.float32)
+    with np.errstate(over="ignore"):  # too great a number becomes infinite, which is not a description either
+        for place, features in enumerate(described):
+            if features is not None and len(features) == WIDTH:
+                rows[place] = features
+    return rows
 
 
 class Closed(NamedTuple):
@@ -99,25 +109,25 @@ class Closed(NamedTuple):
     at: float
     """Event time of its trigger, epoch seconds."""
     kinds: NDArray[np.int8]
-    """(n,) `models.serving.rules.CROSS_SELL` or `UPSELL`."""
+    """(n,) `models.shop.kinds.CROSS_SELL` or `UPSELL`."""
     places: NDArray[np.int16]
     """(n,) in the list, 0 first."""
     features: NDArray[np.float32]
-    """(n, `models.serving.reranking.WIDTH`) as sent."""
+    """(n, `models.ranking.features.WIDTH`) as sent."""
     rewards: NDArray[np.float32]
     """(n,) from 0 to 1."""
     examined: NDArray[np.bool_]
-    """(n,) False: the shop said that it was not shown."""
+    """(n,) False where the shop said that it was not shown."""
     learnable: NDArray[np.bool_]
-    """(n,) False: suggested without evidence, and so not described."""
+    """(n,) False where it was suggested without evidence, and so has no features."""
     taken: NDArray[np.bool_]
     """(n,) put into the cart or bought."""
     shopped: bool
-    """Whether the shopper put anything into the cart or bought it, of the list or not."""
+    """Whether the shopper took any item, of the list or not."""
 
 
 class UserAction(NamedTuple):
-    """What a shopper did, or his shop said of a list of his; kept as long as a list may come that it answers."""
+    """What a shopper did, or a shop said of his list; kept as long as a list that it answers may still come."""
 
     user_id: str
     number: int
@@ -143,53 +153,53 @@ class _Open:
     shopped: bool = False  # something was taken, of the list or not
 
     def apply(self, action: UserAction, late_s: float) -> None:
-        """Note what a deed of its shopper says of it; in any order, and as often as it comes."""
-        if action.at > self.end or self.end + late_s < action.clock_s:
+        """Apply an action of its shopper. Neither order nor repetition changes the result."""
+        if action.at > self.end or self.end + late_s < action.clock_s or not self._answered_by(action):
             return
-        impression = self.impression
-        if action.suggestion_id:
-            if action.suggestion_id != impression.suggestion_id:
-                return
-        elif not (
-            action.at > impression.at
-            or (action.at == impression.at and action.topic == self.topic and action.offset > impression.offset)
-        ):
-            return
-        self.shopped |= action.what == _TAKEN
-        if action.what == _SHOWN and self.shown is None:
-            self.shown = [False] * len(impression.items)
-        for place, item in enumerate(impression.items):
+        what = action.what
+        self.shopped |= what == _TAKEN
+        if what == _SHOWN:
+            self.shown = self.shown or [False] * len(self.impression.items)
+        for place, item in enumerate(self.impression.items):
             if action.item not in (item, ALL):
                 continue
-            if action.what == _DISMISSED:
+            if what == _DISMISSED:
                 self.dismissed[place] = max(self.dismissed[place], _WITH_THE_LIST if action.item == ALL else _BY_NAME)
-            elif action.what == _SHOWN:
-                assert self.shown is not None  # noqa: S101 - see above
+            elif self.shown is not None and what == _SHOWN:
                 self.shown[place] = True
             else:
-                self.levels[place] = max(self.levels[place], _TAKEN if action.what == _TAKEN else _FOLLOWED)
+                self.levels[place] = max(self.levels[place], _TAKEN if what == _TAKEN else _FOLLOWED)
+
+    def _answered_by(self, action: UserAction) -> bool:
+        """Whether feedback is of this list, or another action came after its trigger."""
+        impression = self.impression
+        if action.suggestion_id:
+            return action.suggestion_id == impression.suggestion_id
+        return action.at > impression.at or (
+            action.at == impression.at and action.topic == self.topic and action.offset > impression.offset
+        )
 
 
 class Attribution:
-    """Open lists of all partitions, and what was done of late.
+    """Open lists of all partitions, and recent actions.
 
     Args:
         config: what counts.
 
     Attributes:
-        opened: lists.
-        skipped: lists that were passed over: too many were open, or what was done since their trigger is not known.
-        closed: lists that were taken.
+        opened: number of lists that were opened.
+        skipped: ... that were not: too many were open, or actions since their trigger may be forgotten.
+        closed: ... that were closed.
         late: looks, carts and purchases more than `late_s` behind the clock: a list that they answer may have closed.
-        counts: (3, len(COUNTED)) items of closed lists by kind; those not shown are none.
+        counts: (3, len(COUNTED)) items of closed lists by kind; items that were not shown are not counted.
 
-    >>> outcomes = Attribution(AttributionConfig(window_s=60.0, late_s=0.0))
+    >>> attribution = Attribution(AttributionConfig(window_s=60.0, late_s=0.0))
     >>> features = np.zeros((2, 1), np.float32)
-    >>> outcomes.record_impression(0, Impression("clicks-0-7", "ann", 100.0, "clicks", 7, [4, 5], [1, 2], features))
-    >>> outcomes.advance(0, 130.0, 1e9)
-    >>> outcomes.record_action(0, "ann", 5, 130.0, "clicks", 8, taken=False)
-    >>> outcomes.advance(0, 161.0, 1e9)
-    >>> [one.rewards.tolist() for one in outcomes.take()]
+    >>> attribution.record_impression(0, Impression("clicks-0-7", "ann", 100.0, "clicks", 7, [4, 5], [1, 2], features))
+    >>> attribution.advance(0, 130.0, 1e9)
+    >>> attribution.record_action(0, "ann", 5, 130.0, "clicks", 8, taken=False)
+    >>> attribution.advance(0, 161.0, 1e9)
+    >>> [closed.rewards.tolist() for closed in attribution.take()]
     [[0.0, 0.20000000298023224]]
     """
 
@@ -203,8 +213,8 @@ class Attribution:
         self._appended_s: dict[int, float] = {}
         self._actions: dict[int, deque[UserAction]] = {}
         self._actions_of_user: dict[str, list[UserAction]] = {}
-        self._behind: dict[tuple[int, int], int] = {}  # last offset that is not remembered, by partition and topic
-        self._gone: dict[tuple[int, int], list[tuple[int, str]]] = {}  # closed, and may come again; heaps by offset
+        self._behind: dict[tuple[int, int], int] = {}  # last offset that is forgotten, by partition and topic
+        self._gone: dict[tuple[int, int], list[tuple[int, str]]] = {}  # closed, may come again; heaps by offset
         self._gone_ids: set[str] = set()
         self.opened = self.skipped = self.closed = self.late = 0
         self.counts = np.zeros((3, len(COUNTED)), np.int64)
@@ -213,37 +223,41 @@ class Attribution:
         """Open lists."""
         return len(self._open) - len(self._over)
 
-    # -- what comes ------------------------------------------------------------------------------------------------
+    # -- events ---------------------------------------------------------------------------------------------------
 
     def record_impression(self, number: int, impression: Impression) -> None:
-        """A list was sent; one that is known already is the same.
+        """Record a list that was sent; one with a known id is ignored.
 
         Args:
             number: of the trigger's partition.
             impression: the list.
         """
         suggestion_id, topic = impression.suggestion_id, TOPICS.index(impression.topic)
-        if suggestion_id in self._open or suggestion_id in self._gone_ids:
+        opened = self._open.get(suggestion_id)
+        if opened is not None and (opened.end, suggestion_id) not in self._over:
             return
-        if len(self) >= self._config.most_open or impression.offset <= self._behind.get((number, topic), -1):
+        forgotten = impression.offset <= self._behind.get((number, topic), -1)
+        if not forgotten and (opened is not None or suggestion_id in self._gone_ids):
+            return
+        if forgotten or len(self) >= self._config.most_open:
             self.skipped += 1
             return
         n = len(impression.items)
-        one = _Open(number, impression, topic, impression.at + self._config.window_s, [_NONE] * n, [0] * n, None)
-        self._add(one)
+        opened = _Open(number, impression, topic, impression.at + self._config.window_s, [_NONE] * n, [0] * n, None)
+        self._add(opened)
         self.opened += 1
         for action in self._actions_of_user.get(impression.user_id, ()):
-            one.apply(action, self._config.late_s)
+            opened.apply(action, self._config.late_s)
         self._ripen(number)
 
     def record_action(
         self, number: int, user_id: str, item: int, at: float, topic: str, offset: int, *, taken: bool
     ) -> None:
-        """A shopper looked at an item, or took it; after `advance` with the same event.
+        """Record that a shopper looked at an item, or took it; after `advance` with the same event.
 
         Args:
             number: of the partition.
-            user_id: who.
+            user_id: the shopper.
             item: index.
             at: event time, epoch seconds.
             topic: one of `TOPICS`.
@@ -263,15 +277,15 @@ class Attribution:
         *,
         applied: bool,
     ) -> None:
-        """A shopper did something: `advance`, and `record_action` for each item that he looked at or took.
+        """Record a click or purchase: `advance`, and `record_action` for each item that was looked at or taken.
 
         Args:
             number: of the partition.
-            event: what he did; taking something out of the cart answers no list.
-            index: of an item, by id.
+            event: the event; a removal from the cart answers no list.
+            index: gives the index of an item id.
             appended_s: append time.
             offset: of the event.
-            applied: whether it counts, or is a repeat or of one who refuses.
+            applied: False for a repeat, and where the shopper refuses: only the clock advances.
         """
         self.advance(number, event.at, appended_s)
         if not applied:
@@ -286,20 +300,20 @@ class Attribution:
             self.record_action(number, event.user_id, index(item_id), event.at, topic, offset, taken=taken)
 
     def record_feedback(self, number: int, user_id: str, suggestion_id: str, item: int, at: float, action: str) -> None:
-        """A shop says what became of a list; after `advance` with the same event.
+        """Record a shop's feedback on a list; after `advance` with the same event.
 
         Args:
             number: of the partition.
-            user_id: whose list it is; anybody else's is passed over.
+            user_id: whose list it is; feedback on another shopper's list is ignored.
             suggestion_id: of the list.
-            item: index, or `ALL` of the list.
+            item: index, or `ALL`.
             at: event time, epoch seconds.
             action: `shown`, `clicked` or `dismissed`.
         """
         self._record(number, user_id, _SAID[action], item, at, ALL, ALL, suggestion_id)
 
     def advance(self, number: int, at: float, appended_s: float) -> None:
-        """An event of a partition is applied.
+        """Move the clock of a partition to an event.
 
         Args:
             number: of the partition.
@@ -314,24 +328,24 @@ class Attribution:
             action = actions.popleft()
             self._take_from_user(action)
             if not action.suggestion_id:
-                self._leave_behind((number, action.topic), action.offset)
+                self._forget_up_to((number, action.topic), action.offset)
 
     def forget(self, user_id: str, before: float) -> None:
-        """Drop what is open of a shopper, and what he did, up to an event time."""
+        """Drop a shopper's open lists and actions up to an event time."""
         for suggestion_id in list(self._of_user.get(user_id, ())):
             if self._open[suggestion_id].impression.at <= before:
                 self._drop(suggestion_id)
-        if user_id in self._actions_of_user:
+        if any(action.at <= before for action in self._actions_of_user.get(user_id, ())):
             self._drop_actions(lambda action: action.user_id == user_id and action.at <= before)
 
     def drop(self, refused: Callable[[str, float], bool]) -> None:
-        """Drop what is open, and what was done, of shoppers who refuse.
+        """Drop the open lists and actions of shoppers who refuse.
 
         Args:
-            refused: of a shopper and an event time, whether nothing of that time may be used.
+            refused: whether events of a shopper with an event time must not be used.
         """
-        for suggestion_id, one in list(self._open.items()):
-            if refused(one.impression.user_id, one.impression.at):
+        for suggestion_id, opened in list(self._open.items()):
+            if refused(opened.impression.user_id, opened.impression.at):
                 self._drop(suggestion_id)
         self._drop_actions(lambda action: refused(action.user_id, action.at))
 
@@ -358,38 +372,38 @@ class Attribution:
         if not mine:
             del self._actions_of_user[action.user_id]
 
-    def _leave_behind(self, where: tuple[int, int], offset: int) -> None:
-        """What was done up to an offset is not remembered: no list of that time is taken any more."""
+    def _forget_up_to(self, where: tuple[int, int], offset: int) -> None:
+        """Actions up to an offset are forgotten: lists with a trigger up to there are skipped from now on."""
         self._behind[where] = offset
         gone = self._gone.get(where)
         while gone and gone[0][0] <= offset:
             self._gone_ids.discard(heappop(gone)[1])
 
-    # -- what is over ----------------------------------------------------------------------------------------------
+    # -- closing ---------------------------------------------------------------------------------------------------
 
     def take(self) -> list[Closed]:
-        """The lists that have closed since, in the order of the ends of their windows, then of their ids."""
+        """The lists that have closed since the last call, by the end of their window, then by id."""
         return [self._close(suggestion_id) for _, suggestion_id in sorted(self._over)]
 
     def _ripen(self, number: int) -> None:
-        """Find the lists of a partition that nothing can answer any more."""
+        """Find the lists of a partition that no action can answer any more."""
         ends, clock_s = self._ends.get(number), self._clock_s.get(number, _NEVER)
         while ends and ends[0][0] + self._config.late_s < clock_s:
             end, suggestion_id = heappop(ends)
-            one = self._open.get(suggestion_id)
-            if one is not None and one.end == end:  # else it was dropped
+            opened = self._open.get(suggestion_id)
+            if opened is not None and opened.end == end:  # else it was dropped
                 self._over.add((end, suggestion_id))
 
     def _close(self, suggestion_id: str) -> Closed:
-        one = self._drop(suggestion_id)
-        config, impression, where = self._config, one.impression, (one.number, one.topic)
+        closing = self._drop(suggestion_id)
+        config, impression, where = self._config, closing.impression, (closing.number, closing.topic)
         if impression.offset > self._behind.get(where, -1):
             heappush(self._gone.setdefault(where, []), (impression.offset, suggestion_id))
             self._gone_ids.add(suggestion_id)
-        levels, dismissed = np.array(one.levels), np.array(one.dismissed)
+        levels, dismissed = np.array(closing.levels), np.array(closing.dismissed)
         followed = (levels == _FOLLOWED) & (dismissed == 0)
         rewards = np.where(levels == _TAKEN, config.taken, np.where(followed, config.followed, 0.0))
-        shown = np.array(one.shown or [one.shown is None] * len(levels), np.bool_)
+        shown = np.array(closing.shown or [closing.shown is None] * len(levels), np.bool_)
         named: NDArray[np.bool_] = np.logical_or(levels > _NONE, dismissed == _BY_NAME)
         examined = shown | named
         kinds = np.array(impression.kinds, np.int8)
@@ -398,77 +412,85 @@ class Attribution:
             mine = levels[examined & (kinds == kind)]
             self.counts[kind] += len(mine), int((mine >= _FOLLOWED).sum()), int((mine >= _TAKEN).sum())
         learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(impression.features), axis=1)
-        places = np.arange(len(levels), dtype=np.int16)
-        rewards, taken = rewards.astype(np.float32), levels == _TAKEN
         return Closed(
-            impression.at, kinds, places, impression.features, rewards, examined, learnable, taken, one.shopped
+            impression.at,
+            kinds,
+            np.arange(len(levels), dtype=np.int16),
+            impression.features,
+            rewards.astype(np.float32),
+            examined,
+            learnable,
+            levels == _TAKEN,
+            closing.shopped,
         )
 
-    def _add(self, one: _Open) -> None:
-        impression = one.impression
-        self._open[impression.suggestion_id] = one
+    def _add(self, opened: _Open) -> None:
+        impression = opened.impression
+        self._open[impression.suggestion_id] = opened
         self._of_user.setdefault(impression.user_id, []).append(impression.suggestion_id)
-        heappush(self._ends.setdefault(one.number, []), (one.end, impression.suggestion_id))
+        heappush(self._ends.setdefault(opened.number, []), (opened.end, impression.suggestion_id))
 
     def _drop(self, suggestion_id: str) -> _Open:
-        one = self._open.pop(suggestion_id)
-        self._over.discard((one.end, suggestion_id))
-        mine = self._of_user[one.impression.user_id]
+        dropped = self._open.pop(suggestion_id)
+        self._over.discard((dropped.end, suggestion_id))
+        mine = self._of_user[dropped.impression.user_id]
         mine.remove(suggestion_id)
         if not mine:
-            del self._of_user[one.impression.user_id]
-        return one
+            del self._of_user[dropped.impression.user_id]
+        return dropped
 
-    # -- going on elsewhere ----------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------------
 
     def training(self) -> dict[str, NDArray[Any]]:
-        """What another needs to go on, by name."""
+        """State by name."""
         lists = list(self._open.values())
+        impressions = [opened.impression for opened in lists]
         actions = [action for number in sorted(self._actions) for action in self._actions[number]]
-        gone = [(where, offset, one) for where, closed in sorted(self._gone.items()) for offset, one in sorted(closed)]
-        impression = [one.impression for one in lists]
-        width = impression[0].features.shape[1] if impression else 0
+        gone = [(where, offset, name) for where, heap in sorted(self._gone.items()) for offset, name in sorted(heap)]
+        width = impressions[0].features.shape[1] if impressions else 0
         items = [
-            (item, kind, level, dismissed, -1 if one.shown is None else one.shown[place])
-            for one in lists
-            for place, (item, kind, level, dismissed) in enumerate(
-                zip(one.impression.items, one.impression.kinds, one.levels, one.dismissed, strict=True)
+            row
+            for opened in lists
+            for row in zip(
+                opened.impression.items,
+                opened.impression.kinds,
+                opened.levels,
+                opened.dismissed,
+                [-1] * len(opened.levels) if opened.shown is None else opened.shown,
+                strict=True,
             )
         ]
-        found: dict[str, NDArray[Any]] = {
+        headers = [
+            (opened.number, opened.topic, opened.impression.offset, opened.shopped, len(opened.levels))
+            for opened in lists
+        ]
+        clocks = [(number, self._clock_s[number], self._appended_s[number]) for number in sorted(self._clock_s)]
+        arrays: dict[str, NDArray[Any]] = {
             "counts": np.array([self.opened, self.skipped, self.closed, self.late], np.int64),
             "fates": self.counts.copy(),
-            "clocks": _rows([(n, self._clock_s[n], self._appended_s[n]) for n in sorted(self._clock_s)], 3, np.float64),
-            "behind": _rows([(*where, offset) for where, offset in sorted(self._behind.items())], 3),
-            "lists": _rows(
-                [
-                    (one.number, one.topic, one.impression.offset, one.shopped, len(one.impression.items))
-                    for one in lists
-                ],
-                5,
-            ),
-            "ats": np.array([one.at for one in impression], np.float64),
-            "items": _rows(items, 5),
-            "features": np.concatenate([np.empty((0, width), np.float32), *(one.features for one in impression)]),
-            "deeds": _rows(
-                [(action.number, action.what, action.item, action.topic, action.offset) for action in actions], 5
-            ),
-            "deeds.at": _rows([(action.at, action.clock_s, action.appended_s) for action in actions], 3, np.float64),
-            "gone": _rows([(*where, offset) for where, offset, _ in gone], 3),
+            "clocks": _table(clocks, 3, np.float64),
+            "behind": _table([(*where, offset) for where, offset in sorted(self._behind.items())], 3),
+            "lists": _table(headers, 5),
+            "ats": np.array([impression.at for impression in impressions], np.float64),
+            "items": _table(items, 5),
+            "features": np.concatenate([np.empty((0, width), np.float32), *(sent.features for sent in impressions)]),
+            "deeds": _table([(act.number, act.what, act.item, act.topic, act.offset) for act in actions], 5),
+            "deeds.at": _table([(act.at, act.clock_s, act.appended_s) for act in actions], 3, np.float64),
+            "gone": _table([(*where, offset) for where, offset, _ in gone], 3),
         }
         texts = {
-            "ids": [one.suggestion_id for one in impression],
-            "users": [one.user_id for one in impression],
+            "ids": [impression.suggestion_id for impression in impressions],
+            "users": [impression.user_id for impression in impressions],
             "deeds.users": [action.user_id for action in actions],
             "deeds.ids": [action.suggestion_id for action in actions],
-            "gone.ids": [one for _, _, one in gone],
+            "gone.ids": [name for _, _, name in gone],
         }
-        for name, mine in texts.items():
-            found[name], found[f"{name}.ends"] = pack(mine)
-        return found
+        for name, values in texts.items():
+            arrays[name], arrays[f"{name}.ends"] = pack(values)
+        return arrays
 
     def restore(self, training: Mapping[str, NDArray[Any]]) -> None:
-        """Go on where another was when it gave `training`; nothing at all: begin."""
+        """Continue from the state that `training` gave; an empty one changes nothing."""
         if not training:
             return
 
@@ -483,23 +505,19 @@ class Attribution:
         rows, features, first = training["items"].tolist(), np.array(training["features"], np.float32), 0
         lists = zip(texts("ids"), texts("users"), training["lists"].tolist(), training["ats"].tolist(), strict=True)
         for suggestion_id, user_id, (number, topic, offset, shopped, n), at in lists:
-            items, kinds, levels, dismissed, shown = (
-                list(column) for column in zip(*rows[first : first + n], strict=True)
-            )
+            last = first + n
+            items, kinds, levels, dismissed, shown = (list(column) for column in zip(*rows[first:last], strict=True))
             impression = Impression(
-                suggestion_id, user_id, at, TOPICS[topic], offset, items, kinds, features[first : first + n]
+                suggestion_id, user_id, at, TOPICS[topic], offset, items, kinds, features[first:last]
             )
-            said = None if -1 in shown else [bool(one) for one in shown]
-            self._add(
-                _Open(number, impression, topic, at + self._config.window_s, levels, dismissed, said, bool(shopped))
-            )
-            first += n
-        actions = zip(
-            texts("deeds.users"), texts("deeds.ids"), training["deeds"].tolist(), training["deeds.at"].tolist(),
-            strict=True,
-        )  # fmt: skip
+            end, said = at + self._config.window_s, None if -1 in shown else [bool(flag) for flag in shown]
+            self._add(_Open(number, impression, topic, end, levels, dismissed, said, bool(shopped)))
+            first = last
+        users, ids = texts("deeds.users"), texts("deeds.ids")
+        actions = zip(users, ids, training["deeds"].tolist(), training["deeds.at"].tolist(), strict=True)
         for user_id, suggestion_id, (number, what, item, topic, offset), times in actions:
-            action = UserAction(user_id, number, what, item, times[0], topic, offset, suggestion_id, times[1], times[2])
+            at, clock_s, appended_s = times
+            action = UserAction(user_id, number, what, item, at, topic, offset, suggestion_id, clock_s, appended_s)
             self._actions.setdefault(number, deque()).append(action)
             self._actions_of_user.setdefault(user_id, []).append(action)
         for suggestion_id, (number, topic, offset) in zip(texts("gone.ids"), training["gone"].tolist(), strict=True):
@@ -511,6 +529,6 @@ class Attribution:
             self._ripen(number)
 
 
-def _rows(rows: Sequence[tuple[Any, ...]], width: int, kind: type[np.generic] = np.int64) -> NDArray[Any]:
-    """(n, width) also where there is none."""
+def _table(rows: Sequence[tuple[Any, ...]], width: int, kind: type[np.generic] = np.int64) -> NDArray[Any]:
+    """(n, width), also for no rows."""
     return np.array(rows, kind).reshape(-1, width)

@@ -50,6 +50,7 @@ from models.ranking.pools import Weighted, WeightedConfig
 from models.ranking.stacked import Folded, fold
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.snapshot import Snapshot
+from models.state import nest, nested
 
 MODEL = "ranker"
 CODE = "ranker-2"
@@ -188,7 +189,7 @@ class Ranker:
             "chance": np.array(words, np.uint64),
         }
         for kind, name in RANKED_KINDS.items():
-            found |= {f"{name}.{part}": array for part, array in self._kinds[kind].training().items()}
+            found |= nest(name, self._kinds[kind].training())
         return found
 
     def restore(self, training: Mapping[str, NDArray[Any]]) -> bool:
@@ -205,7 +206,7 @@ class Ranker:
             "uinteger": 0,
         }
         for kind, name in RANKED_KINDS.items():
-            mine = {n.removeprefix(f"{name}."): a for n, a in training.items() if n.startswith(f"{name}.")}
+            mine = nested(name, training)
             self._kinds[kind].restore(mine)
         return True
 

@@ -20,6 +20,7 @@ from models.sequence.features import Contents
 from models.sequence.network import Network
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.window_buffer import LookWindow, Windows
+from models.state import nest, nested
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""
@@ -104,7 +105,7 @@ class Learner:
             "counts": np.array([self.learnt, self.chunks, self.positions], np.int64),
         }
         for prefix, windows in (("new", self._new), ("old", self._old)):
-            found |= {f"{prefix}.{name}": array for name, array in windows.arrays().items()}
+            found |= nest(prefix, windows.arrays())
         for prefix, optimiser in (("dense", self._dense_optimiser), ("items", self._item_optimiser)):
             for number, moments in optimiser.state_dict()["state"].items():
                 for name in _MOMENTS:
@@ -124,10 +125,10 @@ class Learner:
                 tensor[: len(learnt)].copy_(learnt)
         self.learnt, self.chunks, self.positions = training["counts"].tolist()
         for prefix, windows in (("new", self._new), ("old", self._old)):
-            windows.restore(_below(training, prefix))
+            windows.restore(nested(prefix, training))
         for prefix, optimiser in (("dense", self._dense_optimiser), ("items", self._item_optimiser)):
             state = optimiser.state_dict()
-            for name, array in _below(training, prefix).items():
+            for name, array in nested(prefix, training).items():
                 number, moment = name.split(".", 1)
                 value: int | Tensor = torch.from_numpy(np.array(array))
                 if prefix == "items":
@@ -271,8 +272,3 @@ class _Batch(NamedTuple):
     def rows(self, rows: NDArray[np.int64]) -> _Batch:
         """Some of the windows."""
         return _Batch(*(column[rows] for column in self))
-
-
-def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    """Arrays whose names begin with the prefix and a dot, by the rest of the name."""
-    return {name.split(".", 1)[1]: array for name, array in arrays.items() if name.split(".", 1)[0] == prefix}

@@ -1,4 +1,4 @@
-"""What a shopper has bought of late."""
+"""Recent purchases of a shopper."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Baskets:
 
     def __init__(self) -> None:
         self._baskets: list[_Basket] = []
-        self._oldest_s = float("inf")  # none was appended before
+        self._oldest_s = float("inf")  # no basket was appended before this
 
     def __len__(self) -> int:
         """Purchases remembered."""
@@ -33,7 +33,7 @@ class Baskets:
         return next((basket[0] for basket in reversed(self._baskets) if basket[3] >= appended_s), float("-inf"))
 
     def add(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> float:
-        """A purchase; those that happened more than `memory_s` before it are dropped. Returns its event time."""
+        """Add a purchase and drop those more than `memory_s` of event time older; returns its event time."""
         insort(self._baskets, (at, order_id, items, appended_s))
         self._oldest_s = min(self._oldest_s, appended_s)
         while self._baskets[0][0] < at - memory_s:
@@ -41,7 +41,7 @@ class Baskets:
         return at
 
     def repeat(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> float:
-        """A purchase sent again: it stays as it was, and is remembered from now. Returns its event time."""
+        """Note a repeated purchase: it stays as it was, and its memory starts again. Returns its event time."""
         for basket in [basket for basket in self._baskets if basket[1] == order_id]:
             self._baskets.remove(basket)
             at, _, items, _ = basket
@@ -58,7 +58,7 @@ class Baskets:
         self._baskets = [basket for basket in self._baskets if basket[0] > before]
 
     def since(self, at: float) -> list[int]:
-        """Items bought after an event time, each once, the last purchase's first."""
+        """Items bought after an event time, each once, those of the last purchase first."""
         bought: dict[int, None] = {}
         for basket in reversed(self._baskets):
             if basket[0] <= at:

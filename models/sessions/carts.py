@@ -1,18 +1,18 @@
-"""A shopper's cart, settled by event time, then offset, whatever the order of arrival."""
+"""A shopper's cart, by event time, then offset; the order of arrival does not matter."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-_Word = tuple[float, int, bool, float]
-"""(event time, offset, added or removed, append time): of two words on an item the greater one is the last."""
+_Change = tuple[float, int, bool, float]
+"""(event time, offset, added, append time): of two changes of an item the greater one is the last."""
 
 
 class Cart:
-    """The last word on each item within memory.
+    """The last change of each item within memory.
 
-    Where the last word is appended before an earlier one that comes late, both are kept, since the later appended one
-    is remembered longer: what the cart says depends on the words within memory alone.
+    Where an earlier change is appended after the last one, both are kept, since the one appended later is remembered
+    longer. So the cart depends on the changes within memory alone.
 
     >>> cart = Cart()
     >>> cart.set(7, True, 30.0, 2, 100.0)
@@ -23,50 +23,52 @@ class Cart:
     [7]
     """
 
-    __slots__ = ("_oldest_s", "_words")
+    __slots__ = ("_changes", "_oldest_s")
 
     def __init__(self) -> None:
-        self._words: dict[int, list[_Word]] = {}  # last word first
-        self._oldest_s = float("inf")  # no word was appended before
+        self._changes: dict[int, list[_Change]] = {}  # of each item, the last first
+        self._oldest_s = float("inf")  # no change was appended before this
 
     def __len__(self) -> int:
-        """Items of which anything is remembered, removed ones included."""
-        return len(self._words)
+        """Items with a change in memory, removed ones included."""
+        return len(self._changes)
 
     def set(self, item: int, added: bool, at: float, offset: int, appended_s: float) -> None:
-        """An item was added or removed.
+        """Add or remove an item.
 
         Args:
             item: its index.
-            added: or removed.
+            added: False: removed.
             at: event time, epoch seconds.
             offset: in the log.
             appended_s: append time, epoch seconds.
         """
-        word = (at, offset, added, appended_s)
-        words = self._words.setdefault(item, [])
-        if words:
-            if any(other > word and other[3] >= appended_s for other in words):
+        change = (at, offset, added, appended_s)
+        changes = self._changes.setdefault(item, [])
+        if changes:
+            if any(other > change and other[3] >= appended_s for other in changes):
                 return
-            words[:] = [other for other in words if other > word or other[3] > appended_s]
-        words.append(word)
-        words.sort(reverse=True)
+            changes[:] = [other for other in changes if other > change or other[3] > appended_s]
+        changes.append(change)
+        changes.sort(reverse=True)
         self._oldest_s = min(self._oldest_s, appended_s)
 
     def drop(self, until: float) -> None:
         """Drop what happened at or before an event time: a purchase empties the cart, or the shopper is forgotten."""
-        self._keep(lambda word: word[0] > until)
+        self._keep(lambda change: change[0] > until)
 
     def expire(self, horizon_s: float) -> None:
         """Drop what was appended before a time."""
         if self._oldest_s < horizon_s:
-            self._keep(lambda word: word[3] >= horizon_s)
+            self._keep(lambda change: change[3] >= horizon_s)
 
-    def _keep(self, wanted: Callable[[_Word], bool]) -> None:
-        kept = {item: [word for word in words if wanted(word)] for item, words in self._words.items()}
-        self._words = {item: words for item, words in kept.items() if words}
-        self._oldest_s = min((word[3] for words in self._words.values() for word in words), default=float("inf"))
+    def _keep(self, wanted: Callable[[_Change], bool]) -> None:
+        kept = {item: [change for change in changes if wanted(change)] for item, changes in self._changes.items()}
+        self._changes = {item: changes for item, changes in kept.items() if changes}
+        appended = (change[3] for changes in self._changes.values() for change in changes)
+        self._oldest_s = min(appended, default=float("inf"))
 
     def items(self) -> list[int]:
-        """Items in the cart, by when they were added."""
-        return [item for _, _, item in sorted((w[0][0], w[0][1], item) for item, w in self._words.items() if w[0][2])]
+        """Items in the cart, by event time and offset of their addition."""
+        last = [(changes[0], item) for item, changes in self._changes.items()]
+        return [item for (_, _, added, _), item in sorted(last, key=lambda pair: (*pair[0][:2], pair[1])) if added]

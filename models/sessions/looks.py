@@ -1,4 +1,4 @@
-"""What a shopper has looked at of late: the end of the log of his looks."""
+"""Recent looks of a shopper: the end of the log of them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ _appended_s = itemgetter(4)
 class Looks:
     """The last looks of one shopper, in the order of the log and by event time.
 
-    What leaves, leaves by its place in the log only, never for its event time: so what is here is the end of the log,
-    and reading that end again gives the same.
+    Looks leave by their place in the log, never by event time. So a replay of the end of the log gives the same state.
 
     Attributes:
         recent: the last `kept` looks of the log, by (event time, offset).
@@ -32,7 +31,7 @@ class Looks:
         """Append a look.
 
         Args:
-            look: its offset is greater, and its append time no smaller, than that of any before.
+            look: with a greater offset, and no smaller append time, than any before.
             place: where it belongs in `recent`.
             kept: length of `recent`.
         """
@@ -58,7 +57,7 @@ class Looks:
         self.recent = sorted(self.trail[-kept:])
 
     def appended_between(self, first_s: float, last_s: float, most: int) -> list[Look]:
-        """The last `most` looks appended up to a time, without those appended before another, by event time."""
+        """The last `most` looks appended up to `last_s`, without those appended before `first_s`, by event time."""
         end = bisect_right(self.trail, last_s, key=_appended_s)
         start = bisect_left(self.trail, first_s, key=_appended_s)
         return sorted(self.trail[max(start, end - most, 0) : end])

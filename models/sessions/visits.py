@@ -1,56 +1,46 @@
-"""Shoppers' state: what each has looked at, put into his cart and bought of late, as a function of the recent log.
+"""Shoppers' state: recent looks, cart and recent purchases of each, as a function of the recent log.
 
-[`Visits`][] belongs to one partition of shoppers. Events of a topic are applied in the order of its log; how the two
-topics interleave makes no difference to what is counted:
+[`Visits`][] belongs to one partition of shoppers. Events of a topic are applied in the order of its log. How the two
+topics interleave does not change what is counted:
 
-* viewed-with pairs are made by clicks from the clicks before them;
-* bought-with pairs are made by a purchase from its own lines;
-* viewed-then-bought pairs are a join of both, made when every click is known that was appended up to
-  `join_grace_s` after the purchase;
-* carts are settled by event time.
+* viewed-with pairs are made by a click, from the clicks before it;
+* bought-with pairs are made by a purchase, from its own lines;
+* viewed-then-bought pairs join both, once every click is known that was appended up to `join_grace_s` after the
+  purchase;
+* carts are ordered by event time.
 
-What is remembered is the end of the log: it is left behind by append time, or by number in the order of the log, and
-never because of what else happened to be in memory. So reading the log again from the memory's horizon gives the same
-state as having run all along.
+State leaves memory by append time, or by its number in the order of the log, and for no other reason. So a replay of
+the log from the memory's horizon gives the same state as an uninterrupted run.
 
-How much later than the clicks of its append time a purchase may be applied and still find the same looks before it:
-`margin_s` (append time), and [`KEPT_WINDOWS`][] windows of later looks of the same shopper. It may be any time earlier.
+A purchase may be applied any time before the clicks of its append time. It may be applied after them, and still finds
+the same looks, by up to `margin_s` (append time) and [`KEPT_WINDOWS`][] windows of later looks of the same shopper.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from math import log2
-from operator import itemgetter
 from typing import NamedTuple
 
 from models.sessions.baskets import Baskets
 from models.sessions.carts import Cart
+from models.sessions.consent import Consent
 from models.sessions.looks import Look, Looks
+from models.sessions.pairs import Pair, ViewedWith, bought_with, viewed_then_bought
 from models.sessions.repeats import Repeats
-from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Purchase
+from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
 
-Pair = tuple[int, int, int, float]
-"""(a, b, kind, weight): the row of item a gains weight for its neighbour b. a == b is the item's own count; b == TOTAL
-is a basket's share of the total, counted where item a is."""
-
-TOTAL = -1
-
 ACTION_CODES = {Action.VIEW: 0, Action.CLICK: 1, Action.ADD_TO_CART: 2}
-"""Actions that count as looking at an item, as numbers."""
+"""Codes of the actions that count as looks."""
 
 KEPT_WINDOWS = 3
-"""The last so many windows of looks are what a window, or the looks before a purchase, is made of: more than one, since
-late looks take a place in the log and none in the window. As many again are kept for purchases applied late."""
+"""How many windows of looks the window, and the looks before a purchase, are taken from. More than one, since a late
+look has a place in the log and none in the window. As many again are kept for purchases that are applied late."""
 
 _NEVER = float("-inf")
-
-_at = itemgetter(0)
 
 
 @dataclass(frozen=True)
@@ -118,7 +108,7 @@ class EventStatus(Enum):
 
 @dataclass(slots=True)
 class Visit:
-    """What a shopper is about, at one moment."""
+    """A shopper's state at one moment."""
 
     items: list[int]
     """Looked at within the window, newest first, each once."""
@@ -127,13 +117,13 @@ class Visit:
     actions: list[int]
     """0 view, 1 click, 2 add to cart."""
     cart: list[int]
-    """By when they were added."""
+    """In the order of addition."""
     bought: list[int]
     """Within the time asked for, each once."""
 
 
 class Window(NamedTuple):
-    """Looks of a shopper one after the other, those at the same item again included."""
+    """Looks of a shopper by event time, repeated looks at an item included."""
 
     items: list[int]
     actions: list[int]
@@ -144,25 +134,31 @@ class Window(NamedTuple):
 
 @dataclass(slots=True)
 class _Join:
-    """A purchase whose looks may still be on their way."""
+    """A purchase that later records of looks may still belong to."""
 
     offset: int
     at: float
     appended_s: float
     user_id: str
     bought: tuple[int, ...]
-    weight: float
 
 
 class _Shopper:
     __slots__ = ("baskets", "bought_s", "cart", "clicked_s", "events", "looks", "orders")
 
     def __init__(self) -> None:
-        self.clicked_s = self.bought_s = _NEVER  # append times of the last of each
+        self.drop_clicks()
+        self.drop_purchases()
+
+    def drop_clicks(self) -> None:
+        self.clicked_s = _NEVER  # append time of the last click
         self.looks = Looks()
-        self.baskets = Baskets()
         self.cart: Cart | None = None
         self.events: Repeats | None = None
+
+    def drop_purchases(self) -> None:
+        self.bought_s = _NEVER  # append time of the last purchase
+        self.baskets = Baskets()
         self.orders: Repeats | None = None
 
 
@@ -173,17 +169,21 @@ class Visits:
         items: numbers the items.
         config: what a visit is.
 
+    Attributes:
+        consent: whose events may be used.
+
     >>> items, at = Items(), 1e9
     >>> visits = Visits(items, VisitConfig())
     >>> for offset, item in enumerate(["kettle", "mug"]):
-    ...     verdict, pairs = visits.apply_click(Click("ann", item, Action.VIEW, at + offset), at + offset, offset)
-    >>> pairs  # mug's own count; kettle -> mug, along the order, weighs more than mug -> kettle
+    ...     status, pairs = visits.apply_click(Click("ann", item, Action.VIEW, at + offset), at + offset, offset)
+    >>> pairs  # mug's own count; kettle -> mug, in the order of the looks, weighs more than mug -> kettle
     [(1, 1, 0, 1.0), (0, 1, 0, 0.6309), (1, 0, 0, 0.4417)]
     >>> visits.snapshot("ann", at + 5, 0.0).items
     [1, 0]
     """
 
     def __init__(self, items: Items, config: VisitConfig) -> None:
+        self.consent = Consent()
         self._items = items
         self._config = config
         self._kept = KEPT_WINDOWS * config.items
@@ -191,44 +191,31 @@ class Visits:
         self._shoppers: dict[str, _Shopper] = {}
         self._eviction_queue: deque[str] = deque()
         self._clicks_s = self._purchases_s = _NEVER
-        self._forgotten: dict[str, float] = {}
-        self._refusing: set[str] = set()
         self._joins: deque[_Join] = deque()
-        weights = [
-            [distance**-config.distance_exponent / log2(2 + length) for distance in range(1, config.pair_reach + 1)]
-            for length in range(config.items + 1)
-        ]
-        self._along = [[round(weight, 4) for weight in row] for row in weights]
-        self._against = [[round(config.backward_weight * weight, 4) for weight in row] for row in weights]
+        self._viewed_with = ViewedWith(
+            config.items, config.window_s, config.pair_reach, config.distance_exponent, config.backward_weight
+        )
 
-    # -- shoppers who refuse ---------------------------------------------------------------------------------------
+    def __len__(self) -> int:
+        """Number of shoppers remembered."""
+        return len(self._shoppers)
 
-    @property
-    def forgotten(self) -> Mapping[str, float]:
-        """Event time up to which nothing of a shopper is ever used, by shopper."""
-        return self._forgotten
+    # -- consent ---------------------------------------------------------------------------------------------------
+
+    def apply_profile(self, profile: Profile) -> float | None:
+        """Apply a profile, in the order of its log, and drop what may not be used any more.
+
+        Returns:
+            The event time up to which the shopper is forgotten, where the profile forgets; else None.
+        """
+        forgotten = self.consent.apply(profile)
+        if (until := self.consent.refused_until(profile.user_id)) > _NEVER:
+            self._erase(profile.user_id, until)
+        return forgotten
 
     def forget(self, user_id: str, before: float) -> None:
-        """Drop everything of a shopper up to an event time, for ever; the latest such time counts."""
-        before = max(before, self._forgotten.get(user_id, _NEVER))
-        self._forgotten[user_id] = before
-        self._erase(user_id, before)
-
-    def consent(self, user_id: str, given: bool) -> None:
-        """Whether a shopper's events may be used at all; they may until he says no, which drops what is in memory."""
-        if given:
-            self._refusing.discard(user_id)
-        else:
-            self._refusing.add(user_id)
-            self._erase(user_id, float("inf"))
-
-    def refuses(self, user_id: str) -> bool:
-        """Whether a shopper has said that nothing of him may be used, and has not taken it back."""
-        return user_id in self._refusing
-
-    def bars(self, user_id: str, at: float) -> bool:
-        """Whether nothing of a shopper up to an event time may be used: he refuses, or is forgotten."""
-        return user_id in self._refusing or at <= self._forgotten.get(user_id, _NEVER)
+        """Drop a shopper's events up to an event time, and use none of that time again."""
+        self._erase(user_id, self.consent.forget(user_id, before))
 
     def _erase(self, user_id: str, before: float) -> None:
         self._joins = deque(join for join in self._joins if join.user_id != user_id or join.at > before)
@@ -248,14 +235,14 @@ class Visits:
     def apply_click(
         self, event: Click, appended_s: float, offset: int, learn: bool = True
     ) -> tuple[EventStatus, list[Pair]]:
-        """Apply a click; returns what it adds to the rows: its item's own count and viewed-with pairs.
+        """Apply a click; returns the pairs that it adds: its item's own count and viewed-with pairs.
 
-        Called in the order of the log. A late event (older than the newest look, by event time) joins the window at
-        its place; one older than the whole window counts for its item only.
+        Called in the order of the log. A late look (older than the newest, by event time) takes its place in the
+        window. One that is older than the whole window counts for its item only.
 
         Args:
             event: the click.
-            appended_s: append time, epoch seconds. Where it falls behind that of a click before, that one counts.
+            appended_s: append time, epoch seconds. Where it falls behind that of an earlier click, that one counts.
             offset: in the clicks partition.
             learn: whether pairs are wanted; the state is the same without.
         """
@@ -263,7 +250,7 @@ class Visits:
         clicks_s = self._clicks_s
         if appended_s > clicks_s:
             clicks_s = self._clicks_s = appended_s
-        if (self._refusing or self._forgotten) and self.bars(user_id, at):
+        if self.consent.refuses(user_id, at):
             return EventStatus.FORGOTTEN, []
         shopper = self._shopper(user_id)
         shopper.clicked_s = clicks_s
@@ -275,7 +262,7 @@ class Visits:
         item = self._items.index(event.item_id)
         action = event.action
         if action is Action.ADD_TO_CART or action is Action.REMOVE_FROM_CART:
-            self._put(shopper, item, at, offset, action is Action.ADD_TO_CART)
+            self._change_cart(shopper, item, at, offset, action is Action.ADD_TO_CART)
             if action is Action.REMOVE_FROM_CART:
                 return EventStatus.APPLIED, []
         looks, look = shopper.looks, (at, offset, item, ACTION_CODES[action], clicks_s)
@@ -284,16 +271,12 @@ class Visits:
         place = len(recent)
         if recent and look < recent[-1]:
             place = bisect_left(recent, look)
-        pairs: list[Pair] = []
-        if learn:
-            pairs.append((item, item, VIEWED_WITH, 1.0))
-            if recent:
-                self._pair(recent, place, look, pairs)
+        pairs = self._viewed_with.pairs(recent, place, look) if learn else []
         looks.add(look, place, self._kept)
         return EventStatus.APPLIED, pairs
 
-    def _put(self, shopper: _Shopper, item: int, at: float, offset: int, added: bool) -> None:
-        """An item is put into the cart or taken out of it, unless a later purchase has emptied it."""
+    def _change_cart(self, shopper: _Shopper, item: int, at: float, offset: int, added: bool) -> None:
+        """Add or remove an item, unless a later purchase has emptied the cart."""
         config, clicks_s = self._config, self._clicks_s
         shopper.baskets.expire(self._purchases_s - config.purchase_memory_s)
         if at > shopper.baskets.newest(clicks_s - config.emptying_s):
@@ -303,49 +286,19 @@ class Visits:
             shopper.cart.set(item, added, at, offset, clicks_s)
 
     def _cart_horizon_s(self) -> float:
-        """Append time before which carts are not remembered; where no click comes, by the purchases' append times."""
+        """Append time before which carts are not remembered; without clicks, the purchases' append times count."""
         return max(self._clicks_s, self._purchases_s - self._margin_s) - self._look_memory_s
-
-    def _pair(self, recent: list[Look], place: int, look: Look, pairs: list[Pair]) -> None:
-        """Viewed-with pairs of a look with those around its place in the window, each other item once."""
-        config, at, item = self._config, look[0], look[2]
-        size, newest = len(recent), recent[-1][0]
-        oldest = (at if at > newest else newest) - config.window_s
-        first = size - config.items if size > config.items else 0
-        if recent[first][0] < oldest:
-            first = bisect_left(recent, oldest, first, key=_at)
-        if first == size or place < first or at < oldest:
-            return
-        reach, along, against = config.pair_reach, self._along[size - first], self._against[size - first]
-        before = recent[max(first, place - reach) : place]
-        before.reverse()
-        seen = {item}
-        if place == size:
-            for other_look, ahead, back in zip(before, along, against):  # noqa: B905 - as far as the window reaches
-                other = other_look[2]
-                if other not in seen:
-                    seen.add(other)
-                    pairs.append((other, item, VIEWED_WITH, ahead))
-                    pairs.append((item, other, VIEWED_WITH, back))
-            return
-        sides = ((before, along, against), (recent[place : place + reach], against, along))
-        for step in range(reach):
-            for side, to_item, from_item in sides:
-                if step < len(side) and (other := side[step][2]) not in seen:
-                    seen.add(other)
-                    pairs.append((other, item, VIEWED_WITH, to_item[step]))
-                    pairs.append((item, other, VIEWED_WITH, from_item[step]))
 
     def apply_purchase(
         self, event: Purchase, appended_s: float, offset: int, learn: bool = True, join: bool = True
     ) -> tuple[EventStatus, list[Pair]]:
-        """Apply a purchase; returns what it adds to the rows: own counts, the total, bought-with pairs.
+        """Apply a purchase; returns the pairs that it adds: own counts, the total, bought-with pairs.
 
         Called in the order of the log. Its viewed-then-bought pairs come from `ripen`.
 
         Args:
             event: the purchase.
-            appended_s: append time, epoch seconds. Where it falls behind that of a purchase before, that one counts.
+            appended_s: append time, epoch seconds. Where it falls behind that of an earlier purchase, that one counts.
             offset: in the purchases partition.
             learn: whether pairs are wanted; the state is the same without.
             join: whether its viewed-then-bought pairs are still to be made.
@@ -354,7 +307,7 @@ class Visits:
         purchases_s = self._purchases_s
         if appended_s > purchases_s:
             purchases_s = self._purchases_s = appended_s
-        if (self._refusing or self._forgotten) and self.bars(user_id, at):
+        if self.consent.refuses(user_id, at):
             return EventStatus.FORGOTTEN, []
         shopper = self._shopper(user_id)
         shopper.bought_s = purchases_s
@@ -371,14 +324,9 @@ class Visits:
         if repeated:
             return EventStatus.REPEATED, []
         counted = bought[: config.max_pair_items]
-        weight = round(1 / log2(max(2, len(counted))), 4)
         if join:
-            self._joins.append(_Join(offset, at, purchases_s, user_id, counted, weight))
-        if not learn:
-            return EventStatus.APPLIED, []
-        pairs: list[Pair] = [(counted[0], TOTAL, BOUGHT_WITH, weight)]
-        pairs += [(a, b, BOUGHT_WITH, weight) for a in counted for b in counted]
-        return EventStatus.APPLIED, pairs
+            self._joins.append(_Join(offset, at, purchases_s, user_id, counted))
+        return EventStatus.APPLIED, bought_with(counted) if learn else []
 
     # -- joins -----------------------------------------------------------------------------------------------------
 
@@ -390,8 +338,8 @@ class Visits:
     def ripen(self, clicks_appended_s: float) -> list[tuple[int, float, list[Pair]]]:
         """Finish the joins of purchases that no click appended from now on can belong to.
 
-        Called before every click is applied, with its append time, so that no look beyond the grace comes between; and
-        when the clicks stand still.
+        Called with its append time before every click is applied, so that no look beyond the grace comes between; and
+        when no clicks come.
 
         Args:
             clicks_appended_s: greatest append time of the clicks, the one about to be applied included.
@@ -399,7 +347,7 @@ class Visits:
         Returns:
             (offset of the purchase, its event time, viewed-then-bought pairs), in the order of the log.
         """
-        ripe = []
+        ripe: list[tuple[int, float, list[Pair]]] = []
         while self._joins and self._joins[0].appended_s + self._config.join_grace_s < clicks_appended_s:
             join = self._joins.popleft()
             ripe.append((join.offset, join.at, self._joined(join)))
@@ -411,21 +359,15 @@ class Visits:
             return []
         first_s, last_s = join.appended_s - config.join_memory_s, join.appended_s + config.join_grace_s
         oldest = join.at - config.window_s
-        viewed: dict[int, None] = {}
-        for look in reversed(shopper.looks.appended_between(first_s, last_s, self._kept)):
-            if oldest < look[0] <= join.at:
-                viewed.setdefault(look[2])
-        return [
-            (view, b, VIEWED_THEN_BOUGHT, round(rank**-config.distance_exponent * join.weight, 4))
-            for rank, view in enumerate(list(viewed)[: min(config.items, config.max_pair_items)], 1)
-            for b in join.bought
-            if b != view
-        ]
+        looks = reversed(shopper.looks.appended_between(first_s, last_s, self._kept))
+        viewed = list(dict.fromkeys(look[2] for look in looks if oldest < look[0] <= join.at))
+        most = min(config.items, config.max_pair_items)
+        return viewed_then_bought(viewed[:most], join.bought, config.distance_exponent)
 
-    # -- what is there ---------------------------------------------------------------------------------------------
+    # -- state of a shopper ----------------------------------------------------------------------------------------
 
     def snapshot(self, user_id: str, at: float, bought_s: float) -> Visit:
-        """What a shopper is about at an event time, with what he bought within `bought_s` before it."""
+        """A shopper's state at an event time, with what he bought within `bought_s` before it."""
         shopper = self._shoppers.get(user_id)
         if shopper is None:
             return Visit([], [], [], [], [])
@@ -451,7 +393,7 @@ class Visits:
         )
 
     def window(self, user_id: str, at: float) -> Window:
-        """What a shopper has looked at within the window before an event time, in the order of event times."""
+        """A shopper's looks within the window before an event time."""
         shopper, config = self._shoppers.get(user_id), self._config
         if shopper is None:
             return Window([], [], [])
@@ -459,12 +401,8 @@ class Visits:
         looks = [look for look in shopper.looks.recent[-config.items :] if look[0] >= at - config.window_s]
         return Window([look[2] for look in looks], [look[3] for look in looks], [look[0] for look in looks])
 
-    def __len__(self) -> int:
-        """Number of shoppers remembered."""
-        return len(self._shoppers)
-
     def _shopper(self, user_id: str) -> _Shopper:
-        """A shopper's state; looks at another one in turn, and drops of him what has left memory.
+        """A shopper's state. Each call also checks the next shopper in the eviction queue.
 
         So there are never many more shoppers than events within memory.
         """
@@ -474,15 +412,16 @@ class Visits:
             self._eviction_queue.append(user_id)
         other_id = self._eviction_queue.popleft()
         other = self._shoppers[other_id]
-        if other is not shopper:
-            clicks_gone = other.clicked_s < self._clicks_s - self._config.click_memory_s
-            purchases_gone = other.bought_s < self._purchases_s - self._config.purchase_memory_s
-            if (clicks_gone or other.clicked_s == _NEVER) and (purchases_gone or other.bought_s == _NEVER):
-                del self._shoppers[other_id]
-                return shopper
-            if clicks_gone and other.clicked_s != _NEVER:
-                other.looks, other.cart, other.events, other.clicked_s = Looks(), None, None, _NEVER
-            if purchases_gone and other.bought_s != _NEVER:
-                other.baskets, other.orders, other.bought_s = Baskets(), None, _NEVER
-        self._eviction_queue.append(other_id)
+        if other is not shopper and self._evict(other):
+            del self._shoppers[other_id]
+        else:
+            self._eviction_queue.append(other_id)
         return shopper
+
+    def _evict(self, shopper: _Shopper) -> bool:
+        """Drop what has left memory; returns whether nothing of the shopper is left."""
+        if _NEVER < shopper.clicked_s < self._clicks_s - self._config.click_memory_s:
+            shopper.drop_clicks()
+        if _NEVER < shopper.bought_s < self._purchases_s - self._config.purchase_memory_s:
+            shopper.drop_purchases()
+        return shopper.clicked_s == _NEVER and shopper.bought_s == _NEVER

@@ -1,4 +1,4 @@
-"""What the shop offers now, by item: what the rules have to look at, in one array, and what people read, beside it."""
+"""The catalogue by item: the fields that rules look at in one array, the full items beside it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ FACT = np.dtype(
     ],
     align=True,
 )
-"""32 bytes an item: half a line of the processor's cache, so that judging a candidate waits for memory once."""
+"""32 bytes an item, half a cache line: classifying a candidate waits for memory once."""
 
 
 class Codes:
-    """Numbers words as they come, from 1 on; no word at all is `NONE`.
+    """Numbers words in order of appearance, from 1 on; no word is `NONE`.
 
     >>> codes = Codes()
     >>> codes.code("Acme"), codes.code("Bolt"), codes.code("Acme"), codes.code(None), len(codes)
@@ -46,7 +46,7 @@ class Codes:
         self._codes: dict[str | None, int] = {None: NONE}
 
     def __len__(self) -> int:
-        """One more than the greatest code."""
+        """One more than the largest code."""
         return len(self._codes)
 
     def code(self, word: str | None) -> int:
@@ -54,21 +54,21 @@ class Codes:
         return self._codes.setdefault(word, len(self._codes))
 
     def words(self) -> list[str | None]:
-        """All words, by code; may be asked by another thread."""
+        """All words, by code. Safe to call from another thread."""
         return list(self._codes)
 
 
 class Catalog:
-    """The items that the shop offers. What is put or withdrawn holds for the next event.
+    """The items that the shop offers. A change applies from the next event on.
 
     Args:
-        items: what the indices mean; shared with everyone who uses them.
+        items: numbers the item ids; shared with all that use the indices.
 
     Attributes:
-        facts: (capacity,) of `FACT`, by index of the item. Replaced when it grows: read it again for each batch.
-        categories: what the codes of categories mean.
-        brands: what the codes of brands mean.
-        currencies: what the codes of currencies mean.
+        facts: (capacity,) of `FACT`, by item index. Replaced when it grows: read it again for each batch.
+        categories: numbers the categories.
+        brands: numbers the brands.
+        currencies: numbers the currencies.
         version: grows with every change.
 
     >>> items = Items()
@@ -91,11 +91,11 @@ class Catalog:
         self._offers: dict[int, CatalogItem] = {}
 
     def __len__(self) -> int:
-        """Number of items known, in stock or not."""
+        """Number of items, in stock or not."""
         return len(self._offers)
 
     def put(self, item: CatalogItem) -> None:
-        """Take an item as it is offered from now on, in place of what was said of it before."""
+        """Add or replace an item."""
         index = self._items.index(item.item_id)
         self.make_room()
         self.facts[index] = (
@@ -110,17 +110,17 @@ class Catalog:
         self.version += 1
 
     def withdraw(self, item_id: str) -> None:
-        """Forget an item: it is neither suggested nor compared with any more. An unknown one is no matter."""
+        """Remove an item: it is no longer suggested or compared with. Unknown ids are ignored."""
         if self._offers.pop(self._items.find(item_id), None) is not None:
             self.facts["state"][self._items.find(item_id)] = 0
             self.version += 1
 
     def get(self, index: int) -> CatalogItem | None:
-        """The item of an index, None if the catalogue does not have it."""
+        """The item of an index; None if the catalogue does not have it."""
         return self._offers.get(index)
 
     def make_room(self) -> None:
-        """Let `facts` cover all indices given so far; items that the catalogue does not know have a state of 0."""
+        """Let `facts` cover all indices given so far; items that are not in the catalogue have state 0."""
         if len(self.facts) < len(self._items):
             more = np.zeros(2 * len(self._items) - len(self.facts), FACT)
             self.facts = np.concatenate([self.facts, more])

@@ -1,4 +1,4 @@
-"""The tree of category paths, as numbers: which are the same, which are near, which lie below which."""
+"""The tree of category paths, as numbers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROOT = 0
-"""The node of the whole shop, above every category; no item's category itself."""
+"""The node above every category. No item has it as its category."""
 
 
 class Categories:
-    """Numbers every path and every beginning of one. Nodes are never freed; a parent has a smaller number.
+    """Numbers every path and every prefix of one. Nodes are never freed; a parent has a smaller number.
 
     Attributes:
-        parent: (capacity,) int32, the node above; the root's is the root. Replaced when it grows.
+        parent: (capacity,) int32, the parent node; the root is its own parent. Replaced when it grows.
 
     >>> categories = Categories()
     >>> kettles, mugs = categories.node("Kitchen/Tea/Kettles"), categories.node("Kitchen/Tea/Mugs")
@@ -34,7 +34,7 @@ class Categories:
         return len(self._paths)
 
     def node(self, path: str) -> int:
-        """Number of a path; it and what lies above are added if they are new."""
+        """Number of a path; new paths are added with all their prefixes."""
         known = self._nodes.get(path)
         if known is not None:
             return known
@@ -54,10 +54,10 @@ class Categories:
         return self._paths[node]
 
     def paths(self) -> list[str]:
-        """Paths of all nodes, by node; may be asked by another thread."""
+        """Paths of all nodes, by node. Safe to call from another thread."""
         return list(self._paths)
 
     def at_depth(self, node: int, depth: int) -> int:
-        """The node of a path's first `depth` parts; the node itself if it has no more than that, or `depth` is 0."""
+        """The node of a path's first `depth` parts; the node itself if it has no more parts, or `depth` is 0."""
         line = self._lines[node]
         return line[depth - 1] if 0 < depth < len(line) else node

@@ -1,4 +1,4 @@
-"""What a shop means by its records: events, lines of a purchase, items, profiles, feedback. Times are epoch seconds."""
+"""The shop's own terms: events, lines of a purchase, items, profiles, feedback. Times are epoch seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 VIEWED_WITH, BOUGHT_WITH, VIEWED_THEN_BOUGHT = 0, 1, 2
-"""Kinds of co-occurrence, as columns of a row's tables."""
+"""Kinds of co-occurrence: the columns of a row's tables."""
 
 PAIR_KIND_NAMES = ("viewed_with", "bought_with", "viewed_then_bought")
 """By code."""
@@ -59,13 +59,13 @@ class Purchase:
 
     @property
     def item_ids(self) -> list[str]:
-        """Its items, each once, in the order of the lines."""
+        """Its distinct items, in the order of the lines."""
         return list(dict.fromkeys(line.item_id for line in self.lines))
 
 
 @dataclass(slots=True)
 class CatalogItem:
-    """An item as the shop offers it."""
+    """An item of the catalogue."""
 
     item_id: str
     title: str
@@ -91,7 +91,7 @@ class Profile:
 
 @dataclass(slots=True)
 class Feedback:
-    """What became of a suggestion."""
+    """A shopper's reaction to a suggestion."""
 
     user_id: str
     suggestion_id: str

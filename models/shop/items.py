@@ -1,4 +1,4 @@
-"""Item ids as dense numbers, and the keys by which ties between items are settled."""
+"""Item ids as dense numbers, and the keys that break ties between items."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ UNKNOWN = -1
 class Items:
     """Interns item ids as dense int32 indices, never freed.
 
-    `order` holds two uint64 an item, (capacity, 2): comparing rows compares ids. They are the first 16 bytes of the
-    id, big-endian; where an id is longer (or ends in a zero byte), the last 8 bytes are a hash of the whole id instead,
-    so that ids that agree in their beginnings are told apart by a rule that does not depend on the order of interning.
-    Read the attribute anew after `index`: a table that is full is replaced by one of twice the capacity. Threads may
-    number ids side by side.
+    `order` holds two uint64 an item, (capacity, 2); comparing rows compares ids. They are the first 16 bytes of the id,
+    big-endian. Where an id is longer or ends in a zero byte, the last 8 bytes are a hash of the whole id, so that ids
+    with a common prefix compare alike whatever the order of interning. `order` is replaced when it grows: read it again
+    after `index`. Thread-safe.
 
     >>> items = Items()
     >>> items.index("kettle"), items.index("mug"), items.index("kettle")
@@ -39,17 +38,15 @@ class Items:
         return len(self._names)
 
     def index(self, item_id: str) -> int:
-        """Index of an id, a new one if it has not been seen."""
+        """Index of an id; a new id gets the next one."""
         known = self._indices.get(item_id)
-        return self._new(item_id) if known is None else known
-
-    def _new(self, item_id: str) -> int:
-        """Number an id, unless another thread has just done so."""
+        if known is not None:
+            return known
         with self._numbering:
-            known = self._indices.get(item_id)
-            return self._next(item_id) if known is None else known
+            known = self._indices.get(item_id)  # another thread may have just numbered it
+            return self._add(item_id) if known is None else known
 
-    def _next(self, item_id: str) -> int:
+    def _add(self, item_id: str) -> int:
         index = len(self._names)
         if index == len(self.order):
             self.order = np.concatenate([self.order, np.zeros_like(self.order)])
@@ -63,7 +60,7 @@ class Items:
         return index
 
     def find(self, item_id: str) -> int:
-        """Index of an id, UNKNOWN if it has not been seen."""
+        """Index of an id; UNKNOWN if it has not been seen."""
         return self._indices.get(item_id, UNKNOWN)
 
     def name(self, index: int) -> str:

@@ -1,4 +1,4 @@
-"""The kinds of suggestions: their codes in kernels and their names on the wire."""
+"""Kinds of suggestions: codes for kernels, names for the wire."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ NEITHER, CROSS_SELL, UPSELL = 0, 1, 2
 """What an item may be suggested as. Kernels index by these."""
 
 KIND_NAMES = ("", "cross-sell", "upsell")
-"""By code; `NEITHER` has no name, since it is never sent."""
+"""By code; `NEITHER` is never sent."""

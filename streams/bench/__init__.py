@@ -1,6 +1,7 @@
-"""The bench: our worker against a bare stateful Faust echo, and where a microsecond of an event goes.
+"""The benchmark: the worker against a bare stateful Faust echo, and where the time of an event goes.
 
-`events` is what happens in the shop, as bytes; `load` puts it on the broker, at once or at a steady rate; `echo` is the
-other side of the comparison; `measure` reads append times and makes figures of them; `contest` runs both sides by
-turns; `stopwatch` and `breakdown` time the worker's own code without a broker; `report` shows it all.
+`benchmark` measures each `application` by turns: `load` sends the `events` of a shop, at once or at a steady rate,
+`echo` is the application to compare with, `measure` computes figures from append times. `breakdown` times the worker's
+own code on the `workbench`, without a broker, with `stopwatch`; `scoring` times the sequence model. `run` is one run
+from start to end, `report` shows it.
 """

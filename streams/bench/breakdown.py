@@ -1,8 +1,8 @@
-"""Where a microsecond of an event goes: the worker's own code, timed without a broker.
+"""Where the time of an event goes: the worker's own code, timed without a broker.
 
-The same events twice through the real lanes: once as they are, for the total, once with a stopwatch around each stage.
-What the stages do not account for is the lanes, the cursors and the event loop. In full runs, as of a backlog, and a
-few events at a time, as they come when a worker is at the head of the log.
+Events go through the real partition tasks by turns as they are, for the total, and with a stopwatch around each stage.
+The rest, which no stage accounts for, is partition tasks, cursors and event loop. Events come in large batches, as of a
+backlog, and a few at a time, as at the head of the log.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ from streams.worker.suggestion_batcher import SuggestionBatcher
 
 REST = "lanes, cursors, event loop"
 
-
 PUBLISH_BYTES_PER_S = Settings().publish_bytes_per_s
-"""Rows go out as a worker with default settings sends them: all that have changed, then none until that is paid off."""
+"""Byte budget of a worker by default: it publishes all changed rows, then none until the budget allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +46,22 @@ class Pace:
 
     name: str
     max_batch: int
-    """Events offered at once, over all lanes."""
+    """Events offered at once, over all partition tasks."""
     events_per_s: int
-    """How many fall between two flushes, which come by the second."""
+    """Events between two flushes, one second apart."""
     seconds: int
-    """How many such seconds are timed, and as many left alone."""
+    """Seconds that are timed by stage, and as many again without a stopwatch."""
 
 
 BACKLOG = Pace("backlog", 4_000, 8_000, 2)
 STEADY = Pace("steady", 8, 2_000, 3)
 PACES = (BACKLOG, STEADY)
 EVENTS = sum(2 * pace.seconds * pace.events_per_s for pace in PACES)
-"""How many events are needed, besides those to warm up with."""
+"""Events needed, besides the warm-up."""
 
 
 def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
-    """Every function that is timed: where it is found, its name, its stage. In the order an event goes through them."""
+    """Every function that is timed: owner, name, stage; in the order that an event goes through them."""
     shopper, item, tables = (
         vars(streams.worker.shopper_task),
         vars(streams.worker.neighbour_task),
@@ -104,12 +103,12 @@ def breakdown(
 
     Args:
         catalog: records of the catalogue.
-        warm_up: what the shop has learnt from before.
-        events: what is timed: `EVENTS` of them for `PACES`.
+        warm_up: events applied before.
+        events: events that are timed, `EVENTS` of them for `PACES`.
         paces: how they come.
 
     Returns:
-        By the name of each pace: `total_us` as the code runs, `stages_us` by stage, with what is left for the rest.
+        By name of the pace: `total_us` without a stopwatch, `stages_us` by stage, the rest included.
     """
     return asyncio.run(_breakdown(catalog, warm_up, iter(events), paces))
 
@@ -123,7 +122,7 @@ async def _breakdown(
             await _Second(bench, BACKLOG).run(warm_up[first : first + BACKLOG.events_per_s])
         for pace in paces:
             bare, watched = _Second(bench, pace), _Second(bench, pace, Stopwatch(), Stopwatch())
-            for _ in range(pace.seconds):  # by turns, so that both meet the same machine
+            for _ in range(pace.seconds):  # by turns, under the same conditions
                 await bare.run(list(islice(events, pace.events_per_s)))
                 await watched.run(list(islice(events, pace.events_per_s)))
             total_us, stages_us = bare.total_us(), watched.stages_us()
@@ -140,10 +139,10 @@ class _Second:
     """Seconds of one pace, applied and published.
 
     Args:
-        bench: on which.
+        bench: the worker's code.
         pace: how events come.
-        watch: for the stages of the events and their pairs; None: the code runs as it is.
-        row_watch: for the stages of the rows.
+        watch: times the stages of events and pairs; None: nothing is timed by stage.
+        row_watch: times the stages of rows.
     """
 
     def __init__(
@@ -157,7 +156,7 @@ class _Second:
         self._row_bytes = self._flushes = 0
 
     async def run(self, events: Sequence[Event]) -> None:
-        """One second."""
+        """Run one second."""
         bench = self._bench
         bench.pass_a_second()
         records = bench.records(events)
@@ -175,15 +174,15 @@ class _Second:
 
     @property
     def _row_share(self) -> float:
-        """Of all rows that changed in a second, what a worker's byte budget lets out in a second."""
+        """Share of the rows changed in a second that the byte budget lets a worker publish."""
         return min(1.0, PUBLISH_BYTES_PER_S * self._flushes / max(1, self._row_bytes))
 
     def total_us(self) -> float:
-        """Microseconds an event, rows included as far as the budget goes."""
+        """Microseconds an event, with the share of the rows that is published."""
         return (self._events_s + self._rows_s * self._row_share) / self._events * 1e6
 
     def stages_us(self) -> dict[str, float]:
-        """Microseconds an event by stage, in the order an event goes through them."""
+        """Microseconds an event by stage, in the order that an event goes through them."""
         assert self._watch is not None and self._row_watch is not None  # noqa: S101, PT018
         names = dict.fromkeys(stage for _, _, stage in self._places)
         watch, row_watch, share = self._watch, self._row_watch, self._row_share

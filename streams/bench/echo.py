@@ -1,8 +1,8 @@
-"""The least that a stateful Faust app can do for an event: decode it, count it in a table, send one record on.
+"""The minimal stateful Faust app: decodes an event, counts it in a table, sends one record.
 
-Stock Faust: its own consumer, its aiokafka driver and producer, a table with its changelog, all in one process. Set up
-in its favour: no web server, no leader topic, uvloop, raw keys and values around one orjson decode and encode, the
-table's store in memory. Run as `python -m streams.bench.echo BOOTSTRAP PREFIX LINGER_MS PARTITIONS`.
+Stock Faust: its consumer, aiokafka driver, producer, and a table with its changelog, in one process. Configured for
+speed: no web server, no leader topic, uvloop, raw keys and values around one orjson decode and encode, the table in
+memory. Run as `python -m streams.bench.echo BOOTSTRAP PREFIX LINGER_MS PARTITIONS`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,11 @@ from streams.wire.topics import full_name
 
 ECHOED_TOPICS = ("clicks", "purchases")
 OUTPUT = "suggestions"
-"""Short name of the topic that the echo writes to: keyed and partitioned as the worker's own output."""
+"""Short name of the output topic, keyed and partitioned as the worker's."""
 
 
 def create_echo(bootstrap_servers: str, prefix: str, linger_ms: float, partitions: int) -> faust.App:
-    """The app.
-
-    Args:
-        bootstrap_servers: HOST:PORT of the broker.
-        prefix: of its topics' names, and its group.
-        linger_ms: how long Faust's producer waits for company for a record.
-        partitions: of its topics, and so of its table.
-    """
+    """The app; the prefix is that of its topics and its group, the partitions those of its topics and its table."""
     app = FolderlessApp(
         f"{prefix}echo",
         broker=f"kafka://{bootstrap_servers}",
@@ -50,7 +43,7 @@ def create_echo(bootstrap_servers: str, prefix: str, linger_ms: float, partition
 
     @app.agent(sources)
     async def echo(stream: Any) -> None:
-        """Count an event for its shopper, and send on which event it was."""
+        """Count an event for its shopper, and send the id of the event."""
         async for value in stream:
             key = orjson.loads(value)["user_id"].encode()
             count = counts[key] = counts[key] + 1
@@ -66,7 +59,7 @@ def main(arguments: list[str]) -> None:
     bootstrap_servers, prefix, linger_ms, partitions = arguments
     app = create_echo(bootstrap_servers, prefix, float(linger_ms), int(partitions))
     loop = new_event_loop()
-    # With INFO, not less: below it Faust shows a spinner, for which every debug message of every library is made.
+    # Below INFO Faust shows a spinner, for which every debug message of every library is formatted.
     faust.Worker(app, loglevel="INFO", redirect_stdouts=False, loop=loop).execute_from_commandline()
 
 

@@ -1,13 +1,13 @@
-"""What happens in the shop, as the bytes that go over the wire: the same for both sides.
+"""The events of the benchmark, as the bytes that are sent.
 
-Five simulated shops under one roof make a catalogue of some two thousand items and a hundred thousand shoppers, a few
-visits each, so that windows, carts and rows of neighbours are as long as they are in a shop.
+Five simulated shops together have some two thousand items and a hundred thousand shoppers with a few visits each, so
+that windows, carts and rows of neighbours are as long as in a real shop.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,24 +15,25 @@ from typing import Any, NamedTuple
 import msgspec
 import orjson
 
-from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
+from streams.connectors.replay import SourceEvent
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.wire.partitioner import partition_of
 
 BRANCHES = 5
-"""Shops under the roof: 396 items each."""
+"""Simulated shops, 396 items each."""
 
 SHOPPERS = 20_000
 """Of each branch."""
 
 EVENTS_PER_S = 200.0
-"""Of each branch, in event time: a run of 300,000 events spans five minutes, some visit and a half a shopper."""
+"""Of each branch, in event time: 300,000 events span five minutes, about one and a half visits a shopper."""
 
 QUIET_ACTION = "remove_from_cart"
-"""The one action that asks for no suggestion."""
+"""The only action that is not answered."""
 
 
 class Event(NamedTuple):
-    """A record that will be published."""
+    """A record to publish."""
 
     topic: str  # short name
     partition: int
@@ -46,7 +47,7 @@ class Event(NamedTuple):
 
 
 class BenchShop:
-    """The shops.
+    """Five simulated shops as one.
 
     Args:
         seed: of the first; the others have the next ones.
@@ -65,44 +66,42 @@ class BenchShop:
         records = []
         for branch, shop in enumerate(self._shops):
             for value in shop.catalog():
-                item_id = _branded(branch, value["item_id"])
-                key = item_id.encode()
-                record = orjson.dumps(value | {"item_id": item_id})
-                records.append(Event("catalog", partition_of(key, self._partitions), key, record))
+                item_id = _in_branch(branch, value["item_id"])
+                records.append(self._record("catalog", item_id, value | {"item_id": item_id}))
         return records
 
     def take(self, count: int) -> list[Event]:
-        """The next so many clicks and purchases, in the order of their times."""
-        return [self._record(topic, value) for topic, _, value in islice(self._happening, count)]
+        """The next clicks and purchases, in the order of their times."""
+        return [self._record(topic, value["user_id"], value) for topic, _, value in islice(self._happening, count)]
 
-    def _record(self, topic: str, value: dict[str, Any]) -> Event:
-        key = value["user_id"].encode()
+    def _record(self, topic: str, name: str, value: dict[str, Any]) -> Event:
+        key = name.encode()
         return Event(topic, partition_of(key, self._partitions), key, orjson.dumps(value))
 
 
-def _of_branch(branch: int, events: Iterator[SimulatedEvent]) -> Iterator[SimulatedEvent]:
-    """Events whose ids say which branch they are of."""
+def _of_branch(branch: int, events: Iterator[SourceEvent]) -> Iterator[SourceEvent]:
+    """Events with ids that begin with the number of the branch."""
     for topic, at, value in events:
         for name in ("user_id", "item_id", "session_id", "event_id", "order_id"):
             if name in value:
-                value[name] = _branded(branch, value[name])
+                value[name] = _in_branch(branch, value[name])
         if topic == "purchases":
-            value["items"] = [line | {"item_id": _branded(branch, line["item_id"])} for line in value["items"]]
-        yield SimulatedEvent(topic, at, value)
+            value["items"] = [line | {"item_id": _in_branch(branch, line["item_id"])} for line in value["items"]]
+        yield SourceEvent(topic, at, value)
 
 
-def _branded(branch: int, name: str) -> str:
+def _in_branch(branch: int, name: str) -> str:
     return f"{branch + 1}.{name}"
 
 
 _events = msgspec.msgpack.Decoder(list[Event])
 
 
-def write(path: Path, events: list[Event]) -> None:
-    """Put events into a file, for the process that feeds them."""
+def write(path: Path, events: Sequence[Event]) -> None:
+    """Write events to a file, for the process that feeds them."""
     path.write_bytes(msgspec.msgpack.encode(events))
 
 
 def read(path: Path) -> list[Event]:
-    """Events of a file."""
+    """Read events from a file."""
     return _events.decode(path.read_bytes())

@@ -1,8 +1,7 @@
-"""Put events on the broker: all at once, or at a steady rate from a process of its own.
+"""Sends events to the broker: all at once, or at a steady rate from a separate process.
 
-Both sides of the comparison get their input through here. Run as `python -m streams.bench.load BOOTSTRAP PREFIX RATE
-FILE` it is the feeder: a small process that sends what is due every few milliseconds, in packed batches, so that it
-takes little of the machine that it measures on.
+`python -m streams.bench.load BOOTSTRAP PREFIX RATE FILE` is that process. It sends what is due every few milliseconds,
+in packed batches, so that it takes little CPU time from the application.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,81 +22,57 @@ from streams.settings import Settings
 from streams.wire.topics import full_name
 
 TICK_S = 0.005
-"""Between two sendings of the feeder."""
+"""Between two sends of the feeder."""
 
 SLICE = 2_000
-"""Events of a backlog between two acknowledgements: keeps append times of clicks and purchases in the order of events.
+"""Events of a backlog between two acknowledgements, which keep the append times of both topics in the order of events.
 """
 
 
-class Loader:
-    """Sends events, packed by partition. An async context manager that waits for the last acknowledgement.
+@asynccontextmanager
+async def _producer(bootstrap_servers: str) -> AsyncIterator[Any]:
+    """A producer that waits for the last acknowledgement at the end."""
+    options = Settings(bootstrap_servers=bootstrap_servers).aiokafka_options()
+    async with aiokafka.AIOKafkaProducer(**options, max_batch_size=1 << 20, max_request_size=4 << 20) as producer:
+        yield producer
 
-    Args:
-        bootstrap_servers: HOST:PORT of the broker.
-        prefix: of the topics' names.
-    """
 
-    def __init__(self, bootstrap_servers: str, prefix: str) -> None:
-        self._options = Settings(bootstrap_servers=bootstrap_servers).aiokafka_options()
-        self._prefix = prefix
-        self._producer: Any = None
-
-    async def __aenter__(self) -> Loader:
-        self._producer = aiokafka.AIOKafkaProducer(**self._options, max_batch_size=1 << 20, max_request_size=4 << 20)
-        await self._producer.start()
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self._producer.stop()
-
-    async def send(self, events: Iterable[Event]) -> list[Any]:
-        """Hand events over, one batch a partition.
-
-        Returns:
-            Futures that are done when the batches are acknowledged.
-        """
-        batches: dict[tuple[str, int], Any] = {}
-        for topic, partition, key, value in events:
-            batch = batches.get((topic, partition))
-            if batch is None:
-                batch = batches[topic, partition] = self._producer.create_batch()
-            batch.append(key=key, value=value, timestamp=None)
-        return [
-            await self._producer.send_batch(batch, full_name(self._prefix, topic), partition=partition)
-            for (topic, partition), batch in batches.items()
-        ]
+async def _send(producer: Any, prefix: str, events: Iterable[Event]) -> list[Any]:
+    """Send events, one batch a partition; returns futures of the acknowledgements."""
+    batches: dict[tuple[str, int], Any] = {}
+    for topic, partition, key, value in events:
+        batch = batches.get((topic, partition))
+        if batch is None:
+            batch = batches[topic, partition] = producer.create_batch()
+        batch.append(key=key, value=value, timestamp=None)
+    return [
+        await producer.send_batch(batch, full_name(prefix, topic), partition=partition)
+        for (topic, partition), batch in batches.items()
+    ]
 
 
 async def preload(bootstrap_servers: str, prefix: str, events: Sequence[Event]) -> None:
-    """Append all events, as fast as it goes, in their order; return when all are acknowledged."""
-    async with Loader(bootstrap_servers, prefix) as loader:
+    """Append all events in order, as fast as possible; return when all are acknowledged."""
+    async with _producer(bootstrap_servers) as producer:
         for first in range(0, len(events), SLICE):
-            await asyncio.gather(*await loader.send(events[first : first + SLICE]))
+            await asyncio.gather(*await _send(producer, prefix, events[first : first + SLICE]))
 
 
 async def feed(bootstrap_servers: str, prefix: str, events: Sequence[Event], rate: float) -> None:
-    """Append events at a steady rate; what is late is sent at once, so that the rate holds over all.
-
-    Args:
-        bootstrap_servers: HOST:PORT of the broker.
-        prefix: of the topics' names.
-        events: what to send.
-        rate: events a second.
-    """
-    async with Loader(bootstrap_servers, prefix) as loader:
+    """Append events at a steady rate (events a second); late ones are sent at once, so that the mean rate holds."""
+    async with _producer(bootstrap_servers) as producer:
         started, sent, pending = time.monotonic(), 0, list[Any]()
         while sent < len(events):
             due = min(len(events), round((time.monotonic() - started) * rate))
-            pending = [one for one in pending if not one.done()]
-            pending += await loader.send(events[sent:due])
+            pending = [future for future in pending if not future.done()]
+            pending += await _send(producer, prefix, events[sent:due])
             sent = due
             await asyncio.sleep(TICK_S - (time.monotonic() - started) % TICK_S)
         await asyncio.gather(*pending)
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Be the feeder."""
+    """Run the feeder."""
     bootstrap_servers, prefix, rate, file = arguments
     events = read(Path(file))
     new_event_loop().run_until_complete(feed(bootstrap_servers, prefix, events, float(rate)))

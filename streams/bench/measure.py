@@ -1,14 +1,13 @@
-"""From append times to figures.
+"""Computes figures from append times of events and answers.
 
-An event is appended to an input topic, its answer to an output topic; both append times are the broker's (Apache Kafka
-stamps them, topics are set so) or, on the embedded broker, which stamps none, the producers' own. All processes are on
-one machine, so there is one clock.
+Append times are the broker's on Apache Kafka (`LogAppendTime`); the embedded broker keeps the producers' times. All
+processes run on one machine and share its clock.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +30,14 @@ _answer = msgspec.json.Decoder(_Answer)
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """From the append of an event to the append of its answer."""
+    """Time from the append of an event to the append of its answer."""
 
     p50_ms: float
     p99_ms: float
     max_ms: float
     events: int
     rate: float
-    """Events a second, as they were appended."""
+    """Events appended a second."""
 
 
 def percentile(values: Sequence[float], p: float) -> float:
@@ -51,9 +50,9 @@ def percentile(values: Sequence[float], p: float) -> float:
 
 
 def events_per_s(appended_ms: Iterable[int]) -> float:
-    """Rate in the middle of a run: from the answer at a tenth of all to the one at nine tenths.
+    """Rate between the first and the last tenth of the answers.
 
-    Start and end are left out: a process that starts fetches its first batches, and at the end partitions run dry.
+    Start and end are left out: the first batches are fetched, and partitions run empty one after the other.
 
     Args:
         appended_ms: append times in epoch milliseconds, in any order.
@@ -72,11 +71,11 @@ def latency(sent_ms: Mapping[str, int], answered_ms: Mapping[str, int], skip_s: 
     Args:
         sent_ms: append times of the events, by id (`topic-partition-offset`).
         answered_ms: append times of the answers, by the id of their event.
-        skip_s: first seconds of the run to leave out.
+        skip_s: seconds at the begin of the run to leave out.
     """
     start, end = min(sent_ms.values()), max(sent_ms.values())
     after = start + skip_s * 1000
-    taken = [answered_ms[one] - at for one, at in sent_ms.items() if at >= after and one in answered_ms]
+    taken = [answered_ms[name] - at for name, at in sent_ms.items() if at >= after and name in answered_ms]
     return Latency(
         p50_ms=percentile(taken, 50),
         p99_ms=percentile(taken, 99),
@@ -90,10 +89,10 @@ Ends = Mapping[TopicPartition, int]
 
 
 class Topics:
-    """The topics of one side, looked at from outside, with no group. An async context manager.
+    """Reads the topics of an application, without a group. An async context manager, which can be opened again.
 
     Args:
-        settings: of the broker, with the side's prefix and number of partitions.
+        settings: of the broker, with the application's prefix.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -114,25 +113,23 @@ class Topics:
         await self._consumer.stop()
 
     async def ends(self, *names: str) -> Ends:
-        """Where the partitions of topics end now.
-
-        Args:
-            names: short names of the topics.
-        """
+        """End offsets of all partitions of topics, by short names."""
         full = (full_name(self._settings.prefix, name) for name in names)
-        return await self._ends([TopicPartition(name, n) for name in full for n in range(self._settings.partitions)])
+        return await self._ends(TopicPartition(name, n) for name in full for n in range(self._settings.partitions))
 
-    async def _ends(self, partitions: Collection[TopicPartition]) -> Ends:
+    async def _ends(self, partitions: Iterable[TopicPartition]) -> Ends:
         ends: Ends = await self._consumer.end_offsets(list(partitions))
         return await true_ends(self._consumer, ends) if self._settings.embedded else ends
 
     async def count(self, name: str) -> int:
-        """How many records a topic has had so far."""
+        """Number of records that a topic has had so far."""
         return sum((await self.ends(name)).values())
 
     async def appended(self, since: Ends) -> dict[str, int]:
-        """Append times in epoch milliseconds of everything from some ends on, by `topic-partition-offset`."""
-        return {f"{one.topic}-{one.partition}-{one.offset}": one.timestamp async for one in self._read(since)}
+        """Append times in epoch milliseconds of all records from some ends on, by `topic-partition-offset`."""
+        return {
+            f"{record.topic}-{record.partition}-{record.offset}": record.timestamp async for record in self._read(since)
+        }
 
     async def answers(self, since: Ends) -> dict[str, int]:
         """Append times of the first answer to each event, by the event's `topic-partition-offset`."""

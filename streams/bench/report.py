@@ -1,4 +1,4 @@
-"""The figures of a run, for people."""
+"""Prints the figures of a run for people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIGURES = (
 
 
 def show(figures: Mapping[str, Any], console: Console) -> None:
-    """Print both tables, and what they were measured on."""
+    """Print the tables, and what they were measured on."""
     console.print(_comparison(figures))
     console.print(_where(figures))
     console.print(_scoring(figures))
@@ -45,15 +45,15 @@ def _comparison(figures: Mapping[str, Any]) -> Table:
         table.add_row(title, form.format(echo[name]), form.format(worker[name]), f"{ratio[compared]:.2f}")
     if echo["cpu_us_per_event"] and worker["cpu_us_per_event"]:
         cpu = (echo["cpu_us_per_event"], worker["cpu_us_per_event"])
-        table.add_row("processor time, us an event", *(f"{one:,.0f}" for one in cpu), f"{cpu[1] / cpu[0]:.2f}")
+        table.add_row("processor time, us an event", *(f"{us:,.0f}" for us in cpu), f"{cpu[1] / cpu[0]:.2f}")
     table.add_row(
-        "learnt and published after, s", "", f"{max(one['learnt_after_s'] for one in worker['turns']):.1f}", ""
+        "learnt and published after, s", "", f"{max(turn['learnt_after_s'] for turn in worker['turns']):.1f}", ""
     )
     return table
 
 
 def _scoring(figures: Mapping[str, Any]) -> Table:
-    """Milliseconds by number of items."""
+    """Milliseconds a shopper, by number of items."""
     table = Table(title="the best of so many items, ms a shopper", title_justify="left")
     for name in ("items", "", "one alone", f"of {ROWS} together", "recall", "made in, s"):
         table.add_column(name, justify="right" if name else "left")
@@ -66,7 +66,7 @@ def _scoring(figures: Mapping[str, Any]) -> Table:
 
 
 def _where(figures: Mapping[str, Any]) -> Table:
-    """Microseconds by stage; a column for each pace."""
+    """Microseconds by stage, a column for each pace."""
     paces: Mapping[str, Any] = figures["where_time_goes"]
     table = Table(title="where a microsecond of an event goes, without a broker", title_justify="left")
     table.add_column("stage")

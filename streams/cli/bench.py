@@ -1,4 +1,4 @@
-"""`crosscurrent bench`: the worker against a bare stateful Faust echo, and where a microsecond of an event goes."""
+"""`crosscurrent bench`: the worker against a bare stateful Faust echo, and where the time of an event goes."""
 
 from __future__ import annotations
 
@@ -28,27 +28,23 @@ def command(
     scoring so many items costs. Takes about a quarter of an hour on two cores. Ctrl-C ends everything; nothing is left
     behind.
     """
+    from dataclasses import replace
+
     import orjson
     from rich.console import Console
 
-    from streams.bench.contest import Plan
+    from streams.bench.benchmark import BenchmarkConfig
     from streams.bench.report import show
     from streams.bench.run import run
     from streams.bench.scoring import SIZES
 
     sizes = tuple(size for size in SIZES if size <= most_items)
-    plan = Plan(events=events, seconds=seconds, repeats=repeats, models=not counting, items=sizes)
+    config = BenchmarkConfig(events=events, seconds=seconds, repeats=repeats, models=not counting, items=sizes)
     if quick:
-        plan = Plan(
-            events=min(events, 8_000),
-            seconds=min(seconds, 6.0),
-            repeats=1,
-            warm_up=8_000,
-            models=not counting,
-            items=(10_000,),
-        )
+        events, seconds = min(events, 8_000), min(seconds, 6.0)
+        config = replace(config, events=events, seconds=seconds, repeats=1, warm_up=8_000, items=(10_000,))
     progress = Console(stderr=True, highlight=False)
-    figures = run(plan, kafka=kafka, say=progress.print)
+    figures = run(config, kafka=kafka, say=progress.print)
     show(figures, Console(highlight=False))
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")

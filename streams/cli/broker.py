@@ -1,17 +1,16 @@
-"""`crosscurrent broker`: a broker for development, that ends with this command."""
+"""`crosscurrent broker`: a broker for development that ends with this command."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
 
 LOOK_S = 0.5
-"""How often to look whether the broker still runs."""
+"""Between two checks that the broker still runs."""
 
 
 def command(
@@ -33,15 +32,14 @@ def command(
     from streams.brokers.embedded import EmbeddedBroker
     from streams.brokers.kafka import KafkaBroker
     from streams.errors import BrokerError
+    from streams.interrupts import set_by_signals
 
     if data is not None and not kafka:
         message = "--data needs --kafka: the embedded broker keeps its data in memory"
         raise typer.BadParameter(message)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    stop = Event()
     broker: Broker = KafkaBroker(port, data=data) if kafka else EmbeddedBroker(port)
-    with broker:
+    with set_by_signals(stop), broker:
         if not stop.is_set():
             print(f"ready {broker.bootstrap_servers}", flush=True)
         while not stop.wait(LOOK_S):

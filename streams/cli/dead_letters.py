@@ -1,4 +1,4 @@
-"""`crosscurrent dead-letters`: what could not be used, and sending it again once its cause is gone."""
+"""`crosscurrent dead-letters`: shows dead letters and sends them again."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def command(
     from streams.connectors.jsonl import DECODERS
     from streams.kafka.blocking import Sender
 
-    def complain(sentence: str) -> None:
+    def report(sentence: str) -> None:
         print(sentence, file=sys.stderr)
 
     with TopicReader(settings, ["dead-letters"], group="dead-letters-replay") as reader:
         with Sender(settings, list(DECODERS)) as sender:
-            replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), complain)
+            replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), report)
             records = (record for batch in reader.read(from_committed=True, until_end=True) for record in batch)
-            for letter in distinct(decoded(records, complain)):
+            for letter in distinct(decoded(records, report)):
                 replayer.replay(letter)
-        reader.commit()  # only now: everything is acknowledged
+        reader.commit()  # after everything is acknowledged
     done = replayer.replayed
     print(f"sent {done.sent} again; {done.still_bad} would come back; {done.not_ours} cannot be sent")

@@ -1,4 +1,4 @@
-"""`crosscurrent demo`: everything at once, on this machine, with a shop in which right answers are known."""
+"""`crosscurrent demo`: everything on this machine, with a simulated shop whose right answers are known."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def command(
     """
     import orjson
 
+    from streams.demo.demo import Demo, DemoConfig
     from streams.demo.screen import console
-    from streams.demo.stage import Demo, DemoConfig
     from streams.errors import CrosscurrentError
 
-    stage = Demo(DemoConfig(seconds=seconds, rate=rate, seed=seed, kafka=kafka), console())
-    figures = stage.run()
-    stage.summary()
+    demo = Demo(DemoConfig(seconds=seconds, rate=rate, seed=seed, kafka=kafka), console())
+    figures = demo.run()
+    demo.summary()
     if follow:
-        stage.follow()
+        demo.follow()
     if json is not None:
         json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
     if seconds is not None and not figures["suggestions"]["live"]:

@@ -1,4 +1,4 @@
-"""`python -m streams.cli.docs`: makes the generated pages anew. For those who change code, so no subcommand."""
+"""`python -m streams.cli.docs`: writes the generated pages. For developers, so it is no subcommand."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _yaml(document: dict[str, Any]) -> str:
     import yaml  # of the extra `dev`
 
     class Plain(yaml.SafeDumper):
-        """Says a thing again where it stands again: anchors are for machines."""
+        """Repeats equal parts instead of writing anchors."""
 
         def ignore_aliases(self, data: object) -> bool:
             return True

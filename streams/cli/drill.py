@@ -1,4 +1,4 @@
-"""`crosscurrent drill`: workers are killed, restarted, paused, given snapshots under load; what is missing or wrong?"""
+"""`crosscurrent drill`: disturbs workers under load and judges what is missing or wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 
 class Drill(StrEnum):
-    """What a person can ask for."""
+    """Names that the command takes."""
 
     KILL = "kill"
     ROLLING = "rolling"
@@ -61,14 +61,14 @@ def command(
     from streams.cli.trainer import check_torch
     from streams.drills import report
     from streams.drills.disturbances import DRILLS
-    from streams.drills.run import Outcome, Plan, Run
+    from streams.drills.run import Outcome, Run, RunConfig
     from streams.interrupts import ended_as_by_ctrl_c
 
     drills = list(DRILLS) if name is Drill.ALL else [name.value]
     if any(DRILLS[drill].trained for drill in drills):
         check_torch()
-    plans = [
-        Plan(drill, rate or DRILLS[drill].rate, seconds or DRILLS[drill].seconds, workers, seed + run, keep)
+    configs = [
+        RunConfig(drill, rate or DRILLS[drill].rate, seconds or DRILLS[drill].seconds, workers, seed + run, keep)
         for drill in drills
         for run in range(times)
     ]
@@ -76,15 +76,15 @@ def command(
     broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
     outcomes: list[Outcome] = []
     with ended_as_by_ctrl_c(), report.progress(console) as progress:
-        task = progress.add_task(f"starting {broker.title}", total=len(plans), name=name.value)
+        task = progress.add_task(f"starting {broker.title}", total=len(configs), name=name.value)
         with broker:
-            for plan in plans:
+            for config in configs:
                 settings = broker.settings(prefix=f"drill-{uuid4().hex[:8]}-")
 
-                def say(what: str, drill: str = plan.drill) -> None:
+                def say(what: str, drill: str = config.drill) -> None:
                     progress.update(task, description=f"{drill}: {what}")
 
-                outcome = Run(plan, settings, say).run()
+                outcome = Run(config, settings, say).run()
                 outcomes.append(outcome)
                 progress.update(task, advance=1)
                 console.print(report.line(outcome))

@@ -1,6 +1,6 @@
-"""What a person types: `crosscurrent SUBCOMMAND`. One module a subcommand, one line each here.
+"""All subcommands of `crosscurrent`, one line each.
 
-Modules of subcommands import what is heavy inside their functions, so that `crosscurrent --help` is quick.
+Their modules import heavy packages inside functions, so that `crosscurrent --help` is quick.
 """
 
 from __future__ import annotations

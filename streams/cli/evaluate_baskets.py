@@ -56,7 +56,7 @@ def command(
     from models.evaluation.next_item.implicit_models import check_implicit
     from streams.cli.printing import table_console
     from streams.connectors.complete_journey import complete_journey
-    from streams.connectors.event_log import log_of_past
+    from streams.connectors.event_log import log_of_data_set
 
     names = list(METHODS) if methods is None else [name.strip() for name in methods.split(",")]
     if unknown := [name for name in names if name not in METHODS]:
@@ -71,7 +71,9 @@ def command(
     columns = (TextColumn("{task.description:<40}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("reading", total=None)
-        shop, baskets = baskets_of(log_of_past(complete_journey(), None, round(time.time() * 1000), complain), depth)
+        shop, baskets = baskets_of(
+            log_of_data_set(complete_journey(), None, round(time.time() * 1000), complain), depth
+        )
         cut = cut_at(baskets)
 
         def say(stage: str, done: int, of: int) -> None:

@@ -88,8 +88,8 @@ def command(
     from models.evaluation.prequential.replay import Engine
     from streams.cli.evaluation_report import check_plots, report
     from streams.cli.printing import table_console
-    from streams.cli.worker import read_policy
     from streams.connectors.event_log import sent_of
+    from streams.policy_file import read_policy
     from streams.settings import Settings
 
     if (path is not None) != (source in _WITH_PATH):
@@ -128,7 +128,7 @@ def command(
         "protocol": "prequential",
         "source": source.value if path is None else f"{source.value} {path.name}",
         "catalog": len(log.catalog),
-        "dead_letters": log.refused.count,
+        "dead_letters": log.rejected.count,
         "seed": seed,
         "policy": in_force.hash,
         "seconds": round(seconds, 2),
@@ -183,7 +183,7 @@ def _complain(sentence: str) -> None:
 
 
 def _log(source: Source, path: Path | None, limit: int | None, seed: int, now_ms: int) -> EventLog:
-    from streams.connectors.event_log import SIMULATED_EVENTS, log_of_folder, log_of_past, simulated
+    from streams.connectors.event_log import SIMULATED_EVENTS, log_of_data_set, log_of_folder, simulated
 
     if source is Source.JSONL:
         assert path is not None  # noqa: S101 - the command has looked
@@ -199,7 +199,7 @@ def _log(source: Source, path: Path | None, limit: int | None, seed: int, now_ms
 
         assert path is not None  # noqa: S101 - the command has looked
         past = rees46(path, _complain)
-    return log_of_past(past, limit, now_ms, _complain)
+    return log_of_data_set(past, limit, now_ms, _complain)
 
 
 def _tables(figures: dict[str, Any]) -> list[Table]:

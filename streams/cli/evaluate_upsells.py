@@ -57,10 +57,10 @@ def command(
     from models.shop.events import Click, Purchase
     from models.shop.items import Items
     from streams.cli.printing import table_console
-    from streams.cli.worker import read_policy
     from streams.connectors.complete_journey import complete_journey
-    from streams.connectors.event_log import log_of_past
+    from streams.connectors.event_log import log_of_data_set
     from streams.connectors.rees46 import rees46
+    from streams.policy_file import read_policy
     from streams.settings import Settings
 
     if (path is not None) != (source is Source.REES46):
@@ -82,7 +82,7 @@ def command(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("reading", total=None)
-        log = log_of_past(past, None, round(time.time() * 1000), complain)
+        log = log_of_data_set(past, None, round(time.time() * 1000), complain)
         items = Items()
         catalog = Catalog(items)
         for item in log.catalog:

@@ -1,14 +1,11 @@
-"""`docs/events.md` and `docs/asyncapi.yaml`, made of the types in `streams.wire.schemas` and of `streams.wire.topics`.
-
-Nobody writes them by hand: `python -m streams.cli.docs` makes them anew, and a test compares.
-"""
+"""Generates `docs/events.md` and `docs/asyncapi.yaml` from `streams.wire.schemas` and `streams.wire.topics`."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -24,23 +21,22 @@ from streams.wire.schemas import (
     SuggestionRecord,
     expected,
 )
-from streams.wire.topics import TOPICS, Topic
+from streams.wire.topics import DAY_MS, TOPICS, Topic
 
-DAY_MS = 86_400_000
 BINDING_VERSION = "0.5.0"
 """Of AsyncAPI's Kafka bindings."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What is told of one public topic, besides its types."""
+    """What the pages say of one public topic besides its types."""
 
     record: type[Struct]
     message: str
     """Name of its message in the AsyncAPI document."""
     example: Mapping[str, Any]
     null: str = ""
-    """What a null value means; empty: it is a dead letter."""
+    """Meaning of a null value; empty: it is a dead letter."""
 
 
 PAGES: dict[str, Page] = {
@@ -163,7 +159,7 @@ PAGES: dict[str, Page] = {
         },
     ),
 }
-"""Public topics, in the order they are told of."""
+"""Public topics, in the order of the pages."""
 
 _HEAD = """\
 # Events
@@ -239,39 +235,27 @@ def _section(topic: Topic, page: Page) -> str:
 
 
 def _fields(record: type[Struct]) -> list[str]:
-    """A table of a record's fields, then one of each record within."""
-    words, within = expected(record), []
+    """A table of a record's fields, then one of each nested record."""
+    words, nested = expected(record), []
     lines = ["| field | must be | meaning |", "|---|---|---|"]
     hints = get_type_hints(record, include_extras=True)
     for field in msgspec.structs.fields(record):
         parts = _flat(hints[field.name])
-        meaning = next(one.description for one in parts if isinstance(one, Meta) and one.description)
-        structs = [one for one in parts if isinstance(one, type) and issubclass(one, Struct)]
-        within += structs
+        meaning = next(part.description for part in parts if isinstance(part, Meta) and part.description)
+        structs = [part for part in parts if isinstance(part, type) and issubclass(part, Struct)]
+        nested += structs
         must = words[field.name] + (f" [as below](#{_anchor(structs[0])})" if structs else "")
         lines.append(f"| `{field.name}`{'' if field.required else ' ?'} | {must} | {meaning} |")
     lines.append("")
-    for one in within:
-        lines += [f"### {_heading(one)}", "", (one.__doc__ or "").strip(), "", *_fields(one)]
+    for struct in nested:
+        lines += [f"### {_heading(struct)}", "", (struct.__doc__ or "").strip(), "", *_fields(struct)]
     return lines
 
 
 def _heading(record: type[Struct]) -> str:
     """A record's name in words: `SuggestedItemRecord` is a suggested item."""
-    name = record.__name__.removesuffix("Record")
-    words = ["".join(letters) for _, letters in groupby(name, key=_Humps())]
+    words = re.findall("[A-Z][a-z]*", record.__name__.removesuffix("Record"))
     return " ".join(words).capitalize()
-
-
-class _Humps:
-    """Numbers the words of a name in capitals and small letters."""
-
-    def __init__(self) -> None:
-        self._word = 0
-
-    def __call__(self, letter: str) -> int:
-        self._word += letter.isupper()
-        return self._word
 
 
 def _anchor(record: type[Struct]) -> str:
@@ -279,9 +263,9 @@ def _anchor(record: type[Struct]) -> str:
 
 
 def _flat(hint: Any) -> list[Any]:
-    """A type, what it is made of, and what is said of it; what is said last comes first."""
-    said = list(reversed(getattr(hint, "__metadata__", ())))
-    return [*said, hint, *(part for one in get_args(hint) for part in _flat(one) if not isinstance(one, Meta))]
+    """The metadata of a type, last first, the type, and the same of its arguments."""
+    metadata = reversed(getattr(hint, "__metadata__", ()))
+    return [*metadata, hint, *(part for arg in get_args(hint) if not isinstance(arg, Meta) for part in _flat(arg))]
 
 
 # -- for machines --------------------------------------------------------------------------------------------------
@@ -342,7 +326,7 @@ def _channel(topic: Topic, page: Page) -> dict[str, Any]:
 
 
 def _messages(topic: Topic, page: Page) -> dict[str, dict[str, Any]]:
-    """Messages of a topic: its record, and a null value where it may be one."""
+    """Messages of a topic: its record, and a null value if that has a meaning."""
     key = {"type": "string", "description": topic.key, "minLength": 1}
     bindings = {"kafka": {"key": key, "bindingVersion": BINDING_VERSION}}
     messages: dict[str, dict[str, Any]] = {

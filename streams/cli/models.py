@@ -1,4 +1,4 @@
-"""`crosscurrent models`: the snapshots of what is learnt: which there are, which is served, and going back to one."""
+"""`crosscurrent models`: lists, shows, rolls back, exports and imports snapshots."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def import_(
     if snapshot.model != model:
         raise SnapshotCorruptError.archive(file, f"a snapshot of `{model}` (--model)", f"one of `{snapshot.model}`")
     registry = SnapshotRegistry(settings, model)
-    if not registry.store.is_intact(model, snapshot.version):  # one that is may have the trainer's state beside it
+    if not registry.store.is_intact(model, snapshot.version):  # an intact one may have the trainer's state, too
         registry.store.save(snapshot)
     print(f"imported {model} {snapshot.version} into {registry.store.url}")
     if announce:

@@ -12,7 +12,7 @@ from rich.table import Table
 from models.errors import SnapshotError
 from streams.cli.printing import printable, table_console
 from streams.errors import StoreError, StoreUnreachableError
-from streams.snapshots.format import Manifest
+from streams.snapshots.format import FileForm, Manifest
 from streams.snapshots.registry import SnapshotRegistry
 from streams.snapshots.store import Stored
 from streams.wire.codec import written
@@ -27,7 +27,7 @@ COLUMNS: dict[str, Literal["left", "right"]] = {
     "items": "right",
     "MB": "right",
 }
-"""Of the table of versions, and how each is justified."""
+"""Of the table of versions, with their justification."""
 
 
 @dataclass(frozen=True)
@@ -37,25 +37,28 @@ class Line:
     version: str
     announced: bool
     manifest: Manifest | None
-    """None where it cannot be read."""
+    """None: it cannot be read."""
     fault: str | None
-    """Why not."""
+    """Why it cannot be read."""
 
     def as_json(self) -> bytes:
         """The line that `crosscurrent models list --json` prints."""
         line: dict[str, object] = {"version": self.version, "announced": self.announced}
-        if (it := self.manifest) is not None:
-            line |= {"at": written(it.at), "code": it.code, "learnt": it.learnt, "metrics": it.metrics}
-            line |= {"items": _items(it), "bytes": it.weights.bytes}
-        else:
+        if (found := self.manifest) is None:
             line["fault"] = self.fault
+        else:
+            line |= {"at": written(found.at), "code": found.code, "learnt": found.learnt, "metrics": found.metrics}
+            line |= {"items": _items(found), "bytes": found.weights.bytes}
         return msgspec.json.encode(line)
 
 
 def listed(registry: SnapshotRegistry) -> list[Line]:
-    """All versions of a model, oldest first; the announced one also where the store does not have it."""
-    announced = registry.announced.version if registry.announced is not None else None
-    versions = set(registry.store.versions(registry.model)) | ({announced} if announced is not None else set())
+    """All versions of a model, oldest first; the announced one even if the store does not have it."""
+    versions = set(registry.store.versions(registry.model))
+    announced = None
+    if registry.announced is not None:
+        announced = registry.announced.version
+        versions.add(announced)
     lines = []
     for version in sorted(versions):
         manifest, fault = None, None
@@ -70,21 +73,15 @@ def listed(registry: SnapshotRegistry) -> list[Line]:
 
 
 def print_table(lines: list[Line], model: str) -> None:
-    """Print versions for people; below the table why some cannot be read."""
+    """Print versions for people, and below the table why some cannot be read."""
     table = Table(title=f"snapshots of {model}", title_justify="left")
     for name, justify in COLUMNS.items():
         table.add_column(name, justify=justify, no_wrap=True)
     for line in lines:
-        cells = (
-            ["cannot be read"]
-            if (it := line.manifest) is None
-            else [
-                _numbers(it.metrics),
-                f"{it.learnt.get('events', 0):,}",
-                f"{_items(it):,}",
-                f"{it.weights.bytes / MEGABYTE:.1f}",
-            ]
-        )
+        cells = ["cannot be read"]
+        if (found := line.manifest) is not None:
+            events, megabytes = found.learnt.get("events", 0), found.weights.bytes / MEGABYTE
+            cells = [_numbers(found.metrics), f"{events:,}", f"{_items(found):,}", f"{megabytes:.1f}"]
         table.add_row(line.version, "announced" if line.announced else "", *cells)
     console = table_console()
     console.print(table)
@@ -94,25 +91,29 @@ def print_table(lines: list[Line], model: str) -> None:
 
 
 def print_manifest(stored: Stored) -> None:
-    """Print what a manifest says for people: all but the ids of its items."""
-    it = stored.manifest
-    table = Table(title=f"{it.model} {it.version}", title_justify="left", show_header=False)
+    """Print a manifest for people, without the ids of its items."""
+    manifest = stored.manifest
+    table = Table(title=f"{manifest.model} {manifest.version}", title_justify="left", show_header=False)
     rows = {
-        "code": it.code,
-        "up to": written(it.at),
-        "learnt": _numbers(it.learnt),
-        "metrics": _numbers(it.metrics),
-        "items": f"{_items(it):,} in {len(it.ids):,} slots",
-        "config": msgspec.json.encode(it.config).decode(),
-        "positions": "\n".join(f"{topic} {_numbers(at)}" for topic, at in it.positions.items()),
-        "arrays": "\n".join(f"{name} {form.dtype} {tuple(form.shape)}" for name, form in it.arrays.items()),
-        "weights": f"{it.weights.bytes:,} bytes, SHA-256 {it.weights.sha256}",
-        "training": "none" if it.training is None else f"{it.training.bytes:,} bytes, SHA-256 {it.training.sha256}",
+        "code": manifest.code,
+        "up to": written(manifest.at),
+        "learnt": _numbers(manifest.learnt),
+        "metrics": _numbers(manifest.metrics),
+        "items": f"{_items(manifest):,} in {len(manifest.ids):,} slots",
+        "config": msgspec.json.encode(manifest.config).decode(),
+        "positions": "\n".join(f"{topic} {_numbers(at)}" for topic, at in manifest.positions.items()),
+        "arrays": "\n".join(f"{name} {form.dtype} {tuple(form.shape)}" for name, form in manifest.arrays.items()),
+        "weights": _file(manifest.weights),
+        "training": "none" if manifest.training is None else _file(manifest.training),
         "store": stored.url,
     }
     for name, text in rows.items():
         table.add_row(name, "\n".join(printable(line) for line in text.split("\n")))
     table_console().print(table)
+
+
+def _file(form: FileForm) -> str:
+    return f"{form.bytes:,} bytes, SHA-256 {form.sha256}"
 
 
 def _items(manifest: Manifest) -> int:

@@ -1,4 +1,4 @@
-"""`crosscurrent neighbours`: what goes with an item, as it is served."""
+"""`crosscurrent neighbours`: the published neighbours of an item."""
 
 from __future__ import annotations
 

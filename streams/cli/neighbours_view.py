@@ -1,4 +1,4 @@
-"""What the owners of the item partitions have published, read whole: rows of neighbours for people and for scripts."""
+"""Rows of neighbours on a terminal, for people and for scripts."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
 from streams.settings import Settings
 
-"""Columns of a row's tables, as commands name them."""
-
 
 class Published:
-    """All rows of neighbours as they are now, in the mirror that a worker serves from.
+    """All rows of neighbours now published, in the tables that a worker serves from.
 
     Args:
-        settings: where, and under which prefix.
+        settings: of broker and prefix.
         with_titles: read the catalogue too.
 
     Raises:
@@ -46,7 +44,7 @@ class Published:
         return self.neighbours.row(item_id) is not None
 
     def as_json(self, item_id: str) -> bytes:
-        """The row of an item that has one, as `crosscurrent neighbours --json` prints it."""
+        """An item's row, as `crosscurrent neighbours --json` prints it."""
         rows = [
             {"item_id": name, **dict(zip(PAIR_KIND_NAMES, weights, strict=True)), "lift": lift}
             for name, weights, lift in self._row(item_id)
@@ -54,7 +52,7 @@ class Published:
         return orjson.dumps({"item_id": item_id, "neighbours": rows})
 
     def print_table(self, item_id: str) -> None:
-        """Print the row of an item that has one, for people."""
+        """Print an item's row, for people."""
         table = Table(title=printable(f"{self._title(item_id)} ({item_id})"), title_justify="left")
         table.add_column("neighbour")
         for kind in (*PAIR_KIND_NAMES, "lift"):
@@ -65,7 +63,7 @@ class Published:
         Console(markup=False, highlight=False).print(table)
 
     def _row(self, item_id: str) -> list[tuple[str, list[float], float]]:
-        """Neighbours of an item with a row, strongest first: id, weights by kind, lift of bought-with."""
+        """Neighbours of an item, strongest first: id, weights by kind, lift of bought-with."""
         row = self.neighbours.row(item_id)
         assert row is not None
         lifts = self.neighbours.lifts(self._items.find(item_id))

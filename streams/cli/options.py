@@ -1,7 +1,7 @@
-"""Options that commands share, after the subcommand: where the broker is, how to speak to it, which settings differ.
+"""Options that commands share: connection and settings.
 
-A command says `@with_settings()` and gets a `Settings` as its first argument; names of further settings make options
-of their own: `@with_settings("web_port", "policy")`. What is here must import fast, since `--help` reads it.
+A command with `@with_settings()` gets a `Settings` as its first argument; further settings become options by name:
+`@with_settings("web_port", "policy")`. `--help` imports this module, so it must import fast.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CONNECTION_OPTIONS: dict[str, Any] = {
     "ssl_keyfile": _option(Path, "--ssl-keyfile", "PEM file of our certificate's key"),
     "embedded": _option(bool, "--embedded/--no-embedded", "The broker is the embedded one (recognised by itself)"),
 }
-"""Options of every command that connects, by parameter. There is none for the password: others could read it."""
+"""Options of every command that connects, by parameter. The password has none: others could read it."""
 
 SETTING_OPTIONS: dict[str, Any] = {
     "group": _option(str, "--group", "Consumer group of the workers, after the prefix (crosscurrent)", SETTINGS),
@@ -55,26 +55,26 @@ SETTING_OPTIONS: dict[str, Any] = {
     "web_port": _option(int, "--web-port", "Port of /metrics, /health and /ready (6066)", SETTINGS),
     "web_enabled": _option(bool, "--web/--no-web", "Whether to serve them (yes)", SETTINGS),
 }
-"""Options that single commands ask for, by setting."""
+"""Options that commands request by name."""
 
 
 def with_settings(
     *names: str, connect: bool = True
 ) -> Callable[[Callable[Concatenate[Settings, P], R]], Callable[..., R]]:
-    """Give a command connection options, and the settings made of them as its first argument.
+    """Give a command connection options, and the resulting settings as its first argument.
 
     Args:
         names: of further settings that become options, from `SETTING_OPTIONS`.
-        connect: ask the broker which kind it is, so that the settings fit it. False: only read the settings.
+        connect: ask the broker which kind it is, and adapt the settings. False: only read the settings.
 
-    Raises (the command, when it is called):
+    Raises (by the command):
         SettingsError: a setting is wrong.
         BrokerError: no broker answers.
     """
     options = {**CONNECTION_OPTIONS, **{name: SETTING_OPTIONS[name] for name in names}}
 
     def decorate(command: Callable[Concatenate[Settings, P], R]) -> Callable[..., R]:
-        own = _parameters(command)[1:]
+        own = _parameters(command)
 
         @wraps(command)
         def run(*arguments: Any, **given: Any) -> R:
@@ -92,7 +92,6 @@ def with_settings(
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
             for name, annotation in options.items()
         ]
-        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
         run.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in own + shared}
         return run
@@ -101,15 +100,13 @@ def with_settings(
 
 
 def _parameters(command: Callable[..., Any]) -> list[inspect.Parameter]:
-    """A command's own parameters, with annotations that typer can read; the first one is the settings' and stays."""
-    first, *others = inspect.signature(command).parameters.values()
+    """A command's parameters after the settings, with annotations that typer can read."""
+    _, *own = inspect.signature(command).parameters.values()
     names = inspect.unwrap(command).__globals__
     return [
-        first,
-        *(
-            parameter.replace(annotation=eval(parameter.annotation, names))  # noqa: S307 - our own source
-            if isinstance(parameter.annotation, str)
-            else parameter
-            for parameter in others
-        ),
+        parameter.replace(
+            kind=inspect.Parameter.KEYWORD_ONLY,
+            annotation=eval(parameter.annotation, names),  # noqa: S307 - our own source
+        )
+        for parameter in own
     ]

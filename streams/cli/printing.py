@@ -1,4 +1,4 @@
-"""Records on a terminal, for people and for pipes."""
+"""Records on a terminal or in a pipe."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 
 PLAIN_WIDTH = 120
-"""Columns of a table where there is no terminal to ask."""
+"""Columns of a table without a terminal."""
 
 
 def table_console() -> Console:
-    """Standard output for tables: as wide as the terminal, or wide enough where there is none."""
+    """Standard output for tables, as wide as the terminal."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
 class Printer(Protocol):
-    """Shows records one by one."""
+    """Prints records one by one."""
 
     def show(self, record: Record) -> None:
-        """Show one."""
+        """Print one."""
 
     def flush(self) -> None:
-        """Called after each batch, so that a reader at the other end of a pipe sees it."""
+        """Called after each batch, so that the reader of a pipe gets it."""
 
 
 class LinePrinter:
@@ -44,7 +44,7 @@ class LinePrinter:
         self._out = out
 
     def show(self, record: Record) -> None:
-        """Write the value and an end of line; a null value as JSON writes it."""
+        """Write the value and a line end; a null value as `null`."""
         self._out.write((b"null" if record.value is None else record.value) + b"\n")
 
     def flush(self) -> None:
@@ -65,10 +65,10 @@ class _Pretty:
 
 
 class SuggestionPrinter(_Pretty):
-    """A suggestion in a few lines: for whom and why now, then an item a line with its price and its first reason."""
+    """A suggestion in a few lines: shopper and trigger, then a line per item with its price and first reason."""
 
     def show(self, record: Record) -> None:
-        """Show one; of a record that is no suggestion, why not."""
+        """Print one, or why the record is no suggestion."""
         try:
             suggestion = decode_suggestion(record)
         except RecordError as error:
@@ -100,10 +100,10 @@ class SuggestionPrinter(_Pretty):
 
 
 class DeadLetterPrinter(_Pretty):
-    """A dead letter in a few lines: where it came from, why it is one, what it held."""
+    """A dead letter in a few lines: source, reason, content."""
 
     def show(self, record: Record) -> None:
-        """Show one; of a record that is no dead letter, why not."""
+        """Print one, or why the record is no dead letter."""
         try:
             letter = decode_dead_letter(record)
         except RecordError as error:
@@ -111,9 +111,9 @@ class DeadLetterPrinter(_Pretty):
             return
         self._print((letter.at, "dim"), (f"  {letter.topic}-{letter.partition}@{letter.offset}", "bold"))
         self._print((f"  {letter.reason}", "red"))
-        self._print((f"  {self._came(letter)}", "dim"))
+        self._print((f"  {self._content(letter)}", "dim"))
 
-    def _came(self, letter: DeadLetterRecord) -> str:
+    def _content(self, letter: DeadLetterRecord) -> str:
         if letter.left_out_bytes is not None:
             return f"{letter.left_out_bytes} bytes, left out here"
         parts = []
@@ -126,5 +126,5 @@ class DeadLetterPrinter(_Pretty):
 
 
 def printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(one if one.isprintable() else "\ufffd" for one in text)
+    """The text without control characters."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in text)

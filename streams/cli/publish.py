@@ -1,4 +1,4 @@
-"""`crosscurrent publish`: lines of JSON become records."""
+"""`crosscurrent publish`: sends lines of JSON to a topic."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def command(
         message = f"there is nothing to publish to {topic!r}: choose one of {choices}"
         raise typer.BadParameter(message, param_hint="TOPIC")
     with Sender(settings, [topic]) as sender:
-        publisher = Publisher(sender, topic, complain=lambda sentence: print(sentence, file=sys.stderr))
+        publisher = Publisher(sender, topic, report=lambda sentence: print(sentence, file=sys.stderr))
         if null:
             for key in null:
                 publisher.null(key)

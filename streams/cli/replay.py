@@ -1,4 +1,4 @@
-"""`crosscurrent replay`: shops of the past, sent again."""
+"""`crosscurrent replay`: sends data sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
-    from streams.connectors.replay import Past
+    from streams.connectors.replay import DataSet
     from streams.settings import Settings
 
 app = typer.Typer(help="Send a data set's catalogue, clicks and purchases.", no_args_is_help=True)
@@ -58,12 +58,12 @@ def rees46(
     speed: Speed = "max",  # type: ignore[assignment]
 ) -> None:
     """Send views, cart changes and purchases of REES46's multi-category store. Bad lines are named and left out."""
-    from streams.connectors.rees46 import rees46 as past_of
+    from streams.connectors.rees46 import rees46 as data_set_of
 
-    _replay(settings, lambda: past_of(file, lambda sentence: print(sentence, file=sys.stderr)), limit, speed)
+    _replay(settings, lambda: data_set_of(file, lambda sentence: print(sentence, file=sys.stderr)), limit, speed)
 
 
-def _replay(settings: Settings, load: Callable[[], Past], limit: int | None, speed: float) -> None:
+def _replay(settings: Settings, load: Callable[[], DataSet], limit: int | None, speed: float) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -73,11 +73,11 @@ def _replay(settings: Settings, load: Callable[[], Past], limit: int | None, spe
     console = Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Sender(settings, ["catalog", "clicks", "purchases"]) as sender:
-        past = load()
-        for note in past.notes:
+        data = load()
+        for note in data.notes:
             console.print(note)
         with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("events", total=past.count if limit is None else min(limit, past.count))
-            sent = replay(past, sender, limit=limit, speed=speed, on_sent=lambda: progress.advance(task))
+            task = progress.add_task("events", total=data.count if limit is None else min(limit, data.count))
+            sent = replay(data, sender, limit=limit, speed=speed, on_sent=lambda: progress.advance(task))
             sender.flush()
     print(f"sent {', '.join(f'{count} {settings.prefix}{topic}' for topic, count in sent.items())}")

@@ -1,4 +1,4 @@
-"""docs/settings.md, made of the settings themselves."""
+"""Generates docs/settings.md from the settings."""
 
 from __future__ import annotations
 
@@ -73,20 +73,20 @@ def settings_page() -> str:
 
 
 def _fields(config: Any, above: str = "") -> list[tuple[str, str, str]]:
-    """Key, default and meaning of each field of a dataclass, and of the dataclasses in it."""
+    """Key, default and meaning of each field of a dataclass, and of nested ones."""
     texts = attribute_texts(type(config))
     rows: list[tuple[str, str, str]] = []
-    for one in dataclasses.fields(config):
-        value = getattr(config, one.name)
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            rows += _fields(value, f"{above}{one.name}.")
+            rows += _fields(value, f"{above}{field.name}.")
         else:
-            rows.append((f"`{above}{one.name}`", _default(value), texts[one.name]))
+            rows.append((f"`{above}{field.name}`", _default(value), texts[field.name]))
     return rows
 
 
 def attribute_texts(config: type) -> dict[str, str]:
-    """What the source of a dataclass says of each field, below it or under `Attributes:`."""
+    """The documentation of each field of a dataclass, below the field or under `Attributes:`."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
     assert isinstance(tree, ast.ClassDef)  # noqa: S101 - it is the source of a class
     texts = {
@@ -115,10 +115,11 @@ def _default(value: Any) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    choices = [get_args(one) for one in (field.annotation, *get_args(field.annotation)) if get_origin(one) is Literal]
+    kinds = (field.annotation, *get_args(field.annotation))
+    choices = [get_args(kind) for kind in kinds if get_origin(kind) is Literal]
     if choices:
         return ", ".join(choices[0])
-    bounds = {type(one).__name__: getattr(one, type(one).__name__.lower(), None) for one in field.metadata}
+    bounds = {type(rule).__name__: getattr(rule, type(rule).__name__.lower(), None) for rule in field.metadata}
     words = [f"{sign} {bounds[name]:_}" for name, sign in (("Ge", ">="), ("Gt", ">"), ("Le", "<=")) if name in bounds]
     return " and ".join(words)
 

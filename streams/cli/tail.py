@@ -1,4 +1,4 @@
-"""`crosscurrent tail`: what comes out, as it comes; and what has come in."""
+"""`crosscurrent tail`: prints records of a topic."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Shown(StrEnum):
-    """Topics that can be shown: those that workers write for others, and those of the shop."""
+    """Topics that can be printed."""
 
     SUGGESTIONS = "suggestions"
     DEAD_LETTERS = "dead-letters"

@@ -1,4 +1,4 @@
-"""`crosscurrent topics`: make the topics, or say how they differ from what they must be."""
+"""`crosscurrent topics`: creates or checks the topics."""
 
 from __future__ import annotations
 

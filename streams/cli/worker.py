@@ -1,10 +1,11 @@
-"""`crosscurrent worker`: a click becomes a suggestion."""
+"""`crosscurrent worker`: runs a worker."""
 
 from __future__ import annotations
 
 import signal
 import sys
-from pathlib import Path
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,57 +14,23 @@ from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
     from models.shop.policy import Policy
+    from streams.faust_app import App
     from streams.settings import Settings
 
-
-def read_policy(path: Path | None, memory_s: float) -> Policy:
-    """The policy of a file; the defaults where none is given.
-
-    Args:
-        path: of the file.
-        memory_s: how long purchases are remembered.
-
-    Raises:
-        PolicyError: the file cannot be read, a key in it is wrong (names file, line and key), or it asks for purchases
-            that are forgotten by then.
-    """
-    from models.errors import PolicyError
-    from models.shop.policy import Policy
-
-    if path is None:
-        return Policy()
-    policy = Policy.from_file(path)
-    if policy.bought_days * 86_400 > memory_s:
-        message = (
-            f"{path}: bought_days is {policy.bought_days:g}, but purchases are remembered for {memory_s / 86_400:g} "
-            "days: make it smaller, or set CROSSCURRENT_VISITS__PURCHASE_MEMORY_S (and the retention of `purchases`)"
-        )
-        raise PolicyError(message)
-    return policy
+LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR, on standard error")]
 
 
 @with_settings("group", "policy", "web_host", "web_port", "web_enabled")
-def command(
-    settings: Settings,
-    log_level: Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR, on standard error")] = "INFO",
-) -> None:
+def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a worker: clicks and purchases in, suggestions out. SIGTERM ends it, SIGHUP reads the policy again."""
-    import logging
-
-    import faust
-
     from models.errors import PolicyError
     from streams.faust_app import new_event_loop
     from streams.kafka.topic_admin import identities
+    from streams.policy_file import read_policy
     from streams.worker.app import create_app
 
     def policy() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)
-
-    if log_level.upper() != "DEBUG":  # aiokafka tells every assignment of every consumer
-        logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    app = create_app(settings, policy(), identities(settings), on_ready=say_ready)
-    loop = new_event_loop()
 
     def reload_policy() -> None:
         try:
@@ -71,15 +38,28 @@ def command(
         except PolicyError as error:
             print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
 
+    app = create_app(settings, policy(), identities(settings), on_ready=say_ready)
+    loop = new_event_loop()
     loop.add_signal_handler(signal.SIGHUP, reload_policy)
+    run_app(app, log_level, loop, has_failed=lambda: app.worker.failure is not None)
+
+
+def run_app(app: App, log_level: str, loop: AbstractEventLoop, has_failed: Callable[[], bool]) -> None:
+    """Run an app until it is stopped; exit with 1 if it has failed."""
+    import logging
+
+    import faust
+
+    if log_level.upper() != "DEBUG":  # aiokafka logs every assignment of every consumer
+        logging.getLogger("aiokafka").setLevel(logging.WARNING)
     process = faust.Worker(app, loglevel=log_level, redirect_stdouts=False, loop=loop)
     try:
         process.execute_from_commandline()
     finally:
-        if app.worker.failure is not None:
+        if has_failed():
             raise SystemExit(1)
 
 
 def say_ready() -> None:
-    """Tell whoever started the process, once."""
+    """Print `ready`, for the process that started this one."""
     print("ready", flush=True)

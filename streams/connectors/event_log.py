@@ -1,11 +1,10 @@
-"""Event logs to measure on: catalogue and events of the past in the order of their times, checked as a worker would.
+"""Event logs for the evaluation: catalogue and events in time order, checked as a worker checks them.
 
-A log is a data set as `replay` sends it, the simulated shop, or a folder of the contract's values as `publish` takes
-them: `catalog.jsonl`, `clicks.jsonl`, `purchases.jsonl`, and `profiles.jsonl` where there is one. What would be a dead
-letter is named and counted. Data sets keep their order. In a folder events are put in the order of their times; at
-equal times profiles come first, then clicks, then purchases, and those of one file in the order of their lines.
-`crosscurrent tail` writes such files from the topics of a shop that runs; a null value (an item withdrawn, a profile
-taken back) is a line that does not say whose it is, and is passed over.
+A log is a data set as `replay` sends it, the simulated shop, or a folder of JSON lines as `publish` takes them:
+`catalog.jsonl`, `clicks.jsonl`, `purchases.jsonl`, optionally `profiles.jsonl`. Would-be dead letters are named and
+counted. Data sets keep their order. Events of a folder are sorted by time; at equal times profiles come first, then
+clicks, then purchases, and lines of one file in their order. `crosscurrent tail` writes such files from the topics of a
+running shop; null values (items withdrawn, profiles removed) lack their key there and are skipped.
 """
 
 from __future__ import annotations
@@ -25,125 +24,123 @@ from models.evaluation.prequential.replay import Event
 from models.evaluation.prequential.sent import Moment, SentLists
 from models.shop.events import CatalogItem
 from streams.connectors.jsonl import DECODERS, Line, usable
-from streams.connectors.replay import KEYS, NAMED, DataMissingError, Happening, Past
+from streams.connectors.replay import KEYS, NAMED, DataMissingError, DataSet, SourceEvent
 from streams.connectors.simulated_shop import SimulatedShop
 from streams.errors import RecordError
 from streams.wire.codec import NEWEST_MS
 
 SIMULATED_PER_S = 0.05
-"""Events a second of the simulated shop: a visit after the other, some 4,300 events a day, so that days go by."""
+"""Events a second of the simulated shop: one visit at a time, some 4,300 events a day."""
 
 SIMULATED_START_S = 1_735_689_600.0
-"""When the simulated shop opens: 2025 begins. Any time of the past does."""
+"""Start of the simulated shop, 2025-01-01. Any past time does."""
 
 SIMULATED_EVENTS = 50_000
-"""Of the simulated shop, which has no end: eleven and a half days."""
+"""Default number of events of the simulated shop: eleven and a half days."""
 
 WITH_NULLS = ("catalog", "profiles")
 """Topics whose values may be null."""
 
 FILES = ("profiles", "clicks", "purchases")
-"""Of a folder, by topic, in the order of what happens at one time."""
+"""Topics of a folder, in the order of events with equal times."""
 
 
-class Refused:
-    """What would be dead letters: all counted, the first few named.
+class RejectedRecords:
+    """Counts would-be dead letters, and names the first few.
 
     Args:
-        complain: told a sentence about each that is named.
+        report: called with a sentence about each that is named.
     """
 
-    def __init__(self, complain: Callable[[str], None]) -> None:
-        self._complain = complain
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
         self.count = 0
 
     def __call__(self, error: RecordError) -> None:
-        """Note one."""
+        """Count one."""
         self.count += 1
         if self.count <= NAMED:
-            self._complain(f"{error}; left out")
+            self._report(f"{error}; left out")
         elif self.count == NAMED + 1:
-            self._complain("more are bad; they are counted")
+            self._report("more are bad; they are counted")
 
 
 @dataclass
 class EventLog:
-    """A log to go through once."""
+    """A log; its events can be iterated once."""
 
     catalog: list[CatalogItem]
     events: Iterator[Event]
-    """In the order of their times."""
+    """In time order."""
     count: int
-    """How many events there are at most, for a progress bar."""
-    refused: Refused
+    """Most events that there are, for a progress bar."""
+    rejected: RejectedRecords
     """Grows while the events are read."""
     notes: list[str] = field(default_factory=list)
     """What was left out, a sentence each."""
 
 
-def log_of_past(past: Past, limit: int | None, now_ms: int, complain: Callable[[str], None]) -> EventLog:
-    """A data set.
+def log_of_data_set(data: DataSet, limit: int | None, now_ms: int, report: Callable[[str], None]) -> EventLog:
+    """A data set as an event log.
 
     Args:
-        past: as `replay` sends it.
+        data: as `replay` sends it.
         limit: most events; None: all.
         now_ms: epoch milliseconds that times are compared with.
-        complain: told a sentence about what cannot be used.
+        report: called with a sentence about what cannot be used.
     """
-    refused = Refused(complain)
-    values = (Happening("catalog", 0.0, value) for value in past.catalog)
-    catalog = list(_decoded(values, now_ms, refused))
-    events = _decoded(islice(past.happenings, limit), now_ms, refused)
-    return EventLog(catalog, events, past.count if limit is None else min(limit, past.count), refused, past.notes)
+    rejected = RejectedRecords(report)
+    values = (SourceEvent("catalog", 0.0, value) for value in data.catalog)
+    catalog = list(_decoded(values, now_ms, rejected))
+    events = _decoded(islice(data.events, limit), now_ms, rejected)
+    return EventLog(catalog, events, data.count if limit is None else min(limit, data.count), rejected, data.notes)
 
 
-def simulated(seed: int, events: int) -> Past:
-    """So many events of the simulated shop."""
+def simulated(seed: int, events: int) -> DataSet:
+    """The first events of the simulated shop."""
     shop = SimulatedShop(seed)
-    happenings = (
-        Happening(event.topic, event.at, event.value) for event in shop.events(SIMULATED_PER_S, SIMULATED_START_S)
-    )
-    return Past(list(shop.catalog()), islice(happenings, events), events)
+    stream = shop.events(SIMULATED_PER_S, SIMULATED_START_S)
+    return DataSet(list(shop.catalog()), islice(stream, events), events)
 
 
-def log_of_folder(folder: Path, limit: int | None, now_ms: int, complain: Callable[[str], None]) -> EventLog:
-    """A folder of JSON lines. All of it is held in memory, about half a kilobyte an event.
+def log_of_folder(folder: Path, limit: int | None, now_ms: int, report: Callable[[str], None]) -> EventLog:
+    """A folder of JSON lines as an event log. It is held in memory, about half a kilobyte an event.
 
     Args:
-        folder: where the files are.
+        folder: of the files.
         limit: most clicks and purchases; None: all.
         now_ms: epoch milliseconds that times are compared with.
-        complain: told a sentence about what cannot be used.
+        report: called with a sentence about what cannot be used.
 
     Raises:
         DataMissingError: a file cannot be read.
     """
-    refused = Refused(complain)
-    catalog = {item.item_id: item for item in _lines(folder, "catalog", now_ms, refused)}
+    rejected = RejectedRecords(report)
+    catalog = {item.item_id: item for item in _lines(folder, "catalog", now_ms, rejected)}
     events: list[Event] = []
     for topic in FILES:
         if topic != "profiles" or (folder / "profiles.jsonl").exists():
-            events += _lines(folder, topic, now_ms, refused)
+            events += _lines(folder, topic, now_ms, rejected)
     events.sort(key=attrgetter("at"))
     events = events[:limit]
-    return EventLog(list(catalog.values()), iter(events), len(events), refused)
+    return EventLog(list(catalog.values()), iter(events), len(events), rejected)
 
 
-def sent_of(file: Path, complain: Callable[[str], None]) -> SentLists:
+def sent_of(file: Path, report: Callable[[str], None]) -> SentLists:
     """Suggestions that workers sent, as `crosscurrent tail suggestions --json` prints them, in any order.
 
     Args:
         file: JSON lines.
-        complain: told a sentence about what cannot be used.
+        report: called with a sentence about what cannot be used.
 
     Raises:
         DataMissingError: the file cannot be read.
     """
-    refused = Refused(complain)
+    rejected = RejectedRecords(report)
     found = []
     try:
         with file.open("rb") as lines:
-            for number, _, _, (record, at) in usable("suggestions", lines, file.name, lambda: NEWEST_MS, refused):
+            for number, _, _, (record, at) in usable("suggestions", lines, file.name, lambda: NEWEST_MS, rejected):
                 trigger = record.trigger
                 moment = Moment(record.user_id, round(at * 1000), trigger.action, tuple(trigger.item_ids))
                 found.append((trigger.topic, trigger.partition, trigger.offset, number, record, moment))
@@ -159,23 +156,23 @@ def sent_of(file: Path, complain: Callable[[str], None]) -> SentLists:
     return sent
 
 
-def _decoded(values: Iterator[Happening], now_ms: int, refused: Refused) -> Iterator[Any]:
-    """Values as a worker decodes them."""
+def _decoded(values: Iterator[SourceEvent], now_ms: int, rejected: RejectedRecords) -> Iterator[Any]:
+    """Values, decoded as by a worker."""
     places: Counter[str] = Counter()
     for topic, _, value in values:
         places[topic] += 1
         try:
             yield DECODERS[topic](Line(topic, now_ms, value[KEYS[topic]].encode(), orjson.dumps(value)))
         except RecordError as error:
-            refused(RecordError(error.path, error.expected, error.got, f"{topic} {places[topic]}"))
+            rejected(RecordError(error.path, error.expected, error.got, f"{topic} {places[topic]}"))
 
 
-def _lines(folder: Path, topic: str, now_ms: int, refused: Refused) -> Iterator[Any]:
+def _lines(folder: Path, topic: str, now_ms: int, rejected: RejectedRecords) -> Iterator[Any]:
     path = folder / f"{topic}.jsonl"
     try:
         with path.open("rb") as lines:
-            said = (b"" if topic in WITH_NULLS and line.strip() == b"null" else line for line in lines)
-            for *_, meaning in usable(topic, said, path.name, lambda: now_ms, refused):
+            values = (b"" if topic in WITH_NULLS and line.strip() == b"null" else line for line in lines)
+            for *_, meaning in usable(topic, values, path.name, lambda: now_ms, rejected):
                 yield meaning
     except OSError as error:
         message = (

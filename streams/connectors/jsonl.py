@@ -1,4 +1,4 @@
-"""Lines of JSON on their way to a topic: checked as a worker will check them, keyed by their own ids."""
+"""Sends lines of JSON to a topic: checked as a worker checks them, keyed by their own ids."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from streams.wire.topics import TOPICS
 
 
 class Line(NamedTuple):
-    """A line, seen as the record it is going to be."""
+    """A line as the record that it will be."""
 
     topic: str
     timestamp: int
@@ -31,10 +31,10 @@ class Line(NamedTuple):
 
 
 class Sends(Protocol):
-    """What takes the records: a [`Sender`][streams.kafka.blocking.Sender], or a double."""
+    """Takes records: a [`Sender`][streams.kafka.blocking.Sender], or a test double."""
 
     def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """Hand one record over."""
+        """Take one record."""
 
 
 DECODERS: dict[str, Callable[[Line], object]] = {
@@ -44,17 +44,17 @@ DECODERS: dict[str, Callable[[Line], object]] = {
     "profiles": decode_profile,
     "feedback": decode_feedback,
 }
-"""Topics that a shop writes, and what a worker makes of their records."""
+"""Topics that a shop writes, and the decoders of their records."""
 
 _READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": decode_answer}
-"""... and topics of the workers whose lines are read, and not sent."""
+"""... and topics of the workers whose lines are read but not sent."""
 
 _ID = {topic.name: topic.key for topic in TOPICS}
 _any_json = msgspec.json.Decoder()
 
 
 def writable() -> list[str]:
-    """Topics that records may be written to as they are: all but the workers' own."""
+    """Topics that may be written unchecked: all but the workers' own."""
     return [topic.name for topic in TOPICS if not topic.internal]
 
 
@@ -62,24 +62,24 @@ class Publisher:
     """Sends lines to one topic.
 
     Args:
-        sender: takes what is good.
+        sender: takes the good records.
         topic: short name.
-        complain: told a sentence about each line that is not sent.
+        report: called with a sentence about each line that is not sent.
     """
 
-    def __init__(self, sender: Sends, topic: str, complain: Callable[[str], None]) -> None:
+    def __init__(self, sender: Sends, topic: str, report: Callable[[str], None]) -> None:
         self._sender = sender
         self._topic = topic
-        self._complain = complain
+        self._report = report
         self.bad = 0
-        """Lines that were not sent."""
+        """Number of lines that were not sent."""
 
     def checked(self, lines: Iterable[bytes], file: str, now_ms: Callable[[], int]) -> None:
-        """Send lines that are as the contract says, unchanged, keyed by the id in them; blank lines are nothing.
+        """Send the lines that fit the contract, unchanged, keyed by the id in them. Blank lines are skipped.
 
         Args:
-            lines: as read, with or without their ends.
-            file: what to call their source.
+            lines: as read, with or without line ends.
+            file: name of their source in errors.
             now_ms: epoch milliseconds that `at` is compared with.
         """
         for number, key, value, _ in usable(self._topic, lines, file, now_ms, self._refuse):
@@ -89,7 +89,7 @@ class Publisher:
                 self._refuse(at_line(error, file, number))
 
     def raw(self, lines: Iterable[bytes], file: str) -> None:
-        """Send lines whatever they are, without their ends and without keys."""
+        """Send any lines, without line ends and keys."""
         for number, line in enumerate(lines, start=1):
             try:
                 self._sender.send(self._topic, None, line.removesuffix(b"\n"))
@@ -102,7 +102,7 @@ class Publisher:
 
     def _refuse(self, error: RecordError) -> None:
         self.bad += 1
-        self._complain(f"{error}; not sent")
+        self._report(f"{error}; not sent")
 
 
 def usable(
@@ -112,14 +112,14 @@ def usable(
     now_ms: Callable[[], int],
     refuse: Callable[[RecordError], None],
 ) -> Iterator[tuple[int, bytes, bytes, Any]]:
-    """Number, key, value and meaning of each line that is as the contract says; blank lines are nothing.
+    """Number, key, value and decoded value of each line that fits the contract. Blank lines are skipped.
 
     Args:
         topic: short name.
-        lines: as read, with or without their ends.
-        file: what to call their source.
+        lines: as read, with or without line ends.
+        file: name of their source in errors.
         now_ms: epoch milliseconds that `at` is compared with.
-        refuse: told of each other line, by file and number, while the lines are read.
+        refuse: called with the error of each other line, while the lines are read.
     """
     decode = _READERS[topic]
     for number, line in enumerate(lines, start=1):
@@ -136,12 +136,12 @@ def usable(
 
 
 def at_line(error: RecordError, file: str, number: int) -> RecordError:
-    """The same of a line of a file."""
+    """The same error, located in a file."""
     return RecordError(error.path, error.expected, error.got, f"{file}:{number}")
 
 
 def _key(topic: str, value: bytes) -> bytes:
-    """The id in a value; anything where there is none, as the decoder will say so."""
+    """The id in a value; empty where there is none, which the decoder rejects."""
     try:
         name = _any_json.decode(value)[_ID[topic]]
         return name.encode() if isinstance(name, str) else b""

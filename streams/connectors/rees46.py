@@ -1,14 +1,13 @@
 """REES46's multi-category store: views, cart changes and purchases as a CSV file, gzipped or not.
 
-Columns: event_time, event_type, product_id, category_id, category_code, brand, price, user_id, user_session. The file
-is read twice, for the catalogue and for the events, so that a month of many millions of lines fits; events are sent in
-its order, which is that of time.
+The file is read twice, for the catalogue and for the events, so that it need not fit in memory; events are sent in its
+order, which is that of time.
 
-* Catalogue: every product that has a price above 0 somewhere, with its last one, brand and category. Category: the code
-  with `/` for `.`; a third of the lines have none, they get `unnamed/<category_id>`.
-* Prices of 0 or less stand for unknown ones: the line counts as bad, its event is sent, without the price.
-* Purchases that follow each other with one shopper, session and time are one order.
-* What cannot be read as an event is named and left out.
+* Catalogue: every product with a price above 0 in some line, with its last price, brand and category. Category: the
+  code with `/` for `.`; a third of the lines have none and get `unnamed/<category_id>`.
+* Prices of 0 or less mean unknown: the line counts as bad, and its event is sent without the price.
+* Consecutive purchases of one shopper, session and time are one order.
+* Lines that cannot be read as events are named and left out.
 """
 
 from __future__ import annotations
@@ -21,20 +20,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from streams.connectors.replay import DataMissingError, Faults, Happening, Past
+from streams.connectors.replay import BadLines, DataMissingError, DataSet, SourceEvent
 from streams.wire.codec import written
 
-COLUMNS = (
-    "event_time",
-    "event_type",
-    "product_id",
-    "category_id",
-    "category_code",
-    "brand",
-    "price",
-    "user_id",
-    "user_session",
-)
+HEADER = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
+COLUMNS = HEADER.split(",")
 ACTIONS = {"view": "view", "cart": "add_to_cart", "remove_from_cart": "remove_from_cart", "purchase": "purchase"}
 CURRENCY = "USD"
 
@@ -52,33 +42,33 @@ class _Line(NamedTuple):
     session: str
 
 
-def rees46(path: Path, complain: Callable[[str], None]) -> Past:
-    """A file as a past to be sent.
+def rees46(path: Path, report: Callable[[str], None]) -> DataSet:
+    """A file as a data set.
 
     Args:
         path: of the CSV file.
-        complain: told a sentence about each bad line, up to some number.
+        report: called with a sentence about each of the first bad lines.
 
     Raises:
-        DataMissingError: the file cannot be read, or is none of these.
+        DataMissingError: the file cannot be read, or has another header.
     """
-    faults = Faults(path.name, complain)
+    bad = BadLines(path.name, report)
     catalog: dict[str, dict[str, Any]] = {}
-    products, happenings = set(), 0
-    for line in _lines(path, faults):
+    products, count = set(), 0
+    for line in _lines(path, bad):
         products.add(line.product)
-        happenings += 1
+        count += 1
         if line.price is not None:
             catalog[line.product] = _item(line, line.price)
-    notes = [f"{count} lines: {kind}" for kind, count in faults.counts.items()]
+    notes = [f"{lines} lines: {kind}" for kind, lines in bad.counts.items()]
     if without := len(products) - len(catalog):
         notes.append(f"{without} products never have a price and are not in the catalogue")
-    silent = Faults(path.name, lambda _: None)  # they have been named the first time
-    return Past(list(catalog.values()), _happenings(_lines(path, silent)), happenings, notes)
+    silent = BadLines(path.name, lambda _: None)  # they were named the first time
+    return DataSet(list(catalog.values()), _events(_lines(path, silent)), count, notes)
 
 
-def _happenings(lines: Iterator[_Line]) -> Iterator[Happening]:
-    order: Happening | None = None
+def _events(lines: Iterator[_Line]) -> Iterator[SourceEvent]:
+    order: SourceEvent | None = None
     last: tuple[str, str, float] | None = None
     for line in lines:
         this = (line.user, line.session, line.at)
@@ -94,12 +84,12 @@ def _happenings(lines: Iterator[_Line]) -> Iterator[Happening]:
         name = f"{line.session or 'line'}-{line.number}"
         if line.action == "purchase":
             value = common | {"order_id": name, "items": [bought], "currency": CURRENCY}
-            order = Happening("purchases", line.at, value)
+            order = SourceEvent("purchases", line.at, value)
             continue
         value = common | {"item_id": line.product, "action": line.action, "event_id": name}
         if line.session:
             value["session_id"] = line.session
-        yield Happening("clicks", line.at, value)
+        yield SourceEvent("clicks", line.at, value)
     if order is not None:
         yield order
 
@@ -116,16 +106,16 @@ def _item(line: _Line, price: float) -> dict[str, Any]:
     }
 
 
-def _lines(path: Path, faults: Faults) -> Iterator[_Line]:
-    """Lines that can be used, in order."""
+def _lines(path: Path, bad: BadLines) -> Iterator[_Line]:
+    """Usable lines, in order."""
     with _opened(path) as text:
         reader = csv.reader(text)
         try:
             header = next(reader, [])
         except csv.Error:
             header = []
-        if tuple(header) != COLUMNS:
-            message = f"{path} is no file of REES46 events: its first line must be {','.join(COLUMNS)}"
+        if header != COLUMNS:
+            message = f"{path} is no file of REES46 events: its first line must be {HEADER}"
             raise DataMissingError(message)
         while True:
             try:
@@ -133,32 +123,32 @@ def _lines(path: Path, faults: Faults) -> Iterator[_Line]:
             except StopIteration:
                 return
             except csv.Error as error:
-                faults.found(reader.line_num, "a line must be CSV", str(error))
+                bad.add(reader.line_num, "a line must be CSV", str(error))
                 continue
-            line = _line(reader.line_num, row, faults)
+            line = _line(reader.line_num, row, bad)
             if line is not None:
                 yield line
 
 
-def _line(number: int, row: list[str], faults: Faults) -> _Line | None:
-    """A line, or None where it cannot be used."""
+def _line(number: int, row: list[str], bad: BadLines) -> _Line | None:
+    """A line; None if it cannot be used."""
     if len(row) != len(COLUMNS):
-        faults.found(number, f"a line must have {len(COLUMNS)} fields", str(len(row)))
+        bad.add(number, f"a line must have {len(COLUMNS)} fields", str(len(row)))
         return None
     when, kind, product, category_id, code, brand, price_text, user, session = row
     at = _at(when)
     if at is None:
-        faults.found(number, "event_time must be like 2019-10-01 00:00:00 UTC", when)
+        bad.add(number, "event_time must be like 2019-10-01 00:00:00 UTC", when)
     elif kind not in ACTIONS:
-        faults.found(number, f"event_type must be one of {', '.join(ACTIONS)}", kind)
+        bad.add(number, f"event_type must be one of {', '.join(ACTIONS)}", kind)
     elif not product:
-        faults.found(number, "product_id must be there", product)
+        bad.add(number, "product_id must be there", product)
     elif not user:
-        faults.found(number, "user_id must be there", user)
+        bad.add(number, "user_id must be there", user)
     else:
         price = _price(price_text)
         if price is None:
-            faults.found(number, "price must be a number above 0 (the event is sent without it)", price_text)
+            bad.add(number, "price must be a number above 0 (the event is sent without it)", price_text)
         parts = [part for part in code.replace("/", " ").split(".") if part]
         noun = parts[-1].replace("_", " ") if parts else "item"
         return _Line(
@@ -177,7 +167,7 @@ def _line(number: int, row: list[str], faults: Faults) -> _Line | None:
 
 
 def _at(text: str) -> float | None:
-    """Epoch seconds of a time with or without a zone; without counts as UTC."""
+    """Epoch seconds of a time; UTC if it has no zone."""
     try:
         at = datetime.fromisoformat(text.removesuffix(" UTC"))
     except ValueError:

@@ -1,12 +1,12 @@
-"""Events of the past, sent again: from data sets to the topics, in their order, at a chosen speed.
+"""Sends a data set to the topics, in time order, at a chosen speed.
 
-A data set is a [`Past`][]: a catalogue, events in time order, and what was wrong with it. Event times stay as they
-were; `complete_journey` and `rees46` say how theirs are made.
+A [`DataSet`][] is a catalogue, events in time order, and notes on what was left out. Event times are kept.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,66 +20,66 @@ from streams.errors import CrosscurrentError
 KEYS = {"clicks": "user_id", "purchases": "user_id", "catalog": "item_id"}
 MAX_SPEED = float("inf")
 NAMED = 20
-"""Bad lines that are named; the rest is counted: a file of the wrong kind would fill the screen."""
+"""Bad lines that are named. The rest is counted, or a file of the wrong kind would fill the screen."""
 
 
 class DataMissingError(CrosscurrentError):
     """A data set is not installed or cannot be read. Operator action: the message says which, and what to do."""
 
 
-class Happening(NamedTuple):
-    """A click or a purchase of the past."""
+class SourceEvent(NamedTuple):
+    """A click or a purchase of a data source."""
 
-    topic: str  # short name
-    at: float  # event time in epoch seconds
+    topic: str  # short name: clicks, purchases
+    at: float  # event time in epoch seconds, as in the value
     value: dict[str, Any]  # as in the contract
 
 
-class Faults:
-    """What is wrong with a file, by line; counts all, names the first few.
+class BadLines:
+    """Counts the bad lines of a file by kind, and names the first few.
 
     Args:
-        file: what to call it.
-        complain: told a sentence about each that is named.
+        file: its name in messages.
+        report: called with a sentence about each that is named.
     """
 
-    def __init__(self, file: str, complain: Callable[[str], None]) -> None:
+    def __init__(self, file: str, report: Callable[[str], None]) -> None:
         self._file = file
-        self._complain = complain
-        self.counts: dict[str, int] = {}
-        """How many of each kind."""
+        self._report = report
+        self.counts: Counter[str] = Counter()
+        """By kind."""
 
-    def found(self, line: int, kind: str, got: str) -> None:
-        """Note one.
+    def add(self, line: int, kind: str, got: str) -> None:
+        """Count one.
 
         Args:
             line: number, from 1.
-            kind: a few words, the same for all of the kind.
-            got: what stood there.
+            kind: what was expected, the same for all of the kind.
+            got: what came.
         """
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        if sum(self.counts.values()) <= NAMED:
-            self._complain(f"{self._file}:{line}: {kind}, got {got[:60]!r}")
-        elif sum(self.counts.values()) == NAMED + 1:
-            self._complain(f"{self._file}: more lines are bad; they are counted")
+        self.counts[kind] += 1
+        if self.counts.total() <= NAMED:
+            self._report(f"{self._file}:{line}: {kind}, got {got[:60]!r}")
+        elif self.counts.total() == NAMED + 1:
+            self._report(f"{self._file}: more lines are bad; they are counted")
 
 
 @dataclass
-class Past:
+class DataSet:
     """A data set to be sent."""
 
     catalog: list[dict[str, Any]]
     """Values of the catalog topic."""
-    happenings: Iterable[Happening]
-    """In time order; can be gone through once."""
+    events: Iterable[SourceEvent]
+    """In time order; can be iterated once."""
     count: int
-    """How many there are, for a progress bar."""
+    """Number of events, for a progress bar."""
     notes: list[str] = field(default_factory=list)
-    """What was left out of it, a sentence each."""
+    """What was left out, a sentence each."""
 
 
 def replay(
-    past: Past,
+    data: DataSet,
     sender: Sends,
     *,
     limit: int | None = None,
@@ -91,21 +91,21 @@ def replay(
     """Send the catalogue, then clicks and purchases.
 
     Args:
-        past: what.
+        data: to send.
         sender: takes the records.
         limit: most clicks and purchases to send; None: all.
-        speed: seconds of event time a second; infinite: as fast as they are taken.
+        speed: seconds of event time per second; infinite: as fast as the sender takes them.
         on_sent: called after each click and purchase.
         clock: seconds, from any start.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
 
     Returns:
         Records sent, by topic.
     """
-    sent = {"catalog": len(past.catalog), "clicks": 0, "purchases": 0}
-    for value in past.catalog:
+    sent = {"catalog": len(data.catalog), "clicks": 0, "purchases": 0}
+    for value in data.catalog:
         _send(sender, "catalog", value)
-    for topic, value in _paced(islice(past.happenings, limit), speed, clock, sleep):
+    for topic, value in _paced(islice(data.events, limit), speed, clock, sleep):
         _send(sender, topic, value)
         sent[topic] += 1
         on_sent()
@@ -113,10 +113,10 @@ def replay(
 
 
 def _paced(
-    happenings: Iterator[Happening], speed: float, clock: Callable[[], float], sleep: Callable[[float], None]
+    events: Iterator[SourceEvent], speed: float, clock: Callable[[], float], sleep: Callable[[float], None]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     started, first_at = clock(), None
-    for topic, at, value in happenings:
+    for topic, at, value in events:
         if first_at is None:
             first_at = at
         ahead_s = started + (at - first_at) / speed - clock()

@@ -1,18 +1,16 @@
-"""A shop that never was, so that a right answer exists: what goes with what is known.
+"""A simulated shop whose right answers are known: which items go together, and which are upgrades.
 
-The shop sells for occasions: a cup of tea, a night in a tent. An occasion takes items of four categories. In each
-category every style has a family, a ladder of three models, each dearer and rated better than the last. Shoppers have a
-style, come for an occasion, look around, climb the ladder now and then, and put what goes together into one basket.
-No field of the catalogue says which: only who looks at what, and buys what together, gives styles away (ids have them,
-for people to read).
+The shop sells for occasions, such as a cup of tea or a night in a tent. An occasion takes items of four categories. In
+each category every style has a family of three models, each more expensive and rated better than the last. Shoppers
+have a style, come for an occasion, look around, sometimes trade up, and put what goes together into one basket. The
+catalogue has neither occasion nor style; only what is looked at and bought together shows them (and ids, to people).
 
 * **Complements** of an item: the items of its occasion and style in the other categories, 9 of 396.
 * **Upgrades** of an item: the better models of its family, up to twice its price.
 
-Treats, batteries and gift cards sell best of all, to everybody, and go with nothing: popularity is a weak answer.
+Treats, batteries and gift cards sell best and go with nothing, so popularity is a weak answer.
 
-Nothing here knows Kafka or looks at a clock. The data are a function of the seed; a change that gives other data for
-the same seed takes another `NAME`.
+No Kafka, no clock: the data are a function of the seed. A change that gives other data for a seed takes another `NAME`.
 """
 
 from __future__ import annotations
@@ -23,14 +21,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count
 from math import ceil
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
+from streams.connectors.replay import SourceEvent
 from streams.wire.codec import written
 
 T = TypeVar("T")
 
 NAME = "simulated_shop_v1"
-"""Of the data. Figures can be compared only under one name."""
+"""Version of the data. Figures are comparable only under the same name."""
 
 # occasion -> (category, what one is called, price of the first model)
 OCCASIONS: dict[str, tuple[tuple[str, str, float], ...]] = {
@@ -106,25 +105,25 @@ BRANDS = (
 )
 
 STAPLE_SHARE = 0.35
-"""Of visits that take a staple along: enough to put staples at the top of any list of what sells best."""
+"""Share of visits that buy a staple: enough to make staples the best sellers."""
 
 OWN_STYLE = 0.85
-"""How often a shopper stays with the own style; the rest is noise, so that counting once is not enough."""
+"""Probability that a choice follows the shopper's own style; the rest is noise."""
 
 MEAN_GAP_S = 8.0
 """Between two events of one visit, in seconds of event time."""
 
 WARM_UP_EVENTS = 16
-"""Up to how many events a visitor has behind him at the start. A visit has 5 on average; with none, the first half
-minute would bring views only."""
+"""Upper bound of the events before the start in each visit. A visit has 5 on average; without these, the first half
+minute would have views only."""
 
 MAX_STEP = 2.0
-"""Up to how many times its price a model is an upgrade: the largest step that the default policy allows."""
+"""Highest price of an upgrade, as a multiple: what the default policy allows."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """One item of the shop, with what the catalogue does not say: occasion (None: a staple), style, rung."""
+    """One item of the shop, with what the catalogue does not have: occasion (None: a staple), style, rung."""
 
     item_id: str
     title: str
@@ -151,16 +150,8 @@ class Model:
         }
 
 
-class SimulatedEvent(NamedTuple):
-    """What a shopper did: a value of a topic, and when."""
-
-    topic: str  # short name: clicks or purchases
-    at: float  # event time in epoch seconds, as in the value
-    value: dict[str, Any]  # as in the contract; its key is `user_id`
-
-
 class Truth:
-    """What is right to suggest.
+    """The right suggestions.
 
     >>> truth = SimulatedShop(seed=7).truth
     >>> truth.is_right("upsell", "tea-kettles-plain-1", "tea-kettles-plain-2")
@@ -180,19 +171,18 @@ class Truth:
         self._upgrades: dict[str, tuple[str, ...]] = {}
         for model in models:
             kin = groups[model.occasion, model.style] if model.occasion else []
-            self._complements[model.item_id] = tuple(one.item_id for one in kin if one.category != model.category)
+            self._complements[model.item_id] = tuple(other.item_id for other in kin if other.category != model.category)
+            family = (other for other in kin if other.category == model.category)
             self._upgrades[model.item_id] = tuple(
-                one.item_id
-                for one in kin
-                if one.category == model.category and one.rung > model.rung and one.price <= MAX_STEP * model.price
+                other.item_id for other in family if other.rung > model.rung and other.price <= MAX_STEP * model.price
             )
 
     def complements(self, item_id: str) -> tuple[str, ...]:
-        """Items that complete this one; none for an item that the shop does not know."""
+        """Items that complete this one; none for unknown items."""
         return self._complements.get(item_id, ())
 
     def upgrades(self, item_id: str) -> tuple[str, ...]:
-        """Better models of this one, the next first."""
+        """Better models of this one, the next better first."""
         return self._upgrades.get(item_id, ())
 
     def is_right(self, kind: str, anchor: str, item_id: str) -> bool:
@@ -204,8 +194,8 @@ class SimulatedShop:
     """The shop and its shoppers.
 
     Args:
-        seed: of everything: prices, tastes, visits.
-        shoppers: how many there are, at least sixteen for each event a second that is asked for.
+        seed: of prices, tastes and visits.
+        shoppers: their number, at least sixteen for each event per second.
     """
 
     def __init__(self, seed: int = 7, shoppers: int = 20_000) -> None:
@@ -220,27 +210,29 @@ class SimulatedShop:
             self._families.setdefault((model.category, model.style), []).append(model)
         self._staple_choice = _Zipf([model for model in self.models if model.occasion is None], self._random)
         categories = {occasion: [category for category, *_ in parts] for occasion, parts in OCCASIONS.items()}
-        self._category_choice = {one: _Zipf(parts, self._random) for one, parts in categories.items()}
+        self._category_choice = {occasion: _Zipf(parts, self._random) for occasion, parts in categories.items()}
         self._occasion_choice = _Zipf(list(OCCASIONS), self._random)
         styles = _Zipf(list(STYLES), self._random)
-        self._shoppers = [(styles.one(self._random), self._occasion_choice.one(self._random)) for _ in range(shoppers)]
+        self._shoppers = [
+            (styles.draw(self._random), self._occasion_choice.draw(self._random)) for _ in range(shoppers)
+        ]
 
     def catalog(self) -> Iterator[dict[str, Any]]:
         """Values of the `catalog` topic, one an item."""
         return (model.record() for model in self.models)
 
-    def events(self, events_per_s: float, start_s: float) -> Iterator[SimulatedEvent]:
-        """Clicks and purchases without end, in the order of their times.
+    def events(self, events_per_s: float, start_s: float) -> Iterator[SourceEvent]:
+        """Endless clicks and purchases, in time order.
 
-        Shoppers are in the midst of their visits at the start, so that views, carts and purchases come in their usual
+        At the start shoppers are in the middle of their visits, so that views, carts and purchases come in their usual
         shares from the first second on.
 
         Args:
-            events_per_s: how many there are in a second of event time, on average.
+            events_per_s: average number in a second of event time.
             start_s: event time of the start, in epoch seconds.
 
         Raises:
-            ValueError: there are not twice as many shoppers as are in the shop at once, eight for each event a second.
+            ValueError: fewer than twice as many shoppers as are in the shop at once, eight for each event per second.
         """
         chance = random.Random(f"{NAME} {self._seed} visits {events_per_s} {start_s}")
         at_once = ceil(events_per_s * MEAN_GAP_S)  # visits
@@ -260,7 +252,7 @@ class SimulatedShop:
             topic, value = next(places[number])
             at = round(at, 3)
             value["at"] = written(at)
-            yield SimulatedEvent(topic, at, value)
+            yield SourceEvent(topic, at, value)
             heapq.heapreplace(queue, (at + chance.expovariate(1 / gap_s), number))
 
     # -- the world -------------------------------------------------------------------------------------------------
@@ -309,7 +301,7 @@ class SimulatedShop:
     def _visits(
         self, run: str, numbers: Iterator[int], inside: set[int], chance: random.Random
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """One visit after the other, each of a shopper who is not in the shop already."""
+        """One visit after another, each of a shopper who is not in the shop."""
         while True:
             shopper = chance.randrange(len(self._shoppers))
             while shopper in inside:
@@ -321,50 +313,52 @@ class SimulatedShop:
     def _visit(
         self, shopper: int, run: str, numbers: Iterator[int], chance: random.Random
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """One visit's events, without their times: look around, fill the cart, buy."""
+        """The events of one visit, without their times."""
         style, aim = self._shoppers[shopper]
         if chance.random() > OWN_STYLE:
-            aim = self._occasion_choice.one(chance)
+            aim = self._occasion_choice.draw(chance)
         user_id, session_id = f"shopper-{shopper:05d}", f"{run}-{next(numbers)}"
-
-        def click(action: str, model: Model) -> tuple[str, dict[str, Any]]:
+        cart: list[Model] = []
+        for action, model in self._clicks(style, aim, cart, chance):
             value = {"v": 1, "user_id": user_id, "item_id": model.item_id, "action": action}
             if action in ("view", "click"):
                 value["dwell_ms"] = round(chance.lognormvariate(8.5, 0.8))
-            return "clicks", value | {"session_id": session_id, "event_id": f"{run}-{next(numbers)}"}
+            yield "clicks", value | {"session_id": session_id, "event_id": f"{run}-{next(numbers)}"}
+        if cart and chance.random() < 0.8:
+            lines = [
+                {"item_id": item.item_id, "quantity": chance.choice((1, 1, 1, 2)), "price": item.price} for item in cart
+            ]
+            order_id = f"{run}-{next(numbers)}"
+            yield "purchases", {"v": 1, "user_id": user_id, "order_id": order_id, "items": lines, "currency": "EUR"}
 
-        model = self._model(self._category_choice[aim].one(chance), style, chance)
-        yield click("view", model)
+    def _clicks(self, style: str, aim: str, cart: list[Model], chance: random.Random) -> Iterator[tuple[str, Model]]:
+        """Actions of one visit, before the purchase: look around, then fill the cart that is given."""
+        model = self._model(self._category_choice[aim].draw(chance), style, chance)
+        yield "view", model
         while chance.random() < 0.55:
             model = self._next_look(model, style, chance)
-            yield click("click" if chance.random() < 0.25 else "view", model)
+            yield "click" if chance.random() < 0.25 else "view", model
         occasion = model.occasion
         if occasion is None or chance.random() < 0.4:
             return
         better = self.truth.upgrades(model.item_id)
         if better and chance.random() < 0.3:
             model = self._by_id[better[0]]
-            yield click("view", model)
-        cart = [model]
-        yield click("add_to_cart", model)
+            yield "view", model
+        cart.append(model)
+        yield "add_to_cart", model
         for category in self._category_choice[occasion].choices:
             if category != model.category and chance.random() < 0.55:
                 other = self._model(category, model.style if chance.random() < OWN_STYLE else style, chance)
-                yield click("view", other)
+                yield "view", other
                 if chance.random() < 0.75:
                     cart.append(other)
-                    yield click("add_to_cart", other)
+                    yield "add_to_cart", other
         if chance.random() < STAPLE_SHARE:
-            cart.append(self._staple_choice.one(chance))
-            yield click("add_to_cart", cart[-1])
+            cart.append(self._staple_choice.draw(chance))
+            yield "add_to_cart", cart[-1]
         if len(cart) > 1 and chance.random() < 0.08:
-            yield click("remove_from_cart", cart.pop(chance.randrange(len(cart))))
-        if chance.random() < 0.8:
-            lines = [
-                {"item_id": one.item_id, "quantity": chance.choice((1, 1, 1, 2)), "price": one.price} for one in cart
-            ]
-            order_id = f"{run}-{next(numbers)}"
-            yield "purchases", {"v": 1, "user_id": user_id, "order_id": order_id, "items": lines, "currency": "EUR"}
+            yield "remove_from_cart", cart.pop(chance.randrange(len(cart)))
 
     def _model(self, category: str, style: str, chance: random.Random) -> Model:
         if chance.random() > OWN_STYLE:
@@ -372,7 +366,7 @@ class SimulatedShop:
         return chance.choices(self._families[category, style], (5, 3, 2))[0]
 
     def _next_look(self, model: Model, style: str, chance: random.Random) -> Model:
-        """From one item to the next: up the ladder, to another of its category, or somewhere else altogether."""
+        """The next item looked at: a better model, another of the category, a staple, or any other."""
         dice = chance.random()
         better = self.truth.upgrades(model.item_id)
         if dice < 0.5 and better:
@@ -380,18 +374,18 @@ class SimulatedShop:
         if dice < 0.85 and model.occasion is not None:
             return self._model(model.category, style, chance)
         if dice < 0.93:
-            return self._staple_choice.one(chance)
-        occasion = self._occasion_choice.one(chance)
-        return self._model(self._category_choice[occasion].one(chance), style, chance)
+            return self._staple_choice.draw(chance)
+        occasion = self._occasion_choice.draw(chance)
+        return self._model(self._category_choice[occasion].draw(chance), style, chance)
 
 
 class _Zipf(Generic[T]):
-    """Choices of which the n-th is taken 1/n as often as the first; which comes first is settled at the start."""
+    """Choices in random order, the n-th of which is drawn 1/n as often as the first."""
 
     def __init__(self, choices: Sequence[T], order: random.Random) -> None:
         self.choices = order.sample(choices, len(choices))
         self._weights = list(accumulate(1 / rank for rank in range(1, len(choices) + 1)))
 
-    def one(self, chance: random.Random) -> T:
+    def draw(self, chance: random.Random) -> T:
         """One of the choices."""
         return chance.choices(self.choices, cum_weights=self._weights)[0]

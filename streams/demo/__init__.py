@@ -1,5 +1,5 @@
-"""The demo: a broker, two workers and a simulated shop, and a screen that says how good the suggestions are.
+"""The demo: a broker, two workers, a trainer and a simulated shop, and a screen that says how good suggestions are.
 
-`stage` starts everything and runs it; `processes` are the broker and the workers; `feed` is the shop, publishing;
-`popularity` is what a shop without a recommender would show; `score` compares both with the truth; `screen` shows it.
+`demo` starts and runs everything; `feed` publishes what happens in the shop; `popularity` is the baseline, what a shop
+without a recommender would show; `score` judges both by the shop's truth; `screen` shows the result.
 """

@@ -1,7 +1,7 @@
-"""The simulated shop at work: its catalogue, an hour of history at once, then customers at a steady pace.
+"""Publishes what happens in the simulated shop: its catalogue, a history at once, then events at a steady rate.
 
-What is published is remembered for a minute, by the id that its suggestion will have, together with what popularity
-would have suggested at that moment: so both are judged for the same event.
+Each event is remembered for a minute by the id of its suggestion, together with what popularity suggests at that
+moment, so that both are judged for the same event.
 """
 
 from __future__ import annotations
@@ -16,38 +16,39 @@ import orjson
 from kafka import KafkaProducer
 
 from models.shop.policy import Policy
-from streams.connectors.simulated_shop import SimulatedEvent, SimulatedShop
+from streams.connectors.replay import SourceEvent
+from streams.connectors.simulated_shop import SimulatedShop
 from streams.demo.popularity import Popularity
 from streams.settings import Settings
 from streams.wire.topics import full_name
 
 HISTORY_PER_S = 5.0
-"""Events a second of event time in the history. It decides how long ago the history begins, nothing else."""
+"""Events a second of event time in the history; decides only how long ago the history begins."""
 
 RACE_S = 2.0
-"""A purchase this short a time before a click may reach the worker after it: two topics have no common order."""
+"""A purchase so shortly before a click may reach the worker after it: two topics have no common order."""
 
 BATCH_BYTES = 128 << 10
-"""So that the history goes in few batches, which is quicker to send and to fetch."""
+"""Large, so that the history goes in few batches."""
 
 REMEMBERED_S = 60.0
-"""How long a published event waits for its suggestion."""
+"""How long an event waits for its suggestion."""
 
 
 @dataclass(slots=True)
 class Shopper:
-    """What a shopper has done so far."""
+    """Cart and purchases of a shopper."""
 
     cart: dict[str, None] = field(default_factory=dict)
     bought: dict[str, float] = field(default_factory=dict)
-    """Item id: when its purchase was sent last, epoch seconds."""
+    """Item id: when its last purchase was sent, epoch seconds."""
 
     def bought_before(self, sent_s: float) -> list[str]:
-        """What was bought surely before a click sent at a time."""
+        """Items certainly bought before a click that was sent at this time."""
         return [item_id for item_id, at in self.bought.items() if at < sent_s - RACE_S]
 
     def raced(self, sent_s: float, answered_s: float) -> bool:
-        """Whether a purchase may have been applied before or after an event, as it happened."""
+        """Whether a purchase may have been applied before or after an event."""
         return any(sent_s - RACE_S <= at <= answered_s for at in self.bought.values())
 
 
@@ -58,28 +59,28 @@ class Published:
     value: dict[str, Any]
     """As published."""
     live: bool
-    """Whether it is of the steady pace, not of the history."""
+    """Whether it is not of the history."""
     action: str
     item_ids: list[str]
     cart: list[str]
-    """Of its shopper, after the event."""
+    """The shopper's, after the event."""
     shopper: Shopper
     sent_s: float
     """Epoch seconds."""
     popular: list[tuple[str, str]]
-    """What popularity suggests: (kind, item id)."""
+    """Suggestions of popularity: (kind, item id)."""
     appended_ms: int = 0
-    """Append time."""
+    """Append time, epoch milliseconds."""
 
 
 class Feed:
-    """Publishes what happens in the shop. A context manager.
+    """Publishes catalogue, history and live events. A context manager.
 
     Args:
-        settings: where to.
-        shop: what happens.
-        policy: for the popular items.
-        rate: events a second of the steady pace.
+        settings: of the broker.
+        shop: source of the events.
+        policy: of the popular items.
+        rate: live events a second.
         history: events of the history.
     """
 
@@ -93,8 +94,8 @@ class Feed:
         self._history = history
         self._shoppers: defaultdict[str, Shopper] = defaultdict(Shopper)
         self._published: dict[str, Published] = {}
-        self._live: Iterator[SimulatedEvent] = iter(())
-        self._next: SimulatedEvent | None = None
+        self._live: Iterator[SourceEvent] = iter(())
+        self._next: SourceEvent | None = None
         self._producer = KafkaProducer(**settings.kafka_python_options(), linger_ms=2, batch_size=BATCH_BYTES)
 
     def __enter__(self) -> Feed:
@@ -104,13 +105,13 @@ class Feed:
         self._producer.close(timeout=2.0)
 
     def publish_catalog(self) -> int:
-        """Publish the whole catalogue; returns how many items that are."""
+        """Publish the catalogue; returns the number of items."""
         for item in self.shop.catalog():
             self._send("catalog", item["item_id"], item)
         return len(self.shop.models)
 
     def publish_history(self) -> int:
-        """Publish the history, with event times up to now; returns how many events that are."""
+        """Publish the history, with event times up to now; returns the number of events."""
         start_s = time.time() - self._history / HISTORY_PER_S
         for event in self.shop.events(HISTORY_PER_S, start_s):
             if event.at > time.time() or self.history_events >= self._history:
@@ -121,12 +122,12 @@ class Feed:
         return self.history_events
 
     def open(self) -> None:
-        """Start the steady pace, now."""
+        """Start the live events."""
         self._live = self.shop.events(self._rate, time.time())
         self._next = next(self._live)
 
     def publish_due(self) -> None:
-        """Publish what has happened since the last call."""
+        """Publish the events that are due."""
         now = time.time()
         while self._next is not None and self._next.at <= now:
             self._publish(self._next, live=True)
@@ -134,18 +135,18 @@ class Feed:
             self._next = next(self._live)
 
     def take(self, suggestion_id: str) -> Published | None:
-        """The event behind a suggestion, once; None while it is not known (or no more)."""
+        """The event of a suggestion, once; None if it is not known yet, or not any more."""
         return self._published.pop(suggestion_id, None)
 
     def forget_old(self) -> None:
-        """Drop events that nothing was suggested for."""
+        """Drop events that were not answered."""
         horizon = (time.time() - REMEMBERED_S) * 1000
         for suggestion_id, event in list(self._published.items()):
             if event.appended_ms > horizon:
                 break
             del self._published[suggestion_id]
 
-    def _publish(self, event: SimulatedEvent, live: bool) -> None:
+    def _publish(self, event: SourceEvent, live: bool) -> None:
         value, shopper = event.value, self._shoppers[event.value["user_id"]]
         if event.topic == "purchases":
             action, item_ids = "purchase", list(dict.fromkeys(line["item_id"] for line in value["items"]))
@@ -160,7 +161,7 @@ class Feed:
         popular = self.popularity.suggest(item_ids, shopper.cart, shopper.bought) if live else []
         published = Published(value, live, action, item_ids, list(shopper.cart), shopper, now, popular)
         if action == "purchase":
-            published.popular = [one for one in popular if one[0] == "cross-sell"]
+            published.popular = [(kind, item_id) for kind, item_id in popular if kind == "cross-sell"]
             shopper.bought.update(dict.fromkeys(item_ids, now))
         if action != "remove_from_cart":
             self.popularity.update(item_ids)

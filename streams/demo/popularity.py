@@ -1,4 +1,4 @@
-"""The baseline: what is looked at and bought most, under the same rules. A recommender has to beat it."""
+"""The baseline that a recommender has to beat: the items viewed and bought most, under the same rules."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Collection, Iterable, Sequence
 
 from models.shop.policy import Policy
 from streams.connectors.simulated_shop import Model
+from streams.drills.promises import upsell_faults
 
-STALE = 100
-"""Events after which the ranking is made anew: it hardly moves, and sorting the shop for each click would be work."""
+RANK_EVERY = 100
+"""Events between two rankings: the order hardly changes, and sorting the shop for each click takes time."""
 
 
 class Popularity:
-    """Counts what is looked at and bought, and suggests the most popular items that the rules allow.
+    """Counts views and purchases, and suggests the most popular items that the rules allow.
 
-    Cross-sells are the most popular items of other categories than the anchors'; upsells the most popular dearer and no
-    worse items of an anchor's category.
+    Cross-sells are the most popular items of categories that no anchor has. Upsells are the most popular items that
+    are an upsell of some anchor.
 
     Args:
         models: what the shop sells.
-        policy: step of upsells, caps.
+        policy: step of upsells, limits.
 
     >>> from streams.connectors.simulated_shop import SimulatedShop
     >>> shop = SimulatedShop(seed=7, shoppers=1)
@@ -39,10 +40,10 @@ class Popularity:
         self._events = 0
 
     def update(self, item_ids: Iterable[str]) -> None:
-        """Somebody looked at, or bought, these items."""
+        """Count a view or a purchase of these items."""
         self._seen.update(item_ids)
         self._events += 1
-        if self._events % STALE == 0:
+        if self._events % RANK_EVERY == 0:
             self._ranked = []
 
     def suggest(self, trigger: Sequence[str], cart: Collection[str], bought: Collection[str]) -> list[tuple[str, str]]:
@@ -51,19 +52,19 @@ class Popularity:
         Args:
             trigger: items of the event that is answered.
             cart: items in the cart.
-            bought: items bought lately.
+            bought: items bought recently.
         """
         policy = self._policy
-        anchors = [self._models[one] for one in dict.fromkeys([*trigger, *cart]) if one in self._models]
+        anchors = [self._models[item_id] for item_id in {*trigger, *cart} if item_id in self._models]
         taken = {model.category for model in anchors}
-        not_again = {*trigger, *cart, *bought}
+        excluded = {*trigger, *cart, *bought}
         if not self._ranked:
             self._ranked = sorted(self._models.values(), key=lambda model: (-self._seen[model.item_id], model.item_id))
         per_category: Counter[str] = Counter()
         cross_sells: list[tuple[str, str]] = []
         upsells: list[tuple[str, str]] = []
         for model in self._ranked:
-            if model.item_id in not_again:
+            if model.item_id in excluded:
                 continue
             if model.category not in taken and len(cross_sells) < policy.max_cross_sell:
                 if not policy.max_per_category or per_category[model.category] < policy.max_per_category:
@@ -77,6 +78,5 @@ class Popularity:
 
 
 def is_upsell(anchor: Model, model: Model, policy: Policy) -> bool:
-    """Whether an item is dearer than another of its category by a step that is allowed, and rated no lower."""
-    low, high = anchor.price * (1 + policy.min_step), anchor.price * (1 + policy.max_step)
-    return model.category == anchor.category and low <= model.price <= high and model.rating >= anchor.rating
+    """Whether an item is an upsell of another under a policy."""
+    return not any(upsell_faults(model.record(), anchor.record(), policy.min_step, policy.max_step))

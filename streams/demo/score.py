@@ -1,16 +1,16 @@
-"""How good the suggestions are: right by the shop's truth, beside what popularity would have shown; and how fast.
+"""How many suggestions are right by the shop's truth, compared with popularity, and how fast they come.
 
-An item is right if it is a true complement (cross-sell) or a true upgrade (upsell) of an item of the trigger or of the
-cart; for both sides alike, and popularity gets as many places of each kind as the suggestion used. The promises are
-looked at once more here, by code that shares nothing with the worker's.
+An item is right if it is a true complement (cross-sell) or a true upgrade (upsell) of an item of the trigger or the
+cart. Popularity gets as many places of each kind as the suggestion used. The promises are checked again here, by code
+that shares nothing with the worker's.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,76 +31,69 @@ MODELS = {
     "content": "fall-backs",
     "popularity": "fall-backs",
 }
-"""Which model a reason is of, by its source."""
+"""Model of a reason, by the source of the reason."""
 
 ORDERS = ("fixed weights", "learnt order")
-"""What puts a list in order: the sum of the evidence, or what was learnt from outcomes."""
+"""How a list was ordered: by the weighted sum of the evidence, or by the ranker that learns from outcomes."""
 
 LATENCIES = 20_000
-"""Latencies kept for the quantiles: the last seven minutes at 50 suggestions a second."""
+"""Latencies kept for the percentiles: the last seven minutes at 50 suggestions a second."""
 
 PACE_S = 5.0
-"""Over how long the events a second are told."""
+"""Period of the suggestions a second."""
 
 
 @dataclass(slots=True)
 class Share:
-    """Right ones of those that were judged."""
+    """Right items of those judged."""
 
     right: int = 0
     judged: int = 0
 
     def update(self, right: bool) -> None:
-        """One more."""
+        """Add an item."""
         self.judged += 1
         self.right += right
+
+    @classmethod
+    def total(cls, shares: Collection[Share]) -> Share:
+        """All shares together."""
+        return cls(sum(share.right for share in shares), sum(share.judged for share in shares))
 
     def get(self) -> float | None:
         """The share; None before the first."""
         return self.right / self.judged if self.judged else None
 
-
-@dataclass(slots=True)
-class Shares:
-    """Of one side, by kind."""
-
-    by_kind: dict[str, Share] = field(default_factory=lambda: {kind: Share() for kind in KIND_NAMES[1:]})
-
-    def update(self, kind: str, right: bool) -> None:
-        """One more."""
-        self.by_kind[kind].update(right)
-
-    @property
-    def all(self) -> Share:
-        """Of both kinds together."""
-        shares = self.by_kind.values()
-        return Share(sum(share.right for share in shares), sum(share.judged for share in shares))
+    def as_json(self) -> dict[str, Any]:
+        """As `demo --json` writes it."""
+        return {"right": self.right, "judged": self.judged, "share": self.get()}
 
 
 class Score:
-    """What the demo counts.
+    """The figures of a demo.
 
     Args:
         models: what the shop sells.
         truth: what is right.
-        policy: what the promises are.
+        policy: of the promises.
     """
 
     def __init__(self, models: Sequence[Model], truth: Truth, policy: Policy) -> None:
         self._models = {model.item_id: model for model in models}
         self._truth = truth
         self._policy = policy
-        self.ours, self.popular = Shares(), Shares()
+        self._ours = {kind: Share() for kind in KIND_NAMES[1:]}
+        self._popular = {kind: Share() for kind in KIND_NAMES[1:]}
         self.by_model = {model: Share() for model in MODELS.values()}
-        """Of the items that a model gives a reason for, alone or with another."""
+        """Shares of the items that a model gives a reason for, alone or with another."""
         self.by_order = {order: Share() for order in ORDERS}
-        """Of all items, by what put them in order."""
+        """Shares of all items, by what ordered them."""
         self.versions: set[str] = set()
-        """Of the sequence model, that suggestions were made with."""
+        """Versions of the sequence model that suggestions name."""
         self.suggestions = 0
         self.history_suggestions = 0
         self.broken: Counter[str] = Counter()
-        """Promises broken, by which."""
+        """Broken promises, by which one."""
         self._inside_ms: deque[float] = deque(maxlen=LATENCIES)
         self._appended_ms: deque[float] = deque(maxlen=LATENCIES)
         self._times: deque[float] = deque()
@@ -111,7 +104,7 @@ class Score:
         Args:
             suggestion: value of the record.
             appended_ms: its append time.
-            event: what was published.
+            event: as published.
         """
         if not event.live:
             self.history_suggestions += 1
@@ -126,49 +119,46 @@ class Score:
         places: Counter[str] = Counter()
         for item in suggestion["items"]:
             places[item["kind"]] += 1
-            right = self._is_right(item["kind"], item["item_id"], event)
-            self.ours.update(item["kind"], right)
+            right = self.is_right(item["kind"], item["item_id"], event)
+            self._ours[item["kind"]].update(right)
             self.by_order[ORDERS[RANKER in suggestion["models"]]].update(right)
             for model in {MODELS[reason["source"]] for reason in item["reasons"]}:
                 self.by_model[model].update(right)
         for kind, item_id in event.popular:
             if places[kind]:
                 places[kind] -= 1
-                self.popular.update(kind, self._is_right(kind, item_id, event))
+                self._popular[kind].update(self.is_right(kind, item_id, event))
 
-    def right(self, item: Mapping[str, Any], event: Published) -> bool:
+    def is_right(self, kind: str, item_id: str, event: Published) -> bool:
         """Whether a suggested item is right."""
-        return self._is_right(item["kind"], item["item_id"], event)
+        return any(self._truth.is_right(kind, anchor, item_id) for anchor in (*event.item_ids, *event.cart))
 
     def by_kind(self) -> list[tuple[str, Share, Share]]:
-        """Kind, our share and popularity's, of each kind and of both together."""
-        kinds = [(kind, self.ours.by_kind[kind], self.popular.by_kind[kind]) for kind in KIND_NAMES[1:]]
-        return [*kinds, ("both", self.ours.all, self.popular.all)]
+        """(kind, our share, popularity's share) of each kind and of both together."""
+        kinds = [(kind, self._ours[kind], self._popular[kind]) for kind in self._ours]
+        return [*kinds, ("both", Share.total(self._ours.values()), Share.total(self._popular.values()))]
 
     @property
     def pace(self) -> float:
-        """Suggestions a second, lately."""
+        """Suggestions a second in the last seconds."""
         now = time.monotonic()
         while self._times and self._times[0] < now - PACE_S:
             self._times.popleft()
         return len(self._times) / PACE_S
 
     def latencies_ms(self) -> dict[str, dict[str, float | None]]:
-        """p50 and p99 in the worker (the record's `latency_ms`), and from the event's append to the suggestion's."""
+        """p50 and p99 in the worker (`latency_ms` of the record), and from append to append."""
         return {
             name: {f"p{q}": round(float(np.percentile(values, q)), 1) if values else None for q in (50, 99)}
             for name, values in (("worker", self._inside_ms), ("append_to_append", self._appended_ms))
         }
 
-    def _is_right(self, kind: str, item_id: str, event: Published) -> bool:
-        return any(self._truth.is_right(kind, anchor, item_id) for anchor in (*event.item_ids, *event.cart))
-
     def _check(self, suggestion: Mapping[str, Any], answered_s: float, event: Published) -> None:
-        """Look at the two promises; at the cart and what was bought, where no purchase was under way meanwhile."""
+        """Check the promises; those on cart and purchases only if no purchase was in flight meanwhile."""
         raced = event.shopper.raced(event.sent_s, answered_s)
         cart = [] if raced else event.cart
         bought = [] if raced else event.shopper.bought_before(event.sent_s)
-        categories = {self._models[one].category for one in (*event.item_ids, *cart)}
+        categories = {self._models[item_id].category for item_id in (*event.item_ids, *cart)}
         for item in suggestion["items"]:
             model, anchor = self._models.get(item["item_id"]), self._models.get(item["anchor"])
             if model is None or anchor is None:

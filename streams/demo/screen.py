@@ -1,4 +1,4 @@
-"""What the demo shows: a live screen on a terminal, plain lines anywhere else."""
+"""Shows the demo: a live screen on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,48 +19,48 @@ from streams.demo.feed import Published
 from streams.demo.score import Score
 
 SHOWN_EVERY_S = 1.5
-"""Between two suggestions on the screen: fewer than there are, but so that each can be read."""
+"""Between two suggestions on the screen, so that each can be read; the others are not shown."""
 
 REFRESH_S = 0.25
 """Between two refreshes of the figures on a terminal."""
 
 PLAIN_FIGURES_S = 5.0
-"""Between two lines of figures where there is no terminal."""
+"""Between two lines of figures without a terminal."""
 
 WIDE = 110
-"""Columns from which on there is room for whole titles, with their reasons on one line."""
+"""Columns from which whole titles fit, with their reasons on one line."""
 
 PLAIN_WIDTH = 150
-"""Columns where there is no terminal to ask: a reason fits."""
+"""Columns without a terminal: a reason fits."""
 
 ROWS_BELOW = 13
-"""Rows of the figures, under the suggestions."""
+"""Rows of the figures below the suggestions."""
 
 ROWS_EACH = 8
 """Rows of one suggestion at most: its event, six items, a gap."""
 
 ROWS_EACH_NARROW = 14
-"""The same with reasons on two lines."""
+"""The same, with reasons on two lines."""
 
 DID = {"view": "looks at", "click": "clicks", "add_to_cart": "puts into the cart", "purchase": "buys"}
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A suggestion worth showing."""
+    """A suggestion to show."""
 
     suggestion: Mapping[str, Any]
     event: Published
     right: list[bool]
-    """Of each item."""
+    """Whether each item is right."""
 
 
 class Screen(ABC):
-    """Base of both. A context manager.
+    """Base of both screens. A context manager.
 
     Args:
         console: to print on.
-        models: titles and prices of what suggestions are made for.
+        models: of the shop, by item id.
         score: the figures.
     """
 
@@ -69,6 +69,7 @@ class Screen(ABC):
         self._models = models
         self._score = score
         self._last_shown = 0.0
+        self._refreshed = time.monotonic()
         self._mark = marks(console)
 
     def __enter__(self) -> Screen:
@@ -82,22 +83,17 @@ class Screen(ABC):
         return self._console.width >= WIDE
 
     @property
-    def wants_one(self) -> bool:
+    def is_due(self) -> bool:
         """Whether it is time for another suggestion."""
         return time.monotonic() - self._last_shown >= SHOWN_EVERY_S
 
     def show(self, shown: Shown) -> None:
         """Show a suggestion."""
         self._last_shown = time.monotonic()
-        self._show(shown)
-
-    @abstractmethod
-    def _show(self, shown: Shown) -> None:
-        """Show a suggestion, in the way of the screen."""
 
     @abstractmethod
     def refresh(self, state: str) -> None:
-        """Show the figures, if it is time to; `state` says in a few words what is going on."""
+        """Show the figures, if it is time to; `state` says in a few words what the demo does."""
 
     def _event_line(self, shown: Shown) -> Text:
         suggestion, event = shown.suggestion, shown.event
@@ -130,23 +126,24 @@ class Screen(ABC):
 
 
 class LiveScreen(Screen):
-    """For a terminal: the latest suggestions, and the figures below them."""
+    """For a terminal: the latest suggestions above the figures."""
 
     def __init__(self, console: Console, models: Mapping[str, Model], score: Score) -> None:
         super().__init__(console, models, score)
         self._latest: deque[Shown] = deque()
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
-        self._refreshed = 0.0
 
     def __enter__(self) -> LiveScreen:
         self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._live.update(Group(*self._suggestions()), refresh=True)  # what follows has the figures
+        self._live.update(Group(*self._suggestions()), refresh=True)  # the summary that follows has the figures
         self._live.stop()
 
-    def _show(self, shown: Shown) -> None:
+    def show(self, shown: Shown) -> None:
+        """See [`Screen.show`][]."""
+        super().show(shown)
         self._latest.append(shown)
 
     def refresh(self, state: str) -> None:
@@ -168,21 +165,19 @@ class LiveScreen(Screen):
 
 
 class PlainScreen(Screen):
-    """For a pipe or a file: a few lines a suggestion, and a line of figures now and then."""
+    """For a pipe or a file: a few lines a suggestion, and a line of figures every few seconds."""
 
-    def __init__(self, console: Console, models: Mapping[str, Model], score: Score) -> None:
-        super().__init__(console, models, score)
-        self._told = time.monotonic()
-
-    def _show(self, shown: Shown) -> None:
+    def show(self, shown: Shown) -> None:
+        """See [`Screen.show`][]."""
+        super().show(shown)
         self._console.print(self._event_line(shown))
         self._console.print(self._items(shown))
 
     def refresh(self, state: str) -> None:
         """See [`Screen.refresh`][]."""
-        if time.monotonic() - self._told < PLAIN_FIGURES_S:
+        if time.monotonic() - self._refreshed < PLAIN_FIGURES_S:
             return
-        self._told = time.monotonic()
+        self._refreshed = time.monotonic()
         score, latency = self._score, self._score.latencies_ms()["worker"]
         line = f"[{state}]"
         if latency["p50"] is not None:
@@ -197,7 +192,7 @@ class PlainScreen(Screen):
 
 
 def marks(console: Console) -> dict[bool, str]:
-    """Marks of right and wrong items, as the terminal can show them."""
+    """Marks of right and wrong items that the terminal can show."""
     return {True: "✓", False: "·"} if console.encoding.startswith("utf") else {True: "+", False: "-"}
 
 
@@ -208,7 +203,7 @@ def console() -> Console:
 
 
 def screen_for(console: Console, models: Iterable[Model], score: Score) -> Screen:
-    """The screen that suits."""
+    """A live screen on a terminal, plain lines elsewhere."""
     by_id = {model.item_id: model for model in models}
     return (LiveScreen if console.is_terminal else PlainScreen)(console, by_id, score)
 

@@ -1,9 +1,8 @@
-"""The drills: workers are killed, restarted, paused under load; nothing may be missing or wrong afterwards, or late.
+"""The drills: workers are killed, restarted or paused under load; afterwards nothing may be missing, wrong or late.
 
-`shop` is what happens, `feed` sends it at a steady rate, `processes` are real ones, `disturbances` says what is done to
-them, `quiet` waits until everything is worked off. Then the topics are judged by code that shares nothing with the
-worker but the contracts: `evidence` reads them, `rehearsal` runs the same events undisturbed, `counts` compares what
-was learnt, `recount` counts once more by the documented weights, `promises` looks at every suggestion, and `verdict`
-adds up; `swaps` says whether new snapshots made suggestions late, and whether the trainer learnt every look once. `run`
-is one run from start to end, `report` shows it.
+`run` carries out one run: `feed` sends the events of `shop` at a steady rate, `disturbances` acts on the processes of
+`process_group`, `catch_up` waits until everything is applied, `baseline_run` repeats the events undisturbed.
+Code that shares nothing with the worker but the contracts then judges the topics: `evidence` reads them, `counts`
+compares what was learnt, `recount` counts it again, `promises` checks every suggestion, `swaps` the effect of new
+snapshots, `verdict` sums up. `report` shows the result, `export` keeps the log.
 """

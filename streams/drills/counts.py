@@ -1,6 +1,6 @@
-"""What was learnt, in a form in which three witnesses can be compared: weights as of one time, and plain counts.
+"""What was learnt, in a form that can be compared: weights as of one time, and numbers of events.
 
-The rows of the drilled run, the rows of the same events undisturbed, and the recount all become [`Counts`][].
+The rows of the run, the rows of the baseline run and the recount all become [`Counts`][].
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from models.shop.events import PAIR_KIND_NAMES
 from streams.drills.evidence import Raw
 
 MARGINS = ("views", "baskets")
-"""What a row says of its own item."""
+"""Kinds of cells of the item itself."""
 
 TOTAL = "all_baskets"
-"""What the position records say of all."""
+"""Kind of the cell that the position records have."""
 
 CELL_KINDS = (*PAIR_KIND_NAMES, *MARGINS, TOTAL)
 
 TOLERANCE = 1e-6
-"""Relative or absolute. What is left between two orders of adding is a million times smaller."""
+"""Relative or absolute. Differences by the order of addition are a million times smaller."""
 
 EXAMPLES = 3
-"""Differences that are told of each kind."""
+"""Differences reported for each kind."""
 
 
 class Cell(NamedTuple):
-    """What a figure is of."""
+    """What a weight belongs to."""
 
     kind: str  # one of CELL_KINDS
     item: str
@@ -45,8 +45,8 @@ class Counts:
     """Weights and counts by cell.
 
     Args:
-        as_of_s: the time that weights are brought to, epoch seconds.
-        half_life_s: in which a weight falls to a half.
+        as_of_s: time that all weights are decayed to, epoch seconds.
+        half_life_s: time in which a weight falls to a half.
 
     >>> counts = Counts(as_of_s=1000.0, half_life_s=100.0)
     >>> counts.add(Cell("viewed_with", "kettle", "mug"), 1.0, at_s=900.0)
@@ -62,7 +62,7 @@ class Counts:
         self._numbers: Counter[Cell] = Counter()
 
     def add(self, cell: Cell, weight: float, at_s: float, number: int = 1) -> None:
-        """Add a weight as of a time, and the number of events behind it."""
+        """Add a weight as of a time, and its number of events."""
         now = weight * 2.0 ** ((at_s - self._as_of_s) / self._half_life_s)
         self._weights[cell] = self._weights.get(cell, 0.0) + now
         self._numbers[cell] += number
@@ -74,13 +74,13 @@ class Counts:
         return iter(self._weights)
 
     def longest_row(self) -> int:
-        """Neighbours of the item that has most."""
+        """Largest number of neighbours of an item."""
         neighbours = {(cell.item, cell.neighbour) for cell in self if cell.kind in PAIR_KIND_NAMES}
         return max(Counter(item for item, _ in neighbours).values(), default=0)
 
 
 def published(neighbours: Sequence[Raw], as_of_s: float, half_life_s: float) -> Counts:
-    """What the owners of the item partitions have published: the row with the greatest position of each item.
+    """What the workers have published: the row with the greatest position of each item.
 
     Args:
         neighbours: all records of the topic, in order.
@@ -122,18 +122,18 @@ def _add_row(counts: Counts, item: str, row: dict[str, Any]) -> None:
 
 @dataclass(slots=True)
 class Difference:
-    """How two witnesses differ in the cells of one kind."""
+    """How two `Counts` differ in the cells of one kind."""
 
     compared: int = 0
     wrong: int = 0
     examples: list[str] = field(default_factory=list)
 
 
-def compare(found: Counts, wanted: Counts) -> dict[str, Difference]:
-    """Compare all cells that either has, by kind; a cell is wrong if its weight or its number of events is."""
+def compare(found: Counts, expected: Counts) -> dict[str, Difference]:
+    """Compare all cells of both, by kind; a cell is wrong if its weight or its number of events differs."""
     differences = {kind: Difference() for kind in CELL_KINDS}
-    for cell in sorted({*found, *wanted}):
-        (weight, number), (right_weight, right_number) = found[cell], wanted[cell]
+    for cell in sorted({*found, *expected}):
+        (weight, number), (right_weight, right_number) = found[cell], expected[cell]
         difference = differences[cell.kind]
         difference.compared += 1
         if number == right_number and isclose(weight, right_weight, rel_tol=TOLERANCE, abs_tol=TOLERANCE):

@@ -1,4 +1,4 @@
-"""What is done to the workers and the trainer while the shop is open: one function a drill, and the table of them."""
+"""What a drill does to the workers and the trainer while events are fed: one function a drill, and their table."""
 
 from __future__ import annotations
 
@@ -8,61 +8,53 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from streams.drills.feed import Feeder
-from streams.drills.processes import Processes
+from streams.drills.process_group import ProcessGroup
 from streams.drills.swaps import Fault
 
 SESSION_TIMEOUT_S = 6.0
-"""Of the workers, on both brokers: the shortest that Apache Kafka takes by default."""
+"""Of the workers, on both brokers: the shortest that Apache Kafka allows by default."""
 
 PAUSE_S = SESSION_TIMEOUT_S + 3.0
-"""Long enough that the group has given the partitions to others, who have gone on, before the paused one wakes."""
+"""Long enough that the partitions are assigned to other workers, which make progress, before the paused one resumes."""
 
 BETWEEN_S = 1.0
 """Between two restarts of a rolling restart."""
 
 WARM_S = 10.0
-"""From the first event on: the broker compiles itself, the trainer learns for the first time, and all is late."""
+"""After the first event: the broker warms up, the trainer learns for the first time, and all suggestions are late."""
 
 AFTER_S = 3.0
-"""The shop stays open so long after the last blow: what happens right then must be right, too."""
+"""Events are fed for so long after the last fault: what happens right then must be right, too."""
 
 LOOK_S = 0.1
-"""Between two looks whether all goes on."""
+"""Between two checks of the processes."""
 
 
 @dataclass(slots=True)
 class DrillContext:
-    """Where a drill takes place."""
+    """What a drill acts on."""
 
-    workers: Processes
-    trainers: Processes
-    """One, where the drill is `trained`, else none."""
+    workers: ProcessGroup
+    trainers: ProcessGroup
+    """One trainer if the drill is `trained`, else none."""
     feeder: Feeder
     victim: int
-    """Number of the worker that is hit, where only one is."""
+    """Number of the worker that is hit, if only one is."""
     seconds: float
-    """How long the shop is open, at least."""
+    """How long events are fed, at least."""
     opened: float
-    """Since when, by the monotonic clock."""
+    """When feeding began, by the monotonic clock."""
     say: Callable[[str], None]
-    """Told what happens."""
-    blows: list[Fault] = field(default_factory=list)
-    """What was done, so far."""
+    """Called with what happens."""
+    faults: list[Fault] = field(default_factory=list)
+    """What was done so far."""
 
     def until(self, share: float) -> None:
-        """Wait until this share of the time is over.
-
-        Raises:
-            DrillError: feeding has failed.
-        """
+        """Wait until this share of the time is over."""
         self.wait(self.opened + share * self.seconds - time.monotonic())
 
     def wait(self, seconds: float) -> None:
-        """Wait so long.
-
-        Raises:
-            DrillError: feeding has failed.
-        """
+        """Wait, and watch the processes meanwhile; raises `DrillError` if feeding has failed."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.feeder.check()
@@ -71,81 +63,80 @@ class DrillContext:
             time.sleep(min(LOOK_S, left))
 
     @contextmanager
-    def blow(self, what: str) -> Iterator[None]:
-        """Note since when and until when something was done to a process."""
+    def fault(self, what: str) -> Iterator[None]:
+        """Record the begin and the end of a fault."""
         begin_s = time.time()
         self.say(what)
         yield
-        self.blows.append(Fault(what, begin_s, time.time()))
+        self.faults.append(Fault(what, begin_s, time.time()))
 
 
-def kill(scene: DrillContext) -> None:
-    """Kill a worker with SIGKILL a third in, start it again after two thirds."""
-    scene.until(1 / 3)
-    scene.say(f"kill -9 of worker {scene.victim + 1}")
-    scene.workers.kill(scene.victim)
-    scene.until(2 / 3)
-    scene.say(f"worker {scene.victim + 1} starts again")
-    scene.workers.start(scene.victim)
-    scene.workers.await_ready(scene.victim)
+def kill(context: DrillContext) -> None:
+    """Kill a worker with SIGKILL after a third of the time, start it again after two thirds."""
+    victim = context.workers[context.victim]
+    context.until(1 / 3)
+    context.say(f"kill -9 of worker {context.victim + 1}")
+    victim.kill()
+    context.until(2 / 3)
+    context.say(f"worker {context.victim + 1} starts again")
+    victim.start().await_ready()
 
 
-def rolling(scene: DrillContext) -> None:
-    """Restart one worker after the other, in the friendly way."""
-    scene.until(1 / 6)
-    for number in range(len(scene.workers)):
-        scene.say(f"worker {number + 1} is restarted")
-        scene.workers.stop(number)
-        scene.workers.start(number)
-        scene.workers.await_ready(number)
-        scene.wait(BETWEEN_S)
+def rolling(context: DrillContext) -> None:
+    """Restart one worker after the other with SIGTERM."""
+    context.until(1 / 6)
+    for number in range(len(context.workers)):
+        context.say(f"worker {number + 1} is restarted")
+        context.workers.stop(number)
+        context.workers[number].start().await_ready()
+        context.wait(BETWEEN_S)
 
 
-def pause(scene: DrillContext) -> None:
-    """Pause a worker for longer than its session lasts, then wake it."""
-    scene.until(1 / 4)
-    scene.say(f"worker {scene.victim + 1} is paused for {PAUSE_S:g} s")
-    scene.workers.pause(scene.victim)
-    scene.wait(PAUSE_S)
-    scene.say(f"worker {scene.victim + 1} wakes")
-    scene.workers.wake(scene.victim)
+def pause(context: DrillContext) -> None:
+    """Pause a worker for longer than its session timeout, then resume it."""
+    victim = context.workers[context.victim]
+    context.until(1 / 4)
+    context.say(f"worker {context.victim + 1} is paused for {PAUSE_S:g} s")
+    victim.pause()
+    context.wait(PAUSE_S)
+    context.say(f"worker {context.victim + 1} wakes")
+    victim.resume()
 
 
-def swap(scene: DrillContext) -> None:
-    """Let snapshots be swapped; kill the trainer a third in, a worker after two, and start each again at once."""
-    for share, processes, number in ((1 / 3, scene.trainers, 0), (2 / 3, scene.workers, scene.victim)):
-        scene.until(share)
-        with scene.blow(f"kill -9 of {processes.name(number)}"):
-            processes.kill(number)
-            processes.start(number)
-            processes.await_ready(number)
-        scene.say(f"{processes.name(number)} is ready again")
+def swap(context: DrillContext) -> None:
+    """Let snapshots be swapped; kill the trainer after a third, a worker after two thirds, and restart each at once."""
+    for share, process in ((1 / 3, context.trainers[0]), (2 / 3, context.workers[context.victim])):
+        context.until(share)
+        with context.fault(f"kill -9 of {process.name}"):
+            process.kill()
+            process.start().await_ready()
+        context.say(f"{process.name} is ready again")
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """A drill, and how it is carried out unless somebody wants it otherwise."""
+    """A drill and its defaults."""
 
     act: Callable[[DrillContext], None]
     rate: float = 500.0
     """Events a second."""
     seconds: float = 20.0
-    """How long they are fed, at least; longer if the disturbance takes longer."""
+    """How long events are fed, at least; longer if the faults take longer."""
     trained: bool = False
     """Whether there is a trainer, and swaps are judged."""
     unseen: int = 0
-    """Items in the catalogue that nobody looks at."""
+    """Items in the catalogue without any event."""
 
 
 DRILLS: Mapping[str, Drill] = {
     "kill": Drill(kill),
     "rolling": Drill(rolling),
     "pause": Drill(pause),
-    # The rate leaves a third of two cores idle, all processes included: on a full machine everything is late. The items
-    # make a swap the work that it is in a large shop.
+    # At this rate a third of two cores stays idle, all processes included; on a full machine every suggestion is late.
+    # The unseen items make a swap as much work as in a large shop.
     "swap": Drill(swap, rate=50.0, seconds=120.0, trained=True, unseen=50_000),
 }
 """All drills, by name."""
 
 TRAIN_EVERY_S, SNAPSHOT_EVERY_S = 4.0, 8.0
-"""Of the trainer: often enough that two minutes see many swaps, between which all is quiet for some seconds."""
+"""Of the trainer: so that two minutes see many swaps, with some seconds without a swap between them."""

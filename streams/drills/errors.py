@@ -6,7 +6,7 @@ from streams.errors import CrosscurrentError
 
 
 class DrillError(CrosscurrentError):
-    """A drill could not be carried out. Operator action: the message says what was in the way, and what it said last.
+    """A drill could not be carried out. Operator action: the message says why.
 
-    What a drill finds out (something missing, something wrong) is no error but its verdict.
+    A drill that finds something missing or wrong raises no error: that is its verdict.
     """

@@ -1,24 +1,24 @@
-"""What the topics say after a drill, read whole, by JSON and the contracts alone."""
+"""Reads whole topics after a drill, by JSON and the contracts alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
 
 from streams.kafka.blocking import TopicReader
 from streams.settings import Settings
-from streams.wire.record import Record
 
 INPUTS = ("clicks", "purchases", "catalog", "profiles", "feedback")
-"""Topics that a shop writes."""
+"""Topics that a shop writes to."""
 
 
 class Raw(NamedTuple):
-    """A record as it lies in its topic."""
+    """A record of a topic."""
 
     topic: str  # full name
     partition: int
@@ -29,7 +29,7 @@ class Raw(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The id of the suggestion that answers it."""
+        """Id of the suggestion that answers it."""
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
@@ -37,38 +37,37 @@ def read(settings: Settings, topic: str) -> list[Raw]:
     """All records of a topic, by partition and offset.
 
     Args:
-        settings: where, and under which prefix.
+        settings: broker and prefix.
         topic: short name.
 
     Raises:
-        BrokerError: the broker is gone.
-        TopicsError: the topic is.
+        BrokerError: the broker does not answer.
+        TopicsError: the topic does not exist.
     """
     with TopicReader(settings, [topic]) as reader:
-        records = [_raw(record) for batch in reader.read(from_start=True, until_end=True) for record in batch]
+        records = [
+            Raw(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value)
+            for record in chain.from_iterable(reader.read(from_start=True, until_end=True))
+        ]
     return sorted(records, key=lambda record: (record.partition, record.offset))
-
-
-def _raw(record: Record) -> Raw:
-    return Raw(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A click or a purchase, as it was first sent."""
+    """A click or a purchase."""
 
     record: Raw
     action: str
     """view, click, add_to_cart, remove_from_cart, or purchase."""
     user_id: str
     item_ids: tuple[str, ...]
-    """Each once, in order."""
+    """Without repetitions, in order."""
     at_s: float
     """Event time, epoch seconds."""
 
     @property
     def triggers(self) -> bool:
-        """Whether it has to be answered."""
+        """Whether it must be answered."""
         return self.action != "remove_from_cart"
 
     @property
@@ -78,7 +77,7 @@ class Event:
 
 
 def first_events(records: Sequence[Raw]) -> list[Event]:
-    """Events of a topic in the order of its partitions, without those that repeat an id that their shopper has used."""
+    """Events of a topic, in order, without those that repeat an event id or order id of their shopper."""
     events, known = [], set()
     for record in records:
         value = orjson.loads(record.value or b"null")
@@ -95,7 +94,7 @@ def first_events(records: Sequence[Raw]) -> list[Event]:
 
 
 def epoch_s(at: str | int) -> float:
-    """Epoch seconds of a time as the contract allows it.
+    """Epoch seconds of an `at` of the contract.
 
     >>> epoch_s("1970-01-01T00:00:01.500Z"), epoch_s(1500)
     (1.5, 1.5)
@@ -104,7 +103,7 @@ def epoch_s(at: str | int) -> float:
 
 
 def last_values(records: Sequence[Raw]) -> dict[str, dict[str, Any]]:
-    """Values of a compacted topic by key, without those that were withdrawn."""
+    """Values of a compacted topic by key, tombstones applied."""
     values: dict[str, dict[str, Any]] = {}
     for record in records:
         key = (record.key or b"").decode()
@@ -125,7 +124,7 @@ class Evidence:
     suggestions: list[Raw]
     neighbours: list[Raw]
     snapshots: list[Raw] = field(default_factory=list)
-    """Announcements."""
+    """Announcements of snapshots."""
     dead_letters: list[Raw] = field(default_factory=list)
 
 

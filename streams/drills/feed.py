@@ -1,4 +1,4 @@
-"""Events at a steady rate, from a thread of its own, while something else happens."""
+"""Feeds events at a steady rate, from a thread of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from streams.kafka.blocking import Sender
 from streams.settings import Settings
 
 TICK_S = 0.005
-"""Between two looks at what is due."""
+"""Between two checks for events that are due."""
 
 LAST_S = 30.0
 """Longest wait for the last acknowledgements."""
 
 
 def publish_catalog(settings: Settings, shop: DrillShop) -> int:
-    """Publish the whole catalogue; returns how many records that are, all of them acknowledged."""
+    """Publish the whole catalogue and wait for the acknowledgements; returns the number of records."""
     with Sender(settings, ["catalog"]) as sender:
         for topic, key, value in shop.catalog():
             sender.send(topic, key, value)
@@ -27,11 +27,11 @@ def publish_catalog(settings: Settings, shop: DrillShop) -> int:
 
 
 class Feeder:
-    """Sends the shop's events at a steady rate, what is late at once. A context manager that ends it.
+    """Sends the shop's events at a steady rate; late ones are sent at once. A context manager.
 
     Args:
-        settings: where to.
-        shop: what happens.
+        settings: broker and prefix.
+        shop: source of the events.
         rate: events a second.
     """
 
@@ -61,21 +61,13 @@ class Feeder:
         self._thread.join(LAST_S)
 
     def check(self) -> None:
-        """Make sure that it is feeding.
-
-        Raises:
-            DrillError: it has failed.
-        """
+        """Raise `DrillError` if feeding has failed."""
         if self._failure is not None:
             message = f"feeding the drill's events failed: {self._failure}"
             raise DrillError(message) from self._failure
 
     def end(self) -> None:
-        """Send no more, and wait until everything is acknowledged.
-
-        Raises:
-            DrillError: something was not.
-        """
+        """Stop feeding and wait until everything is acknowledged; raises `DrillError` if something was not."""
         self._stop.set()
         self._thread.join(LAST_S)
         if self._thread.is_alive():
@@ -105,4 +97,4 @@ class Feeder:
         self.ended_s = time.time()
         if self._abandoned:
             message = "the drill has ended before its time"
-            raise DrillError(message)  # what is not acknowledged yet does not matter any more
+            raise DrillError(message)  # do not wait for acknowledgements

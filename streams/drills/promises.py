@@ -1,14 +1,14 @@
-"""The promises, looked at once more on every record of `suggestions`, from the topics alone.
+"""Checks the promises on every record of `suggestions`, from the topics alone.
 
-What must hold whatever a worker knew at the moment: item, category, price step, rating, stock, policy, reasons, limits.
-What was in the cart or bought before counts only where the topics leave no doubt that the worker had to know it.
+This code shares nothing with the rules of `models/serving`, so that neither hides a mistake of the other. Item,
+category, price step, rating, stock, policy, reasons and limits are always checked. Cart and earlier purchases are
+checked only where the topics prove that the worker knew them.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -16,13 +16,13 @@ import orjson
 from streams.drills.evidence import Event, Raw, epoch_s
 
 MIN_STEP, MAX_STEP = 0.3, 0.9
-"""Of the drills' policy: the shop's next models are dearer by 25 to 60 percent, the ones after by more, so that some of
-each are allowed and some are not."""
+"""Of the drills' policy. The next better models cost 25 to 60 percent more, the ones after them even more: some of each
+are allowed, some are not."""
 
 MAX_ITEMS, MAX_CROSS_SELL, MAX_UPSELL, MAX_PER_CATEGORY = 6, 4, 2, 2
 
 EXCLUDED = "tea-mugs-plain-1"
-"""An item that the policy never suggests, and shoppers look at."""
+"""An item that shoppers view and the policy excludes."""
 
 POLICY = f"""\
 emit_empty = true
@@ -35,22 +35,14 @@ min_step = {MIN_STEP}
 max_step = {MAX_STEP}
 exclude_items = ["{EXCLUDED}"]
 """
-"""The policy of the drills: every trigger is answered, however late."""
-
-
-@dataclass(slots=True)
-class _Shopper:
-    """A shopper's events, by the order of the log."""
-
-    clicks: list[Event] = field(default_factory=list)
-    purchases: list[Event] = field(default_factory=list)
+"""The policy of the drills: every trigger is answered, even late."""
 
 
 class Promises:
     """Checks suggestions.
 
     Args:
-        catalog: what is offered, by item id; the same all the time.
+        catalog: values by item id; the same during the whole run.
         clicks: by partition and offset, repeated ones left out.
         purchases: the same.
         suggestions: all records, by partition and offset.
@@ -65,19 +57,15 @@ class Promises:
     ) -> None:
         self._catalog = catalog
         self._events = {event.record.id: event for event in (*clicks, *purchases)}
-        self._shoppers: defaultdict[str, _Shopper] = defaultdict(_Shopper)
-        for click in clicks:
-            self._shoppers[click.user_id].clicks.append(click)
-        for purchase in purchases:
-            self._shoppers[purchase.user_id].purchases.append(purchase)
+        self._clicks, self._purchases = _by_shopper(clicks), _by_shopper(purchases)
         self._suggestions = [(record, orjson.loads(record.value or b"null")) for record in suggestions]
         self._answers: Counter[str] = Counter(value["suggestion_id"] for _, value in self._suggestions)
         self._answered_at = {value["suggestion_id"]: record for record, value in self._suggestions}
         self.items = 0
-        """Suggested items that were looked at."""
+        """Suggested items that were checked."""
 
     def broken(self) -> Iterator[tuple[str, str]]:
-        """Each broken promise: the id of the suggestion, and what is wrong with it."""
+        """Each broken promise: id of the suggestion, and what is wrong with it."""
         for record, value in self._suggestions:
             name = value["suggestion_id"]
             event = self._events.get(name)
@@ -118,27 +106,29 @@ class Promises:
         if offered is None:
             yield "suggests an item that the catalogue does not have"
             return
-        if not offered["in_stock"]:
-            yield "suggests an item that is out of stock"
-        if item_id in event.item_ids:
-            yield "suggests an item of its own trigger"
-        if item_id in not_again:
-            yield "suggests an item that is in the cart or was bought"
-        if item_id == EXCLUDED:
-            yield "suggests an item that the policy excludes"
-        if (item["price"], item["category"], item["title"]) != (
-            offered["price"],
-            offered["category"],
-            offered["title"],
-        ):
-            yield "tells price, category or title wrong"
-        if not item["reasons"] or not all(reason["text"] and reason["source"] for reason in item["reasons"]):
-            yield "gives no reason"
+        told = (item["price"], item["category"], item["title"])
+        checks = (
+            (not offered["in_stock"], "suggests an item that is out of stock"),
+            (item_id in event.item_ids, "suggests an item of its own trigger"),
+            (item_id in not_again, "suggests an item that is in the cart or was bought"),
+            (item_id == EXCLUDED, "suggests an item that the policy excludes"),
+            (
+                told != (offered["price"], offered["category"], offered["title"]),
+                "tells price, category or title wrong",
+            ),
+            (
+                not item["reasons"] or not all(reason["text"] and reason["source"] for reason in item["reasons"]),
+                "gives no reason",
+            ),
+        )
+        yield from (sentence for wrong, sentence in checks if wrong)
         if anchor is None or not (anchor_id in event.item_ids or anchor_id in self._ever_in_cart(event.user_id)):
             yield "has an anchor that is neither of its trigger nor in the cart, or is unknown"
             return
         if item["kind"] == "upsell":
-            yield from _of_upsell(event, offered, anchor)
+            if event.action == "purchase":
+                yield "upsells after a purchase"
+            yield from upsell_faults(offered, anchor, MIN_STEP, MAX_STEP)
         elif item["kind"] != "cross-sell":
             yield "is of a kind that there is not"
         elif offered["category"] in self._categories({*event.item_ids, *in_cart, anchor_id}):
@@ -148,27 +138,27 @@ class Promises:
         return {self._catalog[item_id]["category"] for item_id in item_ids if item_id in self._catalog}
 
     def _ever_in_cart(self, user_id: str) -> set[str]:
-        return {click.item_ids[0] for click in self._shoppers[user_id].clicks if click.action == "add_to_cart"}
+        return {click.item_ids[0] for click in self._clicks[user_id] if click.action == "add_to_cart"}
 
     def _surely_in_cart(self, event: Event, answer: Raw) -> set[str]:
-        """What was in the cart at a click: added by it or before it in the log, and emptied by no purchase.
+        """Items certainly in the cart at a click: added by it or earlier in the log, and not emptied by a purchase.
 
-        Clicks of a partition are applied in the order of the log. Purchases may have been applied or not, unless they
-        were appended after the answer.
+        Clicks of a partition are applied in the order of the log. A purchase may have been applied unless it was
+        appended after the answer.
         """
         if event.action == "purchase":
             return set()
         last: dict[str, tuple[float, int, bool]] = {}
-        for click in self._shoppers[event.user_id].clicks:
+        for click in self._clicks[event.user_id]:
             if click.record.offset > event.record.offset:
                 break
             if click.action in ("add_to_cart", "remove_from_cart"):
-                word = (click.at_s, click.record.offset, click.action == "add_to_cart")
-                last[click.item_ids[0]] = max(word, last.get(click.item_ids[0], word))
+                change = (click.at_s, click.record.offset, click.action == "add_to_cart")
+                last[click.item_ids[0]] = max(change, last.get(click.item_ids[0], change))
         emptied_s = max(
             (
                 purchase.at_s
-                for purchase in self._shoppers[event.user_id].purchases
+                for purchase in self._purchases[event.user_id]
                 if purchase.record.timestamp <= answer.timestamp
             ),
             default=float("-inf"),
@@ -176,16 +166,17 @@ class Promises:
         return {item_id for item_id, (at_s, _, added) in last.items() if added and at_s > emptied_s}
 
     def _surely_bought(self, event: Event, answer: Raw) -> set[str]:
-        """What was bought before an event, without doubt.
+        """Items certainly bought before an event.
 
-        For a purchase: by all purchases before it in the log. For a click: by those that were answered before it, if
-        each was answered once only: then one state has seen both, in this order, or was rebuilt behind the purchase.
+        Before a purchase: by all purchases earlier in the log. Before a click: by the purchases answered before it, if
+        click and purchase were answered once only: then one state applied both in this order, or was rebuilt from a
+        checkpoint after the purchase.
         """
-        shopper, name = self._shoppers[event.user_id], event.record.id
+        purchases, name = self._purchases[event.user_id], event.record.id
         if event.action == "purchase":
-            before = [one for one in shopper.purchases if one.record.offset < event.record.offset]
+            before = [earlier for earlier in purchases if earlier.record.offset < event.record.offset]
         elif self._answers[name] == 1:
-            before = [one for one in shopper.purchases if self._answered_once_before(one.record.id, answer)]
+            before = [bought for bought in purchases if self._answered_once_before(bought.record.id, answer)]
         else:
             before = []
         return {item_id for purchase in before for item_id in purchase.item_ids}
@@ -197,14 +188,29 @@ class Promises:
         return earlier.partition == answer.partition and earlier.offset < answer.offset
 
 
-def _of_upsell(event: Event, offered: Mapping[str, Any], anchor: Mapping[str, Any]) -> Iterator[str]:
-    if event.action == "purchase":
-        yield "upsells after a purchase"
+def _by_shopper(events: Sequence[Event]) -> Mapping[str, list[Event]]:
+    found: defaultdict[str, list[Event]] = defaultdict(list)
+    for event in events:
+        found[event.user_id].append(event)
+    return found
+
+
+def upsell_faults(
+    offered: Mapping[str, Any], anchor: Mapping[str, Any], min_step: float, max_step: float
+) -> Iterator[str]:
+    """Why an item is no upsell of its anchor; nothing if it is one.
+
+    Args:
+        offered: value of the suggested item in the catalogue.
+        anchor: value of the anchor.
+        min_step: smallest rise of the price that the policy allows, as a share of the anchor's price.
+        max_step: largest.
+    """
     if offered["category"] != anchor["category"]:
         yield "upsells to another category"
     if offered["currency"] != anchor["currency"]:
         yield "upsells to another currency"
-    if not anchor["price"] * (1 + MIN_STEP) <= offered["price"] <= anchor["price"] * (1 + MAX_STEP):
+    if not anchor["price"] * (1 + min_step) <= offered["price"] <= anchor["price"] * (1 + max_step):
         yield "upsells by a step that the policy does not allow"
     if "rating" in offered and "rating" in anchor and offered["rating"] < anchor["rating"]:
         yield "upsells to a worse item"

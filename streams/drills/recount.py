@@ -1,7 +1,6 @@
-"""The third witness: everything counted once more, straight from the clicks and purchases, by the documented weights.
+"""Counts everything again, straight from the clicks and purchases, by the weights of docs/architecture.md.
 
-Plain Python, event by event, each shopper's log at a time: slow, short, and nothing in common with the worker's code.
-The rules are those of docs/architecture.md; the constants are the ones that the workers are given.
+Plain Python, event by event: slow, short, and independent of the worker's code. Only the constants are the worker's.
 """
 
 from __future__ import annotations
@@ -17,8 +16,7 @@ from streams.drills.counts import TOTAL, Cell, Counts
 from streams.drills.evidence import Event
 
 DECIMALS = 4
-"""Weights of single pairs are rounded to."""
-
+"""Weights of single pairs are rounded to so many."""
 
 Look = tuple[float, int, str, float]
 """(event time, offset, item, append time): by event time, then by the order of the log."""
@@ -31,7 +29,7 @@ def recount(clicks: Sequence[Event], purchases: Sequence[Event], config: VisitCo
         clicks: by partition and offset, repeated ones left out.
         purchases: the same.
         config: windows and weights.
-        counts: empty; is filled and returned.
+        counts: empty; filled and returned.
     """
     looks_of: defaultdict[str, list[Look]] = defaultdict(list)  # in the order of the log
     for click, appended_s in _with_append_times(clicks):
@@ -49,7 +47,7 @@ def recount(clicks: Sequence[Event], purchases: Sequence[Event], config: VisitCo
 
 
 def _with_append_times(events: Sequence[Event]) -> Iterator[tuple[Event, float]]:
-    """Events with their append times, which never go back within a partition."""
+    """Events with their append times, made monotonic within each partition."""
     by_partition: defaultdict[int, list[Event]] = defaultdict(list)
     for event in events:
         by_partition[event.record.partition].append(event)
@@ -58,18 +56,18 @@ def _with_append_times(events: Sequence[Event]) -> Iterator[tuple[Event, float]]
 
 
 def _last(looks: Sequence[Look], config: VisitConfig) -> list[Look]:
-    """The looks that are remembered, the last ones of the log, by event time."""
+    """The remembered looks, which are the last ones of the log, by event time."""
     return sorted(looks[-KEPT_WINDOWS * config.items :])
 
 
 def _count_look(looks: Sequence[Look], look: Look, config: VisitConfig, counts: Counts) -> None:
-    """Count a look with those of the window before it, on both sides of it by event time."""
+    """Count a look with those of its window, on both sides of it by event time."""
     at_s, _, item, _ = look
     newest_s = max(at_s, looks[-1][0]) if looks else at_s
     window = [other for other in looks[-config.items :] if other[0] >= newest_s - config.window_s]
     place = bisect_left(looks, look) - (len(looks) - len(window))
     if place < 0 or at_s < newest_s - config.window_s:
-        return  # older than the whole window: it counts for its item only
+        return  # older than the window: counts for its item only
     known = {item}  # each other item counts once, where it is nearest
     for distance in range(1, config.pair_reach + 1):
         along = distance**-config.distance_exponent / log2(2 + len(window))

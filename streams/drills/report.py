@@ -1,4 +1,4 @@
-"""How a drill is told: what goes on while it runs, a table for people, figures for scripts."""
+"""Reports drills: a progress line while they run, a table for people, figures for scripts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from streams.drills.run import Outcome
-from streams.drills.verdict import Verdict
 
 
 def progress(console: Console) -> Progress:
-    """A line that says which run is at what, and how long it has taken."""
+    """A line with the current run, what it does, and the time taken."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.fields[name]}"),
@@ -28,25 +27,25 @@ def progress(console: Console) -> Progress:
 
 
 def line(outcome: Outcome) -> str:
-    """A run in a line."""
+    """One line about a run."""
     verdict, swaps = outcome.verdict, outcome.swaps
     of_swaps = ""
     if swaps is not None:
-        around, away, taught = swaps.around, swaps.away, swaps.learnt + swaps.held
+        around, away = swaps.around, swaps.away
         of_swaps = (
             f"; {swaps.fewest} swaps, p99 {around.p99_ms:.0f} ms around them and {away.p99_ms:.0f} ms elsewhere, "
             f"above {swaps.bound_ms:.0f} ms {len(swaps.late)} of {around.n:,} and {swaps.late_away} of {away.n:,}; "
-            f"looks {swaps.looks:,}, learnt or held back {taught:,}"
+            f"looks {swaps.looks:,}, learnt or held back {swaps.learnt + swaps.held:,}"
         )
     return (
-        f"{outcome.plan.drill}: {verdict.events:,} events, missing {len(verdict.missing)}, wrong {verdict.wrong}, "
+        f"{outcome.config.drill}: {verdict.events:,} events, missing {len(verdict.missing)}, wrong {verdict.wrong}, "
         f"duplicates {verdict.duplicates}, longest gap {verdict.longest_gap_s:.2f} s, "
         f"recount wrong {verdict.recount_wrong}{of_swaps}; {outcome.seconds:.0f} s"
     )
 
 
 def complaints(outcome: Outcome) -> list[str]:
-    """What there is to say of a run that was not good: nothing of one that was."""
+    """What was wrong with a run; empty if it was good."""
     if outcome.good:
         return []
     sentences = [*outcome.complaints, *outcome.verdict.examples, *outcome.notes]
@@ -60,23 +59,17 @@ def table(broker: str, outcomes: Sequence[Outcome]) -> Table:
     for name in ("events", "answers due", "missing", "wrong", "duplicates", "longest gap", "cells", "recount wrong"):
         shown.add_column(name, justify="right")
     for outcome in outcomes:
-        verdict = outcome.verdict
-        figures = (
-            f"{verdict.events:,}",
-            f"{verdict.triggers:,}",
-            f"{len(verdict.missing):,}",
-            f"{verdict.wrong:,}",
-            f"{verdict.duplicates:,}",
-            f"{verdict.longest_gap_s:.2f} s",
-            f"{_cells(verdict):,}",
-            f"{verdict.recount_wrong:,}",
-        )
-        shown.add_row(outcome.plan.drill, *figures)
+        found = outcome.verdict
+        cells = sum(difference.compared for difference in found.undisturbed.values())
+        before = (found.events, found.triggers, len(found.missing), found.wrong, found.duplicates)
+        figures = [
+            *(f"{n:,}" for n in before),
+            f"{found.longest_gap_s:.2f} s",
+            f"{cells:,}",
+            f"{found.recount_wrong:,}",
+        ]
+        shown.add_row(outcome.config.drill, *figures)
     return shown
-
-
-def _cells(verdict: Verdict) -> int:
-    return sum(one.compared for one in verdict.undisturbed.values())
 
 
 def figures(drill: str, kafka: bool, outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -1,17 +1,18 @@
-"""One run of a drill from start to end, on a broker that is there."""
+"""One run of a drill, on a broker that runs already."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from models.sequence.config import MODEL
+from streams.drills.baseline_run import copy
+from streams.drills.catch_up import await_caught_up, await_learnt
 from streams.drills.disturbances import (
     AFTER_S,
     DRILLS,
@@ -23,12 +24,10 @@ from streams.drills.disturbances import (
 )
 from streams.drills.errors import DrillError
 from streams.drills.evidence import gather, read
+from streams.drills.export import export
 from streams.drills.feed import Feeder, publish_catalog
-from streams.drills.keeping import keep
-from streams.drills.processes import Processes
+from streams.drills.process_group import ProcessGroup
 from streams.drills.promises import POLICY
-from streams.drills.quiet import await_learnt, await_quiet
-from streams.drills.rehearsal import copy
 from streams.drills.shop import DrillShop
 from streams.drills.swaps import Fault, Swaps, judge_swaps
 from streams.drills.verdict import Verdict, judge
@@ -40,13 +39,11 @@ from streams.snapshots.store import SnapshotStore
 from streams.wire.topics import TOPICS, full_name
 
 UNDISTURBED = "undisturbed-"
-"""Put behind a run's prefix: that of the same events undisturbed."""
-
-Say = Callable[[str], None]
+"""Appended to the prefix of a run: the prefix of the baseline run."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunConfig:
     """What a run is to do."""
 
     drill: str
@@ -54,34 +51,34 @@ class Plan:
     rate: float = 500.0
     """Events a second."""
     seconds: float = 20.0
-    """How long they are fed, at least; longer if the disturbance takes longer."""
+    """How long events are fed, at least; longer if the faults take longer."""
     workers: int = 2
     seed: int = 1
-    """Of the shop. It settles which worker is hit, too."""
+    """Of the shop; also decides which worker is hit."""
     keep: Path | None = None
-    """Folder for the log and what was suggested; None: they are deleted with the topics."""
+    """Folder for the log and the suggestions; None: they are deleted with the topics."""
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came out."""
+    """The result of a run."""
 
-    plan: Plan
+    config: RunConfig
     verdict: Verdict
     swaps: Swaps | None
-    """What swaps did, where the drill has a trainer."""
+    """Judgement of the swaps, if the drill has a trainer."""
     complaints: list[str]
-    """Of processes that ended as they should not, of what was not worked off in time, and of what swaps did."""
+    """Of unexpected ends of processes, of records not applied in time, and of swaps."""
     seconds: float
-    """The run took, everything included."""
+    """Duration of the whole run."""
     logs: Path | None = None
-    """Where the workers' logs are kept, if there was something to complain of."""
+    """Folder of the workers' logs, if the run was not good."""
     notes: list[str] = field(default_factory=list)
-    """What was done to the workers, and when."""
+    """What was done to the processes, and when."""
 
     @property
     def good(self) -> bool:
-        """Whether nothing is missing, nothing wrong, and nobody to blame."""
+        """Whether nothing is missing, nothing is wrong, and there are no complaints."""
         return self.verdict.good and not self.complaints
 
     def as_json(self) -> dict[str, Any]:
@@ -89,9 +86,9 @@ class Outcome:
         return {
             **self.verdict.as_json(),
             **(self.swaps.as_json() if self.swaps else {}),
-            "drill": self.plan.drill,
-            "rate": self.plan.rate,
-            "workers": self.plan.workers,
+            "drill": self.config.drill,
+            "rate": self.config.rate,
+            "workers": self.config.workers,
             "complaints": self.complaints,
             "notes": self.notes,
             "seconds": round(self.seconds, 1),
@@ -102,21 +99,19 @@ class Run:
     """One run.
 
     Args:
-        plan: what to do.
-        settings: where, and under which prefix; the topics are made, and deleted at the end.
-        say: told what is going on.
-        environ: of the workers.
+        config: what to do.
+        settings: broker and prefix; the topics are created, and deleted at the end.
+        say: called with what is going on.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, say: Say, environ: Mapping[str, str] | None = None) -> None:
-        self._plan = plan
-        self._drill = DRILLS[plan.drill]
+    def __init__(self, config: RunConfig, settings: Settings, say: Callable[[str], None]) -> None:
+        self._config = config
+        self._drill = DRILLS[config.drill]
         self._settings = settings
         self._say = say
-        self._environ = os.environ if environ is None else environ
         self._complaints: list[str] = []
         self._notes: list[str] = []
-        self._blows: list[Fault] = []
+        self._faults: list[Fault] = []
         self._opened = 0.0
 
     def run(self) -> Outcome:
@@ -124,15 +119,15 @@ class Run:
 
         Raises:
             DrillError: it could not be carried out.
-            CrosscurrentError: the broker fails.
         """
         began = time.monotonic()
         logs = Path(tempfile.mkdtemp(prefix="crosscurrent-drill-"))
         keep = True
         try:
-            verdict, swaps = self._play(logs)
+            verdict, swaps = self._run(logs)
             self._complaints += swaps.complaints() if swaps else []
-            outcome = Outcome(self._plan, verdict, swaps, self._complaints, time.monotonic() - began, logs, self._notes)
+            took_s = time.monotonic() - began
+            outcome = Outcome(self._config, verdict, swaps, self._complaints, took_s, logs, self._notes)
             keep = not outcome.good
         except KeyboardInterrupt:
             keep = False
@@ -146,76 +141,74 @@ class Run:
             self._delete_topics()
         return outcome if keep else replace(outcome, logs=None)
 
-    def _play(self, logs: Path) -> tuple[Verdict, Swaps | None]:
-        plan, environ = self._plan, self._environ
-        shop = DrillShop(plan.seed, self._drill.unseen)
-        settings = self._settings.model_copy(
-            update={
-                "session_timeout_s": SESSION_TIMEOUT_S,
-                "snapshot_store": str(logs / "snapshots"),
-                "train_every_s": TRAIN_EVERY_S,
-                "snapshot_every_s": SNAPSHOT_EVERY_S,
-            }
-        )
-        other = settings.model_copy(update={"prefix": settings.prefix + UNDISTURBED})
+    def _run(self, logs: Path) -> tuple[Verdict, Swaps | None]:
+        config, trained = self._config, self._drill.trained
+        shop = DrillShop(config.seed, self._drill.unseen)
+        drill_settings = {
+            "session_timeout_s": SESSION_TIMEOUT_S,
+            "snapshot_store": str(logs / "snapshots"),
+            "train_every_s": TRAIN_EVERY_S,
+            "snapshot_every_s": SNAPSHOT_EVERY_S,
+        }
+        settings = self._settings.model_copy(update=drill_settings)
+        baseline = settings.model_copy(update={"prefix": settings.prefix + UNDISTURBED})
         self._say("making topics")
         topic_admin.create(settings)
         publish_catalog(settings, shop)
         policy = logs / "policy.toml"
         policy.write_text(POLICY, encoding="utf-8")
         with (
-            Processes("worker", settings, logs, plan.workers, environ, policy) as workers,
-            Processes("trainer", settings, logs, int(self._drill.trained), environ) as trainers,
+            ProcessGroup("worker", settings, logs, config.workers, policy) as workers,
+            ProcessGroup("trainer", settings, logs, int(trained)) as trainers,
         ):
             self._say("starting the workers")
             workers.start_all()
             trainers.start_all()
             open_s = self._disturb(workers, trainers, shop)
-            self._await_quiet(settings, workers)
-            if self._drill.trained:
+            self._await_caught_up(settings, workers)
+            if trained:
                 await_learnt(settings, MODEL, trainers.check)
-            trainers.stop_all()
-            workers.stop_all()
+            trainers.stop()
+            workers.stop()
             self._complaints += workers.complaints + trainers.complaints
         self._say("running the same events undisturbed")
-        copy(settings, other)
-        alone = logs / "undisturbed"
-        alone.mkdir()
-        with Processes("worker", other, alone, 1, environ, policy) as workers:
+        copy(settings, baseline)
+        (logs / "undisturbed").mkdir()
+        with ProcessGroup("worker", baseline, logs / "undisturbed", 1, policy) as workers:
             workers.start_all()
-            self._await_quiet(other, workers)
-            workers.stop_all()
+            self._await_caught_up(baseline, workers)
+            workers.stop()
             self._complaints += workers.complaints
         self._say("counting")
         evidence = gather(settings)
-        if plan.keep is not None:
-            keep(evidence, settings, plan.keep)
-        verdict = judge(evidence, read(other, "neighbours"), open_s, settings.visits, settings.cooccurrence)
+        if config.keep is not None:
+            export(evidence, settings, config.keep)
+        verdict = judge(evidence, read(baseline, "neighbours"), open_s, settings.visits, settings.cooccurrence)
         if verdict.longest_row >= settings.cooccurrence.neighbours:
             message = f"a row has {verdict.longest_row} neighbours: cells may have given way, and cannot be compared"
             raise DrillError(message)
-        if not self._drill.trained:
+        if not trained:
             return verdict, None
         newest = SnapshotStore.of(settings).newest(MODEL)
-        return verdict, judge_swaps(evidence, self._blows, newest.manifest.learnt if newest else {}, MODEL)
+        return verdict, judge_swaps(evidence, self._faults, newest.manifest.learnt if newest else {}, MODEL)
 
-    def _disturb(self, workers: Processes, trainers: Processes, shop: DrillShop) -> tuple[float, float]:
-        """Feed, and do what the drill is about; returns since when and until when events were fed, epoch seconds."""
-        plan = self._plan
-        with Feeder(self._settings, shop, plan.rate) as feeder:
-            self._opened = time.monotonic()
+    def _disturb(self, workers: ProcessGroup, trainers: ProcessGroup, shop: DrillShop) -> tuple[float, float]:
+        """Feed events while the drill acts; returns when feeding began and ended, epoch seconds."""
+        config = self._config
+        with Feeder(self._settings, shop, config.rate) as feeder:
+            self._opened = opened = time.monotonic()
             self._say("feeding")
-            victim = plan.seed % plan.workers
-            scene = DrillContext(workers, trainers, feeder, victim, plan.seconds, self._opened, self._note, self._blows)
-            self._blows.append(Fault("the start", feeder.started_s, feeder.started_s + WARM_S))
-            self._drill.act(scene)
-            scene.wait(max(AFTER_S, self._opened + plan.seconds - time.monotonic()))
+            victim = config.seed % config.workers
+            self._faults.append(Fault("the start", feeder.started_s, feeder.started_s + WARM_S))
+            context = DrillContext(workers, trainers, feeder, victim, config.seconds, opened, self._note, self._faults)
+            self._drill.act(context)
+            context.wait(max(AFTER_S, opened + config.seconds - time.monotonic()))
             feeder.end()
             self._note(f"{feeder.sent:,} events were fed")
             return feeder.started_s, feeder.ended_s
 
-    def _await_quiet(self, settings: Settings, workers: Processes) -> None:
-        if left := await_quiet(settings, workers.check):
+    def _await_caught_up(self, settings: Settings, workers: ProcessGroup) -> None:
+        if left := await_caught_up(settings, workers.check):
             self._complaints.append(f"not worked off in time: {', '.join(left)}")
 
     def _note(self, what: str) -> None:
@@ -226,5 +219,5 @@ class Run:
         prefixes = self._settings.prefix, self._settings.prefix + UNDISTURBED
         names = [full_name(prefix, topic.name) for prefix in prefixes for topic in TOPICS]
         with administration(self._settings) as client:
-            there = set(client.list_topics())
-            client.delete_topics([name for name in names if name in there], raise_errors=False)
+            existing = set(client.list_topics())
+            client.delete_topics([name for name in names if name in existing], raise_errors=False)

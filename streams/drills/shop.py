@@ -1,7 +1,7 @@
-"""A shop small enough that no item has as many neighbours as a row holds, so that every cell can be compared.
+"""A shop so small that no item has as many neighbours as a row holds, so that every cell can be compared.
 
-Its events are as untidy as those of a real one: some come late, some come twice, some are of items that the catalogue
-does not have, or not any more.
+Its events are as irregular as real ones: some come late, some come twice, some are of items that are not in the
+catalogue, or not any more.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from streams.connectors.simulated_shop import SimulatedShop
 from streams.wire.codec import written
 
 OCCASIONS = ("tea", "coffee")
-"""What the shop sells for: 96 items, so that a row has 95 neighbours at most; rows are published with 100."""
+"""Of the items: 96, so that a row has 95 neighbours at most; rows are published with 100."""
 
 SHOPPERS = 2_000
 PACE_PER_S = 100.0
-"""Shoppers, and events a second of the shop that the events are taken from: few shoppers, who come again and again, so
-that windows fill up, carts and purchases meet, and a take-over has something to remember."""
+"""Shoppers, and events a second in event time. Few shoppers, who return often: windows fill up, purchases meet carts,
+and every take-over has state to restore."""
 
 LATE_SHARE = 0.05
 LATE_S = 3.0
-"""Share of events that say they happened earlier than they are sent, and up to how much: phones send when they can.
-More than the two seconds for which a purchase waits for its views."""
+"""Share of events sent later than they happened, and by how much at most: longer than the two seconds for which a
+purchase waits for its views."""
 
 TWICE_SHARE = 0.01
 TWICE_AFTER = 400
-"""Share of events that are sent a second time, and after how many others at most: within a second or so, before,
-during and after a take-over."""
+"""Share of events sent a second time, and after how many others at most: about a second, so that some are repeated
+across a take-over."""
 
 NOT_IN_CATALOG, WITHDRAWN, OUT_OF_STOCK, NOT_RATED = 5, 11, 3, 6
-"""Items are dealt round, and those of these numbers of each dozen are so."""
+"""Numbers of such items in each dozen."""
 
 DOZEN = 12
 
 UNSEEN_CATEGORIES = tuple(f"Attic/Sort {number}" for number in range(300))
 UNSEEN_BRANDS = 800
-"""Of items that nobody looks at: as many as large shops have."""
+"""Of the items without events: as many as large shops have."""
 
 
 class SentRecord(NamedTuple):
-    """A record on its way."""
+    """A record to send."""
 
     topic: str  # short name
     key: bytes
@@ -57,7 +57,7 @@ class DrillShop:
 
     Args:
         seed: of everything but the times.
-        unseen: items that it offers besides, and that nobody looks at: what makes a catalogue a large one.
+        unseen: further items of the catalogue, without events, which make it a large one.
     """
 
     def __init__(self, seed: int, unseen: int = 0) -> None:
@@ -69,11 +69,11 @@ class DrillShop:
 
     @property
     def item_ids(self) -> frozenset[str]:
-        """All items that events can be of."""
+        """All items that have events."""
         return self._ids
 
     def catalog(self) -> Iterator[SentRecord]:
-        """Records of the catalogue: items, and then tombstones of some of them."""
+        """Records of the catalogue: items, then tombstones of some of them."""
         withdrawn = []
         for number, model in enumerate(self._models):
             place, value = number % DOZEN, model.record()
@@ -102,9 +102,9 @@ class DrillShop:
             yield SentRecord("catalog", f"unseen-{number}".encode(), orjson.dumps(value))
 
     def events(self) -> Iterator[tuple[SentRecord, float]]:
-        """Clicks and purchases without end, each with how many seconds ago it happened when it is sent.
+        """Clicks and purchases without end, each with its age in seconds when it is sent.
 
-        The value has no `at` yet: see [`stamped`][streams.drills.shop.stamped].
+        The value has no `at` yet; see [`stamped`][streams.drills.shop.stamped].
         """
         chance = self._chance
         again: deque[tuple[int, SentRecord]] = deque()
@@ -130,7 +130,7 @@ class DrillShop:
 
 
 def stamped(value: bytes, at_s: float) -> bytes:
-    """A value without a time, with one.
+    """A value with its time added.
 
     >>> stamped(b'{"v":1}', 1773480413.5)
     b'{"v":1,"at":"2026-03-14T09:26:53.500Z"}'

@@ -1,9 +1,9 @@
-"""What swaps of snapshots did to the suggestions: seen by the topics alone, apart from what kills did.
+"""Judges by the topics alone whether swaps of snapshots made suggestions late, apart from the effect of kills.
 
-A worker takes a snapshot into use beside its work, in a thread that shares the interpreter with the events. So what
-could make a suggestion late because of a swap happens between the announcement and the moments after the first
-suggestion that names the new version. Suggestions that were under way then are compared with all others of the run,
-those around kills left out: a worker that was killed is missed until its session times out, swap or not.
+A worker loads a snapshot in a thread that shares the interpreter with the events. A swap can delay suggestions between
+the announcement and shortly after the first suggestion that names the new version. Suggestions in flight then are
+compared with all others of the run. Those around kills are left out: the partitions of a killed worker stand still
+until its session times out.
 """
 
 from __future__ import annotations
@@ -20,25 +20,24 @@ from streams.drills.evidence import Event, Evidence, Raw, first_events
 from streams.drills.verdict import first_answers
 
 BEHIND_S = 2.0
-"""From the first suggestion of a version on, in which a late one is counted as the swap's."""
+"""A suggestion so long after the first one of a version still counts as around the swap."""
 
 SETTLE_S = 3.0
-"""After a killed process is ready again: what had piled up is worked off, and nothing of it is a swap's."""
+"""After a killed process is ready again: suggestions of its backlog are not judged."""
 
 LEAST_SWAPS = 3
-"""Snapshots that every partition has to go through for a run to say anything."""
+"""Snapshots that every partition must take into use for a run to be judged."""
 
 BOUND = 2.0
-"""Times the 99th percentile of the suggestions away from swaps and kills: what is later is late."""
+"""A suggestion is late above so many times the 99th percentile of those away from swaps and kills."""
 
 CHANCE = 0.001
-"""Some suggestions are late whatever happens, one in a thousand or so, and a few of them around swaps: swaps are to
-blame where less than so much of a chance is left that it was not they. As small as that because the late ones come in
-groups, and would be told from chance too easily one by one."""
+"""About one suggestion in a thousand is late in any run. A swap is blamed only if chance would produce this many late
+ones around swaps with a smaller probability. It is that small because late suggestions come in groups."""
 
 
 class Fault(NamedTuple):
-    """Something that was done to a process."""
+    """A fault injected into a process."""
 
     what: str
     begin_s: float  # epoch seconds
@@ -46,20 +45,18 @@ class Fault(NamedTuple):
 
 
 class Swap(NamedTuple):
-    """A partition's first suggestion of a version."""
+    """A partition's first suggestion that names a version."""
 
-    partition: int
-    version: str
     announced_s: float  # epoch seconds
     first_s: float
 
     def during(self, begin_s: float, end_s: float) -> bool:
-        """Whether something that was under way from then to then was so around the swap."""
+        """Whether a suggestion in flight from `begin_s` to `end_s` was around the swap."""
         return begin_s <= self.first_s + BEHIND_S and end_s >= self.announced_s
 
 
 class Latency(NamedTuple):
-    """From the append of a trigger to the append of its first suggestion."""
+    """Time from the append of a trigger to the append of its first suggestion."""
 
     n: int
     p50_ms: float
@@ -68,7 +65,7 @@ class Latency(NamedTuple):
 
     @classmethod
     def of(cls, latencies_ms: Iterable[float]) -> Latency:
-        """The figures of some; NaN where there are none.
+        """Number, percentiles and maximum of some latencies; NaN without any.
 
         >>> Latency.of([3.0, 1.0, 2.0])
         Latency(n=3, p50_ms=2.0, p99_ms=3.0, max_ms=3.0)
@@ -80,7 +77,7 @@ class Latency(NamedTuple):
         return cls(len(found), p50, p99, found[-1])
 
     def as_json(self) -> dict[str, Any]:
-        """As `drill --json` writes it; null where there are none."""
+        """As `drill --json` writes it; null for NaN."""
         return {"n": self.n} | {
             name: None if math.isnan(ms) else round(ms, 1)
             for name, ms in (("p50", self.p50_ms), ("p99", self.p99_ms), ("max", self.max_ms))
@@ -89,47 +86,47 @@ class Latency(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Swaps:
-    """What was found."""
+    """What swaps did."""
 
     announced: list[str]
-    """Versions, in the order of their announcements."""
+    """Versions, in the order of announcement."""
     seen: dict[int, list[str]]
-    """Versions that the suggestions of each partition of shoppers name, in the order of their first ones."""
+    """Versions that suggestions name, by partition of shoppers, in the order of their first suggestions."""
     looks: int
-    """Of the log, repeated events left out."""
+    """Looks in the log, repeated events left out."""
     learnt: int
-    """Of them, behind the last snapshot as new ones."""
+    """Looks that the last snapshot has learnt."""
     held: int
-    """Of them, held back by the last snapshot's trainer to judge by."""
+    """Looks that the trainer held back for evaluation."""
     away: Latency
-    """Of suggestions away from swaps and kills."""
+    """Latency away from swaps and kills."""
     around: Latency
-    """Of those around swaps, and not around kills."""
+    """Latency around swaps, but not around kills."""
     by_version: dict[str, Latency]
-    """The same by version that was swapped in."""
+    """The same, by the version that was swapped in."""
     late: list[str]
-    """Ids of those around swaps that are later than the bound."""
+    """Ids of late suggestions around swaps."""
     late_away: int
-    """How many are later than the bound away from swaps and kills."""
+    """Number of late suggestions away from swaps and kills."""
     dead_letters: int
 
     @property
     def bound_ms(self) -> float:
-        """What is later is late."""
+        """A suggestion is late above this."""
         return BOUND * self.away.p99_ms
 
     @property
     def chance(self) -> float:
-        """That so many of the late ones, or more, come to lie around swaps by chance."""
+        """Probability that so many of the late suggestions, or more, are around swaps by chance."""
         return chance(len(self.late), self.around.n, len(self.late) + self.late_away, self.around.n + self.away.n)
 
     @property
     def fewest(self) -> int:
-        """Snapshots that each partition has gone through, at least."""
+        """Smallest number of snapshots that a partition took into use."""
         return min((len(versions) for versions in self.seen.values()), default=0)
 
     def complaints(self) -> list[str]:
-        """What is not as it has to be, a sentence each."""
+        """What is wrong, one sentence each."""
         found = []
         if self.fewest < LEAST_SWAPS:
             found.append(f"a partition went through {self.fewest} snapshots only, not {LEAST_SWAPS}: give it more time")
@@ -165,14 +162,14 @@ class Swaps:
         }
 
 
-def judge_swaps(evidence: Evidence, blows: Sequence[Fault], learnt: Mapping[str, float], model: str) -> Swaps:
+def judge_swaps(evidence: Evidence, faults: Sequence[Fault], learnt: Mapping[str, float], model: str) -> Swaps:
     """Judge what swaps did.
 
     Args:
         evidence: of the run.
-        blows: what was done to processes meanwhile.
-        learnt: what the trainer's last snapshot says that is behind it.
-        model: whose snapshots they are.
+        faults: what was done to processes.
+        learnt: `learnt` of the manifest of the trainer's last snapshot.
+        model: name of the model.
     """
     clicks, purchases = first_events(evidence.clicks), first_events(evidence.purchases)
     answers = first_answers(evidence.suggestions)
@@ -183,15 +180,14 @@ def judge_swaps(evidence: Evidence, blows: Sequence[Fault], learnt: Mapping[str,
     ]
     announced = _announced(evidence.snapshots, model)
     swaps = _swaps(answered, announced, model)
-    away: list[float] = []
-    around: dict[str, float] = {}
+    away, around = list[float](), dict[str, float]()
     by_version: dict[str, list[float]] = {version: [] for version in announced}
     for event, answer in answered:
         begin_s, end_s = event.appended_s, answer.timestamp / 1000
-        if any(begin_s <= blow.end_s + SETTLE_S and end_s >= blow.begin_s for blow in blows):
+        if any(begin_s <= fault.end_s + SETTLE_S and end_s >= fault.begin_s for fault in faults):
             continue
         ms = float(max(0, answer.timestamp - event.record.timestamp))
-        near = [swap.version for swap in swaps[event.record.partition] if swap.during(begin_s, end_s)]
+        near = [version for version, swap in swaps[event.record.partition].items() if swap.during(begin_s, end_s)]
         if near:
             around[event.record.id] = ms
         else:
@@ -202,7 +198,7 @@ def judge_swaps(evidence: Evidence, blows: Sequence[Fault], learnt: Mapping[str,
     bound_ms = BOUND * undisturbed.p99_ms
     return Swaps(
         announced=list(announced),
-        seen={partition: [swap.version for swap in found] for partition, found in sorted(swaps.items())},
+        seen={partition: list(found) for partition, found in sorted(swaps.items())},
         looks=sum(click.triggers for click in clicks),
         learnt=int(learnt.get("events", 0)),
         held=int(learnt.get("held", 0)),
@@ -216,15 +212,9 @@ def judge_swaps(evidence: Evidence, blows: Sequence[Fault], learnt: Mapping[str,
 
 
 def chance(late_here: int, here: int, late: int, of: int) -> float:
-    """Chance that so many or more of the late ones are here, if where they are has nothing to do with it.
+    """Probability that `late_here` or more of `late` ones among `of` are among the `here` ones, by chance.
 
     The hypergeometric tail: Fisher's exact test, one-sided.
-
-    Args:
-        late_here: of those here, how many are late.
-        here: how many are here.
-        late: how many are late in all.
-        of: how many there are in all.
 
     >>> chance(0, 5, 3, 10), chance(2, 5, 2, 10)  # 5 / 10 * 4 / 9
     (1.0, 0.2222222222222222)
@@ -234,7 +224,7 @@ def chance(late_here: int, here: int, late: int, of: int) -> float:
 
 
 def _announced(snapshots: Sequence[Raw], model: str) -> dict[str, float]:
-    """Versions of a model and when each was announced first, epoch seconds, in this order."""
+    """Versions of a model and their first announcements, epoch seconds, in order of time."""
     found: dict[str, float] = {}
     for record in sorted(snapshots, key=lambda record: record.timestamp):
         value = orjson.loads(record.value or b"null")
@@ -243,13 +233,14 @@ def _announced(snapshots: Sequence[Raw], model: str) -> dict[str, float]:
     return found
 
 
-def _swaps(answered: Sequence[tuple[Event, Raw]], announced: Mapping[str, float], model: str) -> dict[int, list[Swap]]:
-    """By partition of shoppers with an answer: its first suggestion of each announced version, in order of time."""
+def _swaps(
+    answered: Sequence[tuple[Event, Raw]], announced: Mapping[str, float], model: str
+) -> dict[int, dict[str, Swap]]:
+    """The first suggestion of each announced version in each partition of shoppers, in order of time."""
     found: dict[int, dict[str, Swap]] = {}
     for event, answer in sorted(answered, key=lambda pair: (pair[1].timestamp, pair[1].offset)):
         of_partition = found.setdefault(event.record.partition, {})
         version = orjson.loads(answer.value or b"null").get("models", {}).get(model)
         if version in announced and version not in of_partition:
-            first_s = answer.timestamp / 1000
-            of_partition[version] = Swap(event.record.partition, version, announced[version], first_s)
-    return {partition: list(swaps.values()) for partition, swaps in found.items()}
+            of_partition[version] = Swap(announced[version], answer.timestamp / 1000)
+    return found

@@ -1,4 +1,4 @@
-"""The verdict on a run: what is missing, what is wrong, what came twice, and how long nobody was answered."""
+"""The verdict on a run: missing, wrong and duplicate suggestions, wrong counts, and the longest gap."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from streams.drills.promises import Promises
 from streams.drills.recount import recount
 
 EXAMPLES = 5
-"""Missing events and broken promises that are told."""
+"""Missing suggestions and broken promises that are reported."""
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What was found."""
+    """What was found in the topics of a run."""
 
     events: int
-    """Clicks and purchases in the topics, repeated ones included."""
+    """Clicks and purchases, repeated ones included."""
     triggers: int
-    """Of them: first ones that have to be answered."""
+    """Of them: those that must be answered, repeated ones left out."""
     missing: list[str]
-    """Ids of suggestions that are not there."""
+    """Ids of suggestions that do not exist."""
     duplicates: int
     """Suggestions beyond the first of an id."""
     longest_gap_s: float
     broken: Counter[str]
     """Broken promises, by what is wrong."""
     suggested_items: int
-    """Looked at for promises."""
+    """Suggested items whose promises were checked."""
     undisturbed: Mapping[str, Difference]
-    """Against the same events undisturbed, by kind."""
+    """Differences from the baseline run, by kind."""
     recounted: Mapping[str, Difference]
-    """Against the recount, by kind."""
+    """Differences from the recount, by kind."""
     longest_row: int
-    """Neighbours of the item that has most."""
+    """Largest number of neighbours of an item."""
     examples: list[str] = field(default_factory=list)
 
     @property
     def wrong(self) -> int:
-        """Cells that differ from the undisturbed run, and broken promises."""
-        return sum(one.wrong for one in self.undisturbed.values()) + self.broken.total()
+        """Cells that differ from the baseline run, and broken promises."""
+        return sum(difference.wrong for difference in self.undisturbed.values()) + self.broken.total()
 
     @property
     def recount_wrong(self) -> int:
         """Cells that differ from the recount."""
-        return sum(one.wrong for one in self.recounted.values())
+        return sum(difference.wrong for difference in self.recounted.values())
 
     @property
     def good(self) -> bool:
@@ -72,8 +72,8 @@ class Verdict:
             "recount_wrong": self.recount_wrong,
             "triggers": self.triggers,
             "cells": {
-                kind: {"compared": one.compared, "wrong": one.wrong, "recount_wrong": self.recounted[kind].wrong}
-                for kind, one in self.undisturbed.items()
+                kind: {"compared": found.compared, "wrong": found.wrong, "recount_wrong": self.recounted[kind].wrong}
+                for kind, found in self.undisturbed.items()
             },
             "promises": {"items": self.suggested_items, "broken": dict(self.broken)},
             "longest_row": self.longest_row,
@@ -92,10 +92,10 @@ def judge(
 
     Args:
         evidence: of the run.
-        undisturbed_neighbours: records of `neighbours` of the same events, undisturbed.
-        open_s: since when and until when the events were fed, epoch seconds.
-        visits: windows and weights that the workers were given.
-        cooccurrence: half-life that they were given.
+        undisturbed_neighbours: records of `neighbours` of the baseline run.
+        open_s: begin and end of feeding, epoch seconds.
+        visits: windows and weights of the workers.
+        cooccurrence: half-life of the workers.
     """
     clicks, purchases = first_events(evidence.clicks), first_events(evidence.purchases)
     triggers = {event.record.id: event for event in (*clicks, *purchases) if event.triggers}
@@ -122,8 +122,8 @@ def judge(
         examples=[
             *(f"{name} is missing" for name in missing[:EXAMPLES]),
             *(f"{name} {sentence}" for name, sentence in broken[:EXAMPLES]),
-            *(f"undisturbed: {example}" for one in undisturbed.values() for example in one.examples),
-            *(f"recount: {example}" for one in recounted.values() for example in one.examples),
+            *(f"undisturbed: {example}" for found in undisturbed.values() for example in found.examples),
+            *(f"recount: {example}" for found in recounted.values() for example in found.examples),
         ],
     )
 
@@ -137,12 +137,12 @@ def first_answers(suggestions: Sequence[Raw]) -> dict[str, Raw]:
 
 
 def longest_gap_s(triggers: Mapping[str, Event], answers: Mapping[str, Raw], open_s: tuple[float, float]) -> float:
-    """Longest time that a partition of shoppers was without a new suggestion while events were fed.
+    """Longest time without a new suggestion for a partition of shoppers, while events were fed.
 
     Args:
         triggers: events by the id of their suggestion.
         answers: first records by id.
-        open_s: since when and until when, epoch seconds. A gap that begins before the end counts whole.
+        open_s: begin and end of feeding, epoch seconds. A gap that begins before the end counts in full.
     """
     opened, closed = open_s
     times: defaultdict[int, list[float]] = defaultdict(lambda: [opened])

@@ -1,7 +1,7 @@
-"""A snapshot as one file, to carry it from store to store: a plain tar of its manifest and its weights.
+"""A snapshot as one file, to move it between stores: a plain tar of its manifest and its weights.
 
-The trainer's own state stays behind. A tar can name any path, link anywhere and claim any size; so nothing is unpacked
-to a disk, and one with anything but these two plain files in it is refused.
+The trainer's own state is left out. A tar can name any path, link anywhere and claim any size, so nothing is unpacked
+to disk, and a tar with anything but these two plain files is refused.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ def write_archive(snapshot: Snapshot, path: Path) -> int:
 
 
 def read_archive(path: Path) -> Snapshot:
-    """The snapshot in a file that `write_archive` wrote, checked as one from a store is.
+    """The snapshot in a file that `write_archive` wrote, checked like one from a store.
 
     Raises:
         SnapshotMissingError: there is no such file.
         StoreUnreachableError: it cannot be read.
-        SnapshotCorruptError: it is no such file, holds anything else, or not what its manifest says.
-        SnapshotFormatError: it is of another form.
-        SnapshotShapeError: an array is not as the manifest says.
+        SnapshotCorruptError: it is no such tar, holds anything else, or does not match its manifest.
+        SnapshotFormatError: it has another form.
+        SnapshotShapeError: an array does not match the manifest.
     """
     try:
         with tarfile.open(path, mode="r:") as archive:
@@ -64,11 +64,12 @@ def read_archive(path: Path) -> Snapshot:
 
 
 def _contents(archive: tarfile.TarFile, path: Path) -> Mapping[str, bytes]:
-    """Contents of the two files, and no others."""
+    """Contents of the two files."""
     contents: dict[str, bytes] = {}
     for member in archive:
-        if member.name not in NAMES or not member.isreg() or member.issparse():
-            came = f"{member.name!r:.80}" + ("" if member.isreg() and not member.issparse() else ", no plain file")
+        plain = member.isreg() and not member.issparse()
+        if member.name not in NAMES or not plain:
+            came = f"{member.name!r:.80}" + ("" if plain else ", no plain file")
             raise SnapshotCorruptError.archive(path, f"the plain files {' and '.join(NAMES)} alone", came)
         if member.name in contents:
             raise SnapshotCorruptError.archive(path, f"one {member.name}", "two")

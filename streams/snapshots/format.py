@@ -1,10 +1,10 @@
-"""The files of a snapshot: what its bytes mean, and whether they are all there.
+"""The files of a snapshot: encoding and checks.
 
-`manifest.json` holds everything but the arrays, `weights.safetensors` the arrays, and `training.safetensors` what the
-trainer alone reads. No pickle anywhere: what reads them runs nothing that is in them.
+`manifest.json` holds everything but the arrays, `weights.safetensors` the arrays, and `training.safetensors` what only
+the trainer reads. None is a pickle, so reading them runs no code.
 
-The manifest names size and SHA-256 of the others, name, shape and kind of every array, and the version, which is a
-function of the whole; the announcement names the SHA-256 of the manifest. So every byte that is served is checked.
+The manifest has size and SHA-256 of the other files, name, shape and dtype of every array, and the version, which is a
+hash of the content. The announcement has the SHA-256 of the manifest. So every byte that is served is checked.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from models.snapshot import MODEL_NAME, VERSION, Snapshot, slices
 from streams.errors import SnapshotCorruptError
 
 FORMAT = 1
-"""Form of the files; a reader refuses others."""
+"""Version of the files' form; readers refuse others."""
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -68,13 +68,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     weights: FileForm
     arrays: dict[str, ArrayForm]
     training: FileForm | None
-    """The trainer's own state; None: none was kept."""
+    """The trainer's own state; None: none was saved."""
     vocabulary: list[msgspec.Raw]
-    """Ids by slot, in lists of `SLICE`: who reads a million at once holds up all threads of its process."""
+    """Ids by slot, in lists of `SLICE`: decoding a million at once would block all threads of the process."""
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
-        """Ids by slot, empty where a slot is free. Raises ValueError where there is anything else."""
+        """Ids by slot, empty where a slot is free. Raises ValueError for anything else."""
         return tuple(chain.from_iterable(map(_decode_ids, self.vocabulary)))
 
 
@@ -83,7 +83,7 @@ class _Form(msgspec.Struct):
 
 
 class _Tensor(msgspec.Struct):
-    """An array, as the header of a safetensors file has it."""
+    """An array in the header of a safetensors file."""
 
     dtype: Literal["BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"]
     shape: list[Whole]
@@ -97,8 +97,7 @@ DTYPES = {
         "U64": "<u8", "I64": "<i8", "F16": "<f2", "F32": "<f4", "F64": "<f8",
     }.items()
 }  # fmt: skip
-"""Kinds of numbers, by the names that safetensors has for them."""
-
+"""By safetensors' names."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Manifest).decode
@@ -108,25 +107,25 @@ _decode_header = msgspec.json.Decoder(dict[str, _Tensor]).decode
 
 
 def sha256(content: bytes) -> str:
-    """Checksum of a file, in hexadecimal digits."""
+    """Checksum in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def encode_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """A file of arrays. The same arrays give the same bytes."""
+    """Encode arrays by name. The same arrays give the same bytes."""
     return safetensors.save({name: np.array(array, order="C", copy=None) for name, array in arrays.items()})
 
 
 def decode_arrays(content: bytes, place: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a file, read-only views of it.
+    """The arrays of a file, as read-only views of its content.
 
-    The library's own reader copies them and lets no other thread run meanwhile: a second for 400 MB, in which a worker
-    would answer nobody. So its form is read here: eight bytes say how long the header is, the header is JSON and says
-    where each array lies, and they lie one behind the other to the end of the file.
+    The library's reader copies them while it holds the GIL, a second for 400 MB, in which a worker could not answer.
+    The form: eight bytes with the length of the header, the header in JSON with the position of each array, and the
+    arrays without gaps to the end of the file.
 
     Args:
         content: of the file.
-        place: what to call it in an error.
+        place: its name in errors.
 
     Raises:
         SnapshotCorruptError: it is no such file.
@@ -139,10 +138,10 @@ def decode_arrays(content: bytes, place: str) -> dict[str, NDArray[Any]]:
         header = _decode_header(content[8:start])
         arrays = {}
         end = 0
-        for name, it in sorted(header.items(), key=lambda one: one[1].data_offsets):
-            first, end = _after(end, it, name)
-            array = np.frombuffer(content, DTYPES[it.dtype], math.prod(it.shape), start + first).reshape(it.shape)
-            arrays[name] = np.require(array, requirements="A")
+        for name, tensor in sorted(header.items(), key=lambda entry: entry[1].data_offsets):
+            first, end = _after(end, tensor, name)
+            flat = np.frombuffer(content, DTYPES[tensor.dtype], math.prod(tensor.shape), start + first)
+            arrays[name] = np.require(flat.reshape(tensor.shape), requirements="A")
             arrays[name].setflags(write=False)
         if start + end != len(content):
             message = f"arrays up to byte {start + end} of {len(content)}"
@@ -153,7 +152,7 @@ def decode_arrays(content: bytes, place: str) -> dict[str, NDArray[Any]]:
 
 
 def _after(end: int, tensor: _Tensor, name: str) -> tuple[int, int]:
-    """Where an array begins and ends, which must be behind the one before it and as long as its shape says."""
+    """First byte and end of an array, which must follow the previous one and be as long as its shape says."""
     first, last = tensor.data_offsets
     size = math.prod(tensor.shape) * DTYPES[tensor.dtype].itemsize
     if first != end or last != first + size:
@@ -166,13 +165,12 @@ def encode_snapshot(snapshot: Snapshot, training: bytes | None = None) -> tuple[
     """Manifest and weights.
 
     Args:
-        snapshot: what.
-        training: content of the trainer's own file, where there is one.
+        snapshot: to encode.
+        training: content of the trainer's own file, if there is one.
     """
     weights = encode_arrays(snapshot.arrays)
-    described = snapshot.described()
     manifest = Manifest(
-        **described,
+        **snapshot.described(),
         version=snapshot.version,
         weights=FileForm(len(weights), sha256(weights)),
         arrays={name: ArrayForm(a.dtype.name, list(a.shape)) for name, a in sorted(snapshot.arrays.items())},
@@ -183,14 +181,14 @@ def encode_snapshot(snapshot: Snapshot, training: bytes | None = None) -> tuple[
 
 
 def decode_manifest(content: bytes, place: str) -> Manifest:
-    """The manifest that a file holds.
+    """Decode a manifest.
 
     Args:
         content: of the file.
-        place: what to call it in an error.
+        place: its name in errors.
 
     Raises:
-        SnapshotFormatError: of another form.
+        SnapshotFormatError: it has another form.
         SnapshotCorruptError: it is none.
     """
     try:
@@ -198,17 +196,17 @@ def decode_manifest(content: bytes, place: str) -> Manifest:
         if form != FORMAT:
             raise SnapshotFormatError.of(place, f"form {FORMAT}", f"form {form}")
         manifest = _decode(content)
-        len(manifest.ids)  # looked at here, where it is said of which file something is wrong
+        len(manifest.ids)  # decoded here, so that an error names the file
     except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors, and so is bad UTF-8
         raise SnapshotCorruptError.of(place, "a manifest", f"something else ({error})") from error
     return manifest
 
 
 def check_file(content: bytes, form: FileForm, place: str) -> None:
-    """Compare a file with what the manifest says of it.
+    """Compare a file with the manifest.
 
     Raises:
-        SnapshotCorruptError: it is another one.
+        SnapshotCorruptError: size or checksum differ.
     """
     if len(content) != form.bytes:
         raise SnapshotCorruptError.of(place, f"{form.bytes} bytes", str(len(content)))
@@ -217,16 +215,16 @@ def check_file(content: bytes, form: FileForm, place: str) -> None:
 
 
 def decode_snapshot(manifest: Manifest, weights: bytes, place: str) -> Snapshot:
-    """The snapshot, with everything compared that the manifest says.
+    """The snapshot of a manifest and its weights, fully checked.
 
     Args:
-        manifest: of it.
+        manifest: of the snapshot.
         weights: content of the file.
-        place: what to call that file in an error.
+        place: the file's name in errors.
 
     Raises:
-        SnapshotCorruptError: the weights are not the manifest's, or the manifest is not its version's.
-        SnapshotShapeError: a field is not what it must be.
+        SnapshotCorruptError: the weights do not match the manifest, or the content not its version.
+        SnapshotShapeError: a field is wrong.
     """
     check_file(weights, manifest.weights, place)
     arrays = decode_arrays(weights, place)

@@ -1,4 +1,4 @@
-"""The snapshots of one model, for people: what the store has, which of them is announced, and announcing another."""
+"""The snapshots of one model: which the store has, which is announced, and announcing another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SnapshotRegistry:
     """One model's snapshots.
 
     Args:
-        settings: where broker and store are, and under which prefix.
+        settings: of broker, store and prefix.
         model: name.
 
     Raises:
@@ -28,13 +28,13 @@ class SnapshotRegistry:
         self.store = SnapshotStore.of(settings)
         self._settings = settings
         self.announced = self._newest()
-        """What workers are to serve; None: nothing was announced."""
+        """The snapshot that workers serve; None: nothing was announced."""
 
     def before_announced(self) -> str:
         """The newest version in the store that is older than the announced one.
 
         Raises:
-            SnapshotMissingError: nothing is announced, or there is none.
+            SnapshotMissingError: nothing is announced, or nothing is older.
         """
         if self.announced is None:
             raise SnapshotMissingError.unannounced(self.model)
@@ -45,10 +45,10 @@ class SnapshotRegistry:
         return older[-1]
 
     def announce(self, stored: Stored, by: Announcer) -> None:
-        """Tell workers to serve a snapshot that is in the store; returns once that is acknowledged.
+        """Tell workers to serve a snapshot of the store; returns once the record is acknowledged.
 
         Raises:
-            BrokerError: it is not.
+            BrokerError: it is not acknowledged.
         """
         self.announced = stored.announcement(by)
         with Sender(self._settings, [TOPIC]) as sender:
@@ -62,7 +62,7 @@ class SnapshotRegistry:
                     try:
                         model, announcement = decode_announcement(record)
                     except RecordError:
-                        continue  # workers count it and pass it over, too
+                        continue  # as workers do
                     if model == self.model:
                         newest = announcement
         return newest

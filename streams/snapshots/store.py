@@ -1,13 +1,13 @@
-"""Where snapshots are kept: a folder, or anything else that fsspec has a URL for.
+"""The store of snapshots: a folder, or any URL that fsspec knows.
 
 ```
 <snapshot_store>/<prefix><model>/<version>/weights.safetensors     what workers serve
-                                           training.safetensors    what the trainer alone reads, where there is any
+                                           training.safetensors    what only the trainer reads (optional)
                                            manifest.json           written last: without it there is no snapshot
 ```
 
-Readers see a file whole or not at all: in a folder it is written beside its place and moved there; object stores put
-whole objects. Whatever is read is compared with its checksum. Everything here blocks: call it off the event loop.
+Readers see a file whole or not at all: in a folder it is written under another name and renamed; object stores put
+whole objects. All that is read is compared with its checksum. Everything here blocks: call it off the event loop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,22 +53,22 @@ class Stored:
 
     manifest: Manifest
     content: bytes
-    """Of the manifest, as it lies in the store."""
+    """Of the manifest, as stored."""
     url: str
     """Of the store, without a password."""
 
     def announcement(self, by: Announcer) -> Announcement:
         """The record that tells workers to serve it."""
-        it = self.manifest
-        return Announcement(1, it.model, it.version, self.url, sha256(self.content), it.at, by)
+        manifest = self.manifest
+        return Announcement(1, manifest.model, manifest.version, self.url, sha256(self.content), manifest.at, by)
 
 
 class SnapshotStore:
-    """Snapshots by model and version. Making one connects to nothing.
+    """Snapshots by model and version. The constructor connects to nothing.
 
     Args:
         url: a folder (`~` is the home), or a URL that fsspec knows.
-        prefix: before the models' folders, as before the topics' names, so that shops can share a store.
+        prefix: before the models' folders, as before topic names, so that shops can share a store.
 
     Raises (every method, unless it says otherwise):
         StoreUnreachableError: the store does not answer or refuses, or the package for its URL is not installed.
@@ -92,18 +92,16 @@ class SnapshotStore:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def save(self, snapshot: Snapshot, training: Mapping[str, NDArray[Any]] | None = None) -> Stored:
-        """Put a snapshot into the store; weights first, the manifest last.
-
-        Saving one again that is there already changes nothing that a reader could see.
+        """Save a snapshot, the manifest last. Saving it again changes nothing that a reader could see.
 
         Args:
-            snapshot: what.
+            snapshot: to save.
             training: the trainer's own state, such as the optimiser's: arrays of numbers by name.
         """
         extra = None if training is None else encode_arrays(training)
         manifest, weights = encode_snapshot(snapshot, extra)
         folder = self._folder(snapshot.model, snapshot.version)
-        with self._asking():
+        with self._using_store():
             self._files.makedirs(folder, exist_ok=True)
             self._put(f"{folder}/{WEIGHTS}", weights)
             if extra is not None:
@@ -112,20 +110,19 @@ class SnapshotStore:
         return Stored(decode_manifest(manifest, self._place(folder, MANIFEST)), manifest, self.url)
 
     def stored(self, model: str, version: str, checksum: str | None = None) -> Stored:
-        """What the manifest of a snapshot says.
+        """A snapshot without its arrays.
 
         Args:
             model: name.
             version: of the snapshot.
-            checksum: SHA-256 that the manifest must have; None: whatever it has.
+            checksum: SHA-256 that the manifest must have; None: any.
 
         Raises:
             SnapshotMissingError: there is none.
-            SnapshotCorruptError: it is not the one looked for.
-            SnapshotFormatError: it is of another form.
+            SnapshotCorruptError: it has another checksum, model or version.
+            SnapshotFormatError: it has another form.
         """
-        folder = self._folder(model, version)
-        content, place = self._get(folder, MANIFEST), self._place(folder, MANIFEST)
+        content, place = self._read(model, version, MANIFEST)
         if checksum is not None and (came := sha256(content)) != checksum:
             raise SnapshotCorruptError.of(place, f"SHA-256 {checksum}, as announced", came)
         manifest = decode_manifest(content, place)
@@ -134,47 +131,45 @@ class SnapshotStore:
         return Stored(manifest, content, self.url)
 
     def load(self, model: str, version: str, checksum: str | None = None) -> Snapshot:
-        """A snapshot, checked byte for byte. Takes its size twice in memory for a moment.
+        """A snapshot, checked byte for byte. Takes twice its size in memory for a moment.
 
         Args: as for `stored`.
 
         Raises:
-            SnapshotMissingError: there is none, or its weights are not there.
-            SnapshotCorruptError: a file is not what was put there.
-            SnapshotFormatError: it is of another form.
-            SnapshotShapeError: an array is not as the manifest says.
+            SnapshotMissingError: the snapshot or its weights are missing.
+            SnapshotCorruptError: a file is not what was saved.
+            SnapshotFormatError: it has another form.
+            SnapshotShapeError: an array does not match the manifest.
         """
         manifest = self.stored(model, version, checksum).manifest
-        folder = self._folder(model, version)
-        return decode_snapshot(manifest, self._get(folder, WEIGHTS), self._place(folder, WEIGHTS))
+        return decode_snapshot(manifest, *self._read(model, version, WEIGHTS))
 
     def training(self, model: str, version: str) -> dict[str, NDArray[Any]] | None:
-        """The trainer's own state as of a snapshot, read-only; None where none was kept (an imported one has none).
+        """The trainer's own state as of a snapshot, read-only; None if none was saved (as with an imported one).
 
         Raises:
-            SnapshotMissingError: there is no such snapshot, or the file is not there.
-            SnapshotCorruptError: a file is not what was put there.
-            SnapshotFormatError: it is of another form.
+            SnapshotMissingError: the snapshot or the file is missing.
+            SnapshotCorruptError: a file is not what was saved.
+            SnapshotFormatError: it has another form.
         """
         form = self.stored(model, version).manifest.training
         if form is None:
             return None
-        folder = self._folder(model, version)
-        content, place = self._get(folder, TRAINING), self._place(folder, TRAINING)
+        content, place = self._read(model, version, TRAINING)
         check_file(content, form, place)
         return decode_arrays(content, place)
 
     def newest(self, model: str) -> Stored | None:
-        """What the manifest of the newest snapshot says; None: there is none."""
+        """The newest snapshot without its arrays; None: there is none."""
         versions = self.versions(model)
         return self.stored(model, versions[-1]) if versions else None
 
     def versions(self, model: str) -> list[str]:
-        """Versions that are there as a whole, oldest first."""
-        return [version for version in self._folders(model) if self._is_whole(model, version)]
+        """Complete versions, oldest first."""
+        return [version for version in self._folders(model) if self._is_complete(model, version)]
 
     def is_intact(self, model: str, version: str) -> bool:
-        """Whether a snapshot is there and can be loaded."""
+        """Whether a snapshot can be loaded."""
         try:
             self.load(model, version)
         except StoreUnreachableError:
@@ -186,42 +181,43 @@ class SnapshotStore:
     def prune(self, model: str, keep: int, served: Collection[str]) -> list[str]:
         """Delete all but the newest snapshots of a model.
 
-        What is half written and older than those kept goes, too: whoever began it has died.
+        Incomplete ones that are older than those kept are deleted, too: their writer has died.
 
         Args:
             model: name.
-            keep: how many of the newest stay, at least 1.
-            served: versions that stay whatever their age: the one announced above all.
+            keep: number of the newest to keep, at least 1.
+            served: versions to keep at any age, such as the announced one.
 
         Returns:
-            Versions that were deleted, oldest first.
+            Deleted versions, oldest first.
         """
         kept = self.versions(model)[-max(1, keep) :]
         oldest_kept = kept[0] if kept else ""
-        gone = [one for one in self._folders(model) if one < oldest_kept and one not in served]
-        for version in gone:
+        deleted = [version for version in self._folders(model) if version < oldest_kept and version not in served]
+        for version in deleted:
             self._delete(model, version)
-        return gone
+        return deleted
 
     @cached_property
     def _located(self) -> tuple[Any, str]:
-        found: tuple[Any, str] = url_to_fs(self._url)
-        return found
+        """File system and path."""
+        located: tuple[Any, str] = url_to_fs(self._url)
+        return located
 
     @property
     def _files(self) -> Any:
         return self._located[0]
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Every driver has errors of its own; what is not caught within means that the store cannot be used."""
+    def _using_store(self) -> Iterator[None]:
+        """Every driver has its own errors: all that leave this context mean that the store cannot be used."""
         try:
             yield
         except Exception as error:
             raise StoreUnreachableError.of(self.url, error) from error
 
     def _folder(self, model: str, version: str) -> str:
-        """Where a snapshot lies; nobody leads us elsewhere by a name."""
+        """Path of a snapshot's folder. A name cannot lead outside the store."""
         if not VERSION.match(version):
             raise SnapshotMissingError.named(model, version)
         return f"{self._model_folder(model)}/{version}"
@@ -229,41 +225,40 @@ class SnapshotStore:
     def _model_folder(self, model: str) -> str:
         if not MODEL_NAME.match(model):
             raise SnapshotMissingError.model(model)
-        with self._asking():
+        with self._using_store():
             return f"{self._located[1].rstrip('/')}/{full_name(self._prefix, model)}"
 
     def _place(self, folder: str, file: str) -> str:
-        """What to call a file in an error."""
+        """Name of a file in errors."""
         return f"{self.url.rstrip('/')}/{'/'.join(folder.split('/')[-2:])}/{file}"
 
-    def _get(self, folder: str, file: str) -> bytes:
-        with self._asking():
-            try:
-                content: bytes = self._files.cat_file(f"{folder}/{file}")
-            except FileNotFoundError:
-                pass
-            else:
-                return content
-        raise SnapshotMissingError.file(self._place(folder, file))
+    def _read(self, model: str, version: str, file: str) -> tuple[bytes, str]:
+        """Content of a file, and its name in errors."""
+        folder = self._folder(model, version)
+        place = self._place(folder, file)
+        with self._using_store(), suppress(FileNotFoundError):
+            content: bytes = self._files.cat_file(f"{folder}/{file}")
+            return content, place
+        raise SnapshotMissingError.file(place)
 
     def _put(self, path: str, content: bytes) -> None:
         if not isinstance(self._files, LocalFileSystem):
             self._files.pipe_file(path, content)
             return
-        beside = Path(f"{path}.{uuid.uuid4().hex}")
+        temporary = Path(f"{path}.{uuid.uuid4().hex}")
         try:
-            with beside.open("xb") as file:
+            with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
+            temporary.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
     def _folders(self, model: str) -> list[str]:
-        """Versions that are there, also half written ones, oldest first."""
+        """All versions, also incomplete ones, oldest first."""
         folder = self._model_folder(model)
-        with self._asking():
+        with self._using_store():
             self._files.invalidate_cache()
             try:
                 names = self._files.ls(folder, detail=False)
@@ -271,18 +266,16 @@ class SnapshotStore:
                 return []
         return sorted(name for path in names if VERSION.match(name := path.rstrip("/").rpartition("/")[2]))
 
-    def _is_whole(self, model: str, version: str) -> bool:
+    def _is_complete(self, model: str, version: str) -> bool:
         folder = self._folder(model, version)
-        with self._asking():
-            whole: bool = self._files.exists(f"{folder}/{MANIFEST}")
-            return whole
+        with self._using_store():
+            complete: bool = self._files.exists(f"{folder}/{MANIFEST}")
+            return complete
 
     def _delete(self, model: str, version: str) -> None:
-        """The manifest first: what is half deleted is no snapshot."""
+        """Delete the manifest first, so that an interrupted call leaves no snapshot."""
         folder = self._folder(model, version)
-        with self._asking():
+        with self._using_store():
             for path, recursive in ((f"{folder}/{MANIFEST}", False), (folder, True)):
-                try:
+                with suppress(FileNotFoundError):  # in object stores a folder goes with its last object
                     self._files.rm(path, recursive=recursive)
-                except FileNotFoundError:  # of object stores a folder goes with its last object
-                    continue

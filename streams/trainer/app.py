@@ -1,4 +1,4 @@
-"""The trainer's Faust application: the one place that joins the settings, Faust's life cycle and the trainer."""
+"""The trainer's Faust application: joins the settings, Faust's life cycle and the trainer."""
 
 from __future__ import annotations
 

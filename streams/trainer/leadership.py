@@ -1,4 +1,4 @@
-"""Which of several trainers works: the one to whom their group gives partition 0 of `snapshots`."""
+"""Which of several trainers works: the one that the group assigns partition 0 of `snapshots`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ class Leadership:
     """An [`AssignmentListener`][streams.kafka.group_consumer.AssignmentListener] that only learns who leads.
 
     Args:
-        seat: whoever has this partition leads.
+        seat: the trainer with this partition leads.
     """
 
     def __init__(self, seat: TopicPartition) -> None:
         self._seat = seat
-        self._term = 0  # counts rearrangements: a leadership that is lost and won again is another one
+        self._term = 0  # counts rebalances: a leadership that is lost and won again is another one
         self.leads = asyncio.Event()
         """Set while we lead, as far as we know."""
         self.moved = asyncio.Event()
-        """Set when anything changes; whoever waits clears it."""
+        """Set when anything changes; the waiter clears it."""
 
     @property
     def term(self) -> int:
@@ -28,7 +28,7 @@ class Leadership:
         return self._term
 
     def holds(self, term: int) -> bool:
-        """Whether we have led without a break since then, as far as we know."""
+        """Whether we have led without a break since that term began, as far as we know."""
         return self._term == term and self.leads.is_set()
 
     @property
@@ -37,13 +37,13 @@ class Leadership:
         return set()
 
     async def on_revoked(self) -> None:
-        """The group is being rearranged: we do not lead until it is clear who does."""
+        """A rebalance has begun: we do not lead until the partitions are assigned again."""
         self._term += 1
         self.leads.clear()
         self.moved.set()
 
     def on_assigned(self, partitions: set[TopicPartition]) -> None:
-        """The group has given us these."""
+        """A rebalance is over, and these are ours."""
         if self._seat in partitions:
             self.leads.set()
         self.moved.set()

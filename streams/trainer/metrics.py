@@ -1,4 +1,4 @@
-"""What a trainer counts beside what every process counts."""
+"""Metrics of a trainer, besides those of every process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.metrics import Metrics
 
 
 class TrainerMetrics(Metrics):
-    """All metrics of a trainer. Those of suggestions and rows stay at 0."""
+    """All metrics of a trainer; those of suggestions and rows stay at 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,12 +36,12 @@ class TrainerMetrics(Metrics):
         )
 
     def learnt(self, window_builder: WindowBuilder, learner: Learner, positions: int, chunks: int) -> None:
-        """A chunk is learnt.
+        """Record that a chunk is learnt.
 
         Args:
-            window_builder: says how many looks.
-            learner: says the loss.
-            positions: looks predicted for it.
+            window_builder: has the numbers of looks.
+            learner: has the loss.
+            positions: looks predicted for the chunk.
             chunks: 1, or 0 where everything that came is held back.
         """
         self._looks.set(window_builder.events)
@@ -50,24 +50,24 @@ class TrainerMetrics(Metrics):
         self._positions.inc(positions)
         self._loss.set(learner.loss)
 
-    def answered(self, outcomes: Attribution, ranker: Ranker) -> None:
-        """Outcomes are learnt."""
-        self._lists.labels("open").set(len(outcomes))
-        self._lists.labels("closed").set(outcomes.closed)
-        self._lists.labels("skipped").set(outcomes.skipped)
+    def ranked(self, attribution: Attribution, ranker: Ranker) -> None:
+        """Record that closed lists are learnt."""
+        self._lists.labels("open").set(len(attribution))
+        self._lists.labels("closed").set(attribution.closed)
+        self._lists.labels("skipped").set(attribution.skipped)
         self._lists.labels("learnt").set(ranker.learnt)
-        self._late.set(outcomes.late)
+        self._late.set(attribution.late)
         for kind, name in RANKED_KINDS.items():
-            for count, n in zip(COUNTED, outcomes.counts[kind].tolist(), strict=True):
+            for count, n in zip(COUNTED, attribution.counts[kind].tolist(), strict=True):
                 self._answers.labels(name, count).set(n)
         for name, value in ranker.metrics().items():
             self._ranker.labels(name).set(value)
 
     def snapshot(self, outcome: str) -> None:
-        """A snapshot was `stored`, `announced`, `refused` by the gate, `overtaken` by another's, or has `failed`."""
+        """Count a snapshot: `stored`, `announced`, `refused` by the gate, `overtaken` by another's, or `failed`."""
         self._snapshots.labels(outcome).inc()
 
     def judged(self, comparison: Comparison) -> None:
-        """A snapshot was compared with the one that serves."""
+        """Record how a snapshot compares with the one that serves."""
         for name, value in comparison.metrics().items():
             self._scores.labels(name).set(value)

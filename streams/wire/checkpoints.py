@@ -1,37 +1,36 @@
-"""What a worker writes down for its successor: positions of a lane, and shoppers who asked to be forgotten.
+"""What a worker leaves to its successor: positions of a partition task, and shoppers who asked to be forgotten.
 
-Both are compacted topics. A progress record says: the effects of everything below these positions are acknowledged.
-Records of a late owner and of its successor may mix; each says the truth, so positions merge by the maximum.
+Both topics are compacted. A progress record says that the effects of everything below its positions are acknowledged.
+Records of a former owner and of its successor may interleave; both are true, so positions merge by the maximum.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from streams.errors import RecordError
-from streams.wire.record import Record, where
+from streams.wire.record import Record, decoded
 
 VERSION = 1
 
 
 class TopicProgress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Position in one partition, and which topic that was."""
+    """Position in one partition, and the identity of its topic."""
 
     topic_id: str
-    """Identity of the topic as the broker gives it; another id means another topic of the same name."""
+    """As the broker gives it; another id means another topic of the same name."""
     partitions: int
-    """Partitions the topic had; with another number the keys lie elsewhere."""
+    """Partitions that the topic had; with another number, keys go to other partitions."""
     position: int
     """Offset of the next record to apply."""
     appended_ms: int = 0
-    """Greatest append time below the position."""
+    """Largest append time below the position."""
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Positions of all topics of one lane, one consistent cut."""
+    """Positions of all topics of one partition task: a consistent cut."""
 
     v: int
-    task: str
+    task: str = msgspec.field(name="lane")
     topics: dict[str, TopicProgress]
     """By full topic name."""
     joined: int = 0
@@ -50,7 +49,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Forgotten(msgspec.Struct, frozen=True):
-    """A shopper who asked to be forgotten; sticky, whatever his profile says later."""
+    """A shopper who asked to be forgotten. Later profiles do not undo it."""
 
     v: int
     user_id: str
@@ -77,23 +76,15 @@ def decode_progress(record: Record) -> Progress:
     """Decode a progress record.
 
     Raises:
-        RecordError: the value is not one of ours.
+        RecordError: it is none.
     """
-    try:
-        progress = _decode_progress(record.value or b"")
-    except msgspec.DecodeError as error:
-        raise RecordError.undecodable(where(record), "a progress record", error) from error
-    return progress
+    return decoded(_decode_progress, record, "a progress record")
 
 
 def decode_forgotten(record: Record) -> Forgotten:
     """Decode a record of `forgotten`.
 
     Raises:
-        RecordError: the value is not one of ours.
+        RecordError: it is none.
     """
-    try:
-        forgotten = _decode_forgotten(record.value or b"")
-    except msgspec.DecodeError as error:
-        raise RecordError.undecodable(where(record), "a record of a forgotten shopper", error) from error
-    return forgotten
+    return decoded(_decode_forgotten, record, "a record of a forgotten shopper")

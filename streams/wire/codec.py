@@ -1,11 +1,10 @@
-"""Records in and dead letters out: JSON on Kafka becomes shop events, or a sentence that says why not.
+"""Decodes the JSON of public topics to shop events, and writes dead letters for what cannot be decoded.
 
-Every public topic has one `decode_...`. Whatever bytes a record holds, it gives an event of `models.shop.events` or
-raises [`RecordError`][streams.errors.RecordError] and nothing else: what is wrong with a record is the record's fault
-and goes to `dead-letters`; any other exception is a bug and stops the worker.
+Every public topic has one `decode_...`. Whatever bytes a record holds, it returns an event of `models.shop.events` or
+raises [`RecordError`][streams.errors.RecordError] and nothing else. Any other exception is a bug and stops the worker.
 
-Beyond the types in `streams.wire.schemas`: ids fit in 256 bytes, the key is the id in the value, `at` is neither before
-2000 nor more than an hour after the append, the whole value is valid UTF-8, and no field is given twice.
+Checked beyond the types in `streams.wire.schemas`: ids fit in 256 bytes, the key is the id in the value, `at` is
+neither before 2000 nor more than an hour after the append, the value is valid UTF-8, and no field is given twice.
 """
 
 from __future__ import annotations
@@ -40,15 +39,15 @@ if TYPE_CHECKING:
     from streams.wire.record import Record
 
 SHORT_ID = MAX_ID_BYTES // 4
-"""An id of at most so many characters fits whatever they are: no character takes more than four bytes."""
+"""An id of at most this many characters always fits: no character takes more than four bytes."""
 
 NEWEST_MS = 253_402_300_799_000
-"""The last second of the year 9999 in epoch milliseconds: what is later cannot be written. Matters only where a topic
-keeps the senders' timestamps instead of the broker's, and a sender's clock is far off."""
+"""The last second of the year 9999 in epoch milliseconds, the latest time that can be written. Matters only where a
+topic keeps the senders' timestamps and a sender's clock is far off."""
 
 MAX_DEAD_LETTER_BYTES = 900_000
-"""A dead letter stays below a broker's default message limit (1,048,588 bytes) by leaving out its copy of the record:
-one that could not be sent would hold up its partition for ever."""
+"""A larger dead letter leaves out its copy of the record, to stay below a broker's default message limit (1,048,588
+bytes): one that cannot be sent would block its partition."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -62,14 +61,14 @@ _DEAD_LETTER = msgspec.json.Decoder(DeadLetterRecord)
 
 _ACTIONS = {action.value: action for action in Action}
 _ZONE_WITHOUT_COLON = b'0000"'
-# names as they stand in JSON, of records in which each of them may stand only once
+# names as written in JSON, of records in which each may occur only once
 _NAMES: dict[type[msgspec.Struct], tuple[bytes, ...]] = {
     kind: tuple(f'"{name}"'.encode() for name in kind.__struct_fields__) for kind in (ClickRecord, FeedbackRecord)
 }
 
 
 def decode_click(record: Record) -> Click:
-    """The click that a record of `clicks` holds; 1 to 2 us.
+    """The click of a record of `clicks`; takes 1 to 2 us.
 
     Raises:
         RecordError: it cannot be used; the error's text is the dead letter's reason.
@@ -101,7 +100,7 @@ def decode_click(record: Record) -> Click:
 
 
 def decode_purchase(record: Record) -> Purchase:
-    """The purchase that a record of `purchases` holds.
+    """The purchase of a record of `purchases`.
 
     Raises:
         RecordError: it cannot be used; one bad line makes the whole purchase bad.
@@ -119,7 +118,7 @@ def decode_purchase(record: Record) -> Purchase:
 
 
 def decode_catalog(record: Record) -> CatalogItem | None:
-    """The item that a record of `catalog` holds; None: the item whose id is the key is withdrawn.
+    """The item of a record of `catalog`; None: the item whose id is the key is withdrawn.
 
     Raises:
         RecordError: it cannot be used.
@@ -143,15 +142,15 @@ def decode_catalog(record: Record) -> CatalogItem | None:
     )
 
 
-def decode_profile(record: Record) -> Profile | None:
-    """The profile that a record of `profiles` holds; None: the profile of the shopper whose id is the key is removed.
+def decode_profile(record: Record) -> Profile:
+    """The profile of a record of `profiles`. A null value gives consent back, as of its append time.
 
     Raises:
         RecordError: it cannot be used.
     """
     if record.value is None:
         _check_tombstone(record)
-        return None
+        return Profile((record.key or b"").decode(), record.timestamp / 1000)
     value, wire = _decode(_PROFILE, record)
     _check_key(record, "$.user_id", wire.user_id)
     _check_given_once(record, value, wire)
@@ -165,7 +164,7 @@ def decode_profile(record: Record) -> Profile | None:
 
 
 def decode_feedback(record: Record) -> Feedback:
-    """The feedback that a record of `feedback` holds.
+    """The feedback of a record of `feedback`.
 
     Raises:
         RecordError: it cannot be used.
@@ -180,7 +179,7 @@ def decode_feedback(record: Record) -> Feedback:
 
 
 def decode_suggestion(record: Record) -> SuggestionRecord:
-    """A record of `suggestions`, for those who read that topic.
+    """A record of `suggestions`, as readers of that topic need it.
 
     Raises:
         RecordError: it is none.
@@ -189,10 +188,10 @@ def decode_suggestion(record: Record) -> SuggestionRecord:
 
 
 def decode_answer(record: Record) -> tuple[SuggestionRecord, float]:
-    """A record of `suggestions` and the event time of its trigger, for those who learn from what became of it.
+    """A record of `suggestions` and the event time of its trigger, for attribution.
 
     Raises:
-        RecordError: it is none, or says of another shopper or time than it can be of.
+        RecordError: it is none, its key is not its shopper, or its time is out of bounds.
     """
     value, wire = _decode(_SUGGESTION, record)
     _check_key(record, "$.user_id", wire.user_id)
@@ -206,7 +205,7 @@ def decode_answer(record: Record) -> tuple[SuggestionRecord, float]:
 
 
 def decode_dead_letter(record: Record) -> DeadLetterRecord:
-    """A record of `dead-letters`, for those who read that topic.
+    """A record of `dead-letters`.
 
     Raises:
         RecordError: it is none.
@@ -219,12 +218,12 @@ def dead_letter(record: Record, error: RecordError, at_ms: int) -> tuple[bytes, 
 
     Args:
         record: as it came; key and value may be any bytes or None.
-        error: what the decoder said.
+        error: of the decoder.
         at_ms: now, in epoch milliseconds.
 
     Returns:
-        The source topic's full name in UTF-8, and a `DeadLetterRecord` in JSON of less than a megabyte: the copy of a
-        record that is too large for that is left out, and `left_out_bytes` says so.
+        The source topic's full name in UTF-8, and a `DeadLetterRecord` in JSON of less than a megabyte. The copy of a
+        larger record is left out and `left_out_bytes` has its size.
     """
     letter: dict[str, Any] = {
         "v": 1,
@@ -246,7 +245,7 @@ def dead_letter(record: Record, error: RecordError, at_ms: int) -> tuple[bytes, 
 
 
 def written(at_s: float) -> str:
-    """A time as every record here writes it: RFC 3339, UTC, milliseconds.
+    """A time as all records have it: RFC 3339, UTC, milliseconds.
 
     >>> written(1773480413.5894)
     '2026-03-14T09:26:53.589Z'
@@ -257,7 +256,7 @@ def written(at_s: float) -> str:
 
 @lru_cache(4096)
 def _written_second(at_s: int) -> str:
-    """A whole second, without its zone; kept, as the events of a second come together."""
+    """A whole second, without its zone. Cached: events of one second come together."""
     return datetime.fromtimestamp(at_s, UTC).isoformat()[:-6]
 
 
@@ -273,13 +272,13 @@ def _decode(decoder: msgspec.json.Decoder[T], record: Record) -> tuple[bytes, T]
         if not value.isascii():
             value.decode()  # the decoder skips unknown fields without looking at their bytes
         return value, decoder.decode(value)
-    except (ValueError, RecursionError) as error:  # what msgspec and UTF-8 say of bad input
+    except (ValueError, RecursionError) as error:  # msgspec's errors and UnicodeDecodeError are ValueErrors
         record_type = cast(type[msgspec.Struct], decoder.type)
         raise rejections.explained(record, record_type, error) from None
 
 
 def _check_key(record: Record, path: str, name: str) -> None:
-    """The key must be this id, and fit."""
+    """The key must be this id, of a length that is allowed."""
     key = name.encode()
     if key != record.key:
         raise rejections.other_key(record, path, name)
@@ -303,23 +302,23 @@ def _check_tombstone(record: Record) -> None:
 
 
 def _check_given_once(record: Record, value: bytes, wire: msgspec.Struct) -> None:
-    """No known field twice: of two prices, which?
+    """No known field may be given twice.
 
-    A record that gives each field once and no other has just so many quotes; only one with more is read again.
+    A record that gives each known field once, and no other, has a known number of quotes. Others are parsed again.
     """
     if value.count(b'"') != _quotes(wire):
         _check_repeats(record, value, type(wire))
 
 
 def _check_repeats(record: Record, value: bytes, record_type: type[msgspec.Struct]) -> None:
-    """A record with fields unknown to us is told in a microsecond from one that may repeat one of ours."""
+    """Tell in a microsecond a record with unknown fields from one that may repeat a known one."""
     names = _NAMES.get(record_type)
     if names is None or b"\\" in value or max(map(value.count, names)) > 1:
         rejections.check_given_once(record, record_type)
 
 
 def _quotes(wire: msgspec.Struct) -> int:
-    """JSON quotes a record has at least: two for a name, two for a string."""
+    """Number of quotes in a record's JSON: two for a name, two for a string."""
     quotes = 0
     for name in wire.__struct_fields__:
         field = getattr(wire, name)
@@ -330,7 +329,7 @@ def _quotes(wire: msgspec.Struct) -> int:
         if kind is list:
             quotes += sum(map(_quotes, field))
         elif kind is dict:
-            quotes += 2 * len(field) + 2 * sum(type(one) is str for one in field.values())
+            quotes += 2 * len(field) + 2 * sum(type(part) is str for part in field.values())
     return quotes
 
 
@@ -338,7 +337,7 @@ def _seconds(record: Record, value: bytes, at: int | datetime) -> float:
     """Event time in epoch seconds.
 
     Raises:
-        RecordError: before 2000, more than an hour after the append, or with a zone that RFC 3339 does not know.
+        RecordError: it is before 2000, more than an hour after the append, or its zone is not as in RFC 3339.
     """
     appended_ms = record.timestamp
     if appended_ms is None or appended_ms < 0:

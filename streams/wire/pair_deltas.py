@@ -1,9 +1,9 @@
-"""Pair deltas on the wire: packed, by item partition, each with the offset of the event it comes from.
+"""Messages of `pairs`: pair deltas packed by item partition, each with the offset of its event.
 
-One message of `pairs` holds the pairs of many events of one source partition, in the order of their offsets, whose row
-lies in one item partition. It is a JSON object with `v` 1, a table of item ids, and columns in base64 of their
-little-endian bytes: an owner counts some millions of pairs a second, and digits would cost more than the counting.
-A message ends between two events, so that a receiver who has an event skips it whole.
+One message holds the pairs of many events of one source partition, in offset order, whose rows lie in one item
+partition. It is a JSON object with `v` 1, a table of item ids, and columns in base64 of their little-endian bytes:
+an owner counts millions of pairs a second, and parsing digits would cost more than counting. A message ends between two
+events, so that a receiver can skip an event as a whole.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -19,23 +19,21 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from models.sessions.visits import Pair
+from models.sessions.pairs import Pair
 from models.shop.events import VIEWED_THEN_BOUGHT
 from models.shop.items import Items
 from streams.errors import RecordError
 from streams.wire.partitioner import partition_of
-
-if TYPE_CHECKING:
-    from streams.wire.record import Record, where
+from streams.wire.record import Record, where
 
 TOTAL = -1
-"""In place of a pair's second item: the weight belongs to the partition's total of baskets."""
+"""Instead of a pair's second item: the weight counts towards the partition's baskets."""
 
 PAIR_BYTES = 28
-"""What a pair takes at most in a message: two indices, a kind and a float64, in base64, rounded up."""
+"""Most bytes of a pair in a message: two indices, a kind and a float64, in base64, rounded up."""
 
 EVENT_BYTES = 28
-"""What an event takes besides: offset, time and number of pairs, in base64, rounded up."""
+"""Further bytes of each event: offset, time and number of pairs, in base64, rounded up."""
 
 
 class _PairsRecord(msgspec.Struct, gc=False):
@@ -53,7 +51,7 @@ class _PairsRecord(msgspec.Struct, gc=False):
 
 
 _encode = msgspec.json.Encoder().encode
-_decoder = msgspec.json.Decoder(_PairsRecord)
+_decode = msgspec.json.Decoder(_PairsRecord).decode
 
 
 @dataclass(slots=True)
@@ -62,9 +60,9 @@ class DecodedPairs:
 
     Attributes:
         source: source partition, such as `clicks-3`.
-        last_offset: offset of its last event, in the source partition.
-        a: (n,) int32, whose row.
-        b: (n,) int32, whose column; `a` itself: the item's own count; TOTAL: the partition's baskets.
+        last_offset: of its last event, in the source partition.
+        a: (n,) int32, the row's item.
+        b: (n,) int32, the neighbour; `a` itself: the item's own count; TOTAL: the partition's baskets.
         kind: (n,) int8.
         weight: (n,) float64.
         at: (n,) float64, event time in epoch seconds.
@@ -80,7 +78,7 @@ class DecodedPairs:
 
 
 class ItemPartitions:
-    """The item partition of every interned item, worked out once an item."""
+    """The item partition of every interned item, computed once per item."""
 
     _shared: WeakKeyDictionary[Items, dict[int, ItemPartitions]] = WeakKeyDictionary()
 
@@ -91,7 +89,7 @@ class ItemPartitions:
 
     @classmethod
     def of(cls, items: Items, partitions: int) -> ItemPartitions:
-        """The one for these items: the same for all who ask."""
+        """The shared instance for these items."""
         by_number = cls._shared.setdefault(items, {})
         if partitions not in by_number:
             by_number[partitions] = cls(items, partitions)
@@ -112,13 +110,13 @@ class ItemPartitions:
 
 
 class PairBatch:
-    """The pair deltas of some events of one source partition, on their way out.
+    """The pair deltas of some events of one source partition, to be sent.
 
     About 0.3 us a pair, messages included.
 
     Args:
         source: source partition, such as `clicks-3`.
-        items: what the indices of pairs mean.
+        items: numbers the item ids.
         item_partitions: number of partitions of `pairs`.
     """
 
@@ -136,15 +134,15 @@ class PairBatch:
         return len(self._pairs)
 
     def add(self, offset: int, at: float, pairs: Iterable[Pair]) -> None:
-        """Take the pairs of one event.
+        """Add the pairs of one event.
 
         Args:
-            offset: of the event in its source partition, no lower than any before.
+            offset: of the event in its source partition, no lower than those before.
             at: event time in epoch seconds.
-            pairs: (a, b, kind, weight), as `models.sessions.visits` gives them.
+            pairs: (a, b, kind, weight), as `models.sessions.pairs` makes them.
 
         Raises:
-            ValueError: an offset lower than the last: a receiver would take the event for one it has.
+            ValueError: an offset is lower than the last; a receiver would skip the event.
         """
         if self._offsets and offset < self._offsets[-1]:
             message = f"{self.source}: offset {offset} after {self._offsets[-1]}"
@@ -157,17 +155,17 @@ class PairBatch:
             self._lengths.append(len(self._pairs) - before)
 
     def messages(self, max_bytes: int) -> Iterator[tuple[int, bytes, int]]:
-        """What has to be sent: (item partition, message, offset of its last event).
+        """The messages to send: (item partition, message, offset of its last event).
 
-        Messages of one item partition come in the order they must be sent in. None has more than `max_bytes`, but for
-        one whose single event has: the visits bound what an event brings (`max_pair_items`).
+        Messages of one item partition come in the order in which they must be sent. Only a message of a single event
+        may exceed `max_bytes`; `max_pair_items` of the visits bounds its pairs.
         """
         if not self._pairs:
             return
         table = np.fromiter(chain.from_iterable(self._pairs), np.float64, 4 * len(self._pairs)).reshape(-1, 4)
         a, b = table[:, 0].astype(np.int32), table[:, 1].astype(np.int32)
         kind, weight = table[:, 2].astype(np.int8), np.ascontiguousarray(table[:, 3])
-        event = np.repeat(np.arange(len(self._offsets)), self._lengths)  # (pairs,) which of the events
+        event = np.repeat(np.arange(len(self._offsets)), self._lengths)  # (pairs,) index of the event
         partitions = self._partitions[a]
         order = np.argsort(partitions, kind="stable")
         present, starts = np.unique(partitions[order], return_index=True)
@@ -178,7 +176,7 @@ class PairBatch:
                     yield partition, message, self._offsets[last]
 
     def _encoded(self, columns: _Columns, max_bytes: int) -> Iterator[tuple[bytes, int]]:
-        """One message, or more where one has too many bytes, each with the number of its last event."""
+        """One message, or several where one has too many bytes, each with the number of its last event."""
         message = self._message(columns)
         halves = [] if len(message) <= max_bytes else columns.halves()
         if not halves:
@@ -203,8 +201,8 @@ class PairBatch:
                 source=self.source,
                 items=list(map(self._items.name, known.tolist())),
                 width=width,  # type: ignore[arg-type]
-                offsets=np.array([self._offsets[one] for one in events], "<i8").tobytes(),
-                at=np.array([self._at[one] for one in events], "<f8").tobytes(),
+                offsets=np.array([self._offsets[number] for number in events], "<i8").tobytes(),
+                at=np.array([self._at[number] for number in events], "<f8").tobytes(),
                 lengths=length.astype("<i4").tobytes(),
                 a=index[: len(columns.a)].tobytes(),
                 b=index[len(columns.a) :].tobytes(),
@@ -225,15 +223,15 @@ class _Columns:
     weight: NDArray[np.float64]  # (n,)
 
     def parts(self, about_bytes: int) -> Iterator[_Columns]:
-        """Parts of about so many bytes in a message, ids not counted."""
-        ends = np.flatnonzero(np.diff(self.event, append=-1)) + 1  # behind the last pair of each event
+        """Parts of about this many bytes in a message, ids not counted."""
+        ends = np.flatnonzero(np.diff(self.event, append=-1)) + 1  # after the last pair of each event
         size = PAIR_BYTES * ends + EVENT_BYTES * np.arange(1, len(ends) + 1)
         _, last = np.unique(size[::-1] // max(about_bytes, 1), return_index=True)
         stops = ends[::-1][last]  # the last event of each part
         yield from (self._between(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True))
 
     def halves(self) -> list[_Columns]:
-        """Two parts, cut between two events in the middle; none where there is one event only."""
+        """Two parts, cut between two events near the middle; none for a single event."""
         cuts = np.flatnonzero(np.diff(self.event)) + 1
         if not len(cuts):
             return []
@@ -248,18 +246,18 @@ class _Columns:
 def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> DecodedPairs:
     """The pairs of a message that are not applied yet.
 
-    About 0.05 us a pair, and a quarter of a microsecond an item.
+    About 0.05 us a pair and 0.25 us an item.
 
     Args:
         record: of `pairs`.
-        items: takes up the items that are new.
+        items: numbers the item ids; new ones are added.
         applied: last offset applied, by source. Events up to it are left out.
 
     Raises:
-        RecordError: the message is none of ours.
+        RecordError: the message is not one of a worker.
     """
     try:
-        wire = _decoder.decode(record.value or b"")
+        wire = _decode(record.value or b"")
         index = f"<u{wire.width}"
         offsets, at = np.frombuffer(wire.offsets, "<i8"), np.frombuffer(wire.at, "<f8")
         lengths = np.frombuffer(wire.lengths, "<i4")
@@ -283,10 +281,10 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
     if len(weight) != count or not 0 <= weight.min() <= weight.max() < np.inf:
         raise _wrong(record, "$.weight", "a finite weight >= 0 for each pair")
     after = applied.get(wire.source, -1)
-    events = int(np.searchsorted(offsets, after, side="right"))  # those that are applied
+    events = int(np.searchsorted(offsets, after, side="right"))  # number of events already applied
     skip = int(lengths[:events].sum())
     numbers = [TOTAL, *map(items.index, wire.items)] if skip < count else [TOTAL]
-    table = np.array(numbers, np.int32)  # (items + 1,) index here by index there
+    table = np.array(numbers, np.int32)  # (items + 1,) item index by index in the message
     return DecodedPairs(
         source=wire.source,
         last_offset=int(offsets[-1]),

@@ -1,12 +1,17 @@
-"""A record as every reader here sees it."""
+"""A record as all readers see it."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from streams.errors import RecordError
+
+T = TypeVar("T")
 
 
 class Record(Protocol):
-    """One record as every reader here sees it (aiokafka's and kafka-python's `ConsumerRecord` are such)."""
+    """One record; aiokafka's and kafka-python's `ConsumerRecord` fit."""
 
     @property
     def topic(self) -> str:
@@ -22,7 +27,7 @@ class Record(Protocol):
 
     @property
     def timestamp(self) -> int:
-        """Append time in epoch milliseconds (create time where the topic is set so)."""
+        """Append time in epoch milliseconds (create time if the topic is configured so)."""
 
     @property
     def key(self) -> bytes | None:
@@ -30,7 +35,19 @@ class Record(Protocol):
 
     @property
     def value(self) -> bytes | None:
-        """Value as sent; None is a tombstone."""
+        """Value as sent; None: a tombstone."""
+
+
+def decoded(decode: Callable[[bytes], T], record: Record, what: str) -> T:
+    """The decoded value of a record that only workers write.
+
+    Raises:
+        RecordError: it is not `what`.
+    """
+    try:
+        return decode(record.value or b"")
+    except (ValueError, RecursionError) as error:
+        raise RecordError.undecodable(where(record), what, error) from error
 
 
 def where(record: Record) -> str:

@@ -1,7 +1,7 @@
-"""Why a record cannot be used, said so that the one who sent it can mend it.
+"""Why a record cannot be used, in a sentence for its sender.
 
-Every sentence has where (topic-partition@offset, path), what was expected, what came, and what became of the record.
-Called only for records that are bad or may be: what is slow here slows nothing else.
+It names topic-partition@offset, the path of the field, what was expected and what came. Called only for records that
+are bad or may be, so speed does not matter here.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ import json
 import math
 import re
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from streams.errors import RecordError
+from streams.wire.record import Record, where
 from streams.wire.schemas import AT_WORDS, ID_WORDS, expected
 
-if TYPE_CHECKING:
-    from streams.wire.record import Record, where
-
 SHOWN = 60
-"""Characters of what came that are quoted: enough to find it by, too few to make the log unreadable."""
+"""Characters of a wrong value that are quoted: enough to find it, and the log stays readable."""
 
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]|\[\.\.\.\]")
 _MISSING = re.compile(r"missing required field `(\w+)`")
@@ -32,13 +30,13 @@ _expected = cache(expected)
 
 
 class _Number(str):
-    """A number as it was written, however long."""
+    """A number as written, of any length."""
 
     __slots__ = ()
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers which names it gave twice."""
+    """A JSON object and the names that it gives twice."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -59,7 +57,7 @@ def other_key(record: Record, path: str, name: str) -> RecordError:
 
 
 def too_long(record: Record, path: str, name: str) -> RecordError:
-    """The error for an id that does not fit."""
+    """The error for an id that is too long."""
     return refusal(record, path, ID_WORDS, f"{len(name.encode())} bytes, {shown(name)}")
 
 
@@ -70,12 +68,12 @@ def out_of_time(record: Record, too_old: bool) -> RecordError:
 
 
 def explained(record: Record, record_type: type[msgspec.Struct], error: Exception) -> RecordError:
-    """What the decoder objects to, in our words.
+    """The error for a record whose value could not be decoded.
 
     Args:
-        record: whose value could not be decoded.
-        record_type: what it was to be decoded to.
-        error: what was raised: msgspec's errors, UnicodeDecodeError or RecursionError.
+        record: as it came.
+        record_type: that it was to be decoded to.
+        error: as raised: one of msgspec's, UnicodeDecodeError or RecursionError.
     """
     if not isinstance(error, msgspec.ValidationError):
         return _not_json(record, error)
@@ -84,8 +82,8 @@ def explained(record: Record, record_type: type[msgspec.Struct], error: Exceptio
     path = (found[1] if found else "$") + (f".{missing[1]}" if missing else "")
     try:
         part: Any = _read_again(record)
-    except RecordError as not_even_json:  # the decoder stopped before it saw
-        return not_even_json
+    except RecordError as not_json:  # further on, where the decoder did not get to
+        return not_json
     words, wanted = _expected(record_type), _OBJECT
     for step in _STEP.finditer(path):
         name, index = step.groups()
@@ -93,8 +91,8 @@ def explained(record: Record, record_type: type[msgspec.Struct], error: Exceptio
             wanted, part = words.get(name, wanted), part.get(name, _NOTHING)
         elif index:
             wanted, part = "an object", part[int(index)]
-        else:  # the decoder does not say which value of an object: the first that cannot stand
-            name = next((name for name, one in part.items() if not _plain(one)), "")
+        else:  # the decoder does not say which value of an object is wrong: take the first that is
+            name = next((name for name, value in part.items() if not _plain(value)), "")
             wanted, part = "a string, a number or a boolean", part.get(name)
             path = f"{path[: step.start()]}[{shown(name)}]"
             break
@@ -102,10 +100,10 @@ def explained(record: Record, record_type: type[msgspec.Struct], error: Exceptio
 
 
 def check_given_once(record: Record, record_type: type[msgspec.Struct]) -> None:
-    """Of a record already decoded, that no field of ours is in it twice.
+    """Check that a decoded record gives no known field twice.
 
     Raises:
-        RecordError: one is.
+        RecordError: it does.
     """
     value, words = _read_again(record), _expected(record_type)
     lines, attributes = value.get("items"), value.get("attributes")
@@ -123,10 +121,10 @@ def check_given_once(record: Record, record_type: type[msgspec.Struct]) -> None:
 
 
 def check_zone(record: Record) -> None:
-    """Of a record with an `at` in writing, that its zone has the colon that RFC 3339 asks for.
+    """Check that the zone of a written `at` has the colon that RFC 3339 requires.
 
     Raises:
-        RecordError: it has not.
+        RecordError: it has none.
     """
     at = _read_again(record)["at"]
     if at[-1] not in "Zz" and at[-3] != ":":
@@ -134,7 +132,7 @@ def check_zone(record: Record) -> None:
 
 
 def shown(came: Any) -> str:
-    """What came, in one short line of ASCII.
+    """A value as one short line of ASCII.
 
     >>> shown("12,50"), shown(None), shown(b"key"), shown([1, 2])
     ('"12,50"', 'null', '"key"', 'a list')
@@ -159,7 +157,7 @@ def _not_json(record: Record, error: Exception) -> RecordError:
 
 
 def _read_again(record: Record) -> _Object:
-    """The value as plain objects, for showing it."""
+    """The value as plain objects, to be quoted."""
     text = (record.value or b"").decode()
     try:
         value: _Object = json.loads(
@@ -170,7 +168,7 @@ def _read_again(record: Record) -> _Object:
     return value
 
 
-def _plain(one: Any) -> bool:
-    if isinstance(one, _Number):
-        return math.isfinite(float(one))
-    return isinstance(one, str | bool)
+def _plain(value: Any) -> bool:
+    if isinstance(value, _Number):
+        return math.isfinite(float(value))
+    return isinstance(value, str | bool)

@@ -1,10 +1,10 @@
-"""The wire: what each public topic's JSON values look like, as types. Shop words are in `models.shop.events`.
+"""The JSON values of the public topics, as types. The shop's own terms are in `models.shop.events`.
 
-One truth for three readers: `streams.wire.codec` decodes with these types, its error sentences say what a field must be
-in the words kept here (`expected`), and `docs/events.md` and `docs/asyncapi.yaml` are generated from them.
+`streams.wire.codec` decodes with these types, its error sentences use the words given here (`expected`), and
+`docs/events.md` and `docs/asyncapi.yaml` are generated from them.
 
-Fields that may be left out may also be null. Unknown fields are ignored. Times are kept as they came and checked by
-`streams.wire.codec`, which knows when a record was appended.
+Optional fields may also be null. Unknown fields are ignored. Times are kept as they came; `streams.wire.codec` checks
+them against the append time.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args, get_type_hints
 from msgspec import Meta, Struct
 
 MAX_ID_BYTES = 256
-"""Longest id, in bytes of UTF-8: ids are keys, held in memory for every item and shopper, and sent back and forth."""
+"""Longest id, in bytes of UTF-8: ids are keys, and held in memory for every item and shopper."""
 
 OLDEST_MS = 946_684_800_000
-"""2000-01-01T00:00:00Z in epoch milliseconds. What lies before is a unit mistaken (seconds for milliseconds) or a clock
-that was never set; let in, it would reach back beyond every window."""
+"""2000-01-01T00:00:00Z in epoch milliseconds. An earlier time means a wrong unit (seconds for milliseconds) or a clock
+that was never set, and would precede every window."""
 
 MAX_AHEAD_MS = 3_600_000
-"""An event may be dated at most an hour after its append: clocks differ, but one far-off date would age all else."""
+"""An event may be dated at most an hour after its append: clocks differ, but one date far ahead would age all else."""
 
 ID_WORDS = "a non-empty string of at most 256 bytes in UTF-8"
 AT_WORDS = "RFC 3339 with a zone, or epoch milliseconds as an integer"
@@ -234,7 +234,7 @@ class DeadLetterRecord(Struct, gc=False):
 
 
 def expected(record_type: type[Struct]) -> dict[str, str]:
-    """What each field of a record (and of its nested records) must be, in words, by the field's name.
+    """What each field of a record, and of its nested records, must be, in words, by name.
 
     >>> expected(ClickRecord)["rating"]
     'a number from 1 to 5'
@@ -251,4 +251,4 @@ def expected(record_type: type[Struct]) -> dict[str, str]:
 
 def _parts(hint: Any) -> list[Any]:
     inner = [*get_args(hint), *getattr(hint, "__metadata__", ())]
-    return [hint, *(part for one in inner for part in _parts(one))] if inner else [hint]
+    return [hint, *(part for nested in inner for part in _parts(nested))]

@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 
 from models.serving.recommender import Query
 from models.sessions.visits import EventStatus, Visits
-from models.shop.events import Action, Click, Purchase
+from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.replay import read_again, recent_past
@@ -106,10 +106,8 @@ class ShopperTask(PartitionTask):
                 self.visits.apply_purchase(
                     decode_purchase(record), appended_s, record.offset, learn=False, join=record.offset >= joined
                 )
-            elif (profile := decode_profile(record)) is not None:
-                self.visits.consent(profile.user_id, profile.consent)
             else:
-                self.visits.consent((record.key or b"").decode(), True)
+                self.visits.apply_profile(decode_profile(record))
         except RecordError:
             pass  # in the dead letters already: its position is below ours
 
@@ -189,7 +187,7 @@ class ShopperTask(PartitionTask):
             verdict, pairs = self.visits.apply_purchase(event, appended_s, record.offset)
             source, action, item_ids = "purchases", Action.PURCHASE, event.item_ids
         elif topic == self._profiles_tp.topic:
-            return self._apply_profile(record)
+            return self._apply_profile(decode_profile(record))
         else:
             decode_feedback(record)
             return "noted"
@@ -213,26 +211,15 @@ class ShopperTask(PartitionTask):
         self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
         return None
 
-    def _apply_profile(self, record: Record) -> str:
-        profile = decode_profile(record)
-        if profile is None:
-            user_id, at, consent, forget = (record.key or b"").decode(), record.timestamp / 1000, True, False
-        else:
-            user_id, at, consent, forget = profile.user_id, profile.at, profile.consent, profile.forget
-        if forget or (consent and self.visits.refuses(user_id)):
-            # What came before a consent given again stays unused, for a successor that knows the last word only, too.
-            self._forget(user_id, at)
-        self.visits.consent(user_id, consent)
+    def _apply_profile(self, profile: Profile) -> str:
+        """Apply a profile, and tell every other task and trainer if it forgets: they may never read this profile."""
+        before = self.visits.apply_profile(profile)
+        if before is not None:
+            topic = self.context.name("forgotten")
+            key, value = encode_forgotten(Forgotten(v=VERSION, user_id=profile.user_id, before=before))
+            partition = partition_of(key, self.context.identities[topic].partitions)
+            self.context.producer.enqueue(topic, partition, key, value)
         return "noted"
-
-    def _forget(self, user_id: str, before: float) -> None:
-        """Use nothing of a shopper up to an event time, here or anywhere, for ever."""
-        self.visits.forget(user_id, before)
-        forgotten = Forgotten(v=VERSION, user_id=user_id, before=self.visits.forgotten[user_id])
-        topic = self.context.name("forgotten")
-        key, value = encode_forgotten(forgotten)
-        partition = partition_of(key, self.context.identities[topic].partitions)
-        self.context.producer.enqueue(topic, partition, key, value)
 
     # -- joins and pairs -------------------------------------------------------------------------------------------
 

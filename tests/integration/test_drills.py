@@ -1,4 +1,4 @@
-"""Short runs of drills: nothing missing, nothing wrong. `make drills` runs all of them, and longer."""
+"""Short runs of drills: nothing is missing, nothing wrong. `make drills` runs all of them, and longer."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from streams.__main__ import main
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.drills.disturbances import DRILLS
-from streams.drills.run import Plan, Run
+from streams.drills.run import Run, RunConfig
 from streams.kafka.admin import administration
 
 SECONDS = 8.0
-"""Of feeding; it goes on until the worker that was killed is back."""
-
+"""Of feeding, which continues until the killed worker is ready again."""
 
 SWAP_SECONDS = 24.0
-"""Of the drill with a trainer: time for a swap or two, a kill of the trainer and one of a worker."""
+"""Of the drill with a trainer: time for one or two swaps and two kills."""
 
 
 @pytest.mark.parametrize("drill", ["kill"])
 def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix: str) -> None:
     said: list[str] = []
-    outcome = Run(Plan(drill, seconds=SECONDS), broker.settings(prefix=prefix), said.append).run()
+    outcome = Run(RunConfig(drill, seconds=SECONDS), broker.settings(prefix=prefix), said.append).run()
     verdict = outcome.verdict
     assert outcome.complaints == []
     assert verdict.missing == []
@@ -35,7 +34,7 @@ def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix
     assert (verdict.wrong, verdict.recount_wrong) == (0, 0)
     assert verdict.events > 0.8 * 500 * SECONDS
     assert verdict.suggested_items > verdict.triggers
-    assert all(one.compared for one in verdict.undisturbed.values())
+    assert all(difference.compared for difference in verdict.undisturbed.values())
     with administration(broker.settings()) as client:
         assert not [name for name in client.list_topics() if name.startswith(prefix)]
 
@@ -45,10 +44,10 @@ def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
     embedded_broker: EmbeddedBroker, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="pip install 'crosscurrent[learning]' brings torch, which the trainer needs")
-    monkeypatch.setitem(DRILLS, "swap", replace(DRILLS["swap"], unseen=2_000))  # how late is not asked here
+    monkeypatch.setitem(DRILLS, "swap", replace(DRILLS["swap"], unseen=2_000))  # latency is not tested here
     said: list[str] = []
     settings = embedded_broker.settings(prefix=prefix)
-    outcome = Run(Plan("swap", rate=50.0, seconds=SWAP_SECONDS, keep=tmp_path), settings, said.append).run()
+    outcome = Run(RunConfig("swap", rate=50.0, seconds=SWAP_SECONDS, keep=tmp_path), settings, said.append).run()
     verdict, swaps = outcome.verdict, outcome.swaps
     assert (verdict.missing, verdict.examples, verdict.wrong, verdict.recount_wrong) == ([], [], 0, 0)
     assert swaps is not None
@@ -56,10 +55,10 @@ def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
     assert swaps.held > 0
     assert swaps.fewest > 0
     assert swaps.dead_letters == 0
-    # How many swaps there are, and how late suggestions, is the business of longer runs on a machine that is not full.
+    # The number of swaps and the latency are judged by longer runs on a machine that is not full.
     for fault in ("ended by itself", "did not end", "exited with", "not worked off"):
         assert not [sentence for sentence in outcome.complaints if fault in sentence]
-    # The engine suggests for the log that was kept most of what the workers sent, and for all events.
+    # On the exported log the engine suggests most of what the workers sent, and for all events.
     figures = tmp_path / "figures.json"
     options = ["--config", str(tmp_path / "settings.toml"), "--policy", str(tmp_path / "policy.toml")]
     options += ["--suggestions", str(tmp_path / "suggestions.jsonl"), "--window", "5s", "--json", str(figures)]

@@ -27,6 +27,7 @@ from streams.brokers.kafka import KafkaBroker
 from streams.kafka import topic_admin
 from streams.kafka.admin import administration
 from streams.kafka.blocking import TopicReader
+from streams.policy_file import parse_policy
 from streams.settings import Settings
 from streams.wire.codec import decode_dead_letter, decode_suggestion
 from streams.wire.partitioner import partition_of
@@ -284,7 +285,7 @@ def test_suggestions_are_as_the_contract_says(open_shop: tuple[WorkerProcess, Sh
     assert (decoded.v, decoded.user_id) == (1, shopper)
     seconds, milliseconds = divmod(at, 1000)
     assert decoded.at == time.strftime(f"%Y-%m-%dT%H:%M:%S.{milliseconds:03}Z", time.gmtime(seconds))
-    assert decoded.policy == Policy.from_toml(policy.read_text(), "policy").hash
+    assert decoded.policy == parse_policy(policy.read_text(), "policy").hash
     assert decoded.models
     assert decoded.latency_ms >= 0
 
@@ -363,7 +364,7 @@ def test_at_sighup_a_valid_policy_is_in_force_and_an_invalid_one_is_not(
         assert shop.view("kettle")["policy"] == before
 
         policy.write_text(f"{POLICY}exclude_items = ['mug']\nmax_upsell = 0\n")
-        meant = Policy.from_toml(policy.read_text(), "policy").hash
+        meant = parse_policy(policy.read_text(), "policy").hash
         worker.signal(signal.SIGHUP)
         eventually(lambda: shop.view("kettle")["policy"] == meant, "the new policy is in force")
         answer = shop.view("kettle")

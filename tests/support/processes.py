@@ -1,14 +1,11 @@
-"""Workers as processes of their own: started, waited for, asked over their pages, and ended whatever a test does.
+"""Workers and trainers as processes of their own, whose pages can be read.
 
-Each is a [`Child`][streams.brokers.child.Child]: it does not outlive the tests. What it prints and what it complains of
-are kept apart, since a worker says `ready` on standard output and everything else on standard error.
+Standard output and standard error are kept apart: a worker says `ready` on the first and everything else on the second.
 """
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,19 +19,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.brokers.broker import free_ports
-from streams.brokers.child import Child
-from streams.settings import ENV_PREFIX, Settings
+from streams.processes import Process, crosscurrent, environment
+from streams.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 
 PATIENCE_S = 90.0
-"""Longest wait for anything; on a busy machine a worker takes many times the few seconds of its start."""
+"""Longest wait for anything: on a busy machine a worker takes many times its usual start of a few seconds."""
 
 LOOK_S = 0.05
-"""Between two looks."""
+"""Between two checks."""
 
 FLUSH_S = 0.3
-"""How often workers publish what they have learnt, in tests."""
+"""Flush interval of workers in tests."""
 
 _APART = 'cd "$1" && shift && exec "$@" >stdout 2>stderr'
 
@@ -42,7 +39,7 @@ T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], what: str, say: Callable[[], str] = str) -> T:
-    """What `look` gives, once that is true; the test fails if it is not in time, with what there is to `say` of it."""
+    """The first true result of `look`; without one in time the test fails, with what `say` adds."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         if found := look():
@@ -53,14 +50,14 @@ def eventually(look: Callable[[], T], what: str, say: Callable[[], str] = str) -
 
 
 class WorkerProcess:
-    """A running `crosscurrent worker`, or `trainer`. A context manager that ends it.
+    """A running `crosscurrent worker` or `trainer`. A context manager that kills it.
 
     Args:
         settings: broker and prefix.
-        folder: for what it writes; its working directory.
+        folder: its working directory, with its output.
         policy: its policy file.
         command: `trainer` for a trainer.
-        more: further settings, by their variables without the beginning that all have.
+        more: further settings, by name.
     """
 
     def __init__(
@@ -74,16 +71,11 @@ class WorkerProcess:
         folder.mkdir(parents=True, exist_ok=True)
         self.out, self.err = folder / "stdout", folder / "stderr"
         (self.port,) = free_ports(1)
-        words = [sys.executable, "-m", "streams", command, "--web-port", str(self.port)]
-        words += ["--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix]
-        words += [] if policy is None else ["--policy", str(policy)]
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)} | {
-            f"{ENV_PREFIX}FLUSH_INTERVAL_S": str(FLUSH_S),
-            f"{ENV_PREFIX}SESSION_TIMEOUT_S": "6",
-            "PYTHONPATH": str(ROOT),
-            **{f"{ENV_PREFIX}{name}": value for name, value in (more or {}).items()},
-        }
-        self._child = Child(["/bin/sh", "-c", _APART, "sh", str(folder), *words], folder / "shell", environ)
+        options = ["--web-port", str(self.port), *(() if policy is None else ("--policy", str(policy)))]
+        options += ["--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix]
+        environ = environment(flush_interval_s=FLUSH_S, session_timeout_s=6, **(more or {})) | {"PYTHONPATH": str(ROOT)}
+        words = ["/bin/sh", "-c", _APART, "sh", str(folder), *crosscurrent(command, *options)]
+        self._process = Process(f"the {command}", words, folder / "shell", environ).start()
 
     def __enter__(self) -> WorkerProcess:
         return self
@@ -103,26 +95,26 @@ class WorkerProcess:
 
     @property
     def running(self) -> bool:
-        return self._child.running
+        return self._process.running
 
     def await_ready(self) -> WorkerProcess:
         """Return when it has said that it is ready."""
 
         def said_so() -> bool:
             if not self.running:
-                pytest.fail(f"the worker ended with exit code {self._child.exit_code}: {self.complaints[-3000:]}")
+                pytest.fail(f"the worker ended with exit code {self._process.exit_code}: {self.complaints[-3000:]}")
             return "ready\n" in self.printed.splitlines(keepends=True)
 
         eventually(said_so, "the worker says that it is ready")
         return self
 
     def signal(self, number: signal.Signals) -> None:
-        self._child.signal(number)
+        self._process.signal(number)
 
     def wait(self) -> int | None:
         """Its exit code, once it has ended."""
-        assert self._child.wait(PATIENCE_S), f"the worker does not end: {self.complaints[-3000:]}"
-        return self._child.exit_code
+        assert self._process.wait(PATIENCE_S), f"the worker does not end: {self.complaints[-3000:]}"
+        return self._process.exit_code
 
     def stop(self) -> int | None:
         """SIGTERM; gives its exit code."""
@@ -130,8 +122,8 @@ class WorkerProcess:
         return self.wait()
 
     def kill(self) -> None:
-        """SIGKILL, as a power cut would; does no harm to one that has ended."""
-        self._child.kill()
+        """SIGKILL; does nothing to one that has ended."""
+        self._process.kill()
 
     def page(self, path: str) -> tuple[int, bytes]:
         """Status and body of one of its pages."""
@@ -143,12 +135,12 @@ class WorkerProcess:
                 return error.code, error.read()
 
     def tasks(self) -> dict[str, bool]:
-        """Its lanes by name, and whether they hold their state."""
+        """Its partition tasks by name, and whether they are ready."""
         tasks: dict[str, bool] = orjson.loads(self.page("/ready")[1])["lanes"]
         return tasks
 
     def counter(self, name: str) -> Counter[tuple[str, ...]]:
-        """A counter by the values of its labels in the order of the labels' names."""
+        """A counter, by the values of its labels in the order of the labels' names."""
         found: Counter[tuple[str, ...]] = Counter()
         for family in text_string_to_metric_families(self.page("/metrics")[1].decode()):
             for sample in family.samples:

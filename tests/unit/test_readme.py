@@ -18,11 +18,11 @@ import typer
 import models.errors
 import streams.errors
 from models.shop.policy import Policy
-from streams.brokers.child import Child
 from streams.brokers.embedded import EmbeddedBroker
 from streams.cli.entry import app
 from streams.kafka import topic_admin
 from streams.metrics import OUTCOMES, Metrics
+from streams.processes import Process, crosscurrent
 from streams.settings import Settings
 from streams.trainer.metrics import TrainerMetrics
 from streams.wire.topics import TOPICS
@@ -173,23 +173,10 @@ def served(tmp_path: Path, embedded_broker: EmbeddedBroker) -> Iterator[str]:
     with EmbeddedBroker() as broker:
         settings: Settings = broker.settings()
         topic_admin.create(settings)
-        log = tmp_path / "worker.log"
-        where = ["--bootstrap-servers", settings.bootstrap_servers, "--embedded", "--no-web"]
-        worker = Child([sys.executable, "-m", "streams", "worker", *where], log)
-        try:
-            await_ready(worker, log)
+        command = crosscurrent("worker", "--no-web", settings=settings)
+        with Process("the worker", command, tmp_path / "worker.log") as worker:
+            worker.await_ready(READY_S)
             yield settings.bootstrap_servers
-        finally:
-            worker.stop()
-
-
-def await_ready(worker: Child, log: Path) -> None:
-    for _ in range(round(READY_S / 0.2)):
-        if "ready\n" in log.read_text(encoding="utf-8"):
-            return
-        assert worker.running, worker.last_words(20)
-        worker.wait(0.2)
-    pytest.fail(f"the worker did not become ready: {worker.last_words(20)}")
 
 
 def test_the_producer_and_the_consumer_work_as_printed(served: str) -> None:

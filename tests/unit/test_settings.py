@@ -113,7 +113,7 @@ def test_the_environment_is_read_only_by_load(monkeypatch: pytest.MonkeyPatch) -
 
 def test_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Settings().prefix = "x-"  # type: ignore[misc]
+        Settings().prefix = "x-"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
-from models.sessions.visits import TOTAL
+from models.sessions.pairs import TOTAL
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH
 from models.shop.items import Items

@@ -10,13 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-import numpy as np
-
-from models.ranking.attribution import Attribution, AttributionConfig, Impression
-from models.ranking.features import WIDTH
+from models.ranking.attribution import Attribution, AttributionConfig, Impression, feature_rows
 from models.ranking.ranker import Ranker, RankerConfig
 from models.serving.recommender import Learnt, Query, SuggestedItem
-from models.shop.events import Click, Profile, Purchase
+from models.shop.events import Click, Purchase
 from models.shop.items import Items
 from models.shop.kinds import KIND_NAMES
 
@@ -70,35 +67,29 @@ class Ordering:
         """
         if not found:
             return
-        features = np.full((len(found), WIDTH), np.nan, np.float32)
-        for place, item in enumerate(found):
-            if "features" in item:
-                features[place] = item["features"]
+        features = feature_rows([item.get("features") for item in found])
         items = [self._items.index(item["item_id"]) for item in found]
         kinds = [KIND_NAMES.index(item["kind"]) for item in found]
         sent = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
         self.outcomes.record_impression(_NUMBER, sent)
 
-    def record_event(self, event: Click | Purchase | Profile, applied: bool, appended_s: float, offset: int) -> None:
+    def record_event(self, event: Click | Purchase, applied: bool, appended_s: float, offset: int) -> None:
         """Attribute what a shopper did to his lists.
 
         Args:
-            event: what he did, or says of himself.
+            event: what he did.
             applied: whether it counts.
             appended_s: append time.
             offset: of the event.
         """
-        outcomes = self.outcomes
-        if isinstance(event, Profile):
-            if event.forget:
-                outcomes.forget(event.user_id, event.at)
-            if not event.consent:
-                outcomes.forget(event.user_id, inf)
-            return
-        outcomes.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
+        self.outcomes.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
         if appended_s >= self._train_at:
             self._train_at = appended_s + self._train_every_s
             self._learn()
+
+    def forget(self, user_id: str, before: float) -> None:
+        """Learn nothing of a shopper up to an event time."""
+        self.outcomes.forget(user_id, before)
 
     def due(self, at: float) -> bool:
         """Whether it is time to ask for a `snapshot` before an event of this time is taken."""

@@ -24,7 +24,8 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
-from models.sessions.visits import EventStatus, Pair, VisitConfig, Visits
+from models.sessions.pairs import Pair
+from models.sessions.visits import EventStatus, VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
@@ -171,7 +172,7 @@ class Engine:
                 one.lists[name] = items
             if (ordering := self.orderings.get(name)) is not None:
                 for one, query in zip(asked, queries, strict=True):
-                    if not self._visits.bars(query.user_id, query.at):  # he may have said so since
+                    if not self._visits.consent.refuses(query.user_id, query.at):  # he may have said so since
                         ordering.record_impression(query, _topic_of(one.event), one.offset, one.lists[name])
             self.spent_s[name] += self._clock() - started_s
         return max_batch
@@ -195,15 +196,16 @@ class Engine:
             self.spent_s[SEQUENCE] += self._clock() - applied_s
         for name, ordering in self.orderings.items():
             started_s = self._clock()
-            ordering.record_event(event, answered.applied, self._now_s, answered.offset)
+            if isinstance(event, Profile):
+                ordering.forget(event.user_id, self._visits.consent.refused_until(event.user_id))
+            else:
+                ordering.record_event(event, answered.applied, self._now_s, answered.offset)
             self.spent_s[name] += self._clock() - started_s
         return answered
 
     def _happens(self, event: Event) -> Answered:
         if isinstance(event, Profile):
-            if event.forget or (event.consent and self._visits.refuses(event.user_id)):
-                self._visits.forget(event.user_id, event.at)
-            self._visits.consent(event.user_id, event.consent)
+            self._visits.apply_profile(event)
             self._profiles += 1
             return Answered(event, self._profiles - 1, False, None)
         if isinstance(event, Click):

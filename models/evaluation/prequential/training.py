@@ -65,7 +65,7 @@ class StreamTraining:
         self._contents, self._cold = Contents(classes), np.flatnonzero(classes.any(axis=1))
         self._scale, self._least, self._every_s = learner.network.scale, gate.least, snapshot_every_s
         self.learner = Learner(learner, self._contents, seed)
-        self._curriculum = WindowBuilder(items, visits, learner, gate, train_every_s, self.learner)
+        self._window_builder = WindowBuilder(items, visits, learner, gate, train_every_s, self.learner)
         self._snapshot_at = -inf
         self._served: tuple[Mapping[str, NDArray[Any]], NDArray[np.int64]] | None = None  # weights, items of slots
         self._given = 0  # looks that were handed on when something was given last
@@ -75,20 +75,17 @@ class StreamTraining:
 
     def click(self, event: Click, appended_s: float, offset: int) -> None:
         """Take a click, and learn if it is time; arguments as of `WindowBuilder.click`."""
-        self._curriculum.click(_NUMBER, event, appended_s, offset)
-        if self._curriculum.due:
+        self._window_builder.click(_NUMBER, event, appended_s, offset)
+        if self._window_builder.due:
             self._learn()
 
     def purchase(self, event: Purchase, appended_s: float, offset: int) -> None:
         """Take a purchase; arguments as of `click`."""
-        self._curriculum.purchase(_NUMBER, event, appended_s, offset)
+        self._window_builder.purchase(_NUMBER, event, appended_s, offset)
 
     def profile(self, event: Profile) -> None:
         """Take what a shopper says of himself, with the same effect as on a trainer."""
-        window_builder = self._curriculum
-        if event.forget or (event.consent and window_builder.visits(_NUMBER).refuses(event.user_id)):
-            window_builder.forget(event.user_id, event.at, [_NUMBER])
-        window_builder.consent(_NUMBER, event.user_id, event.consent)
+        self._window_builder.apply_profile(_NUMBER, event)
 
     # -- what is learnt --------------------------------------------------------------------------------------------
 
@@ -103,13 +100,13 @@ class StreamTraining:
             at: event time, epoch seconds; `due` again `snapshot_every_s` later.
         """
         self._snapshot_at = at + self._every_s
-        if self._curriculum.waiting or self.learner.waiting:
+        if self._window_builder.waiting or self.learner.waiting:
             self._learn()
-        if self._curriculum.events == self._given:
+        if self._window_builder.events == self._given:
             return None
-        self._given = self._curriculum.events
+        self._given = self._window_builder.events
         candidate = self.learner.arrays(), self.learner.vocabulary.item.copy()
-        gate = self._curriculum.gate
+        gate = self._window_builder.gate
         if self._served is not None and len(gate) >= self._least:  # with fewer windows a candidate passes
             judged = [Scorer(*one, self._contents, self._scale) for one in (candidate, self._served)]
             if gate.compare(*judged).worse:
@@ -120,6 +117,6 @@ class StreamTraining:
         return SequencePredictor(Scorer(*candidate, self._contents, self._scale, self._cold), str(self._given))
 
     def _learn(self) -> None:
-        self._curriculum.gather()
+        self._window_builder.gather()
         self.learner.learn()
-        self._curriculum.begin_chunk()
+        self._window_builder.begin_chunk()

@@ -1,4 +1,4 @@
-"""Outcomes against the log read at leisure: what each list gets, whenever it comes, and whoever goes on.
+"""Attribution against a plain reading of the log: what each list gets, whenever it comes, and after restarts.
 
 Events of two partitions and topics are late, early, a replay of the past or live; lists come at once or much later, and
 some twice.
@@ -32,14 +32,14 @@ class Step(NamedTuple):
     passes: int  # event time
     early: int  # how much the event is before or behind its fellows
     pause: int  # append time, in a replay
-    back: int  # which act, counted from the last, a list answers, or which list feedback is of
+    back: int  # which action, counted from the last, a list answers, or which list feedback is of
     takes: bool
 
 
 class Event(NamedTuple):
-    """A record, as the trainer hands it on."""
+    """A record, as the trainer applies it."""
 
-    what: str  # "list" or "heard", or a topic
+    what: str  # "list" or "feedback", or a topic
     user: str
     at: float
     appended_s: float
@@ -54,7 +54,7 @@ class Event(NamedTuple):
 steps = st.lists(
     st.builds(
         Step,
-        st.sampled_from(["clicks", "clicks", "purchases", "list", "list", "list", "heard"]),
+        st.sampled_from(["clicks", "clicks", "purchases", "list", "list", "list", "feedback"]),
         st.sampled_from(USERS),
         st.integers(0, ITEMS - 1),
         st.integers(0, 60),
@@ -70,7 +70,7 @@ steps = st.lists(
 def log_of(steps: list[Step], replayed: bool) -> list[Event]:
     events: list[Event] = []
     offsets: dict[tuple[int, str], int] = defaultdict(int)
-    acts: dict[str, list[Event]] = defaultdict(list)
+    actions: dict[str, list[Event]] = defaultdict(list)
     now, appended_s = 1_000.0, 50_000.0
     for step in steps:
         number, now = PARTITION[step.user], now + step.passes / 4
@@ -81,17 +81,17 @@ def log_of(steps: list[Step], replayed: bool) -> list[Event]:
                 step.what, step.user, at, appended_s, step.item, offsets[where], step.what, "", "", step.takes
             )
             offsets[where] += 1
-            acts[step.user].append(event)
-        elif not acts[step.user]:
+            actions[step.user].append(event)
+        elif not actions[step.user]:
             continue
         else:
-            of = acts[step.user][-1 - step.back % len(acts[step.user])]
+            of = actions[step.user][-1 - step.back % len(actions[step.user])]
             suggestion_id = f"{of.topic}-{number}-{of.offset}"
             if step.what == "list":
                 event = of._replace(what="list", appended_s=appended_s, suggestion_id=suggestion_id, takes=step.takes)
             else:
                 item, action = (ALL, *range(ITEMS))[step.item], ACTIONS[step.passes % 3]
-                event = Event("heard", step.user, now, appended_s, item, ALL, "", action, suggestion_id, step.takes)
+                event = Event("feedback", step.user, now, appended_s, item, ALL, "", action, suggestion_id, step.takes)
         events.append(event)
     ends = [
         Event("clicks", user, now + 1_000.0, appended_s + 1_000.0, 0, 999, "clicks", "", "", True) for user in USERS
@@ -105,22 +105,22 @@ def sent_of(event: Event) -> Impression:
     return Impression(event.suggestion_id, event.user, event.at, event.topic, event.offset, items, [1, 2], features)
 
 
-def apply(outcomes: Attribution, event: Event) -> list[Closed]:
+def apply(attribution: Attribution, event: Event) -> list[Closed]:
     number = PARTITION[event.user]
     if event.what == "list":
-        outcomes.record_impression(number, sent_of(event))
+        attribution.record_impression(number, sent_of(event))
     else:
-        outcomes.advance(number, event.at, event.appended_s)
-        if event.what == "heard":
-            outcomes.record_feedback(number, event.user, event.suggestion_id, event.item, event.at, event.action)
+        attribution.advance(number, event.at, event.appended_s)
+        if event.what == "feedback":
+            attribution.record_feedback(number, event.user, event.suggestion_id, event.item, event.at, event.action)
         else:
             taken = event.what == "purchases"
-            outcomes.record_action(number, event.user, event.item, event.at, event.what, event.offset, taken=taken)
-    return outcomes.take() if event.takes else []
+            attribution.record_action(number, event.user, event.item, event.at, event.what, event.offset, taken=taken)
+    return attribution.take() if event.takes else []
 
 
-def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
-    """Trigger's time, rewards and examined of each list, by what stands in the whole log."""
+def clocks_of(log: list[Event]) -> tuple[list[float], list[float]]:
+    """Clock and greatest append time of a record's partition, once the record is applied."""
     clocks: list[float] = []
     appends: list[float] = []
     clock_s, newest_s = defaultdict(lambda: -np.inf), defaultdict(lambda: -np.inf)
@@ -131,11 +131,17 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
             newest_s[number] = max(newest_s[number], event.appended_s)
         clocks.append(clock_s[number])
         appends.append(newest_s[number])
+    return clocks, appends
+
+
+def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
+    """Trigger's time, rewards and examined of each list, by the whole log."""
+    clocks, appends = clocks_of(log)
     found, known = [], set()
-    for place, one in enumerate(log):
-        if one.what != "list" or one.suggestion_id in known:
+    for place, sent_list in enumerate(log):
+        if sent_list.what != "list" or sent_list.suggestion_id in known:
             continue
-        number, end = PARTITION[one.user], one.at + CONFIG.window_s
+        number, end = PARTITION[sent_list.user], sent_list.at + CONFIG.window_s
         remembered = [
             other
             for other, event in enumerate(log)
@@ -143,21 +149,23 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
             and PARTITION[event.user] == number
             and (other > place or appends[other] >= appends[place] - CONFIG.late_s)
         ]
-        lost = [e.offset for e in log[:place] if e.what == one.topic and PARTITION[e.user] == number]
-        kept = [log[other].offset for other in remembered if other < place and log[other].what == one.topic]
-        if max(set(lost) - set(kept), default=-1) >= one.offset:
+        lost = [e.offset for e in log[:place] if e.what == sent_list.topic and PARTITION[e.user] == number]
+        kept = [log[other].offset for other in remembered if other < place and log[other].what == sent_list.topic]
+        if max(set(lost) - set(kept), default=-1) >= sent_list.offset:
             continue
-        known.add(one.suggestion_id)
-        sent, rewards, dismissed = sent_of(one), [0.0, 0.0], [False, False]
+        known.add(sent_list.suggestion_id)
+        sent, rewards, dismissed = sent_of(sent_list), [0.0, 0.0], [False, False]
         shown, seen = None, [False, False]
         for other in remembered:
             event = log[other]
-            if event.user != one.user or event.at > end or clocks[other] > end + CONFIG.late_s:
+            if event.user != sent_list.user or event.at > end or clocks[other] > end + CONFIG.late_s:
                 continue
-            behind = event.at > one.at or (event.at == one.at and event.what == one.topic and event.offset > one.offset)
+            behind = event.at > sent_list.at or (
+                event.at == sent_list.at and event.what == sent_list.topic and event.offset > sent_list.offset
+            )
             for at, item in enumerate(sent.items):
                 mine, named = event.item in (item, ALL), event.item == item
-                if event.what == "heard" and event.suggestion_id == one.suggestion_id:
+                if event.what == "feedback" and event.suggestion_id == sent_list.suggestion_id:
                     if event.action == "shown":
                         shown = shown or [False, False]
                         shown[at] |= mine
@@ -170,40 +178,40 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
                     rewards[at], seen[at] = max(rewards[at], worth), True
         rewards = [r if r == CONFIG.taken or not no else 0.0 for r, no in zip(rewards, dismissed, strict=True)]
         examined = [True, True] if shown is None else [a or b for a, b in zip(shown, seen, strict=True)]
-        found.append((one.at, rewards, examined))
+        found.append((sent_list.at, rewards, examined))
     return sorted(found)
 
 
 @given(steps, st.booleans())
 def test_each_list_gets_what_the_whole_log_says_whenever_it_comes(steps: list[Step], replayed: bool) -> None:
-    log, outcomes, closed = log_of(steps, replayed), Attribution(CONFIG), []
+    log, attribution, closed = log_of(steps, replayed), Attribution(CONFIG), []
     for event in log:
-        closed += apply(outcomes, event)
-    assert len(outcomes) == 0
-    got = sorted((one.at, one.rewards.tolist(), one.examined.tolist()) for one in closed)
+        closed += apply(attribution, event)
+    assert len(attribution) == 0
+    got = sorted((found.at, found.rewards.tolist(), found.examined.tolist()) for found in closed)
     assert got == expected(log)
 
 
 @given(steps, st.booleans(), st.sets(st.integers(0, 50), max_size=3), st.integers(0, 50), st.sampled_from(USERS))
-def test_whoever_goes_on_closes_the_same_lists_with_the_same_rewards(
+def test_a_restart_closes_the_same_lists_with_the_same_rewards(
     steps: list[Step], replayed: bool, cuts: set[int], forgets: int, user: str
 ) -> None:
     whole, parts = Attribution(CONFIG), Attribution(CONFIG)
     for place, event in enumerate(log_of(steps, replayed)):
         if place == forgets:
-            for outcomes in (whole, parts):
-                outcomes.forget(user, event.at)
+            for attribution in (whole, parts):
+                attribution.forget(user, event.at)
         if place in cuts:
             state = {name: array.copy() for name, array in parts.training().items()}
             parts = Attribution(CONFIG)
             parts.restore(state)
-        for one, other in zip(apply(whole, event), apply(parts, event), strict=True):
-            for mine, theirs in zip(one, other, strict=True):
-                np.testing.assert_array_equal(mine, theirs)
+        for mine, theirs in zip(apply(whole, event), apply(parts, event), strict=True):
+            for array, other in zip(mine, theirs, strict=True):
+                np.testing.assert_array_equal(array, other)
     _assert_same(whole.training(), parts.training())
 
 
-def _assert_same(one: dict[str, NDArray[Any]], other: dict[str, NDArray[Any]]) -> None:
-    assert one.keys() == other.keys()
-    for name, array in one.items():
-        np.testing.assert_array_equal(array, other[name], err_msg=name)
+def _assert_same(mine: dict[str, NDArray[Any]], theirs: dict[str, NDArray[Any]]) -> None:
+    assert mine.keys() == theirs.keys()
+    for name, array in mine.items():
+        np.testing.assert_array_equal(array, theirs[name], err_msg=name)

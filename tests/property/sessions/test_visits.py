@@ -54,7 +54,7 @@ def logs(click_list: list[Any], purchase_list: list[Any]) -> tuple[list[Any], li
 
 
 class Reader:
-    """Applies two logs in some interleaving, as a lane does."""
+    """Applies two logs in some interleaving, as a partition task does."""
 
     def __init__(self) -> None:
         self.items = Items()

@@ -13,7 +13,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.sessions.visits import KEPT_WINDOWS, TOTAL, VisitConfig, Visits
+from models.sessions.pairs import TOTAL
+from models.sessions.visits import KEPT_WINDOWS, VisitConfig, Visits
 from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
 from models.shop.items import Items
 
@@ -393,7 +394,7 @@ def test_who_was_forgotten_is_as_if_what_he_did_by_then_had_never_come(
     knowing.run(order_of_both[:cut])
     told.visits.forget("ann", AT + before)
     told.visits.forget("ann", AT + min(before, earlier))
-    assert told.visits.forgotten == {"ann": AT + before}
+    assert told.visits.consent.forgotten == {"ann": AT + before}
     done = set(told.results)
     told.run(order_of_both[cut:])
     knowing.run(order_of_both[cut:])

@@ -1,5 +1,5 @@
-"""The trainer on an in-memory log: whenever it is killed, each look is learnt as a fresh one in just one window, and
-each list of suggestions once, with the rewards that it is due.
+"""The trainer on an in-memory log: whenever it is killed, each look is fresh in exactly one window, and each list of
+suggestions is learnt once, with its rewards.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ History = list[tuple[list[tuple[str, int, int]], int, list[str]]]
 
 
 def fresh_of(windows: Windows) -> list[int]:
-    return [item for one in windows.each() for item in list(one.items)[-one.fresh :]]
+    return [item for window in windows.each() for item in list(window.items)[-window.fresh :]]
 
 
 def learnt(trainee: Trainee) -> Counter[str]:
-    """How often each item is a fresh one, of all windows there are."""
+    """How often each item is fresh, in all windows."""
     training = trainee.training
     windows = [window for _, window in training.window_builder.gate._held]
     indices = [item for window in windows for item in window.items[-window.fresh :]]
@@ -53,7 +53,7 @@ def learnt(trainee: Trainee) -> Counter[str]:
 
 
 async def through(events: list[str], trainee: Trainee, another: Callable[[], Trainee]) -> Trainee:
-    """Let a trainer publish, be stopped or be killed; returns whoever is there then."""
+    """Let a trainer publish, be stopped or be killed; returns the trainer that runs then."""
     for event in events:
         if event == "publish":
             await trainee.publish()
@@ -85,7 +85,7 @@ async def _go_through(history: History, folder: Path) -> None:
         trainee = await through(events, trainee, lambda: Trainee(shop, folder, QUICK))
     await trainee.apply()
     trainee.training.window_builder.gather()
-    assert learnt(trainee) == Counter(f"look-{one}" for one in range(number))
+    assert learnt(trainee) == Counter(f"look-{look}" for look in range(number))
 
 
 ANSWERED = QUICK.model_copy(update={"outcomes": AttributionConfig(window_s=200.0, late_s=10.0)})
@@ -127,7 +127,7 @@ class Visits:
             shop.click(user, item, self._at_s)
             features = [float(self._number % 7)] * WIDTH
             features[FEATURES.index("base")] = math.log(FLOOR)
-            items = {one: features if one != "pot" else None for one in ITEMS}
+            items = {name: features if name != "pot" else None for name in ITEMS}
             self._sent[user] = suggestion(shop, user, self._at_s, items)
         elif what == "buy":
             self._at_s += passes_s
@@ -158,11 +158,11 @@ async def _shop_through(days: Days, folder: Path) -> None:
         trainee = await through(events, trainee, lambda: Trainee(visits.shop, folder / "parts", ANSWERED))
     visits.go_on("look", "ann", "mug", 150, 0)
     whole = await Trainee(visits.shop, folder / "whole", ANSWERED).take_over()
-    for one in (whole, trainee):
-        await one.apply()
-        await one.training.learn()
-    outcomes, others = whole.training.outcomes, trainee.training.outcomes
-    for name, array in outcomes.training().items():
+    for each in (whole, trainee):
+        await each.apply()
+        await each.training.learn()
+    attribution, others = whole.training.attribution, trainee.training.attribution
+    for name, array in attribution.training().items():
         np.testing.assert_array_equal(array, others.training()[name], err_msg=name)
-    assert outcomes.closed == whole.training.ranker.learnt == trainee.training.ranker.learnt
+    assert attribution.closed == whole.training.ranker.learnt == trainee.training.ranker.learnt
     np.testing.assert_allclose(whole.training.ranker.rewards, trainee.training.ranker.rewards)

@@ -100,7 +100,7 @@ def test_lines_of_any_kind(lines: list[dict[str, Any]]) -> None:
 def test_fields_in_any_order_and_any_number_of_times(topic: str, data: st.DataObject) -> None:
     fields = list(GOOD[topic].items())
     chosen = data.draw(st.lists(st.sampled_from(fields), min_size=1, max_size=9))
-    value = "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(one)}" for name, one in chosen) + "}"
+    value = "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(field)}" for name, field in chosen) + "}"
     record = Rec(topic, KEYS[topic], value.encode())
     names = [name for name, _ in chosen]
     if sorted(names) == sorted(GOOD[topic]):
@@ -111,7 +111,7 @@ def test_fields_in_any_order_and_any_number_of_times(topic: str, data: st.DataOb
 
 
 ids = st.text(min_size=1, max_size=64)
-plain_ids = ids.filter(lambda name: not any(0xD800 <= ord(one) < 0xE000 for one in name))
+plain_ids = ids.filter(lambda name: not any(0xD800 <= ord(char) < 0xE000 for char in name))
 
 
 @given(

@@ -1,4 +1,4 @@
-"""The bench's own parts: what is fed, how figures are made of append times, how functions are timed."""
+"""Parts of the benchmark: events, figures from append times, timing of functions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from streams.bench import breakdown, contest, events, measure, report, run, scoring
+from streams.bench import benchmark, breakdown, events, measure, report, run, scoring
 from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
 from streams.cli import bench as bench_command
@@ -30,15 +31,15 @@ START_S = 1_750_000_000.0
 
 @pytest.fixture(scope="module")
 def shop() -> tuple[list[events.Event], list[events.Event]]:
-    roof = events.BenchShop(7, 8, START_S)
-    return roof.catalog(), roof.take(3_000)
+    bench_shop = events.BenchShop(7, 8, START_S)
+    return bench_shop.catalog(), bench_shop.take(3_000)
 
 
 def record(event: events.Event) -> StoredRecord:
     return StoredRecord(event.topic, event.partition, 0, round(START_S * 1000) + 60_000, event.key, event.value)
 
 
-def test_every_event_and_item_is_as_the_contract_says_and_lies_where_its_key_does(
+def test_every_event_and_item_keeps_the_contract_and_the_partition_of_its_key(
     shop: tuple[list[events.Event], list[events.Event]],
 ) -> None:
     catalog, happened = shop
@@ -71,7 +72,7 @@ def test_the_same_seed_and_start_give_the_same_bytes(shop: tuple[list[events.Eve
     assert events.BenchShop(8, 8, START_S).take(500) != shop[1][:500]
 
 
-def test_what_asks_for_no_suggestion_does_not_trigger(shop: tuple[list[events.Event], list[events.Event]]) -> None:
+def test_removals_from_the_cart_do_not_trigger(shop: tuple[list[events.Event], list[events.Event]]) -> None:
     quiet = [event for event in shop[1] if not event.triggers]
     assert quiet
     assert all(orjson.loads(event.value)["action"] == "remove_from_cart" for event in quiet)
@@ -96,11 +97,16 @@ def test_latency_goes_from_append_to_append_and_leaves_the_first_seconds_out() -
 
 
 def test_a_stopwatch_gives_each_function_its_own_time_only() -> None:
-    registry = SimpleNamespace(
-        inner=lambda: spin(0.02),
-        outer=lambda: (spin(0.01), registry.inner()),
-        parts=lambda: (spin(0.005) for _ in range(2)),
-    )
+    def outer() -> None:
+        spin(0.01)
+        registry.inner()
+
+    def parts() -> Iterator[None]:
+        for _ in range(2):
+            spin(0.005)
+            yield
+
+    registry = SimpleNamespace(inner=lambda: spin(0.02), outer=outer, parts=parts)
     watch, inner = Stopwatch(), registry.inner
     with watch.around([(registry, "inner", "inner"), (registry, "outer", "outer"), (registry, "parts", "parts")]):
         registry.outer()
@@ -111,7 +117,7 @@ def test_a_stopwatch_gives_each_function_its_own_time_only() -> None:
     assert watch.seconds("parts") == pytest.approx(0.01, abs=0.005)
 
 
-def test_a_stopwatch_puts_functions_back_whatever_happens() -> None:
+def test_a_stopwatch_restores_functions_after_an_exception() -> None:
     registry = {"bad": lambda: 1 / 0}
     bad = registry["bad"]
     with pytest.raises(ZeroDivisionError), Stopwatch().around([(registry, "bad", "bad")]):
@@ -125,7 +131,7 @@ def spin(seconds: float) -> None:
         pass
 
 
-def test_every_stage_of_the_worker_is_met_on_the_workbench(
+def test_every_stage_of_the_worker_is_timed_on_the_workbench(
     shop: tuple[list[events.Event], list[events.Event]],
 ) -> None:
     catalog, happened = shop
@@ -138,20 +144,22 @@ def test_every_stage_of_the_worker_is_met_on_the_workbench(
         assert all(us > 0 for stage, us in stages.items() if stage != breakdown.REST), stages
 
 
-def turn(events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0) -> contest.Turn:
+def measurement(
+    events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0
+) -> benchmark.Measurement:
     latency = measure.Latency(p50_ms, p99_ms, p99_ms, 1_000, 500.0)
-    return contest.Turn(events_per_s, cpu_us, latency, {"learnt_after_s": 1.0})
+    return benchmark.Measurement(events_per_s, cpu_us, latency, {"learnt_after_s": 1.0})
 
 
-def test_the_middle_of_the_turns_counts() -> None:
-    side = contest.side_of([turn(1_000, 9, 90), turn(3_000, 2, 50), turn(2_000, 3, 70)])
-    assert (side["events_per_s"], side["p50_ms"], side["p99_ms"]) == (2_000, 3, 70)
-    assert [one["events_per_s"] for one in side["turns"]] == [1_000, 3_000, 2_000]
-    assert contest.side_of([turn(1, 1, 1, None)])["cpu_us_per_event"] is None
+def test_the_median_of_the_measurements_counts() -> None:
+    found = benchmark.medians([measurement(1_000, 9, 90), measurement(3_000, 2, 50), measurement(2_000, 3, 70)])
+    assert (found["events_per_s"], found["p50_ms"], found["p99_ms"]) == (2_000, 3, 70)
+    assert [turn["events_per_s"] for turn in found["turns"]] == [1_000, 3_000, 2_000]
+    assert benchmark.medians([measurement(1, 1, 1, None)])["cpu_us_per_event"] is None
 
 
 def test_the_ratio_is_worker_to_echo() -> None:
-    compared = contest.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)])
+    compared = benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)])
     assert compared["ratio"] == {"throughput": 3.0, "p50": 0.25, "p99": 0.5}
 
 
@@ -160,7 +168,7 @@ def figures() -> dict[str, Any]:
     stages = {"suggest: kernel": 40.0, breakdown.REST: 10.0}
     pace = {"total_us": 50.0, "stages_us": stages, "events_offered_together": 4_000}
     costs = {"one_ms": 7.77, "together_ms": 1.25}
-    return contest.compared([turn(4_000, 20, 40)], [turn(12_000, 5, 20)]) | {
+    return benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)]) | {
         "where_time_goes": {"backlog": pace, "steady": pace},
         "scoring": {"200000": {"exact": costs, "index": costs | {"made_s": 31.0, "recall": 0.962}}},
         "learning": {"positions_per_s": 8_765, "new_positions_per_s": 876},
@@ -171,7 +179,7 @@ def figures() -> dict[str, Any]:
     }
 
 
-def test_the_report_has_all_tables_and_what_they_hold_for(figures: dict[str, Any]) -> None:
+def test_the_report_has_all_tables_and_the_machine(figures: dict[str, Any]) -> None:
     console = Console(file=StringIO(), width=120)
     report.show(figures, console)
     assert isinstance(console.file, StringIO)
@@ -194,10 +202,10 @@ def test_the_report_has_all_tables_and_what_they_hold_for(figures: dict[str, Any
 def test_the_command_writes_the_figures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures: dict[str, Any]
 ) -> None:
-    plans: list[tuple[contest.Plan, bool]] = []
+    configs: list[tuple[benchmark.BenchmarkConfig, bool]] = []
 
-    def measured(plan: contest.Plan, *, kafka: bool, say: object) -> dict[str, Any]:
-        plans.append((plan, kafka))
+    def measured(config: benchmark.BenchmarkConfig, *, kafka: bool, say: object) -> dict[str, Any]:
+        configs.append((config, kafka))
         return figures
 
     monkeypatch.setattr(run, "run", measured)
@@ -208,10 +216,10 @@ def test_the_command_writes_the_figures(
     done = CliRunner().invoke(app, ["--kafka", "--quick", "--json", str(tmp_path / "out.json")])
     assert done.exit_code == 0, done.output
     assert orjson.loads((tmp_path / "out.json").read_bytes()) == figures
-    ((plan, kafka),) = plans
+    ((config, kafka),) = configs
     assert kafka
-    assert plan.repeats == 1
-    assert plan.events < contest.Plan().events
+    assert config.repeats == 1
+    assert config.events < benchmark.BenchmarkConfig().events
 
 
 def test_what_the_sequence_model_costs_is_timed_on_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +244,7 @@ def test_the_echo_is_stock_faust_with_its_own_group_and_no_web_server() -> None:
 
 
 def test_sigterm_ends_a_bench_that_was_started_in_the_background() -> None:
-    """Shells start background jobs with SIGINT passed over; what the bench has started must be ended all the same."""
+    """Shells start background jobs with SIGINT ignored; SIGTERM must still end everything that the bench started."""
     program = """
 import os, signal
 from streams.interrupts import ended_as_by_ctrl_c

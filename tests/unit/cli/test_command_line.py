@@ -1,4 +1,4 @@
-"""What is said twice must say the same: options and settings, compose files and settings, the Makefile and its help."""
+"""What is written twice must agree: options and settings, compose files and settings, the Makefile and its help."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def test_a_wrong_option_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> N
     assert run("topics", "create", "--partitions", "many") == 2
     assert run("topics", "create", "--prefx", "x-") == 2
     assert run("brokr") == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert len(said.err.splitlines()) == 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 3
 
 
 def test_a_wrong_setting_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,5 +105,5 @@ def test_make_help_names_every_target() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     phony = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert phony is not None
-    helped = set(re.findall(r"^([a-z]+):.*## ", text, re.MULTILINE))
+    helped = set(re.findall(r"^([a-z-]+):.*## ", text, re.MULTILINE))
     assert helped == set(phony.group(1).split())

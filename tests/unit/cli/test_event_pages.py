@@ -54,7 +54,7 @@ def test_every_public_topic_has_a_page() -> None:
 def test_examples_decode(topic: str) -> None:
     example = PAGES[topic].example
     key = example["topic"] if topic == "dead-letters" else example[{t.name: t.key for t in topics()}[topic]]
-    DECODERS[topic](Rec(topic, key.encode(), json.dumps(example).encode()))  # type: ignore[operator]
+    DECODERS[topic](Rec(topic, key.encode(), json.dumps(example).encode()))
 
 
 def test_every_reference_of_the_document_leads_somewhere() -> None:
@@ -71,11 +71,11 @@ def test_every_reference_of_the_document_leads_somewhere() -> None:
 
 def _references(part: Any) -> Any:
     if isinstance(part, dict):
-        for name, one in part.items():
+        for name, value in part.items():
             if name == "$ref":
-                yield one
+                yield value
             else:
-                yield from _references(one)
+                yield from _references(value)
     elif isinstance(part, list):
-        for one in part:
-            yield from _references(one)
+        for value in part:
+            yield from _references(value)

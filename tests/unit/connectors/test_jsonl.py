@@ -21,13 +21,13 @@ class Sent(list[tuple[str, bytes | None, bytes | None]]):
 
 
 def published(topic: str, lines: list[bytes], **how: Any) -> tuple[Sent, list[str], int]:
-    sent, said = Sent(), list[str]()
-    publisher = Publisher(sent, topic, said.append)
+    sent, reported = Sent(), list[str]()
+    publisher = Publisher(sent, topic, reported.append)
     if how.get("raw"):
         publisher.raw(lines, "events.jsonl")
     else:
         publisher.checked(lines, "events.jsonl", lambda: NOW_MS)
-    return sent, said, publisher.bad
+    return sent, reported, publisher.bad
 
 
 @pytest.mark.parametrize("topic", sorted(GOOD))
@@ -38,10 +38,10 @@ def test_a_good_line_is_sent_unchanged_under_its_own_id(topic: str) -> None:
 
 def test_a_bad_line_is_named_and_the_rest_is_sent() -> None:
     bad = value_of("purchases", items=[{"item_id": "i1", "price": "12,50"}])
-    sent, said, count = published("purchases", [value_of("purchases"), b"\n", bad, value_of("purchases"), b"  "])
+    sent, reported, count = published("purchases", [value_of("purchases"), b"\n", bad, value_of("purchases"), b"  "])
     assert len(sent) == 2
     assert count == 1
-    assert said == [
+    assert reported == [
         'events.jsonl:3: field `$.items[0].price` must be a finite number >= 0, got "12,50"; not sent',
     ]
 
@@ -50,24 +50,24 @@ def test_a_bad_line_is_named_and_the_rest_is_sent() -> None:
     ("topic", "value"), [(topic, value) for _, topic, _, value in POISON if (value or b"").strip()]
 )
 def test_no_line_breaks_it(topic: str, value: bytes) -> None:
-    sent, said, bad = published(topic, [value_of(topic), value, value_of(topic)])
+    sent, reported, bad = published(topic, [value_of(topic), value, value_of(topic)])
     assert len(sent) == 3 - bad  # a key of its own mends those whose only fault was the key
-    assert len(said) == bad
-    assert all(sentence.startswith("events.jsonl:2: ") for sentence in said)
+    assert len(reported) == bad
+    assert all(sentence.startswith("events.jsonl:2: ") for sentence in reported)
 
 
 def test_a_line_too_large_is_named_too() -> None:
     huge = value_of("catalog", attributes={"text": "x" * 1_000_001})
-    sent, said, bad = published("catalog", [huge, value_of("catalog")])
+    sent, reported, bad = published("catalog", [huge, value_of("catalog")])
     assert (len(sent), bad) == (1, 1)
-    assert said[0].startswith("events.jsonl:1: the value must be a record of less than a megabyte")
+    assert reported[0].startswith("events.jsonl:1: the value must be a record of less than a megabyte")
 
 
 def test_raw_lines_go_as_they_are_without_keys() -> None:
     lines = [b'{"v": 2}\n', b"\n", b"\xff\r\n", b"last"]
-    sent, said, bad = published("clicks", lines, raw=True)
+    sent, reported, bad = published("clicks", lines, raw=True)
     assert sent == [("clicks", None, value) for value in (b'{"v": 2}', b"", b"\xff\r", b"last")]
-    assert (said, bad) == ([], 0)
+    assert (reported, bad) == ([], 0)
 
 
 def test_a_null_has_a_key_and_nothing_else() -> None:

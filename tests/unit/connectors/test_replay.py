@@ -1,14 +1,14 @@
-"""Data sets of the past: what is sent, in which order, at which speed, and what is said of bad lines."""
+"""Data sets: what is sent, in which order and at which speed, and which bad lines are reported."""
 
 import gzip
 from pathlib import Path
 
 import pytest
 
-from streams.connectors.complete_journey import past_of
+from streams.connectors.complete_journey import data_set_of
 from streams.connectors.jsonl import DECODERS, Line
 from streams.connectors.rees46 import COLUMNS, rees46
-from streams.connectors.replay import NAMED, DataMissingError, Faults, Happening, Past, replay
+from streams.connectors.replay import NAMED, BadLines, DataMissingError, DataSet, SourceEvent, replay
 from tests.poison import value_of
 
 pd = pytest.importorskip("pandas", reason="install the extra `completejourney` to run this")
@@ -25,7 +25,7 @@ class Sent(list[tuple[str, bytes | None, bytes | None]]):
 
 
 class Clock:
-    """Time that passes only where somebody sleeps."""
+    """Time that passes only in sleep."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -39,29 +39,31 @@ class Clock:
 
 
 def test_catalogue_first_then_events_up_to_the_limit() -> None:
-    happenings = [Happening("clicks", 1000.0 + n, {"user_id": f"u{n}"}) for n in range(3)]
-    past = Past([{"item_id": "i1"}], happenings, 3)
+    events = [SourceEvent("clicks", 1000.0 + n, {"user_id": f"u{n}"}) for n in range(3)]
+    data = DataSet([{"item_id": "i1"}], events, 3)
     sent = Sent()
     calls: list[int] = []
-    assert replay(past, sent, limit=2, on_sent=lambda: calls.append(1)) == {"catalog": 1, "clicks": 2, "purchases": 0}
+    assert replay(data, sent, limit=2, on_sent=lambda: calls.append(1)) == {"catalog": 1, "clicks": 2, "purchases": 0}
     assert [(topic, key) for topic, key, _ in sent] == [("catalog", b"i1"), ("clicks", b"u0"), ("clicks", b"u1")]
     assert len(calls) == 2
 
 
 def test_speed_is_seconds_of_then_a_second_of_now() -> None:
-    past = Past([], [Happening("clicks", at, {"user_id": "u"}) for at in (1000.0, 1000.0, 1030.0, 1029.0, 1060.0)], 5)
+    data = DataSet(
+        [], [SourceEvent("clicks", at, {"user_id": "u"}) for at in (1000.0, 1000.0, 1030.0, 1029.0, 1060.0)], 5
+    )
     clock, times = Clock(), list[float]()
-    replay(past, Sent(), speed=10, on_sent=lambda: times.append(clock.now), clock=clock, sleep=clock.sleep)
+    replay(data, Sent(), speed=10, on_sent=lambda: times.append(clock.now), clock=clock, sleep=clock.sleep)
     assert times == [100.0, 100.0, 103.0, 103.0, 106.0]
 
 
 def test_as_fast_as_it_goes_never_sleeps() -> None:
-    past = Past([], [Happening("clicks", at, {"user_id": "u"}) for at in (1000.0, 9000.0)], 2)
+    data = DataSet([], [SourceEvent("clicks", at, {"user_id": "u"}) for at in (1000.0, 9000.0)], 2)
 
     def sleep(_: float) -> None:
         pytest.fail("slept")
 
-    replay(past, Sent(), sleep=sleep)
+    replay(data, Sent(), sleep=sleep)
 
 
 # -- the Complete Journey ----------------------------------------------------------------------------------------------
@@ -90,24 +92,24 @@ PRODUCTS = pd.DataFrame(
 
 
 def test_baskets_become_cart_events_and_a_purchase() -> None:
-    past = past_of(TRANSACTIONS, PRODUCTS)
+    data = data_set_of(TRANSACTIONS, PRODUCTS)
     sent = Sent()
-    counts = replay(past, sent)
+    counts = replay(data, sent)
     assert counts == {"catalog": 2, "clicks": 5, "purchases": 4}
-    assert past.count == 9
+    assert data.count == 9
     sent.decoded()
-    told = [
-        (happening.topic, happening.value["user_id"], happening.value["at"][11:])
-        for happening in past_of(TRANSACTIONS, PRODUCTS).happenings
+    sent_events = [
+        (event.topic, event.value["user_id"], event.value["at"][11:])
+        for event in data_set_of(TRANSACTIONS, PRODUCTS).events
     ]
-    assert told[:5] == [
+    assert sent_events[:5] == [
         ("clicks", "900", "11:53:25.998Z"),
         ("clicks", "900", "11:53:25.999Z"),
         ("purchases", "900", "11:53:26.000Z"),
         ("clicks", "901", "11:53:25.999Z"),
         ("purchases", "901", "11:53:26.000Z"),
     ]
-    purchase = next(one for one in past_of(TRANSACTIONS, PRODUCTS).happenings if one.topic == "purchases")
+    purchase = next(event for event in data_set_of(TRANSACTIONS, PRODUCTS).events if event.topic == "purchases")
     assert purchase.value["order_id"] == "31"
     assert purchase.value["items"] == [
         {"item_id": "1", "quantity": 2, "price": 1.5},
@@ -116,12 +118,12 @@ def test_baskets_become_cart_events_and_a_purchase() -> None:
 
 
 def test_catalogue_of_what_was_sold_at_median_prices() -> None:
-    past = past_of(TRANSACTIONS, PRODUCTS)
-    bread, other = past.catalog
+    data = data_set_of(TRANSACTIONS, PRODUCTS)
+    bread, other = data.catalog
     assert bread["price"] == 2.0  # of 1.5, 2 and 4
     assert (bread["title"], bread["category"]) == ("Italian/french, 1 LB", "GROCERY/BREAD/ITALIAN, FRENCH")
     assert (other["title"], other["category"], other["price"]) == ("Grocery", "GROCERY", 0.0)
-    assert [note.split(" ", 1)[0] for note in past.notes] == ["2", "1", "1"]
+    assert [note.split(" ", 1)[0] for note in data.notes] == ["2", "1", "1"]
 
 
 def test_the_real_data_if_they_are_installed() -> None:
@@ -130,14 +132,14 @@ def test_the_real_data_if_they_are_installed() -> None:
 
     from streams.connectors.complete_journey import complete_journey
 
-    past = complete_journey()
+    data = complete_journey()
     sent = Sent()
-    past.happenings = list(islice(past.happenings, 2000))
-    past.catalog = past.catalog[:500]
-    replay(past, sent)
+    data.events = list(islice(data.events, 2000))
+    data.catalog = data.catalog[:500]
+    replay(data, sent)
     sent.decoded()
-    assert past.count == 1_615_956
-    times = [happening.at for happening in past.happenings if happening.topic == "purchases"]
+    assert data.count == 1_615_956
+    times = [event.at for event in data.events if event.topic == "purchases"]
     assert times == sorted(times)
 
 
@@ -169,13 +171,13 @@ def written(folder: Path, lines: list[str], packed: bool = True) -> Path:
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_good_lines_are_sent_and_bad_ones_named(tmp_path: Path, packed: bool) -> None:
-    said: list[str] = []
-    past = rees46(written(tmp_path, LINES, packed), said.append)
+    reported: list[str] = []
+    data = rees46(written(tmp_path, LINES, packed), reported.append)
     sent = Sent()
-    counts = replay(past, sent)
+    counts = replay(data, sent)
     assert counts == {"catalog": 3, "clicks": 4, "purchases": 2}
     sent.decoded()
-    catalog = {item["item_id"]: item for item in past.catalog}
+    catalog = {item["item_id"]: item for item in data.catalog}
     assert catalog["3900821"] == {
         "v": 1,
         "item_id": "3900821",
@@ -189,24 +191,24 @@ def test_good_lines_are_sent_and_bad_ones_named(tmp_path: Path, packed: bool) ->
     assert catalog["1004856"]["brand"] is None
     assert "53000001" not in catalog
     name = "events.csv.gz" if packed else "events.csv"
-    assert [sentence.split(":")[:2] for sentence in said] == [[name, str(number)] for number in range(6, 14)]
-    assert said[2] == f"{name}:8: event_time must be like 2019-10-01 00:00:00 UTC, got 'yesterday'"
-    assert sum("price must be" in sentence for sentence in said) == 3
-    assert past.notes[-1] == "1 products never have a price and are not in the catalogue"
+    assert [sentence.split(":")[:2] for sentence in reported] == [[name, str(number)] for number in range(6, 14)]
+    assert reported[2] == f"{name}:8: event_time must be like 2019-10-01 00:00:00 UTC, got 'yesterday'"
+    assert sum("price must be" in sentence for sentence in reported) == 3
+    assert data.notes[-1] == "1 products never have a price and are not in the catalogue"
 
 
 def test_purchases_of_one_moment_are_one_order(tmp_path: Path) -> None:
-    orders = [one.value for one in rees46(written(tmp_path, LINES), print).happenings if one.topic == "purchases"]
+    orders = [event.value for event in rees46(written(tmp_path, LINES), print).events if event.topic == "purchases"]
     assert [[line["item_id"] for line in order["items"]] for order in orders] == [["3900821", "1004856"], ["1004856"]]
     assert orders[1]["items"] == [{"item_id": "1004856"}]  # its price of -1 is none
     assert orders[1]["order_id"] == "line-6"
 
 
 def test_lines_of_a_file_are_named_up_to_a_number(tmp_path: Path) -> None:
-    said: list[str] = []
-    past = rees46(written(tmp_path, [GOOD] + ["x"] * 1000), said.append)
-    assert len(said) == NAMED + 1
-    assert past.notes == ["1000 lines: a line must have 9 fields"]
+    reported: list[str] = []
+    data = rees46(written(tmp_path, [GOOD] + ["x"] * 1000), reported.append)
+    assert len(reported) == NAMED + 1
+    assert data.notes == ["1000 lines: a line must have 9 fields"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_another_file_is_refused(tmp_path: Path, content: bytes, words: str) -> 
     path = tmp_path / "events.csv.gz"
     path.write_bytes(content)
     with pytest.raises(DataMissingError, match=words):
-        list(rees46(path, print).happenings)
+        list(rees46(path, print).events)
 
 
 def test_no_file_is_refused(tmp_path: Path) -> None:
@@ -233,10 +235,10 @@ def test_no_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_faults_are_counted_by_kind() -> None:
-    said: list[str] = []
-    faults = Faults("file", said.append)
+    reported: list[str] = []
+    bad = BadLines("file", reported.append)
     for line in range(30):
-        faults.found(line, "kind one" if line % 2 else "kind two", "x" * 100)
-    assert faults.counts == {"kind one": 15, "kind two": 15}
-    assert len(said) == NAMED + 1
-    assert len(said[0]) < 100
+        bad.add(line, "kind one" if line % 2 else "kind two", "x" * 100)
+    assert bad.counts == {"kind one": 15, "kind two": 15}
+    assert len(reported) == NAMED + 1
+    assert len(reported[0]) < 100

@@ -8,7 +8,8 @@ from itertools import islice
 import orjson
 import pytest
 
-from streams.connectors.simulated_shop import NAME, SimulatedEvent, SimulatedShop
+from streams.connectors.replay import SourceEvent
+from streams.connectors.simulated_shop import NAME, SimulatedShop
 from streams.wire.codec import decode_catalog, decode_click, decode_purchase
 
 START_S = 1_714_564_800.0
@@ -30,7 +31,7 @@ def shop() -> SimulatedShop:
 
 
 @pytest.fixture(scope="module")
-def events(shop: SimulatedShop) -> list[SimulatedEvent]:
+def events(shop: SimulatedShop) -> list[SourceEvent]:
     return list(islice(shop.events(100, START_S), 24_000))
 
 
@@ -39,7 +40,7 @@ def test_the_data_have_a_name_with_a_version(shop: SimulatedShop) -> None:
     assert shop.name == "simulated_shop_v1-7"
 
 
-def test_these_are_the_data_of_that_name(events: list[SimulatedEvent]) -> None:
+def test_these_are_the_data_of_that_name(events: list[SourceEvent]) -> None:
     """Changed on purpose? Then NAME takes the next number."""
     assert events[0].value["item_id"] == "coffee-coffee-grinders-rustic-2"
     users = [event.value["user_id"] for event in events[1000:1003]]
@@ -47,33 +48,33 @@ def test_these_are_the_data_of_that_name(events: list[SimulatedEvent]) -> None:
 
 
 def test_a_seed_gives_one_shop_and_one_stream() -> None:
-    one, same, other = (SimulatedShop(seed, shoppers=1000) for seed in (1, 1, 2))
-    assert list(one.catalog()) == list(same.catalog()) != list(other.catalog())
-    first = list(islice(one.events(50, START_S), 500))
-    assert first == list(islice(same.events(50, START_S), 500)) == list(islice(one.events(50, START_S), 500))
+    shop, same, other = (SimulatedShop(seed, shoppers=1000) for seed in (1, 1, 2))
+    assert list(shop.catalog()) == list(same.catalog()) != list(other.catalog())
+    first = list(islice(shop.events(50, START_S), 500))
+    assert first == list(islice(same.events(50, START_S), 500)) == list(islice(shop.events(50, START_S), 500))
     assert first != list(islice(other.events(50, START_S), 500))
 
 
-def test_every_record_is_as_the_contract_says(shop: SimulatedShop, events: list[SimulatedEvent]) -> None:
+def test_every_record_is_as_the_contract_says(shop: SimulatedShop, events: list[SourceEvent]) -> None:
     for item in shop.catalog():
-        decoded = decode_catalog(Rec(item["item_id"].encode(), orjson.dumps(item), 0))
-        assert decoded is not None
-        assert decoded.title
+        offered = decode_catalog(Rec(item["item_id"].encode(), orjson.dumps(item), 0))
+        assert offered is not None
+        assert offered.title
     for event in events[:3000]:
         record = Rec(event.value["user_id"].encode(), orjson.dumps(event.value), round(event.at * 1000))
         decoded = decode_purchase(record) if event.topic == "purchases" else decode_click(record)
         assert decoded.at == event.at
 
 
-def test_events_come_in_order_at_the_rate_asked_for(events: list[SimulatedEvent]) -> None:
+def test_events_come_in_order_at_the_rate_asked_for(events: list[SourceEvent]) -> None:
     times = [event.at for event in events]
     assert times == sorted(times)
     assert times[0] >= START_S
     assert len(events) / (times[-1] - START_S) == pytest.approx(100, rel=0.05)
 
 
-def test_the_first_seconds_are_like_all_others(events: list[SimulatedEvent]) -> None:
-    def bought(some: list[SimulatedEvent]) -> float:
+def test_the_first_seconds_are_like_all_others(events: list[SourceEvent]) -> None:
+    def bought(some: list[SourceEvent]) -> float:
         return sum(event.topic == "purchases" for event in some) / len(some)
 
     assert bought(events[:2000]) == pytest.approx(bought(events[2000:]), rel=0.4)
@@ -84,12 +85,12 @@ def test_too_few_shoppers_are_told() -> None:
         next(SimulatedShop(seed=1, shoppers=159).events(10, START_S))
 
 
-def test_ids_are_never_used_twice(events: list[SimulatedEvent]) -> None:
+def test_ids_are_never_used_twice(events: list[SourceEvent]) -> None:
     ids = [event.value.get("event_id") or event.value["order_id"] for event in events]
     assert len(set(ids)) == len(ids)
 
 
-def test_a_purchase_is_the_cart_of_its_visit(events: list[SimulatedEvent]) -> None:
+def test_a_purchase_is_the_cart_of_its_visit(events: list[SourceEvent]) -> None:
     visits: dict[str, tuple[str, list[str]]] = {}
     whole = 0
     for event in events:
@@ -127,7 +128,7 @@ def test_truth_keeps_the_two_promises(shop: SimulatedShop) -> None:
     assert sum(len(shop.truth.complements(anchor)) == 9 for anchor in items) == 384
 
 
-def test_counting_finds_the_answer_and_popularity_does_not(shop: SimulatedShop, events: list[SimulatedEvent]) -> None:
+def test_counting_finds_the_answer_and_popularity_does_not(shop: SimulatedShop, events: list[SourceEvent]) -> None:
     items = {item["item_id"]: item for item in shop.catalog()}
     bought, max_batch = Counter[str](), defaultdict[str, Counter[str]](Counter)
     for event in events[:20_000]:
@@ -142,7 +143,7 @@ def test_counting_finds_the_answer_and_popularity_does_not(shop: SimulatedShop, 
         found = [
             shop.truth.is_right("cross-sell", anchor, other)
             for anchor in anchors
-            for other in [one for one in ranked(anchor) if items[one]["category"] != items[anchor]["category"]][:4]
+            for other in [item for item in ranked(anchor) if items[item]["category"] != items[anchor]["category"]][:4]
         ]
         return sum(found) / len(found)
 

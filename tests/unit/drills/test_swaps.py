@@ -1,4 +1,4 @@
-"""The judge of swaps, judged: a log of one shopper a partition, a look every tenth of a second, three announcements."""
+"""The judgement of swaps, on a log of one shopper a partition, a look every 0.1 s, and three announcements."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def announcements() -> list[Raw]:
 
 def judged(
     latencies: Latencies = usual,
-    blows: tuple[Fault, ...] = (),
+    faults: tuple[Fault, ...] = (),
     learnt: int = 2 * LOOKS - 40,
     more: tuple[Raw, ...] = (),
     dead_letters: tuple[Raw, ...] = (),
@@ -65,10 +65,10 @@ def judged(
     clicks = [look(partition, offset) for partition in (0, 1) for offset in range(LOOKS)]
     answers = [answer(click, latencies(click.timestamp / 1000 - AT)) for click in clicks]
     evidence = Evidence([*clicks, *more], [], {}, answers, [], announcements(), list(dead_letters))
-    return judge_swaps(evidence, blows, {"events": learnt, "held": 40}, "sequence")
+    return judge_swaps(evidence, faults, {"events": learnt, "held": 40}, "sequence")
 
 
-def test_swaps_that_hold_up_nobody_are_seen_and_not_complained_of() -> None:
+def test_swaps_without_delay_are_seen_and_not_complained_of() -> None:
     found = judged()
     assert found.complaints() == []
     assert found.announced == ["one", "two", "three"]
@@ -82,12 +82,12 @@ def test_swaps_that_hold_up_nobody_are_seen_and_not_complained_of() -> None:
 
 
 def slow_while_taken(after_s: float) -> float:
-    """Everything stands still while a snapshot is taken into use."""
+    """No suggestion is sent while a snapshot is loaded."""
     since = min((after_s - at for at in ANNOUNCED.values() if after_s >= at), default=99.0)
     return 1000 * (TAKEN_S - since) + 10.0 if since < TAKEN_S else usual(after_s)
 
 
-def test_what_a_swap_holds_up_is_late_by_it() -> None:
+def test_suggestions_that_a_swap_delays_are_late() -> None:
     found = judged(slow_while_taken)
     assert len(found.late) == 3 * 2 * 5  # all five looks of half a second: 510 to 110 ms
     assert found.late_away == 0
@@ -100,28 +100,28 @@ def test_what_a_swap_holds_up_is_late_by_it() -> None:
 
 
 def test_a_kill_is_no_swap() -> None:
-    blows = tuple(Fault("kill -9", AT + at - 1.0, AT + at + 1.0) for at in ANNOUNCED.values())
-    found = judged(slow_while_taken, blows)
+    faults = tuple(Fault("kill -9", AT + at - 1.0, AT + at + 1.0) for at in ANNOUNCED.values())
+    found = judged(slow_while_taken, faults)
     assert (found.late, found.late_away, found.fewest) == ([], 0, 3)
-    assert found.around.n == 0  # they are over before what the kill has piled up is
+    assert found.around.n == 0  # the swaps are over before the backlog of the kill is
     assert found.complaints() == [
         "there are no suggestions around swaps, or none away from them, that could be compared"
     ]
 
 
-def test_what_waits_over_a_kill_is_not_late_though_it_came_before_and_is_answered_behind() -> None:
+def test_an_event_before_a_kill_that_is_answered_after_it_is_not_late() -> None:
     found = judged(lambda after_s: 6_000.0 if 29.0 < after_s < 31.0 else usual(after_s), (Fault("", AT + 30, AT + 31),))
     assert (found.late_away, found.away.max_ms) == (0, 19.0)
 
 
-def test_swaps_are_not_to_blame_where_it_is_as_bad_elsewhere() -> None:
+def test_swaps_are_not_blamed_if_latency_is_as_bad_elsewhere() -> None:
     found = judged(lambda after_s: 100.0 if round(after_s * 10) % 120 == 7 else usual(after_s))
     assert 0 < len(found.late) < found.late_away
     assert found.complaints() == []
 
 
 @pytest.mark.parametrize("learnt", [2 * LOOKS - 41, 2 * LOOKS - 39])
-def test_a_look_that_was_missed_or_learnt_twice_is_told(learnt: int) -> None:
+def test_a_look_that_was_missed_or_learnt_twice_is_reported(learnt: int) -> None:
     assert judged(learnt=learnt).complaints() == [
         f"1600 looks are in the log, and {learnt} learnt and 40 held back ({learnt + 40}) in the last snapshot"
     ]
@@ -137,7 +137,7 @@ def test_repeated_events_and_what_leaves_the_cart_are_no_looks() -> None:
     assert judged(more=more).looks == 2 * LOOKS + 2
 
 
-def test_a_partition_that_went_through_too_few_snapshots_is_told() -> None:
+def test_a_partition_with_too_few_snapshots_is_reported() -> None:
     clicks = [look(0, offset) for offset in range(LOOKS)] + [look(1, offset) for offset in range(450)]
     answers = [answer(click, 10.0) for click in clicks]
     back = answer(look(0, 10), 10.0)._replace(offset=LOOKS, timestamp=round((AT + 79.99) * 1000))
@@ -147,17 +147,17 @@ def test_a_partition_that_went_through_too_few_snapshots_is_told() -> None:
     assert found.complaints() == ["a partition went through 2 snapshots only, not 3: give it more time"]
 
 
-def test_dead_letters_are_told() -> None:
+def test_dead_letters_are_reported() -> None:
     assert judged(dead_letters=(raw("dead-letters", 0, 0, 1.0, {}),)).complaints() == ["dead letters: 1"]
 
 
-def test_without_anything_there_is_something_to_say_and_json_all_the_same() -> None:
+def test_empty_topics_give_complaints_and_json() -> None:
     found = judge_swaps(Evidence([], [], {}, [], []), (), {}, "sequence")
     assert len(found.complaints()) == 2
     assert orjson.loads(orjson.dumps(found.as_json()))["latency_ms"] == {"n": 0, "p50": None, "p99": None, "max": None}
 
 
-def test_chance_is_what_a_person_would_count() -> None:
+def test_chance_equals_a_count_by_hand() -> None:
     # Of four, two are late; both are here, where two are: one way in six.
     assert chance(2, 2, 2, 4) == pytest.approx(1 / 6)
     assert chance(1, 2, 2, 4) == pytest.approx(5 / 6)

@@ -1,4 +1,4 @@
-"""The judge of the drills, judged: a world small enough to know what is missing and what is wrong."""
+"""The verdict of the drills, on a shop so small that what is missing and wrong is known."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence, Row
 from models.sessions.visits import VisitConfig, Visits
 from models.shop.items import Items
+from streams.drills.catch_up import Positions, behind
 from streams.drills.counts import CELL_KINDS, Cell, Counts, compare, published
 from streams.drills.evidence import Evidence, Raw, first_events, last_values
 from streams.drills.promises import EXCLUDED, MAX_STEP, MIN_STEP, POLICY, Promises
-from streams.drills.quiet import Positions, behind
 from streams.drills.recount import recount
 from streams.drills.shop import DrillShop, stamped
 from streams.drills.verdict import Verdict, judge
@@ -90,13 +90,13 @@ def answer(event: Raw, *items: dict[str, Any], offset: int = 0, after_s: float =
 def verdict(
     clicks: list[Raw], suggestions: list[Raw], purchases: list[Raw] | None = None, neighbours: list[Raw] | None = None
 ) -> Verdict:
-    """The judgement, where the rows are those of the undisturbed run."""
+    """The verdict if the rows are those of the baseline run."""
     rows = neighbours or []
     evidence = Evidence(clicks, purchases or [], CATALOG, suggestions, rows)
     return judge(evidence, rows, (AT, AT + 100), VISITS, COOCCURRENCE)
 
 
-# -- what is missing, what came twice, how long nobody was answered ----------------------------------------------------
+# -- missing and duplicate suggestions, gaps ---------------------------------------------------------------------------
 
 
 def test_a_trigger_without_a_suggestion_is_missing() -> None:
@@ -125,7 +125,8 @@ def test_suggestions_beyond_the_first_of_an_id_are_duplicates() -> None:
 def test_the_longest_gap_is_that_of_the_partition_that_stood_still_longest() -> None:
     lively = [click(offset, "kettle") for offset in range(60)]
     still = [click(offset, "kettle", user_id="bob")._replace(partition=1) for offset in (0, 1, 5, 20)]
-    answers = [answer(one) for one in (*lively, *still[:2])] + [answer(one, after_s=5.0) for one in still[2:]]
+    answers = [answer(event) for event in (*lively, *still[:2])]
+    answers += [answer(event, after_s=5.0) for event in still[2:]]
     evidence = Evidence([*lively, *still], [], CATALOG, answers, [])
 
     def gap_s(closed: float) -> float:
@@ -135,7 +136,7 @@ def test_the_longest_gap_is_that_of_the_partition_that_stood_still_longest() -> 
     assert gap_s(5) == pytest.approx(10.0 - 1.01)  # the last gap that began while events were fed
 
 
-def test_a_partition_that_is_never_answered_has_no_gap_but_missing_suggestions() -> None:
+def test_a_partition_without_answers_has_missing_suggestions_and_no_gap() -> None:
     found = verdict([click(0, "kettle")], [])
     assert (found.longest_gap_s, found.missing) == (0.0, ["clicks-0-0"])
 
@@ -153,7 +154,7 @@ def as_records(*values: tuple[bytes, bytes]) -> list[Raw]:
 
 
 def rows(*given: Row) -> list[Raw]:
-    return as_records(*((one.item_id.encode(), encode_row(one)) for one in given))
+    return as_records(*((row.item_id.encode(), encode_row(row)) for row in given))
 
 
 def counts_of(records: list[Raw]) -> Counts:
@@ -392,7 +393,7 @@ def test_what_was_surely_bought_is_not_suggested() -> None:
     assert broken([answer(bought, offset=0), answer(looked, again, offset=1)], [looked], [bought]) == [
         IN_CART_OR_BOUGHT
     ]
-    # answered before the purchase was, or one of both more than once: nobody can say what the worker knew
+    # Answered before the purchase, or one of both answered twice: what the worker knew cannot be told.
     assert broken([answer(looked, again, offset=0), answer(bought, offset=1)], [looked], [bought]) == []
     twice = [answer(bought, offset=0), answer(looked, again, offset=1), answer(bought, offset=2)]
     assert broken(twice, [looked], [bought]) == []
@@ -400,10 +401,10 @@ def test_what_was_surely_bought_is_not_suggested() -> None:
     assert broken([answer(next_one, again)], [], [bought, next_one]) == [IN_CART_OR_BOUGHT]
 
 
-# -- quiet, and the shop -----------------------------------------------------------------------------------------------
+# -- catching up, and the shop -----------------------------------------------------------------------------------------
 
 
-def test_lanes_that_are_behind_are_named() -> None:
+def test_partitions_that_are_behind_are_named() -> None:
     positions = Positions()
     ends = {("a-clicks", 0): 7, ("a-purchases", 0): 3, ("a-pairs", 1): 2, ("a-clicks", 1): 0}
     topics = {"a-clicks": {"position": 7}, "a-purchases": {"position": 3}}
@@ -432,9 +433,9 @@ def test_the_shop_is_untidy_and_small() -> None:
 
 
 def test_the_policy_is_one_that_workers_take() -> None:
-    from models.shop.policy import Policy
+    from streams.policy_file import parse_policy
 
-    policy = Policy.from_toml(POLICY, "drill.toml")
+    policy = parse_policy(POLICY, "drill.toml")
     assert policy.emit_empty
     assert policy.max_suggestion_age_s == 0
     assert (policy.min_step, policy.max_step, policy.exclude_items) == (MIN_STEP, MAX_STEP, (EXCLUDED,))

@@ -22,7 +22,7 @@ from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
 from streams.__main__ import main
 from streams.cli import evaluation_report
-from streams.connectors.event_log import log_of_folder, log_of_past, simulated
+from streams.connectors.event_log import log_of_data_set, log_of_folder, simulated
 from streams.connectors.replay import DataMissingError
 from tests.support.world import Process, Shop
 
@@ -229,7 +229,7 @@ def test_days_and_steps_add_up_to_the_lists() -> None:
 
 def test_equal_runs_are_equal() -> None:
     def run() -> dict[str, Any]:
-        log = log_of_past(simulated(3, 1_500), None, NOW_MS, pytest.fail)
+        log = log_of_data_set(simulated(3, 1_500), None, NOW_MS, pytest.fail)
         ours = engine(shop=())
         for item in log.catalog:
             ours.catalog.put(item)
@@ -380,7 +380,7 @@ def test_a_folder_is_merged_by_time_then_by_topic_then_by_line(tmp_path: Path) -
     ]
     assert named == ["w", "-", "x", "y", "z", "late"]
     assert [item.price for item in log.catalog] == [9.0]  # the last word
-    assert (log.count, log.refused.count) == (6, 0)
+    assert (log.count, log.rejected.count) == (6, 0)
 
 
 def test_values_that_were_null_are_passed_over(tmp_path: Path) -> None:
@@ -393,7 +393,7 @@ def test_values_that_were_null_are_passed_over(tmp_path: Path) -> None:
         profiles=[b"null"],
     )
     log = log_of_folder(folder, None, NOW_MS, pytest.fail)
-    assert (len(log.catalog), log.count, log.refused.count) == (1, 1, 0)
+    assert (len(log.catalog), log.count, log.rejected.count) == (1, 1, 0)
 
 
 def test_bad_lines_are_named_and_counted_as_dead_letters_would_be(tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_bad_lines_are_named_and_counted_as_dead_letters_would_be(tmp_path: Path
     )
     said: list[str] = []
     log = log_of_folder(folder, None, NOW_MS, said.append)
-    assert (len(log.catalog), log.count, log.refused.count) == (1, 1, 32)
+    assert (len(log.catalog), log.count, log.rejected.count) == (1, 1, 32)
     assert said[0] == "catalog.jsonl:2: field `$.price` must be a finite number >= 0, got -1; left out"
     assert said[1].startswith("clicks.jsonl:1: ")
     assert len(said) == 21

@@ -87,7 +87,7 @@ async def test_lists_are_attributed_as_a_trainer_attributes_them(tmp_path: Path)
     await trainee.training.learn()
     ordering, training = ours.orderings[OURS], trainee.training
     ordering.snapshot(AT + 1e6)
-    assert ordering.ranker.learnt == ordering.outcomes.closed == training.outcomes.closed > 250
-    assert ordering.outcomes.counts.tolist() == training.outcomes.counts.tolist()
+    assert ordering.ranker.learnt == ordering.outcomes.closed == training.attribution.closed > 250
+    assert ordering.outcomes.counts.tolist() == training.attribution.counts.tolist()
     assert ordering.outcomes.counts[:, 2].sum() > 50
     np.testing.assert_allclose(ordering.ranker.rewards, training.ranker.rewards)

@@ -23,7 +23,7 @@ from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
 from models.sessions.visits import VisitConfig
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.shop.policy import Policy
-from streams.connectors.event_log import log_of_past, sent_of, simulated
+from streams.connectors.event_log import log_of_data_set, sent_of, simulated
 from streams.connectors.replay import DataMissingError
 from streams.wire.codec import written
 from tests.unit.evaluation.test_prequential import NOW_MS, run
@@ -191,7 +191,7 @@ def test_who_refuses_is_neither_answered_nor_learnt_from() -> None:
 
 
 def simulated_events(count: int) -> tuple[list[CatalogItem], list[Event]]:
-    log = log_of_past(simulated(3, count), None, NOW_MS, pytest.fail)
+    log = log_of_data_set(simulated(3, count), None, NOW_MS, pytest.fail)
     return log.catalog, list(log.events)
 
 

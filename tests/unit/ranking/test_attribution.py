@@ -1,4 +1,4 @@
-"""What is attributed to what was suggested: each rule on a case whose answer is known."""
+"""Each rule of attribution, on a case with a known answer."""
 
 from __future__ import annotations
 
@@ -21,247 +21,260 @@ def sent(name: str = "a", at: float = 1_000.0, user: str = "ann", offset: int = 
     return Impression(name, user, at, "clicks", offset, list(items), kinds, np.zeros((len(items), 2), np.float32))
 
 
-def looked(outcomes: Attribution, item: int, at: float, offset: int = 9, user: str = "ann") -> None:
-    outcomes.record_action(0, user, item, at, "clicks", offset, taken=False)
+def looked(attribution: Attribution, item: int, at: float, offset: int = 9, user: str = "ann") -> None:
+    attribution.record_action(0, user, item, at, "clicks", offset, taken=False)
 
 
-def bought(outcomes: Attribution, item: int, at: float, user: str = "ann") -> None:
-    outcomes.record_action(0, user, item, at, "purchases", 0, taken=True)
+def bought(attribution: Attribution, item: int, at: float, user: str = "ann") -> None:
+    attribution.record_action(0, user, item, at, "purchases", 0, taken=True)
 
 
-def record_feedback(
-    outcomes: Attribution, name: str, item: int, action: str, at: float = 1_050.0, user: str = "ann"
+def feedback(
+    attribution: Attribution, name: str, item: int, action: str, at: float = 1_050.0, user: str = "ann"
 ) -> None:
-    outcomes.record_feedback(0, user, name, item, at, action)
+    attribution.record_feedback(0, user, name, item, at, action)
 
 
-def after(outcomes: Attribution, at: float = 1_111.0) -> list[Closed]:
+def after(attribution: Attribution, at: float = 1_111.0) -> list[Closed]:
     """What closes once an event of that time came."""
-    outcomes.advance(0, at, AHEAD)
-    return outcomes.take()
+    attribution.advance(0, at, AHEAD)
+    return attribution.take()
 
 
-def rewards(outcomes: Attribution, at: float = 1_111.0) -> list[list[float]]:
-    return [one.rewards.tolist() for one in after(outcomes, at)]
+def rewards(attribution: Attribution, at: float = 1_111.0) -> list[list[float]]:
+    return [closed.rewards.tolist() for closed in after(attribution, at)]
 
 
 @pytest.fixture
-def outcomes() -> Attribution:
+def attribution() -> Attribution:
     found = Attribution(CONFIG)
     found.record_impression(0, sent())
     return found
 
 
-def test_what_nobody_answers_is_a_miss_once_its_window_is_over(outcomes: Attribution) -> None:
-    assert after(outcomes, 1_110.0) == []
-    (closed,) = after(outcomes, 1_110.5)
+def test_what_nobody_answers_is_a_miss_once_its_window_is_over(attribution: Attribution) -> None:
+    assert after(attribution, 1_110.0) == []
+    (closed,) = after(attribution, 1_110.5)
     assert (closed.at, closed.kinds.tolist(), closed.places.tolist()) == (1_000.0, [CROSS_SELL, UPSELL], [0, 1])
     assert (closed.rewards.tolist(), closed.examined.tolist()) == ([0.0, 0.0], [True, True])
-    assert (outcomes.opened, outcomes.closed, len(outcomes)) == (1, 1, 0)
+    assert (attribution.opened, attribution.closed, len(attribution)) == (1, 1, 0)
 
 
-def test_a_look_is_worth_less_than_a_purchase_and_the_most_counts(outcomes: Attribution) -> None:
-    looked(outcomes, MUG, 1_010.0)
-    bought(outcomes, STEEL, 1_020.0)
-    looked(outcomes, STEEL, 1_030.0)
-    assert rewards(outcomes) == [[0.25, 1.0]]
-    assert outcomes.counts[CROSS_SELL].tolist() == [1, 1, 0]
-    assert outcomes.counts[UPSELL].tolist() == [1, 1, 1]
+def test_a_look_is_worth_less_than_a_purchase_and_the_most_counts(attribution: Attribution) -> None:
+    looked(attribution, MUG, 1_010.0)
+    bought(attribution, STEEL, 1_020.0)
+    looked(attribution, STEEL, 1_030.0)
+    assert rewards(attribution) == [[0.25, 1.0]]
+    assert attribution.counts[CROSS_SELL].tolist() == [1, 1, 0]
+    assert attribution.counts[UPSELL].tolist() == [1, 1, 1]
 
 
-def test_only_the_shopper_himself_within_the_window_and_behind_the_trigger(outcomes: Attribution) -> None:
-    bought(outcomes, MUG, 1_010.0, user="bob")
-    bought(outcomes, MUG, 999.9)
-    bought(outcomes, MUG, 1_000.0)  # of another topic at the same time: which came first is not known
-    looked(outcomes, MUG, 1_000.0, offset=5)  # the trigger itself
-    bought(outcomes, MUG, 1_100.1)
-    assert rewards(outcomes) == [[0.0, 0.0]]
+def test_only_the_shopper_himself_within_the_window_and_behind_the_trigger(attribution: Attribution) -> None:
+    bought(attribution, MUG, 1_010.0, user="bob")
+    bought(attribution, MUG, 999.9)
+    bought(attribution, MUG, 1_000.0)  # of another topic at the same time: which came first is not known
+    looked(attribution, MUG, 1_000.0, offset=5)  # the trigger itself
+    bought(attribution, MUG, 1_100.1)
+    assert rewards(attribution) == [[0.0, 0.0]]
 
 
 def test_the_same_second_counts_where_the_log_says_that_it_is_behind_and_so_does_the_last_moment() -> None:
-    outcomes = Attribution(CONFIG)
-    outcomes.record_impression(0, sent())
-    looked(outcomes, MUG, 1_000.0, offset=6)
-    bought(outcomes, STEEL, 1_100.0)
-    assert rewards(outcomes) == [[0.25, 1.0]]
+    attribution = Attribution(CONFIG)
+    attribution.record_impression(0, sent())
+    looked(attribution, MUG, 1_000.0, offset=6)
+    bought(attribution, STEEL, 1_100.0)
+    assert rewards(attribution) == [[0.25, 1.0]]
 
 
 def test_an_action_that_is_read_before_the_suggestion_counts_as_well() -> None:
-    outcomes = Attribution(CONFIG)
-    outcomes.advance(0, 1_000.5, AHEAD)
-    looked(outcomes, MUG, 1_000.5)
-    bought(outcomes, STEEL, 990.0)
-    outcomes.advance(0, 1_010.0, AHEAD)
-    outcomes.record_impression(0, sent())
-    assert rewards(outcomes) == [[0.25, 0.0]]
+    attribution = Attribution(CONFIG)
+    attribution.advance(0, 1_000.5, AHEAD)
+    looked(attribution, MUG, 1_000.5)
+    bought(attribution, STEEL, 990.0)
+    attribution.advance(0, 1_010.0, AHEAD)
+    attribution.record_impression(0, sent())
+    assert rewards(attribution) == [[0.25, 0.0]]
 
 
 def test_every_open_list_that_has_the_item_is_answered() -> None:
-    outcomes = Attribution(CONFIG)
-    outcomes.record_impression(0, sent("a", 1_000.0))
-    outcomes.record_impression(0, sent("b", 1_050.0, items=[TEA, MUG]))
-    outcomes.record_impression(0, sent("c", 1_050.0, items=[TEA]))
-    bought(outcomes, MUG, 1_060.0)
-    bought(outcomes, MUG, 1_120.0)  # too late for the first
-    assert rewards(outcomes, 1_200.0) == [[1.0, 0.0], [0.0, 1.0], [0.0]]
+    attribution = Attribution(CONFIG)
+    attribution.record_impression(0, sent("a", 1_000.0))
+    attribution.record_impression(0, sent("b", 1_050.0, items=[TEA, MUG]))
+    attribution.record_impression(0, sent("c", 1_050.0, items=[TEA]))
+    bought(attribution, MUG, 1_060.0)
+    bought(attribution, MUG, 1_120.0)  # too late for the first
+    assert rewards(attribution, 1_200.0) == [[1.0, 0.0], [0.0, 1.0], [0.0]]
 
 
-def test_one_id_is_one_list(outcomes: Attribution) -> None:
-    outcomes.record_impression(0, sent(items=[TEA]))
-    assert [len(one.rewards) for one in after(outcomes)] == [2]
-    outcomes.record_impression(0, sent())  # once more, when its window is over
-    assert (len(outcomes), outcomes.opened, outcomes.take()) == (0, 1, [])
+def test_one_id_is_one_list(attribution: Attribution) -> None:
+    attribution.record_impression(0, sent(items=[TEA]))
+    assert [len(closed.rewards) for closed in after(attribution)] == [2]
+    attribution.record_impression(0, sent())  # once more, when its window is over
+    assert (len(attribution), attribution.opened, attribution.take()) == (0, 1, [])
 
 
 def test_feedback_says_what_was_shown_clicked_and_dismissed() -> None:
-    outcomes = Attribution(CONFIG)
-    outcomes.record_impression(0, sent("a", items=[MUG, STEEL, TEA]))
-    outcomes.record_impression(0, sent("b", items=[MUG, STEEL]))
-    outcomes.record_impression(0, sent("c", items=[MUG, STEEL]))
-    record_feedback(outcomes, "a", MUG, "shown")
-    record_feedback(outcomes, "a", STEEL, "clicked")  # and so it was shown
-    record_feedback(outcomes, "b", ALL, "shown")
-    looked(outcomes, STEEL, 1_010.0)
-    record_feedback(outcomes, "b", STEEL, "dismissed")
-    bought(outcomes, MUG, 1_020.0)
-    record_feedback(outcomes, "c", ALL, "dismissed")
-    record_feedback(outcomes, "nobody's", ALL, "shown")
-    one, two, three = after(outcomes)
-    assert (one.rewards.tolist(), one.examined.tolist()) == ([1.0, 0.25, 0.0], [True, True, False])
-    assert (two.rewards.tolist(), two.examined.tolist()) == ([1.0, 0.0], [True, True])
-    assert three.rewards.tolist() == [1.0, 0.0]  # taken after all
-    assert outcomes.counts.sum(axis=0).tolist() == [6, 6, 3]
+    attribution = Attribution(CONFIG)
+    attribution.record_impression(0, sent("a", items=[MUG, STEEL, TEA]))
+    attribution.record_impression(0, sent("b", items=[MUG, STEEL]))
+    attribution.record_impression(0, sent("c", items=[MUG, STEEL]))
+    feedback(attribution, "a", MUG, "shown")
+    feedback(attribution, "a", STEEL, "clicked")  # and so it was shown
+    feedback(attribution, "b", ALL, "shown")
+    looked(attribution, STEEL, 1_010.0)
+    feedback(attribution, "b", STEEL, "dismissed")
+    bought(attribution, MUG, 1_020.0)
+    feedback(attribution, "c", ALL, "dismissed")
+    feedback(attribution, "nobody's", ALL, "shown")
+    first, second, third = after(attribution)
+    assert (first.rewards.tolist(), first.examined.tolist()) == ([1.0, 0.25, 0.0], [True, True, False])
+    assert (second.rewards.tolist(), second.examined.tolist()) == ([1.0, 0.0], [True, True])
+    assert third.rewards.tolist() == [1.0, 0.0]  # taken after all
+    assert attribution.counts.sum(axis=0).tolist() == [6, 6, 3]
 
 
-def test_a_clock_that_is_ahead_closes_nobodys_list(outcomes: Attribution) -> None:
-    outcomes.advance(0, 9_999.0, 1_002.0)
-    assert outcomes.take() == []
-    outcomes.advance(0, 1_111.0, 1_112.0)
-    assert len(outcomes.take()) == 1
+def test_a_clock_that_is_ahead_closes_nobodys_list(attribution: Attribution) -> None:
+    attribution.advance(0, 9_999.0, 1_002.0)
+    assert attribution.take() == []
+    attribution.advance(0, 1_111.0, 1_112.0)
+    assert len(attribution.take()) == 1
 
 
-def test_each_partition_has_its_own_clock(outcomes: Attribution) -> None:
-    outcomes.advance(1, 5_000.0, AHEAD)
-    assert outcomes.take() == []
+def test_each_partition_has_its_own_clock(attribution: Attribution) -> None:
+    attribution.advance(1, 5_000.0, AHEAD)
+    assert attribution.take() == []
 
 
-def test_what_comes_when_the_window_is_over_changes_nothing_whenever_the_list_is_taken(outcomes: Attribution) -> None:
-    outcomes.advance(0, 1_111.0, AHEAD)
-    bought(outcomes, MUG, 1_050.0)
-    record_feedback(outcomes, "a", ALL, "shown")
-    assert [one.rewards.tolist() for one in outcomes.take()] == [[0.0, 0.0]]
+def test_what_comes_when_the_window_is_over_changes_nothing_whenever_the_list_is_taken(
+    attribution: Attribution,
+) -> None:
+    attribution.advance(0, 1_111.0, AHEAD)
+    bought(attribution, MUG, 1_050.0)
+    feedback(attribution, "a", ALL, "shown")
+    assert [closed.rewards.tolist() for closed in attribution.take()] == [[0.0, 0.0]]
 
 
 def test_lists_beyond_the_most_are_passed_over() -> None:
-    outcomes = Attribution(AttributionConfig(most_open=2))
+    attribution = Attribution(AttributionConfig(most_open=2))
     for name in "abc":
-        outcomes.record_impression(0, sent(name))
-    assert (len(outcomes), outcomes.skipped) == (2, 1)
+        attribution.record_impression(0, sent(name))
+    assert (len(attribution), attribution.skipped) == (2, 1)
 
 
-def test_of_who_is_forgotten_nothing_is_left(outcomes: Attribution) -> None:
-    outcomes.record_impression(0, sent("later", 1_050.0))
-    outcomes.record_impression(0, sent("other", user="bob"))
-    looked(outcomes, MUG, 1_020.0)
-    outcomes.forget("ann", 1_020.0)
-    outcomes.record_impression(0, sent("as old", 1_010.0))
-    assert rewards(outcomes, 2_000.0) == [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+def test_of_who_is_forgotten_nothing_is_left(attribution: Attribution) -> None:
+    attribution.record_impression(0, sent("later", 1_050.0))
+    attribution.record_impression(0, sent("other", user="bob"))
+    looked(attribution, MUG, 1_020.0)
+    attribution.forget("ann", 1_020.0)
+    attribution.record_impression(0, sent("as old", 1_010.0))
+    assert rewards(attribution, 2_000.0) == [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
 
 
 def test_a_list_that_comes_when_its_window_is_over_as_in_a_fast_replay_gets_what_it_is_due() -> None:
-    outcomes = Attribution(CONFIG)
+    attribution = Attribution(CONFIG)
     for second, (at, item, offset) in enumerate([(1_000.0, KETTLE, 5), (1_050.0, MUG, 6), (2_000.0, TEA, 7)]):
-        outcomes.advance(0, at, 5_000.0 + second)
-        looked(outcomes, item, at, offset)
-    outcomes.record_impression(0, sent(items=[MUG, TEA]))
-    assert [one.rewards.tolist() for one in outcomes.take()] == [[0.25, 0.0]]
-    outcomes.record_impression(0, sent(items=[MUG, TEA]))  # it is known that it was there
-    assert (outcomes.opened, outcomes.skipped, outcomes.take()) == (1, 0, [])
+        attribution.advance(0, at, 5_000.0 + second)
+        looked(attribution, item, at, offset)
+    attribution.record_impression(0, sent(items=[MUG, TEA]))
+    assert [closed.rewards.tolist() for closed in attribution.take()] == [[0.25, 0.0]]
+    attribution.record_impression(0, sent(items=[MUG, TEA]))  # it is known that it was there
+    assert (attribution.opened, attribution.skipped, attribution.take()) == (1, 0, [])
 
 
 def test_a_list_that_comes_when_what_answered_it_may_be_forgotten_is_passed_over() -> None:
-    outcomes = Attribution(CONFIG)
+    attribution = Attribution(CONFIG)
     for at, appended_s, offset in [(1_000.0, 5_000.0, 5), (1_001.0, 5_001.0, 6), (1_002.0, 5_010.5, 7)]:
-        outcomes.advance(0, at, appended_s)
-        looked(outcomes, KETTLE, at, offset)
-    outcomes.record_impression(0, sent("a", 1_000.0, offset=5))
-    outcomes.record_impression(0, sent("b", 1_001.0, offset=6))
-    assert (len(outcomes), outcomes.skipped) == (1, 1)
+        attribution.advance(0, at, appended_s)
+        looked(attribution, KETTLE, at, offset)
+    attribution.record_impression(0, sent("a", 1_000.0, offset=5))
+    attribution.record_impression(0, sent("b", 1_001.0, offset=6))
+    assert (len(attribution), attribution.skipped) == (1, 1)
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_closed_list_that_comes_again_when_its_time_is_forgotten_is_skipped(attribution: Attribution, taken: bool) -> None:  # fmt: skip  # noqa: E501
+    attribution.advance(0, 1_000.0, 5_000.0)
+    looked(attribution, KETTLE, 1_000.0, offset=5)
+    attribution.advance(0, 1_111.0, 5_010.5)
+    if taken:
+        assert len(attribution.take()) == 1
+    attribution.record_impression(0, sent())
+    assert (attribution.opened, attribution.skipped) == (1, 1)
 
 
 def test_feedback_counts_whatever_is_read_first_within_the_window_and_of_the_shopper_himself() -> None:
-    outcomes = Attribution(CONFIG)
-    outcomes.advance(0, 1_001.0, AHEAD)
-    record_feedback(outcomes, "a", MUG, "shown", 1_001.0)
-    record_feedback(outcomes, "a", MUG, "clicked", 1_002.0)
-    outcomes.record_impression(0, sent(items=[MUG, STEEL, TEA, KETTLE]))
-    record_feedback(outcomes, "a", STEEL, "clicked", user="bob")
-    record_feedback(outcomes, "a", STEEL, "clicked", 1_100.5)
-    record_feedback(outcomes, "a", TEA, "dismissed")  # who dismisses it has seen it
-    (closed,) = after(outcomes)
+    attribution = Attribution(CONFIG)
+    attribution.advance(0, 1_001.0, AHEAD)
+    feedback(attribution, "a", MUG, "shown", 1_001.0)
+    feedback(attribution, "a", MUG, "clicked", 1_002.0)
+    attribution.record_impression(0, sent(items=[MUG, STEEL, TEA, KETTLE]))
+    feedback(attribution, "a", STEEL, "clicked", user="bob")
+    feedback(attribution, "a", STEEL, "clicked", 1_100.5)
+    feedback(attribution, "a", TEA, "dismissed")  # who dismisses it has seen it
+    (closed,) = after(attribution)
     assert closed.rewards.tolist() == [0.25, 0.0, 0.0, 0.0]
     assert closed.examined.tolist() == [True, False, True, False]
 
 
-def test_who_dismisses_a_whole_list_has_seen_of_it_what_was_shown(outcomes: Attribution) -> None:
-    record_feedback(outcomes, "a", STEEL, "shown")
-    record_feedback(outcomes, "a", ALL, "dismissed")
-    (closed,) = after(outcomes)
+def test_who_dismisses_a_whole_list_has_seen_of_it_what_was_shown(attribution: Attribution) -> None:
+    feedback(attribution, "a", STEEL, "shown")
+    feedback(attribution, "a", ALL, "dismissed")
+    (closed,) = after(attribution)
     assert closed.examined.tolist() == [False, True]
 
 
-def test_what_comes_late_is_counted_and_still_answers_a_list_that_is_open(outcomes: Attribution) -> None:
-    outcomes.advance(0, 1_060.0, AHEAD)
-    looked(outcomes, MUG, 1_050.0)
-    assert outcomes.late == 0
-    looked(outcomes, STEEL, 1_049.5)
-    assert outcomes.late == 1
-    assert rewards(outcomes) == [[0.25, 0.25]]
+def test_what_comes_late_is_counted_and_still_answers_a_list_that_is_open(attribution: Attribution) -> None:
+    attribution.advance(0, 1_060.0, AHEAD)
+    looked(attribution, MUG, 1_050.0)
+    assert attribution.late == 0
+    looked(attribution, STEEL, 1_049.5)
+    assert attribution.late == 1
+    assert rewards(attribution) == [[0.25, 0.25]]
 
 
 def test_a_list_that_is_over_takes_nobodys_place() -> None:
-    outcomes = Attribution(AttributionConfig(window_s=100.0, late_s=10.0, most_open=1))
-    outcomes.record_impression(0, sent("a"))
-    outcomes.advance(0, 1_111.0, AHEAD)
-    outcomes.record_impression(0, sent("b", 1_105.0, offset=8))
-    assert (len(outcomes), outcomes.skipped, len(outcomes.take())) == (1, 0, 1)
+    attribution = Attribution(AttributionConfig(window_s=100.0, late_s=10.0, most_open=1))
+    attribution.record_impression(0, sent("a"))
+    attribution.advance(0, 1_111.0, AHEAD)
+    attribution.record_impression(0, sent("b", 1_105.0, offset=8))
+    assert (len(attribution), attribution.skipped, len(attribution.take())) == (1, 0, 1)
 
 
-def test_whoever_goes_on_closes_at_once_what_is_over(outcomes: Attribution) -> None:
-    looked(outcomes, MUG, 1_010.0)
-    outcomes.advance(0, 1_111.0, AHEAD)
+def test_a_restored_attribution_closes_at_once_what_is_over(attribution: Attribution) -> None:
+    looked(attribution, MUG, 1_010.0)
+    attribution.advance(0, 1_111.0, AHEAD)
     later = Attribution(CONFIG)
-    later.restore(outcomes.training())
+    later.restore(attribution.training())
     assert len(later) == 0
-    assert [one.rewards.tolist() for one in later.take()] == [[0.25, 0.0]]
+    assert [closed.rewards.tolist() for closed in later.take()] == [[0.25, 0.0]]
 
 
 def test_lists_close_by_the_ends_of_their_windows_and_then_by_id() -> None:
-    outcomes = Attribution(CONFIG)
+    attribution = Attribution(CONFIG)
     for number, (name, at) in enumerate([("c", 1_001.0), ("b", 1_000.0), ("a", 1_001.0)]):
-        outcomes.record_impression(number, sent(name, at, items=[MUG] * (number + 1)))
+        attribution.record_impression(number, sent(name, at, items=[MUG] * (number + 1)))
     for number in (2, 0, 1):
-        outcomes.advance(number, 1_200.0, AHEAD)
-    assert [len(one.kinds) for one in outcomes.take()] == [2, 3, 1]
+        attribution.advance(number, 1_200.0, AHEAD)
+    assert [len(closed.kinds) for closed in attribution.take()] == [2, 3, 1]
 
 
-def test_who_refuses_is_dropped_and_nobody_else() -> None:
-    outcomes = Attribution(CONFIG)
-    looked(outcomes, MUG, 1_001.0)
-    looked(outcomes, MUG, 1_001.0, user="bob")
-    outcomes.record_impression(0, sent("a"))
-    outcomes.drop(lambda user, at: user == "ann" and at <= 1_005.0)
-    outcomes.record_impression(0, sent("b"))
-    outcomes.record_impression(0, sent("c", user="bob"))
-    assert rewards(outcomes) == [[0.0, 0.0], [0.25, 0.0]]
+def test_only_shoppers_who_refuse_are_dropped() -> None:
+    attribution = Attribution(CONFIG)
+    looked(attribution, MUG, 1_001.0)
+    looked(attribution, MUG, 1_001.0, user="bob")
+    attribution.record_impression(0, sent("a"))
+    attribution.drop(lambda user, at: user == "ann" and at <= 1_005.0)
+    attribution.record_impression(0, sent("b"))
+    attribution.record_impression(0, sent("c", user="bob"))
+    assert rewards(attribution) == [[0.0, 0.0], [0.25, 0.0]]
 
 
 def test_what_was_not_described_cannot_be_learnt() -> None:
-    outcomes = Attribution(CONFIG)
-    one = sent()
-    one.features[1] = np.nan
-    outcomes.record_impression(0, one)
-    two = sent("b")
-    two.features[0, 1] = np.inf
-    outcomes.record_impression(0, two)
-    assert [closed.learnable.tolist() for closed in after(outcomes)] == [[True, False], [False, True]]
+    attribution = Attribution(CONFIG)
+    first = sent()
+    first.features[1] = np.nan
+    attribution.record_impression(0, first)
+    second = sent("b")
+    second.features[0, 1] = np.inf
+    attribution.record_impression(0, second)
+    assert [closed.learnable.tolist() for closed in after(attribution)] == [[True, False], [False, True]]

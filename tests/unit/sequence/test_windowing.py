@@ -1,4 +1,4 @@
-"""What is taught: each look once as a fresh one, some shoppers' later, and none of those who refuse."""
+"""Windows: each look is fresh in one of them, some shoppers' are held back, and those who refuse are left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import LookWindow
 from models.sequence.windowing import LOOKS_A_WINDOW, WindowBuilder
 from models.sessions.visits import VisitConfig
-from models.shop.events import Action, Click
+from models.shop.events import Action, Click, Profile
 from models.shop.items import Items
 from tests.unit.sequence.test_sequence import CHAINS, scorer, taught, window
 
@@ -23,8 +23,8 @@ ALL_HELD = GateConfig(share=1.0, age_s=60.0)
 VISITS = VisitConfig(window_s=100.0)
 
 
-class Pupil:
-    """Writes down what it is taught."""
+class Sink:
+    """Keeps the windows that it gets."""
 
     def __init__(self) -> None:
         self.windows: list[LookWindow] = []
@@ -34,61 +34,61 @@ class Pupil:
         return False
 
     @property
-    def told(self) -> list[tuple[list[int], int]]:
-        return [(list(one.items), one.fresh) for one in self.windows]
+    def got(self) -> list[tuple[list[int], int]]:
+        return [(list(window.items), window.fresh) for window in self.windows]
 
 
-class Class:
-    """A curriculum whose items are named by their indices."""
+class Builder:
+    """A window builder whose items are named by their indices."""
 
     def __init__(self, gate: GateConfig = NONE_HELD, looks: int = 4, chunk: int = 1000, every_s: float = 1e9) -> None:
-        self.sink = Pupil()
+        self.sink = Sink()
         self.items = Items()
         config = LearnerConfig(looks=looks, chunk=chunk)
-        self.window_builder = WindowBuilder(self.items, VISITS, config, gate, every_s, self.sink)
+        self.windows = WindowBuilder(self.items, VISITS, config, gate, every_s, self.sink)
         self.offset = 0
 
     def look(self, item: int, at: float, user: str = "ann", appended_s: float | None = None, **more: str) -> None:
         while len(self.items) <= item:
             self.items.index(str(len(self.items)))
         click = Click(user, str(item), Action.VIEW, at, **more)
-        self.window_builder.click(0, click, 1000.0 + self.offset if appended_s is None else appended_s, self.offset)
+        self.windows.click(0, click, 1000.0 + self.offset if appended_s is None else appended_s, self.offset)
         self.offset += 1
 
 
 def test_a_visit_is_learnt_in_one_window_and_what_comes_later_is_told_what_was_before() -> None:
-    lessons = Class()
-    lessons.look(1, 10.0)
-    lessons.look(2, 20.0)
-    assert lessons.sink.told == []
-    lessons.window_builder.gather()
-    lessons.look(3, 30.0)
-    lessons.window_builder.gather()
-    lessons.window_builder.gather()
-    assert lessons.sink.told == [([1, 2], 2), ([1, 2, 3], 1)]
-    assert lessons.sink.windows[1].gaps == [9, 1, 1]
+    builder = Builder()
+    builder.look(1, 10.0)
+    builder.look(2, 20.0)
+    assert builder.sink.got == []
+    builder.windows.gather()
+    builder.look(3, 30.0)
+    builder.windows.gather()
+    builder.windows.gather()
+    assert builder.sink.got == [([1, 2], 2), ([1, 2, 3], 1)]
+    assert builder.sink.windows[1].gaps == [9, 1, 1]
 
 
 def test_a_window_is_learnt_when_it_is_full_and_when_the_next_look_begins_another() -> None:
-    lessons = Class(looks=3)
+    builder = Builder(looks=3)
     for item in (1, 2, 3, 4):
-        lessons.look(item, 10.0 * item)
-    assert lessons.sink.told == [([1, 2, 3], 3)]
-    lessons.look(5, 40.0 + VISITS.window_s + 1)
-    assert lessons.sink.told[1:] == [([1, 2, 3, 4], 1)]
-    lessons.window_builder.gather()
-    assert lessons.sink.told[2:] == [([5], 1)]
+        builder.look(item, 10.0 * item)
+    assert builder.sink.got == [([1, 2, 3], 3)]
+    builder.look(5, 40.0 + VISITS.window_s + 1)
+    assert builder.sink.got[1:] == [([1, 2, 3, 4], 1)]
+    builder.windows.gather()
+    assert builder.sink.got[2:] == [([5], 1)]
 
 
 def test_a_late_look_is_fresh_where_it_belongs_or_by_itself() -> None:
-    lessons = Class()
-    lessons.look(1, 50.0)
-    lessons.look(2, 70.0)
-    lessons.look(3, 60.0)  # between two that are not learnt yet
-    lessons.look(4, 40.0)  # before them
-    assert lessons.sink.told == [([4], 1)]
-    lessons.window_builder.gather()
-    assert lessons.sink.told[1:] == [([4, 1, 3, 2], 3)]
+    builder = Builder()
+    builder.look(1, 50.0)
+    builder.look(2, 70.0)
+    builder.look(3, 60.0)  # between two that are not learnt yet
+    builder.look(4, 40.0)  # before them
+    assert builder.sink.got == [([4], 1)]
+    builder.windows.gather()
+    assert builder.sink.got[1:] == [([4, 1, 3, 2], 3)]
 
 
 looks = st.lists(
@@ -105,72 +105,72 @@ looks = st.lists(
 def test_every_look_is_fresh_in_just_one_window_whatever_the_order(
     history: list[tuple[str, int, str]], gate: GateConfig
 ) -> None:
-    lessons = Class(gate, every_s=7.0)
+    builder = Builder(gate, every_s=7.0)
     for number, (user, at, then) in enumerate(history):
-        lessons.look(number, float(at), user, event_id=f"event-{number}")
+        builder.look(number, float(at), user, event_id=f"event-{number}")
         if then == "gather":
-            lessons.window_builder.gather()
+            builder.windows.gather()
         if then == "repeat":
-            lessons.look(number, float(at), user, event_id=f"event-{number}")
-    window_builder = lessons.window_builder
+            builder.look(number, float(at), user, event_id=f"event-{number}")
+    window_builder = builder.windows
     window_builder.gather()
-    learnt = [item for one in lessons.sink.windows for item in one.items[-one.fresh :]]
-    held = [item for one in window_builder.gate.release(1e12) for item in one.items[-one.fresh :]]
+    learnt = [item for window in builder.sink.windows for item in window.items[-window.fresh :]]
+    held = [item for window in window_builder.gate.release(1e12) for item in window.items[-window.fresh :]]
     assert sorted(learnt + held) == list(range(len(history)))
     assert (window_builder.events, window_builder.held) == (len(learnt), len(held))
 
 
 def test_a_chunk_is_due_by_windows_by_looks_and_by_append_time() -> None:
-    by_windows = Class(looks=2, chunk=2)
+    by_windows = Builder(looks=2, chunk=2)
     for item in (1, 2, 3):
         by_windows.look(item, 10.0 * item)
-    assert not by_windows.window_builder.due
+    assert not by_windows.windows.due
     by_windows.look(4, 40.0)
-    assert by_windows.window_builder.due
-    by_windows.window_builder.begin_chunk()
-    assert not by_windows.window_builder.due
+    assert by_windows.windows.due
+    by_windows.windows.begin_chunk()
+    assert not by_windows.windows.due
 
-    by_looks = Class(chunk=1)
+    by_looks = Builder(chunk=1)
     for shopper in range(LOOKS_A_WINDOW):
-        assert not by_looks.window_builder.due
+        assert not by_looks.windows.due
         by_looks.look(1, 10.0, f"shopper-{shopper}")
-    assert by_looks.window_builder.due
+    assert by_looks.windows.due
 
-    by_time = Class(every_s=5.0)
+    by_time = Builder(every_s=5.0)
     by_time.look(1, 10.0, appended_s=1000.0)
     by_time.look(2, 20.0, appended_s=1005.0)
-    assert not by_time.window_builder.due
+    assert not by_time.windows.due
     by_time.look(3, 30.0, appended_s=1005.1)
-    assert by_time.window_builder.due
-    assert by_time.sink.told == [([1, 2], 2)]
+    assert by_time.windows.due
+    assert by_time.sink.got == [([1, 2], 2)]
 
 
 def test_who_refuses_is_not_learnt_from() -> None:
-    lessons = Class()
+    builder = Builder()
     for user in ("ann", "bob"):
         for item in (1, 2, 3):
-            lessons.look(item, 10.0 * item, user)
-    lessons.window_builder.forget("ann", 20.0, [0])
-    lessons.window_builder.consent(0, "bob", given=False)
-    lessons.look(4, 40.0, "bob")
-    lessons.window_builder.gather()
-    assert lessons.sink.told == [([3], 1)]
-    assert (lessons.window_builder.events, lessons.window_builder.dropped) == (1, 5)
+            builder.look(item, 10.0 * item, user)
+    builder.windows.forget("ann", 20.0)
+    builder.windows.apply_profile(0, Profile("bob", 35.0, consent=False))
+    builder.look(4, 40.0, "bob")
+    builder.windows.gather()
+    assert builder.sink.got == [([3], 1)]
+    assert (builder.windows.events, builder.windows.dropped) == (1, 5)
 
 
 def test_what_is_held_back_is_learnt_when_it_is_old_and_goes_on_elsewhere() -> None:
-    lessons = Class(ALL_HELD)
-    lessons.look(1, 10.0, appended_s=1000.0)
-    lessons.look(2, 20.0, appended_s=1010.0)
-    lessons.window_builder.gather()
-    assert (lessons.sink.told, lessons.window_builder.held) == ([], 2)
-    other = Class(ALL_HELD)
-    other.window_builder.restore(lessons.window_builder.training())
-    assert (other.window_builder.held, other.window_builder.at, len(other.window_builder.gate)) == (2, 20.0, 1)
+    builder = Builder(ALL_HELD)
+    builder.look(1, 10.0, appended_s=1000.0)
+    builder.look(2, 20.0, appended_s=1010.0)
+    builder.windows.gather()
+    assert (builder.sink.got, builder.windows.held) == ([], 2)
+    other = Builder(ALL_HELD)
+    other.windows.restore(builder.windows.training())
+    assert (other.windows.held, other.windows.at, len(other.windows.gate)) == (2, 20.0, 1)
     other.look(3, 500.0, appended_s=1070.0)
-    assert other.sink.told == []
+    assert other.sink.got == []
     other.look(4, 501.0, appended_s=1070.1)
-    assert (other.sink.told, other.window_builder.events) == ([([1, 2], 2)], 2)
+    assert (other.sink.got, other.windows.events) == ([([1, 2], 2)], 2)
 
 
 def test_the_same_shoppers_are_held_back_everywhere_and_about_the_share_of_them() -> None:
@@ -207,8 +207,8 @@ def test_scores_are_those_of_the_ranking(good: Scorer) -> None:
     assert found.shape == (2, 2)  # a first look alone asks for nothing
     assert found[0].tolist() == pytest.approx([1.0, np.mean([1 / rank for rank in ranks])])
     assert found[1].tolist() == [0.0, 0.0]  # an item that is not known
-    one = window(CHAINS[2])._replace(fresh=1)
-    assert scores(good, [one])[0, 1] == pytest.approx(1 / ranks[2])
+    last = window(CHAINS[2])._replace(fresh=1)
+    assert scores(good, [last])[0, 1] == pytest.approx(1 / ranks[2])
 
 
 def test_a_candidate_that_is_worse_is_found_out_and_a_better_or_equal_one_passes(

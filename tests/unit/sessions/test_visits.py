@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import log2
 
-from models.sessions.visits import TOTAL, EventStatus, Pair, VisitConfig, Visits
-from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Purchase
+from models.sessions.pairs import TOTAL, Pair
+from models.sessions.visits import EventStatus, VisitConfig, Visits
+from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action, Click, Line, Profile, Purchase
 from models.shop.items import Items
 
 AT = 1_700_000_000.0
@@ -170,7 +171,7 @@ def test_a_shopper_is_forgotten_up_to_a_time_and_for_ever() -> None:
     shop.look("mug", 10, Action.ADD_TO_CART)
     shop.visits.forget("ann", AT + 5)
     shop.visits.forget("ann", AT + 3)
-    assert shop.visits.forgotten == {"ann": AT + 5}
+    assert shop.visits.consent.forgotten == {"ann": AT + 5}
     assert shop.seen(11) == (["mug"], ["mug"], [])
     assert shop.look("tea", 5, appended=12) == (EventStatus.FORGOTTEN, {})
     assert shop.look("tea", 6, appended=12)[0] is EventStatus.APPLIED
@@ -179,9 +180,9 @@ def test_a_shopper_is_forgotten_up_to_a_time_and_for_ever() -> None:
 
 def test_without_consent_nothing_is_used_until_it_is_given() -> None:
     shop = Shop()
-    shop.visits.consent("ann", False)
+    shop.visits.apply_profile(Profile("ann", AT - 1, consent=False))
     assert shop.look("kettle", 0) == (EventStatus.FORGOTTEN, {})
-    shop.visits.consent("ann", True)
+    shop.visits.apply_profile(Profile("ann", AT, consent=True))
     assert shop.look("kettle", 1)[0] is EventStatus.APPLIED
 
 

@@ -11,7 +11,7 @@ from models.shop.items import UNKNOWN, Items
 
 def key(items: Items, item_id: str) -> tuple[int, int]:
     index = items.index(item_id)
-    first, second = items.order[index]  # read after `index`, which may have made a larger one
+    first, second = items.order[index]  # read after `index`, which may have replaced it
     return int(first), int(second)
 
 
@@ -37,10 +37,10 @@ ids = st.text(min_size=1, max_size=12).filter(lambda text: len(text.encode()) <=
 
 
 @given(ids, ids)
-def test_keys_of_short_ids_compare_as_the_ids_do(one: str, other: str) -> None:
+def test_keys_of_short_ids_compare_as_the_ids_do(first: str, second: str) -> None:
     items = Items()
-    assert (key(items, one) < key(items, other)) == (one.encode() < other.encode())
-    assert (key(items, one) == key(items, other)) == (one == other)
+    assert (key(items, first) < key(items, second)) == (first.encode() < second.encode())
+    assert (key(items, first) == key(items, second)) == (first == second)
 
 
 def test_long_ids_with_one_beginning_are_told_apart_in_whatever_order_they_come() -> None:

@@ -1,4 +1,4 @@
-"""A snapshot travels in one file, and a file that is up to something is refused in one sentence."""
+"""A snapshot in one file; files with anything else in them are refused in one sentence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import io
 import pickle
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,15 +38,15 @@ def test_the_same_snapshot_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_from_store_to_store_it_stays_the_same_version(tmp_path: Path) -> None:
-    one, other = SnapshotStore(str(tmp_path / "one")), SnapshotStore(str(tmp_path / "other"), "autumn-")
-    version = one.save(kettle_snapshot(), {"moments": kettle_snapshot().arrays["items"]}).manifest.version
-    write_archive(one.load("sequence", version), tmp_path / "a.tar")
-    stored = other.save(read_archive(tmp_path / "a.tar"))
+    source, target = SnapshotStore(str(tmp_path / "one")), SnapshotStore(str(tmp_path / "other"), "autumn-")
+    version = source.save(kettle_snapshot(), {"moments": kettle_snapshot().arrays["items"]}).manifest.version
+    write_archive(source.load("sequence", version), tmp_path / "a.tar")
+    stored = target.save(read_archive(tmp_path / "a.tar"))
     assert stored.manifest.version == version
     assert stored.manifest.training is None
 
 
-def packed(path: Path, members: list[tuple[tarfile.TarInfo | str, bytes]], mode: str = "w") -> Path:
+def packed(path: Path, members: Sequence[tuple[tarfile.TarInfo | str, bytes]], mode: str = "w") -> Path:
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for member, content in members:
             info = tarfile.TarInfo(member) if isinstance(member, str) else member

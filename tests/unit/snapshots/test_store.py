@@ -1,4 +1,4 @@
-"""What is put into the store comes out of it, or is refused in one sentence; readers never see half of it."""
+"""The store returns what was saved, or an error in one sentence; readers never see incomplete snapshots."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def rewritten(path: Path, **changes: Any) -> None:
     path.write_bytes(msgspec.json.encode(msgspec.json.decode(path.read_bytes()) | changes))
 
 
-def assert_same(one: Snapshot, other: Snapshot) -> None:
+def assert_same(loaded: Snapshot, saved: Snapshot) -> None:
     """Equal to the last bit."""
-    assert one == other
-    assert one.described() == other.described()
-    assert one.vocabulary == other.vocabulary
-    for name, array in one.arrays.items():
-        assert (array.dtype, array.shape) == (other.arrays[name].dtype, other.arrays[name].shape)
-        assert array.tobytes() == other.arrays[name].tobytes()
+    assert loaded == saved
+    assert loaded.described() == saved.described()
+    assert loaded.vocabulary == saved.vocabulary
+    for name, array in loaded.arrays.items():
+        assert (array.dtype, array.shape) == (saved.arrays[name].dtype, saved.arrays[name].shape)
+        assert array.tobytes() == saved.arrays[name].tobytes()
 
 
 def test_a_snapshot_comes_back_bit_for_bit(store: SnapshotStore) -> None:
@@ -348,8 +348,8 @@ def test_what_is_no_file_of_arrays_is_refused(content: bytes) -> None:
 
 def test_the_same_snapshot_has_the_same_bytes_in_every_process() -> None:
     program = (
-        "from tests.support.kettle_model import kettle_snapshot as one; from streams.snapshots.format import *;"
-        "print(*map(sha256, encode_snapshot(one(), b'x')))"
+        "from tests.support.kettle_model import kettle_snapshot; from streams.snapshots.format import *;"
+        "print(*map(sha256, encode_snapshot(kettle_snapshot(), b'x')))"
     )
     environ = {**os.environ, "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ)

@@ -31,9 +31,10 @@ from streams.settings import Settings
 from streams.snapshots.format import TRAINING
 from streams.snapshots.store import SnapshotStore
 from streams.trainer.leadership import Leadership
+from streams.trainer.log_reader import READ
 from streams.trainer.metrics import TrainerMetrics
 from streams.trainer.service import MIRRORED, TrainingLoop
-from streams.trainer.state import READ, TrainerState
+from streams.trainer.state import TrainerState
 from streams.wire.announcements import decode_announcement
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
@@ -61,7 +62,7 @@ class Trainee:
         self.table_reader = MemoryFollower(shop.log, self.tables)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
         self.training = TrainerState(
-            settings, shop.log, self.store, identities, lambda one: catalog.get(items.find(one)), self.metrics
+            settings, shop.log, self.store, identities, lambda item_id: catalog.get(items.find(item_id)), self.metrics
         )
         self.tables.on_offered = self.training.offered
         self.tables.on_forgotten = lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before)
@@ -105,13 +106,15 @@ class Trainee:
     def looks(self) -> int:
         """Looks that are learnt, wait to be, or are held back."""
         window_builder = self.training.window_builder
-        return window_builder.events + window_builder.held + sum(one.count for one in window_builder._fresh.values())
+        return (
+            window_builder.events + window_builder.held + sum(fresh.count for fresh in window_builder._fresh.values())
+        )
 
     def announced(self) -> list[str]:
         """All announcements, in order."""
-        records = (one for number in range(PARTITIONS) for one in self.shop.log.records("snapshots", number))
-        found = (decode_announcement(one)[1] for one in records)
-        return [one.version for one in found if one is not None]
+        records = (record for number in range(PARTITIONS) for record in self.shop.log.records("snapshots", number))
+        found = (decode_announcement(record)[1] for record in records)
+        return [announcement.version for announcement in found if announcement is not None]
 
     def mirror_of(self, model: str) -> str:
         """Version that is announced of a model."""
@@ -458,9 +461,9 @@ async def test_an_order_is_learnt_from_what_became_of_suggestions_and_announced(
     await trainee.apply()
     await trainee.publish()
     training = trainee.training
-    assert training.outcomes.opened == 80 == training.ranker.learnt + len(training.outcomes)
+    assert training.attribution.opened == 80 == training.ranker.learnt + len(training.attribution)
     assert training.ranker.learnt > 60
-    closed, _, taken = training.outcomes.counts[CROSS_SELL].tolist()
+    closed, _, taken = training.attribution.counts[CROSS_SELL].tolist()
     assert closed == 2 * taken == 2 * training.ranker.learnt
     version = trainee.mirror_of("ranker")
     snapshot = trainee.store.load("ranker", version)
@@ -496,8 +499,8 @@ async def test_lists_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, 
         await trainee.apply()
         await trainee.publish()
     assert parts.training.ranker.learnt == whole.training.ranker.learnt > 80
-    assert len(parts.training.outcomes) == len(whole.training.outcomes)
-    np.testing.assert_array_equal(parts.training.outcomes.counts, whole.training.outcomes.counts)
+    assert len(parts.training.attribution) == len(whole.training.attribution)
+    np.testing.assert_array_equal(parts.training.attribution.counts, whole.training.attribution.counts)
 
 
 async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end(shop: Shop, tmp_path: Path) -> None:
@@ -514,7 +517,7 @@ async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end
     later = await Trainee(shop, tmp_path, ANSWERED).take_over()
     suggesting(shop, 20, 30)
     await later.apply()
-    assert later.training.outcomes.opened == 20
+    assert later.training.attribution.opened == 20
 
 
 LASTING = ANSWERED.model_copy(update={"outcomes": AttributionConfig(window_s=5_000.0)})
@@ -525,10 +528,10 @@ async def test_of_who_is_forgotten_no_list_is_learnt(shop: Shop, tmp_path: Path)
     trainee = await Trainee(shop, tmp_path, LASTING).take_over()
     await trainee.apply()
     trainee.training.forget("user-3", 1_699_999_999.0)
-    assert len(trainee.training.outcomes) == 6
+    assert len(trainee.training.attribution) == 6
     suggesting(shop, 7)
     await trainee.apply()
-    assert len(trainee.training.outcomes) == 12
+    assert len(trainee.training.attribution) == 12
 
 
 async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop: Shop, tmp_path: Path) -> None:
@@ -536,11 +539,11 @@ async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop:
     trainee = await Trainee(shop, tmp_path, LASTING).take_over()
     await trainee.apply()
     await trainee.publish()
-    assert len(trainee.training.outcomes) == 14
+    assert len(trainee.training.attribution) == 14
     later = Trainee(shop, tmp_path, LASTING)
     later.tables.forgotten["user-3"] = 1_699_990_031.0  # his second list is later
     await later.take_over()
-    assert len(later.training.outcomes) == 13
+    assert len(later.training.attribution) == 13
 
 
 async def test_who_refuses_is_dropped_and_who_agrees_again_keeps_what_came_since(shop: Shop, tmp_path: Path) -> None:
@@ -553,17 +556,17 @@ async def test_who_refuses_is_dropped_and_who_agrees_again_keeps_what_came_since
     await trainee.apply()
     says(False, 65.0)
     await trainee.apply()
-    assert len(trainee.training.outcomes) == 6
+    assert len(trainee.training.attribution) == 6
     suggesting(shop, 7, 7)
     await trainee.apply()
-    assert len(trainee.training.outcomes) == 12
+    assert len(trainee.training.attribution) == 12
     says(True, 145.0)
     suggesting(shop, 7, 15)
     await trainee.apply()
-    assert len(trainee.training.outcomes) == 19
+    assert len(trainee.training.attribution) == 19
     await trainee.publish()
     later = await Trainee(shop, tmp_path, LASTING).take_over()
-    assert len(later.training.outcomes) == 19
+    assert len(later.training.attribution) == 19
 
 
 async def test_a_shop_says_what_became_of_a_list(shop: Shop, tmp_path: Path) -> None:
@@ -572,8 +575,8 @@ async def test_a_shop_says_what_became_of_a_list(shop: Shop, tmp_path: Path) -> 
 
     def says(user: str, action: str, at_s: float, item: str | None = None) -> None:
         at = 1_699_990_000_000 + round(at_s * 1000)
-        one = {"v": 1, "user_id": user, "suggestion_id": sent["suggestion_id"], "action": action, "at": at}
-        shop.publish("feedback", user, one if item is None else {**one, "item_id": item})
+        value = {"v": 1, "user_id": user, "suggestion_id": sent["suggestion_id"], "action": action, "at": at}
+        shop.publish("feedback", user, value if item is None else {**value, "item_id": item})
 
     says("ann", "shown", 0.5, "mug")  # read before the list, whose items nobody knows yet
     shop.publish("suggestions", "ann", sent)
@@ -582,7 +585,7 @@ async def test_a_shop_says_what_became_of_a_list(shop: Shop, tmp_path: Path) -> 
     shop.click("ann", "kettle", 100.0)
     trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
     await trainee.apply()
-    (closed,) = trainee.training.outcomes.take()
+    (closed,) = trainee.training.attribution.take()
     assert closed.rewards.tolist() == pytest.approx([0.0, 0.2, 0.0])
     assert closed.examined.tolist() == [True, True, False]
 
@@ -600,7 +603,7 @@ async def test_an_item_that_is_described_otherwise_counts_and_is_not_learnt(shop
     shop.click("ann", "kettle", 100.0)
     trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
     await trainee.apply()
-    (closed,) = trainee.training.outcomes.take()
+    (closed,) = trainee.training.attribution.take()
     assert closed.learnable.tolist() == [True, False, False, False]
     assert closed.rewards.tolist() == [0.0, 1.0, 0.0, 0.0]
 
@@ -620,11 +623,11 @@ async def test_a_record_that_is_no_suggestion_is_passed_over(shop: Shop, tmp_pat
         {**good, "user_id": "bob"},  # and the key is ann
         {**good, "v": 2},
     ]
-    for one in [*wrong, good]:
-        shop.publish("suggestions", "ann", one)
+    for sent in [*wrong, good]:
+        shop.publish("suggestions", "ann", sent)
     trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
     await trainee.apply()
-    assert trainee.training.outcomes.opened == 1
+    assert trainee.training.attribution.opened == 1
     value = trainee.metrics.registry.get_sample_value
     labels = {"topic": "suggestions", "outcome": "passed over"}
     assert value("crosscurrent_events_total", labels) == len(wrong)

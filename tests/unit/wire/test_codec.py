@@ -172,9 +172,9 @@ def test_catalog() -> None:
     assert plain.attributes == {}
 
 
-def test_a_null_value_withdraws_an_item_and_removes_a_profile() -> None:
+def test_a_null_value_withdraws_an_item_and_gives_consent_back() -> None:
     assert decode_catalog(Rec("catalog", b"i1", None)) is None
-    assert decode_profile(Rec("profiles", b"u1", None)) is None
+    assert decode_profile(Rec("profiles", b"u1", None)) == Profile("u1", APPENDED_MS / 1000, consent=True)
 
 
 def test_profile_and_feedback() -> None:
@@ -294,10 +294,10 @@ def test_a_click_takes_microseconds(changes: dict[str, Any]) -> None:
 
 
 def _seconds_for(times: int, record: Rec) -> float:
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(times):
         decode_click(record)
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def test_the_good_records_of_the_poison_file_are_good() -> None:

@@ -50,8 +50,8 @@ def test_a_row_comes_back_bit_for_bit(size: int) -> None:
     assert (back.own, back.own_count, back.neighbours) == (row.own, row.own_count, row.neighbours)
     assert back.weights.tobytes() == row.weights.tobytes()
     np.testing.assert_array_equal(back.counts, row.counts)
-    assert (back.weights.shape, back.weights.dtype) == ((size, 3), np.float64)
-    assert (back.counts.shape, back.counts.dtype) == ((size, 3), np.int64)
+    assert (back.weights.shape, back.weights.dtype) == ((size, 3), np.dtype(np.float64))
+    assert (back.counts.shape, back.counts.dtype) == ((size, 3), np.dtype(np.int64))
     assert encode_row(back) == encode_row(row)
 
 
@@ -118,8 +118,8 @@ def test_a_row_of_100_neighbours_is_decoded_in_microseconds() -> None:
     record = Rec("kettle/é".encode(), encode_row(row_of(100)))
     best = float("inf")
     for _ in range(20):
-        started = time.perf_counter()
+        started = time.process_time()
         for _ in range(200):
             decode_row(record)
-        best = min(best, (time.perf_counter() - started) / 200)
+        best = min(best, (time.process_time() - started) / 200)
     assert best < 60e-6  # 11 us where nothing else runs

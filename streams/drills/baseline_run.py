@@ -1,14 +1,12 @@
-"""The same events, undisturbed: copied record by record to topics of another prefix, for one worker in peace.
+"""Copies the events of a run to topics of another prefix, where one worker applies them undisturbed.
 
-What counts is that they are the same for the worker: partition, order, key, value and append time. Topics that stamp
-records when they arrive would give them new times, so the copies' topics keep the senders' times until all is copied.
-(The embedded broker stamps none, whatever it is told.)
+The copies have the same partition, order, key, value and append time. Topics with `LogAppendTime` would give them new
+times, so the topics of the copies keep the senders' times until all is copied. (The embedded broker always does.)
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
@@ -25,27 +23,28 @@ COPY_S = 60.0
 """Longest wait for the last acknowledgement of a copy."""
 
 CONFIGS_S = 30.0
-"""Longest wait until the broker says of itself what it was told to be."""
+"""Longest wait until the broker shows the altered configuration."""
 
 TIMESTAMPS = "message.timestamp.type"
+INPUT_TOPICS = [topic for topic in TOPICS if topic.name in INPUTS]
 
 
 def copy(settings: Settings, other: Settings) -> None:
-    """Make topics under another prefix and copy the shop's records to them.
+    """Create topics under another prefix and copy the shop's records to them.
 
     Args:
         settings: of the original.
         other: of the copy; the broker is the same.
 
     Raises:
-        DrillError: the copy is not the same.
-        TopicsError: topics cannot be made.
-        BrokerError: the broker is gone.
+        DrillError: the copy differs.
+        TopicsError: topics cannot be created.
+        BrokerError: the broker does not answer.
     """
     if other.embedded:
         topic_admin.create(other)
     else:
-        _make_topics_that_keep_times(other)
+        _create_topics_that_keep_times(other)
     originals = {topic: read(settings, topic) for topic in INPUTS}
     _send(other, originals)
     for topic, records in originals.items():
@@ -54,38 +53,33 @@ def copy(settings: Settings, other: Settings) -> None:
             message = f"the broker does not keep a copy of {full_name(settings.prefix, topic)} as it is"
             raise DrillError(message)
     if not other.embedded:
-        _make_topics_as_they_must_be(other)
+        _restore_append_times(other)
 
 
-def _make_topics_that_keep_times(settings: Settings) -> None:
-    counts = {"shoppers": settings.partitions, "items": settings.item_partitions, "catalog": settings.partitions}
+def _create_topics_that_keep_times(settings: Settings) -> None:
     wanted = {
         full_name(settings.prefix, topic.name): {
-            "num_partitions": counts[topic.partitions],
+            "num_partitions": settings.partitions,
             "replication_factor": settings.replication,
             "configs": {**topic.all_configs, TIMESTAMPS: "CreateTime"},
         }
-        for topic in TOPICS
-        if topic.name in INPUTS
+        for topic in INPUT_TOPICS
     }
     with administration(settings) as client:
         client.create_topics(wanted)
         client.wait_for_topics(list(wanted))
 
 
-def _make_topics_as_they_must_be(settings: Settings) -> None:
-    """Stamp new records again, which workers insist on, and make the other topics."""
-    stamped = [topic for topic in TOPICS if topic.name in INPUTS and TIMESTAMPS in topic.all_configs]
+def _restore_append_times(settings: Settings) -> None:
+    """Set `LogAppendTime` again, which workers require, and create the other topics."""
+    configs = {
+        full_name(settings.prefix, topic.name): {TIMESTAMPS: topic.all_configs[TIMESTAMPS]}
+        for topic in INPUT_TOPICS
+        if TIMESTAMPS in topic.all_configs
+    }
     with administration(settings) as client:
         client.alter_configs(
-            [
-                ConfigResource(
-                    ConfigResourceType.TOPIC,
-                    full_name(settings.prefix, topic.name),
-                    {TIMESTAMPS: topic.all_configs[TIMESTAMPS]},
-                )
-                for topic in stamped
-            ]
+            [ConfigResource(ConfigResourceType.TOPIC, name, config) for name, config in configs.items()]
         )
     deadline = time.monotonic() + CONFIGS_S
     while True:
@@ -104,18 +98,14 @@ def _send(settings: Settings, originals: dict[str, list[Raw]]) -> None:
     )
     try:
         for topic, records in originals.items():
-            _send_in_order(producer, full_name(settings.prefix, topic), records)
+            for record in records:
+                producer.send(
+                    full_name(settings.prefix, topic),
+                    key=record.key,
+                    value=record.value,
+                    partition=record.partition,
+                    timestamp_ms=record.timestamp,
+                )
         producer.flush(timeout=COPY_S)
     finally:
         producer.close(timeout=5.0)
-
-
-def _send_in_order(producer: KafkaProducer, topic: str, records: Sequence[Raw]) -> None:
-    for record in records:
-        producer.send(
-            topic,
-            key=record.key,
-            value=record.value,
-            partition=record.partition,
-            timestamp_ms=record.timestamp,
-        )

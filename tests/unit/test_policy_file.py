@@ -9,6 +9,7 @@ import pytest
 
 from models.errors import PolicyError
 from models.shop.policy import Policy
+from streams.policy_file import parse_policy, read_policy
 
 ALL_KEYS = """
 triggers = ["view", "purchase"]
@@ -34,11 +35,11 @@ max_suggestion_age_s = 30
 
 
 def test_nothing_said_is_the_default() -> None:
-    assert Policy.from_toml("# nothing yet\n", "policy.toml") == Policy()
+    assert parse_policy("# nothing yet\n", "policy.toml") == Policy()
 
 
 def test_every_key_can_be_given() -> None:
-    policy = Policy.from_toml(ALL_KEYS, "policy.toml")
+    policy = parse_policy(ALL_KEYS, "policy.toml")
     assert all(getattr(policy, field.name) != getattr(Policy(), field.name) for field in fields(Policy))
     assert policy.allow_pairs == (("Kitchen", "Food"), ("Kitchen/Kettles", "Kitchen/Mugs"))
     assert policy.triggers == ("view", "purchase")
@@ -67,11 +68,17 @@ def test_every_key_can_be_given() -> None:
         ("max_items = 1\nmax_items = 2", "shop.toml:2: max_items", "overwrite"),
         ("min_step = 0.2\n\nmax_step = 0.1", "shop.toml:3: max_step ", "at least min_step (0.2)"),
         ("min_step = 2", "shop.toml:1: max_step ", "at least min_step (2), got 1"),
+        ("max_upsell = -1", "shop.toml:1: max_upsell ", "must be a whole number from 0 on, got -1"),
+        ('exclude_items = ["]", """\n[\n""", \'#\']  # [\nexplore = 7', "shop.toml:4: explore ", "from 0 to 1, got 7"),
+        ("explore = 7\nmax_items = 'x'\nemit = 1", "shop.toml:1: explore ", "from 0 to 1, got 7"),
+        ("max_items = 1\nexclude_items = [\n'a',\nmax_step = 1", "shop.toml:2: exclude_items: ", "Invalid value"),
+        ("max_items = 1\nexclude_items = [\n'a',\n", "shop.toml:2: exclude_items: ", "(at end of document)"),
+        ('max_items = 1\nexclude_brands = ["""\na\n', "shop.toml:2: exclude_brands: ", "(at end of document)"),
     ],
 )
 def test_an_error_names_file_line_and_key(text: str, where: str, what: str) -> None:
     with pytest.raises(PolicyError) as caught:
-        Policy.from_toml(text, "shop.toml")
+        parse_policy(text, "shop.toml")
     assert str(caught.value).startswith(where)
     assert what in str(caught.value)
 
@@ -80,17 +87,31 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b'exclude_brands = ["Caf\xe9"]')
     for name in ("none.toml", "latin.toml"):
         with pytest.raises(PolicyError, match=name):
-            Policy.from_file(tmp_path / name)
+            read_policy(tmp_path / name, memory_s=1e9)
 
 
-def test_a_policy_made_in_memory_is_checked_too() -> None:
-    with pytest.raises(PolicyError, match="max_upsell must be a whole number from 0 on, got -1"):
-        Policy(max_upsell=-1)
+def test_purchases_must_be_remembered_for_as_long_as_they_bar(tmp_path: Path) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text("bought_days = 36")
+    with pytest.raises(PolicyError, match="shop.toml: bought_days is 36, but purchases are remembered for 35 days"):
+        read_policy(file, memory_s=35 * 86_400)
+    assert read_policy(file, memory_s=36 * 86_400) == Policy(bought_days=36)
+    assert read_policy(None, memory_s=1) == Policy()
+
+
+def test_a_long_list_is_read_and_located_in_linear_time() -> None:
+    ids = [f"item-{number}" for number in range(100_000)]
+    text = "exclude_items = [\n" + "".join(f"  '{item_id}',\n" for item_id in ids) + "]\n"
+    assert parse_policy(text, "shop.toml").exclude_items == tuple(ids)
+    with pytest.raises(PolicyError, match="shop.toml:100003: max_items must be a whole number from 0 to 100, got 'x'"):
+        parse_policy(f"{text}max_items = 'x'", "shop.toml")
+    with pytest.raises(PolicyError, match="shop.toml:100003: max_items: Invalid value"):
+        parse_policy(f"{text}max_items = x", "shop.toml")
 
 
 def test_the_hash_names_what_is_said_and_not_how() -> None:
-    said = Policy.from_toml('explore = 0\nexclude_items = ["b", "a"]', "one.toml")
-    again = Policy.from_toml('exclude_items = ["a", "b"]', "two.toml")
-    assert said.hash == again.hash != Policy().hash
-    assert len(said.hash) == 12
+    policy = parse_policy('explore = 0\nexclude_items = ["b", "a"]', "one.toml")
+    again = parse_policy('exclude_items = ["a", "b"]', "two.toml")
+    assert policy.hash == again.hash != Policy().hash
+    assert len(policy.hash) == 12
     assert {Policy(), Policy(bought_days=30)} == {Policy()}

@@ -1,35 +1,34 @@
-"""When everything is worked off: by the progress records that workers leave, compared with the ends of the topics.
+"""Waits until the workers have applied everything, and until the trainer has learnt everything.
 
-And when everything is learnt: by the positions in a trainer's snapshots, compared in the same way.
+The positions of the workers' checkpoints, or of the trainer's snapshots, are compared with the ends of the topics.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from itertools import chain
 
 import orjson
 
 from streams.kafka.blocking import TopicReader
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
-from streams.wire.record import Record
 from streams.wire.topics import full_name
 
-QUIET_S = 120.0
-"""Longest wait: sessions that time out, joins that wait for their views, a take-over, and much patience."""
+CAUGHT_UP_S = 120.0
+"""Longest wait: session timeouts, purchases that wait for their views, and take-overs on a busy machine."""
 
 LEARNT_S = 60.0
-"""Longest wait for a snapshot that has everything: one is stored every few seconds, once it is learnt."""
+"""Longest wait for a snapshot with everything; one is stored every few seconds."""
 
 LOOK_S = 0.5
-"""Between two looks."""
+"""Between two checks."""
 
 
 class Positions:
-    """Up to where each lane has worked, by the greatest of its records: those of a late owner may come after others.
+    """Position of each partition task: the greatest of its records, as a late record may come from an earlier owner.
 
     >>> positions = Positions()
     >>> positions.update(b'{"v":1,"lane":"shoppers-0","topics":{"clicks":{"position":7}},"joined":2}')
@@ -43,7 +42,9 @@ class Positions:
         self._joined: defaultdict[str, int] = defaultdict(int)
 
     def update(self, value: bytes) -> None:
-        """Take the value of one record of `progress`."""
+        """Add the value of a record of `progress`; an empty one is a tombstone."""
+        if not value:
+            return
         record = orjson.loads(value)
         task = record["lane"]
         for topic, at in record["topics"].items():
@@ -51,19 +52,19 @@ class Positions:
         self._joined[task] = max(self._joined[task], record.get("joined", 0))
 
     def at(self, task: str, topic: str) -> int:
-        """Position of a lane in a topic, by its full name."""
+        """Position of a task in a topic (full name)."""
         return self._at[task, topic]
 
     def joined(self, task: str) -> int:
-        """Up to which purchase a lane of shoppers has counted what was viewed before."""
+        """Position up to which a shopper task has joined purchases with the views before them."""
         return self._joined[task]
 
 
 def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: str) -> list[str]:
-    """Which lanes are not at the ends, with how much is left of what; empty: all are.
+    """What is left to apply, a phrase for each partition; empty: nothing.
 
     Args:
-        positions: of the lanes.
+        positions: of the tasks.
         ends: of the partitions of `clicks`, `purchases` and `pairs`, by full name and number.
         prefix: of the names.
     """
@@ -78,15 +79,15 @@ def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: st
     return left
 
 
-def await_quiet(settings: Settings, watch: Callable[[], None], timeout_s: float = QUIET_S) -> list[str]:
-    """Wait until the workers have worked off everything and written so down.
+def await_caught_up(settings: Settings, watch: Callable[[], None], timeout_s: float = CAUGHT_UP_S) -> list[str]:
+    """Wait until the workers have applied everything and written checkpoints of it.
 
-    Deltas are acknowledged before the progress of their shoppers, rows before that of their items: so nothing can be on
-    its way any more.
+    Deltas are acknowledged before the checkpoints of the shopper tasks, rows before those of the neighbour tasks, so
+    nothing is in flight afterwards.
 
     Args:
-        settings: where, and under which prefix.
-        watch: called at every look.
+        settings: broker and prefix.
+        watch: called at every check.
         timeout_s: longest wait.
 
     Returns:
@@ -94,35 +95,36 @@ def await_quiet(settings: Settings, watch: Callable[[], None], timeout_s: float 
     """
     deadline = time.monotonic() + timeout_s
     with TopicReader(settings, ["progress"]) as progress, TopicReader(settings, ["clicks", "purchases"]) as events:
-        event_ends = _ends(events)
+        event_ends = events.ends()
         while True:
             watch()
-            positions = _positions(progress.read(from_start=True, until_end=True))
+            positions = Positions()
+            for record in chain.from_iterable(progress.read(from_start=True, until_end=True)):
+                positions.update(record.value or b"")
             left = behind(positions, event_ends, settings.prefix)
             if not left:  # the pairs are complete now
                 with TopicReader(settings, ["pairs"]) as pairs:
-                    left = behind(positions, _ends(pairs), settings.prefix)
+                    left = behind(positions, pairs.ends(), settings.prefix)
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(LOOK_S)
 
 
 def await_learnt(settings: Settings, model: str, watch: Callable[[], None], timeout_s: float = LEARNT_S) -> None:
-    """Wait until a trainer has stored a snapshot behind which all clicks are, or for the longest wait.
+    """Wait until a trainer has stored a snapshot that includes all clicks.
 
-    What it holds in the end is judged by its last snapshot, which it stores when it is stopped: of what it has not
-    applied by then nobody could say whether it was lost. There may be nothing to learn of the last clicks, and then no
-    snapshot comes after them; therefore it is no fault if the wait is in vain.
+    The trainer is judged by its last snapshot, stored when it is stopped; clicks that it has not applied by then would
+    look like lost ones. A timeout is no error: if the last clicks teach nothing, no snapshot follows them.
 
     Args:
-        settings: where, under which prefix, and where snapshots are.
-        model: whose.
-        watch: called at every look.
+        settings: broker, prefix and snapshot store.
+        model: name of the model.
+        watch: called at every check.
         timeout_s: longest wait.
     """
     store = SnapshotStore.of(settings)
     with TopicReader(settings, ["clicks"]) as clicks:
-        ends = {number: end for (_, number), end in _ends(clicks).items()}
+        ends = {number: end for (_, number), end in clicks.ends().items()}
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         watch()
@@ -130,17 +132,3 @@ def await_learnt(settings: Settings, model: str, watch: Callable[[], None], time
         if newest is not None and newest.manifest.positions["clicks"] == ends:
             return
         time.sleep(LOOK_S)
-
-
-def _positions(batches: Iterable[list[Record]]) -> Positions:
-    positions = Positions()
-    for batch in batches:
-        for record in batch:
-            if record.value is not None:
-                positions.update(record.value)
-    return positions
-
-
-def _ends(reader: TopicReader) -> dict[tuple[str, int], int]:
-    ends: Mapping[Any, int] = reader.ends()
-    return {(partition.topic, partition.partition): end for partition, end in ends.items()}

@@ -1,7 +1,7 @@
-"""What a drill leaves behind for `evaluate prequential`: its log, what was suggested, and with what settings.
+"""Exports the log of a drill, its suggestions, policy and settings for `evaluate prequential`.
 
-The same recommender driven over the same log offline must come to the figures of the workers that ran, within what
-timing explains: [evaluation.md](../../docs/evaluation.md#beside-what-workers-sent) compares them.
+The recommender driven over this log offline must come to the figures of the workers that ran, up to differences of
+timing; see [evaluation.md](../../docs/evaluation.md#beside-what-workers-sent).
 """
 
 from __future__ import annotations
@@ -19,17 +19,8 @@ TIMING = ("train_every_s", "snapshot_every_s")
 """Settings of a drill that differ from the defaults and change what is suggested."""
 
 
-def keep(evidence: Evidence, settings: Settings, folder: Path) -> None:
-    """Write the files; those of an earlier run give way.
-
-    Args:
-        evidence: the topics of a run.
-        settings: of its processes.
-        folder: made if it is not there.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+def export(evidence: Evidence, settings: Settings, folder: Path) -> None:
+    """Write the files of a run, over those of an earlier one; raises `OSError` if one cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "catalog.jsonl", map(orjson.dumps, evidence.catalog.values()))
     for name in ("clicks", "purchases", "suggestions"):

@@ -1,0 +1,124 @@
+"""An application that the benchmark measures: its topics, its process, and waiting for what it writes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from streams.bench.events import Event
+from streams.bench.measure import Ends, Topics
+from streams.errors import CrosscurrentError
+from streams.kafka import topic_admin
+from streams.kafka.admin import administration
+from streams.processes import Process
+from streams.settings import Settings
+from streams.wire.topics import APPEND_TIME, full_name
+
+LOOK_S = 0.25
+"""Between two checks of the end of a topic; each costs the broker some time."""
+
+STALLED_S = 60.0
+"""An application that answers nothing for so long has failed."""
+
+SETTLE_S = 2.0
+"""The worker has learnt everything when its topics have not grown for so long."""
+
+OUTPUT = "suggestions"
+PROGRESS = "progress"
+LEARNT = ("pairs", "neighbours", PROGRESS)
+"""Topics that grow while the worker still learns from what it has answered."""
+
+
+class BenchError(CrosscurrentError):
+    """An application failed. Operator action: the message says how; on a busy machine a second try may be enough."""
+
+
+class SteadyLoad(NamedTuple):
+    """Events that are fed at a steady rate."""
+
+    events: Sequence[Event]
+    rate: float  # events a second
+
+
+class Application:
+    """The worker, the trainer or the echo.
+
+    Args:
+        settings: of the broker, with the application's prefix.
+        process: not yet started.
+    """
+
+    def __init__(self, settings: Settings, process: Process) -> None:
+        self.settings = settings
+        self.process = process
+        self.topics = Topics(settings)
+        """Open while it runs."""
+        self.answered: Ends = {}
+        """Ends of the output at the last start."""
+        self.written: Ends = {}
+        """Ends of `progress` at the last start."""
+
+    def create_topics(self) -> None:
+        """Create all topics, with append times of the broker on the output too."""
+        name = full_name(self.settings.prefix, OUTPUT)
+        wanted = {
+            "num_partitions": self.settings.partitions,
+            "replication_factor": 1,
+            "configs": {"cleanup.policy": "delete", **APPEND_TIME},
+        }
+        with administration(self.settings) as client:
+            client.create_topics({name: wanted})
+            client.wait_for_topics([name])
+        topic_admin.create(self.settings)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run the process: ready at the beginning, stopped at the end.
+
+        Raises:
+            ProcessError: it ended, or did not become ready.
+        """
+        async with self.topics:
+            self.answered, self.written = await self.topics.ends(OUTPUT), await self.topics.ends(PROGRESS)
+            with self.process:
+                await asyncio.to_thread(self.process.await_ready)
+                yield
+
+    async def pause(self) -> None:
+        """Wait for a moment, and check the process.
+
+        Raises:
+            ProcessError: it has ended.
+        """
+        await asyncio.sleep(LOOK_S)
+        self.process.check()
+
+    async def await_answers(self, since: Ends, answers: int) -> None:
+        """Wait for so many answers from some ends on.
+
+        Raises:
+            ProcessError: the process has ended.
+            BenchError: no more answers come.
+        """
+        expected, count, grown = sum(since.values()) + answers, -1, time.monotonic()
+        while count < expected:
+            await self.pause()
+            now = await self.topics.count(OUTPUT)
+            if now > count:
+                count, grown = now, time.monotonic()
+            elif time.monotonic() - grown > STALLED_S:
+                done = count - expected + answers
+                message = f"{self.process.name} answered {done:,} of {answers:,} events and then nothing"
+                raise BenchError(message)
+
+    async def await_learnt(self) -> None:
+        """Wait until everything learnt is published, and checkpoints of it are written."""
+        before: Ends = {}
+        grown = time.monotonic()
+        while time.monotonic() - grown < SETTLE_S:
+            await self.pause()
+            if (now := await self.topics.ends(*LEARNT)) != before:
+                before, grown = now, time.monotonic()

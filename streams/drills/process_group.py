@@ -1,0 +1,86 @@
+"""The workers, or the trainer, of a drill."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from streams.processes import Process, crosscurrent, environment
+from streams.settings import Settings
+
+STOP_S = 30.0
+"""From SIGTERM to the end: a worker writes its checkpoint for up to 10 s, a trainer a last snapshot for up to 20 s;
+then they leave the group."""
+
+SETTINGS = ("session_timeout_s", "snapshot_store", "train_every_s", "snapshot_every_s")
+"""Settings of a drill that differ from the defaults."""
+
+
+class ProcessGroup:
+    """Processes of one kind, by number from 0. A context manager that kills those that run, paused ones too.
+
+    Args:
+        kind: `worker` or `trainer`: the command that they run.
+        settings: of the processes.
+        logs: folder of their logs.
+        count: number of processes.
+        policy: file of the workers' policy; None: trainers have none.
+    """
+
+    def __init__(self, kind: str, settings: Settings, logs: Path, count: int, policy: Path | None = None) -> None:
+        options = ["--no-web", *(() if policy is None else ("--policy", str(policy)))]
+        command = crosscurrent(kind, *options, settings=settings)
+        environ = environment(**{name: getattr(settings, name) for name in SETTINGS})
+        self._processes = [
+            Process(f"{kind} {number}" if count > 1 else f"the {kind}", command, logs / f"{kind}-{number}.log", environ)
+            for number in range(1, count + 1)
+        ]
+        self.complaints: list[str] = []
+        """One sentence for each unexpected end."""
+
+    def __len__(self) -> int:
+        return len(self._processes)
+
+    def __getitem__(self, number: int) -> Process:
+        return self._processes[number]
+
+    def __enter__(self) -> ProcessGroup:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for process in self._processes:
+            process.kill()
+
+    def start_all(self) -> None:
+        """Start all, and wait until all are ready.
+
+        Raises:
+            ProcessError: one did not become ready.
+        """
+        for process in self._processes:
+            process.start()
+        for process in self._processes:
+            process.await_ready()
+
+    def check(self) -> None:
+        """Complain of processes that have ended by themselves, once each."""
+        for process in self._processes:
+            if process.exit_code is not None:
+                self.complaints.append(
+                    f"{process.name} ended by itself with exit code {process.exit_code}: {process.last_words()}"
+                )
+                process.kill()
+
+    def stop(self, *numbers: int) -> None:
+        """Stop some side by side, by default all; complain of those that do not exit with 0."""
+        processes = [self._processes[number] for number in numbers or range(len(self))]
+        for process in processes:
+            process.signal(signal.SIGTERM)
+        for process in processes:
+            if not process.wait(STOP_S):
+                self.complaints.append(f"{process.name} did not end within {STOP_S:.0f} s of SIGTERM")
+            elif process.exit_code:
+                self.complaints.append(
+                    f"{process.name} exited with {process.exit_code} after SIGTERM: {process.last_words()}"
+                )
+            process.kill()
