@@ -1,8 +1,12 @@
 """What is learnt and suggested, on plain values: no Kafka, no Faust, no clock, no environment.
 
-An event passes through here in this order: `visits` says what the shopper is about and which pairs the event makes;
-`neighbours` mirrors what all events of all shoppers have taught; `candidates` are drawn from it for every item of the
-visit, each source apart, and from what the `sequence` model expects next; `rules` lets through what the two promises
-and the policy allow; `recommender` ranks, caps and explains. `cooccurrence` is the other side: rows of neighbours at
-their owner, learning from pairs; `blends` put several rankings together; `evaluation` measures all of it.
+Rooms, each importing only from those before it:
+
+    shop           events, items, catalogue, policy, the kinds of suggestions
+    sessions       visits, carts and baskets; the pairs that an event makes
+    cooccurrence   pairs counted into rows at their owner; an index of all rows
+    ranking        outcomes attributed to suggestions, and the order of lists learnt from them
+    sequence       the network that predicts the next look
+    serving        candidates -> rules -> ranking -> selection -> explanations: the recommender
+    evaluation     all of it measured on recorded events
 """

@@ -1,13 +1,13 @@
-"""What can be wrong in what the models are given.
+"""Errors of what the models are given.
 
 ```
 ModelError
 ├── PolicyError         the policy file is wrong: the sentence names file, line and key
 ├── SessionFileError    a file of sessions cannot be read: the sentence names file and line
 ├── PackageMissingError a method needs a package that is not installed
-└── SnapshotError       weights cannot be taken; who serves, keeps what he has
+└── SnapshotError       weights cannot be used; a worker keeps those it has
     ├── SnapshotShapeError     a field or an array is not what it must be
-    └── SnapshotFormatError    made by code of another form
+    └── SnapshotFormatError    made by code of another version
 ```
 """
 
@@ -25,7 +25,7 @@ class PolicyError(ModelError):
 
 
 class SessionFileError(ModelError):
-    """A file of sessions cannot be used. Operator action: correct the line that the message names, or the path."""
+    """A file of sessions cannot be used. Operator action: correct the line or path that the message names."""
 
     @classmethod
     def unreadable(cls, path: Path, error: Exception) -> SessionFileError:
@@ -34,7 +34,7 @@ class SessionFileError(ModelError):
 
     @classmethod
     def empty(cls, path: Path) -> SessionFileError:
-        """There is no line in it."""
+        """The file has no line."""
         return cls(f"{path} is empty: expected a session a line, or a table of SessionId, ItemId and Time")
 
     @classmethod
@@ -55,13 +55,13 @@ class PackageMissingError(ModelError):
 
 
 class SnapshotError(ModelError):
-    """A snapshot cannot be made, or not be taken by the model it is offered to."""
+    """A snapshot cannot be made, or not be used by the model that it is offered to."""
 
 
 class SnapshotShapeError(SnapshotError):
     """A field or an array of a snapshot is not what it must be.
 
-    Operator action: let the trainer make another, or `crosscurrent models rollback` to one that was taken before.
+    Operator action: let the trainer make another, or `crosscurrent models rollback` to an earlier one.
     """
 
     @classmethod
@@ -76,13 +76,13 @@ class SnapshotShapeError(SnapshotError):
 
 
 class SnapshotFormatError(SnapshotError):
-    """A snapshot was made by code of another form.
+    """A snapshot was made by code of another version.
 
     Operator action: run trainer and workers of one version of Crosscurrent; until then `crosscurrent models rollback`
-    to a snapshot of the old form.
+    to an older snapshot.
     """
 
     @classmethod
     def of(cls, where: str, expected: str, came: str) -> SnapshotFormatError:
-        """The code that made it is not the one that reads it."""
+        """Other code made it than reads it."""
         return cls(f"{where} has another form: expected {expected}, got {came}: run trainer and workers of one version")

@@ -34,12 +34,11 @@ def cached_njit(*signature: str, **options: Any) -> Callable[[Function], Functio
 
 
 def inline_njit(function: Function) -> Function:
-    """Compile a helper of a kernel that only borrows its arrays: it makes none, returns none and keeps none.
+    """Compile a helper of a kernel that allocates no array, returns none and keeps none.
 
-    Reference counts are then superfluous, and numba is told to leave them out: the kernel passes dozens of arrays, in
-    tuples, from one small function to the next, and counting them atomically took four fifths of its time. The helper
-    is inlined into its caller and divides as numpy does. `_nrt` is an undocumented option of numba; without it the
-    results are the same.
+    numba then need not count references: the kernel passes dozens of arrays, in tuples, between small functions, and
+    counting them atomically took four fifths of its time. The helper is inlined into its caller and divides as numpy
+    does. `_nrt` is an undocumented option of numba; without it the results are the same.
     """
     options: Any = {"_nrt": False, "forceinline": True, "error_model": "numpy"}
     compiled: Any = njit(**options)(function)

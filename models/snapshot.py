@@ -1,7 +1,7 @@
-"""A snapshot: what a model has learnt, frozen, with everything that is needed to serve it and to learn on from it.
+"""A snapshot: what a model has learnt, frozen, with everything needed to serve it and to continue learning.
 
-The trainer makes one, a store keeps it, workers take it. Its version is a function of what is in it, so that the same
-learning gives the same version anywhere, two snapshots of one version are equal, and a changed one shows.
+The trainer makes it, a store keeps it, workers load it. Its version is a function of its contents: the same learning
+gives the same version anywhere, two snapshots of one version are equal, and a change shows.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from models.errors import SnapshotFormatError, SnapshotShapeError
 
 MODEL_NAME = re.compile(r"[a-z][a-z0-9-]{0,63}\Z")
-"""What models may be called: the name is a folder of the store and a key of a topic."""
+"""Valid names of models: the name is a folder of the store and a key of a topic."""
 
 VERSION = re.compile(r"\d{8}T\d{6}Z-\d{12,}-[0-9a-f]{8}\Z")
-"""What versions look like."""
+"""Valid versions."""
 
 LATEST = 253_402_300_799.0
-"""The last second of the year 9999 in epoch seconds: what is later cannot be written."""
+"""The last second of the year 9999 in epoch seconds: later times cannot be written."""
 
 SLICE = 10_000
-"""Ids of a vocabulary looked at together: a million at once would hold up all threads of a worker for 100 ms."""
+"""Ids of a vocabulary processed together: a million at once would block all threads of a worker for 100 ms."""
 
 DTYPE_KINDS = "biuf"
 """Kinds of numbers an array may hold, as numpy calls them: truth values, integers, floating point."""
@@ -42,7 +42,7 @@ class Snapshot:
     """One model's weights and what belongs to them. Immutable: arrays that could be written to are copied.
 
     The version is `<event time of the last event learnt>-<events learnt>-<digest of everything>`: versions of a model
-    sort in the order of what they have seen, also where a trainer has begun anew. There is no clock in it.
+    sort by what they have seen, also after a trainer has started over. It depends on no clock.
 
     >>> snapshot = Snapshot(model="lstm", code="lstm-1", arrays={"bias": np.zeros(2)}, vocabulary=("kettle", ""),
     ...                     config={}, positions={"clicks": {0: 812}}, learnt={"events": 812}, metrics={}, at=1e9)
@@ -75,8 +75,7 @@ class Snapshot:
     at: float
     """Event time of the last event learnt, in epoch seconds."""
     topic_ids: Mapping[str, str] = field(default_factory=dict)
-    """Which topic stood behind each name of `positions`, as the broker gives it: offsets of another topic mean other
-    events."""
+    """Id of each topic of `positions`, from the broker: offsets in another topic of the name mean other events."""
     version: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +97,7 @@ class Snapshot:
             "learnt": _frozen_numbers(where, "learnt", self.learnt),
             "metrics": _frozen_numbers(where, "metrics", self.metrics),
             "at": float(self.at),
-            "topic_ids": MappingProxyType({str(name): str(one) for name, one in self.topic_ids.items()}),
+            "topic_ids": MappingProxyType({str(name): str(topic_id) for name, topic_id in self.topic_ids.items()}),
         }
         for name, value in frozen.items():
             object.__setattr__(self, name, value)
@@ -117,11 +116,11 @@ class Snapshot:
         return hash((self.model, self.version))
 
     def require(self, code: str, shapes: Mapping[str, Sequence[int | None]]) -> None:
-        """Make sure that this is what a model takes, before anything of it is used.
+        """Check that a model can use this, before it uses any of it.
 
         Args:
             code: of the model.
-            shapes: of just the arrays it takes, by name; None is any length.
+            shapes: of exactly the arrays it uses, by name; None is any length.
 
         Raises:
             SnapshotFormatError: it was made by other code.
@@ -205,19 +204,19 @@ def _frozen_json(where: str, path: str, value: Any) -> Any:
         case float() if math.isfinite(value):
             return float(value)
         case Mapping() if all(isinstance(name, str) for name in value):
-            return MappingProxyType({name: _frozen_json(where, f"{path}.{name}", one) for name, one in value.items()})
+            return MappingProxyType({name: _frozen_json(where, f"{path}.{name}", item) for name, item in value.items()})
         case list() | tuple():
-            return tuple(_frozen_json(where, f"{path}[{n}]", one) for n, one in enumerate(value))
+            return tuple(_frozen_json(where, f"{path}[{n}]", item) for n, item in enumerate(value))
     raise SnapshotShapeError.of(where, path, "a plain JSON value", repr(value))
 
 
 def _plain(value: Any) -> Any:
-    """The other way: what `_frozen_json` made, as JSON has it."""
+    """The inverse of `_frozen_json`."""
     match value:
         case Mapping():
-            return {name: _plain(one) for name, one in value.items()}
+            return {name: _plain(item) for name, item in value.items()}
         case tuple():
-            return [_plain(one) for one in value]
+            return [_plain(item) for item in value]
     return value
 
 

@@ -1,6 +1,6 @@
-"""`python -m models.warm`: compiles all kernels ahead of time; the machine code is kept beside the source.
+"""`python -m models.warm`: compiles all kernels ahead of time; the machine code is cached beside the source.
 
-Without it the first worker compiles them at its start, while others wait for it.
+Otherwise the first worker compiles them when it starts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from models.shop.policy import Policy
 
 
 def warm() -> None:
-    """Compile what learning and suggesting run, or read it from the cache."""
+    """Compile all kernels, or load them from the cache."""
     counter.warm()
     kernels.warm()
     items = Items()

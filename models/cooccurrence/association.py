@@ -1,8 +1,8 @@
 """How far two items belong together beyond what their popularity explains.
 
-All take weights instead of counts, if need be: decayed ones, and with a basket of n items weighing w(n) in all four
-numbers alike (the pair's, both items', all baskets'). The lift is then that of the weighted baskets, and where all
-baskets have one size and one age it is the plain lift. Compiled, for use from other compiled functions, too.
+Counts may be decayed weights, if a basket of n items weighs w(n) in all four numbers alike (the pair's, both items',
+all baskets'). The lift is then that of the weighted baskets; where all have one size and age it is the plain lift.
+Compiled, to be called from compiled functions, too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from models.jit import cached_njit
 STRENGTH = 1.0
 """How much evidence for independence a pair starts with, in expected baskets of weight 1 (two items, or one).
 
-One basket of two items that nobody else has bought lifts to 2 instead of to the number of all baskets; five of them to
-6. Less lets single coincidences lead; far more hides the pairs of small shops.
+One basket of two items that nobody else has bought has a lift of 2 instead of the number of all baskets; five of them
+have 6. Less lets single coincidences lead; far more hides the pairs of small shops.
 """
 
 
@@ -42,11 +42,11 @@ def lift(n_ab: float, n_a: float, n_b: float, n: float) -> float:
 
 @cached_njit("float64(float64, float64, float64, float64, float64)")
 def shrunk_lift(n_ab: float, n_a: float, n_b: float, n: float, strength: float) -> float:
-    """The lift, drawn towards 1 the more, the less has been seen.
+    """The lift, shrunk towards 1 the more, the less has been seen.
 
     The posterior mean of a Poisson rate under a gamma prior of mean 1 (DuMouchel, "Bayesian Data Mining in Large
     Frequency Tables", The American Statistician 53, 1999), with one prior of a given strength instead of a fitted
-    mixture of two: a rate that is fitted to a stream would move every lift with every event.
+    mixture of two: a prior fitted to a stream would move every lift with every event.
 
     Args:
         n_ab: baskets with both.
@@ -69,7 +69,7 @@ def shrunk_lift(n_ab: float, n_a: float, n_b: float, n: float, strength: float) 
 
 @cached_njit("float64(float64, float64, float64)")
 def _surprise(observed: float, expected: float, total: float) -> float:
-    """One cell of the likelihood ratio; a cell of 0 says nothing."""
+    """One cell of the likelihood ratio; a cell of 0 adds nothing."""
     return observed * math.log(observed / expected * total) if observed > 0.0 else 0.0
 
 

@@ -1,9 +1,9 @@
-"""Rows of cells, of many lengths, in flat arrays: one pool under the counters and under the mirror.
+"""Rows of cells, of many lengths, in flat arrays: the storage of `CoOccurrence` and of `Neighbours`.
 
 A cell is a neighbour in an item's row: its index, and a weight and a count for each kind of co-occurrence, 40 bytes. A
 row lies in a block of 8, 16, 32 ... cells, the smallest that holds it; so its length alone says how large its block is,
-and blocks of one size can be used again for any row of that size. A million rows cost three large arrays and no Python
-object each. The functions that are compiled take these arrays as arguments, as they cannot take the object.
+and a free block can be used again for any row of that size. A million rows are three large arrays, without a Python
+object for each.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from models.jit import cached_njit
 from models.shop.events import PAIR_KINDS
 
 NOWHERE = -1
-"""Start of a row without cells, and of a block for which there is no room."""
+"""Start of a row without cells, and of a block that there is no room for."""
 
 MOST = np.iinfo(np.int32).max
-"""A count that has come here stays here: two thousand million events behind one cell."""
+"""Where counts stop: two thousand million events behind one cell."""
 
 SMALLEST = 8
 """Cells of the smallest block: most items of a long tail have fewer neighbours than this."""
@@ -31,7 +31,7 @@ class Cells:
     """A pool of cells. Its arrays are replaced when it grows: read the attributes again after any call that may place.
 
     Args:
-        room: cells to begin with; doubled when they are used up.
+        room: cells to begin with; doubled when used up.
 
     Attributes:
         ids: (room,) int32, index of the neighbour.
@@ -54,12 +54,12 @@ class Cells:
 
     @property
     def nbytes(self) -> int:
-        """Bytes in use, free blocks included; room never used costs no memory until it is."""
+        """Bytes in use, free blocks included; room never used takes no memory."""
         cell = self.ids.itemsize + PAIR_KINDS * (self.weights.itemsize + self.counts.itemsize)
         return int(self.heads[0]) * cell
 
     def place(self, start: int, length: int, new_length: int) -> int:
-        """A block for a row that changes its length. The cells are not moved along: the caller writes them anew.
+        """A block for a row that changes its length. The cells are not copied: the caller writes them again.
 
         Args:
             start: of the row's block, NOWHERE where it has none.
@@ -83,9 +83,9 @@ class Cells:
         return placed
 
     def grow(self) -> None:
-        """Double the room; that copies what is in use, at half a gigabyte a second, and touches nothing else.
+        """Double the room; this copies what is in use, at half a gigabyte a second.
 
-        Small where it happens under traffic: a pool has most of its size when a worker has caught up, before it joins.
+        Rare under traffic: a pool has most of its size when a worker has caught up, before it joins.
         """
         used = int(self.heads[0])
         room = 2 * len(self.ids)
@@ -113,7 +113,7 @@ def block_size(length: int) -> int:
 
 @cached_njit("int64(int64)")
 def _head(size: int) -> int:
-    """Where `heads` keeps the free blocks of a size."""
+    """Index in `heads` of the free blocks of a size."""
     head = 1
     while size > SMALLEST:
         size //= 2
@@ -123,11 +123,11 @@ def _head(size: int) -> int:
 
 @cached_njit("int64(int64[::1], int32[::1], int64)")
 def take(heads: NDArray[np.int64], ids: NDArray[np.int32], size: int) -> int:
-    """The start of a block of a size that is nobody's, or NOWHERE where the pool has to grow first."""
+    """The start of a free block of a size, or NOWHERE where the pool has to grow first."""
     head = _head(size)
     start = int(heads[head])
     if start != NOWHERE:
-        following = int(ids[start])  # a free block's first cell names the next one, by eights: 32 bits always do
+        following = int(ids[start])  # of a free block: the next one, in units of eight cells, to fit in 32 bits
         heads[head] = following if following == NOWHERE else following * SMALLEST
     elif heads[0] + size <= len(ids):
         start = int(heads[0])
@@ -137,7 +137,7 @@ def take(heads: NDArray[np.int64], ids: NDArray[np.int32], size: int) -> int:
 
 @cached_njit("void(int64[::1], int32[::1], int64, int64)")
 def release(heads: NDArray[np.int64], ids: NDArray[np.int32], start: int, length: int) -> None:
-    """Give back the block of a row of a length above 0."""
+    """Free the block of a row of a length above 0."""
     head = _head(block_size(length))
     following = heads[head]
     ids[start] = following if following == NOWHERE else following // SMALLEST

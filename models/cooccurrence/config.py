@@ -1,4 +1,4 @@
-"""How much is remembered of each item. Apart from the counting, so that settings need not load its kernels."""
+"""How much is remembered of each item. A module of its own, so that settings need not load the kernels."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ class CoOccurrenceConfig:
         if not 1.0 <= self.half_life_s < math.inf:
             message = f"half_life_s must be a number of seconds of at least 1, got {self.half_life_s}"
             raise ValueError(message)
-        if len(self.importance) != 3 or not all(0.0 <= one < math.inf for one in self.importance):
+        if len(self.importance) != 3 or not all(0.0 <= weight < math.inf for weight in self.importance):
             message = f"importance must be three numbers of at least 0, got {self.importance}"
             raise ValueError(message)

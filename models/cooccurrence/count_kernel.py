@@ -1,19 +1,19 @@
 """Deltas of co-occurrence, and how they are counted into rows: the compiled part of `models.cooccurrence.counter`.
 
 A delta is (a, b, kind, weight, at): in the row of item `a`, the neighbour `b` gets a weight of an event at `at`. Where
-`b` is `a` it is the item's own marginal, where it is TOTAL the partition's. Functions here take the arrays of a pool of
-cells and of the rows, all of one fixed type each, so that each is compiled once.
+`b` is `a` it is the item's own marginal, where it is TOTAL the partition's.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.cell_pool import MOST, NOWHERE, block_size, release, take
-from models.jit import cached_njit
+from models.jit import cached_njit, inline_njit
 from models.shop.decay import landmark
 from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_WITH
 
@@ -38,19 +38,41 @@ ROW = np.dtype(
 """What is kept of a row besides its cells: 80 bytes, so that a delta finds it in one or two lines of the cache."""
 
 
-@cached_njit()
-def first_wrong(
-    a: NDArray[np.int32],
-    b: NDArray[np.int32],
-    kind: NDArray[np.int8],
-    weight: NDArray[np.float64],
-    at: NDArray[np.float64],
-    known: int,
-) -> int:
-    """Number of the first delta that is none, or how many there are.
+class Deltas(NamedTuple):
+    """The deltas of one message, in columns of (n,)."""
 
-    Compiled functions do not check indices, and one weight that is no number would spoil its row for ever.
+    a: NDArray[np.int32]  # whose row
+    b: NDArray[np.int32]  # neighbour
+    kind: NDArray[np.int8]
+    weight: NDArray[np.float64]
+    at: NDArray[np.float64]  # epoch seconds
+
+
+class CountState(NamedTuple):
+    """What is counted into, and how."""
+
+    rows: NDArray[np.void]  # (capacity,) ROW
+    used: NDArray[np.int64]  # (1,): rows in use
+    row_of: NDArray[np.int32]  # (items,): row of each item, NOWHERE where it has none
+    dirty_since: NDArray[np.int64]  # (capacity,): the call that changed a row first since it was published; 0: none
+    total: NDArray[np.void]  # (1,) ROW, of which `baskets`, `at` and `landmark` are the partition's
+    heads: NDArray[np.int64]  # of the pool of cells, see `models.cooccurrence.cell_pool`
+    ids: NDArray[np.int32]  # ... and the next two
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int32]
+    id_order: NDArray[np.uint64]  # (items, 2): settles ties by item id
+    half_life_s: float  # in which a weight falls to a half
+    importance: NDArray[np.float64]  # (3,) of each kind, where a cell has to give way
+    limit: int  # cells a row may have
+
+
+@cached_njit()
+def first_wrong(deltas: Deltas, known: int) -> int:
+    """Number of the first delta that is invalid, or how many there are.
+
+    Compiled functions do not check indices, and one weight that is not finite would spoil its row.
     """
+    a, b, kind, weight, at = deltas
     for i in range(len(a)):
         if not (0 <= a[i] < known and TOTAL <= b[i] < known and 0 <= kind[i] < PAIR_KINDS):
             return i
@@ -60,110 +82,74 @@ def first_wrong(
 
 
 @cached_njit()
-def count(
-    rows: NDArray[np.void],
-    used: NDArray[np.int64],
-    row_of: NDArray[np.int32],
-    dirty_since: NDArray[np.int64],
-    total: NDArray[np.void],
-    heads: NDArray[np.int64],
-    ids: NDArray[np.int32],
-    weights: NDArray[np.float64],
-    counts: NDArray[np.int32],
-    order: NDArray[np.uint64],
-    a: NDArray[np.int32],
-    b: NDArray[np.int32],
-    kind: NDArray[np.int8],
-    weight: NDArray[np.float64],
-    at: NDArray[np.float64],
-    first: int,
-    offset: int,
-    call: int,
-    half_life_s: float,
-    importance: NDArray[np.float64],
-    limit: int,
-) -> int:
+def count(state: CountState, deltas: Deltas, first: int, offset: int, call: int) -> int:
     """Count deltas of one message from the `first` on.
 
     Args:
-        rows: (capacity,) ROW; there must be room for one more row a delta.
-        used: (1,) number of rows in use.
-        row_of: (items,) row of each item, NOWHERE where it has none.
-        dirty_since: (capacity,) the call that changed a row first since it was published; 0: none.
-        total: (1,) ROW, of which `baskets`, `at` and `landmark` are the partition's.
-        heads: of the pool, see `models.cooccurrence.cell_pool`.
-        ids: of the pool.
-        weights: of the pool.
-        counts: of the pool.
-        order: (items, 2) keys that settle ties.
-        a: (n,) whose row.
-        b: (n,) neighbour.
-        kind: (n,)
-        weight: (n,)
-        at: (n,) epoch seconds.
+        state: has room for one more row a delta.
+        deltas: of the message.
         first: number of the delta to begin with.
         offset: of the message.
         call: number of this call, above 0.
-        half_life_s: in which a weight falls to a half.
-        importance: (3,) of each kind, where a cell has to give way.
-        limit: cells a row may have.
 
     Returns:
         How many deltas are counted: n, or fewer, where the pool has to grow before it can go on.
     """
+    a, b, kind, weight, at = deltas
+    rows, weights = state.rows, state.weights
     mark, growth, last_at = 0.0, 1.0, math.nan
     for i in range(first, len(a)):
         if at[i] != last_at:  # deltas of one event have one time
-            mark, growth = landmark(at[i], half_life_s)
+            mark, growth = landmark(at[i], state.half_life_s)
             last_at = at[i]
         if b[i] == TOTAL:
-            scale = growth * _move_on(total, 0, at[i], mark, weights, 0, 0)
-            total[0].baskets += weight[i] * scale
+            scale = growth * _move_on(state.total, 0, at[i], mark, weights)
+            state.total[0].baskets += weight[i] * scale
             continue
         if b[i] == a[i] and kind[i] != VIEWED_WITH and kind[i] != BOUGHT_WITH:
             continue  # an item has no marginal of that kind
-        slot = int(row_of[a[i]])
-        if slot == NOWHERE:
-            slot = int(used[0])
-            used[0] += 1
-            row_of[a[i]] = slot
-            rows[slot].item = a[i]
-            rows[slot].start = NOWHERE
-            rows[slot].at = at[i]
-            rows[slot].landmark = mark
+        slot = _slot_of(a[i], at[i], mark, state)
         if offset < rows[slot].floor:
             continue
         cell = NOWHERE
         if b[i] != a[i]:
-            cell = _cell_of(rows, slot, b[i], heads, ids, weights, counts, order, importance, limit)
+            cell = _cell_of(slot, b[i], state)
             if cell == NOWHERE:
                 return i
-        worth = weight[i] * growth * _move_on(rows, slot, at[i], mark, weights, rows[slot].start, rows[slot].length)
-        if b[i] != a[i]:
+        worth = weight[i] * growth * _move_on(rows, slot, at[i], mark, weights)
+        if cell != NOWHERE:
             weights[cell, kind[i]] += worth
-            if counts[cell, kind[i]] < MOST:
-                counts[cell, kind[i]] += 1
+            if state.counts[cell, kind[i]] < MOST:
+                state.counts[cell, kind[i]] += 1
         elif kind[i] == VIEWED_WITH:
             rows[slot].views += worth
             rows[slot].view_count += 1
         else:
             rows[slot].baskets += worth
             rows[slot].basket_count += 1
-        if dirty_since[slot] == 0:
-            dirty_since[slot] = call
+        if state.dirty_since[slot] == 0:
+            state.dirty_since[slot] = call
     return len(a)
 
 
-@cached_njit()
-def _move_on(
-    rows: NDArray[np.void],
-    slot: int,
-    at: float,
-    mark: float,
-    weights: NDArray[np.float64],
-    start: int,
-    length: int,
-) -> float:
+@inline_njit
+def _slot_of(item: int, at: float, mark: float, state: CountState) -> int:
+    """The row of an item; a new one where it has none."""
+    slot = int(state.row_of[item])
+    if slot == NOWHERE:
+        slot = int(state.used[0])
+        state.used[0] += 1
+        state.row_of[item] = slot
+        row = state.rows[slot]
+        row.item = item
+        row.start = NOWHERE
+        row.at = at
+        row.landmark = mark
+    return slot
+
+
+@inline_njit
+def _move_on(rows: NDArray[np.void], slot: int, at: float, mark: float, weights: NDArray[np.float64]) -> float:
     """Let a row know of an event at `at`, past landmark `mark`.
 
     Returns:
@@ -178,61 +164,53 @@ def _move_on(
     row.landmark = mark
     row.views *= scale
     row.baskets *= scale
-    for cell in range(start, start + length):
+    for cell in range(row.start, row.start + row.length):
         for kind in range(PAIR_KINDS):
             weights[cell, kind] *= scale
     return 1.0
 
 
-@cached_njit()
-def _cell_of(
-    rows: NDArray[np.void],
-    slot: int,
-    neighbour: int,
-    heads: NDArray[np.int64],
-    ids: NDArray[np.int32],
-    weights: NDArray[np.float64],
-    counts: NDArray[np.int32],
-    order: NDArray[np.uint64],
-    importance: NDArray[np.float64],
-    limit: int,
-) -> int:
+@inline_njit
+def _cell_of(slot: int, neighbour: int, state: CountState) -> int:
     """The neighbour's cell: the one it has, a new one, or that of the weakest. NOWHERE: the pool has to grow first."""
-    row = rows[slot]
+    heads, ids, weights, counts = state.heads, state.ids, state.weights, state.counts
+    row = state.rows[slot]
     start, length = int(row.start), int(row.length)
     found, held = np.int32(NOWHERE), ids[start : start + length]
-    for number in range(len(held)):  # to the end in any case: eight ids a step instead of one
+    for number in range(len(held)):  # always to the end, so that eight ids are compared a step
         found = np.int32(number) if held[number] == neighbour else found
     if found != NOWHERE:
         return start + int(found)
-    if length == limit:
-        cell = _weakest(start, length, ids, weights, order, importance)
+    if length == state.limit:
+        cell = _weakest(start, length, ids, weights, state.id_order, state.importance)
     else:
         if length == block_size(length):
             moved = take(heads, ids, block_size(length + 1))
             if moved == NOWHERE:
                 return NOWHERE
-            ids[moved : moved + length] = ids[start : start + length]
-            weights[moved : moved + length] = weights[start : start + length]
-            counts[moved : moved + length] = counts[start : start + length]
+            for number in range(length):
+                ids[moved + number] = ids[start + number]
+                for kind in range(PAIR_KINDS):
+                    weights[moved + number, kind] = weights[start + number, kind]
+                    counts[moved + number, kind] = counts[start + number, kind]
             if length:
                 release(heads, ids, start, length)
             row.start = start = moved
         row.length += 1
         cell = start + length
     ids[cell] = neighbour
-    weights[cell] = 0.0
-    counts[cell] = 0
+    for kind in range(PAIR_KINDS):
+        weights[cell, kind], counts[cell, kind] = 0.0, 0
     return cell
 
 
-@cached_njit()
+@inline_njit
 def _weakest(
     start: int,
     length: int,
     ids: NDArray[np.int32],
     weights: NDArray[np.float64],
-    order: NDArray[np.uint64],
+    id_order: NDArray[np.uint64],
     importance: NDArray[np.float64],
 ) -> int:
     """The cell of least importance; of equal ones the largest item id.
@@ -247,7 +225,7 @@ def _weakest(
         if strength < least:
             weakest, least = cell, strength
         elif strength == least:
-            one, other = order[ids[cell]], order[ids[weakest]]
-            if one[0] > other[0] or (one[0] == other[0] and one[1] > other[1]):
+            mine, its = id_order[ids[cell]], id_order[ids[weakest]]
+            if mine[0] > its[0] or (mine[0] == its[0] and mine[1] > its[1]):
                 weakest = cell
     return weakest

@@ -1,9 +1,9 @@
-"""Rows of co-occurrence of one partition of items, at their owner: counted, faded in event time, bounded.
+"""The rows of co-occurrence of one partition of items, at their owner: counted, decayed in event time, bounded.
 
 The row of an item holds its neighbours, each with a weight and a count per kind, and the item's own marginals. Weights
-fade by `models.shop.decay`, so that deltas may come in any order: rows depend on which deltas have been counted, up to
-the rounding of float64, as long as no cell had to give way. A row that is published says which messages it includes;
-the next owner adopts it and counts on.
+decay by `models.shop.decay`, so that deltas may come in any order: rows depend on which deltas have been counted, up to
+the rounding of float64, as long as no cell had to give way. A published row says which messages it includes; the next
+owner adopts it and goes on from there.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.cooccurrence.count_kernel import ROW, TOTAL, count, first_wrong
+from models.cooccurrence.count_kernel import ROW, TOTAL, CountState, Deltas, count, first_wrong
 from models.shop.decay import landmark
 from models.shop.events import VIEWED_WITH
 from models.shop.items import Items
 
 _EVER = np.iinfo(np.int64).max
-"""Offset of what is learnt outside any message: no adopted row has it already."""
+"""Offset of what is learnt outside any message: no adopted row includes it."""
 
 _Number = TypeVar("_Number", bound=np.generic)
 
@@ -53,7 +53,7 @@ class Row:
 
 
 class Cut(NamedTuple):
-    """A `Row` for those who share the indices: the same but for names and position."""
+    """A `Row` by index of the items, without position."""
 
     at: float
     own: tuple[float, float]
@@ -80,7 +80,7 @@ class CoOccurrence:
     """The rows of ONE partition of items.
 
     Args:
-        items: what the indices mean; shared with everyone who uses them.
+        items: what the indices mean; shared by all users of the indices.
         config: how much is remembered.
 
     >>> from models.shop.events import BOUGHT_WITH, VIEWED_WITH
@@ -119,7 +119,7 @@ class CoOccurrence:
 
     @property
     def totals(self) -> Totals:
-        """The partition's baskets. Set them on taking over, to what was recorded."""
+        """The partition's baskets. On taking over they are set to what was recorded."""
         total = self._total[0]
         _, growth = landmark(total["at"], self.config.half_life_s)
         return Totals(float(total["baskets"]) / growth, float(total["at"]))
@@ -160,7 +160,7 @@ class CoOccurrence:
         at: NDArray[np.float64],
         offset: int,
     ) -> None:
-        """Count the deltas of one message, in any order of messages; rows that include it since they were adopted skip.
+        """Count the deltas of one message, in any order of messages. Adopted rows that include the message skip it.
 
         About 0.3 us a delta, most of it waiting for memory.
 
@@ -176,25 +176,30 @@ class CoOccurrence:
             ValueError: columns of unequal lengths, an index or a kind that does not exist, a weight or a time that is
                 not finite, a weight below 0. Nothing has been counted then.
         """
-        a, b, kind = _column(a, np.int32), _column(b, np.int32), _column(kind, np.int8)
-        weight, at = _column(weight, np.float64), _column(at, np.float64)
         n, known = len(a), len(self._items)
         if not (n == len(b) == len(kind) == len(weight) == len(at)):
             message = f"columns of {n}, {len(b)}, {len(kind)}, {len(weight)} and {len(at)} deltas"
             raise ValueError(message)
-        if (wrong := first_wrong(a, b, kind, weight, at, known)) < n:
-            delta = (a[wrong].item(), b[wrong].item(), kind[wrong].item(), weight[wrong].item(), at[wrong].item())
+        deltas = Deltas(
+            _column(a, np.int32),
+            _column(b, np.int32),
+            _column(kind, np.int8),
+            _column(weight, np.float64),
+            _column(at, np.float64),
+        )
+        if (wrong := first_wrong(deltas, known)) < n:
+            delta = tuple(column[wrong].item() for column in deltas)
             message = f"delta {wrong} of offset {offset} is none of {known} items: (a, b, kind, weight, at) = {delta}"
             raise ValueError(message)
         self._make_room(n)
         self._calls += 1
-        done = self._count(a, b, kind, weight, at, 0, offset)
+        done = count(self._state(), deltas, 0, offset, self._calls)
         while done < n:
             self._cells.grow()
-            done = self._count(a, b, kind, weight, at, done, offset)
+            done = count(self._state(), deltas, done, offset, self._calls)
 
     def adopt(self, row: Row) -> None:
-        """Take over a published row, in place of what may be here.
+        """Take a published row, in place of what this object may have.
 
         It includes all messages with offsets below its position; those are skipped for this row from now on.
         """
@@ -220,9 +225,9 @@ class CoOccurrence:
         cells.counts[start : start + n] = np.minimum(row.counts[:n], MOST)
 
     def dirty(self) -> list[int]:
-        """Items whose rows have changed since they were published, the one that has waited longest first.
+        """Items whose rows have changed since they were published, the longest waiting first.
 
-        Rows that were changed first by the same call come in the order of their ids.
+        Rows first changed by the same call come in the order of their ids.
         """
         since = self._dirty_since[: len(self)]
         slots = np.flatnonzero(since)
@@ -232,7 +237,7 @@ class CoOccurrence:
         return result
 
     def published(self, index: int) -> None:
-        """The row of an item is on its way as it is now.
+        """Note that the row of an item was published as it is now.
 
         Raises:
             KeyError: it has none.
@@ -240,7 +245,7 @@ class CoOccurrence:
         self._dirty_since[self._slot(index)] = 0
 
     def mark_dirty(self, index: int) -> None:
-        """The row of an item has to be published again, as it is; an item without a row is passed over."""
+        """Have the row of an item published again; nothing happens where it has none."""
         slot = int(self._row_of[index]) if index < len(self._row_of) else NOWHERE
         if slot != NOWHERE and not self._dirty_since[slot]:
             self._calls += 1
@@ -251,7 +256,7 @@ class CoOccurrence:
 
         Args:
             index: of the item.
-            position: offset of the next message that has not been counted; the row says it includes all before.
+            position: offset of the next message that has not been counted; the row includes all before.
 
         Raises:
             KeyError: the item has none.
@@ -269,7 +274,7 @@ class CoOccurrence:
         )
 
     def cut(self, index: int) -> Cut:
-        """What `row` says, by index.
+        """As `row`, by index.
 
         Raises:
             KeyError: the item has no row.
@@ -290,18 +295,9 @@ class CoOccurrence:
             self._cells.counts[cells][best],
         )
 
-    def _count(
-        self,
-        a: NDArray[np.int32],
-        b: NDArray[np.int32],
-        kind: NDArray[np.int8],
-        weight: NDArray[np.float64],
-        at: NDArray[np.float64],
-        first: int,
-        offset: int,
-    ) -> int:
-        """See [`count`][models.cooccurrence.count_kernel.count]."""
-        return count(
+    def _state(self) -> CountState:
+        """The arrays as they are now."""
+        return CountState(
             self._rows,
             self._used,
             self._row_of,
@@ -312,14 +308,6 @@ class CoOccurrence:
             self._cells.weights,
             self._cells.counts,
             self._items.order,
-            a,
-            b,
-            kind,
-            weight,
-            at,
-            first,
-            offset,
-            self._calls,
             float(self.config.half_life_s),
             self._importance,
             self._limit,
@@ -332,7 +320,7 @@ class CoOccurrence:
         return slot
 
     def _make_room(self, rows: int) -> None:
-        """For all items, and for so many rows more."""
+        """Make room for all items, and for so many more rows."""
         if len(self._row_of) < len(self._items):
             new = np.full(2 * len(self._items) - len(self._row_of), NOWHERE, np.int32)
             self._row_of = np.concatenate([self._row_of, new])
@@ -343,11 +331,11 @@ class CoOccurrence:
 
 
 def warm() -> None:
-    """Compile what learning runs, or read it from the cache: ten seconds the first time, to be spent before joining."""
+    """Compile, or load what was compiled before: ten seconds the first time, to be spent before joining."""
     rows = CoOccurrence(Items(), CoOccurrenceConfig())
     rows.learn_one("a", "b", VIEWED_WITH, 0.0)
 
 
 def _column(values: NDArray[_Number], dtype: type[_Number]) -> NDArray[_Number]:
-    """The array itself, if compiled functions know its kind: for any other they would be compiled again."""
-    return np.require(values, dtype, ["C", "W"])
+    """An array of the one type that `count` is compiled for; the array itself, if it is."""
+    return values if values.dtype == dtype and values.flags.carray else np.require(values, dtype, ["C", "A", "W"])

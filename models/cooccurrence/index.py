@@ -1,4 +1,4 @@
-"""The mirror of all published rows, of all partitions of items: what a suggestion reads.
+"""All published rows, of all partitions of items: what suggestions are made from.
 
 Flat arrays, by index of the item, and a pool of cells: a compiled function walks the rows of a whole visit without
 touching a Python object. Values are kept as they were published, bit for bit.
@@ -23,14 +23,14 @@ _NO_ROW = -1
 
 
 class Neighbours:
-    """All rows, as they were published last.
+    """All rows, as last published.
 
     Arrays are replaced when they grow: read the attributes again for each batch. An item without a row has a length of
-    0, and no weights and counts of its own. Indices beyond the arrays have no rows either.
+    0, and weights and counts of 0 of its own. Indices beyond the arrays have no rows either.
 
     Args:
-        items: what the indices mean; shared with everyone who uses them.
-        half_life_s: with which the owners let weights fade.
+        items: what the indices mean; shared by all users of the indices.
+        half_life_s: of the owners' weights.
 
     Attributes:
         start: (items,) int64, first cell of an item's row in `ids`, `weights` and `counts`.
@@ -40,14 +40,15 @@ class Neighbours:
         at: (items,) float64, newest event behind its row, epoch seconds: weights are as of then.
         totals: baskets of each partition of items.
 
-    >>> mirror = Neighbours(Items(), half_life_s=100.0)
-    >>> mirror.set_total(0, baskets=8.0, at=1000.0)
+    >>> neighbours = Neighbours(Items(), half_life_s=100.0)
+    >>> neighbours.set_total(0, baskets=8.0, at=1000.0)
     >>> def row(item, other, at, baskets, together):
     ...     weights = np.array([[0.0, together, 0.0]])
     ...     return Row(item, 7, at, (0.0, baskets), (0, 5), [other], weights, np.array([[0, 3, 0]]))
-    >>> mirror.put(row("kettle", "mug", 1000.0, baskets=4.0, together=2.0))
-    >>> mirror.put(row("mug", "kettle", 900.0, baskets=4.0, together=4.0))
-    >>> mirror.lift(0, 1), mirror.lift(1, 0), list(mirror)  # (2 + 1) / (4 * 2 / 8 + 1): the mug's 4 have faded to 2
+    >>> neighbours.put(row("kettle", "mug", 1000.0, baskets=4.0, together=2.0))
+    >>> neighbours.put(row("mug", "kettle", 900.0, baskets=4.0, together=4.0))
+    >>> # (2 + 1) / (4 * 2 / 8 + 1): the mug's 4 baskets have decayed to 2
+    >>> neighbours.lift(0, 1), neighbours.lift(1, 0), list(neighbours)
     (1.5, 1.5, ['kettle', 'mug'])
     """
 
@@ -99,7 +100,7 @@ class Neighbours:
         return np.flatnonzero(self._position != _NO_ROW)
 
     def put(self, row: Row) -> None:
-        """Take a row, in place of the one that the item has.
+        """Replace the row of an item.
 
         About 20 us for 100 neighbours, 75 where their ids are not in the processor's cache.
         """
@@ -109,12 +110,12 @@ class Neighbours:
         self.put_cut(index, row.position, Cut(row.at, row.own, row.own_count, ids, row.weights, counts))
 
     def put_cut(self, index: int, position: int, cut: Cut) -> None:
-        """As `put`, for those who share the indices; half the time.
+        """As `put`, by index; takes half the time.
 
         Args:
             index: of the item.
             position: offset of the next message of pairs that is not included.
-            cut: the rest.
+            cut: the row.
         """
         if len(self.start) < len(self._items):
             self._make_room(2 * len(self._items))
@@ -133,7 +134,7 @@ class Neighbours:
             cells.counts[start : start + n] = cut.counts
 
     def remove(self, item_id: str) -> None:
-        """Forget the row of an item, if it has one."""
+        """Remove the row of an item, if it has one."""
         index = self._held(item_id)
         if index == UNKNOWN:
             return
@@ -164,7 +165,7 @@ class Neighbours:
         )
 
     def set_total(self, partition: int, baskets: float, at: float) -> None:
-        """Take the baskets of one partition of items.
+        """Set the baskets of one partition of items.
 
         Args:
             partition: of items.
@@ -178,7 +179,7 @@ class Neighbours:
         return sum(decayed(total.baskets, total.at, at, self.half_life_s) for total in self.totals.values())
 
     def lift(self, a: int, b: int) -> float:
-        """How many times as often as by chance item `b` is bought with item `a`, drawn towards 1 where little is known.
+        """How many times as often as by chance item `b` is bought with `a`, shrunk towards 1 where little is known.
 
         Args:
             a: index of the item whose row is asked.
@@ -219,21 +220,21 @@ class Neighbours:
         return index if has_row else UNKNOWN
 
     def _cells_of(self, index: int) -> slice:
-        """Where the cells of an item's row are; nowhere for one without."""
+        """Where the cells of an item's row are; empty for an item without one."""
         if not 0 <= index < len(self.start):
             return slice(0, 0)
         start = int(self.start[index])
         return slice(start, start + int(self.length[index]))
 
     def _place(self, index: int, length: int) -> int:
-        """Give an item's row a block for a new length, and say where it starts."""
+        """Give an item's row a block for a new length; returns its start."""
         start = self._cells.place(int(self.start[index]), int(self.length[index]), length)
         self.start[index] = start
         self.length[index] = length
         return start
 
     def _make_room(self, items: int) -> None:
-        """Let the arrays by item have so many places."""
+        """Grow the arrays by item to so many places."""
         more = items - len(self.start)
         self._position = np.concatenate([self._position, np.full(more, _NO_ROW, np.int64)])
         self.start = np.concatenate([self.start, np.full(more, NOWHERE, np.int64)])

@@ -1,8 +1,8 @@
 """Which source has become worse: river's ADWIN on the loss of each.
 
 (A. Bifet, R. Gavalda, Learning from time-changing data with adaptive windowing, 2007.) The loss of a source at an
-outcome is minus the logarithm of the probability that it gave what was taken. Where the mean loss changes upwards there
-is an alarm; for a while the source counts less and weights are learnt faster.
+outcome is minus the logarithm of the probability that it gave to what was taken. Where the mean loss rises there is an
+alarm: for a while the source counts less, and weights are learnt faster.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Drift:
         self.alarms = np.zeros(sources, np.int64)
 
     def update(self, losses: NDArray[np.float64]) -> None:
-        """Take the losses at an outcome, (sources,)."""
+        """Add the losses of an outcome, (sources,)."""
         self._left = np.maximum(self._left - 1, 0)
         for source, window in enumerate(self._windows):
             before = window.estimation

@@ -1,4 +1,4 @@
-"""What several sources say of the same candidates."""
+"""The probabilities that several sources give the same candidates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLOOR = 1e-5
 silence does not outvote the others."""
 
 SILENCE = math.log(FLOOR) + 1e-9
-"""Logarithms up to this say that a source does not know the candidate."""
+"""Logarithms up to this mean that a source does not know the candidate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Evidence:
     Attributes:
         items: (n,) distinct indices.
         logs: (n, sources) logarithms of probabilities; those of one source sum to about 1.
-        more: (n, columns) other numbers of each candidate that only a blend that learns can weigh.
-        context: numbers that say what the candidates are for, such as how many looks there were.
+        more: (n, columns) other numbers of each candidate, for a blend that learns.
+        context: numbers of the query, such as how many looks there were.
     """
 
     items: NDArray[np.int32]

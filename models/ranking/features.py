@@ -1,6 +1,6 @@
-"""What describes a suggested item to a ranker, and the learnt order that is linear in it.
+"""The features of a suggested item, and the learnt order that is linear in them.
 
-Workers score with an `Order`, suggestions carry the features, the trainer learns from them: the same numbers in all.
+Workers score with an `Order`, suggestions carry the features, the trainer learns from them: the same numbers each time.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ FEATURES = (
     "cart",  # ... of the cart
     "purchase",  # 1: the trigger is one
 )
-"""What is told of an item, in this order."""
+"""Names of the features, in order."""
 
 WIDTH = len(FEATURES)
 
 FLOOR = 1e-4
-"""Added to a share before its logarithm is taken: that of one view in ten thousand is as good as none."""
+"""Added to a share before its logarithm is taken: a share of one in ten thousand is as good as none."""
 
 
 class Order(NamedTuple):
-    """A learnt order; see the module."""
+    """A learnt order of lists; see the module."""
 
     learnt: NDArray[np.bool_]  # (3,) by kind: whether there is one
     weights: NDArray[np.float64]  # (3, WIDTH)
@@ -45,5 +45,5 @@ class Order(NamedTuple):
 
 
 def no_order() -> Order:
-    """The order that nothing was learnt for."""
+    """An order without any kind learnt."""
     return Order(np.zeros(3, np.bool_), np.zeros((3, WIDTH)), np.zeros((3, len(SOURCES))), np.zeros(3))

@@ -1,37 +1,36 @@
 """The order of a list, learnt from what became of lists before: `average`, `weighted` and `stacked` on outcomes.
 
-Each list whose window has closed says what was known of its items (`models.serving.reranking.FEATURES`) and how each
-was rewarded. Cross-sells and upsells are learnt apart. All three blends are linear in the features, so that a worker
-scores them alike (`models.serving.reranking.Order`):
+Each list whose window has closed has the features of its items (`models.ranking.features`) and how each was rewarded.
+Cross-sells and upsells are learnt separately. All three blends are linear in the features, so that a worker scores them
+alike:
 
 * `average` is the mean of the logarithms of the sources' shares, and learns nothing;
 * `weighted` is their mean by weights that are learnt with the exponentiated gradient (`models.ranking.pools`), from
   lists in which one item was rewarded more than another;
 * `stacked` is river's `StandardScaler | LogisticRegression` over all features (`models.ranking.stacked`).
 
-What sells anyhow is taken, too, wherever it is shown. Learnt at face value, outcomes put at the top what everybody buys
-and what the suggestion had no part in. So a reward counts for the part that its item's popularity does not explain,
+Popular items are taken wherever they are shown. Learnt at face value, outcomes would put what everybody buys first,
+although the suggestion had no part in it. So a reward counts for the part that its item's popularity does not explain,
 
     credit = reward * (1 - base / taken)
 
-`base` being the share of all baskets with the item, and `taken` the probability that it is taken, shown like this, by
-who takes anything at all: by a regression of its own, which learns nothing of the lists of others (the attributable
-fraction: P. Cole, B. MacMahon, Attributable risk percent in case-control studies, 1971). It is the measure by which
-evidence counts, too (`models.serving.candidates`).
+`base` being the share of all baskets with the item, and `taken` the probability that a shopper who takes anything takes
+the item, shown like this, by a regression of its own (the attributable fraction: P. Cole, B. MacMahon, Attributable
+risk percent in case-control studies, 1971). Evidence is measured in the same way (`models.serving.candidates`).
 
-An item far down a list is looked at less. Its place is a feature while `stacked` learns, and every candidate is scored
-as if it stood first (M. Zinkevich, Rules of Machine Learning, rule 36; X. Ling et al., PAL: a position-bias aware
+An item far down a list is seen less. Its place is a feature while `stacked` learns, and every candidate is scored as
+if it were first (M. Zinkevich, Rules of Machine Learning, rule 36; X. Ling et al., PAL: a position-bias aware
 learning framework, 2019). `weighted` and the comparison of the blends divide a reward by how often its place is
-rewarded of all (inverse propensity: T. Joachims et al., Unbiased learning-to-rank with biased feedback, 2017). Items
+rewarded (inverse propensity: T. Joachims et al., Unbiased learning-to-rank with biased feedback, 2017). Items
 that the shop says were not shown are not learnt.
 
-A few hundred credits say little of twenty weights, and lists say nothing of what was not in them. So what `stacked` has
-learnt serves as far as it has learnt, and the sum of the evidence for the rest,
+A few hundred credits say little of twenty weights, and lists say nothing of what was not in them. So the order mixes
+what `stacked` has learnt with the sum of the evidence; the more credits, the more counts what was learnt:
 
     log odds = sure * learnt + (1 - sure) * (log evidence + constant)      sure = credits / (credits + prior_credits)
 
-A credit between 0 and 1 is learnt as its share of one that is whole, and its rest of none. ADWIN watches the loss of
-each source (`models.ranking.drift`): one that becomes worse counts less for a while, and the blends learn faster.
+A credit between 0 and 1 is learnt as that share of a taking and the rest of a miss. ADWIN watches the loss of each
+source (`models.ranking.drift`): a source that becomes worse counts less for a while, and the blends learn faster.
 """
 
 from __future__ import annotations
@@ -58,23 +57,23 @@ CODE = "ranker-2"
 
 BLENDS = ("average", "weighted", "stacked")
 EVIDENCE = "evidence"
-"""The order of who has learnt nothing, with which the blends are compared."""
+"""The order without learning, which the blends are compared with."""
 
 RANKED_KINDS = {CROSS_SELL: "cross_sell", UPSELL: "upsell"}
-"""What is learnt apart, as metrics name it."""
+"""Kinds that are learnt separately, as metrics name them."""
 
 _SHARES = len(SOURCES)
 _LOOKS = FEATURES.index("looks")
 _EVIDENCE = FEATURES.index("evidence")
 _BASE = FEATURES.index("base")
 _NAMES = [f"{place:02d}" for place in range(WIDTH + _SHARES + 1)]
-"""Of what the regression is given: the features, shares times looks, the place."""
+"""Names of the regression's inputs: the features, shares times looks, the place."""
 
 _LEARNT_BY = np.frombuffer(f"{CODE} {', '.join(FEATURES)}".encode(), np.uint8)
-"""What a state must have been learnt by for another to go on from it."""
+"""Code and features that a stored state must have been learnt by."""
 
 PLACES = 32
-"""Places of a list that are told apart; those behind count as the last."""
+"""Places of a list that are distinguished; those behind count as the last."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class RankerConfig:
 
 
 class Ranker:
-    """Learns from closed lists, and gives an order away.
+    """Learns an order from closed lists.
 
     Args:
         config: how.
@@ -123,7 +122,7 @@ class Ranker:
 
     def learn_one(self, closed: Closed) -> None:
         """Learn what became of a list."""
-        for kind, one in self._kinds.items():
+        for kind, blends in self._kinds.items():
             mine = np.flatnonzero(closed.learnable & closed.examined & (closed.kinds == kind))
             if not len(mine):
                 continue
@@ -131,21 +130,21 @@ class Ranker:
             self.rewards[kind] += rewards.sum()
             order = self._chance.permutation(len(mine))
             takings = closed.taken[mine] if closed.shopped else None
-            one.learn(closed.features[mine].astype(np.float64), closed.places[mine], rewards, takings, order)
+            blends.learn(closed.features[mine].astype(np.float64), closed.places[mine], rewards, takings, order)
         self.learnt += 1
 
     @property
     def ready(self) -> bool:
-        """Whether there is an order of any kind that is worth serving."""
+        """Whether the order of any kind is worth serving."""
         return bool(self.order().learnt.any())
 
     def order(self) -> Order:
-        """The order of the blend that serves, of the kinds with enough rewards that it is not worse for."""
+        """The order of the blend that serves, for kinds with enough credits for which it is not worse than evidence."""
         found = no_order()
-        for kind, one in self._kinds.items():
-            if one.credited < self._config.least_credits or one.worse(self._config.blend):
+        for kind, blends in self._kinds.items():
+            if blends.credited < self._config.least_credits or blends.worse(self._config.blend):
                 continue
-            folded = one.serving(self._config.blend)
+            folded = blends.serving(self._config.blend)
             found.learnt[kind] = True
             found.weights[kind] = folded.weights[:WIDTH]
             found.by_looks[kind] = folded.weights[WIDTH : WIDTH + _SHARES]
@@ -153,34 +152,34 @@ class Ranker:
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The order, as a snapshot has it."""
+        """The order, as the arrays of a snapshot."""
         return dict(self.order()._asdict())
 
     def config_of(self) -> dict[str, Any]:
-        """What a snapshot says of how it was made."""
+        """The configuration of a snapshot."""
         return {"blend": self._config.blend, "features": list(FEATURES), "sources": list(SOURCES)}
 
     def metrics(self) -> dict[str, float]:
-        """How good each blend has been of late, and what has drifted.
+        """How good each blend has been recently, and what has drifted.
 
-        Of each kind and blend `mrr.<kind>.<blend>`: the mean, over lists in which something was rewarded, of one by the
-        rank at which the blend would have put it, corrected for its place; `evidence` is the order by evidence alone.
+        Of each kind and blend `mrr.<kind>.<blend>`: the mean, over lists in which something was rewarded, of 1 over
+        the rank that the blend would have given it, corrected for its place; `evidence` is the order without learning.
         """
         found: dict[str, float] = {}
         for kind, name in RANKED_KINDS.items():
-            one = self._kinds[kind]
+            blends = self._kinds[kind]
             found[f"rewards.{name}"] = float(self.rewards[kind])
-            found[f"credits.{name}"] = one.credited
-            for blend, mrr in one.mrr().items():
+            found[f"credits.{name}"] = blends.credited
+            for blend, mrr in blends.mrr().items():
                 found[f"mrr.{name}.{blend}"] = mrr
-            for source, alarms in zip(SOURCES, one.drift.alarms.tolist(), strict=True):
+            for source, alarms in zip(SOURCES, blends.drift.alarms.tolist(), strict=True):
                 found[f"drift.{name}.{source}"] = float(alarms)
         return found
 
     # -- going on elsewhere ----------------------------------------------------------------------------------------
 
     def training(self) -> dict[str, NDArray[Any]]:
-        """What another needs to go on, by name; of drift the last losses, which it learns anew."""
+        """What another ranker needs to continue, by name; of drift the last losses, which it learns again."""
         state = self._chance.bit_generator.state["state"]
         words = [state[name] >> 64 * half & (1 << 64) - 1 for name in ("state", "inc") for half in (0, 1)]
         found: dict[str, NDArray[Any]] = {
@@ -194,7 +193,7 @@ class Ranker:
         return found
 
     def restore(self, training: Mapping[str, NDArray[Any]]) -> bool:
-        """Go on where another was when it gave `training`; returns False where other code did, and begins."""
+        """Continue where another ranker gave `training`; returns False, and changes nothing, where other code did."""
         if not np.array_equal(training.get("learnt by", np.empty(0)), _LEARNT_BY):
             return False
         self.learnt = int(training["learnt"][0])
@@ -213,7 +212,7 @@ class Ranker:
 
 
 class _Kind:
-    """All blends of one kind of suggestion.
+    """All blends for one kind of suggestion.
 
     Attributes:
         credited: sum of credits.
@@ -245,7 +244,7 @@ class _Kind:
         takings: NDArray[np.bool_] | None,
         order: NDArray[np.int64],
     ) -> None:
-        """Learn the items of a list, once the orders are compared by it.
+        """Learn the items of a list, after the orders were compared by it.
 
         Args:
             features: (n, WIDTH).
@@ -272,16 +271,16 @@ class _Kind:
             self.weighted.learn_one(logs, best, faster * worth)
         np.add.at(self._shown, places, 1.0)
         np.add.at(self._rewarded, places, rewards)
-        for one in order.tolist():
+        for number in order.tolist():
             if takings is not None:
-                _learn(self.taken, scaled[one], float(takings[one]), faster)
-            _learn(self.regression, scaled[one], float(credits[one]), faster)
+                _learn(self.taken, scaled[number], float(takings[number]), faster)
+            _learn(self.regression, scaled[number], float(credits[number]), faster)
 
     def _scaled(self, rows: NDArray[np.float64], order: NDArray[np.int64]) -> list[dict[str, float]]:
-        """Rows as the regressions take them, once the scaler has seen them all."""
+        """Rows as the regressions take them, after the scaler has learnt them all."""
         named = [dict(zip(_NAMES, row, strict=True)) for row in rows.tolist()]
-        for one in order.tolist():
-            self.scaler.learn_one(named[one])
+        for number in order.tolist():
+            self.scaler.learn_one(named[number])
         return [self.scaler.transform_one(row) for row in named]
 
     def _attributable(self, scaled: Sequence[dict[str, float]], base: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -302,7 +301,7 @@ class _Kind:
         return float(np.clip(share[0] / share[place], 1.0, 5.0))
 
     def _compare(self, rows: NDArray[np.float64], best: int, worth: float) -> None:
-        """Note where each order puts what was credited; a blend's gives the place, which `rows` have, no weight."""
+        """Add the rank at which each order puts what was credited; blends give the place in `rows` no weight."""
         scores = [rows[:, _EVIDENCE], *(rows @ self.serving(blend).weights for blend in BLENDS)]
         self._ranks *= self._config.fade
         for number, score in enumerate(scores):
@@ -310,7 +309,7 @@ class _Kind:
             self._ranks[:, number] += worth / rank, worth
 
     def worse(self, blend: str) -> bool:
-        """Whether a blend has put what was credited further down than the evidence alone, or nothing was to compare."""
+        """Whether a blend ranks what was credited lower than evidence alone does, or there was nothing to compare."""
         ranks = self.mrr()
         if not self._ranks[1].any():
             return True
@@ -323,7 +322,7 @@ class _Kind:
         return dict(zip((EVIDENCE, *BLENDS), means.tolist(), strict=True))
 
     def serving(self, blend: str) -> Folded:
-        """A blend as it serves: as `folded`, but of `stacked` no more than it is sure of."""
+        """A blend as it serves: as `folded`, but `stacked` mixed with the evidence as the module says."""
         learnt = self.folded(blend)
         if blend != "stacked" or not self.scaler.counts:
             return learnt
@@ -352,7 +351,7 @@ class _Kind:
         return Folded(weights, 0.0)
 
     def _damped(self, weights: NDArray[np.float64], damping: NDArray[np.float64]) -> float:
-        """Weights of a drifting source made less, in place; what that changes on average, for the bias."""
+        """Damp the weights of drifting sources, in place; returns the mean change of the sum, for the bias."""
         if (damping == 1.0).all():
             return 0.0
         means = np.array([self.scaler.means[name] for name in _NAMES])
@@ -374,7 +373,7 @@ class _Kind:
         found: dict[str, NDArray[Any]] = {}
         for name, regression in self._regressions().items():
             optimizer = regression.optimizer
-            moments = [dict(one) if one is not None else {} for one in (optimizer.m, optimizer.v)]
+            moments = [{} if moment is None else dict(moment) for moment in (optimizer.m, optimizer.v)]
             found[name] = np.stack([column(regression.weights), *map(column, moments)])
             found[f"{name}.intercept"] = np.array([regression.intercept])
             found[f"{name}.iterations"] = np.array([optimizer.n_iterations], np.int64)
@@ -414,7 +413,7 @@ class _Kind:
 
 
 def _learn(regression: Any, row: dict[str, float], reward: float, weight: float) -> None:
-    """Learn a reward between 0 and 1 as its share of a taking and its rest of a miss."""
+    """Learn a reward between 0 and 1 as that share of a taking and the rest of a miss."""
     if reward > 0.0:
         regression.learn_one(row, True, w=reward * weight)
     if reward < 1.0:

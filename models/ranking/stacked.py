@@ -51,8 +51,8 @@ def fold(scaler: Any, regression: Any, names: Sequence[str]) -> Folded:
 def features(evidence: Evidence) -> NDArray[np.float64]:
     """(n, features) of all candidates.
 
-    Of each source, and of each other number, it and the logarithm of its rank, and it times each number of the context:
-    which source is to be believed depends on what it had to go by.
+    Each source's and each other number, the logarithm of its rank, and its product with each number of the context:
+    how far to trust a source depends on what it knew.
     """
     logs = np.concatenate([evidence.logs, evidence.more], axis=1)
     ranks = np.empty_like(logs)
@@ -78,11 +78,11 @@ class StackedConfig:
 
 
 class Stacked:
-    """Learns from outcomes, and gives its weights away folded.
+    """Learns from outcomes; `folded` gives its weights.
 
     Args:
         config: how.
-        seed: of the candidates that are learnt with the one taken.
+        seed: of the candidates that are learnt with the taken one.
     """
 
     def __init__(self, config: StackedConfig, seed: int) -> None:
@@ -116,8 +116,8 @@ class Stacked:
         drawn = self._chance.choice(far, min(len(far), self._config.others), replace=False) if len(far) else far
         counts = np.concatenate([np.ones(1 + len(near)), np.full(len(drawn), len(far) / max(1, len(drawn)))])
         learnt = np.concatenate([[taken], near, drawn])
-        for one in self._chance.permutation(len(learnt)):
-            self.pipeline.learn_one(self._row(rows[learnt[one]]), bool(one == 0), w=float(counts[one]))
+        for number in self._chance.permutation(len(learnt)):
+            self.pipeline.learn_one(self._row(rows[learnt[number]]), bool(number == 0), w=float(counts[number]))
         self.learnt += 1
         self._folded = None
 

@@ -1,7 +1,6 @@
-"""The sequence model: what a shopper looks at next, by the order of what he looked at before.
+"""The sequence model: what a shopper looks at next, by the order of earlier looks.
 
-Looks become numbers in [`features`][models.sequence.features] and item slots in
-[`vocabulary`][models.sequence.vocabulary]; [`network`][models.sequence.network] is taught by
-[`learner`][models.sequence.learner] in the trainer, with torch; [`scorer`][models.sequence.scorer] answers in the
-worker, with numpy alone.
+Looks become numbers in [`features`][models.sequence.features] and slots in [`vocabulary`][models.sequence.vocabulary].
+In the trainer [`learner`][models.sequence.learner] teaches the [`network`][models.sequence.network], with torch; in a
+worker [`predictor`][models.sequence.predictor] answers by [`scorer`][models.sequence.scorer], with numpy alone.
 """

@@ -1,7 +1,7 @@
-"""What the network is told of a look and of an item besides which it is: numbers of classes.
+"""Inputs of the network besides the item itself, as numbers of classes.
 
-A look has an action and the time since the look before; an item has a category, a brand and a price. Words are told
-apart by a hash, so that no table of words has to travel with the weights; two that meet share a vector.
+A look has an action and the time since the look before; an item has a category, a brand and a price. Words are hashed,
+so that the weights need no table of words; words of the same hash share a vector.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GAPS = FIRST_GAP + 1
 """Classes of time."""
 
 ACTIONS = 3
-"""Classes of looks: `models.sessions.visits.ACTION_CODES`."""
+"""Classes of actions: `models.sessions.visits.ACTION_CODES`."""
 
 CATEGORIES = 4_096
 """Classes of categories, 0 for none: a few times what a large shop has."""
@@ -38,7 +38,7 @@ PRICES = 48
 """... of prices: half octaves from 2^-4 to 2^19 in the shop's currency."""
 
 _STEPS = tuple(2.0 ** (step / 2 - 4) for step in range(1, PRICES - 1))
-"""Prices from which the second class begins, and each one after."""
+"""Lowest prices of the second class and each after."""
 
 NOTHING = (0, 0, 0)
 """Content of an item that the catalogue does not know."""
@@ -69,7 +69,7 @@ def content(item: CatalogItem) -> tuple[int, int, int]:
 def contents_of(catalog: Catalog) -> NDArray[np.int32]:
     """`content` of all items of a catalogue as of now, by index: (n, 3), `NOTHING` for those that it does not have.
 
-    A whole catalogue in milliseconds, each word hashed once: a worker asks beside its events, at every snapshot.
+    Takes milliseconds for a whole catalogue, as each word is hashed once: a worker calls it at every snapshot.
     """
     facts = catalog.facts.copy()
     known = facts["state"] & KNOWN != 0
@@ -88,7 +88,7 @@ class Contents:
     """Content of items by their index, (capacity, 3) int32; grows as items are put.
 
     Args:
-        classes: (n, 3) to begin with, `NOTHING` where nothing is known; becomes its own.
+        classes: (n, 3) to begin with, `NOTHING` where nothing is known; not copied.
 
     >>> contents = Contents()
     >>> contents.put(5000, (7, 8, 9))
@@ -100,7 +100,7 @@ class Contents:
         self._classes: NDArray[np.int32] = np.zeros((1024, 3), np.int32) if classes is None else classes
 
     def put(self, index: int, classes: tuple[int, int, int]) -> None:
-        """Say what an item is."""
+        """Set the classes of an item."""
         if index >= len(self._classes):
             more = np.zeros((2 * (index + 1) - len(self._classes), 3), np.int32)
             self._classes = np.concatenate([self._classes, more])

@@ -1,7 +1,7 @@
-"""Whether newly learnt weights may take the place of those that serve: both answer what neither has learnt.
+"""Whether newly learnt weights may replace those that serve: both are measured on looks that neither has learnt.
 
-The windows of some shoppers are held back for an hour. A candidate that has learnt more is compared with the weights
-that serve on those, look by look; it is worse only where chance does not explain it.
+The windows of some shoppers are held back for an hour. A candidate is compared on them with the weights that serve,
+look by look; it is worse only where chance does not explain the difference.
 """
 
 from __future__ import annotations
@@ -16,24 +16,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.config import GateConfig
-from models.sequence.scorer import Hidden, LookBatch, Scorer
+from models.sequence.kernels import Hidden, LookBatch
+from models.sequence.scorer import Scorer
 from models.sequence.window_buffer import LookWindow, Windows
 
 TOP = 20
-"""Places of a ranking that count: hit rate and reciprocal rank at 20, as elsewhere."""
+"""Places of a ranking that count: hit rate and reciprocal rank at 20, as in the evaluation."""
 
 BATCH = 64
-"""Shoppers ranked together: of 100,000 items, 25 MB."""
+"""Shoppers ranked together: 25 MB with 100,000 items."""
 
 _BUCKETS = 10_000
 
 
 class Comparison(NamedTuple):
-    """A candidate beside what serves, on the same windows."""
+    """A candidate and the weights that serve, on the same windows."""
 
     windows: int
     hr: float
-    """Share of looks that were among the first 20, from 0 to 1, in the mean over windows."""
+    """Share of looks that were among the first 20, from 0 to 1; mean over windows."""
     mrr: float
     """Reciprocal rank, 0 behind the 20th."""
     served_hr: float
@@ -42,7 +43,7 @@ class Comparison(NamedTuple):
     worse: bool
 
     def metrics(self) -> dict[str, int | float]:
-        """What a snapshot says of itself: only what was measured."""
+        """Metrics of the snapshot: only what was measured."""
         if not self.windows:
             return {}
         found: dict[str, int | float] = {"hr@20": self.hr, "mrr@20": self.mrr, "n": self.windows}
@@ -59,7 +60,7 @@ class Gate:
         looks: longest window.
 
     >>> gate = Gate(GateConfig(age_s=60.0), 3)
-    >>> gate.hold(Window([1, 2], [0, 0], [9, 1], 2, 5.0), 1000.0)
+    >>> gate.hold(LookWindow([1, 2], [0, 0], [9, 1], 2, 5.0), 1000.0)
     >>> gate.release(1060.0), len(gate), [window.items for window in gate.release(1060.1)], len(gate)
     ([], 1, [[1, 2]], 0)
     """
@@ -75,12 +76,12 @@ class Gate:
         return len(self._held)
 
     def holds(self, user_id: str) -> bool:
-        """Whether a shopper is one of those whose windows are held back: the same ones in every process."""
+        """Whether a shopper's windows are held back; the same in every process."""
         digest = hashlib.blake2b(user_id.encode(errors="surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % _BUCKETS < self._share
 
     def hold(self, window: LookWindow, appended_s: float) -> None:
-        """Keep a window back.
+        """Hold a window back.
 
         Args:
             window: which.
@@ -89,18 +90,18 @@ class Gate:
         self._held.append((appended_s, window))
 
     def release(self, appended_s: float) -> list[LookWindow]:
-        """Windows that may be learnt now, oldest first; they are not held any more."""
+        """Windows that may be learnt now, oldest first; they are held no longer."""
         held, free = self._held, []
         while held and (len(held) > self._config.windows or appended_s - held[0][0] > self._config.age_s):
             free.append(held.popleft()[1])
         return free
 
     def compare(self, candidate: Scorer, served: Scorer | None) -> Comparison:
-        """Judge a candidate on what is held back now.
+        """Compare a candidate with what serves, on what is held back now.
 
         Args:
-            candidate: what would serve.
-            served: what serves; None: nothing does, and anything is better.
+            candidate: would serve.
+            served: serves now; None: nothing does, and anything is better.
         """
         windows = [window for _, window in self._held]
         found = scores(candidate, windows)
@@ -118,25 +119,25 @@ class Gate:
         return Comparison(n, hr, mrr, served_hr, served_mrr, worse)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that is held back, by name, to be stored; `restore` takes it."""
+        """All that is held back, by name, to be stored and given to `restore`."""
         windows = Windows(1 << 62, self._looks)
         for _, window in self._held:
             windows.add(window)
         return windows.arrays() | {"appended_s": np.array([appended_s for appended_s, _ in self._held], np.float64)}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what `arrays` gave."""
+        """Continue from what `arrays` gave."""
         windows = Windows(1 << 62, self._looks)
         windows.restore(dict(arrays))
         self._held = deque(zip(arrays["appended_s"].tolist(), windows.each(), strict=True))
 
 
 def scores(scorer: Scorer, windows: Sequence[LookWindow]) -> NDArray[np.float64]:
-    """Hit rate and reciprocal rank at 20 of the fresh looks, by window.
+    """Hit rate and reciprocal rank at 20 of the new looks, by window.
 
     Args:
-        scorer: what answers; an item that it does not know is a miss, ties count against it.
-        windows: those with nothing to predict, a first look alone, are left out.
+        scorer: ranks the items; an item that it does not know is a miss, ties count against it.
+        windows: those of a single look are left out, as there is nothing to predict.
 
     Returns:
         (n, 2).

@@ -1,13 +1,14 @@
-"""The loops of a step and of a comparison that numpy would need dozens of small calls for, compiled.
+"""The compiled loops of the sequence model, for which numpy would need dozens of small calls.
 
 The hyperbolic tangent is Eigen's rational approximation (`generic_fast_tanh_float`), right to a few units in the last
-place of float32, as compilers turn it into vector instructions, which they do not with the C library's.
+place of float32: compilers turn it into vector instructions, which they do not with the C library's.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ Floats = NDArray[np.float32]
 Whole = NDArray[np.int64]
 
 _TINY = 1e-12
-"""Length below which a vector counts as none: torch's."""
+"""Length below which a vector counts as 0, as in torch."""
 
 _MOST = np.float32(7.90531110763549805)
 """Beyond it the tangent is 1 in float32."""
@@ -44,11 +45,60 @@ _UNDER = tuple(
 """Denominator, by powers of x squared."""
 
 
-def constant(weights: NDArray[Any]) -> Floats:
-    """Weights as the functions here take them: not to be written to, whether their array may be or not.
+class Hidden(NamedTuple):
+    """State of the network after some looks, a row a shopper."""
 
-    For each kind of array they would be compiled anew, which takes seconds: see `warm`.
+    hidden: Floats
+    """(n, units)."""
+    cell: Floats
+    """(n, units)."""
+
+
+class LookBatch(NamedTuple):
+    """Looks as the network takes them, one after the other: of shopper `s` from `ends[s]` to `ends[s + 1]`."""
+
+    items: Whole
+    """(looks,) indices of the items."""
+    actions: Whole
+    """(looks,) classes."""
+    gaps: Whole
+    """(looks,) classes of the time before the look."""
+    ends: Whole
+    """(n + 1,)."""
+
+    @classmethod
+    def of(cls, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> LookBatch:
+        """The looks of windows: for each shopper the items, the classes of actions and of times before, in order."""
+        columns: tuple[list[int], list[int], list[int]] = [], [], []
+        ends = [0]
+        for window in windows:
+            for column, values in zip(columns, window, strict=True):
+                column += values
+            ends.append(len(columns[0]))
+        return cls(*(np.array(column, np.int64) for column in (*columns, ends)))
+
+
+class LSTM(NamedTuple):
+    """Weights of the recurrent layer.
+
+    The gates are entry, keep, new and out; their weights are halved where sigmoids are meant, as
+    sigmoid(x) = tanh(x / 2) / 2 + 1 / 2.
     """
+
+    actions: Floats
+    """(classes, units)."""
+    gaps: Floats
+    """(classes, units)."""
+    from_look: Floats
+    """(units, 4 * units)."""
+    from_hidden: Floats
+    """(units, 4 * units)."""
+    bias: Floats
+    """(4 * units,)."""
+
+
+def constant(weights: NDArray[Any]) -> Floats:
+    """A read-only view of weights, the one type of array that the functions here are compiled for: see `warm`."""
     found = np.ascontiguousarray(weights, np.float32).view()
     found.flags.writeable = False
     return found
@@ -111,35 +161,17 @@ def tanh(values: Floats) -> None:
 
 
 @cached_njit(nogil=True)
-def carry_on(
-    ends: Whole,
-    looked_at: Floats,
-    action: Whole,
-    gap: Whole,
-    actions: Floats,
-    gaps: Floats,
-    from_look: Floats,
-    from_hidden: Floats,
-    bias: Floats,
-    hidden: Floats,
-    cell: Floats,
-) -> None:
+def carry_on(looks: LookBatch, vectors: Floats, lstm: LSTM, state: Hidden) -> None:
     """Carry shoppers' states on by their looks, one after the other, in place.
 
     Args:
-        ends: (n + 1,): looks of shopper `s` are those from `ends[s]` to `ends[s + 1]`.
-        looked_at: (looks, units) vectors of the items.
-        action: (looks,) classes.
-        gap: (looks,) classes of the times before.
-        actions: (classes, units).
-        gaps: (classes, units).
-        from_look: (units, 4 * units), to entry, keep, new, out; halved where sigmoids are meant, as
-            sigmoid(x) = tanh(x / 2) / 2 + 1 / 2. So are the next two.
-        from_hidden: (units, 4 * units).
-        bias: (4 * units,).
-        hidden: (n, units).
-        cell: (n, units).
+        looks: of the shoppers.
+        vectors: (looks, units) of the items.
+        lstm: weights.
+        state: of each shopper.
     """
+    (_, action, gap, ends), (hidden, cell) = looks, state
+    actions, gaps, from_look, from_hidden, bias = lstm
     units = hidden.shape[1]
     half = np.float32(0.5)
     gates, through = np.empty(4 * units, np.float32), np.empty(units, np.float32)
@@ -147,7 +179,7 @@ def carry_on(
         for look in range(ends[row], ends[row + 1]):
             gates[:] = bias
             for unit in range(units):
-                told = looked_at[look, unit] + actions[action[look], unit] + gaps[gap[look], unit]
+                told = vectors[look, unit] + actions[action[look], unit] + gaps[gap[look], unit]
                 kept = hidden[row, unit]
                 told_to, kept_to = from_look[unit], from_hidden[unit]
                 for gate in range(4 * units):
@@ -197,7 +229,8 @@ def warm() -> None:
     floats, whole = np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
     known = constant(floats)
     item_vectors(whole, np.zeros((1, 3), np.int32), known, known, known, known)
-    wide, ends = np.zeros((4, 16), np.float32), np.zeros(2, np.int64)
-    carry_on(ends, floats, whole, whole, known, known, wide, wide, wide[0], floats, floats.copy())
+    wide = np.zeros((4, 16), np.float32)
+    looks = LookBatch(whole, whole, whole, np.zeros(2, np.int64))
+    carry_on(looks, floats, LSTM(known, known, wide, wide, wide[0]), Hidden(floats, floats.copy()))
     units_of(floats)
     largest(floats, floats[:, 0].copy(), 1)

@@ -1,14 +1,14 @@
-"""Continual learning of the sequence model: each look once as it comes, and older ones again from a replay buffer.
+"""Continual learning of the sequence model: new looks as they come, and older ones again from a replay buffer.
 
-Windows are gathered into chunks. A chunk is learnt together with a sample of those before it, so that the network
-neither forgets nor waits for a second pass over a stream that does not end (D. Rolnick and others, Experience replay
-for continual learning, 2019).
+Windows are gathered into chunks. A chunk is learnt together with a sample of those before it, so that the network does
+not forget, and needs no second pass over an endless stream (D. Rolnick and others, Experience replay for continual
+learning, 2019).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,14 +36,14 @@ class Learner:
     Args:
         config: how.
         contents: what the items are, by index; may change at any time.
-        seed: of everything that is drawn.
+        seed: of all random draws.
 
     Attributes:
         network: what is learnt.
         vocabulary: which items have a vector of their own; grows in `learn` only.
-        learnt: looks that came new and were predicted once.
-        chunks: times that `learn` was called with something to learn.
-        positions: looks that were predicted while learning, those again included.
+        learnt: new looks that were predicted.
+        chunks: chunks learnt.
+        positions: looks that were predicted, repetitions included.
         loss: mean cross-entropy of the last chunk, in nats; 0 before the first.
     """
 
@@ -65,16 +65,16 @@ class Learner:
 
     @property
     def waiting(self) -> int:
-        """Windows taken and not yet learnt."""
+        """Windows added and not yet learnt."""
         return len(self._new)
 
     def add(self, window: LookWindow) -> bool:
-        """Take a window; returns whether a chunk is full, and `learn` is due."""
+        """Add a window; returns whether a chunk is full, and `learn` is due."""
         self._new.add(window)
         return len(self._new) >= self._config.chunk
 
     def learn(self) -> None:
-        """Learn what was taken since the last time, with some of what was before."""
+        """Learn the windows added since the last call, with some of those before."""
         new, old = self._new, self._old
         if not len(new):
             return
@@ -84,7 +84,7 @@ class Learner:
             self._admit()
             once = (new, np.arange(len(new)))
             again = (old, self._draw_again(self._config.replay * len(new), chance))
-            self._teach(_Batch.of(*[once] * self._config.passes, again), chance)
+            self._learn_batches(_Batch.of(*[once] * self._config.passes, again), chance)
         self.learnt += int((new.length[: len(new)] - new.first[: len(new)]).sum())
         self.chunks += 1
         old.take(new)
@@ -97,7 +97,7 @@ class Learner:
         return {name: array.copy() for name, array in weights.items()}
 
     def training(self) -> dict[str, NDArray[Any]]:
-        """All the rest that a learner needs to go on, by name."""
+        """All the rest that a learner needs to continue, by name."""
         found: dict[str, NDArray[Any]] = {
             "vocabulary.item": self.vocabulary.item,
             "vocabulary.uses": self.vocabulary.uses,
@@ -116,7 +116,7 @@ class Learner:
         return {name: array.copy() for name, array in found.items()}
 
     def restore(self, weights: Mapping[str, NDArray[Any]], training: Mapping[str, NDArray[Any]]) -> None:
-        """Go on where another learner of the same configuration was when it gave `arrays` and `training`."""
+        """Continue where another learner of the same configuration gave `arrays` and `training`."""
         self.vocabulary.restore(training["vocabulary.item"], training["vocabulary.uses"], training["vocabulary.at"])
         self._make_room(len(self.vocabulary))
         with torch.no_grad():
@@ -137,7 +137,7 @@ class Learner:
             optimiser.load_state_dict(state)
 
     def _roomy(self, rows: NDArray[Any]) -> Tensor:
-        """(slots, units) numbers of the vocabulary as a table of as many rows as that of item vectors."""
+        """(slots, units) values of the vocabulary, padded to as many rows as the table of item vectors has."""
         table = torch.zeros_like(self.network.items.weight.data)
         table[: len(rows)] = torch.from_numpy(np.array(rows))
         return table
@@ -145,7 +145,7 @@ class Learner:
     # -- learning --------------------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        """Count the fresh looks, and give slots to new items."""
+        """Count the new looks, and give slots to new items."""
         new = self._new
         rows = np.arange(len(new))
         place = np.arange(new.items.shape[1])[None, :]
@@ -164,7 +164,7 @@ class Learner:
                 moments["exp_avg"][slots] = moments["exp_avg_sq"][slots] = 0.0
 
     def _draw_again(self, number: int, chance: np.random.Generator) -> NDArray[np.int64]:
-        """Rows of older windows, the recent ones more often."""
+        """Rows of older windows, recent ones more often."""
         kept = len(self._old)
         if not kept:
             return np.empty(0, np.int64)
@@ -173,47 +173,47 @@ class Learner:
         ages[evenly | (ages >= kept)] = chance.integers(0, kept, number)[evenly | (ages >= kept)]
         return self._old.row(ages)
 
-    def _teach(self, lesson: _Batch, chance: np.random.Generator) -> None:
+    def _learn_batches(self, windows: _Batch, chance: np.random.Generator) -> None:
         self.network.train()
         drawing = self.vocabulary.uses**self._config.popularity
         drawing[UNKNOWN] = 0.0
         drawing /= drawing.sum()
         cumulated = np.cumsum(drawing)
-        # Windows of like length together: less of a batch is filling. Batches then come in any order.
-        order = chance.permutation(len(lesson.length))
-        order = order[np.argsort(lesson.length[order], kind="stable")]
+        # Windows of similar length together, so that less of a batch is filling; then batches in random order.
+        order = chance.permutation(len(windows.length))
+        order = order[np.argsort(windows.length[order], kind="stable")]
         batches = [order[first : first + self._config.batch] for first in range(0, len(order), self._config.batch)]
-        shares = self._shares(lesson)
+        shares = self._shares(windows)
         losses, before = 0.0, self.positions
         for number in chance.permutation(len(batches)):
             draws = np.searchsorted(cumulated, chance.random(self._config.negatives))
             draws = np.minimum(draws, len(drawing) - 1)
-            losses += self._step(lesson.rows(batches[number]), draws, drawing, shares)
+            losses += self._step(windows.rows(batches[number]), draws, drawing, shares)
         self.loss = losses / max(1, self.positions - before)
 
-    def _shares(self, lesson: _Batch) -> NDArray[np.float64]:
+    def _shares(self, windows: _Batch) -> NDArray[np.float64]:
         """How often each slot is the target, per target."""
-        place = np.arange(lesson.items.shape[1])[None, :]
-        asked = (place >= lesson.first[:, None]) & (place < lesson.length[:, None])
-        counts = np.bincount(self.vocabulary.slots(lesson.items[asked]), minlength=len(self.vocabulary))
+        place = np.arange(windows.items.shape[1])[None, :]
+        asked = (place >= windows.first[:, None]) & (place < windows.length[:, None])
+        counts = np.bincount(self.vocabulary.slots(windows.items[asked]), minlength=len(self.vocabulary))
         shares: NDArray[np.float64] = counts / max(1, counts.sum())
         return shares
 
     def _step(
-        self, lesson: _Batch, draws: NDArray[np.int64], drawing: NDArray[np.float64], shares: NDArray[np.float64]
+        self, windows: _Batch, draws: NDArray[np.int64], drawing: NDArray[np.float64], shares: NDArray[np.float64]
     ) -> float:
         """Learn some windows at once; returns the sum of their losses."""
-        longest = int(lesson.length.max())
-        items = lesson.items[:, :longest]
+        longest = int(windows.length.max())
+        items = windows.items[:, :longest]
         slots = self.vocabulary.slots(items)
         place = np.arange(1, longest)[None, :]
-        asked = (place >= lesson.first[:, None]) & (place < lesson.length[:, None]) & (slots[:, 1:] != UNKNOWN)
+        asked = (place >= windows.first[:, None]) & (place < windows.length[:, None]) & (slots[:, 1:] != UNKNOWN)
         if not asked.any():
             return 0.0
         network = self.network
         content = torch.from_numpy(self._contents.of(items))
         vectors = network.vectors(torch.from_numpy(slots), content)
-        told = (lesson.actions, lesson.gaps)
+        told = (windows.actions, windows.gaps)
         actions, gaps = (torch.from_numpy(column[:, : longest - 1].astype(np.int64)) for column in told)
         there = torch.from_numpy(asked)
         expected = network(vectors[:, :-1], actions, gaps)[there]
@@ -235,7 +235,7 @@ class Learner:
         return float(loss.detach()) * len(targets)
 
     def _make_room(self, slots: int) -> None:
-        """Let the table of item vectors have so many slots, at least; what was learnt stays."""
+        """Grow the table of item vectors to so many slots, at least; what was learnt stays."""
         weights = self.network.items.weight
         if slots <= len(weights):
             return
@@ -243,7 +243,7 @@ class Learner:
         state = self._item_optimiser.state_dict()
         table = torch.zeros((size, weights.shape[1]))
         table[: len(weights)] = weights.detach()
-        # Nothing is drawn for it: what is drawn next must not depend on when room was made.
+        # Without random initialisation: later draws must not depend on when the table grew.
         self.network.items = torch.nn.Embedding.from_pretrained(table, freeze=False, sparse=True)  # type: ignore[no-untyped-call]
         grown = self.network.items.weight
         self._item_optimiser = torch.optim.SparseAdam([grown], lr=self._config.rate)
@@ -255,23 +255,20 @@ class Learner:
         self._item_optimiser.load_state_dict(state)
 
 
-class _Batch:
-    """Rows of windows that are learnt together."""
+class _Batch(NamedTuple):
+    """Windows that are learnt together; columns as in `Windows`."""
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        self.items = columns["items"]
-        self.actions = columns["actions"]
-        self.gaps = columns["gaps"]
-        self.length = columns["length"]
-        self.first = columns["first"]
+    items: NDArray[Any]
+    actions: NDArray[Any]
+    gaps: NDArray[Any]
+    length: NDArray[Any]
+    first: NDArray[Any]
 
     @classmethod
     def of(cls, *parts: tuple[Windows, NDArray[np.int64]]) -> _Batch:
-        """The given rows of each."""
-        names = ("items", "actions", "gaps", "length", "first")
-        return cls({name: np.concatenate([getattr(part, name)[rows] for part, rows in parts]) for name in names})
+        """The given rows of each part."""
+        return cls(*(np.concatenate([getattr(part, name)[rows] for part, rows in parts]) for name in cls._fields))
 
     def rows(self, rows: NDArray[np.int64]) -> _Batch:
-        """Some of them."""
-        names = ("items", "actions", "gaps", "length", "first")
-        return _Batch({name: getattr(self, name)[rows] for name in names})
+        """Some of the windows."""
+        return _Batch(*(column[rows] for column in self))

@@ -72,7 +72,7 @@ class Network(nn.Module):
         return nn.functional.normalize(whole, dim=-1)
 
     def forward(self, vectors: Tensor, actions: Tensor, gaps: Tensor) -> Tensor:
-        """What is expected after each look.
+        """The vector expected after each look.
 
         Args:
             vectors: (windows, looks, units) of the items.

@@ -1,8 +1,8 @@
-"""What shoppers are expected to look at next, for the recommender: the best of the sequence model and their shares.
+"""The sequence model's best items for each shopper, and their shares, for the recommender.
 
-A shopper's hidden state is kept from one look to the next. It is a function of his window alone: where that is not the
-window before with one more look (a late look, a window that is full, another worker's shopper, other weights), it is
-made anew. So answers do not depend on what a worker happened to have seen.
+A shopper's hidden state is kept from one look to the next. It is a function of the window alone: where that is not the
+last window with one more look (a late look, a full window, another worker's shopper, other weights), it is computed
+again. So answers do not depend on what a worker happened to see before.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.features import gap_classes
-from models.sequence.scorer import Hidden, LookBatch, Scorer
+from models.sequence.kernels import Hidden, LookBatch
+from models.sequence.scorer import Scorer
 from models.sequence.vector_index import finder
 from models.sessions.visits import Window
 
 ITEMS = 50
-"""Items that are expected of each shopper, at most: many times a list, as most are no cross-sell and no upsell of
-anything."""
+"""Most items of a shopper: many times a list, as most are neither cross-sell nor upsell of anything."""
 
 SHOPPERS = 50_000
-"""Shoppers whose states are kept, the latest: 40 MB."""
+"""Shoppers whose states are kept, the most recent: 40 MB."""
 
 ROWS = 32
-"""Shoppers that are scored together: bounds memory, 4 bytes an item and shopper."""
+"""Shoppers that are scored together: bounds memory, which is 4 bytes an item and shopper."""
 
 
 class Expected(NamedTuple):
-    """What is expected of shoppers, one after the other: of shopper `s` from `ends[s]` to `ends[s + 1]`."""
+    """What shoppers are expected to look at next: of shopper `s` from `ends[s]` to `ends[s + 1]`."""
 
     items: NDArray[np.int32]
     shares: NDArray[np.float64]
@@ -47,12 +47,12 @@ class SequencePredictor:
         version: of them.
 
     Attributes:
-        recall: share of what is most expected that is found; below 1 only where there are too many items to compare.
-        together: shoppers that should be asked about at one go, at most: the more items, the fewer.
-        prompt: shoppers that are asked about in a few milliseconds, at most.
+        recall: share of the most expected items that is found; below 1 only where there are too many to compare.
+        max_batch: most shoppers of one call: the more items, the fewer.
+        inline_limit: most shoppers that take a few milliseconds only.
 
     Raises:
-        ModuleNotFoundError: there are that many, and usearch is not installed.
+        ModuleNotFoundError: there are too many items to compare, and usearch is not installed.
     """
 
     def __init__(self, scorer: Scorer, version: str) -> None:
@@ -62,13 +62,13 @@ class SequencePredictor:
         self._finder = finder(scorer.vectors)
         self.recall = self._finder.recall
         self.max_batch, self.inline_limit = self._finder.max_batch, self._finder.inline_limit
-        self._kept: OrderedDict[str, tuple[Window, int]] = OrderedDict()  # and where: a row of both
-        self._free: list[int] = []  # rows of those who were forgotten
+        self._kept: OrderedDict[str, tuple[Window, int]] = OrderedDict()  # and its row in both arrays
+        self._free: list[int] = []  # rows of forgotten shoppers
         self._to_forget: deque[str] = deque()
         self._hidden, self._cell = self._scorer.start(1024)
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
-        """What is expected of each shopper, most likely first; of one who has looked at nothing, nothing.
+        """What each shopper is expected to look at next, most likely first; nothing without looks.
 
         Args:
             shoppers: ids and windows.
@@ -94,18 +94,18 @@ class SequencePredictor:
         )
 
     def forget(self, user_id: str) -> None:
-        """Drop what is kept of a shopper when somebody is asked about next; may be called while that goes on."""
+        """Drop what is kept of a shopper, at the next `expect`; may be called by another thread during one."""
         self._to_forget.append(user_id)
 
     def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
-        """State of each shopper after his window; of one who comes again and again, in this order."""
+        """State of each shopper after the window; a shopper may come several times, and is processed in this order."""
         state = self._scorer.start(len(shoppers))
         for turn in _turns([user_id for user_id, _ in shoppers]):
             self._carry_on(turn, shoppers, state)
         return state
 
     def _carry_on(self, rows: Sequence[int], shoppers: Sequence[tuple[str, Window]], state: Hidden) -> None:
-        """States of some rows, none of a shopper of another: kept ones, carried on by a look, or made anew."""
+        """States of some rows, each of another shopper: kept, carried on by a look, or computed from the window."""
         looks: list[tuple[Sequence[int], Sequence[int], Sequence[int]]] = []
         places: list[int] = []
         for row in rows:
@@ -127,8 +127,8 @@ class SequencePredictor:
         state.hidden[rows], state.cell[rows] = carried
 
     def _place(self, user_id: str, window: Window) -> int:
-        """Where a shopper's state is kept from now on, as that after a window: the row he has, or another's."""
-        kept = self._kept.pop(user_id, None)  # comes back as the latest
+        """Row of a shopper's state from now on, which is that after a window."""
+        kept = self._kept.pop(user_id, None)  # goes to the end, as the latest
         if kept is not None:
             place = kept[1]
         elif self._free:
@@ -145,7 +145,7 @@ class SequencePredictor:
 
 
 def _turns(user_ids: Sequence[str]) -> list[list[int]]:
-    """Rows in turns in which nobody comes twice, each as early as it can be.
+    """Rows in turns that have no shopper twice, each as early as possible.
 
     >>> _turns(["ann", "bob", "ann", "cid", "ann"])
     [[0, 1, 3], [2], [4]]

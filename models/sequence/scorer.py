@@ -1,67 +1,26 @@
-"""What the sequence model answers with, from learnt weights, with numpy and numba: a worker needs no torch.
+"""The sequence model as a worker runs it: learnt weights, numpy and numba, no torch.
 
-`carry_on` carries shoppers' hidden states on by new looks; `read` makes them anew from windows of looks. Both agree
-with [`Network`][models.sequence.network.Network] to the precision of float32.
+`carry_on` updates shoppers' hidden states by new looks; `read` computes them from windows of looks. Both agree with
+[`Network`][models.sequence.network.Network] to the precision of float32.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.sequence.features import Contents
-from models.sequence.kernels import carry_on, constant, item_vectors, units_of
+from models.sequence.kernels import LSTM, Hidden, LookBatch, carry_on, constant, item_vectors, units_of
 from models.sequence.vocabulary import NOBODY, Vocabulary
 
 NO_ITEMS = np.empty(0, np.int64)
 
 SLICE = 4_096
-"""Vectors that are made together: what is in between stays in the processor's cache, and other threads get their turn
-after each step. All of 90,000 at once take twice as long, and much of what the memory can do for all cores."""
-
-
-class Hidden(NamedTuple):
-    """State of the network after some looks, a row a shopper."""
-
-    hidden: NDArray[np.float32]
-    """(n, units)."""
-    cell: NDArray[np.float32]
-    """(n, units)."""
-
-
-class LookBatch(NamedTuple):
-    """Looks as the network takes them, one after the other: of shopper `s` from `ends[s]` to `ends[s + 1]`."""
-
-    items: NDArray[np.int64]
-    """(looks,) indices of the items."""
-    actions: NDArray[np.int64]
-    """(looks,) classes."""
-    gaps: NDArray[np.int64]
-    """(looks,) classes of the time before the look."""
-    ends: NDArray[np.int64]
-    """(n + 1,)."""
-
-    @classmethod
-    def of(cls, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> LookBatch:
-        """Those of windows.
-
-        Args:
-            windows: for each shopper the indices of the items, classes of the actions and of the times before, in
-                order.
-        """
-        items: list[int] = []
-        actions: list[int] = []
-        gaps: list[int] = []
-        ends = [0]
-        for window in windows:
-            items += window[0]
-            actions += window[1]
-            gaps += window[2]
-            ends.append(len(items))
-        return cls(*(np.array(column, np.int64) for column in (items, actions, gaps, ends)))
+"""Vectors that are computed together: intermediate results stay in the processor's cache, and other threads run after
+each slice. All of 90,000 at once take twice as long, and much of the memory bandwidth of all cores."""
 
 
 class Scorer:
@@ -77,7 +36,6 @@ class Scorer:
     Attributes:
         items: (n,) indices of the items that are ranked, ascending: those with a slot, and the cold ones.
         vectors: (n, units) of those, of length 1.
-
     """
 
     def __init__(
@@ -92,12 +50,15 @@ class Scorer:
         self._contents = contents
         self._own = constant(weights["items.weight"])
         self._content = [constant(weights[f"content.{table}.weight"]) for table in range(3)]
-        self._actions, self._gaps = constant(weights["actions.weight"]), constant(weights["gaps.weight"])
         self.units = self._own.shape[1]
-        halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), self.units)  # sigmoid(x) = tanh(x / 2) / 2 + 1/2
-        self._from_look = np.ascontiguousarray(weights["lstm.weight_ih_l0"].T * halves, np.float32)
-        self._from_hidden = np.ascontiguousarray(weights["lstm.weight_hh_l0"].T * halves, np.float32)
-        self._bias = ((weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]) * halves).astype(np.float32)
+        halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), self.units)  # see `LSTM`
+        self._lstm = LSTM(
+            constant(weights["actions.weight"]),
+            constant(weights["gaps.weight"]),
+            np.ascontiguousarray(weights["lstm.weight_ih_l0"].T * halves, np.float32),
+            np.ascontiguousarray(weights["lstm.weight_hh_l0"].T * halves, np.float32),
+            ((weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]) * halves).astype(np.float32),
+        )
         self._vocabulary = Vocabulary(len(items), 1.0)
         self._vocabulary.restore(items, np.zeros(len(items)), np.zeros(len(items)))
         ranked = np.concatenate([items[items != NOBODY], cold[contents.of(cold).any(axis=1)]])
@@ -114,21 +75,9 @@ class Scorer:
         return Hidden(*np.zeros((2, number, self.units), np.float32))
 
     def carry_on(self, state: Hidden, looks: LookBatch) -> None:
-        """Carry the state of each shopper on by his looks, in place."""
+        """Carry the state of each shopper on by the new looks, in place."""
         vectors = self._vectors(self._vocabulary.slots(looks.items), looks.items)
-        carry_on(
-            looks.ends,
-            vectors,
-            looks.actions,
-            looks.gaps,
-            self._actions,
-            self._gaps,
-            self._from_look,
-            self._from_hidden,
-            self._bias,
-            state.hidden,
-            state.cell,
-        )
+        carry_on(looks, vectors, self._lstm, state)
 
     def read(self, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> Hidden:
         """State after whole windows; arguments as of `LookBatch.of`."""

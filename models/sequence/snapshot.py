@@ -1,4 +1,4 @@
-"""The sequence model as a snapshot: what the trainer freezes, and what a worker makes of it."""
+"""The sequence model as a snapshot: its arrays, and the predictor that a worker makes of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.snapshot import Snapshot
 
 
 def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:
-    """Of all arrays, by name."""
+    """Shapes of all arrays, by name."""
     classes = {"items": slots, "content.0": CATEGORIES, "content.1": BRANDS, "content.2": PRICES}
     tables = classes | {"actions": ACTIONS, "gaps": GAPS}
     gates = 4 * units
@@ -29,7 +29,7 @@ def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:
 
 
 def read_predictor(snapshot: Snapshot, items: Items, catalog: Catalog) -> SequencePredictor:
-    """What a worker answers with. Items that the catalogue has and nobody has looked at are expected by their content.
+    """The predictor of a worker. Items of the catalogue that nobody has looked at are ranked by their content.
 
     Args:
         snapshot: of the sequence model.

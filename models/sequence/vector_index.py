@@ -1,7 +1,7 @@
-"""The items nearest to what is expected: all of them compared, or an index asked where there are too many.
+"""The items nearest to what is expected: by comparing all of them, or by an index where there are too many.
 
 The index is a navigable small-world graph (Y. Malkov, D. Yashunin, Efficient and robust approximate nearest neighbor
-search, 2018; usearch's), and finds most of the nearest, not all: `recall` says how many.
+search, 2018; usearch's). It finds most of the nearest, not all: `recall` says how many.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from models.sequence.kernels import largest
 
 EXACT = 100_000
-"""Items up to which all are compared: 1 ms a shopper in a batch, 5 ms for one alone."""
+"""Most items of which all are compared: 1 ms a shopper in a batch, 5 ms for a single shopper."""
 
 COMPARED = 3_200_000
-"""Vectors that are compared at one go at most, over all shoppers asked about: 30 ms, for which an answer waits."""
+"""Most comparisons in one call, over all its shoppers: 30 ms, for which an answer waits."""
 
 IN_PASSING = 10
-"""Part of those that is compared in passing, where the events are: 3 to 5 ms, in which a worker does nothing else."""
+"""Part of those that may block the event loop: 3 to 5 ms."""
 
 PROBES = 256
 """Vectors that recall is measured with."""
@@ -29,8 +29,8 @@ SAMPLE = 4_096
 """Vectors that the sum over all is estimated from where not all are compared."""
 
 STORED = "f16"
-"""What the index keeps numbers as: cosines are then 0.0002 off at most and recall is the same, for three fifths of the
-memory. Of bytes (`i8`) it is not: see `docs/architecture.md`."""
+"""Type of the numbers in the index: cosines are off by 0.0002 at most and recall is the same, for three fifths of the
+memory. With bytes (`i8`) recall is lower: see `docs/architecture.md`."""
 
 
 class Nearest(NamedTuple):
@@ -48,9 +48,9 @@ class Finder(Protocol):
     recall: float
     """Share of the true nearest that are found."""
     max_batch: int
-    """Shoppers that should be asked about at one go, at most."""
+    """Most shoppers of one call."""
     inline_limit: int
-    """Shoppers that are asked about in a few milliseconds, at most."""
+    """Most shoppers that take a few milliseconds only."""
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
         """The `k` vectors nearest to each of (n, units), both of length 1; all where there are fewer."""
@@ -84,7 +84,7 @@ class Exact:
 
 
 class Indexed:
-    """Asks an index; making one takes about 0.2 ms a vector.
+    """Searches an index; building it takes about 0.2 ms a vector.
 
     Args:
         vectors: (n, units) of length 1.
@@ -94,7 +94,7 @@ class Indexed:
         ModuleNotFoundError: usearch is not installed.
     """
 
-    max_batch = COMPARED // EXACT  # one costs about what comparing so many does
+    max_batch = COMPARED // EXACT  # a search costs about as much as EXACT comparisons
     inline_limit = max_batch // IN_PASSING
 
     def __init__(self, vectors: NDArray[np.float32], seed: int) -> None:
@@ -111,7 +111,7 @@ class Indexed:
         k = min(50, len(vectors))
         found, true = self.nearest(probes, 1.0, k).places, Exact(vectors).nearest(probes, 1.0, k).places
         pairs = zip(found.tolist(), true.tolist(), strict=True)
-        self.recall = float(np.mean([len(set(one) & set(other)) / k for one, other in pairs]))
+        self.recall = float(np.mean([len(set(ours) & set(theirs)) / k for ours, theirs in pairs]))
 
     def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
         """See [`Finder.nearest`][]; shares are of an estimated sum."""
@@ -128,7 +128,7 @@ class Indexed:
 
 
 def finder(vectors: NDArray[np.float32], seed: int = 1) -> Finder:
-    """What finds the nearest of so many vectors.
+    """The finder for so many vectors.
 
     Raises:
         ModuleNotFoundError: there are more than `EXACT`, and usearch is not installed.

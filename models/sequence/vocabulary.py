@@ -13,10 +13,10 @@ NOBODY = -1
 
 
 class Vocabulary:
-    """Slots of items. A slot is given to another item when all are taken and the other is used more.
+    """Slots of items. When all are taken, an item that is used more replaces the least used.
 
     Args:
-        most: slots at most, the unknown one included.
+        most: slots, the unknown one included.
         half_life_s: of the use of an item.
 
     Attributes:
@@ -27,7 +27,7 @@ class Vocabulary:
     >>> vocabulary = Vocabulary(3, 100.0)
     >>> vocabulary.use(np.array([8, 8, 9]), np.array([0.0, 0.0, 0.0]))  # slots that are new to their item
     array([1, 2])
-    >>> vocabulary.use(np.array([7]), np.array([50.0]))  # as used as 9 was before, and 9 has faded
+    >>> vocabulary.use(np.array([7]), np.array([50.0]))  # as used as 9 was before, and 9 has decayed
     array([2])
     >>> vocabulary.slots(np.array([7, 8, 9]))
     array([2, 1, 0])
@@ -59,7 +59,7 @@ class Vocabulary:
             ats: (n,) epoch seconds.
 
         Returns:
-            Slots that now are another item's than before, ascending: what was learnt for them is void.
+            Slots that now have another item than before, ascending: what was learnt for them is void.
         """
         if not len(items):
             return np.empty(0, np.int64)
@@ -82,14 +82,14 @@ class Vocabulary:
         return np.sort(np.concatenate([taken, self._replace(new[free:], used[free:], now)]))
 
     def restore(self, item: NDArray[np.int64], uses: NDArray[np.float64], at: NDArray[np.float64]) -> None:
-        """Take over another vocabulary's attributes."""
+        """Set the attributes to another vocabulary's."""
         self.item, self.uses, self.at = item.copy(), uses.copy(), at.copy()
         self._slot = np.zeros(max(1024, int(item.max(initial=0)) + 1), np.int64)
         taken = np.flatnonzero(item != NOBODY)
         self._slot[item[taken]] = taken
 
     def _replace(self, new: NDArray[np.int64], used: NDArray[np.float64], now: float) -> NDArray[np.int64]:
-        """Give the slots of the least used to those that are used more."""
+        """Give slots of the least used items to new ones that are used more."""
         if not len(new) or len(self) < 2:
             return np.empty(0, np.int64)
         self._decay(np.arange(1, len(self)), now)
@@ -109,7 +109,7 @@ class Vocabulary:
         self._slot[items] = slots
 
     def _decay(self, slots: NDArray[np.int64], now: float) -> None:
-        """Bring uses to a later time; an earlier one leaves them."""
+        """Decay uses to a time; an earlier time changes nothing."""
         age_s = np.maximum(now - self.at[slots], 0.0)
         self.uses[slots] *= 2.0 ** (-age_s / self._half_life_s)
         self.at[slots] += age_s

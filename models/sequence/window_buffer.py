@@ -1,4 +1,4 @@
-"""Windows of looks as the network takes them, kept in arrays: those to learn next, and older ones to learn again."""
+"""Windows of looks as the network takes them, in arrays: those to learn next, and older ones to learn again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class LookWindow(NamedTuple):
     gaps: Sequence[int]
     """Classes of the time before each look."""
     fresh: int
-    """How many of the last looks were in no window before: each look is learnt in one window, and told in others."""
+    """How many of the last looks were in no window before: a look is predicted in one window, an input in others."""
     at: float
     """Event time of the last look, epoch seconds."""
 
 
 class Windows:
-    """Windows in columns, the oldest given up where there is no room.
+    """Windows in columns; the oldest are dropped where there is no room.
 
     Args:
         most: windows that are kept.
@@ -78,7 +78,7 @@ class Windows:
             self.add(window)
 
     def each(self) -> Iterator[LookWindow]:
-        """The windows by row: in order, as long as none was given up."""
+        """The windows by row: in order, as long as none was dropped."""
         for row in range(len(self)):
             length = int(self.length[row])
             yield LookWindow(
@@ -90,7 +90,7 @@ class Windows:
             )
 
     def row(self, ages: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Rows of the windows that so many came after."""
+        """Rows of the windows of such ages: 0 is the newest."""
         return (self._count - 1 - ages) % self._most
 
     def clear(self) -> None:
@@ -98,12 +98,12 @@ class Windows:
         self._count = 0
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All that is kept, by name, to be stored; `restore` takes it."""
+        """All that is kept, by name, to be stored and given to `restore`."""
         kept = {name: getattr(self, name)[: len(self)] for name in _COLUMNS}
         return kept | {"count": np.array([self._count], np.int64)}
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
-        """Take over what `arrays` gave."""
+        """Continue from what `arrays` gave."""
         self._count = int(arrays["count"][0])
         room = max(len(self), min(self._most, 1024))
         self._grow(room)

@@ -9,18 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import inline_njit
-from models.serving.candidates import (
-    EVIDENCE,
-    Pool,
-    Rows,
-    Weights,
-    bought_by_chance,
-    share_factors,
-    significance,
-    supported,
-)
+from models.serving.candidates import bought_by_chance, share_factors, significance, supported
 from models.serving.fallbacks import BRAND, NEAR
 from models.serving.rules import QueryState
+from models.serving.state import EVIDENCE, Pool, Rows, ServingState, Weights
 from models.shop.catalog import Catalog
 from models.shop.events import BOUGHT_WITH, PAIR_KIND_NAMES, PAIR_KINDS, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
 from models.shop.items import Items
@@ -59,13 +51,13 @@ class Reasons(NamedTuple):
     of_views: NDArray[np.bool_]  # (places, MOST_REASONS): those of a fall-back are views
     of_anchor: NDArray[
         np.bool_
-    ]  # (places, MOST_REASONS), of kinds before they are put in order: the evidence is an anchor's
+    ]  # (places, MOST_REASONS): the evidence is an anchor's; by kind, before they are ordered
     lift: NDArray[np.float64]  # (places, MOST_REASONS): NaN where it is not defined
-    strength: NDArray[np.float64]  # (places, MOST_REASONS): by which they are ordered
+    strength: NDArray[np.float64]  # (places, MOST_REASONS): which they are ordered by
 
 
-def reasons(lists: int, places: int) -> Reasons:
-    """Room for the reasons of many lists."""
+def empty_reasons(lists: int, places: int) -> Reasons:
+    """Arrays for the reasons of many lists."""
     shape = (lists, places, MOST_REASONS)
     return Reasons(
         np.full(shape, _NONE, np.int8),
@@ -79,17 +71,8 @@ def reasons(lists: int, places: int) -> Reasons:
 
 
 @inline_njit
-def explain(
-    at: float,
-    chosen: NDArray[np.int32],
-    size: int,
-    rows: Rows,
-    weights: Weights,
-    query_state: QueryState,
-    pool: Pool,
-    found: Reasons,
-) -> None:
-    """Find the reasons of a list by walking the rows of its sources once more, for the few items that are in it.
+def explain(at: float, chosen: NDArray[np.int32], size: int, state: ServingState, found: Reasons) -> None:
+    """Find the reasons of a list by walking the rows of its sources again, for the few items that are in it.
 
     Of each kind the strongest evidence is kept; evidence of an anchor goes before that of other items of the visit.
 
@@ -97,78 +80,91 @@ def explain(
         at: time of the query, epoch seconds.
         chosen: (size,) the list, as places of candidates.
         size: of the list.
-        rows: of neighbours.
-        weights: of evidence.
-        query_state: by whom.
-        pool: of the candidates.
+        state: has rows, sources and candidates.
         found: is filled.
     """
+    pool = state.pool
     marks = np.uint64(0)  # of items with evidence: most neighbours are told from them by their last six bits
     for index in range(size):
-        one = pool.candidates[chosen[index]]
-        if one.tier == EVIDENCE:
-            marks |= np.uint64(1) << np.uint64(one.item & 63)
+        candidate = pool.candidates[chosen[index]]
+        if candidate.tier == EVIDENCE:
+            marks |= np.uint64(1) << np.uint64(candidate.item & 63)
         else:
-            _explain_fall_back(one.item, one.relation, one.kin, index, rows, query_state, found)
+            _explain_fall_back(candidate, index, state.rows, state.query, found)
     for place in range(pool.size[1] if marks else 0):
-        source = pool.sources[place]
-        if source >= len(rows.length) or rows.length[source] == 0:
-            continue
-        per_view, per_basket = share_factors(source, pool.recency[place], at, rows, weights)
-        of_anchor = pool.anchor_of[place] >= 0
-        first = rows.start[source]
-        for cell in range(first, first + rows.length[source]):
-            item = rows.ids[cell]
-            if not (marks >> np.uint64(item & 63)) & np.uint64(1):
-                continue
-            one = pool.candidates[pool.where[item]]  # it is there: all neighbours of all sources are
-            index = one.chosen
-            if one.tier != EVIDENCE or index < 0:
-                continue
-            for kind in range(PAIR_KINDS):
-                if one.kind == CROSS_SELL:
-                    factor = weights.cross_viewed * per_view
-                    if kind == BOUGHT_WITH:
-                        factor = weights.cross_bought * per_basket
-                    elif kind == VIEWED_THEN_BOUGHT:
-                        factor = weights.cross_joined * per_view
-                else:
-                    factor = weights.upsell_viewed * per_view
-                    if kind == BOUGHT_WITH:
-                        factor = 0.0
-                    elif kind == VIEWED_THEN_BOUGHT:
-                        factor = weights.upsell_joined * per_view
-                strength = factor * supported(cell, kind, rows, weights)
-                if not strength > 0.0 or of_anchor < found.of_anchor[index, kind]:
-                    continue
-                if of_anchor > found.of_anchor[index, kind] or strength > found.strength[index, kind]:
-                    found.of_anchor[index, kind] = of_anchor
-                    found.strength[index, kind] = strength
-                    found.source[index, kind] = kind
-                    found.anchor[index, kind] = source
-                    found.events[index, kind] = rows.counts[cell, kind]
+        _explain_source(place, at, marks, state.rows, state.weights, pool, found)
     for index in range(size):
-        one = pool.candidates[chosen[index]]
-        if found.source[index, BOUGHT_WITH] == BOUGHT_WITH and one.tier == EVIDENCE:
-            lift, log_likelihood = bought_by_chance(found.anchor[index, BOUGHT_WITH], one.item, at, rows)
-            found.lift[index, BOUGHT_WITH] = lift
-            found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, weights.chance)
-        if one.tier == EVIDENCE and one.expected > 0.0:
-            found.source[index, _SEQUENCE] = _SEQUENCE
-            factor = weights.cross_expected if one.kind == CROSS_SELL else weights.upsell_expected
-            found.strength[index, _SEQUENCE] = factor * one.expected
-            found.events[index, _SEQUENCE] = rows.own_count[one.item, 0] if one.item < len(rows.at) else 0
-            found.of_views[index, _SEQUENCE] = True
+        candidate = pool.candidates[chosen[index]]
+        if candidate.tier == EVIDENCE:
+            _explain_evidence(candidate, index, at, state.rows, state.weights, found)
         _order(index, found)
 
 
 @inline_njit
-def _explain_fall_back(
-    item: int, relation: int, kin: int, index: int, rows: Rows, query_state: QueryState, found: Reasons
+def _explain_source(
+    place: int, at: float, marks: np.uint64, rows: Rows, weights: Weights, pool: Pool, found: Reasons
 ) -> None:
+    """Keep what the row of a source says of the marked items, where it is the strongest so far."""
+    source = pool.sources[place]
+    if source >= len(rows.length) or rows.length[source] == 0:
+        return
+    per_view, per_basket = share_factors(source, pool.recency[place], at, rows, weights)
+    of_anchor = pool.anchor_of[place] >= 0
+    start = rows.start[source]
+    for cell in range(start, start + rows.length[source]):
+        item = rows.ids[cell]
+        if not (marks >> np.uint64(item & 63)) & np.uint64(1):
+            continue
+        candidate = pool.candidates[pool.where[item]]  # all neighbours of all sources are candidates
+        index = candidate.chosen
+        if candidate.tier != EVIDENCE or index < 0:
+            continue
+        for kind in range(PAIR_KINDS):
+            strength = _factor(candidate.kind, kind, per_view, per_basket, weights)
+            strength *= supported(cell, kind, rows, weights)
+            if not strength > 0.0 or of_anchor < found.of_anchor[index, kind]:
+                continue
+            if of_anchor > found.of_anchor[index, kind] or strength > found.strength[index, kind]:
+                found.of_anchor[index, kind] = of_anchor
+                found.strength[index, kind] = strength
+                found.source[index, kind] = kind
+                found.anchor[index, kind] = source
+                found.events[index, kind] = rows.counts[cell, kind]
+
+
+@inline_njit
+def _factor(suggested: int, kind: int, per_view: float, per_basket: float, weights: Weights) -> float:
+    """What a kind of co-occurrence counts for a kind of suggestion, for each unit of its weight."""
+    if suggested == CROSS_SELL:
+        if kind == BOUGHT_WITH:
+            return weights.cross_bought * per_basket
+        return (weights.cross_joined if kind == VIEWED_THEN_BOUGHT else weights.cross_viewed) * per_view
+    if kind == BOUGHT_WITH:
+        return 0.0
+    return (weights.upsell_joined if kind == VIEWED_THEN_BOUGHT else weights.upsell_viewed) * per_view
+
+
+@inline_njit
+def _explain_evidence(candidate: Any, index: int, at: float, rows: Rows, weights: Weights, found: Reasons) -> None:
+    """Complete an item's reasons: the lift of what was bought together, and the sequence model."""
+    if found.source[index, BOUGHT_WITH] == BOUGHT_WITH:
+        lift, log_likelihood = bought_by_chance(found.anchor[index, BOUGHT_WITH], candidate.item, at, rows)
+        found.lift[index, BOUGHT_WITH] = lift
+        found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, weights.chance)
+    if candidate.expected > 0.0:
+        found.source[index, _SEQUENCE] = _SEQUENCE
+        factor = weights.cross_expected if candidate.kind == CROSS_SELL else weights.upsell_expected
+        found.strength[index, _SEQUENCE] = factor * candidate.expected
+        found.events[index, _SEQUENCE] = rows.own_count[candidate.item, 0] if candidate.item < len(rows.at) else 0
+        found.of_views[index, _SEQUENCE] = True
+
+
+@inline_njit
+def _explain_fall_back(candidate: Any, index: int, rows: Rows, query: QueryState, found: Reasons) -> None:
+    item, relation = candidate.item, candidate.relation
     found.source[index, 0] = _BRAND if relation == BRAND else _NEAR if relation == NEAR else _POPULAR
-    if kin >= 0 and found.source[index, 0] != _POPULAR:
-        found.anchor[index, 0] = query_state.anchors[kin]
+    if candidate.kin >= 0 and found.source[index, 0] != _POPULAR:
+        found.anchor[index, 0] = query.anchors[candidate.kin]
     views = purchases = 0
     if item < len(rows.at):
         views, purchases = rows.own_count[item, 0], rows.own_count[item, 1]
@@ -201,7 +197,7 @@ def _times(count: int) -> str:
 
 
 class ReasonText:
-    """Puts reasons into words. What it says of an anchor is kept until the catalogue changes.
+    """Puts reasons into words. The words for an anchor are kept until the catalogue changes.
 
     Args:
         items: for the ids of anchors.
@@ -210,10 +206,10 @@ class ReasonText:
     >>> items = Items()
     >>> catalog = Catalog(items)
     >>> catalog.put(CatalogItem("kettle", "Kettle", "Kitchen/Kettles", 30.0))
-    >>> words, mug = Words(items, catalog), CatalogItem("mug", "Mug", "Kitchen/Mugs", 8.0)
-    >>> words.reason(mug, source=1, anchor=0, count=12, of_views=False, lift=3.5)["text"]
+    >>> texts, mug = ReasonText(items, catalog), CatalogItem("mug", "Mug", "Kitchen/Mugs", 8.0)
+    >>> texts.reason(mug, source=1, anchor=0, count=12, of_views=False, lift=3.5)["text"]
     'Bought together with Kettle in 12 baskets'
-    >>> words.reason(mug, source=6, anchor=-1, count=1, of_views=True, lift=math.nan)
+    >>> texts.reason(mug, source=6, anchor=-1, count=1, of_views=True, lift=math.nan)
     {'source': 'popularity', 'count': 1, 'text': 'Popular in Mugs: looked at once'}
     """
 
@@ -249,7 +245,7 @@ class ReasonText:
         return {"source": "viewed_then_bought", "anchor": name, "count": count, "text": f"Bought {times}{after}"}
 
     def _about(self, anchor: int) -> tuple[str, str, str, str, str]:
-        """What is said of an anchor: its id, its title, and what sentences begin or end with."""
+        """Words for an anchor: its id, its title, and the beginnings or ends of sentences."""
         if self._version != self._catalog.version:
             self._version = self._catalog.version
             self._anchors.clear()

@@ -1,20 +1,19 @@
-"""Candidates where there is too little evidence: a cold shopper, a cold item, a list that is not full.
+"""Popular items as candidates where there is too little evidence: a cold shopper, a cold item, a list that is not full.
 
-In this order of relation: the anchor's brand, a category near the anchor's (one that shares the node above), what is
-popular in the anchor's category (upsells) or in any other (cross-sells). They pass the same rules, and score below the
-weakest evidence of the list.
+By relation to the anchor, the closest first: of its brand, of a category with the same parent, of its category
+(upsells) or of any other (cross-sells). They pass the same rules, and score below the weakest evidence of the list.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.jit import inline_njit
-from models.serving.candidates import EVIDENCE, FALL_BACK, Pool, Rows, Weights, candidate, step_of
+from models.serving.candidates import place_of, step_of
 from models.serving.popularity import BASKETS, VIEWS, TopItems
-from models.serving.queues import CROSS_SELLS, UPSELLS, push
-from models.serving.rules import ANCHORS, MAY_UPSELL, QueryState, Rules, fits
+from models.serving.queues import push
+from models.serving.rules import ANCHORS, MAY_UPSELL, fits
+from models.serving.state import CROSS_SELLS, EVIDENCE, FALL_BACK, UPSELLS, Rows, ServingState
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
 from models.shop.kinds import CROSS_SELL, UPSELL
@@ -25,11 +24,11 @@ BRAND, NEAR, POPULAR = 1, 2, 3
 WORTH = np.array([0.0, 1.0, 0.7, 0.5])
 """By relation: of two items equally popular the one closer to the anchor is shown."""
 
-ANCHORS_ASKED = 4
-"""Anchors whose shelves are looked at: the trigger's first."""
+MAX_ANCHORS = 4
+"""Anchors whose top items are considered: the trigger's first."""
 
-PER_SHELF = 8
-"""Candidates taken from a shelf: more than a record has places, so that caps leave a choice."""
+PER_ANCHOR = 8
+"""Candidates taken from one list of top items: more than a record has places, so that caps leave a choice."""
 
 BELOW = 0.9
 """Best score of a fall-back, as a share of the weakest evidence in the list."""
@@ -39,116 +38,72 @@ _HALF_WAY = 10.0
 
 
 @inline_njit
-def fall_back(
-    at: float,
-    weakest: float,
-    cross_sells: bool,
-    upsells: bool,
-    rows: Rows,
-    weights: Weights,
-    rules: Rules,
-    query_state: QueryState,
-    pool: Pool,
-    by_category: TopItems,
-    by_brand: TopItems,
-    parent: NDArray[np.int32],
-    order: NDArray[np.uint64],
-) -> None:
-    """Let candidates from the shelves of the first anchors wait.
+def fall_back(at: float, weakest: float, cross_sells: bool, upsells: bool, state: ServingState) -> None:
+    """Queue top items that are related to the first anchors.
 
     Args:
         at: time of the query, epoch seconds.
         weakest: score of evidence below which these have to stay.
-        cross_sells: whether the list can use any.
-        upsells: whether it can use any of these.
-        rows: for the items' own counts.
-        weights: of evidence.
-        rules: that every candidate passes.
-        query_state: by whom.
-        pool: gets the candidates.
-        by_category: popular items.
-        by_brand: popular items.
-        parent: (nodes,) of the category tree.
-        order: (items, 2) of the ids.
+        cross_sells: whether the list has places for any.
+        upsells: likewise.
+        state: has the top items; its pool gets the candidates.
     """
-    anchors = min(query_state.now[ANCHORS], ANCHORS_ASKED)
+    rules, query = state.rules, state.query
+    anchors = min(query.now[ANCHORS], MAX_ANCHORS)
     for place in range(anchors):
-        fact = rules.facts[query_state.anchors[place]]
-        if upsells and query_state.now[MAY_UPSELL]:
-            group = rules.group[fact.category]
-            _add(
-                by_category, group, UPSELL, POPULAR, place, at, weakest, rows, weights, rules, query_state, pool, order
-            )
+        fact = rules.facts[query.anchors[place]]
+        if upsells and query.now[MAY_UPSELL]:
+            _add(state.by_category, rules.group[fact.category], UPSELL, POPULAR, place, at, weakest, state)
         if cross_sells and fact.brand != NONE:
-            _add(
-                by_brand,
-                fact.brand,
-                CROSS_SELL,
-                BRAND,
-                place,
-                at,
-                weakest,
-                rows,
-                weights,
-                rules,
-                query_state,
-                pool,
-                order,
-            )
+            _add(state.by_brand, fact.brand, CROSS_SELL, BRAND, place, at, weakest, state)
     if not cross_sells:
         return
     for place in range(anchors):
-        above = parent[rules.group[rules.facts[query_state.anchors[place]].category]]
+        above = state.parent[rules.group[rules.facts[query.anchors[place]].category]]
         if above != ROOT:
-            _add(
-                by_category, above, CROSS_SELL, NEAR, place, at, weakest, rows, weights, rules, query_state, pool, order
-            )
-    _add(by_category, ROOT, CROSS_SELL, POPULAR, -1, at, weakest, rows, weights, rules, query_state, pool, order)
+            _add(state.by_category, above, CROSS_SELL, NEAR, place, at, weakest, state)
+    _add(state.by_category, ROOT, CROSS_SELL, POPULAR, -1, at, weakest, state)
 
 
 @inline_njit
 def _add(
-    shelves: TopItems,
-    shelf: int,
+    top: TopItems,
+    row: int,
     kind: int,
     relation: int,
     anchor: int,
     at: float,
     weakest: float,
-    rows: Rows,
-    weights: Weights,
-    rules: Rules,
-    query_state: QueryState,
-    pool: Pool,
-    order: NDArray[np.uint64],
+    state: ServingState,
 ) -> None:
-    """Add the first fitting items of a shelf."""
+    """Queue the first items of a row of `top` that are of a kind."""
+    rules, query, candidates = state.rules, state.query, state.pool.candidates
     taken = 0
-    for index in range(shelves.length[shelf]):
-        item = shelves.items[shelf, index]
-        place = candidate(item, rules, query_state, pool)
-        one = pool.candidates[place]
-        if one.kind != kind or one.tier == EVIDENCE:
+    for index in range(top.length[row]):
+        item = top.items[row, index]
+        place = place_of(item, rules, query, state.pool)
+        candidate = candidates[place]
+        if candidate.kind != kind or candidate.tier == EVIDENCE:
             continue
         taken += 1
-        if one.tier == 0:
-            one.tier = FALL_BACK
-            one.exact = True
-            one.relation = relation
+        if candidate.tier == 0:
+            candidate.tier = FALL_BACK
+            candidate.exact = True
+            candidate.relation = relation
             if anchor >= 0:
-                one.kin = anchor
-                if fits(item, kind, anchor, rules, query_state):
-                    one.anchor = anchor
+                candidate.kin = anchor
+                if fits(item, kind, anchor, rules, query):
+                    candidate.anchor = anchor
                 brand = rules.facts[item].brand
-                if brand != NONE and brand == rules.facts[query_state.anchors[anchor]].brand:
-                    one.relation = BRAND
-            one.score = weakest * BELOW * WORTH[one.relation] * _popularity(item, at, rows)
-            if one.seen:
-                one.score *= weights.seen
+                if brand != NONE and brand == rules.facts[query.anchors[anchor]].brand:
+                    candidate.relation = BRAND
+            candidate.score = weakest * BELOW * WORTH[candidate.relation] * _popularity(item, at, state.rows)
+            if candidate.seen:
+                candidate.score *= state.weights.seen
             if kind == UPSELL:
-                one.score *= min(1.0, step_of(item, query_state.anchors[one.anchor], weights, rules))
-            push(UPSELLS if kind == UPSELL else CROSS_SELLS, place, pool.queues, pool.candidates, order)
-        if taken == PER_SHELF:
+                candidate.score *= min(1.0, step_of(item, query.anchors[candidate.anchor], state.weights, rules))
+            push(UPSELLS if kind == UPSELL else CROSS_SELLS, place, state.pool, state.id_order)
+        if taken == PER_ANCHOR:
             return
 
 

@@ -1,16 +1,15 @@
-"""What is popular where: the strongest items below every node of the category tree and of every brand.
+"""Top items: the most popular ones below every node of the category tree and of every brand.
 
-Popularity is an item's own views and baskets as the mirror has them, decayed to a common time. As all weights fade at
-one rate, their order does not change as time goes by: the logarithm of a weight plus its age in half-lives is a key
-that holds until the item's row, stock, category or brand change.
+Popularity is an item's own views and baskets in its row, decayed to a common time. As all weights fade at one rate,
+their order does not change with time: the logarithm of a weight plus its age in half-lives is a key that holds until
+the item's row, stock, category or brand change.
 
-Nobody tells of such changes. Every batch looks at `SLICE` items in turn, in no more time than a few suggestions take,
-and puts those that have changed in their places. A change is therefore seen after at most `items / SLICE` batches, in
-a shop of up to `SLICE` items at once; where an item leaves a full shelf, the next one comes in within as many more.
-(That an item is on a shelf does not mean that it is suggested: the rules look at stock and price as they are now.) When
-the items have doubled, as after a start, one batch looks at them all, which
-takes about 0.1 s a million. What the shelves hold is a function of catalogue and rows as they were seen, not of the
-order in which they came.
+Changes are not announced. Every batch scans `SLICE` items in turn, in no more time than a few suggestions take, and
+moves those that have changed. A change is therefore seen after at most `items / SLICE` batches, in a shop of up to
+`SLICE` items at once; where an item leaves a full list, the next one comes in within as many more. (A top item is not
+suggested before the rules have checked stock and price as they are now.) When the number of items has doubled, as after
+a start, one batch scans them all, which takes about 0.1 s a million. What the lists hold is a function of catalogue and
+rows as they were seen, not of the order in which they came.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from models.shop.categories import ROOT
 from models.shop.items import Items
 
 SLICE = 4096
-"""Items looked at each batch: 15 us when none has changed; a million items take 245 batches."""
+"""Items scanned by each batch: 15 us when none has changed; a million items take 245 batches."""
 
 PLACES = 64
-"""Items a shelf: what is out of stock, bought or barred by policy leaves enough over."""
+"""Items a list: enough are left when some are out of stock, bought or barred by policy."""
 
 SHARE = 8
-"""Places of a shelf that one branch below may take, so that one large category does not hide its neighbours."""
+"""Places of a list that one branch below may take, so that one large category does not hide its neighbours."""
 
 VIEWS, BASKETS = 1.0, 4.0
 """Worth of a view and of a basket, as when neighbours compete for their places in a row."""
@@ -47,27 +46,42 @@ _NOWHERE = -1
 
 
 class TopItems(NamedTuple):
-    """Strongest items first, ties by id; a row a node of the category tree, or a brand."""
+    """Strongest items first, ties by id; a row for each node of the category tree, or for each brand."""
 
     items: NDArray[np.int32]  # (rows, PLACES)
     keys: NDArray[np.float64]  # (rows, PLACES)
-    branches: NDArray[np.int32]  # (rows, PLACES): the node below the shelf's through which the item comes
+    branches: NDArray[np.int32]  # (rows, PLACES): the node below the row's through which the item comes
     length: NDArray[np.int32]  # (rows,)
-    thin: NDArray[np.int64]  # (rows,): one that was cut takes in items again until so many have been looked at
+    thin: NDArray[np.int64]  # (rows,): a list that lost an item accepts others until so many items have been scanned
 
 
 class Seen(NamedTuple):
-    """What an item was like when it was put on its shelves."""
+    """What an item was like when it was put on its lists."""
 
     at: NDArray[np.float64]  # (items,)
     weight: NDArray[np.float64]  # (items,)
     node: NDArray[np.int32]  # (items,): _NOWHERE if it is on none
     brand: NDArray[np.int32]  # (items,)
-    clock: NDArray[np.int64]  # (2,): items looked at so far; no shelf is thin after so many
+    clock: NDArray[np.int64]  # (2,): items scanned so far; no list is thin after so many
+
+
+class ScanState(NamedTuple):
+    """What a scan reads, and the lists that it brings up to date."""
+
+    items: int  # how many there are
+    facts: NDArray[Any]  # (items,) of the catalogue
+    parent: NDArray[np.int32]  # (nodes,) of the category tree
+    own: NDArray[np.float64]  # (rows, 2) of the neighbours; items beyond have no counts
+    at: NDArray[np.float64]  # (rows,) of the neighbours
+    half_life_s: float  # of the counts
+    id_order: NDArray[np.uint64]  # (items, 2): settles ties by item id
+    seen: Seen
+    by_category: TopItems
+    by_brand: TopItems
 
 
 class Popularity:
-    """Keeps the shelves of a catalogue.
+    """Keeps the top items of a catalogue.
 
     Args:
         items: what the indices mean.
@@ -75,22 +89,22 @@ class Popularity:
         neighbours: whose own counts say what is popular.
 
     Attributes:
-        by_category: a shelf for each node; the root's is the whole shop's.
-        by_brand: a shelf for each brand.
+        by_category: a list for each node; the root's is the whole shop's.
+        by_brand: a list for each brand.
     """
 
     def __init__(self, items: Items, catalog: Catalog, neighbours: Neighbours) -> None:
         self._items = items
         self._catalog = catalog
         self._neighbours = neighbours
-        self.by_category = _shelves(0)
-        self.by_brand = _shelves(0)
+        self.by_category = _empty_lists(0)
+        self.by_brand = _empty_lists(0)
         self._seen = Seen(np.zeros(0), np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(2, np.int64))
         self._next = 0
         self._whole = 0
 
     def refresh(self) -> None:
-        """Look at the next items; called before each batch."""
+        """Scan the next items; called before each batch."""
         items = len(self._items)
         self._catalog.make_room()
         self._make_room()
@@ -99,16 +113,14 @@ class Popularity:
             self._whole, first, number = items, 0, items
         if not number:
             return
-        self._look(first, number)
+        self._scan(first, number)
         if number == items and self._seen.clock[1] > self._seen.clock[0]:
-            self._look(first, number)  # who follows where some have left
+            self._scan(first, number)  # fills the places that some have left
         self._next = (first + number) % items
 
-    def _look(self, first: int, number: int) -> None:
+    def _scan(self, first: int, number: int) -> None:
         catalog, neighbours = self._catalog, self._neighbours
-        look(
-            first,
-            number,
+        state = ScanState(
             len(self._items),
             catalog.facts,
             catalog.categories.parent,
@@ -120,10 +132,11 @@ class Popularity:
             self.by_category,
             self.by_brand,
         )
+        scan(first, number, state)
 
     def warm(self) -> None:
-        """Compile, or load what was compiled before; looks at nothing."""
-        self._look(0, 0)
+        """Compile, or load what was compiled before; scans nothing."""
+        self._scan(0, 0)
 
     def popular(self, path: str) -> list[str]:
         """Ids of the most popular items below a category path; all of the shop's for the empty path.
@@ -140,24 +153,23 @@ class Popularity:
         """
         node = self._catalog.categories.node(path) if path else ROOT
         self._make_room()
-        shelf = self.by_category.items[node, : self.by_category.length[node]]
-        return [self._items.name(index) for index in shelf.tolist()]
+        top = self.by_category.items[node, : self.by_category.length[node]]
+        return [self._items.name(index) for index in top.tolist()]
 
     def _make_room(self) -> None:
         """Cover all nodes, brands and items there are."""
         catalog = self._catalog
         nodes, brands, items = len(catalog.categories), len(catalog.brands), len(catalog.facts)
         if len(self.by_category.length) < nodes:
-            self.by_category = _wider(self.by_category, _shelves(2 * nodes))
+            self.by_category = _wider(self.by_category, _empty_lists(2 * nodes))
         if len(self.by_brand.length) < brands:
-            self.by_brand = _wider(self.by_brand, _shelves(2 * brands))
+            self.by_brand = _wider(self.by_brand, _empty_lists(2 * brands))
         if len(self._seen.at) < items:
             fresh = np.zeros(items), np.zeros(items), np.full(items, _NOWHERE, np.int32), np.zeros(items, np.int32)
             self._seen = _wider(self._seen, Seen(*fresh, self._seen.clock.copy()))
 
 
-def _shelves(rows: int) -> TopItems:
-    """Empty ones."""
+def _empty_lists(rows: int) -> TopItems:
     table = (rows, PLACES)
     return TopItems(
         np.zeros(table, np.int32),
@@ -176,38 +188,11 @@ def _wider(old: Any, new: Any) -> Any:
 
 
 @cached_njit()
-def look(
-    first: int,
-    number: int,
-    items: int,
-    facts: NDArray[Any],
-    parent: NDArray[np.int32],
-    own: NDArray[np.float64],
-    at: NDArray[np.float64],
-    half_life_s: float,
-    order: NDArray[np.uint64],
-    seen: Seen,
-    by_category: TopItems,
-    by_brand: TopItems,
-) -> None:
-    """Put what has changed in its places.
-
-    Args:
-        first: index of the first item to look at.
-        number: how many to look at, going on from the first one after the last.
-        items: how many there are.
-        facts: (items,) of the catalogue.
-        parent: (nodes,) of the category tree.
-        own: (rows, 2) of the mirror; items beyond have no counts.
-        at: (rows,) of the mirror.
-        half_life_s: of the counts.
-        order: (items, 2) of the ids.
-        seen: is brought up to date.
-        by_category: is brought up to date.
-        by_brand: is brought up to date.
-    """
+def scan(first: int, number: int, state: ScanState) -> None:
+    """Put so many items from index `first` on, going round, where they belong now."""
+    facts, own, at, seen = state.facts, state.own, state.at, state.seen
     for step in range(number):
-        item = (first + step) % items
+        item = (first + step) % state.items
         seen.clock[0] += 1
         fact = facts[item]
         node = fact.category if fact.state == OFFERED else _NOWHERE
@@ -217,15 +202,15 @@ def look(
         was = seen.node[item]
         if node == was and weight == seen.weight[item] and when == seen.at[item] and fact.brand == seen.brand[item]:
             if node != _NOWHERE and seen.clock[1] > seen.clock[0]:
-                _shelve(item, node, fact.brand, _key(weight, when, half_life_s), True, parent, order, seen, by_category, by_brand)  # fmt: skip  # noqa: E501
+                _insert(item, node, fact.brand, _key(weight, when, state.half_life_s), True, state)
             continue
-        key = _key(weight, when, half_life_s)
+        key = _key(weight, when, state.half_life_s)
         if was != _NOWHERE:
             rises = node == was and fact.brand == seen.brand[item]
-            rises = rises and key >= _key(seen.weight[item], seen.at[item], half_life_s)
-            _unshelve(item, was, seen.brand[item], not rises, items, parent, seen, by_category, by_brand)
+            rises = rises and key >= _key(seen.weight[item], seen.at[item], state.half_life_s)
+            _remove(item, was, seen.brand[item], not rises, state)
         if node != _NOWHERE:
-            _shelve(item, node, fact.brand, key, False, parent, order, seen, by_category, by_brand)
+            _insert(item, node, fact.brand, key, False, state)
         seen.node[item] = node
         seen.brand[item] = fact.brand
         seen.weight[item] = weight
@@ -239,110 +224,93 @@ def _key(weight: float, at: float, half_life_s: float) -> float:
 
 
 @njit()
-def _shelve(
-    item: int,
-    node: int,
-    brand: int,
-    key: float,
-    only_thin: bool,
-    parent: NDArray[np.int32],
-    order: NDArray[np.uint64],
-    seen: Seen,
-    by_category: TopItems,
-    by_brand: TopItems,
-) -> None:
-    """Put an item on the shelves of its category, of all above it, and of its brand, where it is strong enough."""
-    now = seen.clock[0]
+def _insert(item: int, node: int, brand: int, key: float, only_thin: bool, state: ScanState) -> None:
+    """Put an item on the lists of its category, of all above it, and of its brand, where it is strong enough."""
+    by_category, by_brand, now = state.by_category, state.by_brand, state.seen.clock[0]
     here, branch = node, node
     while True:
         if not only_thin or by_category.thin[here] > now:
-            _put(by_category, here, item, key, branch, 0 if branch == here else SHARE, order)
+            _insert_into(by_category, here, item, key, branch, 0 if branch == here else SHARE, state.id_order)
         if here == ROOT:
             break
-        branch, here = here, parent[here]
+        branch, here = here, state.parent[here]
     if brand and (not only_thin or by_brand.thin[brand] > now):
-        _put(by_brand, brand, item, key, node, SHARE, order)
+        _insert_into(by_brand, brand, item, key, node, SHARE, state.id_order)
 
 
 @njit()
-def _unshelve(
-    item: int,
-    node: int,
-    brand: int,
-    cut: bool,
-    items: int,
-    parent: NDArray[np.int32],
-    seen: Seen,
-    by_category: TopItems,
-    by_brand: TopItems,
-) -> None:
-    """Take an item off its shelves; where it leaves a place, others may come in within the next round."""
-    until = seen.clock[0] + items
+def _remove(item: int, node: int, brand: int, refill: bool, state: ScanState) -> None:
+    """Take an item off its lists; where it leaves a place to refill, others may come in within the next round."""
+    by_category, by_brand, clock = state.by_category, state.by_brand, state.seen.clock
+    until = clock[0] + state.items
     here = node
     while True:
-        if _take(by_category, here, item) and cut:
-            by_category.thin[here] = seen.clock[1] = until
+        if _remove_from(by_category, here, item) and refill:
+            by_category.thin[here] = clock[1] = until
         if here == ROOT:
             break
-        here = parent[here]
-    if brand and _take(by_brand, brand, item) and cut:
-        by_brand.thin[brand] = seen.clock[1] = until
+        here = state.parent[here]
+    if brand and _remove_from(by_brand, brand, item) and refill:
+        by_brand.thin[brand] = clock[1] = until
 
 
 @njit()
-def _put(
-    shelves: TopItems, row: int, item: int, key: float, branch: int, share: int, order: NDArray[np.uint64]
+def _insert_into(
+    top: TopItems, row: int, item: int, key: float, branch: int, share: int, id_order: NDArray[np.uint64]
 ) -> None:
-    """Give an item its place on a shelf, if it deserves one."""
-    length = shelves.length[row]
-    if length == PLACES and not _ahead(key, item, shelves.keys[row, PLACES - 1], shelves.items[row, PLACES - 1], order):
+    """Give an item its place on a list, if it is strong enough; a branch gets `share` places at most, 0: any number."""
+    length = top.length[row]
+    if length == PLACES and not _precedes(key, item, top.keys[row, -1], top.items[row, -1], id_order):
         return
     of_branch, weakest = 0, -1
     for place in range(length):
-        if shelves.items[row, place] == item:
+        if top.items[row, place] == item:
             return
-        if shelves.branches[row, place] == branch:
+        if top.branches[row, place] == branch:
             of_branch += 1
             weakest = place
     if share and of_branch >= share:
-        if not _ahead(key, item, shelves.keys[row, weakest], shelves.items[row, weakest], order):
+        if not _precedes(key, item, top.keys[row, weakest], top.items[row, weakest], id_order):
             return
         gap = weakest
     elif length == PLACES:
         gap = PLACES - 1
     else:
         gap = length
-        shelves.length[row] += 1
-    while gap > 0 and _ahead(key, item, shelves.keys[row, gap - 1], shelves.items[row, gap - 1], order):
-        shelves.items[row, gap] = shelves.items[row, gap - 1]
-        shelves.keys[row, gap] = shelves.keys[row, gap - 1]
-        shelves.branches[row, gap] = shelves.branches[row, gap - 1]
+        top.length[row] += 1
+    while gap > 0 and _precedes(key, item, top.keys[row, gap - 1], top.items[row, gap - 1], id_order):
+        _copy(top, row, gap - 1, gap)
         gap -= 1
-    shelves.items[row, gap] = item
-    shelves.keys[row, gap] = key
-    shelves.branches[row, gap] = branch
+    top.items[row, gap] = item
+    top.keys[row, gap] = key
+    top.branches[row, gap] = branch
 
 
 @njit()
-def _take(shelves: TopItems, row: int, item: int) -> bool:
-    """Take an item off a shelf; whether it was there."""
-    length = shelves.length[row]
+def _remove_from(top: TopItems, row: int, item: int) -> bool:
+    """Take an item off a list; whether it was on it."""
+    length = top.length[row]
     for place in range(length):
-        if shelves.items[row, place] == item:
+        if top.items[row, place] == item:
             for left in range(place, length - 1):
-                shelves.items[row, left] = shelves.items[row, left + 1]
-                shelves.keys[row, left] = shelves.keys[row, left + 1]
-                shelves.branches[row, left] = shelves.branches[row, left + 1]
-            shelves.length[row] -= 1
+                _copy(top, row, left + 1, left)
+            top.length[row] -= 1
             return True
     return False
 
 
 @njit()
-def _ahead(key: float, item: int, other_key: float, other: int, order: NDArray[np.uint64]) -> bool:
+def _copy(top: TopItems, row: int, place: int, to: int) -> None:
+    top.items[row, to] = top.items[row, place]
+    top.keys[row, to] = top.keys[row, place]
+    top.branches[row, to] = top.branches[row, place]
+
+
+@njit()
+def _precedes(key: float, item: int, other_key: float, other: int, id_order: NDArray[np.uint64]) -> bool:
     """Whether an item comes before another one: the stronger first, ties by id."""
     if key != other_key:
         return key > other_key
-    if order[item, 0] != order[other, 0]:
-        return bool(order[item, 0] < order[other, 0])
-    return bool(order[item, 1] < order[other, 1])
+    if id_order[item, 0] != id_order[other, 0]:
+        return bool(id_order[item, 0] < id_order[other, 0])
+    return bool(id_order[item, 1] < id_order[other, 1])

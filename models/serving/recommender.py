@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from models.cooccurrence.index import Neighbours
 from models.ranking.features import WIDTH, Order, no_order
 from models.sequence.predictor import Expected, SequencePredictor
-from models.serving.candidates import Pool, Rows, Weights, pool
-from models.serving.explanations import MOST_REASONS, Reason, Reasons, ReasonText, reasons
-from models.serving.kernel import Answers, Batch, answer, answers
+from models.serving.explanations import MOST_REASONS, Reason, Reasons, ReasonText, empty_reasons
+from models.serving.kernel import Answers, Batch, Joined, answer, empty_answers
 from models.serving.popularity import Popularity
 from models.serving.rules import CompiledPolicy, QueryState
-from models.serving.selection import Limits
+from models.serving.state import Limits, Rows, ServingState, Weights, empty_pool
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
 from models.shop.events import Action
@@ -63,11 +62,11 @@ class Query:
     at: float
     """Time of the event, epoch seconds."""
     seed: str
-    """Settles what is left to chance: the suggestion's id."""
+    """Decides what is left to chance: the suggestion's id."""
     user_id: str = ""
     """Whose visit it is."""
     window: Window | None = None
-    """His looks in their order, where a sequence model is to be asked."""
+    """The shopper's looks in order, for the sequence model."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class Learnt(NamedTuple):
 
 
 class Recommender:
-    """Answers queries from the mirror and the catalogue as they are at the call.
+    """Answers queries from the neighbours and the catalogue as they are at the call.
 
     Not for use by several threads at once. Equal queries on equal state give equal answers, alone or in a batch; ties
     are settled by item id.
@@ -132,7 +131,7 @@ class Recommender:
         items: what the indices mean; shared with catalogue and neighbours.
         catalog: what is offered.
         neighbours: what has been learnt.
-        policy: what may be suggested; may be set anew at any time.
+        policy: what may be suggested; may be replaced at any time.
         config: how evidence is weighed.
     """
 
@@ -143,25 +142,24 @@ class Recommender:
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
         self.learnt = Learnt(no_order(), "")
-        """From outcomes; may be set anew likewise."""
+        """From outcomes; may be replaced likewise."""
         self._items = items
         self._config = config
-        self._words = ReasonText(items, catalog)
+        self._reason_text = ReasonText(items, catalog)
         self._serial = 1
-        self._pool: Pool = pool(0)
-        self._asked: QueryState
+        self._pool = empty_pool(0)
+        self._query_state: QueryState
         self.policy = policy
 
     @property
     def policy(self) -> Policy:
-        """The policy in force; a new one judges the next query."""
+        """The policy in force; a new one applies from the next query on."""
         return self._policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        config = self._config
         self._policy = policy
-        self._rulebook = CompiledPolicy(policy, self.catalog, self._items)
+        self._compiled = CompiledPolicy(policy, self.catalog, self._items)
         self._limits = Limits(
             policy.max_items,
             policy.max_cross_sell,
@@ -170,31 +168,13 @@ class Recommender:
             policy.max_per_category,
             policy.explore,
         )
-        self._weights = Weights(
-            float(config.back),
-            float(config.age_half_life_s),
-            float(config.cart),
-            float(config.cart_back),
-            float(config.view_shrinkage),
-            float(config.basket_shrinkage),
-            float(config.cross_viewed),
-            float(config.cross_bought),
-            float(config.cross_joined),
-            float(config.upsell_viewed),
-            float(config.upsell_joined),
-            float(config.cross_expected),
-            float(config.upsell_expected),
-            float(config.chance),
-            float(config.seen),
-            float(config.least_step),
-            float(config.fall_back),
-            policy.min_support,
-        )
-        self._rulebook.rules()
-        self._asked = self._rulebook.room()
+        weights = {name: float(value) for name, value in asdict(self._config).items()}
+        self._weights = Weights(**weights, min_support=policy.min_support)
+        self._compiled.rules()
+        self._query_state = self._compiled.query_state()
 
     def warm(self) -> None:
-        """Compile, or load what was compiled before, so that no event has to wait for it: seconds, or a fraction."""
+        """Compile, or load what was compiled before: seconds, or a fraction, for which no event then has to wait."""
         nothing = Visit([], [], [], [], [])
         self.popularity.warm()
         self.suggest_many([Query(Action.VIEW, [], nothing, 0.0, "")])
@@ -204,9 +184,9 @@ class Recommender:
         return list(self.suggest_each(queries))
 
     def suggest_each(self, queries: Sequence[Query], expected: Expected | None = None) -> Iterator[list[SuggestedItem]]:
-        """As `suggest_many`: everything is computed at the call, and put into words as it is taken.
+        """As `suggest_many`: everything is computed at the call, and each list is put into words when it is taken.
 
-        Who is done with one list before he takes the next spares the garbage collector thousands of objects at once.
+        A caller that is done with one list before it takes the next spares the garbage collector thousands of objects.
 
         Args:
             queries: what is asked.
@@ -215,14 +195,12 @@ class Recommender:
         if not queries:
             return iter(())
         self.popularity.refresh()
-        rules = self._rulebook.rules()
+        rules = self._compiled.rules()
         if len(self._pool.where) < len(rules.facts):
-            self._pool = pool(len(rules.facts))
-        if len(self._asked.barred) < len(rules.facts) or len(self._asked.taken) < len(rules.group):
-            self._asked = self._rulebook.room()
-        out, why = answers(len(queries), self._limits.items), reasons(len(queries), self._limits.items)
-        answer(
-            self._batch(queries, expected_of(None, queries) if expected is None else expected),
+            self._pool = empty_pool(len(rules.facts))
+        if len(self._query_state.barred) < len(rules.facts) or len(self._query_state.taken) < len(rules.group):
+            self._query_state = self._compiled.query_state()
+        state = ServingState(
             self._rows(),
             self._weights,
             rules,
@@ -232,12 +210,14 @@ class Recommender:
             self.catalog.categories.parent,
             self.learnt.order,
             self._items.order,
-            self._asked,
+            self._query_state,
             self._pool,
-            out,
-            why,
         )
-        return self._told(out, why)
+        out = empty_answers(len(queries), self._limits.items)
+        why = empty_reasons(len(queries), self._limits.items)
+        batch = self._batch(queries, expected_of(None, queries) if expected is None else expected)
+        answer(batch, state, out, why)
+        return self._suggested(out, why)
 
     def _batch(self, queries: Sequence[Query], expected: Expected) -> Batch:
         """Queries as arrays."""
@@ -246,10 +226,6 @@ class Recommender:
         seeds = [_seed(query.seed) if explores else 0 for query in queries]
         serial = self._serial
         self._serial += len(queries)
-        trigger, trigger_ends = _joined([query.trigger for query in queries])
-        cart, cart_ends = _joined([visit.cart for visit in visits])
-        bought, bought_ends = _joined([visit.bought for visit in visits])
-        items, visit_ends = _joined([visit.items for visit in visits])
         ages_s = array("d")
         for visit in visits:
             ages_s.extend(visit.ages_s)
@@ -258,56 +234,51 @@ class Recommender:
             np.array([query.at for query in queries], np.float64),
             np.array(seeds, np.uint64),
             np.array([query.action is not Action.PURCHASE for query in queries], np.bool_),
-            trigger,
-            trigger_ends,
-            cart,
-            cart_ends,
-            bought,
-            bought_ends,
-            items,
+            _joined([query.trigger for query in queries]),
+            _joined([visit.cart for visit in visits]),
+            _joined([visit.bought for visit in visits]),
+            _joined([visit.items for visit in visits]),
             np.array(ages_s, np.float64),
-            visit_ends,
-            *expected,
+            expected,
         )
 
     def _rows(self) -> Rows:
-        """The mirror's arrays as they are now."""
-        mirror = self.neighbours
-        baskets_at = max((total.at for total in mirror.totals.values()), default=0.0)
+        """The arrays of the neighbours as they are now."""
+        neighbours = self.neighbours
+        baskets_at = max((total.at for total in neighbours.totals.values()), default=0.0)
         return Rows(
-            mirror.start,
-            mirror.length,
-            mirror.own,
-            mirror.own_count,
-            mirror.at,
-            mirror.ids,
-            mirror.weights,
-            mirror.counts,
-            float(mirror.half_life_s),
-            float(mirror.baskets(baskets_at)),
+            neighbours.start,
+            neighbours.length,
+            neighbours.own,
+            neighbours.own_count,
+            neighbours.at,
+            neighbours.ids,
+            neighbours.weights,
+            neighbours.counts,
+            float(neighbours.half_life_s),
+            float(neighbours.baskets(baskets_at)),
             float(baskets_at),
         )
 
-    def _told(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:
+    def _suggested(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:
         """Answers as they are sent."""
-        get, name, word = self.catalog.get, self._items.name, self._words.reason
+        get, name, reason = self.catalog.get, self._items.name, self._reason_text.reason
         places = out.item.shape[1]
-        found = (out.item, out.kind, out.anchor, out.score, out.propensity)
         described = np.round(out.features, 4).reshape(-1, WIDTH).tolist()
-        grounds_found = (why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
-        items, kinds, anchors, scores, propensities = _flat(*found)
-        sources, abouts, counts, of_views, lifts = _flat(*grounds_found)
+        items, kinds, anchors, scores, propensities = _flat(out.item, out.kind, out.anchor, out.score, out.propensity)
+        grounds = _flat(why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
+        sources, abouts, counts, of_views, lifts = grounds
         for number, size in enumerate(out.size.tolist()):
-            told: list[SuggestedItem] = []
+            suggestions: list[SuggestedItem] = []
             for place in range(number * places, number * places + size):
                 item = get(items[place])
                 assert item is not None  # the rules know what the catalogue knows
-                grounds = []
+                reasons = []
                 for at in range(MOST_REASONS * place, MOST_REASONS * (place + 1)):
                     if sources[at] < 0:
                         break
-                    grounds.append(word(item, sources[at], abouts[at], counts[at], of_views[at], lifts[at]))
-                suggested: SuggestedItem = {
+                    reasons.append(reason(item, sources[at], abouts[at], counts[at], of_views[at], lifts[at]))
+                suggestion: SuggestedItem = {
                     "item_id": item.item_id,
                     "kind": KIND_NAMES[kinds[place]],
                     "anchor": name(anchors[place]),
@@ -315,28 +286,27 @@ class Recommender:
                     "price": item.price,
                     "category": item.category,
                     "title": item.title,
-                    "reasons": grounds,
+                    "reasons": reasons,
                     "propensity": propensities[place],
                 }
                 if (features := described[place])[0] == features[0]:  # not NaN
-                    suggested["features"] = features
-                told.append(suggested)
-            yield told
+                    suggestion["features"] = features
+                suggestions.append(suggestion)
+            yield suggestions
 
 
 def expected_of(predictor: SequencePredictor | None, queries: Sequence[Query]) -> Expected:
-    """What a sequence model, if there is one, expects. May be called in a thread, one call at a time."""
+    """What a sequence model, if there is one, expects next. May be called in a thread, one call at a time."""
     if predictor is None:
         return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
     return predictor.expect([(query.user_id, query.window or NO_LOOKS) for query in queries])
 
 
-def _joined(lists: Sequence[Sequence[int]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Lists one after the other, and where each begins and the last ends."""
+def _joined(lists: Sequence[Sequence[int]]) -> Joined:
     joined = array("i")
-    for one in lists:
-        joined.extend(one)
-    return np.array(joined, np.int32), np.array([0, *accumulate(map(len, lists))], np.int64)
+    for items in lists:
+        joined.extend(items)
+    return Joined(np.array(joined, np.int32), np.array([0, *accumulate(map(len, lists))], np.int64))
 
 
 def _flat(*tables: NDArray[Any]) -> list[list[Any]]:

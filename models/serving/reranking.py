@@ -1,12 +1,12 @@
-"""The best candidates of a list described by numbers, and put in another order by what was learnt from outcomes.
+"""The best candidates of a query described by numbers, and ordered by what was learnt from outcomes.
 
-The sum of the evidence chooses `TOP` cross-sells and as many upsells. What each source says of each of them, how it
-ranks them, and what the list is for are its features: the same ones whoever reads the suggestions learns from. A learnt
-order is linear in them,
+The sum of the evidence chooses `TOP` cross-sells and as many upsells. Their features are what each source says of each
+of them, how it ranks them, and what the list is for; a suggestion carries the same numbers to the trainer. A learnt
+order is linear in them, whichever blend it was learnt by (`models.ranking.ranker`):
 
     acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature)))
 
-whatever blend it was learnt by (`models.ranking.ranker`). Without one the order stays that of the sum.
+Without one the order stays that of the sum.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import inline_njit
-from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order
-from models.serving.candidates import EVIDENCE, TOP, Pool, Rows, Weights, baskets_with, step_of
-from models.serving.queues import CROSS_SELLS, UPSELLS, pop, push
-from models.serving.rules import QueryState, Rules
+from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH
+from models.serving.candidates import baskets_with, step_of
+from models.serving.queues import pop, push
 from models.serving.selection import exact_first
+from models.serving.state import CROSS_SELLS, EVIDENCE, TOP, UPSELLS, ServingState
 from models.shop.decay import decayed
 from models.shop.kinds import CROSS_SELL, UPSELL
 
@@ -40,124 +40,94 @@ class Situation(NamedTuple):
 
 
 @inline_njit
-def find_top(at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> None:
-    """Find the best of both queues and make their scores exact. They stay queued.
-
-    Args:
-        at: time of the query, epoch seconds.
-        rows: of neighbours.
-        weights: of evidence.
-        order: (items, 2) of the ids.
-        pool: has the candidates waiting, gets the leaders.
-    """
+def find_top(at: float, state: ServingState) -> None:
+    """Find the top candidates of both queues as of a time, and make their scores exact. They stay queued."""
+    pool = state.pool
     for queue in (CROSS_SELLS, UPSELLS):
         pool.top_sizes[queue] = 0
         while pool.top_sizes[queue] < TOP:
-            best = exact_first(queue, at, rows, weights, order, pool)
+            best = exact_first(queue, at, state.rows, state.weights, pool, state.id_order)
             if best < 0:
                 break
             pool.top[queue, pool.top_sizes[queue]] = pool.queues.places[queue, best]
             pool.top_sizes[queue] += 1
-            pop(queue, best, pool.queues, pool.candidates, order)
+            pop(queue, best, state.pool, state.id_order)
         for number in range(pool.top_sizes[queue]):
-            push(queue, pool.top[queue, number], pool.queues, pool.candidates, order)
+            push(queue, pool.top[queue, number], state.pool, state.id_order)
 
 
 @inline_njit
-def rerank(
-    situation: Situation,
-    rows: Rows,
-    weights: Weights,
-    rules: Rules,
-    learnt: Order,
-    order: NDArray[np.uint64],
-    query_state: QueryState,
-    pool: Pool,
-    features: NDArray[np.float64],
-) -> None:
-    """Let the leaders wait by the learnt order, and nobody else of their kind.
+def rerank(situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
+    """Queue the top candidates by the learnt order, and no others, for each kind that has one.
 
     Args:
         situation: of the query.
-        rows: of neighbours.
-        weights: of evidence.
-        rules: for prices.
-        learnt: the order.
-        order: (items, 2) of the ids.
-        query_state: for anchors.
-        pool: has the leaders.
-        features: (WIDTH,), room.
+        state: has the top candidates.
+        features: (WIDTH,) working memory.
     """
+    learnt, pool = state.learnt, state.pool
     for queue in (CROSS_SELLS, UPSELLS):
         kind = UPSELL if queue == UPSELLS else CROSS_SELL
         if not learnt.learnt[kind] or pool.top_sizes[queue] == 0:
             continue
-        for number in range(pool.top_sizes[queue]):  # all are described before the first is scored anew
-            one = pool.candidates[pool.top[queue, number]]
-            describe(pool.top[queue, number], situation, rows, rules, query_state, pool, features)
+        for number in range(pool.top_sizes[queue]):  # all are described before the first is given a new score
+            describe(pool.top[queue, number], situation, state, features)
             total = learnt.bias[kind]
             for place in range(WIDTH):
                 total += learnt.weights[kind, place] * features[place]
             for source in range(len(SOURCES)):
                 total += learnt.by_looks[kind, source] * features[source] * features[_LOOKS]
-            one.accepted = 1.0 / (1.0 + math.exp(-total))
+            pool.candidates[pool.top[queue, number]].accepted = 1.0 / (1.0 + math.exp(-total))
         pool.queues.length[queue] = 0
         for number in range(pool.top_sizes[queue]):
             place = pool.top[queue, number]
-            one = pool.candidates[place]
-            one.score = one.accepted
+            candidate = pool.candidates[place]
+            candidate.score = candidate.accepted
             if kind == UPSELL:
-                one.score *= step_of(one.item, query_state.anchors[one.anchor], weights, rules)
-            push(queue, place, pool.queues, pool.candidates, order)
+                candidate.score *= step_of(
+                    candidate.item, state.query.anchors[candidate.anchor], state.weights, state.rules
+                )
+            push(queue, place, state.pool, state.id_order)
 
 
 @inline_njit
-def describe(
-    place: int,
-    situation: Situation,
-    rows: Rows,
-    rules: Rules,
-    query_state: QueryState,
-    pool: Pool,
-    features: NDArray[np.float64],
-) -> None:
+def describe(place: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
     """Describe a candidate.
 
     Args:
-        place: of the candidate; one without evidence is not described.
+        place: of the candidate.
         situation: of the query.
-        rows: of neighbours.
-        rules: for prices.
-        query_state: for anchors.
-        pool: has the candidates and the leaders.
-        features: (WIDTH,), gets what `FEATURES` says; NaN throughout where there is no evidence.
+        state: has the candidates and the top ones.
+        features: (WIDTH,) gets what `FEATURES` says; NaN throughout where there is no evidence.
     """
-    one = pool.candidates[place]
-    if one.tier != EVIDENCE:
+    rows, pool, facts = state.rows, state.pool, state.rules.facts
+    candidate = pool.candidates[place]
+    if candidate.tier != EVIDENCE:
         features[:] = math.nan
         return
-    features[0], features[1] = math.log(one.viewed + FLOOR), math.log(one.bought + FLOOR)
-    features[2], features[3] = math.log(one.joined + FLOOR), math.log(one.expected + FLOOR)
-    queue = UPSELLS if one.kind == UPSELL else CROSS_SELLS
+    features[0], features[1] = math.log(candidate.viewed + FLOOR), math.log(candidate.bought + FLOOR)
+    features[2], features[3] = math.log(candidate.joined + FLOOR), math.log(candidate.expected + FLOOR)
+    queue = UPSELLS if candidate.kind == UPSELL else CROSS_SELLS
     viewed, bought, joined, expected = 1, 1, 1, 1
     for number in range(pool.top_sizes[queue]):
         other = pool.candidates[pool.top[queue, number]]
-        viewed += other.viewed > one.viewed
-        bought += other.bought > one.bought
-        joined += other.joined > one.joined
-        expected += other.expected > one.expected
+        viewed += other.viewed > candidate.viewed
+        bought += other.bought > candidate.bought
+        joined += other.joined > candidate.joined
+        expected += other.expected > candidate.expected
     features[4], features[5] = math.log(viewed), math.log(bought)
     features[6], features[7] = math.log(joined), math.log(expected)
-    features[8] = math.log(one.evidence)
+    features[8] = math.log(candidate.evidence)
+    item, at = candidate.item, situation.at
     views = 0.0
-    if one.item < len(rows.at):
-        views = rows.own[one.item, 0] * 2.0 ** min(0.0, (rows.at[one.item] - situation.at) / rows.half_life_s)
-    now = max(situation.at, rows.baskets_at)
+    if item < len(rows.at):
+        views = rows.own[item, 0] * 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
+    now = max(at, rows.baskets_at)
     baskets = decayed(rows.baskets, rows.baskets_at, now, rows.half_life_s)
-    base = min(1.0, baskets_with(one.item, now, rows) / baskets) if baskets > 0.0 else 0.0
+    base = min(1.0, baskets_with(item, now, rows) / baskets) if baskets > 0.0 else 0.0
     features[9], features[10] = math.log(1.0 + views), math.log(base + FLOOR)
-    features[11] = 1.0 if one.seen else 0.0
-    price, anchor_price = rules.facts[one.item].price, rules.facts[query_state.anchors[one.anchor]].price
+    features[11] = 1.0 if candidate.seen else 0.0
+    price, anchor_price = facts[item].price, facts[state.query.anchors[candidate.anchor]].price
     step = math.log(price / anchor_price) if price > 0.0 and anchor_price > 0.0 else 0.0
     features[12] = min(_STEEPEST, max(-_STEEPEST, step))
     features[13], features[14] = math.log(1.0 + situation.looks), math.log(1.0 + situation.cart)

@@ -1,11 +1,11 @@
 """The two promises and the policy: every candidate of every source passes `classify`, or is not suggested.
 
-1. A cross-sell is of a category that no anchor has; an upsell is of its anchor's, dearer by a bounded step, of the same
-   currency, and rated no lower where both are rated.
-2. Nothing that is out of stock, unknown, in the trigger or the cart, bought lately, or excluded.
+1. A cross-sell is of a category that no anchor has; an upsell is of its anchor's, more expensive by a bounded step, of
+   the same currency, and rated no lower where both are rated.
+2. Nothing that is out of stock, unknown, in the trigger or the cart, bought recently, or excluded.
 
-Anchors are the items of the trigger and of the cart that the catalogue knows: of the others no category can be
-compared. The policy is compiled to arrays, so that a verdict costs a few dozen nanoseconds.
+Anchors are the items of the trigger and of the cart that the catalogue knows: the others have no category to compare.
+The policy is compiled to arrays, so that a candidate is classified in a few dozen nanoseconds.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 from models.shop.policy import Policy
 
 SERIAL, ANCHORS, MAY_UPSELL, BARRED = 0, 1, 2, 3
-"""Places of `QueryState.now`: number of the query, of its anchors, whether it may have upsells, number of items it
-bars."""
+"""Places of `QueryState.now`: serial of the query, number of its anchors, whether it may have upsells, number of items
+that it bars."""
 
 _BY_POLICY, _BY_QUERY = 1, 2
 """Bits of `QueryState.barred`."""
@@ -47,7 +47,7 @@ class Rules(NamedTuple):
 
 
 class QueryState(NamedTuple):
-    """What the rules have to know of the query under judgement; room that is used again for the next one."""
+    """What the rules have to know of the current query; the memory is used again for the next one."""
 
     now: NDArray[np.int64]  # (4,): SERIAL, ANCHORS, MAY_UPSELL, BARRED
     barred: NDArray[np.uint8]  # (items,): by policy, by this query; a byte, as each candidate's is looked up
@@ -58,7 +58,7 @@ class QueryState(NamedTuple):
 
 
 class CompiledPolicy:
-    """Compiles a policy for a catalogue, and follows as the catalogue gets more categories, brands and items.
+    """Compiles a policy for a catalogue that may get more categories, brands and items.
 
     Args:
         policy: what may be suggested.
@@ -70,11 +70,11 @@ class CompiledPolicy:
     >>> catalog = Catalog(items)
     >>> for name, category, price in [("kettle", "Kettles", 30.0), ("big", "Kettles", 40.0), ("mug", "Mugs", 8.0)]:
     ...     catalog.put(CatalogItem(name, name, category, price))
-    >>> book = Rulebook(Policy(), catalog, items)
-    >>> rules, asked = book.rules(), book.room()
+    >>> compiled = CompiledPolicy(Policy(), catalog, items)
+    >>> rules, query_state = compiled.rules(), compiled.query_state()
     >>> trigger, none = np.array([items.index("kettle")], np.int32), np.array([], np.int32)
-    >>> begin(1, trigger, none, none, True, rules, asked)
-    >>> [judge(items.index(name), rules, asked) for name in ("kettle", "big", "mug")]  # verdict, place of the anchor
+    >>> begin(1, trigger, none, none, True, rules, query_state)
+    >>> [classify(items.index(name), rules, query_state) for name in ("kettle", "big", "mug")]  # kind, place of anchor
     [(0, -1), (2, 0), (1, 0)]
     """
 
@@ -125,8 +125,8 @@ class CompiledPolicy:
             self._policy.max_step,
         )
 
-    def room(self) -> QueryState:
-        """Room for a query, as large as the rules are now; serials used with it must grow, from 1 on."""
+    def query_state(self) -> QueryState:
+        """Memory for queries, as large as the rules are now. The serials of its queries must grow, from 1 on."""
         items, nodes = len(self._catalog.facts), len(self._group)
         barred = np.zeros(items, np.uint8)
         barred[self._barred_items] = _BY_POLICY
@@ -141,7 +141,7 @@ class CompiledPolicy:
 
 
 class _Pairs:
-    """Pairs of categories as bits: which pairs a node is the first or the second of, itself or by what lies above."""
+    """Pairs of categories as bits: which pairs a node, or one above it, is the first or the second of."""
 
     def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
         self._words = max(1, (len(pairs) + 63) // 64)
@@ -158,12 +158,12 @@ class _Pairs:
         return masks
 
     def make_room(self, more: int) -> None:
-        """Cover so many nodes more."""
+        """Cover so many more nodes."""
         self.first = np.concatenate([self.first, np.zeros((more, self._words), np.uint64)])
         self.second = np.concatenate([self.second, np.zeros((more, self._words), np.uint64)])
 
     def add(self, node: int, parent: int, path: str) -> None:
-        """A node below one that has been added."""
+        """Add a node whose parent has been added."""
         for table, masks in ((self.first, self._firsts), (self.second, self._seconds)):
             table[node] = table[parent]
             if path in masks:
@@ -180,14 +180,14 @@ def begin(
     rules: Rules,
     query_state: QueryState,
 ) -> None:
-    """Say who asks. Called once a query, before `classify`.
+    """Start a query. Called once for each, before `classify`.
 
     Args:
         serial: greater than that of every query before.
         trigger: indices of the trigger's items.
         cart: of the items in the cart, latest last.
-        bought: of the items bought lately.
-        upsells: whether the action may have upsells; it has none all the same where an item of the trigger is unknown.
+        bought: of the items bought recently.
+        upsells: whether the action may have upsells; there are none where an item of the trigger is unknown.
         rules: of the policy in force.
         query_state: is filled.
     """
@@ -209,7 +209,7 @@ def begin(
 
 @inline_njit
 def _bar(item: int, query_state: QueryState) -> bool:
-    """Do not suggest an item to this query; whether that is new."""
+    """Bar an item from this query; returns whether that is new."""
     if query_state.barred[item] & _BY_QUERY:
         return False
     query_state.barred[item] |= _BY_QUERY
@@ -235,7 +235,7 @@ def classify(item: int, rules: Rules, query_state: QueryState) -> tuple[int, int
     """What an item may be suggested as, and the place of the first anchor in `query_state.anchors` that it may be for.
 
     Returns:
-        (NEITHER, -1), or CROSS_SELL or UPSELL and a place; `fits` tells of other anchors.
+        (NEITHER, -1), or CROSS_SELL or UPSELL and a place; `fits` answers for other anchors.
     """
     fact = rules.facts[item]
     serial = query_state.now[SERIAL]
@@ -259,15 +259,15 @@ def classify(item: int, rules: Rules, query_state: QueryState) -> tuple[int, int
 
 
 @inline_njit
-def fits(item: int, verdict: int, place: int, rules: Rules, query_state: QueryState) -> bool:
-    """Whether an item that may be suggested may be so for the anchor at a place."""
+def fits(item: int, kind: int, place: int, rules: Rules, query_state: QueryState) -> bool:
+    """Whether an item of a kind may be suggested for the anchor at a place."""
     anchor = query_state.anchors[place]
-    return bool(_steps_up(item, anchor, rules) if verdict == UPSELL else _allowed(item, anchor, rules))
+    return bool(_steps_up(item, anchor, rules) if kind == UPSELL else _allowed(item, anchor, rules))
 
 
 @inline_njit
 def _allowed(item: int, anchor: int, rules: Rules) -> bool:
-    """Whether the policy allows to cross-sell an item with an anchor; denials are looked up for all anchors at once."""
+    """Whether `allow_pairs` allow an item with an anchor. `classify` checks the denials of all anchors at once."""
     if rules.allow_all:
         return True
     first, second = rules.facts[anchor].category, rules.facts[item].category
@@ -283,6 +283,6 @@ def _steps_up(item: int, anchor: int, rules: Rules) -> bool:
     more, less = rules.facts[item], rules.facts[anchor]
     if rules.group[more.category] != rules.group[less.category] or more.currency != less.currency:
         return False
-    if not less.price > 0.0 or more.rating < less.rating:  # not rated is NaN, and less than nothing
+    if not less.price > 0.0 or more.rating < less.rating:  # a missing rating is NaN, and less than nothing
         return False
     return bool(less.price * (1 + rules.min_step) <= more.price <= less.price * (1 + rules.max_step))

@@ -1,82 +1,53 @@
-"""From candidates to a list: best first, capped by kind, brand and category, with a place for chance."""
+"""From candidates to a list: best first, capped by kind, brand and category, with a place left to chance."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import inline_njit
-from models.serving.candidates import EVIDENCE, Pool, Rows, Weights, make_exact
-from models.serving.queues import CROSS_SELLS, UPSELLS, first, pop, precedes, rescore
+from models.serving.candidates import make_exact
+from models.serving.queues import first, pop, precedes, rescore
 from models.serving.rules import Rules
+from models.serving.state import CROSS_SELLS, EVIDENCE, UPSELLS, Limits, Pool, Rows, ServingState, Weights
 from models.shop.catalog import NONE
 from models.shop.kinds import CROSS_SELL, NEITHER
 
 
-class Limits(NamedTuple):
-    """How much of what a list may have; 0 for brand and category: any number."""
-
-    items: int
-    cross_sell: int
-    upsell: int
-    per_brand: int
-    per_category: int
-    explore: float
-
-
 @inline_njit
-def take_best(
-    at: float,
-    chosen: NDArray[np.int32],
-    size: int,
-    rows: Rows,
-    weights: Weights,
-    rules: Rules,
-    limits: Limits,
-    order: NDArray[np.uint64],
-    pool: Pool,
-) -> int:
-    """Go on with a list from those that wait, best first, as long as the caps let any in.
+def take_best(at: float, chosen: NDArray[np.int32], size: int, state: ServingState) -> int:
+    """Extend a list from the queues, best first, as long as the caps allow.
 
     Args:
         at: time of the query, epoch seconds.
-        chosen: (limits.items,): the list, as places of candidates; is filled.
+        chosen: (limits.items,) the list, as places of candidates; is filled.
         size: of the list so far.
-        rows: of neighbours.
-        weights: of evidence.
-        rules: for groups and brands.
-        limits: of the list.
-        order: (items, 2) of the ids.
-        pool: of the candidates.
+        state: has the queues.
 
     Returns:
         Size of the list.
     """
-    crosses = count_cross_sells(chosen, size, pool)
+    limits, queues = state.limits, state.pool.queues
+    crosses = count_cross_sells(chosen, size, state.pool)
     while size < limits.items:
         queue, at_queue = CROSS_SELLS, -1
         if crosses < limits.cross_sell:
-            at_queue = exact_first(CROSS_SELLS, at, rows, weights, order, pool)
+            at_queue = exact_first(CROSS_SELLS, at, state.rows, state.weights, state.pool, state.id_order)
         if size - crosses < limits.upsell:
-            upsell = first(UPSELLS, pool.queues, pool.candidates, order)
+            upsell = first(UPSELLS, state.pool, state.id_order)
             if upsell >= 0 and (
                 at_queue < 0
                 or precedes(
-                    pool.queues.places[UPSELLS, upsell],
-                    pool.queues.places[CROSS_SELLS, at_queue],
-                    pool.candidates,
-                    order,
+                    queues.places[UPSELLS, upsell], queues.places[CROSS_SELLS, at_queue], state.pool, state.id_order
                 )
             ):
                 queue, at_queue = UPSELLS, upsell
         if at_queue < 0:
             break
-        place = pool.queues.places[queue, at_queue]
-        pop(queue, at_queue, pool.queues, pool.candidates, order)
-        if _fits_caps(place, chosen, size, rules, limits, pool):
-            pool.candidates[place].chosen = size
+        place = queues.places[queue, at_queue]
+        pop(queue, at_queue, state.pool, state.id_order)
+        if _fits_caps(place, chosen, size, state.rules, limits, state.pool):
+            state.pool.candidates[place].chosen = size
             chosen[size] = place
             size += 1
             crosses += queue == CROSS_SELLS
@@ -84,40 +55,36 @@ def take_best(
 
 
 @inline_njit
-def leave_last_to_chance(
-    at: float,
-    seed: np.uint64,
-    chosen: NDArray[np.int32],
-    size: int,
-    rows: Rows,
-    weights: Weights,
-    rules: Rules,
-    limits: Limits,
-    order: NDArray[np.uint64],
-    pool: Pool,
-) -> float:
-    """With probability `limits.explore` put a candidate drawn from all beyond the list in place of its last.
+def explore_last(at: float, seed: np.uint64, chosen: NDArray[np.int32], size: int, state: ServingState) -> float:
+    """With probability `limits.explore` replace the last of a list by a candidate drawn from all beyond it.
 
-    Those are all that the caps let in there, each as likely as the others: the one with the least hash of seed and id
-    is drawn, so that equal queries draw alike. The list stays in order: whoever the caps let in at the last place has
-    come behind the last.
+    Every candidate that the caps allow at the last place is equally likely: the least hash of seed and id is drawn, so
+    that equal queries draw alike. The list stays in order, since all of these rank behind the last.
+
+    Args:
+        at: time of the query, epoch seconds.
+        seed: 64 bits of the query.
+        chosen: (limits.items,) the list, as places of candidates.
+        size: of the list, at least 1.
+        state: has the candidates.
 
     Returns:
         Probability with which the last of the list has come to be there.
     """
+    limits, candidates, order = state.limits, state.pool.candidates, state.id_order
     beyond, drawn, least = 0, -1, seed
-    last = pool.candidates[chosen[size - 1]]
-    crosses = count_cross_sells(chosen, size - 1, pool)
-    for place in range(pool.size[0]):
-        one = pool.candidates[place]
-        if one.kind == NEITHER or one.tier == 0 or one.chosen >= 0:
+    last = candidates[chosen[size - 1]]
+    crosses = count_cross_sells(chosen, size - 1, state.pool)
+    for place in range(state.pool.size[0]):
+        candidate = candidates[place]
+        if candidate.kind == NEITHER or candidate.tier == 0 or candidate.chosen >= 0:
             continue
-        if one.kind == CROSS_SELL:
+        if candidate.kind == CROSS_SELL:
             room = limits.cross_sell - crosses
         else:
             room = limits.upsell - (size - 1 - crosses)
-        if room > 0 and _fits_caps(place, chosen, size - 1, rules, limits, pool):
-            lot = _mixed(_mixed(seed ^ order[one.item, 0]) ^ order[one.item, 1])
+        if room > 0 and _fits_caps(place, chosen, size - 1, state.rules, limits, state.pool):
+            lot = _mixed(_mixed(seed ^ order[candidate.item, 0]) ^ order[candidate.item, 1])
             if beyond == 0 or lot < least:
                 drawn, least = place, lot
             beyond += 1
@@ -125,17 +92,17 @@ def leave_last_to_chance(
         return 1.0
     if not (_mixed(seed) >> np.uint64(11)) * 2.0**-53 < limits.explore:
         return 1.0 - limits.explore
-    make_exact(drawn, at, rows, weights, pool)
-    pool.candidates[drawn].score = min(pool.candidates[drawn].score, last.score)  # the last's may be a learnt one
+    make_exact(drawn, at, state.rows, state.weights, state.pool)
+    candidates[drawn].score = min(candidates[drawn].score, last.score)  # the last's may be a learnt score
     last.chosen = -1
-    pool.candidates[drawn].chosen = size - 1
+    candidates[drawn].chosen = size - 1
     chosen[size - 1] = drawn
     return limits.explore / beyond
 
 
 @inline_njit
 def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
-    """How many of the first of a list are cross-sells."""
+    """Number of cross-sells in a list."""
     number = 0
     for index in range(size):
         number += pool.candidates[chosen[index]].kind == CROSS_SELL
@@ -146,15 +113,15 @@ def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
 def weakest_evidence(chosen: NDArray[np.int32], size: int, weights: Weights, pool: Pool) -> float:
     """Score below which fall-backs have to stay."""
     for index in range(size - 1, -1, -1):
-        one = pool.candidates[chosen[index]]
-        if one.tier == EVIDENCE:
-            return float(one.score)
+        candidate = pool.candidates[chosen[index]]
+        if candidate.tier == EVIDENCE:
+            return float(candidate.score)
     return weights.fall_back
 
 
 @inline_njit
 def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, limits: Limits, pool: Pool) -> bool:
-    """Whether the list so far has room for one more of a candidate's brand and category."""
+    """Whether the caps of brand and category allow another candidate in the list so far."""
     fact = rules.facts[pool.candidates[place].item]
     of_brand, of_category = 0, 0
     for index in range(size):
@@ -167,14 +134,14 @@ def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, l
 
 
 @inline_njit
-def exact_first(queue: int, at: float, rows: Rows, weights: Weights, order: NDArray[np.uint64], pool: Pool) -> int:
-    """Place in a queue of the best. Scores are bounds from above until settled, so the first exact one is the best."""
+def exact_first(queue: int, at: float, rows: Rows, weights: Weights, pool: Pool, id_order: NDArray[np.uint64]) -> int:
+    """Place in a queue of its best, -1 if it is empty. Scores are upper bounds, so the first exact one is the best."""
     while True:
-        best = first(queue, pool.queues, pool.candidates, order)
+        best = first(queue, pool, id_order)
         if best < 0 or pool.candidates[pool.queues.places[queue, best]].exact:
             return best
         make_exact(pool.queues.places[queue, best], at, rows, weights, pool)
-        rescore(queue, best, pool.queues, pool.candidates, order)
+        rescore(queue, best, pool, id_order)
 
 
 @inline_njit

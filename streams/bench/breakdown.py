@@ -77,7 +77,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Recommender, "suggest_each", "suggest: around the kernel"),
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.serving.recommender), "answer", "suggest: kernel"),
-        (Recommender, "_told", "suggest: answers into records"),
+        (Recommender, "_suggested", "suggest: answers into records"),
         (SuggestionBatcher, "_answer", "suggestions: around the encoder"),
         (orjson, "dumps", "suggestions: orjson"),
         (Metrics, "suggested", "metrics"),

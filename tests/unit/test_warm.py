@@ -28,7 +28,7 @@ def kinds():
 
 warm()
 before = kinds()
-assert before["models.serving.popularity", "look"] and before["models.sequence.kernels", "carry_on"]
+assert before["models.serving.popularity", "scan"] and before["models.sequence.kernels", "carry_on"]
 ours = engine()
 list(ours.run(walks(20)))
 assert ours.training.snapshots

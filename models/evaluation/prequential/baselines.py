@@ -113,7 +113,7 @@ class _RankedLists:
         return [Place(*row) for row in found[:size].tolist()][: self._policy.max_items]
 
     def _make_room(self) -> None:
-        self._rules, self._state = self._compiled.rules(), self._compiled.room()
+        self._rules, self._state = self._compiled.rules(), self._compiled.query_state()
         self._serial = 0
 
     def _rank(self) -> None:

@@ -14,8 +14,8 @@ from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.ranking.attribution import Closed
 from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
 from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, order_of
-from models.serving.candidates import TOP
 from models.serving.recommender import Learnt, SuggestedItem
+from models.serving.state import TOP
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
 from models.snapshot import Snapshot

@@ -16,8 +16,9 @@ from models.errors import SnapshotError
 from models.sequence import kernels, vector_index
 from models.sequence.config import LearnerConfig
 from models.sequence.features import PRICES, Contents, content, contents_of
+from models.sequence.kernels import LookBatch
 from models.sequence.learner import Learner
-from models.sequence.scorer import LookBatch, Scorer
+from models.sequence.scorer import Scorer
 from models.sequence.snapshot import read_predictor
 from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder
 from models.sequence.vocabulary import UNKNOWN, Vocabulary

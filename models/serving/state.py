@@ -1,0 +1,164 @@
+"""What a query is answered from, as the arrays that compiled code works on: rows, rules, limits and working memory."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ranking.features import Order
+from models.serving.popularity import TopItems
+from models.serving.rules import QueryState, Rules
+
+MAX_SOURCES = 64
+"""Most sources of a query: the trigger's items, then the cart's, then the visit's, latest first."""
+
+TOP = 16
+"""Best candidates of each kind by the sum of their evidence. A learnt order ranks these."""
+
+EVIDENCE, FALL_BACK = 1, 2
+"""Tiers of candidates, the better first; 0: neither yet."""
+
+CROSS_SELLS, UPSELLS = 0, 1
+"""The queues of candidates."""
+
+BLOCK = 32
+"""Places of a block of a queue: about the root of a thousand."""
+
+CANDIDATE = np.dtype(
+    [
+        ("score", np.float64),  # an upper bound until `exact`
+        ("evidence", np.float64),  # the score by its evidence alone, without the step of an upsell
+        ("accepted", np.float64),  # ... by what was learnt from outcomes
+        ("viewed", np.float64),  # sum of looked-at-together shares of all sources
+        ("bought", np.float64),  # ... of bought-together shares
+        ("joined", np.float64),  # ... of those bought after a look
+        ("expected", np.float64),  # share of the sequence model
+        ("base", np.float64),  # share of the sources' unknown baskets, taken to be like those of the shop
+        ("strongest", np.float64),  # greatest bought-together share
+        ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
+        ("item", np.int32),
+        ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
+        ("source", np.int8),  # place of the source of `strongest`
+        ("kin", np.int8),  # fall-back: place of the anchor that it is related to, -1: none
+        ("kind", np.int8),
+        ("tier", np.int8),
+        ("relation", np.int8),  # fall-back
+        ("exact", np.bool_),
+        ("seen", np.bool_),  # in the visit
+        ("chosen", np.int8),  # place in the list, -1: not in it
+    ],
+    align=True,
+)
+
+
+class Rows(NamedTuple):
+    """The arrays of `models.cooccurrence.index.Neighbours`."""
+
+    start: NDArray[np.int64]
+    length: NDArray[np.int32]
+    own: NDArray[np.float64]
+    own_count: NDArray[np.int64]
+    at: NDArray[np.float64]
+    ids: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int32]
+    half_life_s: float
+    baskets: float  # of the shop, as of `baskets_at`
+    baskets_at: float
+
+
+class Weights(NamedTuple):
+    """How evidence is weighed; `models.serving.recommender.RecommenderConfig` says why."""
+
+    back: float
+    age_half_life_s: float
+    cart: float
+    cart_back: float
+    view_shrinkage: float
+    basket_shrinkage: float
+    cross_viewed: float
+    cross_bought: float
+    cross_joined: float
+    upsell_viewed: float
+    upsell_joined: float
+    cross_expected: float
+    upsell_expected: float
+    chance: float
+    seen: float
+    least_step: float
+    fall_back: float
+    min_support: int
+
+
+class Limits(NamedTuple):
+    """Caps of a list, by the policy; 0 for brand and category: no cap."""
+
+    items: int
+    cross_sell: int
+    upsell: int
+    per_brand: int
+    per_category: int
+    explore: float
+
+
+class Queues(NamedTuple):
+    """Both queues of candidates; see `models.serving.queues`."""
+
+    length: NDArray[np.int64]  # (2,): popped ones included
+    places: NDArray[np.int32]  # (2, items): of candidates, -1 where one was popped
+    scores: NDArray[np.float64]  # (2, items): theirs
+    best: NDArray[np.int32]  # (2, blocks): place in the queue of the best of a block, -1 if it is empty
+
+
+class Pool(NamedTuple):
+    """Candidates and sources of the current query; the memory is used again for the next one."""
+
+    size: NDArray[np.int64]  # (2,): candidates, sources
+    candidates: NDArray[Any]  # (items,) of `CANDIDATE`
+    where: NDArray[np.int32]  # (items,): place of the item among the candidates, if that is the item's
+    sources: NDArray[np.int32]  # (MAX_SOURCES,): items
+    recency: NDArray[np.float64]  # (MAX_SOURCES,)
+    anchor_of: NDArray[np.int32]  # (MAX_SOURCES,): place among the anchors, -1: none
+    queues: Queues
+    top: NDArray[np.int32]  # (2, TOP): places of the best candidates of each queue by their evidence
+    top_sizes: NDArray[np.int64]  # (2,)
+
+
+class ServingState(NamedTuple):
+    """All that the functions of the kernel share: what is read, then what is written."""
+
+    rows: Rows
+    weights: Weights
+    rules: Rules
+    limits: Limits
+    by_category: TopItems
+    by_brand: TopItems
+    parent: NDArray[np.int32]  # (nodes,) of the category tree
+    learnt: Order
+    id_order: NDArray[np.uint64]  # (items, 2): settles ties by item id
+    query: QueryState
+    pool: Pool
+
+
+def empty_pool(items: int) -> Pool:
+    """A pool for queries over so many items. Memory is taken only as far as it is used."""
+    queued = items + TOP
+    queues = Queues(
+        np.zeros(2, np.int64),
+        np.empty((2, queued), np.int32),
+        np.empty((2, queued)),
+        np.empty((2, queued // BLOCK + 1), np.int32),
+    )
+    return Pool(
+        np.zeros(2, np.int64),
+        np.empty(items, CANDIDATE),
+        np.zeros(items, np.int32),
+        np.zeros(MAX_SOURCES, np.int32),
+        np.zeros(MAX_SOURCES),
+        np.zeros(MAX_SOURCES, np.int32),
+        queues,
+        np.zeros((2, TOP), np.int32),
+        np.zeros(2, np.int64),
+    )
