@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
@@ -29,6 +30,12 @@ def taught(visits: int, config: LearnerConfig = SMALL, contents: Contents | None
         if learner.add(window(CHAINS[number % 3], 100.0 * number)):
             learner.learn()
     return learner
+
+
+@cache
+def well_taught() -> Learner:
+    """A learner that knows the chains; all tests share it, and none changes it."""
+    return taught(1280)
 
 
 def scorer(learner: Learner, contents: Contents | None = None) -> Scorer:

@@ -61,6 +61,7 @@ for name in sys.stdin.read().split():
 """
 
 
+@pytest.mark.slow
 def test_only_the_trainer_and_the_evaluation_need_torch() -> None:
     """Without the extra `learning`, doctests of all others are collected; no module imports river when imported."""
     from conftest import NEED_TORCH

@@ -27,7 +27,7 @@ from models.sessions.visits import Window as LooksWindow
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
-from tests.support.sequence_model import CHAINS, SMALL, frozen, scorer, taught, window
+from tests.support.sequence_model import CHAINS, SMALL, frozen, scorer, taught, well_taught, window
 
 
 def looked(items: Sequence[int]) -> LooksWindow:
@@ -41,7 +41,7 @@ def best(answers: Scorer, items: Sequence[int]) -> int:
 
 @pytest.fixture(scope="module")
 def learner() -> Learner:
-    return taught(1280)
+    return well_taught()
 
 
 def test_what_comes_next_depends_on_all_of_the_visit_and_not_only_on_its_last_item(learner: Learner) -> None:

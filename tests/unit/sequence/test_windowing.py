@@ -20,7 +20,7 @@ from models.sequence.windowing import LOOKS_A_WINDOW, WindowBuilder
 from models.sessions.visits import VisitConfig
 from models.shop.events import Action, Click, Profile
 from models.shop.items import Items
-from tests.support.sequence_model import CHAINS, scorer, taught, window
+from tests.support.sequence_model import CHAINS, scorer, taught, well_taught, window
 
 NONE_HELD = GateConfig(share=0.0)
 ALL_HELD = GateConfig(share=1.0, age_s=60.0)
@@ -189,7 +189,7 @@ def test_the_same_shoppers_are_held_back_everywhere_and_about_the_share_of_them(
 
 @pytest.fixture(scope="module")
 def good() -> Scorer:
-    return scorer(taught(1280))
+    return scorer(well_taught())
 
 
 @pytest.fixture(scope="module")
