@@ -3,8 +3,7 @@
 The embedded broker is always there, Apache Kafka where `KAFKA_HOME` names one. With `REQUIRE_BROKER=1` a test whose
 broker cannot be had fails instead of being skipped.
 
-Properties are drawn alike in every run, so that a change is judged by itself; `--hypothesis-profile=explore` draws
-anew.
+Properties draw the same examples in every run; `--hypothesis-profile=explore` draws others.
 """
 
 from __future__ import annotations

@@ -203,7 +203,7 @@ class Owner:
     ),
 )
 @pytest.mark.slow
-def test_whoever_takes_over_ends_with_the_rows_of_an_undisturbed_run(
+def test_a_successor_ends_with_the_rows_of_an_undisturbed_run(
     history: list[list[Delta]], steps: list[tuple[str, int]]
 ) -> None:
     undisturbed = fresh()

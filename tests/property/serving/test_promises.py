@@ -278,7 +278,7 @@ def test_nothing_with_evidence_is_held_back_where_the_caps_have_room(world: Worl
 @many
 @given(worlds)
 def test_a_small_shop_falls_back_on_all_it_may_suggest(world: World) -> None:
-    """With as few items as a shelf gives, and anchors as are asked, the admissible is listed, or a cap keeps it out."""
+    """With few items and few anchors, whatever is allowed is listed unless a cap keeps it out."""
     world.policy = replace(world.policy, explore=0.0)
     anchors = {*world.trigger, *world.cart} & set(world.offers)
     assume(len(world.offers) <= 8 and len(anchors) <= 4)

@@ -136,7 +136,7 @@ def test_the_weakest_gives_way_to_a_newcomer_and_of_equals_the_largest_id() -> N
         rows.learn_one("kettle", name, VIEWED_WITH, NOON)
     assert rows.row(items.find("kettle"), 0).neighbours == ["cup", "mug"]  # tea has taken the place of pot
     rows.learn_one("kettle", "tea", VIEWED_WITH, NOON)
-    rows.learn_one("kettle", "pot", VIEWED_WITH, NOON)  # takes that of mug, and starts anew
+    rows.learn_one("kettle", "pot", VIEWED_WITH, NOON)  # takes that of mug, and starts at 0
     row = rows.row(items.find("kettle"), 0)
     assert row.neighbours == ["cup", "tea"]
     assert row.counts[:, VIEWED_WITH].tolist() == [2, 2]

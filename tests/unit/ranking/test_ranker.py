@@ -310,7 +310,7 @@ def test_a_source_that_fails_raises_an_alarm_and_counts_less() -> None:
     assert damped[1] == pytest.approx(damped[0] / 2)
 
 
-def test_whoever_goes_on_learns_as_if_nothing_had_happened() -> None:
+def test_a_restored_ranker_learns_as_if_nothing_had_happened() -> None:
     whole, first = Ranker(RankerConfig(), seed=1), Ranker(RankerConfig(), seed=1)
     outcomes = lists(400) + lists(100, kind=UPSELL)
     for one in outcomes:

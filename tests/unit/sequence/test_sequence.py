@@ -169,7 +169,7 @@ def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner:
     assert expected.shares[:11].sum() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
+def test_kept_states_answer_as_new_ones(learner: Learner) -> None:
     items = Items()
     kept = read_predictor(frozen(learner), items, Catalog(items))
     chance = np.random.default_rng(2)
@@ -180,8 +180,8 @@ def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
         looks[user].insert(-1 if late else len(looks[user]), int(chance.integers(len(items))))
         looks[user] = looks[user][-6:]
         asked = [(name, looked(found)) for name, found in looks.items()]
-        anew = read_predictor(frozen(learner), items, Catalog(items)).expect(asked)
-        for one, other in zip(kept.expect(asked), anew, strict=True):
+        fresh = read_predictor(frozen(learner), items, Catalog(items)).expect(asked)
+        for one, other in zip(kept.expect(asked), fresh, strict=True):
             np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-5, err_msg=str(step))
 
 
@@ -198,9 +198,9 @@ def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_t
         found = kept.expect(max_batch)
         if asked == ["bob", "dan"]:
             assert "ann" not in kept._kept
-        anew = read_predictor(frozen(learner), items, Catalog(items)).expect(max_batch)
-        np.testing.assert_array_equal(found.items, anew.items)
-        np.testing.assert_allclose(found.shares, anew.shares, atol=1e-5)
+        fresh = read_predictor(frozen(learner), items, Catalog(items)).expect(max_batch)
+        np.testing.assert_array_equal(found.items, fresh.items)
+        np.testing.assert_allclose(found.shares, fresh.shares, atol=1e-5)
     places = [place for _, place in kept._kept.values()]
     assert len(places) == len(set(places)) == 4
 

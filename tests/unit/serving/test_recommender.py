@@ -221,7 +221,7 @@ def test_one_list_best_first_whatever_the_kind() -> None:
     assert Counter(one["kind"] for one in answers) == {"cross-sell": 4, "upsell": 1}
 
 
-def test_equals_come_in_the_order_of_their_ids_whoever_was_seen_first() -> None:
+def test_equals_come_in_the_order_of_their_ids_whichever_was_seen_first() -> None:
     names = ["mug-b", "mug-a", "mug-aa", "mug", "a mug with a very long name, one", "a mug with a very long name, two"]
     orders = []
     for first in (names, sorted(names), names[::-1]):

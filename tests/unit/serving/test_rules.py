@@ -1,4 +1,4 @@
-"""The two promises and the policy, one rule a test, as seen by whoever asks for suggestions."""
+"""The two promises and the policy, one rule a test, through the recommender."""
 
 from __future__ import annotations
 
