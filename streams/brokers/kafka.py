@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from streams.brokers.broker import HOST, Broker, free_ports
 from streams.errors import BrokerError
@@ -20,7 +19,7 @@ FORMAT_S = 60.0
 
 
 class KafkaBroker(Broker):
-    """One node of Apache Kafka; see [`Broker`][streams.brokers.broker.Broker].
+    """One node of Apache Kafka.
 
     Args:
         port: for clients; None: a free one. The controller takes another free one.
@@ -29,8 +28,8 @@ class KafkaBroker(Broker):
         configs: more broker settings, such as `log.retention.check.interval.ms`.
     """
 
-    title: ClassVar[str] = "Apache Kafka"
-    embedded: ClassVar[bool] = False
+    title = "Apache Kafka"
+    embedded = False
 
     def __init__(
         self,
