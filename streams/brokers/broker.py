@@ -41,14 +41,13 @@ class Broker(ABC):
     embedded: ClassVar[bool]  # as in `Settings`
 
     def __init__(self, port: int | None = None) -> None:
-        self._fixed_port = port
-        self._port: int | None = None
+        self._port = port
         self._process: Process | None = None
         self._folder: Path | None = None
 
     @property
     def port(self) -> int:
-        """The port it listens on, once it was started."""
+        """The port it listens on, once it was started or where it was given."""
         if self._port is None:
             message = f"{self.title} has not been started"
             raise BrokerError(message)
@@ -73,8 +72,7 @@ class Broker(ABC):
         if self.pid is not None:
             return
         self.kill()
-        fixed = self._port or self._fixed_port
-        ports = [fixed] if fixed else free_ports(TRIES)
+        ports = [self._port] if self._port else free_ports(TRIES)
         for port in ports:
             try:
                 self._start_at(port)
