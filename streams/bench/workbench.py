@@ -182,8 +182,7 @@ class Workbench:
 
     def _check(self) -> None:
         """Raise the failure of a task or of the producer."""
-        for running in self._running:
-            if running.done():
-                running.result()
+        for running in filter(asyncio.Task.done, self._running):
+            running.result()
         if self._failure is not None:
             raise self._failure

@@ -21,8 +21,8 @@ HOST = "127.0.0.1"
 """Loopback only: these brokers do not authenticate clients."""
 
 PORTS = range(20_000, 32_000)
-"""Range of the ports we choose: below those of outgoing connections (from 32,768 on Linux, 49,152 on macOS), which a
-client could take while the broker is down, even a client that tries to reach it."""
+"""Free ports are looked for here: below those of outgoing connections (from 32,768 on Linux, 49,152 on macOS), which a
+client could take while the broker is down."""
 
 START_S = 60.0
 """Longest start: Apache Kafka takes 3 s, and many times that on a busy machine."""
@@ -32,10 +32,7 @@ TRIES = 3
 
 
 class Broker(ABC):
-    """A broker process: a context manager, or use `start` and `stop`. It can be started again at the same port.
-
-    Without a port it listens on a free one.
-    """
+    """A broker process, which can be started again at the same port; a free one if none is given. A context manager."""
 
     title: ClassVar[str]  # its name in messages
     embedded: ClassVar[bool]  # as in `Settings`
@@ -47,7 +44,7 @@ class Broker(ABC):
 
     @property
     def port(self) -> int:
-        """The port it listens on, once it was started or where it was given."""
+        """The port it listens on; raises `BrokerError` if none was given and it has not been started."""
         if self._port is None:
             message = f"{self.title} has not been started"
             raise BrokerError(message)
@@ -165,8 +162,6 @@ def _is_free(port: int) -> bool:
 
 
 def _accepts(port: int) -> bool:
-    try:
-        with socket.create_connection((HOST, port), timeout=1.0):
-            return True
-    except OSError:
-        return False
+    with socket.socket() as client:
+        client.settimeout(1.0)
+        return client.connect_ex((HOST, port)) == 0

@@ -52,7 +52,7 @@ class Positions:
         self._joined[task] = max(self._joined[task], record.get("joined", 0))
 
     def at(self, task: str, topic: str) -> int:
-        """Position of a task in a topic, by full name."""
+        """Position of a task in a topic (full name)."""
         return self._at[task, topic]
 
     def joined(self, task: str) -> int:
