@@ -23,13 +23,8 @@ LOOK_S = 0.25
 STALLED_S = 60.0
 """An application that answers nothing for so long has failed."""
 
-SETTLE_S = 2.0
-"""The worker has learnt everything when its topics have not grown for so long."""
-
 OUTPUT = "suggestions"
 PROGRESS = "progress"
-LEARNT = ("pairs", "neighbours", PROGRESS)
-"""Topics that grow while the worker still learns from what it has answered."""
 
 
 class BenchError(CrosscurrentError):
@@ -44,22 +39,14 @@ class SteadyLoad(NamedTuple):
 
 
 class Application:
-    """The worker, the trainer or the echo.
-
-    Args:
-        settings: of the broker, with the application's prefix.
-        process: not yet started.
-    """
+    """The worker, the trainer or the echo, under a prefix of its own; its process is not yet started."""
 
     def __init__(self, settings: Settings, process: Process) -> None:
         self.settings = settings
         self.process = process
-        self.topics = Topics(settings)
-        """Open while it runs."""
-        self.answered: Ends = {}
-        """Ends of the output at the last start."""
-        self.written: Ends = {}
-        """Ends of `progress` at the last start."""
+        self.topics = Topics(settings)  # open while it runs
+        self.answered: Ends = {}  # ends of the output at the last start
+        self.written: Ends = {}  # ends of `progress` at the last start
 
     def create_topics(self) -> None:
         """Create all topics, with append times of the broker on the output too."""
@@ -76,11 +63,7 @@ class Application:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the process: ready at the beginning, stopped at the end.
-
-        Raises:
-            ProcessError: it ended, or did not become ready.
-        """
+        """Run the process: ready at the beginning (else `ProcessError`), stopped at the end."""
         async with self.topics:
             self.answered, self.written = await self.topics.ends(OUTPUT), await self.topics.ends(PROGRESS)
             with self.process:
@@ -88,11 +71,7 @@ class Application:
                 yield
 
     async def pause(self) -> None:
-        """Wait for a moment, and check the process.
-
-        Raises:
-            ProcessError: it has ended.
-        """
+        """Wait for a moment; raises `ProcessError` if the process has ended."""
         await asyncio.sleep(LOOK_S)
         self.process.check()
 
@@ -114,11 +93,11 @@ class Application:
                 message = f"{self.process.name} answered {done:,} of {answers:,} events and then nothing"
                 raise BenchError(message)
 
-    async def await_learnt(self) -> None:
-        """Wait until everything learnt is published, and checkpoints of it are written."""
+    async def await_quiet(self, quiet_s: float, *topics: str) -> None:
+        """Wait until topics have not grown for so long."""
         before: Ends = {}
         grown = time.monotonic()
-        while time.monotonic() - grown < SETTLE_S:
+        while time.monotonic() - grown < quiet_s:
             await self.pause()
-            if (now := await self.topics.ends(*LEARNT)) != before:
+            if (now := await self.topics.ends(*topics)) != before:
                 before, grown = now, time.monotonic()

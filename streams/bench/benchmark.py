@@ -19,11 +19,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from streams.bench.application import OUTPUT, Application, BenchError, SteadyLoad
+from streams.bench.application import OUTPUT, PROGRESS, Application, BenchError, SteadyLoad
 from streams.bench.events import BenchShop, Event, write
 from streams.bench.load import preload
 from streams.bench.measure import Latency, events_per_s, latency
@@ -38,36 +38,32 @@ LINGER_MS = 20.0
 WARM_S = 2.0
 """Seconds at the begin of a steady load that do not count: connections and caches warm up."""
 
-SNAPSHOT_EVERY_S = 5
-"""Between two snapshots of the trainer."""
+SETTLE_S = 2.0
+"""The worker has learnt, published and saved everything when its topics have not grown for so long."""
 
-LEARNT_S = 3 * SNAPSHOT_EVERY_S
-"""The trainer has learnt everything when it announces no further snapshot for so long."""
+SNAPSHOT_EVERY_S = 5
+"""Between two snapshots of the trainer, which has learnt everything when it announces none for three times as long."""
 
 LEAD_S = 3000.0
 """How long ago the first event happened: event times may be at most an hour ahead of append times."""
 
 INPUTS = ("clicks", "purchases")
 
+LEARNT = ("pairs", "neighbours", PROGRESS)
+"""Topics that grow while the worker still learns from what it has answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkConfig:
     """How much is measured."""
 
-    events: int = 60_000
-    """Of each backlog."""
-    seconds: float = 12.0
-    """Of each steady load, with those that do not count."""
-    repeats: int = 2
-    """Measurements of each application."""
-    warm_up: int = 40_000
-    """Events that the worker learns from before the first measurement."""
-    seed: int = 7
-    """Of the simulated shops."""
-    models: bool = True
-    """Whether the worker answers with a sequence model, too."""
-    items: tuple[int, ...] = SIZES
-    """Numbers of items that the sequence model scores."""
+    events: int = 60_000  # of each backlog
+    seconds: float = 12.0  # of each steady load, with those that do not count
+    repeats: int = 2  # measurements of each application
+    warm_up: int = 40_000  # events that the worker learns from before the first measurement
+    seed: int = 7  # of the simulated shops
+    models: bool = True  # whether the worker answers with a sequence model, too
+    items: tuple[int, ...] = SIZES  # numbers of items that the sequence model scores
 
 
 @dataclass(slots=True)
@@ -75,21 +71,13 @@ class Measurement:
     """One measurement of one application."""
 
     events_per_s: float
-    cpu_us: float | None
-    """CPU time an event of the backlog, in microseconds; None if the system does not tell."""
+    cpu_us: float | None  # CPU time an event of the backlog, in microseconds; None without /proc
     latency: Latency
-    more: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any]
 
 
 class Benchmark:
-    """The whole comparison.
-
-    Args:
-        broker: running.
-        config: how much is measured.
-        folder: for logs and events.
-        say: called with what is going on.
-    """
+    """The whole comparison, on a running broker. The folder is for logs and events; `say` gets the progress."""
 
     def __init__(self, broker: Broker, config: BenchmarkConfig, folder: Path, say: Callable[[str], None]) -> None:
         self._broker = broker
@@ -139,7 +127,7 @@ class Benchmark:
         await self._preload(self._worker, events)
         async with self._worker.running():
             await self._worker.await_answers(self._worker.answered, _triggers(events))
-            await self._worker.await_learnt()
+            await self._worker.await_quiet(SETTLE_S, *LEARNT)
             if self._config.models:
                 await self._train()
 
@@ -148,15 +136,14 @@ class Benchmark:
         self._say("the trainer learns from the same")
         trainer = self._trainer
         async with trainer.running():
-            announced, changed = 0, time.monotonic()
-            while not announced or time.monotonic() - changed < LEARNT_S:
+            deadline = time.monotonic() + READY_S
+            while not await trainer.topics.count("snapshots"):
                 await trainer.pause()
-                if (now := await trainer.topics.count("snapshots")) > announced:
-                    announced, changed = now, time.monotonic()
-                elif not announced and time.monotonic() - changed > READY_S:
+                if time.monotonic() > deadline:
                     words = trainer.process.last_words()
                     message = f"{trainer.process.name} announced nothing within {READY_S:.0f} s: {words}"
                     raise BenchError(message)
+            await trainer.await_quiet(3 * SNAPSHOT_EVERY_S, "snapshots")
 
     async def _measure_echo(self, title: str, backlog: Sequence[Event]) -> tuple[Measurement, SteadyLoad]:
         echo = self._echo(LINGER_MS)
@@ -177,7 +164,7 @@ class Benchmark:
         await self._preload(worker, backlog)
         async with worker.running():
             rate, cpu_us, last_ms = await self._apply_backlog(title, worker, _triggers(backlog))
-            await worker.await_learnt()
+            await worker.await_quiet(SETTLE_S, *LEARNT)
             learnt_ms = max((await worker.topics.appended(worker.written)).values())
             steady = await self._answer_load(title, worker, load, _triggers(load.events))
         more = {"learnt_after_s": max(0, learnt_ms - last_ms) / 1000, "latencies": {"default": asdict(steady)}}
@@ -198,11 +185,7 @@ class Benchmark:
         await preload(app.settings.bootstrap_servers, app.settings.prefix, events)
 
     async def _apply_backlog(self, title: str, app: Application, answers: int) -> tuple[float, float | None, int]:
-        """Wait until an application has answered its backlog.
-
-        Returns:
-            Answers a second, CPU time an answer in microseconds, append time of the last answer in milliseconds.
-        """
+        """Wait for the answers to a backlog: answers a second, CPU microseconds each, append time (ms) of the last."""
         started_s = _cpu_s(app.process.pid)
         done = await app.topics.count(OUTPUT) - sum(app.answered.values())
         await app.await_answers(app.answered, answers)
@@ -257,8 +240,7 @@ def medians(turns: Sequence[Measurement]) -> dict[str, Any]:
         "p99_ms": statistics.median(turn.latency.p99_ms for turn in turns),
         "cpu_us_per_event": round(statistics.median(cpu_us), 1) if cpu_us else None,
         "turns": [
-            {"events_per_s": round(turn.events_per_s, 1), "cpu_us_per_event": turn.cpu_us, **turn.more}
-            for turn in turns
+            {"events_per_s": round(turn.events_per_s, 1), "cpu_us_per_event": turn.cpu_us} | turn.more for turn in turns
         ],
     }
 

@@ -45,12 +45,9 @@ class Pace:
     """How events come."""
 
     name: str
-    max_batch: int
-    """Events offered at once, over all partition tasks."""
-    events_per_s: int
-    """Events between two flushes, one second apart."""
-    seconds: int
-    """Seconds that are timed by stage, and as many again without a stopwatch."""
+    max_batch: int  # events offered at once, over all partition tasks
+    events_per_s: int  # events between two flushes, one second apart
+    seconds: int  # seconds that are timed by stage, and as many again without a stopwatch
 
 
 BACKLOG = Pace("backlog", 4_000, 8_000, 2)
@@ -62,11 +59,8 @@ EVENTS = sum(2 * pace.seconds * pace.events_per_s for pace in PACES)
 
 def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     """Every function that is timed: owner, name, stage; in the order that an event goes through them."""
-    shopper, item, tables = (
-        vars(streams.worker.shopper_task),
-        vars(streams.worker.neighbour_task),
-        vars(streams.kafka.global_tables),
-    )
+    modules = (streams.worker.shopper_task, streams.worker.neighbour_task, streams.kafka.global_tables)
+    shopper, item, tables = map(vars, modules)
     return [
         (shopper, "decode_click", "decode clicks and purchases"),
         (shopper, "decode_purchase", "decode clicks and purchases"),
@@ -99,16 +93,9 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
 def breakdown(
     catalog: Iterable[Event], warm_up: Sequence[Event], events: Iterable[Event], paces: Sequence[Pace] = PACES
 ) -> dict[str, Any]:
-    """Microseconds an event, by pace and stage.
+    """Microseconds an event, by name of the pace: `total_us` without a stopwatch, `stages_us` with the rest.
 
-    Args:
-        catalog: records of the catalogue.
-        warm_up: events applied before.
-        events: events that are timed, `EVENTS` of them for `PACES`.
-        paces: how they come.
-
-    Returns:
-        By name of the pace: `total_us` without a stopwatch, `stages_us` by stage, the rest included.
+    The events of the warm-up are applied first. `EVENTS` events are timed for `PACES`.
     """
     return asyncio.run(_breakdown(catalog, warm_up, iter(events), paces))
 
@@ -119,9 +106,9 @@ async def _breakdown(
     figures = {}
     async with Workbench(catalog, round(time.time() * 1000)) as bench:
         for first in range(0, len(warm_up), BACKLOG.events_per_s):
-            await _Second(bench, BACKLOG).run(warm_up[first : first + BACKLOG.events_per_s])
+            await _Second(bench, BACKLOG, watched=False).run(warm_up[first : first + BACKLOG.events_per_s])
         for pace in paces:
-            bare, watched = _Second(bench, pace), _Second(bench, pace, Stopwatch(), Stopwatch())
+            bare, watched = _Second(bench, pace, watched=False), _Second(bench, pace, watched=True)
             for _ in range(pace.seconds):  # by turns, under the same conditions
                 await bare.run(list(islice(events, pace.events_per_s)))
                 await watched.run(list(islice(events, pace.events_per_s)))
@@ -136,20 +123,12 @@ async def _breakdown(
 
 
 class _Second:
-    """Seconds of one pace, applied and published.
+    """Seconds of one pace, applied and published; where `watched`, the stages are timed."""
 
-    Args:
-        bench: the worker's code.
-        pace: how events come.
-        watch: times the stages of events and pairs; None: nothing is timed by stage.
-        row_watch: times the stages of rows.
-    """
-
-    def __init__(
-        self, bench: Workbench, pace: Pace, watch: Stopwatch | None = None, row_watch: Stopwatch | None = None
-    ) -> None:
+    def __init__(self, bench: Workbench, pace: Pace, watched: bool) -> None:
         self._bench, self._pace = bench, pace
-        self._watch, self._row_watch = watch, row_watch
+        self._watch = Stopwatch() if watched else None  # of events and pairs
+        self._row_watch = Stopwatch() if watched else None
         self._places = stages(bench)
         self._events = 0
         self._events_s = self._rows_s = 0.0

@@ -22,10 +22,7 @@ from streams.wire.partitioner import partition_of
 BRANCHES = 5
 """Simulated shops, 396 items each."""
 
-SHOPPERS = 20_000
-"""Of each branch."""
-
-EVENTS_PER_S = 200.0
+SHOPPERS, EVENTS_PER_S = 20_000, 200.0
 """Of each branch, in event time: 300,000 events span five minutes, about one and a half visits a shopper."""
 
 QUIET_ACTION = "remove_from_cart"
@@ -47,13 +44,7 @@ class Event(NamedTuple):
 
 
 class BenchShop:
-    """Five simulated shops as one.
-
-    Args:
-        seed: of the first; the others have the next ones.
-        partitions: of the topics keyed by shopper.
-        start_s: event time of the first event, in epoch seconds.
-    """
+    """Five simulated shops as one, with seeds from `seed` on, and events from `start_s` (epoch seconds) on."""
 
     def __init__(self, seed: int, partitions: int, start_s: float) -> None:
         self._partitions = partitions

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +24,13 @@ TICK_S = 0.005
 """Between two sends of the feeder."""
 
 SLICE = 2_000
-"""Events of a backlog between two acknowledgements, which keep the append times of both topics in the order of events.
-"""
+"""Events of a backlog between two acknowledgements, so that append times of both topics follow the order of events."""
 
 
-@asynccontextmanager
-async def _producer(bootstrap_servers: str) -> AsyncIterator[Any]:
-    """A producer that waits for the last acknowledgement at the end."""
+def _producer(bootstrap_servers: str) -> Any:
+    """A producer; as a context manager it waits for the last acknowledgement."""
     options = Settings(bootstrap_servers=bootstrap_servers).aiokafka_options()
-    async with aiokafka.AIOKafkaProducer(**options, max_batch_size=1 << 20, max_request_size=4 << 20) as producer:
-        yield producer
+    return aiokafka.AIOKafkaProducer(**options, max_batch_size=1 << 20, max_request_size=4 << 20)
 
 
 async def _send(producer: Any, prefix: str, events: Iterable[Event]) -> list[Any]:

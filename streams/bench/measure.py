@@ -36,8 +36,7 @@ class Latency:
     p99_ms: float
     max_ms: float
     events: int
-    rate: float
-    """Events appended a second."""
+    rate: float  # events appended a second
 
 
 def percentile(values: Sequence[float], p: float) -> float:
@@ -50,12 +49,9 @@ def percentile(values: Sequence[float], p: float) -> float:
 
 
 def events_per_s(appended_ms: Iterable[int]) -> float:
-    """Rate between the first and the last tenth of the answers.
+    """Rate of answers by their append times (epoch milliseconds, in any order), without the first and the last tenth.
 
-    Start and end are left out: the first batches are fetched, and partitions run empty one after the other.
-
-    Args:
-        appended_ms: append times in epoch milliseconds, in any order.
+    At the start the first batches are fetched; at the end partitions run empty one after the other.
 
     >>> events_per_s([*range(0, 1000, 10)])
     100.0
@@ -66,12 +62,9 @@ def events_per_s(appended_ms: Iterable[int]) -> float:
 
 
 def latency(sent_ms: Mapping[str, int], answered_ms: Mapping[str, int], skip_s: float) -> Latency:
-    """Latency of a steady run.
+    """Latency of a steady run, without its first `skip_s` seconds.
 
-    Args:
-        sent_ms: append times of the events, by id (`topic-partition-offset`).
-        answered_ms: append times of the answers, by the id of their event.
-        skip_s: seconds at the begin of the run to leave out.
+    Append times of events and answers are given by the event's id (`topic-partition-offset`).
     """
     start, end = min(sent_ms.values()), max(sent_ms.values())
     after = start + skip_s * 1000
@@ -89,11 +82,7 @@ Ends = Mapping[TopicPartition, int]
 
 
 class Topics:
-    """Reads the topics of an application, without a group. An async context manager, which can be opened again.
-
-    Args:
-        settings: of the broker, with the application's prefix.
-    """
+    """Reads the topics of an application, without a group. An async context manager, which can be opened again."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

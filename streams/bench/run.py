@@ -7,6 +7,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,15 +25,7 @@ PACKAGES = ("crosscurrent", "faust-streaming", "aiokafka", "numba", "numpy", "or
 
 
 def run(config: BenchmarkConfig, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any]:
-    """Start a broker, measure, stop it.
-
-    Args:
-        config: how much is measured.
-        kafka: Apache Kafka from `KAFKA_HOME` instead of the embedded broker.
-        say: called with what is going on.
-
-    Returns:
-        The figures, as `--json` writes them.
+    """Start a broker, measure, stop it; returns the figures, as `--json` writes them.
 
     Raises:
         BrokerError: the broker cannot be started.
@@ -63,13 +56,17 @@ def run(config: BenchmarkConfig, *, kafka: bool, say: Callable[[str], None]) -> 
 
 
 def _machine() -> dict[str, Any]:
-    """The machine and the packages."""
+    """The machine and the installed packages."""
+    packages = {}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            packages[package] = version(package)
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "packages": {package: found for package in PACKAGES if (found := _version(package))},
+        "packages": packages,
     }
 
 
@@ -81,10 +78,3 @@ def _processor() -> str:
         lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(named, platform.processor() or platform.machine())
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -23,8 +23,7 @@ SIZES = (10_000, 100_000, 1_000_000)
 REPEATS = 9
 """Of each timing; the median counts."""
 
-CENTRES = 500
-SPREAD = 0.7
+CENTRES, SPREAD = 500, 0.7
 """Number of centres, and the share of noise in an item vector."""
 
 VISITS = 3_000
@@ -50,7 +49,7 @@ def scoring(sizes: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def learning() -> dict[str, Any]:
-    """Looks learnt a second by one thread, with and without those replayed."""
+    """Looks learnt a second by one thread, with and without replayed ones."""
     import torch
 
     from models.sequence.features import Contents

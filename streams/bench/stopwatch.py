@@ -72,11 +72,7 @@ class Stopwatch:
 
     @contextmanager
     def around(self, places: list[tuple[Any, str, str]]) -> Iterator[None]:
-        """Watch functions while the context lasts.
-
-        Args:
-            places: owner (an object or a mapping), name and stage of each function.
-        """
+        """Watch functions: the owner (an object or a mapping), name and stage of each."""
         before = [_get(owner, name) for owner, name, _ in places]
         try:
             for (owner, name, stage), function in zip(places, before, strict=True):

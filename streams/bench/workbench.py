@@ -37,20 +37,19 @@ from streams.worker.suggestion_batcher import SuggestionBatcher
 class Packer:
     """Packs sent records as for the wire, and keeps those that a worker reads back."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: int) -> None:
         self._ends: defaultdict[TopicPartition, int] = defaultdict(int)
-        self.kept: defaultdict[str, list[StoredRecord]] = defaultdict(list)
-        self.now_ms = 0
+        self._kept: defaultdict[str, list[StoredRecord]] = defaultdict(list)
+        self.now_ms = now_ms
 
     async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
         """See [`Sender.send`][streams.kafka.producer.Sender.send]."""
         self.pack(packet)
         where = TopicPartition(topic, partition)
         if topic in ("pairs", "neighbours"):
-            first = self._ends[where]
-            self.kept[topic] += [
-                StoredRecord(topic, partition, first + n, self.now_ms, key, value)
-                for n, (key, value) in enumerate(packet)
+            self._kept[topic] += [
+                StoredRecord(topic, partition, offset, self.now_ms, key, value)
+                for offset, (key, value) in enumerate(packet, self._ends[where])
             ]
         self._ends[where] += len(packet)
 
@@ -63,7 +62,7 @@ class Packer:
 
     def take(self, topic: str) -> list[StoredRecord]:
         """Records sent to a topic since the last call."""
-        return self.kept.pop(topic, [])
+        return self._kept.pop(topic, [])
 
 
 class _NothingToRead:
@@ -75,38 +74,35 @@ class _NothingToRead:
 
 
 class Workbench:
-    """See the module. An async context manager; its tasks own all partitions inside it.
+    """A worker without a broker. An async context manager; its tasks own all partitions inside it.
 
-    Args:
-        catalog: records of the catalogue.
-        now_ms: when it starts, in epoch milliseconds; only `pass_a_second` moves its clock.
+    It starts at `now_ms` (epoch milliseconds); only `pass_a_second` moves its clock.
     """
 
     def __init__(self, catalog: Iterable[Event], now_ms: int) -> None:
-        self.settings = Settings(publish_bytes_per_s=1 << 40, outbox_bytes=1 << 30)  # the bench paces the flushes
-        self.packer = Packer()
-        self.packer.now_ms = now_ms
+        self._settings = Settings(publish_bytes_per_s=1 << 40, outbox_bytes=1 << 30)  # the bench paces the flushes
+        self.packer = Packer(now_ms)
         self.items = Items()
         self.metrics = Metrics()
-        registry, neighbours = Catalog(self.items), Neighbours(self.items, self.settings.cooccurrence.half_life_s)
+        registry, neighbours = Catalog(self.items), Neighbours(self.items, self._settings.cooccurrence.half_life_s)
         self.tables = GlobalTables("", registry, neighbours, self.metrics)
         self.recommender = Recommender(
             self.items, registry, neighbours, Policy(emit_empty=True, max_suggestion_age_s=0), RecommenderConfig()
         )
         self.producer = BatchingProducer(self.packer, timeout_s=1, on_failure=self._fail)
-        identities = {topic.name: Identity(topic.name, self.settings.partitions) for topic in TOPICS}
+        identities = {topic.name: Identity(topic.name, self._settings.partitions) for topic in TOPICS}
         batcher = SuggestionBatcher(
-            self.recommender, self.producer, self.metrics, self.settings, identities, self._clock, self._fail
+            self.recommender, self.producer, self.metrics, self._settings, identities, self._clock, self._fail
         )
         self._context = WorkerContext(
-            settings=self.settings,
+            settings=self._settings,
             log=MemoryLog(clock=lambda: 0),
             producer=self.producer,
             table_reader=_NothingToRead(self.tables),
             items=self.items,
             recommender=self.recommender,
             batcher=batcher,
-            backpressure=Backpressure(self.producer, batcher, self.settings),
+            backpressure=Backpressure(self.producer, batcher, self._settings),
             metrics=self.metrics,
             identities=identities,
             clock=self._clock,
@@ -123,7 +119,7 @@ class Workbench:
     async def __aenter__(self) -> Workbench:
         self.recommender.warm()
         for kind in TASK_KINDS:
-            for number in range(self.settings.partitions) if kind.name in self._tasks else ():
+            for number in range(self._settings.partitions) if kind.name in self._tasks else ():
                 partitions = [TopicPartition(topic, number) for topic in kind.topics]
                 task = self._tasks[kind.name][number] = kind.make(f"{kind.name}-{number}", partitions, self._context)
                 task.on_assigned()
@@ -167,12 +163,11 @@ class Workbench:
                 await asyncio.sleep(0)
                 self._check()
 
-    async def flush_pairs(self) -> int:
-        """Publish the pair deltas and count them into the rows; returns the number of messages."""
+    async def flush_pairs(self) -> None:
+        """Publish the pair deltas and count them into the rows."""
         await asyncio.gather(*(task.flush() for task in self._tasks["shoppers"].values()))
         pairs = self.packer.take("pairs")
         await self.apply(pairs, len(pairs))
-        return len(pairs)
 
     async def flush_rows(self) -> int:
         """Publish the changed rows and apply them to the tables; returns their bytes."""
@@ -187,8 +182,7 @@ class Workbench:
 
     def _check(self) -> None:
         """Raise the failure of a task or of the producer."""
-        for running in self._running:
-            if running.done():
-                running.result()
+        for running in filter(asyncio.Task.done, self._running):
+            running.result()
         if self._failure is not None:
             raise self._failure

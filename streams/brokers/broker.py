@@ -1,4 +1,4 @@
-"""The base of the brokers that we start: it finds a free port, waits until the broker answers, and stops it."""
+"""The base of the brokers: it finds a free port, waits until the broker answers, and stops it."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ HOST = "127.0.0.1"
 """Loopback only: these brokers do not authenticate clients."""
 
 PORTS = range(20_000, 32_000)
-"""Range of the ports we choose: below those of outgoing connections (from 32,768 on Linux, 49,152 on macOS), which a
-client could take while the broker is down, even a client that tries to reach it."""
+"""Free ports are looked for here: below those of outgoing connections (from 32,768 on Linux, 49,152 on macOS), which a
+client could take while the broker is down."""
 
 START_S = 60.0
 """Longest start: Apache Kafka takes 3 s, and many times that on a busy machine."""
@@ -32,26 +32,19 @@ TRIES = 3
 
 
 class Broker(ABC):
-    """A broker process: a context manager, or use `start` and `stop`. It can be started again at the same port.
+    """A broker process, which can be started again at the same port; a free one if none is given. A context manager."""
 
-    Args:
-        port: to listen on; None: a free one.
-    """
-
-    title: ClassVar[str]
-    """Its name in messages."""
-    embedded: ClassVar[bool]
-    """Whether it needs `Settings.embedded`."""
+    title: ClassVar[str]  # its name in messages
+    embedded: ClassVar[bool]  # as in `Settings`
 
     def __init__(self, port: int | None = None) -> None:
-        self._fixed_port = port
-        self._port: int | None = None
+        self._port = port
         self._process: Process | None = None
         self._folder: Path | None = None
 
     @property
     def port(self) -> int:
-        """The port it listens on; known once it was started."""
+        """The port it listens on; raises `BrokerError` if none was given and it has not been started."""
         if self._port is None:
             message = f"{self.title} has not been started"
             raise BrokerError(message)
@@ -72,26 +65,20 @@ class Broker(ABC):
         return Settings.model_validate({"bootstrap_servers": self.bootstrap_servers, "embedded": self.embedded, **more})
 
     def start(self) -> None:
-        """Start it and wait until it answers.
-
-        Raises:
-            BrokerError: it cannot be started here; the message says why and what else there is.
-        """
+        """Start it and wait until it answers; raises `BrokerError` if it cannot be started here."""
         if self.pid is not None:
             return
         self.kill()
-        port = self._port or self._fixed_port
-        ports = [port] if port else free_ports(TRIES)
+        ports = [self._port] if self._port else free_ports(TRIES)
         for port in ports:
             try:
                 self._start_at(port)
+                break
             except BrokerError:
                 self.stop()
                 if port == ports[-1]:
                     raise
-            else:
-                self._port = port
-                return
+        self._port = port
 
     def stop(self) -> None:
         """Stop it and wait; it can be started again."""
@@ -108,7 +95,7 @@ class Broker(ABC):
         return self._process.last_words() if self._process is not None else "it does not run"
 
     def close(self) -> None:
-        """Stop it and remove its files; its data is gone, unless the folder was given."""
+        """Stop it and remove its files; data is kept only in a folder that was given."""
         self.stop()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -127,7 +114,7 @@ class Broker(ABC):
 
     @abstractmethod
     def _command(self, port: int) -> tuple[list[str], Mapping[str, str] | None]:
-        """Program and arguments, and the environment (None: ours); everything that the process needs is there."""
+        """Program and arguments, and the environment (None: ours)."""
 
     def _own_folder(self) -> Path:
         """A temporary folder, removed by `close`."""
@@ -156,11 +143,7 @@ class Broker(ABC):
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that are free now.
-
-    Raises:
-        BrokerError: none found.
-    """
+    """Ports that are free now; raises `BrokerError` if there are too few."""
     found = [port for port in random.sample(PORTS, 200) if _is_free(port)][:count]
     if len(found) < count:
         message = f"no free port between {PORTS.start} and {PORTS.stop}: choose one with --port"
@@ -179,8 +162,6 @@ def _is_free(port: int) -> bool:
 
 
 def _accepts(port: int) -> bool:
-    try:
-        with socket.create_connection((HOST, port), timeout=1.0):
-            return True
-    except OSError:
-        return False
+    with socket.socket() as client:
+        client.settimeout(1.0)
+        return client.connect_ex((HOST, port)) == 0

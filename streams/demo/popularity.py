@@ -16,12 +16,7 @@ RANK_EVERY = 100
 class Popularity:
     """Counts views and purchases, and suggests the most popular items that the rules allow.
 
-    Cross-sells are the most popular items of categories that no anchor has. Upsells are the most popular items that
-    are an upsell of some anchor.
-
-    Args:
-        models: what the shop sells.
-        policy: step of upsells, limits.
+    Cross-sells are of categories that no anchor has. Upsells are an upsell of some anchor.
 
     >>> from streams.connectors.simulated_shop import SimulatedShop
     >>> shop = SimulatedShop(seed=7, shoppers=1)
@@ -47,13 +42,7 @@ class Popularity:
             self._ranked = []
 
     def suggest(self, trigger: Sequence[str], cart: Collection[str], bought: Collection[str]) -> list[tuple[str, str]]:
-        """(kind, item id), cross-sells first, best first; as many as the policy allows of each kind.
-
-        Args:
-            trigger: items of the event that is answered.
-            cart: items in the cart.
-            bought: items bought recently.
-        """
+        """(kind, item id), cross-sells first, best first; as many as the policy allows of each kind."""
         policy = self._policy
         anchors = [self._models[item_id] for item_id in {*trigger, *cart} if item_id in self._models]
         taken = {model.category for model in anchors}

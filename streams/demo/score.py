@@ -70,13 +70,7 @@ class Share:
 
 
 class Score:
-    """The figures of a demo.
-
-    Args:
-        models: what the shop sells.
-        truth: what is right.
-        policy: of the promises.
-    """
+    """The figures of a demo."""
 
     def __init__(self, models: Sequence[Model], truth: Truth, policy: Policy) -> None:
         self._models = {model.item_id: model for model in models}
@@ -84,28 +78,17 @@ class Score:
         self._policy = policy
         self._ours = {kind: Share() for kind in KIND_NAMES[1:]}
         self._popular = {kind: Share() for kind in KIND_NAMES[1:]}
-        self.by_model = {model: Share() for model in MODELS.values()}
-        """Shares of the items that a model gives a reason for, alone or with another."""
+        self.by_model = {model: Share() for model in MODELS.values()}  # of items that a model gives a reason for
         self.by_order = {order: Share() for order in ORDERS}
-        """Shares of all items, by what ordered them."""
-        self.versions: set[str] = set()
-        """Versions of the sequence model that suggestions name."""
-        self.suggestions = 0
-        self.history_suggestions = 0
-        self.broken: Counter[str] = Counter()
-        """Broken promises, by which one."""
+        self.versions: set[str] = set()  # of the sequence model, as suggestions name them
+        self.suggestions = self.history_suggestions = 0
+        self.broken: Counter[str] = Counter()  # broken promises, by which one
         self._inside_ms: deque[float] = deque(maxlen=LATENCIES)
         self._appended_ms: deque[float] = deque(maxlen=LATENCIES)
         self._times: deque[float] = deque()
 
     def update(self, suggestion: Mapping[str, Any], appended_ms: int, event: Published) -> None:
-        """Judge a suggestion by the event it answers.
-
-        Args:
-            suggestion: value of the record.
-            appended_ms: its append time.
-            event: as published.
-        """
+        """Judge a suggestion, appended at this time, by the event it answers."""
         if not event.live:
             self.history_suggestions += 1
             return
@@ -154,23 +137,22 @@ class Score:
         }
 
     def _check(self, suggestion: Mapping[str, Any], answered_s: float, event: Published) -> None:
-        """Check the promises; those on cart and purchases only if no purchase was in flight meanwhile."""
+        """Check the promises; those on cart and purchases only if no purchase was in flight then."""
         raced = event.shopper.raced(event.sent_s, answered_s)
         cart = [] if raced else event.cart
         bought = [] if raced else event.shopper.bought_before(event.sent_s)
         categories = {self._models[item_id].category for item_id in (*event.item_ids, *cart)}
         for item in suggestion["items"]:
-            model, anchor = self._models.get(item["item_id"]), self._models.get(item["anchor"])
+            model, anchor, kind = self._models.get(item["item_id"]), self._models.get(item["anchor"]), item["kind"]
             if model is None or anchor is None:
                 self.broken["unknown item or anchor"] += 1
                 continue
-            if item["kind"] == "cross-sell" and model.category in categories:
-                self.broken["cross-sell of an anchor's category"] += 1
-            if item["kind"] == "upsell" and not is_upsell(anchor, model, self._policy):
-                self.broken["upsell of another category, out of the step, or rated lower"] += 1
-            if model.item_id in cart:
-                self.broken["in the cart"] += 1
-            if model.item_id in bought:
-                self.broken["bought already"] += 1
-            if not item["reasons"]:
-                self.broken["no reason"] += 1
+            upsells = kind != "upsell" or is_upsell(anchor, model, self._policy)
+            checks = (
+                (kind == "cross-sell" and model.category in categories, "cross-sell of an anchor's category"),
+                (not upsells, "upsell of another category, out of the step, or rated lower"),
+                (model.item_id in cart, "in the cart"),
+                (model.item_id in bought, "bought already"),
+                (not item["reasons"], "no reason"),
+            )
+            self.broken.update(sentence for wrong, sentence in checks if wrong)

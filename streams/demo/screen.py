@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -21,12 +21,6 @@ from streams.demo.score import Score
 SHOWN_EVERY_S = 1.5
 """Between two suggestions on the screen, so that each can be read; the others are not shown."""
 
-REFRESH_S = 0.25
-"""Between two refreshes of the figures on a terminal."""
-
-PLAIN_FIGURES_S = 5.0
-"""Between two lines of figures without a terminal."""
-
 WIDE = 110
 """Columns from which whole titles fit, with their reasons on one line."""
 
@@ -36,11 +30,8 @@ PLAIN_WIDTH = 150
 ROWS_BELOW = 13
 """Rows of the figures below the suggestions."""
 
-ROWS_EACH = 8
-"""Rows of one suggestion at most: its event, six items, a gap."""
-
-ROWS_EACH_NARROW = 14
-"""The same, with reasons on two lines."""
+ROWS_EACH, ROWS_EACH_NARROW = 8, 14
+"""Rows of one suggestion at most: its event, six items (with reasons on two lines on a narrow terminal), a gap."""
 
 DID = {"view": "looks at", "click": "clicks", "add_to_cart": "puts into the cart", "purchase": "buys"}
 
@@ -51,18 +42,14 @@ class Shown:
 
     suggestion: Mapping[str, Any]
     event: Published
-    right: list[bool]
-    """Whether each item is right."""
+    right: list[bool]  # by item
 
 
 class Screen(ABC):
-    """Base of both screens. A context manager.
+    """Base of both screens; the shop's models are given by item id. A context manager."""
 
-    Args:
-        console: to print on.
-        models: of the shop, by item id.
-        score: the figures.
-    """
+    refresh_s: ClassVar[float]
+    """Between two refreshes of the figures."""
 
     def __init__(self, console: Console, models: Mapping[str, Model], score: Score) -> None:
         self._console = console
@@ -90,10 +77,19 @@ class Screen(ABC):
     def show(self, shown: Shown) -> None:
         """Show a suggestion."""
         self._last_shown = time.monotonic()
+        self._show(shown)
 
-    @abstractmethod
     def refresh(self, state: str) -> None:
         """Show the figures, if it is time to; `state` says in a few words what the demo does."""
+        if time.monotonic() - self._refreshed >= self.refresh_s:
+            self._refreshed = time.monotonic()
+            self._show_figures(state)
+
+    @abstractmethod
+    def _show(self, shown: Shown) -> None: ...
+
+    @abstractmethod
+    def _show_figures(self, state: str) -> None: ...
 
     def _event_line(self, shown: Shown) -> Text:
         suggestion, event = shown.suggestion, shown.event
@@ -128,6 +124,8 @@ class Screen(ABC):
 class LiveScreen(Screen):
     """For a terminal: the latest suggestions above the figures."""
 
+    refresh_s = 0.25
+
     def __init__(self, console: Console, models: Mapping[str, Model], score: Score) -> None:
         super().__init__(console, models, score)
         self._latest: deque[Shown] = deque()
@@ -141,16 +139,10 @@ class LiveScreen(Screen):
         self._live.update(Group(*self._suggestions()), refresh=True)  # the summary that follows has the figures
         self._live.stop()
 
-    def show(self, shown: Shown) -> None:
-        """See [`Screen.show`][]."""
-        super().show(shown)
+    def _show(self, shown: Shown) -> None:
         self._latest.append(shown)
 
-    def refresh(self, state: str) -> None:
-        """See [`Screen.refresh`][]."""
-        if time.monotonic() - self._refreshed < REFRESH_S:
-            return
-        self._refreshed = time.monotonic()
+    def _show_figures(self, state: str) -> None:
         rows = ROWS_EACH if self._wide else ROWS_EACH_NARROW
         while len(self._latest) > max(1, (self._console.height - ROWS_BELOW) // rows):
             self._latest.popleft()
@@ -167,17 +159,13 @@ class LiveScreen(Screen):
 class PlainScreen(Screen):
     """For a pipe or a file: a few lines a suggestion, and a line of figures every few seconds."""
 
-    def show(self, shown: Shown) -> None:
-        """See [`Screen.show`][]."""
-        super().show(shown)
+    refresh_s = 5.0
+
+    def _show(self, shown: Shown) -> None:
         self._console.print(self._event_line(shown))
         self._console.print(self._items(shown))
 
-    def refresh(self, state: str) -> None:
-        """See [`Screen.refresh`][]."""
-        if time.monotonic() - self._refreshed < PLAIN_FIGURES_S:
-            return
-        self._refreshed = time.monotonic()
+    def _show_figures(self, state: str) -> None:
         score, latency = self._score, self._score.latencies_ms()["worker"]
         line = f"[{state}]"
         if latency["p50"] is not None:
@@ -185,9 +173,8 @@ class PlainScreen(Screen):
                 f"{kind} {percent(ours.get())} (popularity {percent(popular.get())})"
                 for kind, ours, popular in score.by_kind()
             )
-            line += (
-                f" right: {shares}; {score.pace:.0f} suggestions/s, p50 {latency['p50']} ms, p99 {latency['p99']} ms"
-            )
+            times = f"p50 {latency['p50']} ms, p99 {latency['p99']} ms"
+            line += f" right: {shares}; {score.pace:.0f} suggestions/s, {times}"
         self._console.print(line, markup=False, soft_wrap=True)
 
 
@@ -209,24 +196,14 @@ def screen_for(console: Console, models: Iterable[Model], score: Score) -> Scree
 
 
 def figures(score: Score, pace: float, mark: str) -> Table:
-    """The score as a table.
-
-    Args:
-        score: so far.
-        pace: suggestions a second.
-        mark: of items that are right.
-    """
+    """The score as a table. `pace` is the suggestions a second, `mark` that of items that are right."""
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column(f"right ({mark}) by the shop's truth", no_wrap=True)
     for name in ("Crosscurrent", "popularity", "items judged"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, ours, popular in score.by_kind():
-        table.add_row(
-            name,
-            Text(percent(ours.get()), "bold green"),
-            percent(popular.get()),
-            f"{ours.judged:,} and {popular.judged:,}",
-        )
+        judged = f"{ours.judged:,} and {popular.judged:,}"
+        table.add_row(name, Text(percent(ours.get()), "bold green"), percent(popular.get()), judged)
     for model, share in [*score.by_model.items(), *score.by_order.items()]:
         table.add_row(f"  {model}", percent(share.get()), "", f"{share.judged:,}")
     latency = score.latencies_ms()

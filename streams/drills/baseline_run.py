@@ -19,27 +19,19 @@ from streams.kafka.admin import administration
 from streams.settings import Settings
 from streams.wire.topics import TOPICS, full_name
 
-COPY_S = 60.0
-"""Longest wait for the last acknowledgement of a copy."""
-
-CONFIGS_S = 30.0
-"""Longest wait until the broker shows the altered configuration."""
+COPY_S, CONFIGS_S = 60.0, 30.0
+"""Longest waits: for the last acknowledgement of a copy, and until the broker shows the altered configuration."""
 
 TIMESTAMPS = "message.timestamp.type"
 INPUT_TOPICS = [topic for topic in TOPICS if topic.name in INPUTS]
 
 
 def copy(settings: Settings, other: Settings) -> None:
-    """Create topics under another prefix and copy the shop's records to them.
-
-    Args:
-        settings: of the original.
-        other: of the copy; the broker is the same.
+    """Create topics under another prefix of the same broker, and copy the shop's records to them.
 
     Raises:
         DrillError: the copy differs.
         TopicsError: topics cannot be created.
-        BrokerError: the broker does not answer.
     """
     if other.embedded:
         topic_admin.create(other)
@@ -72,15 +64,17 @@ def _create_topics_that_keep_times(settings: Settings) -> None:
 
 def _restore_append_times(settings: Settings) -> None:
     """Set `LogAppendTime` again, which workers require, and create the other topics."""
-    configs = {
-        full_name(settings.prefix, topic.name): {TIMESTAMPS: topic.all_configs[TIMESTAMPS]}
+    altered = [
+        ConfigResource(
+            ConfigResourceType.TOPIC,
+            full_name(settings.prefix, topic.name),
+            {TIMESTAMPS: topic.all_configs[TIMESTAMPS]},
+        )
         for topic in INPUT_TOPICS
         if TIMESTAMPS in topic.all_configs
-    }
+    ]
     with administration(settings) as client:
-        client.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, name, config) for name, config in configs.items()]
-        )
+        client.alter_configs(altered)
     deadline = time.monotonic() + CONFIGS_S
     while True:
         try:

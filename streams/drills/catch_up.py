@@ -28,7 +28,7 @@ LOOK_S = 0.5
 
 
 class Positions:
-    """Position of each partition task: the greatest of its records, as a late record may come from an earlier owner.
+    """Greatest position of each partition task, as a late record of `progress` may come from an earlier owner.
 
     >>> positions = Positions()
     >>> positions.update(b'{"v":1,"lane":"shoppers-0","topics":{"clicks":{"position":7}},"joined":2}')
@@ -42,7 +42,7 @@ class Positions:
         self._joined: defaultdict[str, int] = defaultdict(int)
 
     def update(self, value: bytes) -> None:
-        """Add the value of a record of `progress`; an empty one is a tombstone."""
+        """Add a value of `progress`; an empty one is a tombstone."""
         if not value:
             return
         record = orjson.loads(value)
@@ -61,13 +61,7 @@ class Positions:
 
 
 def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: str) -> list[str]:
-    """What is left to apply, a phrase for each partition; empty: nothing.
-
-    Args:
-        positions: of the tasks.
-        ends: of the partitions of `clicks`, `purchases` and `pairs`, by full name and number.
-        prefix: of the names.
-    """
+    """What is left to apply before the ends of partitions (by full name and number), a phrase for each partition."""
     purchases, pairs = full_name(prefix, "purchases"), full_name(prefix, "pairs")
     left = []
     for (topic, number), end in sorted(ends.items()):
@@ -79,21 +73,13 @@ def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: st
     return left
 
 
-def await_caught_up(settings: Settings, watch: Callable[[], None], timeout_s: float = CAUGHT_UP_S) -> list[str]:
-    """Wait until the workers have applied everything and written checkpoints of it.
+def await_caught_up(settings: Settings, watch: Callable[[], None]) -> list[str]:
+    """Wait until the workers have applied everything and written checkpoints of it; returns what is left in the end.
 
     Deltas are acknowledged before the checkpoints of the shopper tasks, rows before those of the neighbour tasks, so
-    nothing is in flight afterwards.
-
-    Args:
-        settings: broker and prefix.
-        watch: called at every check.
-        timeout_s: longest wait.
-
-    Returns:
-        What is left after the longest wait; empty: nothing.
+    nothing is in flight afterwards. `watch` is called at every check.
     """
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + CAUGHT_UP_S
     with TopicReader(settings, ["progress"]) as progress, TopicReader(settings, ["clicks", "purchases"]) as events:
         event_ends = events.ends()
         while True:
@@ -110,22 +96,16 @@ def await_caught_up(settings: Settings, watch: Callable[[], None], timeout_s: fl
             time.sleep(LOOK_S)
 
 
-def await_learnt(settings: Settings, model: str, watch: Callable[[], None], timeout_s: float = LEARNT_S) -> None:
-    """Wait until a trainer has stored a snapshot that includes all clicks.
+def await_learnt(settings: Settings, model: str, watch: Callable[[], None]) -> None:
+    """Wait until a trainer has stored a snapshot of a model that includes all clicks.
 
     The trainer is judged by its last snapshot, stored when it is stopped; clicks that it has not applied by then would
     look like lost ones. A timeout is no error: if the last clicks teach nothing, no snapshot follows them.
-
-    Args:
-        settings: broker, prefix and snapshot store.
-        model: name of the model.
-        watch: called at every check.
-        timeout_s: longest wait.
     """
     store = SnapshotStore.of(settings)
     with TopicReader(settings, ["clicks"]) as clicks:
         ends = {number: end for (_, number), end in clicks.ends().items()}
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + LEARNT_S
     while time.monotonic() < deadline:
         watch()
         newest = store.newest(model)

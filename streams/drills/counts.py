@@ -42,11 +42,7 @@ class Cell(NamedTuple):
 
 
 class Counts:
-    """Weights and counts by cell.
-
-    Args:
-        as_of_s: time that all weights are decayed to, epoch seconds.
-        half_life_s: time in which a weight falls to a half.
+    """Weights and counts by cell. All weights are decayed to `as_of_s` (epoch seconds) by the half-life.
 
     >>> counts = Counts(as_of_s=1000.0, half_life_s=100.0)
     >>> counts.add(Cell("viewed_with", "kettle", "mug"), 1.0, at_s=900.0)
@@ -80,13 +76,7 @@ class Counts:
 
 
 def published(neighbours: Sequence[Raw], as_of_s: float, half_life_s: float) -> Counts:
-    """What the workers have published: the row with the greatest position of each item.
-
-    Args:
-        neighbours: all records of the topic, in order.
-        as_of_s: epoch seconds.
-        half_life_s: of the rows.
-    """
+    """What the workers have published, from all records of `neighbours`: each item's row of the greatest position."""
     rows: dict[str, dict[str, Any]] = {}
     positions: dict[int, dict[str, Any]] = {}
     for record in neighbours:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from streams.drills.feed import Feeder
-from streams.drills.process_group import ProcessGroup
+from streams.drills.process_group import SESSION_TIMEOUT_S, ProcessGroup
 from streams.drills.swaps import Fault
-
-SESSION_TIMEOUT_S = 6.0
-"""Of the workers, on both brokers: the shortest that Apache Kafka allows by default."""
 
 PAUSE_S = SESSION_TIMEOUT_S + 3.0
 """Long enough that the partitions are assigned to other workers, which make progress, before the paused one resumes."""
@@ -35,26 +32,20 @@ class DrillContext:
     """What a drill acts on."""
 
     workers: ProcessGroup
-    trainers: ProcessGroup
-    """One trainer if the drill is `trained`, else none."""
+    trainers: ProcessGroup  # one trainer if the drill is `trained`, else none
     feeder: Feeder
-    victim: int
-    """Number of the worker that is hit, if only one is."""
-    seconds: float
-    """How long events are fed, at least."""
-    opened: float
-    """When feeding began, by the monotonic clock."""
+    victim: int  # number of the worker that is hit, if only one is
+    seconds: float  # events are fed at least so long
+    opened: float  # when feeding began, by the monotonic clock
     say: Callable[[str], None]
-    """Called with what happens."""
-    faults: list[Fault] = field(default_factory=list)
-    """What was done so far."""
+    faults: list[Fault]  # so far
 
     def until(self, share: float) -> None:
         """Wait until this share of the time is over."""
         self.wait(self.opened + share * self.seconds - time.monotonic())
 
     def wait(self, seconds: float) -> None:
-        """Wait, and watch the processes meanwhile; raises `DrillError` if feeding has failed."""
+        """Wait and watch the processes; raises `DrillError` if feeding has failed."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.feeder.check()
@@ -119,13 +110,9 @@ class Drill:
 
     act: Callable[[DrillContext], None]
     rate: float = 500.0
-    """Events a second."""
     seconds: float = 20.0
-    """How long events are fed, at least; longer if the faults take longer."""
-    trained: bool = False
-    """Whether there is a trainer, and swaps are judged."""
-    unseen: int = 0
-    """Items in the catalogue without any event."""
+    trained: bool = False  # whether there is a trainer, and swaps are judged
+    unseen: int = 0  # items in the catalogue without any event
 
 
 DRILLS: Mapping[str, Drill] = {
@@ -136,7 +123,3 @@ DRILLS: Mapping[str, Drill] = {
     # The unseen items make a swap as much work as in a large shop.
     "swap": Drill(swap, rate=50.0, seconds=120.0, trained=True, unseen=50_000),
 }
-"""All drills, by name."""
-
-TRAIN_EVERY_S, SNAPSHOT_EVERY_S = 4.0, 8.0
-"""Of the trainer: so that two minutes see many swaps, with some seconds without a swap between them."""

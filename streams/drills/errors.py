@@ -6,7 +6,4 @@ from streams.errors import CrosscurrentError
 
 
 class DrillError(CrosscurrentError):
-    """A drill could not be carried out. Operator action: the message says why.
-
-    A drill that finds something missing or wrong raises no error: that is its verdict.
-    """
+    """A drill could not be carried out. Operator action: the message says why. A bad verdict is no error."""

@@ -34,11 +34,7 @@ class Raw(NamedTuple):
 
 
 def read(settings: Settings, topic: str) -> list[Raw]:
-    """All records of a topic, by partition and offset.
-
-    Args:
-        settings: broker and prefix.
-        topic: short name.
+    """All records of a topic (short name), by partition and offset.
 
     Raises:
         BrokerError: the broker does not answer.
@@ -57,13 +53,10 @@ class Event:
     """A click or a purchase."""
 
     record: Raw
-    action: str
-    """view, click, add_to_cart, remove_from_cart, or purchase."""
+    action: str  # view, click, add_to_cart, remove_from_cart, or purchase
     user_id: str
-    item_ids: tuple[str, ...]
-    """Without repetitions, in order."""
-    at_s: float
-    """Event time, epoch seconds."""
+    item_ids: tuple[str, ...]  # without repetitions, in order
+    at_s: float  # event time, epoch seconds
 
     @property
     def triggers(self) -> bool:
@@ -119,12 +112,10 @@ class Evidence:
 
     clicks: list[Raw]
     purchases: list[Raw]
-    catalog: dict[str, dict[str, Any]]
-    """What is offered, by item id."""
+    catalog: dict[str, dict[str, Any]]  # what is offered, by item id
     suggestions: list[Raw]
     neighbours: list[Raw]
     snapshots: list[Raw] = field(default_factory=list)
-    """Announcements of snapshots."""
     dead_letters: list[Raw] = field(default_factory=list)
 
 

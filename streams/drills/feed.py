@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 from streams.drills.errors import DrillError
-from streams.drills.shop import DrillShop, SentRecord, stamped
+from streams.drills.shop import DrillShop, stamped
 from streams.kafka.blocking import Sender
 from streams.settings import Settings
 
@@ -18,26 +17,19 @@ LAST_S = 30.0
 """Longest wait for the last acknowledgements."""
 
 
-def publish_catalog(settings: Settings, shop: DrillShop) -> int:
-    """Publish the whole catalogue and wait for the acknowledgements; returns the number of records."""
+def publish_catalog(settings: Settings, shop: DrillShop) -> None:
+    """Publish the whole catalogue and wait for the acknowledgements."""
     with Sender(settings, ["catalog"]) as sender:
-        for topic, key, value in shop.catalog():
-            sender.send(topic, key, value)
-        return sender.sent
+        for record in shop.catalog():
+            sender.send(*record)
 
 
 class Feeder:
-    """Sends the shop's events at a steady rate; late ones are sent at once. A context manager.
-
-    Args:
-        settings: broker and prefix.
-        shop: source of the events.
-        rate: events a second.
-    """
+    """Sends the shop's events at a steady rate (events a second); late ones at once. A context manager."""
 
     def __init__(self, settings: Settings, shop: DrillShop, rate: float) -> None:
         self._settings = settings
-        self._events: Iterator[tuple[SentRecord, float]] = shop.events()
+        self._events = shop.events()
         self._rate = rate
         self._stop = threading.Event()
         self._started = threading.Event()
@@ -45,9 +37,7 @@ class Feeder:
         self._abandoned = False
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
         self.sent = 0
-        self.started_s = 0.0
-        """Epoch seconds."""
-        self.ended_s = 0.0
+        self.started_s = self.ended_s = 0.0  # epoch seconds
 
     def __enter__(self) -> Feeder:
         self._thread.start()

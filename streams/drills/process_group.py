@@ -12,25 +12,24 @@ STOP_S = 30.0
 """From SIGTERM to the end: a worker writes its checkpoint for up to 10 s, a trainer a last snapshot for up to 20 s;
 then they leave the group."""
 
-SETTINGS = ("session_timeout_s", "snapshot_store", "train_every_s", "snapshot_every_s")
-"""Settings of a drill that differ from the defaults."""
+SESSION_TIMEOUT_S = 6.0
+"""Of the workers, on both brokers: the shortest that Apache Kafka allows by default."""
+
+SETTINGS = {"session_timeout_s": SESSION_TIMEOUT_S, "train_every_s": 4.0, "snapshot_every_s": 8.0}
+"""Settings of all drills that differ from the defaults. With so many snapshots two minutes see many swaps, with some
+seconds without a swap between them."""
 
 
 class ProcessGroup:
-    """Processes of one kind, by number from 0. A context manager that kills those that run, paused ones too.
+    """Processes of one kind (`worker` or `trainer`), by number from 0; trainers have no policy.
 
-    Args:
-        kind: `worker` or `trainer`: the command that they run.
-        settings: of the processes.
-        logs: folder of their logs.
-        count: number of processes.
-        policy: file of the workers' policy; None: trainers have none.
+    A context manager that kills those that run, paused ones too.
     """
 
     def __init__(self, kind: str, settings: Settings, logs: Path, count: int, policy: Path | None = None) -> None:
         options = ["--no-web", *(() if policy is None else ("--policy", str(policy)))]
         command = crosscurrent(kind, *options, settings=settings)
-        environ = environment(**{name: getattr(settings, name) for name in SETTINGS})
+        environ = environment(**{name: getattr(settings, name) for name in (*SETTINGS, "snapshot_store")})
         self._processes = [
             Process(f"{kind} {number}" if count > 1 else f"the {kind}", command, logs / f"{kind}-{number}.log", environ)
             for number in range(1, count + 1)
@@ -52,11 +51,7 @@ class ProcessGroup:
             process.kill()
 
     def start_all(self) -> None:
-        """Start all, and wait until all are ready.
-
-        Raises:
-            ProcessError: one did not become ready.
-        """
+        """Start all and wait until all are ready; raises `ProcessError` if one is not in time."""
         for process in self._processes:
             process.start()
         for process in self._processes:
@@ -65,10 +60,8 @@ class ProcessGroup:
     def check(self) -> None:
         """Complain of processes that have ended by themselves, once each."""
         for process in self._processes:
-            if process.exit_code is not None:
-                self.complaints.append(
-                    f"{process.name} ended by itself with exit code {process.exit_code}: {process.last_words()}"
-                )
+            if (code := process.exit_code) is not None:
+                self.complaints.append(f"{process.name} ended by itself with exit code {code}: {process.last_words()}")
                 process.kill()
 
     def stop(self, *numbers: int) -> None:
@@ -79,8 +72,6 @@ class ProcessGroup:
         for process in processes:
             if not process.wait(STOP_S):
                 self.complaints.append(f"{process.name} did not end within {STOP_S:.0f} s of SIGTERM")
-            elif process.exit_code:
-                self.complaints.append(
-                    f"{process.name} exited with {process.exit_code} after SIGTERM: {process.last_words()}"
-                )
+            elif code := process.exit_code:
+                self.complaints.append(f"{process.name} exited with {code} after SIGTERM: {process.last_words()}")
             process.kill()

@@ -39,14 +39,7 @@ exclude_items = ["{EXCLUDED}"]
 
 
 class Promises:
-    """Checks suggestions.
-
-    Args:
-        catalog: values by item id; the same during the whole run.
-        clicks: by partition and offset, repeated ones left out.
-        purchases: the same.
-        suggestions: all records, by partition and offset.
-    """
+    """Checks suggestions. Records come by partition and offset; clicks and purchases without repeated ones."""
 
     def __init__(
         self,
@@ -59,8 +52,9 @@ class Promises:
         self._events = {event.record.id: event for event in (*clicks, *purchases)}
         self._clicks, self._purchases = _by_shopper(clicks), _by_shopper(purchases)
         self._suggestions = [(record, orjson.loads(record.value or b"null")) for record in suggestions]
-        self._answers: Counter[str] = Counter(value["suggestion_id"] for _, value in self._suggestions)
-        self._answered_at = {value["suggestion_id"]: record for record, value in self._suggestions}
+        self._answers: defaultdict[str, list[Raw]] = defaultdict(list)
+        for record, value in self._suggestions:
+            self._answers[value["suggestion_id"]].append(record)
         self.items = 0
         """Suggested items that were checked."""
 
@@ -106,20 +100,15 @@ class Promises:
         if offered is None:
             yield "suggests an item that the catalogue does not have"
             return
-        told = (item["price"], item["category"], item["title"])
+        told_wrong = any(item[name] != offered[name] for name in ("price", "category", "title"))
+        reasons = [reason["text"] and reason["source"] for reason in item["reasons"]]
         checks = (
             (not offered["in_stock"], "suggests an item that is out of stock"),
             (item_id in event.item_ids, "suggests an item of its own trigger"),
             (item_id in not_again, "suggests an item that is in the cart or was bought"),
             (item_id == EXCLUDED, "suggests an item that the policy excludes"),
-            (
-                told != (offered["price"], offered["category"], offered["title"]),
-                "tells price, category or title wrong",
-            ),
-            (
-                not item["reasons"] or not all(reason["text"] and reason["source"] for reason in item["reasons"]),
-                "gives no reason",
-            ),
+            (told_wrong, "tells price, category or title wrong"),
+            (not reasons or not all(reasons), "gives no reason"),
         )
         yield from (sentence for wrong, sentence in checks if wrong)
         if anchor is None or not (anchor_id in event.item_ids or anchor_id in self._ever_in_cart(event.user_id)):
@@ -155,14 +144,8 @@ class Promises:
             if click.action in ("add_to_cart", "remove_from_cart"):
                 change = (click.at_s, click.record.offset, click.action == "add_to_cart")
                 last[click.item_ids[0]] = max(change, last.get(click.item_ids[0], change))
-        emptied_s = max(
-            (
-                purchase.at_s
-                for purchase in self._purchases[event.user_id]
-                if purchase.record.timestamp <= answer.timestamp
-            ),
-            default=float("-inf"),
-        )
+        purchases = self._purchases[event.user_id]
+        emptied_s = max((p.at_s for p in purchases if p.record.timestamp <= answer.timestamp), default=float("-inf"))
         return {item_id for item_id, (at_s, _, added) in last.items() if added and at_s > emptied_s}
 
     def _surely_bought(self, event: Event, answer: Raw) -> set[str]:
@@ -175,17 +158,15 @@ class Promises:
         purchases, name = self._purchases[event.user_id], event.record.id
         if event.action == "purchase":
             before = [earlier for earlier in purchases if earlier.record.offset < event.record.offset]
-        elif self._answers[name] == 1:
+        elif len(self._answers[name]) == 1:
             before = [bought for bought in purchases if self._answered_once_before(bought.record.id, answer)]
         else:
             before = []
         return {item_id for purchase in before for item_id in purchase.item_ids}
 
     def _answered_once_before(self, name: str, answer: Raw) -> bool:
-        if self._answers[name] != 1:
-            return False
-        earlier = self._answered_at[name]
-        return earlier.partition == answer.partition and earlier.offset < answer.offset
+        answers = [(earlier.partition, earlier.offset < answer.offset) for earlier in self._answers[name]]
+        return answers == [(answer.partition, True)]
 
 
 def _by_shopper(events: Sequence[Event]) -> Mapping[str, list[Event]]:
@@ -198,13 +179,9 @@ def _by_shopper(events: Sequence[Event]) -> Mapping[str, list[Event]]:
 def upsell_faults(
     offered: Mapping[str, Any], anchor: Mapping[str, Any], min_step: float, max_step: float
 ) -> Iterator[str]:
-    """Why an item is no upsell of its anchor; nothing if it is one.
+    """Why an item is no upsell of its anchor, by their values in the catalogue; nothing if it is one.
 
-    Args:
-        offered: value of the suggested item in the catalogue.
-        anchor: value of the anchor.
-        min_step: smallest rise of the price that the policy allows, as a share of the anchor's price.
-        max_step: largest.
+    The policy allows rises of the price from `min_step` to `max_step`, as shares of the anchor's price.
     """
     if offered["category"] != anchor["category"]:
         yield "upsells to another category"

@@ -23,14 +23,7 @@ Look = tuple[float, int, str, float]
 
 
 def recount(clicks: Sequence[Event], purchases: Sequence[Event], config: VisitConfig, counts: Counts) -> Counts:
-    """Count all pairs of these events.
-
-    Args:
-        clicks: by partition and offset, repeated ones left out.
-        purchases: the same.
-        config: windows and weights.
-        counts: empty; filled and returned.
-    """
+    """Count all pairs of events, given by partition and offset without repeated ones; fills and returns `counts`."""
     looks_of: defaultdict[str, list[Look]] = defaultdict(list)  # in the order of the log
     for click, appended_s in _with_append_times(clicks):
         if click.triggers:

@@ -62,20 +62,12 @@ def table(broker: str, outcomes: Sequence[Outcome]) -> Table:
         found = outcome.verdict
         cells = sum(difference.compared for difference in found.undisturbed.values())
         before = (found.events, found.triggers, len(found.missing), found.wrong, found.duplicates)
-        figures = [
-            *(f"{n:,}" for n in before),
-            f"{found.longest_gap_s:.2f} s",
-            f"{cells:,}",
-            f"{found.recount_wrong:,}",
-        ]
-        shown.add_row(outcome.config.drill, *figures)
+        after = (f"{found.longest_gap_s:.2f} s", f"{cells:,}", f"{found.recount_wrong:,}")
+        shown.add_row(outcome.config.drill, *(f"{n:,}" for n in before), *after)
     return shown
 
 
 def figures(drill: str, kafka: bool, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """All runs as `drill --json` writes them."""
-    return {
-        "drill": drill,
-        "broker": "kafka" if kafka else "embedded",
-        "runs": [outcome.as_json() for outcome in outcomes],
-    }
+    runs = [outcome.as_json() for outcome in outcomes]
+    return {"drill": drill, "broker": "kafka" if kafka else "embedded", "runs": runs}

@@ -1,4 +1,4 @@
-"""One run of a drill, on a broker that runs already."""
+"""One run of a drill, on a running broker."""
 
 from __future__ import annotations
 
@@ -6,27 +6,19 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from models.sequence.config import MODEL
 from streams.drills.baseline_run import copy
 from streams.drills.catch_up import await_caught_up, await_learnt
-from streams.drills.disturbances import (
-    AFTER_S,
-    DRILLS,
-    SESSION_TIMEOUT_S,
-    SNAPSHOT_EVERY_S,
-    TRAIN_EVERY_S,
-    WARM_S,
-    DrillContext,
-)
+from streams.drills.disturbances import AFTER_S, DRILLS, WARM_S, DrillContext
 from streams.drills.errors import DrillError
 from streams.drills.evidence import gather, read
 from streams.drills.export import export
 from streams.drills.feed import Feeder, publish_catalog
-from streams.drills.process_group import ProcessGroup
+from streams.drills.process_group import SETTINGS, ProcessGroup
 from streams.drills.promises import POLICY
 from streams.drills.shop import DrillShop
 from streams.drills.swaps import Fault, Swaps, judge_swaps
@@ -39,24 +31,19 @@ from streams.snapshots.store import SnapshotStore
 from streams.wire.topics import TOPICS, full_name
 
 UNDISTURBED = "undisturbed-"
-"""Appended to the prefix of a run: the prefix of the baseline run."""
+"""Appended to a run's prefix for its baseline run."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """What a run is to do."""
+    """What a run does."""
 
-    drill: str
-    """One of `DRILLS`."""
-    rate: float = 500.0
-    """Events a second."""
-    seconds: float = 20.0
-    """How long events are fed, at least; longer if the faults take longer."""
+    drill: str  # one of `DRILLS`
+    rate: float = 500.0  # events a second
+    seconds: float = 20.0  # events are fed at least so long; longer if the faults take longer
     workers: int = 2
-    seed: int = 1
-    """Of the shop; also decides which worker is hit."""
-    keep: Path | None = None
-    """Folder for the log and the suggestions; None: they are deleted with the topics."""
+    seed: int = 1  # of the shop; also decides which worker is hit
+    keep: Path | None = None  # folder for the log and the suggestions, which otherwise go with the topics
 
 
 @dataclass(slots=True)
@@ -65,20 +52,15 @@ class Outcome:
 
     config: RunConfig
     verdict: Verdict
-    swaps: Swaps | None
-    """Judgement of the swaps, if the drill has a trainer."""
-    complaints: list[str]
-    """Of unexpected ends of processes, of records not applied in time, and of swaps."""
+    swaps: Swaps | None  # if the drill has a trainer
+    complaints: list[str]  # of unexpected ends of processes, of records not applied in time, and of swaps
+    notes: list[str]  # what was done to the processes, and when
     seconds: float
-    """Duration of the whole run."""
-    logs: Path | None = None
-    """Folder of the workers' logs, if the run was not good."""
-    notes: list[str] = field(default_factory=list)
-    """What was done to the processes, and when."""
+    logs: Path | None = None  # folder of the workers' logs, if the run was not good
 
     @property
     def good(self) -> bool:
-        """Whether nothing is missing, nothing is wrong, and there are no complaints."""
+        """Whether nothing is missing or wrong, without complaints."""
         return self.verdict.good and not self.complaints
 
     def as_json(self) -> dict[str, Any]:
@@ -96,13 +78,7 @@ class Outcome:
 
 
 class Run:
-    """One run.
-
-    Args:
-        config: what to do.
-        settings: broker and prefix; the topics are created, and deleted at the end.
-        say: called with what is going on.
-    """
+    """One run. It creates the topics of the settings' prefix and deletes them; `say` gets its progress."""
 
     def __init__(self, config: RunConfig, settings: Settings, say: Callable[[str], None]) -> None:
         self._config = config
@@ -115,19 +91,16 @@ class Run:
         self._opened = 0.0
 
     def run(self) -> Outcome:
-        """Carry it out and judge it.
-
-        Raises:
-            DrillError: it could not be carried out.
-        """
+        """Carry it out and judge it; raises `DrillError` if it could not be carried out."""
         began = time.monotonic()
         logs = Path(tempfile.mkdtemp(prefix="crosscurrent-drill-"))
         keep = True
         try:
             verdict, swaps = self._run(logs)
             self._complaints += swaps.complaints() if swaps else []
-            took_s = time.monotonic() - began
-            outcome = Outcome(self._config, verdict, swaps, self._complaints, took_s, logs, self._notes)
+            outcome = Outcome(
+                self._config, verdict, swaps, self._complaints, self._notes, time.monotonic() - began, logs
+            )
             keep = not outcome.good
         except KeyboardInterrupt:
             keep = False
@@ -144,13 +117,7 @@ class Run:
     def _run(self, logs: Path) -> tuple[Verdict, Swaps | None]:
         config, trained = self._config, self._drill.trained
         shop = DrillShop(config.seed, self._drill.unseen)
-        drill_settings = {
-            "session_timeout_s": SESSION_TIMEOUT_S,
-            "snapshot_store": str(logs / "snapshots"),
-            "train_every_s": TRAIN_EVERY_S,
-            "snapshot_every_s": SNAPSHOT_EVERY_S,
-        }
-        settings = self._settings.model_copy(update=drill_settings)
+        settings = self._settings.model_copy(update=SETTINGS | {"snapshot_store": str(logs / "snapshots")})
         baseline = settings.model_copy(update={"prefix": settings.prefix + UNDISTURBED})
         self._say("making topics")
         topic_admin.create(settings)

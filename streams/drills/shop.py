@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
+from streams.connectors.replay import SourceEvent
 from streams.connectors.simulated_shop import SimulatedShop
 from streams.wire.codec import written
 
@@ -53,24 +54,14 @@ class SentRecord(NamedTuple):
 
 
 class DrillShop:
-    """The shop.
-
-    Args:
-        seed: of everything but the times.
-        unseen: further items of the catalogue, without events, which make it a large one.
-    """
+    """The shop. `unseen` items without events make its catalogue as large as a big shop's."""
 
     def __init__(self, seed: int, unseen: int = 0) -> None:
         self._unseen = unseen
         self._shop = SimulatedShop(seed, SHOPPERS)
         self._models = [model for model in self._shop.models if model.occasion in OCCASIONS]
-        self._ids = frozenset(model.item_id for model in self._models)
+        self.item_ids = frozenset(model.item_id for model in self._models)  # those with events
         self._chance = random.Random(f"drill {seed}")
-
-    @property
-    def item_ids(self) -> frozenset[str]:
-        """All items that have events."""
-        return self._ids
 
     def catalog(self) -> Iterator[SentRecord]:
         """Records of the catalogue: items, then tombstones of some of them."""
@@ -88,12 +79,11 @@ class DrillShop:
             yield SentRecord("catalog", model.item_id.encode(), orjson.dumps(value))
         yield from withdrawn
         for number in range(self._unseen):
-            category = UNSEEN_CATEGORIES[number % len(UNSEEN_CATEGORIES)]
             value = {
                 "v": 1,
                 "item_id": f"unseen-{number}",
                 "title": f"Unseen {number}",
-                "category": category,
+                "category": UNSEEN_CATEGORIES[number % len(UNSEEN_CATEGORIES)],
                 "price": 5.0 + number % 97,
                 "currency": "EUR",
                 "brand": f"Brand {number % UNSEEN_BRANDS}",
@@ -102,10 +92,7 @@ class DrillShop:
             yield SentRecord("catalog", f"unseen-{number}".encode(), orjson.dumps(value))
 
     def events(self) -> Iterator[tuple[SentRecord, float]]:
-        """Clicks and purchases without end, each with its age in seconds when it is sent.
-
-        The value has no `at` yet; see [`stamped`][streams.drills.shop.stamped].
-        """
+        """Clicks and purchases without end, each with its age in seconds when it is sent; `stamped` adds the time."""
         chance = self._chance
         again: deque[tuple[int, SentRecord]] = deque()
         for number, (topic, _, value) in enumerate(self._kept()):
@@ -118,15 +105,16 @@ class DrillShop:
             while again and again[0][0] <= number:
                 yield again.popleft()[1], 0.0
 
-    def _kept(self) -> Iterator[tuple[str, float, dict[str, Any]]]:
+    def _kept(self) -> Iterator[SourceEvent]:
         """Events of the simulated shop, without the items that this one does not sell."""
-        for topic, at, value in self._shop.events(PACE_PER_S, start_s=1e9):
-            if topic == "purchases":
-                value["items"] = [line for line in value["items"] if line["item_id"] in self._ids]
+        for event in self._shop.events(PACE_PER_S, start_s=1e9):
+            value = event.value
+            if event.topic == "purchases":
+                value["items"] = [line for line in value["items"] if line["item_id"] in self.item_ids]
                 if value["items"]:
-                    yield topic, at, value
-            elif value["item_id"] in self._ids:
-                yield topic, at, value
+                    yield event
+            elif value["item_id"] in self.item_ids:
+                yield event
 
 
 def stamped(value: bytes, at_s: float) -> bytes:

@@ -88,26 +88,16 @@ class Latency(NamedTuple):
 class Swaps:
     """What swaps did."""
 
-    announced: list[str]
-    """Versions, in the order of announcement."""
-    seen: dict[int, list[str]]
-    """Versions that suggestions name, by partition of shoppers, in the order of their first suggestions."""
-    looks: int
-    """Looks in the log, repeated events left out."""
-    learnt: int
-    """Looks that the last snapshot has learnt."""
-    held: int
-    """Looks that the trainer held back for evaluation."""
-    away: Latency
-    """Latency away from swaps and kills."""
-    around: Latency
-    """Latency around swaps, but not around kills."""
-    by_version: dict[str, Latency]
-    """The same, by the version that was swapped in."""
-    late: list[str]
-    """Ids of late suggestions around swaps."""
-    late_away: int
-    """Number of late suggestions away from swaps and kills."""
+    announced: list[str]  # versions, in the order of announcement
+    seen: dict[int, list[str]]  # versions that suggestions name, by partition of shoppers, in order
+    looks: int  # in the log, repeated events left out
+    learnt: int  # looks that the last snapshot has learnt
+    held: int  # looks that the trainer held back for evaluation
+    away: Latency  # away from swaps and kills
+    around: Latency  # around swaps, but not around kills
+    by_version: dict[str, Latency]  # the same, by the version that was swapped in
+    late: list[str]  # ids of late suggestions around swaps
+    late_away: int  # late suggestions away from swaps and kills
     dead_letters: int
 
     @property
@@ -163,14 +153,7 @@ class Swaps:
 
 
 def judge_swaps(evidence: Evidence, faults: Sequence[Fault], learnt: Mapping[str, float], model: str) -> Swaps:
-    """Judge what swaps did.
-
-    Args:
-        evidence: of the run.
-        faults: what was done to processes.
-        learnt: `learnt` of the manifest of the trainer's last snapshot.
-        model: name of the model.
-    """
+    """Judge what swaps of a model did. `learnt` is that of the manifest of the trainer's last snapshot."""
     clicks, purchases = first_events(evidence.clicks), first_events(evidence.purchases)
     answers = first_answers(evidence.suggestions)
     answered = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -25,26 +25,17 @@ EXAMPLES = 5
 class Verdict:
     """What was found in the topics of a run."""
 
-    events: int
-    """Clicks and purchases, repeated ones included."""
-    triggers: int
-    """Of them: those that must be answered, repeated ones left out."""
-    missing: list[str]
-    """Ids of suggestions that do not exist."""
-    duplicates: int
-    """Suggestions beyond the first of an id."""
+    events: int  # clicks and purchases, repeated ones included
+    triggers: int  # of them: those that must be answered, repeated ones left out
+    missing: list[str]  # ids of suggestions that do not exist
+    duplicates: int  # suggestions beyond the first of an id
     longest_gap_s: float
-    broken: Counter[str]
-    """Broken promises, by what is wrong."""
-    suggested_items: int
-    """Suggested items whose promises were checked."""
-    undisturbed: Mapping[str, Difference]
-    """Differences from the baseline run, by kind."""
-    recounted: Mapping[str, Difference]
-    """Differences from the recount, by kind."""
-    longest_row: int
-    """Largest number of neighbours of an item."""
-    examples: list[str] = field(default_factory=list)
+    broken: Counter[str]  # broken promises, by what is wrong
+    suggested_items: int  # whose promises were checked
+    undisturbed: Mapping[str, Difference]  # differences from the baseline run, by kind
+    recounted: Mapping[str, Difference]  # differences from the recount, by kind
+    longest_row: int  # largest number of neighbours of an item
+    examples: list[str]
 
     @property
     def wrong(self) -> int:
@@ -88,14 +79,9 @@ def judge(
     visits: VisitConfig,
     cooccurrence: CoOccurrenceConfig,
 ) -> Verdict:
-    """Judge a run by its topics.
+    """Judge a run by its topics, and by the records of `neighbours` of the baseline run.
 
-    Args:
-        evidence: of the run.
-        undisturbed_neighbours: records of `neighbours` of the baseline run.
-        open_s: begin and end of feeding, epoch seconds.
-        visits: windows and weights of the workers.
-        cooccurrence: half-life of the workers.
+    `open_s` is the begin and the end of feeding, in epoch seconds; the configurations are those of the workers.
     """
     clicks, purchases = first_events(evidence.clicks), first_events(evidence.purchases)
     triggers = {event.record.id: event for event in (*clicks, *purchases) if event.triggers}
@@ -139,22 +125,12 @@ def first_answers(suggestions: Sequence[Raw]) -> dict[str, Raw]:
 def longest_gap_s(triggers: Mapping[str, Event], answers: Mapping[str, Raw], open_s: tuple[float, float]) -> float:
     """Longest time without a new suggestion for a partition of shoppers, while events were fed.
 
-    Args:
-        triggers: events by the id of their suggestion.
-        answers: first records by id.
-        open_s: begin and end of feeding, epoch seconds. A gap that begins before the end counts in full.
+    Triggers and first answers are given by suggestion id. A gap that begins before the end of feeding counts in full.
     """
     opened, closed = open_s
     times: defaultdict[int, list[float]] = defaultdict(lambda: [opened])
     for name, event in triggers.items():
         if name in answers:
             times[event.record.partition].append(answers[name].timestamp / 1000)
-    return max(
-        (
-            after - before
-            for partition in times.values()
-            for before, after in pairwise(sorted(partition))
-            if before < closed
-        ),
-        default=0.0,
-    )
+    gaps = (gap for partition in times.values() for gap in pairwise(sorted(partition)))
+    return max((after - before for before, after in gaps if before < closed), default=0.0)
