@@ -26,11 +26,7 @@ _CHUNK = 50
 def place_of(target: int, ids: NDArray[np.int32], scores: NDArray[np.float64], without: NDArray[np.int32]) -> int:
     """Place of an item in a ranking, from 1; ties count against it, and items without a score are not ranked.
 
-    Args:
-        target: the item.
-        ids: (n,) distinct items with a score.
-        scores: (n,) greater is better.
-        without: items to leave out of the ranking; not the target.
+    The ranking is (n,) distinct ids and scores, leaving out the items of `without`.
 
     >>> ids, scores = np.array([3, 5, 7], np.int32), np.array([0.5, 0.5, 0.9])
     >>> nothing = np.empty(0, np.int32)
@@ -58,26 +54,16 @@ class Figure:
 
 
 def figures(places: NDArray[np.int64], groups: NDArray[np.int64], k: int, seed: int) -> dict[str, Figure]:
-    """HR, MRR and NDCG at k, by name (`hr@20`).
+    """HR, MRR and NDCG at k, by name (`hr@20`), of (n,) places from 1, or MISSED.
 
-    Args:
-        places: (n,) of the targets, from 1; MISSED if not ranked.
-        groups: (n,) session of each test. Whole sessions are resampled, since tests of one session are not independent
-            (a cluster bootstrap; Efron and Tibshirani, 1993).
-        k: length of the lists.
-        seed: of the resampling.
+    Whole sessions, the groups, are resampled, since tests of one session are not independent (a cluster bootstrap;
+    Efron and Tibshirani, 1993).
     """
     return means(gains_at(places, k), groups, seed)
 
 
 def means(gains: dict[str, NDArray[np.float64]], groups: NDArray[np.int64], seed: int) -> dict[str, Figure]:
-    """The mean of each figure with its interval.
-
-    Args:
-        gains: (n,) what each test adds to each figure, by name.
-        groups: (n,) group of each test; whole groups are resampled.
-        seed: of the resampling.
-    """
+    """The mean of each figure by what each test adds, (n,), with its interval; whole groups are resampled."""
     intervals = _intervals(gains, groups, seed)
     return {
         name: Figure(_percent(gain), *interval) for (name, gain), interval in zip(gains.items(), intervals, strict=True)
@@ -128,11 +114,8 @@ def _intervals(
 def intervals_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> list[tuple[float, float]]:
     """2.5th and 97.5th percentile of each mean over resampled groups, in percent, from sums over the groups.
 
-    Args:
-        sums: (groups, figures) what the tests of each group add.
-        sizes: (groups, figures) number of those tests, or (groups, 1) if all figures have the same. Resamples without
-            any test of a figure are left out of its percentiles.
-        seed: of the resampling.
+    Sums and sizes (the number of tests) are (groups, figures); sizes may be (groups, 1). Resamples without any test of
+    a figure are left out of its percentiles.
 
     >>> intervals_of_sums(np.array([[1.0, 0.0], [1.0, 3.0]]), np.array([[1.0, 0.0], [1.0, 4.0]]), seed=1)
     [(100.0, 100.0), (75.0, 75.0)]

@@ -31,16 +31,7 @@ class NeighbourRows(NamedTuple):
 
 
 class WorkerCounts:
-    """Visits with counting behind them.
-
-    Args:
-        items: numbers the items.
-        visits: what a visit is.
-        counting: how much is remembered.
-
-    Attributes:
-        neighbours: all rows as of the last `publish`.
-    """
+    """Visits with counting behind them; `neighbours` has all rows as of the last `publish`."""
 
     def __init__(self, items: Items, visits: VisitConfig, counting: CoOccurrenceConfig) -> None:
         self._visits = Visits(items, visits)

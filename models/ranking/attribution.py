@@ -183,9 +183,6 @@ class _Open:
 class Attribution:
     """Open lists of all partitions, and recent actions.
 
-    Args:
-        config: what counts.
-
     Attributes:
         opened: number of lists that were opened.
         skipped: ... that were not: too many were open, or actions since their trigger may be forgotten.
@@ -226,12 +223,7 @@ class Attribution:
     # -- events ---------------------------------------------------------------------------------------------------
 
     def record_impression(self, number: int, impression: Impression) -> None:
-        """Record a list that was sent; one with a known id is ignored.
-
-        Args:
-            number: of the trigger's partition.
-            impression: the list.
-        """
+        """Record a list that was sent, by the number of its trigger's partition; one with a known id is ignored."""
         suggestion_id, topic = impression.suggestion_id, TOPICS.index(impression.topic)
         opened = self._open.get(suggestion_id)
         if opened is not None and (opened.end, suggestion_id) not in self._over:
@@ -279,13 +271,8 @@ class Attribution:
     ) -> None:
         """Record a click or purchase: `advance`, and `record_action` for each item that was looked at or taken.
 
-        Args:
-            number: of the partition.
-            event: the event; a removal from the cart answers no list.
-            index: gives the index of an item id.
-            appended_s: append time.
-            offset: of the event.
-            applied: False for a repeat, and where the shopper refuses: only the clock advances.
+        `index` gives the index of an item id. Where the event is not `applied` (a repeat, or the shopper refuses), the
+        clock advances and no more. A removal from the cart answers no list.
         """
         self.advance(number, event.at, appended_s)
         if not applied:
@@ -300,26 +287,14 @@ class Attribution:
             self.record_action(number, event.user_id, index(item_id), event.at, topic, offset, taken=taken)
 
     def record_feedback(self, number: int, user_id: str, suggestion_id: str, item: int, at: float, action: str) -> None:
-        """Record a shop's feedback on a list; after `advance` with the same event.
+        """Record a shop's `shown`, `clicked` or `dismissed` of an item, or of ALL; after `advance` with the same event.
 
-        Args:
-            number: of the partition.
-            user_id: whose list it is; feedback on another shopper's list is ignored.
-            suggestion_id: of the list.
-            item: index, or `ALL`.
-            at: event time, epoch seconds.
-            action: `shown`, `clicked` or `dismissed`.
+        Feedback on another shopper's list is ignored.
         """
         self._record(number, user_id, _SAID[action], item, at, ALL, ALL, suggestion_id)
 
     def advance(self, number: int, at: float, appended_s: float) -> None:
-        """Move the clock of a partition to an event.
-
-        Args:
-            number: of the partition.
-            at: its event time, epoch seconds.
-            appended_s: its append time.
-        """
+        """Move the clock of a partition to an event, by its event time and its append time, epoch seconds."""
         self._clock_s[number] = max(self._clock_s.get(number, _NEVER), min(at, appended_s))
         self._appended_s[number] = max(self._appended_s.get(number, _NEVER), appended_s)
         self._ripen(number)
@@ -339,11 +314,7 @@ class Attribution:
             self._drop_actions(lambda action: action.user_id == user_id and action.at <= before)
 
     def drop(self, refused: Callable[[str, float], bool]) -> None:
-        """Drop the open lists and actions of shoppers who refuse.
-
-        Args:
-            refused: whether events of a shopper with an event time must not be used.
-        """
+        """Drop the open lists and actions of shoppers who refuse, by user id and event time."""
         for suggestion_id, opened in list(self._open.items()):
             if refused(opened.impression.user_id, opened.impression.at):
                 self._drop(suggestion_id)

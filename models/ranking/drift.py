@@ -29,14 +29,7 @@ class DriftConfig:
 
 
 class Drift:
-    """Watches the losses of several sources.
-
-    Args:
-        sources: number of sources.
-        config: how.
-
-    Attributes:
-        alarms: (sources,) alarms so far.
+    """Watches the losses of several sources; `alarms`, (sources,), counts the alarms so far.
 
     >>> drift = Drift(2, DriftConfig())
     >>> for outcome in range(2_000):

@@ -104,10 +104,6 @@ class RankerConfig:
 class Ranker:
     """Learns an order from closed lists.
 
-    Args:
-        config: how.
-        seed: of the order in which the items of a list are learnt.
-
     Attributes:
         learnt: lists.
         rewards: (3,) sum of rewards by kind.
@@ -212,11 +208,7 @@ class Ranker:
 
 
 class _Kind:
-    """All blends for one kind of suggestion.
-
-    Attributes:
-        credited: sum of credits.
-    """
+    """All blends for one kind of suggestion; `credited` is the sum of credits."""
 
     def __init__(self, config: RankerConfig) -> None:
         from river import linear_model, optim, preprocessing
@@ -246,12 +238,8 @@ class _Kind:
     ) -> None:
         """Learn the items of a list, after the orders were compared by it.
 
-        Args:
-            features: (n, WIDTH).
-            places: (n,) in the list, 0 first.
-            rewards: (n,) from 0 to 1.
-            takings: (n,) whether each was taken; None: the shopper took nothing, of the list or not.
-            order: (n,) in which they are learnt.
+        Features are (n, WIDTH), all others (n,): places from 0, rewards from 0 to 1, whether each was taken (None: the
+        shopper took nothing, of the list or not), and the order in which they are learnt.
         """
         places = np.minimum(places, PLACES - 1)
         rows = expanded(features, places)
@@ -284,12 +272,7 @@ class _Kind:
         return [self.scaler.transform_one(row) for row in named]
 
     def _attributable(self, scaled: Sequence[dict[str, float]], base: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) parts of rewards that popularity does not explain.
-
-        Args:
-            scaled: (n,) rows.
-            base: (n,) the feature.
-        """
+        """(n,) parts of rewards that popularity does not explain, from (n,) rows and the feature `base` of each."""
         taken = np.array([self.taken.predict_proba_one(row)[True] for row in scaled])
         anyhow = np.maximum(0.0, np.exp(base) - FLOOR)
         parts: NDArray[np.float64] = 1.0 - np.minimum(1.0, anyhow / np.maximum(taken, FLOOR))

@@ -33,13 +33,7 @@ class Folded(NamedTuple):
 
 
 def fold(scaler: Any, regression: Any, names: Sequence[str]) -> Folded:
-    """River's regression with its scaler folded into it.
-
-    Args:
-        scaler: `StandardScaler`.
-        regression: `LogisticRegression` on what it gives.
-        names: of the features, in the order of the columns.
-    """
+    """River's regression with the `StandardScaler` before it folded in; the names are in the order of the columns."""
     learnt: dict[Any, float] = dict(regression.weights)
     means = np.array([scaler.means[name] for name in names])
     deviations = np.sqrt(np.array([scaler.vars[name] for name in names]))
@@ -78,12 +72,7 @@ class StackedConfig:
 
 
 class Stacked:
-    """Learns from outcomes; `folded` gives its weights.
-
-    Args:
-        config: how.
-        seed: of the candidates that are learnt with the taken one.
-    """
+    """Learns from outcomes; `folded` gives its weights."""
 
     def __init__(self, config: StackedConfig, seed: int) -> None:
         from river import compose, linear_model, optim, preprocessing
@@ -101,12 +90,7 @@ class Stacked:
         """Outcomes."""
 
     def learn_one(self, evidence: Evidence, taken: int) -> None:
-        """Learn that one of the candidates was taken, and others were not.
-
-        Args:
-            evidence: of all candidates.
-            taken: place of the one that was.
-        """
+        """Learn that the candidate at a place was taken, and others were not."""
         rows = features(evidence)
         if not self._names:
             self._names = [f"{place:03d}" for place in range(rows.shape[1])]

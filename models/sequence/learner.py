@@ -31,15 +31,9 @@ _FIRST_SLOTS = 1024
 class Learner:
     """Learns windows as they come. The same windows give the same weights, also over a restart between chunks.
 
-    Not for use by several threads at once.
-
-    Args:
-        config: how.
-        contents: what the items are, by index; may change at any time.
-        seed: of all random draws.
+    Not for use by several threads at once. Contents may change at any time.
 
     Attributes:
-        network: what is learnt.
         vocabulary: which items have a vector of their own; grows in `learn` only.
         learnt: new looks that were predicted.
         chunks: chunks learnt.

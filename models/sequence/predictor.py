@@ -42,10 +42,6 @@ class Expected(NamedTuple):
 class SequencePredictor:
     """Answers from one set of weights.
 
-    Args:
-        scorer: of the weights.
-        version: of them.
-
     Attributes:
         recall: share of the most expected items that is found; below 1 only where there are too many to compare.
         max_batch: most shoppers of one call: the more items, the fewer.
@@ -68,11 +64,7 @@ class SequencePredictor:
         self._hidden, self._cell = self._scorer.start(1024)
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
-        """What each shopper is expected to look at next, most likely first; nothing without looks.
-
-        Args:
-            shoppers: ids and windows.
-        """
+        """What each shopper, by id and window, will probably look at next, most likely first; nothing without looks."""
         while self._to_forget:
             if (kept := self._kept.pop(self._to_forget.popleft(), None)) is not None:
                 self._free.append(kept[1])

@@ -84,11 +84,7 @@ class Exact:
 
 
 class Indexed:
-    """Searches an index; building it takes about 0.2 ms a vector.
-
-    Args:
-        vectors: (n, units) of length 1.
-        seed: of the samples.
+    """Searches an index of (n, units) of length 1; building it takes about 0.2 ms a vector.
 
     Raises:
         ModuleNotFoundError: usearch is not installed.

@@ -58,8 +58,6 @@ class WindowBuilder:
         partitions: how many partitions the shoppers have.
 
     Attributes:
-        visits: state of the shoppers of each partition.
-        gate: windows held back.
         events: fresh looks given to the sink, since the first.
         held: fresh looks that are held back.
         dropped: looks of shoppers who refused before they were in a window, since the first.
@@ -107,14 +105,7 @@ class WindowBuilder:
     # -- events ----------------------------------------------------------------------------------------------------
 
     def click(self, number: int, event: Click, appended_s: float, offset: int) -> EventStatus:
-        """Apply a click. Called in the order of the log.
-
-        Args:
-            number: of the partition.
-            event: the click.
-            appended_s: append time, epoch seconds.
-            offset: in its partition.
-        """
+        """Apply a click, appended at epoch seconds. Called in the order of its partition's log."""
         self._appended_s = max(self._appended_s, appended_s)
         if self._since_s is not None and self._appended_s - self._since_s > self._every_s:
             self.gather()

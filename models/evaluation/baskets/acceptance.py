@@ -36,13 +36,7 @@ class AcceptanceConfig:
 
 
 class Acceptance:
-    """Learns from outcomes, and scores all candidates at once.
-
-    Args:
-        names: of the features.
-        config: parameters.
-        seed: of the sample.
-    """
+    """Learns from outcomes, and scores all candidates at once; the features come by `names`."""
 
     def __init__(self, names: Sequence[str], config: AcceptanceConfig, seed: int) -> None:
         from river import compose, linear_model, optim, preprocessing
@@ -61,13 +55,7 @@ class Acceptance:
         """Number of outcomes."""
 
     def learn_one(self, items: NDArray[np.int32], features: NDArray[np.float64], taken: NDArray[np.bool_]) -> None:
-        """Learn which candidates were taken.
-
-        Args:
-            items: (n,) distinct.
-            features: (n, features).
-            taken: (n,).
-        """
+        """Learn which candidates were taken: (n,) distinct items, (n, features), (n,) whether each was taken."""
         if self.learnt >= self._config.settled:
             self._item_bias.update(items, self.predict(features), taken)
         drawn = np.flatnonzero(taken | (self._chance.random(len(items)) < self._config.share))
@@ -83,7 +71,7 @@ class Acceptance:
         return self._folded
 
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) probabilities that each candidate is taken, by the regression alone."""
+        """(n,) probabilities of (n, features) by the regression alone."""
         folded = self.folded()
         return Folded(folded.weights, folded.bias + math.log(self._config.share)).predict(features)
 

@@ -84,8 +84,6 @@ class BasketCoOccurrence(SingleMethod):
         score(b) = sum over anchors a: pairs(a, b) / (baskets(a) + 1) ** normalisation
 
     Args:
-        name: of the method.
-        shop: what is bought.
         normalisation: 1 takes shares, 0 plain counts.
         weighted: a pair of a basket of n items counts 1 / log2(n), not 1.
         last_only: use the last anchor only.
@@ -186,13 +184,7 @@ class HouseholdPopularity(SingleMethod):
 
 
 class Implicit(SingleMethod):
-    """A model of the `implicit` package, fitted once, after the training part.
-
-    Args:
-        name: bm25, als or bpr.
-        shop: what is bought.
-        seed: of its random numbers.
-    """
+    """A model of the `implicit` package (bm25, als or bpr), fitted once, after the training part."""
 
     def __init__(self, name: str, shop: Shop, seed: int) -> None:
         super().__init__(name, shop)

@@ -70,13 +70,10 @@ class Ours:
     """All our methods on one state.
 
     Args:
-        shop: what is bought.
         depth: of compared categories, as the policy's `category_depth`.
         first: time of the first basket, epoch seconds.
         cut: time at which tests begin.
         hold_s: seconds between two updates of the sources.
-        seed: of all random numbers.
-        config: parameters.
         methods: those that `rank` has to answer for.
     """
 

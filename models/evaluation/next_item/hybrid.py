@@ -62,13 +62,7 @@ class HybridConfig:
 
 
 class Hybrid:
-    """All our rankings from one pass.
-
-    Args:
-        items: whose numbers are those of the sessions.
-        config: parameters.
-        seed: of all random numbers.
-    """
+    """All our rankings from one pass; `items` numbers the items as the sessions do."""
 
     names: Sequence[str] = OURS
 
@@ -185,15 +179,10 @@ def _joined(
     candidates: int,
     views: NDArray[np.float64],
 ) -> Evidence:
-    """Scores of counting and of the sequence model for the same candidates.
+    """Scores of counting and of the sequence model for the same candidates after a prefix.
 
-    Args:
-        prefix: items of the session so far.
-        counted: by counting, without `items_to_return_to`.
-        known: (n,) items that the sequence model knows, ascending.
-        logits: (n,) of those.
-        candidates: number of the sequence model's best that join the candidates of counting.
-        views: (items,) logarithms of the views.
+    `logits` (n,) are of the `known` items (n,), ascending; `candidates` of them join those of counting. `views` are
+    (items,) logarithms.
     """
     logits = np.where(np.isin(known, items_to_return_to(prefix)), -np.inf, logits)
     best = np.argpartition(-logits, candidates)[:candidates] if candidates < len(logits) else np.arange(len(logits))

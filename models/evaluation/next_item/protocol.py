@@ -100,16 +100,10 @@ def evaluate(
     *,
     learn_on_test: bool = False,
 ) -> Evaluation:
-    """Train each method and score it.
+    """Train each of `methods` and score it on the same tests; sessions and tests are in time order.
 
-    Args:
-        training: sessions in time order.
-        tests: in time order.
-        methods: names from `METHODS`.
-        progress: called now and then.
-        clock: measures seconds, such as `time.process_time`.
-        seed: of all random numbers.
-        learn_on_test: whether a test session is learnt once its tests are scored.
+    The clock measures seconds, such as `time.process_time`. With `learn_on_test` a test session is learnt once its
+    tests are scored.
     """
     items = Items()
     numbered = [(list(map(items.index, session.items)), session.times) for session in training]

@@ -57,13 +57,7 @@ class _Caps(NamedTuple):
 
 
 class _RankedLists:
-    """Base class: lists from a ranking.
-
-    Args:
-        items: what the indices mean.
-        catalog: what is offered.
-        policy: rules and caps.
-    """
+    """Base class: lists from a ranking, within the policy's rules and caps."""
 
     def __init__(self, items: Items, catalog: Catalog, policy: Policy) -> None:
         self._items = items
@@ -176,14 +170,7 @@ class MostPopular(_RankedLists):
 
 
 class AtRandom(_RankedLists):
-    """Random items, all equally likely.
-
-    Args:
-        items: what the indices mean.
-        catalog: what is offered.
-        policy: rules and caps.
-        seed: of the draws.
-    """
+    """Random items, all equally likely."""
 
     def __init__(self, items: Items, catalog: Catalog, policy: Policy, seed: int) -> None:
         super().__init__(items, catalog, policy)

@@ -143,7 +143,6 @@ class Prequential:
 
     Args:
         engine: with its catalogue filled.
-        config: how lists are scored.
         baselines: any of POPULARITY and RANDOM.
         sent: what running workers sent for the same events.
         clock: the engine's.
@@ -187,12 +186,7 @@ class Prequential:
         return len(self._windows)
 
     def run(self, events: Iterable[Event], progress: Callable[[int], None] = lambda _: None) -> None:
-        """Go through a stream once.
-
-        Args:
-            events: in time order.
-            progress: called now and then with the number of events done.
-        """
+        """Go through a stream in time order, once; `progress` gets the number of events done now and then."""
         for answered in self._engine.run(events):
             self._update(answered)
             if self.events % PROGRESS_EVERY == 0:
