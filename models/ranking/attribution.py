@@ -245,17 +245,7 @@ class Attribution:
     def record_action(
         self, number: int, user_id: str, item: int, at: float, topic: str, offset: int, *, taken: bool
     ) -> None:
-        """Record that a shopper looked at an item, or took it; after `advance` with the same event.
-
-        Args:
-            number: of the partition.
-            user_id: the shopper.
-            item: index.
-            at: event time, epoch seconds.
-            topic: one of `TOPICS`.
-            offset: there.
-            taken: put into the cart, or bought.
-        """
+        """Record that a shopper looked at an item, or carted or bought it; after `advance` with the event."""
         self.late += at + self._config.late_s < self._clock_s.get(number, _NEVER)
         self._record(number, user_id, _TAKEN if taken else _FOLLOWED, item, at, TOPICS.index(topic), offset, "")
 

@@ -202,8 +202,7 @@ class Ranker:
             "uinteger": 0,
         }
         for kind, name in RANKED_KINDS.items():
-            mine = nested(name, training)
-            self._kinds[kind].restore(mine)
+            self._kinds[kind].restore(nested(name, training))
         return True
 
 
@@ -221,6 +220,7 @@ class _Kind:
             return linear_model.LogisticRegression(optimizer=optimizer, l2=config.l2, intercept_lr=config.rate)
 
         self.taken, self.regression = regression(), regression()  # of takings; of credits, which serves
+        self._regressions = {"taken": self.taken, "regression": self.regression}
         self.credited = 0.0
         self.weighted = Weighted(_SHARES, config.weighted)
         self.drift = Drift(_SHARES, config.drift)
@@ -294,9 +294,7 @@ class _Kind:
     def worse(self, blend: str) -> bool:
         """Whether a blend ranks what was credited lower than evidence alone does, or there was nothing to compare."""
         ranks = self.mrr()
-        if not self._ranks[1].any():
-            return True
-        return ranks[blend] < ranks[EVIDENCE]
+        return not self._ranks[1].any() or ranks[blend] < ranks[EVIDENCE]
 
     def mrr(self) -> dict[str, float]:
         """Mean reciprocal rank of what was credited, by blend; 0 before the first."""
@@ -322,13 +320,11 @@ class _Kind:
         damping = self.drift.damping()
         weights = np.zeros(len(_NAMES))
         if blend == "stacked":
-            if self.scaler.counts:
-                folded = fold(self.scaler, self.regression, _NAMES)
-                weights[:] = folded.weights
-                weights[-1] = 0.0
-                bias = folded.bias + self._damped(weights, damping)
-                return Folded(weights, bias)
-            return Folded(weights, 0.0)
+            if not self.scaler.counts:
+                return Folded(weights, 0.0)
+            folded = fold(self.scaler, self.regression, _NAMES)
+            weights[:-1] = folded.weights[:-1]
+            return Folded(weights, folded.bias + self._damped(weights, damping))
         shares = damping if blend == "average" else self.weighted.weights * damping
         weights[:_SHARES] = shares / shares.sum()
         return Folded(weights, 0.0)
@@ -343,9 +339,6 @@ class _Kind:
             weights[first : first + _SHARES] *= damping
         return before - float(weights @ means)
 
-    def _regressions(self) -> dict[str, Any]:
-        return {"taken": self.taken, "regression": self.regression}
-
     def training(self) -> dict[str, NDArray[Any]]:
         """See `Ranker.training`."""
         scaler = self.scaler
@@ -354,7 +347,7 @@ class _Kind:
             return np.array([float(values.get(name, 0.0)) for name in _NAMES]) if values else np.zeros(len(_NAMES))
 
         found: dict[str, NDArray[Any]] = {}
-        for name, regression in self._regressions().items():
+        for name, regression in self._regressions.items():
             optimizer = regression.optimizer
             moments = [{} if moment is None else dict(moment) for moment in (optimizer.m, optimizer.v)]
             found[name] = np.stack([column(regression.weights), *map(column, moments)])
@@ -379,7 +372,7 @@ class _Kind:
             self.scaler.counts.update(dict(zip(_NAMES, counts.astype(int).tolist(), strict=True)))
             self.scaler.means.update(dict(zip(_NAMES, means.tolist(), strict=True)))
             self.scaler.vars.update(dict(zip(_NAMES, variances.tolist(), strict=True)))
-            for name, regression in self._regressions().items():
+            for name, regression in self._regressions.items():
                 rows = (dict(zip(_NAMES, row.tolist(), strict=True)) for row in training[name])
                 tables: list[Any] = [VectorDict(row) for row in rows]
                 regression._weights, regression.optimizer.m, regression.optimizer.v = tables  # noqa: SLF001
@@ -416,17 +409,6 @@ def order_of(snapshot: Snapshot) -> Order:
         SnapshotFormatError: it was made by other code.
         SnapshotShapeError: it is of another shape, or of other features.
     """
-    shapes: dict[str, tuple[int, ...]] = {
-        "learnt": (3,),
-        "weights": (3, WIDTH),
-        "by_looks": (3, _SHARES),
-        "bias": (3,),
-    }
-    snapshot.require(CODE, shapes)
-    arrays = snapshot.arrays
-    return Order(
-        np.array(arrays["learnt"], np.bool_),
-        np.array(arrays["weights"], np.float64),
-        np.array(arrays["by_looks"], np.float64),
-        np.array(arrays["bias"], np.float64),
-    )
+    empty = no_order()._asdict()
+    snapshot.require(CODE, {name: array.shape for name, array in empty.items()})
+    return Order(*(np.array(snapshot.arrays[name], array.dtype) for name, array in empty.items()))

@@ -64,8 +64,8 @@ class SingleMethod:
 class Popularity(SingleMethod):
     """Number of baskets with an item."""
 
-    def __init__(self, shop: Shop) -> None:
-        super().__init__("popularity", shop)
+    def __init__(self, shop: Shop, name: str = "popularity") -> None:
+        super().__init__(name, shop)
         self._counts = np.zeros(len(shop.items))
         self._all = np.arange(len(shop.items), dtype=np.int32)
 
@@ -160,17 +160,16 @@ class NearestBaskets(SingleMethod):
         return self._sessions.score(anchors, [query.basket.at] * len(anchors))
 
 
-class HouseholdPopularity(SingleMethod):
+class HouseholdPopularity(Popularity):
     """What the household has bought most often, then what all buy most often."""
 
     def __init__(self, shop: Shop) -> None:
-        super().__init__("household-popularity", shop)
-        self._counts = np.zeros(len(shop.items))
+        super().__init__(shop, "household-popularity")
         self._own: dict[str, dict[int, int]] = {}
 
     def learn(self, basket: Basket) -> None:
         """See [`BasketMethods.learn`][]."""
-        self._counts[list(basket.items)] += 1.0
+        super().learn(basket)
         own = self._own.setdefault(basket.household, {})
         for item in basket.items:
             own[item] = own.get(item, 0) + 1
@@ -180,7 +179,7 @@ class HouseholdPopularity(SingleMethod):
         scores = self._counts / (self._counts.sum() + 1.0)
         own = self._own.get(query.basket.household, {})
         scores[list(own)] += list(own.values())
-        return np.arange(len(scores), dtype=np.int32), scores
+        return self._all, scores
 
 
 class Implicit(SingleMethod):

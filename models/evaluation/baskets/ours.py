@@ -147,10 +147,8 @@ class Ours:
         taken = np.isin(items, query.targets)
         for reading, acceptance in self._acceptance.items():
             may = query.open(items, reading)
-            if reading == "all":
-                acceptance.learn_one(items[may], features[may], taken[may])
-            else:
-                acceptance.learn_one(items[may], features[may, :NEW_FEATURES], taken[may])
+            width = len(FEATURES) if reading == "all" else NEW_FEATURES
+            acceptance.learn_one(items[may], features[may, :width], taken[may])
 
     def ready(self) -> None:
         """See [`BasketMethods.ready`][]."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.evaluation.lists import FIGURES, gains
 from models.evaluation.next_item.methods import Progress
-from models.evaluation.ranks import Figure, means
+from models.evaluation.ranks import Figure, as_json, means
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 
@@ -159,9 +159,8 @@ class Reading:
     def figures(self, method: str, seed: int) -> dict[str, Figure]:
         """Means in percent with 95 % intervals that resample whole households."""
         columns = np.array(self.gains[method]).reshape(-1, len(FIGURES)).T
-        _, groups = np.unique(np.array(self.households), return_inverse=True)
         named = {f"{name}@{K}": column for name, column in zip(FIGURES, columns, strict=True)}
-        return means(named, groups.astype(np.int64), seed)
+        return means(named, np.array(self.households), seed)
 
 
 @dataclass(slots=True)
@@ -178,17 +177,13 @@ class Evaluation:
 
     def as_json(self, seed: int) -> dict[str, Any]:
         """`methods` as `evaluate baskets --json` writes it: percent with 95 % intervals."""
-        methods: dict[str, Any] = {}
-        for method in self.readings["all"].gains:
-            methods[method] = {}
-            for name, reading in self.readings.items():
-                found = reading.figures(method, seed)
-                methods[method][name] = (
-                    {figure: value.percent for figure, value in found.items()}
-                    | {"n": len(reading.households)}
-                    | {"interval": {figure: [value.low, value.high] for figure, value in found.items()}}
-                )
-        return methods
+        return {
+            method: {
+                name: as_json(reading.figures(method, seed), len(reading.households))
+                for name, reading in self.readings.items()
+            }
+            for method in self.readings["all"].gains
+        }
 
 
 def cut_at(baskets: Sequence[Basket], split: float = SPLIT) -> float:

@@ -118,7 +118,3 @@ class PurchaseHistory:
         """Number of baskets of a shopper."""
         shopper = self._shoppers.get(user_id)
         return 0 if shopper is None else shopper.baskets
-
-    def forget(self, user_id: str) -> None:
-        """Drop all data of a shopper."""
-        self._shoppers.pop(user_id, None)

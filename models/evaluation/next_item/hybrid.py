@@ -97,7 +97,8 @@ class Hybrid:
         """See [`MethodGroup.finish`][models.evaluation.next_item.methods.MethodGroup.finish]."""
         self._learn_outcomes()
         self._learner.learn()
-        self._scorer = self._make_scorer()
+        learner, scale = self._learner, self._config.learner.network.scale
+        self._scorer = Scorer(learner.arrays(), learner.vocabulary.item, self._contents, scale)
         self._views = np.log1p(self._counting.views(self._latest_at))
 
     def score_many(self, prefixes: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[dict[str, Scores]]:
@@ -164,11 +165,6 @@ class Hybrid:
             _joined(items, counted, scorer.items, row, self._config.candidates, self._views)
             for row, (items, _, counted) in zip(logits, asked, strict=True)
         ]
-
-    def _make_scorer(self) -> Scorer:
-        learner = self._learner
-        scale = self._config.learner.network.scale
-        return Scorer(learner.arrays(), learner.vocabulary.item, self._contents, scale)
 
 
 def _joined(

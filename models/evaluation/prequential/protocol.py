@@ -208,7 +208,7 @@ class Prequential:
             items, takes = [index(event.item_id)], event.action is Action.ADD_TO_CART
             views = event.action is not Action.REMOVE_FROM_CART
         else:
-            items, takes = list(dict.fromkeys(index(line.item_id) for line in event.lines)), True
+            items, takes = list(map(index, event.item_ids)), True
             views = True
         shopper = self._shoppers.get(event.user_id)
         if shopper is not None:
