@@ -1,7 +1,7 @@
-"""Which suggestions were followed: later looks, carts, purchases and feedback, attributed to the lists they answer.
+"""Which suggestions were followed: attributes later looks, carts, purchases and feedback to lists.
 
 A list is open for `window_s` of event time after its trigger. What its shopper does with one of its items meanwhile is
-attributed to it, and to every other open list of his that has the item. The trigger itself does not count.
+attributed to it, and to the shopper's other open lists with the item. The trigger itself does not count.
 
 * A look, or feedback `clicked`, gives a reward of `followed`.
 * An addition to the cart, or a purchase, gives a reward of `taken`.
@@ -9,17 +9,15 @@ attributed to it, and to every other open list of his that has the item. The tri
 * Everything else is a miss when the list closes.
 
 Where a shop says which items were `shown`, the others are no misses. Where it says nothing of a list, all items count
-as shown; how much less often those far down are looked at is the learner's concern (`models.ranking.ranker`).
+as shown; `models.ranking.ranker` corrects for their places.
 
-The order in which topics are read does not matter. Workers answer in milliseconds, but in a replay a shopper does a
-day's shopping in them, and a shop's feedback may come before the list, which is in another topic. So actions are
-remembered for `late_s` of append time, and a list that is read after them gets the same rewards. A list that comes so
-late that an action since its trigger may be forgotten is skipped, since its misses would not be certain.
+The order in which topics are read does not matter. In a replay, or in another topic, an action may come before the list
+that it answers. So actions are remembered for `late_s` of append time, and a list that is read after them gets the same
+rewards. A list so late that an action since its trigger may be forgotten is skipped: its misses would not be certain.
 
 A list closes `late_s` after the end of its window, by the partition's clock: the greatest of the smaller of event time
 and append time of its events. So a shopper's clock that is ahead closes no list, and a replay of old events closes
-lists by their own time. State is one value (`training`, `restore`): a successor closes the same lists with the same
-rewards.
+lists by their own time. After `training` and `restore`, the same lists close with the same rewards.
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ alike:
   lists in which one item was rewarded more than another;
 * `stacked` is river's `StandardScaler | LogisticRegression` over all features (`models.ranking.stacked`).
 
-Popular items are taken wherever they are shown. Learnt at face value, outcomes would put what everybody buys first,
-although the suggestion had no part in it. So a reward counts for the part that its item's popularity does not explain,
+Popular items are taken wherever they are shown. Learnt at face value, outcomes would put bestsellers first,
+although the suggestion had no part in their sales. So a reward counts for the part that its item's popularity does not
+explain,
 
     credit = reward * (1 - base / taken)
 

@@ -1,7 +1,7 @@
 """Whether newly learnt weights may replace those that serve: both are measured on looks that neither has learnt.
 
-The windows of some shoppers are held back for an hour. A candidate is compared on them with the weights that serve,
-look by look; it is worse only where chance does not explain the difference.
+The windows of some shoppers are held back for an hour. A candidate is compared with the serving weights on them, look
+by look; it is worse if chance does not explain the difference.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Comparison(NamedTuple):
 
 
 class Gate:
-    """Windows that are held back, of at most so many looks.
+    """Windows that are held back; `looks` is the longest.
 
     >>> gate = Gate(GateConfig(age_s=60.0), 3)
     >>> gate.hold(LookWindow([1, 2], [0, 0], [9, 1], 2, 5.0), 1000.0)

@@ -193,7 +193,7 @@ def largest(values: Floats, least: Floats, k: int) -> tuple[Whole, NDArray[np.fl
         greater = 0
         for place in range(len(line)):
             greater += line[place] > bound
-        taken, equal = 0, k - greater  # so many of those that are as large as the last
+        taken, equal = 0, k - greater  # how many to take of those as large as the last
         for place in range(len(line)):
             if line[place] < bound or (line[place] == bound and equal == 0):
                 continue

@@ -7,8 +7,8 @@ item and session representations, 2019). Where it differs from the first two, an
 * an LSTM instead of a GRU;
 * one table of item vectors for input and output (tied), scaled to length 1 on both sides as in NISER: without that,
   scores follow popularity;
-* an item's vector is the sum of its own and those of its category, brand and step in price, so that an item nobody has
-  looked at yet has one;
+* an item's vector is the sum of its own and those of its category, brand and step in price, so that an item without
+  any look has one;
 * the action and the time since the look before are inputs;
 * cross-entropy over sampled negatives, corrected by how often each is drawn (Y. Bengio, J.-S. Senecal, 2008), instead
   of pairwise losses: its scores are log-probabilities, which blends can weigh.

@@ -1,8 +1,7 @@
 """The sequence model's best items for each shopper, and their shares, for the recommender.
 
-A shopper's hidden state is kept from one look to the next. It is a function of the window alone: where that is not the
-last window with one more look (a late look, a full window, another worker's shopper, other weights), it is computed
-again. So answers do not depend on what a worker happened to see before.
+A shopper's hidden state is kept from one look to the next. It depends on the window alone: unless the window is the
+last one with one more look, it is computed again. So answers do not depend on what a worker has seen before.
 """
 
 from __future__ import annotations
@@ -71,9 +70,7 @@ class SequencePredictor:
         items: list[NDArray[np.int32]] = []
         shares: list[NDArray[np.float64]] = []
         ends = np.zeros(len(shoppers) + 1, np.int64)
-        looking = [place for place, (_, window) in enumerate(shoppers) if window.items]
-        if not len(self._items):
-            looking = []
+        looking = [place for place, (_, window) in enumerate(shoppers) if window.items and len(self._items)]
         state = self._states([shoppers[place] for place in looking])
         for first in range(0, len(looking), ROWS):
             some = Hidden(state.hidden[first : first + ROWS], state.cell[first : first + ROWS])

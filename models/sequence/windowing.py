@@ -1,9 +1,8 @@
 """Builds the windows that the sequence model learns: each look of a shopper is fresh in exactly one of them.
 
-The fresh looks of a window are learnt as new ones; the looks before them are context. Looks wait until their shopper's
-window is worth learning: until it is full, until the next look begins another one, or until `gather` is called. The
-fresh looks are the last ones of a window, so a number is enough to say which; a late look that does not belong there is
-learnt as a window of its own. So every look is fresh once, in whatever order looks arrive.
+The fresh looks of a window, its last ones, are learnt; the looks before them are context. Looks wait until their window
+is full, until the next look begins another one, or until `gather` is called. A late look that does not belong to the
+fresh ones is learnt as a window of its own. So every look is fresh once, in whatever order looks arrive.
 """
 
 from __future__ import annotations

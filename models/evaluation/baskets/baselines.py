@@ -1,7 +1,6 @@
 """Baselines of protocol B: simple methods of the literature, and those of the `implicit` package.
 
-All count without decay. The lines of a basket share one time, so its items have no order: `last-item` is the last
-anchor of the file.
+All count without decay. The items of a basket share one time: `last-item` is the last anchor of the file.
 
 * VSKNN with baskets as sessions, all items of the cart weighted alike: M. Ludewig, D. Jannach, Evaluation of
   session-based recommendation algorithms (2018).

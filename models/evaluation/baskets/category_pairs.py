@@ -1,7 +1,6 @@
 """Which categories are bought together, counted as items are: each category is an item of a small shop of its own.
 
-Two items with few purchases say nothing about each other; their categories do. Rows, decay and bounds are those of
-[`models.cooccurrence.counter`][].
+Two items with few purchases say nothing about each other; their categories do.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """First purchases: how often an item was bought by a shopper who had never bought it before.
 
-They tell what is likely to be new in a basket, which sales do not: milk is bought daily, but hardly ever for the first
-time. They are counted with two half-lives.
+They tell what is likely to be new in a basket, which sales do not: milk is bought daily, but rarely for the first time.
 """
 
 from __future__ import annotations

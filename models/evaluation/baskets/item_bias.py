@@ -1,7 +1,7 @@
 """Item bias: how much more or less often an item is taken than predicted.
 
-Two items may have equal features, and yet one is taken ten times as often. The ratio of takings to predicted takings of
-each item, shrunk towards 1 where few were predicted, corrects the odds of later predictions.
+Of two items with equal features, one may be taken ten times as often. The ratio of takings to predicted takings of an
+item, shrunk towards 1 where few were predicted, corrects the odds of later predictions.
 """
 
 from __future__ import annotations

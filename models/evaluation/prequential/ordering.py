@@ -1,8 +1,7 @@
 """The trainer's ranker beside an engine: attribution of outcomes to lists, and learning from them, in event time.
 
-It differs from a trainer in time, as `models.evaluation.prequential.training` does. And its lists were never shown:
-what the shoppers of the log did is attributed to them as if they had been sent, and `feedback` is ignored. Each
-recommender learns from its own lists.
+The lists were never shown: what the shoppers of the log did is attributed to them as if they had been sent, and
+`feedback` is ignored. Each recommender learns from its own lists.
 """
 
 from __future__ import annotations

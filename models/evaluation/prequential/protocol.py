@@ -71,7 +71,7 @@ PROGRESS_EVERY = 200
 """Events between two calls of `progress`: drawing a bar costs as much as scoring an event."""
 
 SHOPPER_GROUPS = 10_000
-"""Most groups in which shoppers are resampled: bounds memory, and hardly changes an interval."""
+"""Most groups in which shoppers are resampled: bounds memory; intervals change little."""
 
 STEPS_S = (SHORTEST_STEP_S, 3_600, 86_400)
 """Steps of the curve along the stream, in seconds."""

@@ -1,12 +1,11 @@
 """A worker's visits, counting, index and recommenders, in one object without topics, in event time.
 
-It differs from a worker in time only. An event is appended when it happens, so there is one clock. Pairs are counted
-and their rows published together, every `flush_interval_s` of event time; a worker publishes pairs at one flush and the
-rows they change at the next. There is one partition, which counts the same as many.
+It differs from a worker in time only. Events are appended when they happen. Pairs are counted and their rows published
+together, every `flush_interval_s` of event time; a worker publishes rows a flush later. There is one partition, which
+counts the same as many.
 
-Several recommenders may share the rows; each event is put to all of them at one moment. As in a trainer, the sequence
-model (`models.evaluation.prequential.training`) and the learnt ranking of lists
-(`models.evaluation.prequential.ordering`) learn from the same events.
+Several recommenders may share the rows and answer each event at one moment. The sequence model (`training`) and the
+learnt ranking of lists (`ordering`) learn from the same events, as in a trainer.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The trainer's sequence model beside an engine: window builder, learner and gate, in event time.
 
-It differs from a trainer in time only. A chunk is learnt at the moment it is due, which takes no event time. Snapshots
-are taken at the first event at least `snapshot_every_s` after the last one, and serve if the gate passes them. There is
-one partition, and nothing is stored. No other part of the engine needs torch.
+A chunk is learnt at the moment it is due, which takes no event time. Snapshots are taken at the first event at least
+`snapshot_every_s` after the last one, and serve if the gate passes them. There is one partition; nothing is stored. No
+other part of the engine needs torch.
 """
 
 from __future__ import annotations
