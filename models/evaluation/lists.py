@@ -48,12 +48,7 @@ class Place(NamedTuple):
 
 
 def gains(hits: Sequence[bool], targets: int, k: int) -> tuple[float, float, float, float, float, float]:
-    """What a list adds to each of FIGURES.
-
-    Args:
-        hits: by place, best first.
-        targets: their number, hits included.
-        k: most places.
+    """What a list of up to k places adds to each of FIGURES; `hits` are by place, `targets` counts all, hits included.
 
     >>> [round(gain, 3) for gain in gains([False, True, True], targets=4, k=3)]  # places 2 and 3
     [1.0, 0.5, 0.667, 0.5, 0.571, 0.531]
@@ -70,10 +65,7 @@ def gains(hits: Sequence[bool], targets: int, k: int) -> tuple[float, float, flo
 
 
 def diversity(traits: Sequence[Hashable]) -> float:
-    """Share of the pairs of a list whose items differ.
-
-    Args:
-        traits: (n,) what is compared, such as categories or brands; at least two.
+    """Share of the pairs of a list whose items differ, by two or more traits such as categories or brands.
 
     >>> round(diversity(["Mugs", "Mugs", "Pots", "Pans"]), 3)  # five of six pairs differ
     0.833
@@ -87,8 +79,7 @@ def diversity(traits: Sequence[Hashable]) -> float:
 def gini(exposure: NDArray[np.int64]) -> float:
     """How unequally items are shown: 0 if all equally often, towards 1 if one item has all places; NaN if none is.
 
-    Args:
-        exposure: (items,) how often each was shown, 0 included.
+    The exposure is (items,): how often each was shown, 0 included.
 
     >>> round(gini(np.array([0, 0, 0, 8])), 3), gini(np.array([2, 2])), round(gini(np.array([1, 3])), 3)
     (0.75, 0.0, 0.25)
@@ -111,9 +102,7 @@ def coverage(exposure: NDArray[np.int64]) -> float:
 def decile_shares(exposure: NDArray[np.int64], popularity: NDArray[np.int64]) -> list[float]:
     """Share of all places by decile of popularity, the most popular tenth of the items first.
 
-    Args:
-        exposure: (items,) how often each was shown.
-        popularity: (items,) by which they are ranked; ties keep their order.
+    Both arrays are (items,); items of equal popularity keep their order.
 
     >>> decile_shares(np.array([5, 0, 3, 2, 0, 0, 0, 0, 0, 0]), np.arange(10)[::-1])
     [0.5, 0.0, 0.3, 0.2, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]

@@ -7,6 +7,7 @@ precision@k). MRR@k is the mean of 1/place, NDCG@k that of 1/log2(1 + place); bo
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +27,7 @@ _CHUNK = 50
 def place_of(target: int, ids: NDArray[np.int32], scores: NDArray[np.float64], without: NDArray[np.int32]) -> int:
     """Place of an item in a ranking, from 1; ties count against it, and items without a score are not ranked.
 
-    Args:
-        target: the item.
-        ids: (n,) distinct items with a score.
-        scores: (n,) greater is better.
-        without: items to leave out of the ranking; not the target.
+    The ranking is (n,) distinct ids and scores, leaving out the items of `without`.
 
     >>> ids, scores = np.array([3, 5, 7], np.int32), np.array([0.5, 0.5, 0.9])
     >>> nothing = np.empty(0, np.int32)
@@ -58,30 +55,31 @@ class Figure:
 
 
 def figures(places: NDArray[np.int64], groups: NDArray[np.int64], k: int, seed: int) -> dict[str, Figure]:
-    """HR, MRR and NDCG at k, by name (`hr@20`).
+    """HR, MRR and NDCG at k, by name (`hr@20`), of (n,) places from 1, or MISSED.
 
-    Args:
-        places: (n,) of the targets, from 1; MISSED if not ranked.
-        groups: (n,) session of each test. Whole sessions are resampled, since tests of one session are not independent
-            (a cluster bootstrap; Efron and Tibshirani, 1993).
-        k: length of the lists.
-        seed: of the resampling.
+    Whole sessions, the groups, are resampled, since tests of one session are not independent (a cluster bootstrap;
+    Efron and Tibshirani, 1993).
     """
     return means(gains_at(places, k), groups, seed)
 
 
-def means(gains: dict[str, NDArray[np.float64]], groups: NDArray[np.int64], seed: int) -> dict[str, Figure]:
-    """The mean of each figure with its interval.
+def means(gains: dict[str, NDArray[np.float64]], groups: NDArray[Any], seed: int) -> dict[str, Figure]:
+    """The mean of each figure by what each test adds, (n,), with its interval; whole groups are resampled."""
+    if not len(groups):
+        return dict.fromkeys(gains, Figure(math.nan, math.nan, math.nan))
+    _, group = np.unique(groups, return_inverse=True)
+    n = int(group.max()) + 1
+    sums = np.stack([np.bincount(group, gain, n) for gain in gains.values()], axis=1).astype(np.float64)
+    sizes = np.bincount(group, minlength=n).astype(np.float64)
+    intervals = intervals_of_sums(sums, sizes[:, None], seed)
+    percents = (round(100 * float(gain.mean()), 3) for gain in gains.values())
+    return {name: Figure(of, *interval) for name, of, interval in zip(gains, percents, intervals, strict=True)}
 
-    Args:
-        gains: (n,) what each test adds to each figure, by name.
-        groups: (n,) group of each test; whole groups are resampled.
-        seed: of the resampling.
-    """
-    intervals = _intervals(gains, groups, seed)
-    return {
-        name: Figure(_percent(gain), *interval) for (name, gain), interval in zip(gains.items(), intervals, strict=True)
-    }
+
+def as_json(found: Mapping[str, Figure], n: int) -> dict[str, Any]:
+    """Figures of n tests in percent, with their intervals."""
+    intervals = {name: [figure.low, figure.high] for name, figure in found.items()}
+    return {name: figure.percent for name, figure in found.items()} | {"n": n, "interval": intervals}
 
 
 def gains_at(places: NDArray[np.int64], k: int) -> dict[str, NDArray[np.float64]]:
@@ -99,40 +97,11 @@ def gains_at(places: NDArray[np.int64], k: int) -> dict[str, NDArray[np.float64]
     }
 
 
-def difference(ours: NDArray[np.float64], theirs: NDArray[np.float64], groups: NDArray[np.int64], seed: int) -> Figure:
-    """Difference of two methods' figures on the same tests, with its interval.
-
-    Args:
-        ours: (n,) what each test adds, see `gains_at`.
-        theirs: (n,) the same of the other method.
-        groups: (n,) session of each test.
-        seed: of the resampling.
-    """
-    gain = ours - theirs
-    return Figure(_percent(gain), *_intervals({"": gain}, groups, seed)[0])
-
-
-def _intervals(
-    gains: dict[str, NDArray[np.float64]], groups: NDArray[np.int64], seed: int
-) -> list[tuple[float, float]]:
-    """2.5th and 97.5th percentile of each mean over resampled groups, in percent."""
-    if not len(groups):
-        return [(math.nan, math.nan)] * len(gains)
-    _, group = np.unique(groups, return_inverse=True)
-    n = int(group.max()) + 1
-    sums = np.stack([np.bincount(group, gain, n) for gain in gains.values()], axis=1).astype(np.float64)
-    sizes = np.bincount(group, minlength=n).astype(np.float64)
-    return intervals_of_sums(sums, sizes[:, None], seed)
-
-
 def intervals_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> list[tuple[float, float]]:
     """2.5th and 97.5th percentile of each mean over resampled groups, in percent, from sums over the groups.
 
-    Args:
-        sums: (groups, figures) what the tests of each group add.
-        sizes: (groups, figures) number of those tests, or (groups, 1) if all figures have the same. Resamples without
-            any test of a figure are left out of its percentiles.
-        seed: of the resampling.
+    Sums and sizes (the number of tests) are (groups, figures); sizes may be (groups, 1). Resamples without any test of
+    a figure are left out of its percentiles.
 
     >>> intervals_of_sums(np.array([[1.0, 0.0], [1.0, 3.0]]), np.array([[1.0, 0.0], [1.0, 4.0]]), seed=1)
     [(100.0, 100.0), (75.0, 75.0)]
@@ -151,7 +120,3 @@ def intervals_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], see
     for figure in np.flatnonzero(asked.any(axis=0)).tolist():
         low[figure], high[figure] = np.percentile(found[asked[:, figure], figure], [2.5, 97.5])
     return [(round(100 * a, 3), round(100 * b, 3)) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
-
-
-def _percent(gain: NDArray[np.float64]) -> float:
-    return round(100 * float(gain.mean()), 3) if len(gain) else math.nan

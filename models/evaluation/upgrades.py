@@ -15,14 +15,9 @@ from models.shop.policy import Policy
 
 
 def is_upgrade(price: Any, rating: Any, anchor_price: float, anchor_rating: float, policy: Policy) -> Any:
-    """Whether offers cost more than an anchor by an allowed step and are rated no lower.
+    """Whether offers of an anchor's category and currency cost more by an allowed step, and are rated no lower.
 
-    Args:
-        price: of an offer in the anchor's category and currency, or (n,) of several.
-        rating: of the same; NaN: not rated.
-        anchor_price: above 0.
-        anchor_rating: NaN: not rated.
-        policy: the bounds of a step.
+    Price and rating are of one offer, or (n,) of several; a rating is NaN where there is none.
 
     >>> bool(is_upgrade(15.0, np.nan, 10.0, 4.0, Policy())), bool(is_upgrade(15.0, 3.0, 10.0, 4.0, Policy()))
     (True, False)
@@ -32,12 +27,7 @@ def is_upgrade(price: Any, rating: Any, anchor_price: float, anchor_rating: floa
 
 
 class Upgrades:
-    """The allowed upsells of each item, in a catalogue that does not change.
-
-    Args:
-        catalog: what is offered.
-        items: number of items.
-        policy: the bounds of a step, and the depth of categories.
+    """The allowed upsells of each item, in a catalogue that does not change; `items` is their number.
 
     >>> from models.shop.events import CatalogItem
     >>> from models.shop.items import Items

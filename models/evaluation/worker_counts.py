@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.local import LocalCounting
-from models.sessions.visits import Visit, VisitConfig, Visits
+from models.sessions.visits import VisitConfig, Visits
 from models.shop.events import Click, Purchase
 from models.shop.items import Items
 
@@ -31,37 +31,24 @@ class NeighbourRows(NamedTuple):
 
 
 class WorkerCounts:
-    """Visits with counting behind them.
-
-    Args:
-        items: numbers the items.
-        visits: what a visit is.
-        counting: how much is remembered.
-
-    Attributes:
-        neighbours: all rows as of the last `publish`.
-    """
+    """Visits with counting behind them; `neighbours` has all rows as of the last `publish`."""
 
     def __init__(self, items: Items, visits: VisitConfig, counting: CoOccurrenceConfig) -> None:
-        self._visits = Visits(items, visits)
+        self.visits = Visits(items, visits)
         self._counting = LocalCounting(items, counting)
         self.neighbours = self._counting.neighbours
         self._clicks = self._purchases = 0
 
     def learn(self, event: Click | Purchase) -> None:
-        """Learn an event, in time order. `visit` sees it at once, `neighbours` after the next `publish`."""
+        """Learn an event, in time order. `visits` sees it at once, `neighbours` after the next `publish`."""
         if isinstance(event, Click):
             self._ripen(event.at)
-            _, pairs = self._visits.apply_click(event, event.at, self._clicks)
+            _, pairs = self.visits.apply_click(event, event.at, self._clicks)
             self._clicks += 1
         else:
-            _, pairs = self._visits.apply_purchase(event, event.at, self._purchases)
+            _, pairs = self.visits.apply_purchase(event, event.at, self._purchases)
             self._purchases += 1
         self._counting.learn(pairs, event.at)
-
-    def visit(self, user_id: str, at: float, bought_s: float) -> Visit:
-        """The shopper's visit; see [`Visits.snapshot`][models.sessions.visits.Visits.snapshot]."""
-        return self._visits.snapshot(user_id, at, bought_s)
 
     def publish(self) -> None:
         """Bring `neighbours` up to date."""
@@ -75,5 +62,5 @@ class WorkerCounts:
         return NeighbourRows(*arrays, float(index.half_life_s))
 
     def _ripen(self, clicks_s: float) -> None:
-        for _, at, pairs in self._visits.ripen(clicks_s):
+        for _, at, pairs in self.visits.ripen(clicks_s):
             self._counting.learn(pairs, at)

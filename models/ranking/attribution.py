@@ -1,7 +1,7 @@
-"""Which suggestions were followed: later looks, carts, purchases and feedback, attributed to the lists they answer.
+"""Which suggestions were followed: attributes later looks, carts, purchases and feedback to lists.
 
 A list is open for `window_s` of event time after its trigger. What its shopper does with one of its items meanwhile is
-attributed to it, and to every other open list of his that has the item. The trigger itself does not count.
+attributed to it, and to the shopper's other open lists with the item. The trigger itself does not count.
 
 * A look, or feedback `clicked`, gives a reward of `followed`.
 * An addition to the cart, or a purchase, gives a reward of `taken`.
@@ -9,17 +9,15 @@ attributed to it, and to every other open list of his that has the item. The tri
 * Everything else is a miss when the list closes.
 
 Where a shop says which items were `shown`, the others are no misses. Where it says nothing of a list, all items count
-as shown; how much less often those far down are looked at is the learner's concern (`models.ranking.ranker`).
+as shown; `models.ranking.ranker` corrects for their places.
 
-The order in which topics are read does not matter. Workers answer in milliseconds, but in a replay a shopper does a
-day's shopping in them, and a shop's feedback may come before the list, which is in another topic. So actions are
-remembered for `late_s` of append time, and a list that is read after them gets the same rewards. A list that comes so
-late that an action since its trigger may be forgotten is skipped, since its misses would not be certain.
+The order in which topics are read does not matter. In a replay, or in another topic, an action may come before the list
+that it answers. So actions are remembered for `late_s` of append time, and a list that is read after them gets the same
+rewards. A list so late that an action since its trigger may be forgotten is skipped: its misses would not be certain.
 
 A list closes `late_s` after the end of its window, by the partition's clock: the greatest of the smaller of event time
 and append time of its events. So a shopper's clock that is ahead closes no list, and a replay of old events closes
-lists by their own time. State is one value (`training`, `restore`): a successor closes the same lists with the same
-rewards.
+lists by their own time. After `training` and `restore`, the same lists close with the same rewards.
 """
 
 from __future__ import annotations
@@ -183,9 +181,6 @@ class _Open:
 class Attribution:
     """Open lists of all partitions, and recent actions.
 
-    Args:
-        config: what counts.
-
     Attributes:
         opened: number of lists that were opened.
         skipped: ... that were not: too many were open, or actions since their trigger may be forgotten.
@@ -226,12 +221,7 @@ class Attribution:
     # -- events ---------------------------------------------------------------------------------------------------
 
     def record_impression(self, number: int, impression: Impression) -> None:
-        """Record a list that was sent; one with a known id is ignored.
-
-        Args:
-            number: of the trigger's partition.
-            impression: the list.
-        """
+        """Record a list that was sent, by the number of its trigger's partition; one with a known id is ignored."""
         suggestion_id, topic = impression.suggestion_id, TOPICS.index(impression.topic)
         opened = self._open.get(suggestion_id)
         if opened is not None and (opened.end, suggestion_id) not in self._over:
@@ -253,17 +243,7 @@ class Attribution:
     def record_action(
         self, number: int, user_id: str, item: int, at: float, topic: str, offset: int, *, taken: bool
     ) -> None:
-        """Record that a shopper looked at an item, or took it; after `advance` with the same event.
-
-        Args:
-            number: of the partition.
-            user_id: the shopper.
-            item: index.
-            at: event time, epoch seconds.
-            topic: one of `TOPICS`.
-            offset: there.
-            taken: put into the cart, or bought.
-        """
+        """Record that a shopper looked at an item, or carted or bought it; after `advance` with the event."""
         self.late += at + self._config.late_s < self._clock_s.get(number, _NEVER)
         self._record(number, user_id, _TAKEN if taken else _FOLLOWED, item, at, TOPICS.index(topic), offset, "")
 
@@ -279,13 +259,8 @@ class Attribution:
     ) -> None:
         """Record a click or purchase: `advance`, and `record_action` for each item that was looked at or taken.
 
-        Args:
-            number: of the partition.
-            event: the event; a removal from the cart answers no list.
-            index: gives the index of an item id.
-            appended_s: append time.
-            offset: of the event.
-            applied: False for a repeat, and where the shopper refuses: only the clock advances.
+        `index` gives the index of an item id. Where the event is not `applied` (a repeat, or the shopper refuses), the
+        clock advances and no more. A removal from the cart answers no list.
         """
         self.advance(number, event.at, appended_s)
         if not applied:
@@ -300,26 +275,14 @@ class Attribution:
             self.record_action(number, event.user_id, index(item_id), event.at, topic, offset, taken=taken)
 
     def record_feedback(self, number: int, user_id: str, suggestion_id: str, item: int, at: float, action: str) -> None:
-        """Record a shop's feedback on a list; after `advance` with the same event.
+        """Record a shop's `shown`, `clicked` or `dismissed` of an item, or of ALL; after `advance` with the same event.
 
-        Args:
-            number: of the partition.
-            user_id: whose list it is; feedback on another shopper's list is ignored.
-            suggestion_id: of the list.
-            item: index, or `ALL`.
-            at: event time, epoch seconds.
-            action: `shown`, `clicked` or `dismissed`.
+        Feedback on another shopper's list is ignored.
         """
         self._record(number, user_id, _SAID[action], item, at, ALL, ALL, suggestion_id)
 
     def advance(self, number: int, at: float, appended_s: float) -> None:
-        """Move the clock of a partition to an event.
-
-        Args:
-            number: of the partition.
-            at: its event time, epoch seconds.
-            appended_s: its append time.
-        """
+        """Move the clock of a partition to an event, by its event time and its append time, epoch seconds."""
         self._clock_s[number] = max(self._clock_s.get(number, _NEVER), min(at, appended_s))
         self._appended_s[number] = max(self._appended_s.get(number, _NEVER), appended_s)
         self._ripen(number)
@@ -339,11 +302,7 @@ class Attribution:
             self._drop_actions(lambda action: action.user_id == user_id and action.at <= before)
 
     def drop(self, refused: Callable[[str, float], bool]) -> None:
-        """Drop the open lists and actions of shoppers who refuse.
-
-        Args:
-            refused: whether events of a shopper with an event time must not be used.
-        """
+        """Drop the open lists and actions of shoppers who refuse, by user id and event time."""
         for suggestion_id, opened in list(self._open.items()):
             if refused(opened.impression.user_id, opened.impression.at):
                 self._drop(suggestion_id)

@@ -1,8 +1,8 @@
 """Which source has become worse: river's ADWIN on the loss of each.
 
 (A. Bifet, R. Gavalda, Learning from time-changing data with adaptive windowing, 2007.) The loss of a source at an
-outcome is minus the logarithm of the probability that it gave to what was taken. Where the mean loss rises there is an
-alarm: for a while the source counts less, and weights are learnt faster.
+outcome is minus the logarithm of the probability that it gave to what was taken. An alarm follows a rise of the mean
+loss: for a while the source counts less, and weights are learnt faster.
 """
 
 from __future__ import annotations
@@ -29,14 +29,7 @@ class DriftConfig:
 
 
 class Drift:
-    """Watches the losses of several sources.
-
-    Args:
-        sources: number of sources.
-        config: how.
-
-    Attributes:
-        alarms: (sources,) alarms so far.
+    """Watches the losses of several sources; `alarms`, (sources,), counts the alarms so far.
 
     >>> drift = Drift(2, DriftConfig())
     >>> for outcome in range(2_000):

@@ -1,6 +1,6 @@
 """The features of a suggested item, and the learnt order that is linear in them.
 
-Workers score with an `Order`, suggestions carry the features, the trainer learns from them: the same numbers each time.
+Workers score with an `Order` and send the features with suggestions; the trainer learns from the same numbers.
 """
 
 from __future__ import annotations

@@ -42,14 +42,9 @@ class WeightedConfig:
 
 
 class Weighted:
-    """Weights that sum to 1, learnt from what was taken (J. Kivinen, M. Warmuth, Exponentiated gradient, 1997).
+    """(sources,) weights that sum to 1, learnt from what was taken.
 
-    Args:
-        sources: number of sources.
-        config: how.
-
-    Attributes:
-        weights: (sources,).
+    (J. Kivinen, M. Warmuth, Exponentiated gradient, 1997.)
 
     >>> blend = Weighted(2, WeightedConfig())
     >>> for _ in range(200):
@@ -63,23 +58,12 @@ class Weighted:
         self.weights = np.full(sources, 1.0 / sources)
 
     def predict(self, logs: NDArray[np.float64], damping: NDArray[np.float64] | float = 1.0) -> NDArray[np.float64]:
-        """(n,) probabilities out of (n, sources) logarithms.
-
-        Args:
-            logs: of all candidates.
-            damping: (sources,) or one factor of the weights, which then sum to 1 again.
-        """
+        """(n,) probabilities out of (n, sources) logarithms; `damping` of the weights is (sources,) or one factor."""
         weights = self.weights * damping
         return pooled(logs, weights / weights.sum())
 
     def learn_one(self, logs: NDArray[np.float64], taken: int, faster: NDArray[np.float64] | float = 1.0) -> None:
-        """Learn that one of the candidates was taken.
-
-        Args:
-            logs: (n, sources).
-            taken: place of the one that was.
-            faster: (sources,) or one factor of the rate.
-        """
+        """Learn the place taken out of (n, sources) logarithms; `faster` is (sources,) or one factor of the rate."""
         gradient = self.predict(logs) @ logs - logs[taken]
         weights = self.weights * np.exp(np.clip(-self._config.rate * faster * gradient, -0.5, 0.5))
         weights = np.maximum(weights / weights.sum(), self._config.least)

@@ -9,8 +9,9 @@ alike:
   lists in which one item was rewarded more than another;
 * `stacked` is river's `StandardScaler | LogisticRegression` over all features (`models.ranking.stacked`).
 
-Popular items are taken wherever they are shown. Learnt at face value, outcomes would put what everybody buys first,
-although the suggestion had no part in it. So a reward counts for the part that its item's popularity does not explain,
+Popular items are taken wherever they are shown. Learnt at face value, outcomes would put bestsellers first,
+although the suggestion had no part in their sales. So a reward counts for the part that its item's popularity does not
+explain,
 
     credit = reward * (1 - base / taken)
 
@@ -103,10 +104,6 @@ class RankerConfig:
 
 class Ranker:
     """Learns an order from closed lists.
-
-    Args:
-        config: how.
-        seed: of the order in which the items of a list are learnt.
 
     Attributes:
         learnt: lists.
@@ -206,17 +203,12 @@ class Ranker:
             "uinteger": 0,
         }
         for kind, name in RANKED_KINDS.items():
-            mine = nested(name, training)
-            self._kinds[kind].restore(mine)
+            self._kinds[kind].restore(nested(name, training))
         return True
 
 
 class _Kind:
-    """All blends for one kind of suggestion.
-
-    Attributes:
-        credited: sum of credits.
-    """
+    """All blends for one kind of suggestion; `credited` is the sum of credits."""
 
     def __init__(self, config: RankerConfig) -> None:
         from river import linear_model, optim, preprocessing
@@ -229,6 +221,7 @@ class _Kind:
             return linear_model.LogisticRegression(optimizer=optimizer, l2=config.l2, intercept_lr=config.rate)
 
         self.taken, self.regression = regression(), regression()  # of takings; of credits, which serves
+        self._regressions = {"taken": self.taken, "regression": self.regression}
         self.credited = 0.0
         self.weighted = Weighted(_SHARES, config.weighted)
         self.drift = Drift(_SHARES, config.drift)
@@ -246,12 +239,8 @@ class _Kind:
     ) -> None:
         """Learn the items of a list, after the orders were compared by it.
 
-        Args:
-            features: (n, WIDTH).
-            places: (n,) in the list, 0 first.
-            rewards: (n,) from 0 to 1.
-            takings: (n,) whether each was taken; None: the shopper took nothing, of the list or not.
-            order: (n,) in which they are learnt.
+        Features are (n, WIDTH), all others (n,): places from 0, rewards from 0 to 1, whether each was taken (None: the
+        shopper took nothing, of the list or not), and the order in which they are learnt.
         """
         places = np.minimum(places, PLACES - 1)
         rows = expanded(features, places)
@@ -284,12 +273,7 @@ class _Kind:
         return [self.scaler.transform_one(row) for row in named]
 
     def _attributable(self, scaled: Sequence[dict[str, float]], base: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) parts of rewards that popularity does not explain.
-
-        Args:
-            scaled: (n,) rows.
-            base: (n,) the feature.
-        """
+        """(n,) parts of rewards that popularity does not explain, from (n,) rows and the feature `base` of each."""
         taken = np.array([self.taken.predict_proba_one(row)[True] for row in scaled])
         anyhow = np.maximum(0.0, np.exp(base) - FLOOR)
         parts: NDArray[np.float64] = 1.0 - np.minimum(1.0, anyhow / np.maximum(taken, FLOOR))
@@ -311,9 +295,7 @@ class _Kind:
     def worse(self, blend: str) -> bool:
         """Whether a blend ranks what was credited lower than evidence alone does, or there was nothing to compare."""
         ranks = self.mrr()
-        if not self._ranks[1].any():
-            return True
-        return ranks[blend] < ranks[EVIDENCE]
+        return not self._ranks[1].any() or ranks[blend] < ranks[EVIDENCE]
 
     def mrr(self) -> dict[str, float]:
         """Mean reciprocal rank of what was credited, by blend; 0 before the first."""
@@ -339,13 +321,11 @@ class _Kind:
         damping = self.drift.damping()
         weights = np.zeros(len(_NAMES))
         if blend == "stacked":
-            if self.scaler.counts:
-                folded = fold(self.scaler, self.regression, _NAMES)
-                weights[:] = folded.weights
-                weights[-1] = 0.0
-                bias = folded.bias + self._damped(weights, damping)
-                return Folded(weights, bias)
-            return Folded(weights, 0.0)
+            if not self.scaler.counts:
+                return Folded(weights, 0.0)
+            folded = fold(self.scaler, self.regression, _NAMES)
+            weights[:-1] = folded.weights[:-1]
+            return Folded(weights, folded.bias + self._damped(weights, damping))
         shares = damping if blend == "average" else self.weighted.weights * damping
         weights[:_SHARES] = shares / shares.sum()
         return Folded(weights, 0.0)
@@ -360,9 +340,6 @@ class _Kind:
             weights[first : first + _SHARES] *= damping
         return before - float(weights @ means)
 
-    def _regressions(self) -> dict[str, Any]:
-        return {"taken": self.taken, "regression": self.regression}
-
     def training(self) -> dict[str, NDArray[Any]]:
         """See `Ranker.training`."""
         scaler = self.scaler
@@ -371,7 +348,7 @@ class _Kind:
             return np.array([float(values.get(name, 0.0)) for name in _NAMES]) if values else np.zeros(len(_NAMES))
 
         found: dict[str, NDArray[Any]] = {}
-        for name, regression in self._regressions().items():
+        for name, regression in self._regressions.items():
             optimizer = regression.optimizer
             moments = [{} if moment is None else dict(moment) for moment in (optimizer.m, optimizer.v)]
             found[name] = np.stack([column(regression.weights), *map(column, moments)])
@@ -396,7 +373,7 @@ class _Kind:
             self.scaler.counts.update(dict(zip(_NAMES, counts.astype(int).tolist(), strict=True)))
             self.scaler.means.update(dict(zip(_NAMES, means.tolist(), strict=True)))
             self.scaler.vars.update(dict(zip(_NAMES, variances.tolist(), strict=True)))
-            for name, regression in self._regressions().items():
+            for name, regression in self._regressions.items():
                 rows = (dict(zip(_NAMES, row.tolist(), strict=True)) for row in training[name])
                 tables: list[Any] = [VectorDict(row) for row in rows]
                 regression._weights, regression.optimizer.m, regression.optimizer.v = tables  # noqa: SLF001
@@ -433,17 +410,6 @@ def order_of(snapshot: Snapshot) -> Order:
         SnapshotFormatError: it was made by other code.
         SnapshotShapeError: it is of another shape, or of other features.
     """
-    shapes: dict[str, tuple[int, ...]] = {
-        "learnt": (3,),
-        "weights": (3, WIDTH),
-        "by_looks": (3, _SHARES),
-        "bias": (3,),
-    }
-    snapshot.require(CODE, shapes)
-    arrays = snapshot.arrays
-    return Order(
-        np.array(arrays["learnt"], np.bool_),
-        np.array(arrays["weights"], np.float64),
-        np.array(arrays["by_looks"], np.float64),
-        np.array(arrays["bias"], np.float64),
-    )
+    empty = no_order()._asdict()
+    snapshot.require(CODE, {name: array.shape for name, array in empty.items()})
+    return Order(*(np.array(snapshot.arrays[name], array.dtype) for name, array in empty.items()))

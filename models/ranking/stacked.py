@@ -33,19 +33,38 @@ class Folded(NamedTuple):
 
 
 def fold(scaler: Any, regression: Any, names: Sequence[str]) -> Folded:
-    """River's regression with its scaler folded into it.
-
-    Args:
-        scaler: `StandardScaler`.
-        regression: `LogisticRegression` on what it gives.
-        names: of the features, in the order of the columns.
-    """
+    """River's regression with the `StandardScaler` before it folded in; the names are in the order of the columns."""
     learnt: dict[Any, float] = dict(regression.weights)
     means = np.array([scaler.means[name] for name in names])
     deviations = np.sqrt(np.array([scaler.vars[name] for name in names]))
     raw = np.array([learnt.get(name, 0.0) for name in names])
     weights = np.divide(raw, deviations, out=np.zeros_like(raw), where=deviations > 0.0)
     return Folded(weights, float(regression.intercept) - math.fsum(weights * means))
+
+
+class OnlineRegression:
+    """River's `StandardScaler | LogisticRegression` over named features, with Adam; `learnt` counts outcomes."""
+
+    def __init__(self, rate: float, l2: float, seed: int, names: Sequence[str] = ()) -> None:
+        from river import compose, linear_model, optim, preprocessing
+
+        self._names = list(names)
+        self._chance = np.random.default_rng(seed)
+        self._scaler = preprocessing.StandardScaler()
+        self._regression = linear_model.LogisticRegression(optimizer=optim.Adam(rate), l2=l2, intercept_lr=rate)
+        self.pipeline = compose.Pipeline(self._scaler, self._regression)
+        self._folded: Folded | None = None
+        self.learnt = 0
+
+    def _learn_row(self, row: NDArray[np.float64], taken: bool, weight: float = 1.0) -> None:
+        self.pipeline.learn_one(dict(zip(self._names, row.tolist(), strict=True)), taken, w=weight)
+        self._folded = None
+
+    def folded(self) -> Folded:
+        """The current regression."""
+        if self._folded is None:
+            self._folded = fold(self._scaler, self._regression, self._names)
+        return self._folded
 
 
 def features(evidence: Evidence) -> NDArray[np.float64]:
@@ -77,36 +96,15 @@ class StackedConfig:
     would look like what is not taken."""
 
 
-class Stacked:
-    """Learns from outcomes; `folded` gives its weights.
-
-    Args:
-        config: how.
-        seed: of the candidates that are learnt with the taken one.
-    """
+class Stacked(OnlineRegression):
+    """Learns from outcomes; `folded` gives its weights."""
 
     def __init__(self, config: StackedConfig, seed: int) -> None:
-        from river import compose, linear_model, optim, preprocessing
-
+        super().__init__(config.rate, config.l2, seed)
         self._config = config
-        self._chance = np.random.default_rng(seed)
-        self._scaler = preprocessing.StandardScaler()
-        self._regression = linear_model.LogisticRegression(
-            optimizer=optim.Adam(config.rate), l2=config.l2, intercept_lr=config.rate
-        )
-        self.pipeline = compose.Pipeline(self._scaler, self._regression)
-        self._names: list[str] = []
-        self._folded: Folded | None = None
-        self.learnt = 0
-        """Outcomes."""
 
     def learn_one(self, evidence: Evidence, taken: int) -> None:
-        """Learn that one of the candidates was taken, and others were not.
-
-        Args:
-            evidence: of all candidates.
-            taken: place of the one that was.
-        """
+        """Learn that the candidate at a place was taken, and others were not."""
         rows = features(evidence)
         if not self._names:
             self._names = [f"{place:03d}" for place in range(rows.shape[1])]
@@ -117,19 +115,9 @@ class Stacked:
         counts = np.concatenate([np.ones(1 + len(near)), np.full(len(drawn), len(far) / max(1, len(drawn)))])
         learnt = np.concatenate([[taken], near, drawn])
         for number in self._chance.permutation(len(learnt)):
-            self.pipeline.learn_one(self._row(rows[learnt[number]]), bool(number == 0), w=float(counts[number]))
+            self._learn_row(rows[learnt[number]], bool(number == 0), float(counts[number]))
         self.learnt += 1
-        self._folded = None
-
-    def folded(self) -> Folded:
-        """The regression as it is now."""
-        if self._folded is None:
-            self._folded = fold(self._scaler, self._regression, self._names)
-        return self._folded
 
     def predict(self, evidence: Evidence) -> NDArray[np.float64]:
         """(n,) probabilities that each candidate is taken."""
         return self.folded().predict(features(evidence))
-
-    def _row(self, row: NDArray[np.float64]) -> dict[str, float]:
-        return dict(zip(self._names, row.tolist(), strict=True))

@@ -1,14 +1,14 @@
-"""What the sequence model is made of, and how it is taught; known to those who do without torch, too."""
+"""Configuration of the sequence model; imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 MODEL = "sequence"
-"""Name of the model: of its snapshots, and in what workers say of a suggestion."""
+"""Name of the model in snapshots and suggestions."""
 
 CODE = "lstm-1"
-"""Of its arrays; another layout of the weights takes another."""
+"""Layout of the arrays in a snapshot."""
 
 
 @dataclass(frozen=True)

@@ -45,10 +45,7 @@ NOTHING = (0, 0, 0)
 
 
 def gap_classes(times: Sequence[float]) -> list[int]:
-    """Class of the time before each look.
-
-    Args:
-        times: of the looks in order, epoch seconds.
+    """Class of the time before each look, by the times of the looks in order, epoch seconds.
 
     >>> gap_classes([0.0, 3.0, 3.0, 500.0])
     [9, 0, 0, 5]
@@ -85,10 +82,7 @@ def contents_of(catalog: Catalog) -> NDArray[np.int32]:
 
 
 class Contents:
-    """Content of items by their index, (capacity, 3) int32; grows as items are put.
-
-    Args:
-        classes: (n, 3) to begin with, `NOTHING` where nothing is known; not copied.
+    """Content of items by their index, (capacity, 3) int32, `NOTHING` where nothing is known; grows as items are put.
 
     >>> contents = Contents()
     >>> contents.put(5000, (7, 8, 9))

@@ -1,7 +1,7 @@
 """Whether newly learnt weights may replace those that serve: both are measured on looks that neither has learnt.
 
-The windows of some shoppers are held back for an hour. A candidate is compared on them with the weights that serve,
-look by look; it is worse only where chance does not explain the difference.
+The windows of some shoppers are held back for an hour. A candidate is compared with the serving weights on them, look
+by look; it is worse if chance does not explain the difference.
 """
 
 from __future__ import annotations
@@ -53,11 +53,7 @@ class Comparison(NamedTuple):
 
 
 class Gate:
-    """Windows that are held back.
-
-    Args:
-        config: which, and how long.
-        looks: longest window.
+    """Windows that are held back; `looks` is the longest.
 
     >>> gate = Gate(GateConfig(age_s=60.0), 3)
     >>> gate.hold(LookWindow([1, 2], [0, 0], [9, 1], 2, 5.0), 1000.0)
@@ -81,12 +77,7 @@ class Gate:
         return int.from_bytes(digest, "big") % _BUCKETS < self._share
 
     def hold(self, window: LookWindow, appended_s: float) -> None:
-        """Hold a window back.
-
-        Args:
-            window: which.
-            appended_s: append time of the newest record; no smaller than before.
-        """
+        """Hold a window back; the append time of the newest record is no smaller than before."""
         self._held.append((appended_s, window))
 
     def release(self, appended_s: float) -> list[LookWindow]:
@@ -97,12 +88,7 @@ class Gate:
         return free
 
     def compare(self, candidate: Scorer, served: Scorer | None) -> Comparison:
-        """Compare a candidate with what serves, on what is held back now.
-
-        Args:
-            candidate: would serve.
-            served: serves now; None: nothing does, and anything is better.
-        """
+        """Compare a candidate with what serves, on what is held back now; anything is better than nothing."""
         windows = [window for _, window in self._held]
         found = scores(candidate, windows)
         n = len(found)
@@ -133,14 +119,10 @@ class Gate:
 
 
 def scores(scorer: Scorer, windows: Sequence[LookWindow]) -> NDArray[np.float64]:
-    """Hit rate and reciprocal rank at 20 of the new looks, by window.
+    """(n, 2) hit rate and reciprocal rank at 20 of the new looks, by window.
 
-    Args:
-        scorer: ranks the items; an item that it does not know is a miss, ties count against it.
-        windows: those of a single look are left out, as there is nothing to predict.
-
-    Returns:
-        (n, 2).
+    An unknown item is a miss, ties count against an item. Windows of a single look have nothing to predict, and are
+    left out.
     """
     asked = [window for window in windows if len(window.items) > 1]
     rows = [_scores(scorer, asked[first : first + BATCH]) for first in range(0, len(asked), BATCH)]

@@ -124,13 +124,8 @@ def item_vectors(
 ) -> Floats:
     """(n, units), of length 1: the sum of an item's own vector and those of its content.
 
-    Args:
-        slots: (n,) of the items; 0, the unknown one, has no vector of its own.
-        classes: (n, 3) of their content.
-        own: (slots, units).
-        categories: (classes, units).
-        brands: likewise.
-        steps: likewise, of the price.
+    `slots` (n,): 0, the unknown one, has no vector of its own. `classes` (n, 3) are of the content; each table is
+    (classes, units).
     """
     found = np.empty((len(slots), own.shape[1]), np.float32)
     for row in range(len(slots)):
@@ -162,14 +157,7 @@ def tanh(values: Floats) -> None:
 
 @cached_njit(nogil=True)
 def carry_on(looks: LookBatch, vectors: Floats, lstm: LSTM, state: Hidden) -> None:
-    """Carry shoppers' states on by their looks, one after the other, in place.
-
-    Args:
-        looks: of the shoppers.
-        vectors: (looks, units) of the items.
-        lstm: weights.
-        state: of each shopper.
-    """
+    """Carry shoppers' states on by their looks, in order and in place; `vectors` (looks, units) are the items'."""
     (_, action, gap, ends), (hidden, cell) = looks, state
     actions, gaps, from_look, from_hidden, bias = lstm
     units = hidden.shape[1]
@@ -197,10 +185,7 @@ def carry_on(looks: LookBatch, vectors: Floats, lstm: LSTM, state: Hidden) -> No
 def largest(values: Floats, least: Floats, k: int) -> tuple[Whole, NDArray[np.float64]]:
     """(n, k) places of the k largest of each row, largest first, ties by place; and (n, k) those values.
 
-    Args:
-        values: (n, columns), at least k.
-        least: (n,) the k-th largest of each row.
-        k: how many.
+    `least` (n,) is the k-th largest of each row.
     """
     found, there = np.empty((len(values), k), np.int64), np.empty((len(values), k))
     for row in range(len(values)):
@@ -208,7 +193,7 @@ def largest(values: Floats, least: Floats, k: int) -> tuple[Whole, NDArray[np.fl
         greater = 0
         for place in range(len(line)):
             greater += line[place] > bound
-        taken, equal = 0, k - greater  # so many of those that are as large as the last
+        taken, equal = 0, k - greater  # how many to take of those as large as the last
         for place in range(len(line)):
             if line[place] < bound or (line[place] == bound and equal == 0):
                 continue

@@ -1,8 +1,7 @@
 """Continual learning of the sequence model: new looks as they come, and older ones again from a replay buffer.
 
 Windows are gathered into chunks. A chunk is learnt together with a sample of those before it, so that the network does
-not forget, and needs no second pass over an endless stream (D. Rolnick and others, Experience replay for continual
-learning, 2019).
+not forget (D. Rolnick and others, Experience replay for continual learning, 2019).
 """
 
 from __future__ import annotations
@@ -31,15 +30,9 @@ _FIRST_SLOTS = 1024
 class Learner:
     """Learns windows as they come. The same windows give the same weights, also over a restart between chunks.
 
-    Not for use by several threads at once.
-
-    Args:
-        config: how.
-        contents: what the items are, by index; may change at any time.
-        seed: of all random draws.
+    Not for use by several threads at once. Contents may change at any time.
 
     Attributes:
-        network: what is learnt.
         vocabulary: which items have a vector of their own; grows in `learn` only.
         learnt: new looks that were predicted.
         chunks: chunks learnt.
@@ -235,7 +228,7 @@ class Learner:
         return float(loss.detach()) * len(targets)
 
     def _make_room(self, slots: int) -> None:
-        """Grow the table of item vectors to so many slots, at least; what was learnt stays."""
+        """Grow the table of item vectors to at least this many slots; what was learnt stays."""
         weights = self.network.items.weight
         if slots <= len(weights):
             return

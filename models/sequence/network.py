@@ -7,8 +7,8 @@ item and session representations, 2019). Where it differs from the first two, an
 * an LSTM instead of a GRU;
 * one table of item vectors for input and output (tied), scaled to length 1 on both sides as in NISER: without that,
   scores follow popularity;
-* an item's vector is the sum of its own and those of its category, brand and step in price, so that an item nobody has
-  looked at yet has one;
+* an item's vector is the sum of its own and those of its category, brand and step in price, so that an item without
+  any look has one;
 * the action and the time since the look before are inputs;
 * cross-entropy over sampled negatives, corrected by how often each is drawn (Y. Bengio, J.-S. Senecal, 2008), instead
   of pairwise losses: its scores are log-probabilities, which blends can weigh.
@@ -27,12 +27,7 @@ from models.sequence.vocabulary import UNKNOWN
 
 
 class Network(nn.Module):
-    """Next-item network over a vocabulary of slots.
-
-    Args:
-        slots: size of the vocabulary; slot `UNKNOWN` is of all items without a vector of their own.
-        config: shape.
-    """
+    """Next-item network over slots; slot `UNKNOWN` is of all items without a vector of their own."""
 
     def __init__(self, slots: int, config: NetworkConfig) -> None:
         super().__init__()
@@ -51,15 +46,7 @@ class Network(nn.Module):
             nn.init.zeros_(table.weight)
 
     def vectors(self, slots: Tensor, content: Tensor) -> Tensor:
-        """Item vectors of length 1 (0 where nothing at all is known).
-
-        Args:
-            slots: (...,) of the items.
-            content: (..., 3) classes.
-
-        Returns:
-            (..., units).
-        """
+        """(..., units) item vectors of length 1 of (...,) slots and (..., 3) content; 0 where nothing is known."""
         own = self.items(slots)
         known = slots != UNKNOWN
         if self.training and self.config.item_dropout:
@@ -72,15 +59,9 @@ class Network(nn.Module):
         return nn.functional.normalize(whole, dim=-1)
 
     def forward(self, vectors: Tensor, actions: Tensor, gaps: Tensor) -> Tensor:
-        """The vector expected after each look.
+        """(windows, looks, units) vectors of length 1, expected after each look.
 
-        Args:
-            vectors: (windows, looks, units) of the items.
-            actions: (windows, looks) classes.
-            gaps: (windows, looks) classes of the time before each look.
-
-        Returns:
-            (windows, looks, units), of length 1.
+        Item vectors are (windows, looks, units); classes of actions and of the time before each look (windows, looks).
         """
         looks = self.dropout(vectors + self.actions(actions) + self.gaps(gaps))
         hidden, _ = self.lstm(looks)

@@ -1,8 +1,7 @@
 """The sequence model's best items for each shopper, and their shares, for the recommender.
 
-A shopper's hidden state is kept from one look to the next. It is a function of the window alone: where that is not the
-last window with one more look (a late look, a full window, another worker's shopper, other weights), it is computed
-again. So answers do not depend on what a worker happened to see before.
+A shopper's hidden state is kept from one look to the next. It depends on the window alone: unless the window is the
+last one with one more look, it is computed again. So answers do not depend on what a worker has seen before.
 """
 
 from __future__ import annotations
@@ -42,10 +41,6 @@ class Expected(NamedTuple):
 class SequencePredictor:
     """Answers from one set of weights.
 
-    Args:
-        scorer: of the weights.
-        version: of them.
-
     Attributes:
         recall: share of the most expected items that is found; below 1 only where there are too many to compare.
         max_batch: most shoppers of one call: the more items, the fewer.
@@ -68,20 +63,14 @@ class SequencePredictor:
         self._hidden, self._cell = self._scorer.start(1024)
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
-        """What each shopper is expected to look at next, most likely first; nothing without looks.
-
-        Args:
-            shoppers: ids and windows.
-        """
+        """What each shopper, by id and window, will probably look at next, most likely first; nothing without looks."""
         while self._to_forget:
             if (kept := self._kept.pop(self._to_forget.popleft(), None)) is not None:
                 self._free.append(kept[1])
         items: list[NDArray[np.int32]] = []
         shares: list[NDArray[np.float64]] = []
         ends = np.zeros(len(shoppers) + 1, np.int64)
-        looking = [place for place, (_, window) in enumerate(shoppers) if window.items]
-        if not len(self._items):
-            looking = []
+        looking = [place for place, (_, window) in enumerate(shoppers) if window.items and len(self._items)]
         state = self._states([shoppers[place] for place in looking])
         for first in range(0, len(looking), ROWS):
             some = Hidden(state.hidden[first : first + ROWS], state.cell[first : first + ROWS])

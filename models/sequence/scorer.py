@@ -71,7 +71,7 @@ class Scorer:
             self.vectors[first : first + SLICE] = self._vectors(self._vocabulary.slots(some), some)
 
     def start(self, number: int) -> Hidden:
-        """State of so many shoppers before their first look."""
+        """State of shoppers before their first look."""
         return Hidden(*np.zeros((2, number, self.units), np.float32))
 
     def carry_on(self, state: Hidden, looks: LookBatch) -> None:

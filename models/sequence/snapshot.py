@@ -29,12 +29,7 @@ def shapes(units: int, slots: int) -> dict[str, tuple[int, ...]]:
 
 
 def read_predictor(snapshot: Snapshot, items: Items, catalog: Catalog) -> SequencePredictor:
-    """The predictor of a worker. Items of the catalogue that nobody has looked at are ranked by their content.
-
-    Args:
-        snapshot: of the sequence model.
-        items: what the worker's indices mean; new ids are numbered.
-        catalog: what is offered.
+    """The predictor of a worker; new ids are numbered. Items that nobody has looked at are ranked by their content.
 
     Raises:
         SnapshotFormatError: it is for other code.

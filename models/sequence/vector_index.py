@@ -1,7 +1,7 @@
 """The items nearest to what is expected: by comparing all of them, or by an index where there are too many.
 
 The index is a navigable small-world graph (Y. Malkov, D. Yashunin, Efficient and robust approximate nearest neighbor
-search, 2018; usearch's). It finds most of the nearest, not all: `recall` says how many.
+search, 2018; usearch's). It finds most of the nearest, not all: see `recall`.
 """
 
 from __future__ import annotations
@@ -84,11 +84,7 @@ class Exact:
 
 
 class Indexed:
-    """Searches an index; building it takes about 0.2 ms a vector.
-
-    Args:
-        vectors: (n, units) of length 1.
-        seed: of the samples.
+    """Searches an index of (n, units) of length 1; building it takes about 0.2 ms a vector.
 
     Raises:
         ModuleNotFoundError: usearch is not installed.
@@ -128,7 +124,7 @@ class Indexed:
 
 
 def finder(vectors: NDArray[np.float32], seed: int = 1) -> Finder:
-    """The finder for so many vectors.
+    """The finder for a number of vectors.
 
     Raises:
         ModuleNotFoundError: there are more than `EXACT`, and usearch is not installed.

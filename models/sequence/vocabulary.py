@@ -52,14 +52,9 @@ class Vocabulary:
         return found
 
     def use(self, items: NDArray[np.integer], ats: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Count looks, and give slots to items that have none.
+        """Count looks, (n,) indices and epoch seconds, and give slots to items that have none.
 
-        Args:
-            items: (n,) indices, one for each look.
-            ats: (n,) epoch seconds.
-
-        Returns:
-            Slots that now have another item than before, ascending: what was learnt for them is void.
+        Returns the slots that now have another item than before, ascending: what was learnt for them is void.
         """
         if not len(items):
             return np.empty(0, np.int64)

@@ -28,11 +28,7 @@ class LookWindow(NamedTuple):
 
 
 class Windows:
-    """Windows in columns; the oldest are dropped where there is no room.
-
-    Args:
-        most: windows that are kept.
-        looks: longest window; of longer ones the last looks are kept.
+    """Windows in columns; the oldest are dropped where there is no room, and of longer windows the last looks are kept.
 
     >>> windows = Windows(2, 3)
     >>> for last in (3, 4, 5):

@@ -1,9 +1,8 @@
 """Builds the windows that the sequence model learns: each look of a shopper is fresh in exactly one of them.
 
-The fresh looks of a window are learnt as new ones; the looks before them are context. Looks wait until their shopper's
-window is worth learning: until it is full, until the next look begins another one, or until `gather` is called. The
-fresh looks are the last ones of a window, so a number is enough to say which; a late look that does not belong there is
-learnt as a window of its own. So every look is fresh once, in whatever order looks arrive.
+The fresh looks of a window, its last ones, are learnt; the looks before them are context. Looks wait until their window
+is full, until the next look begins another one, or until `gather` is called. A late look that does not belong to the
+fresh ones is learnt as a window of its own. So every look is fresh once, in whatever order looks arrive.
 """
 
 from __future__ import annotations
@@ -58,8 +57,6 @@ class WindowBuilder:
         partitions: how many partitions the shoppers have.
 
     Attributes:
-        visits: state of the shoppers of each partition.
-        gate: windows held back.
         events: fresh looks given to the sink, since the first.
         held: fresh looks that are held back.
         dropped: looks of shoppers who refused before they were in a window, since the first.
@@ -107,14 +104,7 @@ class WindowBuilder:
     # -- events ----------------------------------------------------------------------------------------------------
 
     def click(self, number: int, event: Click, appended_s: float, offset: int) -> EventStatus:
-        """Apply a click. Called in the order of the log.
-
-        Args:
-            number: of the partition.
-            event: the click.
-            appended_s: append time, epoch seconds.
-            offset: in its partition.
-        """
+        """Apply a click, appended at epoch seconds. Called in the order of its partition's log."""
         self._appended_s = max(self._appended_s, appended_s)
         if self._since_s is not None and self._appended_s - self._since_s > self._every_s:
             self.gather()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.baskets.item_bias import ItemBias, ItemBiasConfig
-from models.ranking.stacked import Folded, fold
+from models.ranking.stacked import Folded, OnlineRegression
 
 
 @dataclass(frozen=True)
@@ -35,55 +35,25 @@ class AcceptanceConfig:
     item_bias: ItemBiasConfig = field(default_factory=ItemBiasConfig)
 
 
-class Acceptance:
-    """Learns from outcomes, and scores all candidates at once.
-
-    Args:
-        names: of the features.
-        config: parameters.
-        seed: of the sample.
-    """
+class Acceptance(OnlineRegression):
+    """Learns from outcomes, and scores all candidates at once; the features come by `names`."""
 
     def __init__(self, names: Sequence[str], config: AcceptanceConfig, seed: int) -> None:
-        from river import compose, linear_model, optim, preprocessing
-
+        super().__init__(config.rate, config.l2, seed, names)
         self._config = config
-        self._names = list(names)
-        self._chance = np.random.default_rng(seed)
-        self._scaler = preprocessing.StandardScaler()
-        self._regression = linear_model.LogisticRegression(
-            optimizer=optim.Adam(config.rate), l2=config.l2, intercept_lr=config.rate
-        )
-        self.pipeline = compose.Pipeline(self._scaler, self._regression)
-        self._folded: Folded | None = None
         self._item_bias = ItemBias(config.item_bias)
-        self.learnt = 0
-        """Number of outcomes."""
 
     def learn_one(self, items: NDArray[np.int32], features: NDArray[np.float64], taken: NDArray[np.bool_]) -> None:
-        """Learn which candidates were taken.
-
-        Args:
-            items: (n,) distinct.
-            features: (n, features).
-            taken: (n,).
-        """
+        """Learn which candidates were taken: (n,) distinct items, (n, features), (n,) whether each was taken."""
         if self.learnt >= self._config.settled:
             self._item_bias.update(items, self.predict(features), taken)
         drawn = np.flatnonzero(taken | (self._chance.random(len(items)) < self._config.share))
         for place in self._chance.permutation(drawn).tolist():
-            self.pipeline.learn_one(dict(zip(self._names, features[place].tolist(), strict=True)), bool(taken[place]))
-        self._folded = None
+            self._learn_row(features[place], bool(taken[place]))
         self.learnt += 1
 
-    def folded(self) -> Folded:
-        """The current regression, over the sample that it learns."""
-        if self._folded is None:
-            self._folded = fold(self._scaler, self._regression, self._names)
-        return self._folded
-
     def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) probabilities that each candidate is taken, by the regression alone."""
+        """(n,) probabilities of (n, features) by the regression alone."""
         folded = self.folded()
         return Folded(folded.weights, folded.bias + math.log(self._config.share)).predict(features)
 

@@ -1,7 +1,6 @@
 """Baselines of protocol B: simple methods of the literature, and those of the `implicit` package.
 
-All count without decay. The lines of a basket share one time, so its items have no order: `last-item` is the last
-anchor of the file.
+All count without decay. The items of a basket share one time: `last-item` is the last anchor of the file.
 
 * VSKNN with baskets as sessions, all items of the cart weighted alike: M. Ludewig, D. Jannach, Evaluation of
   session-based recommendation algorithms (2018).
@@ -64,8 +63,8 @@ class SingleMethod:
 class Popularity(SingleMethod):
     """Number of baskets with an item."""
 
-    def __init__(self, shop: Shop) -> None:
-        super().__init__("popularity", shop)
+    def __init__(self, shop: Shop, name: str = "popularity") -> None:
+        super().__init__(name, shop)
         self._counts = np.zeros(len(shop.items))
         self._all = np.arange(len(shop.items), dtype=np.int32)
 
@@ -84,8 +83,6 @@ class BasketCoOccurrence(SingleMethod):
         score(b) = sum over anchors a: pairs(a, b) / (baskets(a) + 1) ** normalisation
 
     Args:
-        name: of the method.
-        shop: what is bought.
         normalisation: 1 takes shares, 0 plain counts.
         weighted: a pair of a basket of n items counts 1 / log2(n), not 1.
         last_only: use the last anchor only.
@@ -162,17 +159,16 @@ class NearestBaskets(SingleMethod):
         return self._sessions.score(anchors, [query.basket.at] * len(anchors))
 
 
-class HouseholdPopularity(SingleMethod):
+class HouseholdPopularity(Popularity):
     """What the household has bought most often, then what all buy most often."""
 
     def __init__(self, shop: Shop) -> None:
-        super().__init__("household-popularity", shop)
-        self._counts = np.zeros(len(shop.items))
+        super().__init__(shop, "household-popularity")
         self._own: dict[str, dict[int, int]] = {}
 
     def learn(self, basket: Basket) -> None:
         """See [`BasketMethods.learn`][]."""
-        self._counts[list(basket.items)] += 1.0
+        super().learn(basket)
         own = self._own.setdefault(basket.household, {})
         for item in basket.items:
             own[item] = own.get(item, 0) + 1
@@ -182,17 +178,11 @@ class HouseholdPopularity(SingleMethod):
         scores = self._counts / (self._counts.sum() + 1.0)
         own = self._own.get(query.basket.household, {})
         scores[list(own)] += list(own.values())
-        return np.arange(len(scores), dtype=np.int32), scores
+        return self._all, scores
 
 
 class Implicit(SingleMethod):
-    """A model of the `implicit` package, fitted once, after the training part.
-
-    Args:
-        name: bm25, als or bpr.
-        shop: what is bought.
-        seed: of its random numbers.
-    """
+    """A model of the `implicit` package (bm25, als or bpr), fitted once, after the training part."""
 
     def __init__(self, name: str, shop: Shop, seed: int) -> None:
         super().__init__(name, shop)

@@ -1,7 +1,6 @@
 """Which categories are bought together, counted as items are: each category is an item of a small shop of its own.
 
-Two items with few purchases say nothing about each other; their categories do. Rows, decay and bounds are those of
-[`models.cooccurrence.counter`][].
+Two items with few purchases say nothing about each other; their categories do.
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ MIN_SHARE = 1e-4
 
 
 class CategoryPairs:
-    """Lifts between categories.
-
-    Args:
-        config: how much is remembered of each; `neighbours` should cover most categories of the shop.
+    """Lifts between categories; the `neighbours` of the configuration should cover most categories of the shop.
 
     >>> pairs = CategoryPairs(CoOccurrenceConfig(half_life_s=1e9))
     >>> for number in range(100):  # tea goes with milk, beer is bought alone
@@ -48,12 +44,7 @@ class CategoryPairs:
         self._shares = np.zeros(0)  # of the baskets, by index
 
     def learn_one(self, categories: Sequence[int], at: float) -> None:
-        """Learn a basket by the distinct categories of its items; counts for `lifts` after the next `publish`.
-
-        Args:
-            categories: their numbers.
-            at: epoch seconds.
-        """
+        """Learn a basket by the distinct categories of its items; counts for `lifts` after the next `publish`."""
         if not categories:
             return
         numbers = [self._items.index(str(category)) for category in categories]
@@ -73,12 +64,7 @@ class CategoryPairs:
         self._shares = rows.own[:known, 1] * fades / max(total.baskets, 1.0) + MIN_SHARE
 
     def lifts(self, anchors: Sequence[int], categories: int) -> NDArray[np.float64]:
-        """(categories,) how many times as often as elsewhere each is bought with the anchors', on average.
-
-        Args:
-            anchors: numbers of the anchors' categories.
-            categories: how many numbers to answer for.
-        """
+        """(categories,) how many times as often as elsewhere each is bought with the anchors' ones, on average."""
         rows, known = self._counting.neighbours, len(self._numbers)
         lifts = np.zeros(known)
         for anchor in anchors:

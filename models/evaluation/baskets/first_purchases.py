@@ -1,7 +1,6 @@
 """First purchases: how often an item was bought by a shopper who had never bought it before.
 
-They tell what is likely to be new in a basket, which sales do not: milk is bought daily, but hardly ever for the first
-time. They are counted with two half-lives.
+They tell what is likely to be new in a basket, which sales do not: milk is bought daily, but rarely for the first time.
 """
 
 from __future__ import annotations
@@ -32,9 +31,6 @@ class FirstPurchasesConfig:
 class FirstPurchases:
     """Decayed numbers of first purchases by item.
 
-    Args:
-        config: how long they count.
-
     >>> firsts = FirstPurchases(FirstPurchasesConfig(fast_s=100.0, slow_s=200.0))
     >>> firsts.learn_one([3], 1000.0)
     >>> firsts.learn_one([3, 1], 1100.0)
@@ -49,12 +45,7 @@ class FirstPurchases:
         self._weights = np.zeros((1024, 2))  # as of the landmarks
 
     def learn_one(self, items: Sequence[int], at: float) -> None:
-        """Learn the first purchases of a basket; baskets may come in any order of time.
-
-        Args:
-            items: distinct.
-            at: epoch seconds.
-        """
+        """Learn the first purchases of a basket, distinct items; baskets may come in any order of time."""
         if not items:
             return
         if (most := max(items)) >= len(self._weights):

@@ -1,7 +1,7 @@
 """Item bias: how much more or less often an item is taken than predicted.
 
-Two items may have equal features, and yet one is taken ten times as often. The ratio of takings to predicted takings of
-each item, shrunk towards 1 where few were predicted, corrects the odds of later predictions.
+Of two items with equal features, one may be taken ten times as often. The ratio of takings to predicted takings of an
+item, shrunk towards 1 where few were predicted, corrects the odds of later predictions.
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ class ItemBiasConfig:
 class ItemBias:
     """Ratios of takings to predicted takings, by item.
 
-    Args:
-        config: how far they are trusted.
-
     >>> bias = ItemBias(ItemBiasConfig(prior=1.0, trust=1.0))
     >>> for taken in (True, True, False, True):
     ...     bias.update(np.array([5, 6]), np.array([0.25, 0.25]), np.array([taken, False]))
@@ -41,13 +38,7 @@ class ItemBias:
         self._taken = np.zeros(1024)
 
     def update(self, items: NDArray[np.int32], expected: NDArray[np.float64], taken: NDArray[np.bool_]) -> None:
-        """Learn an outcome.
-
-        Args:
-            items: (n,) distinct candidates.
-            expected: (n,) probabilities predicted without the bias.
-            taken: (n,) whether each was taken.
-        """
+        """Learn an outcome: (n,) distinct candidates, their probabilities without the bias, and which were taken."""
         if len(items) and (most := int(items.max())) >= len(self._expected):
             more = np.zeros(2 * (most + 1) - len(self._expected))
             self._expected, self._taken = (np.concatenate([old, more]) for old in (self._expected, self._taken))

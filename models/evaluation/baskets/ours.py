@@ -70,13 +70,10 @@ class Ours:
     """All our methods on one state.
 
     Args:
-        shop: what is bought.
         depth: of compared categories, as the policy's `category_depth`.
         first: time of the first basket, epoch seconds.
         cut: time at which tests begin.
         hold_s: seconds between two updates of the sources.
-        seed: of all random numbers.
-        config: parameters.
         methods: those that `rank` has to answer for.
     """
 
@@ -150,10 +147,8 @@ class Ours:
         taken = np.isin(items, query.targets)
         for reading, acceptance in self._acceptance.items():
             may = query.open(items, reading)
-            if reading == "all":
-                acceptance.learn_one(items[may], features[may], taken[may])
-            else:
-                acceptance.learn_one(items[may], features[may, :NEW_FEATURES], taken[may])
+            width = len(FEATURES) if reading == "all" else NEW_FEATURES
+            acceptance.learn_one(items[may], features[may, :width], taken[may])
 
     def ready(self) -> None:
         """See [`BasketMethods.ready`][]."""

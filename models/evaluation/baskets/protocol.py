@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.evaluation.lists import FIGURES, gains
 from models.evaluation.next_item.methods import Progress
-from models.evaluation.ranks import Figure, means
+from models.evaluation.ranks import Figure, as_json, means
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 
@@ -62,13 +62,7 @@ class Shop(NamedTuple):
 
 
 def shop_of(items: Items, catalog: Catalog, depth: int) -> Shop:
-    """A shop whose categories are compared by their first `depth` parts.
-
-    Args:
-        items: all items of the baskets.
-        catalog: what is known of them.
-        depth: as the policy's `category_depth`; 0: whole paths.
-    """
+    """A shop of all items, whose categories are compared by their first `depth` parts; 0: whole paths."""
     catalog.make_room()
     kind = catalog.facts["category"][: len(items)].copy()
     categories = catalog.categories
@@ -97,13 +91,7 @@ class BasketQuery:
 
 
 def query_of(basket: Basket, shop: Shop, had: NDArray[np.bool_]) -> BasketQuery | None:
-    """The query about a basket; None if it is too small or has no target.
-
-    Args:
-        basket: whole.
-        shop: for the categories.
-        had: (items,) what the household has bought before.
-    """
+    """The query about a basket; None if it is too small or has no target. `had`: see `BasketQuery`."""
     if len(basket.items) < LEAST_ITEMS:
         return None
     half = len(basket.items) // 2
@@ -140,14 +128,7 @@ class BasketMethods(Protocol):
 def best(
     items: NDArray[np.int32], scores: NDArray[np.float64], query: BasketQuery, id_order: NDArray[np.uint64]
 ) -> Lists:
-    """The first `K` items of both readings; ties by item id.
-
-    Args:
-        items: (n,) distinct.
-        scores: (n,) greater is better.
-        query: says what may be ranked.
-        id_order: (items, 2) `Items.order`.
-    """
+    """The first `K` items of both readings, by (n,) distinct items and scores; ties by `Items.order`."""
     lists = []
     for reading in READINGS:
         may = query.open(items, reading)
@@ -160,11 +141,7 @@ def best(
 
 
 def gains_of(ranked: NDArray[np.int32], targets: NDArray[np.int32]) -> Gains:
-    """What a list adds to each figure, 0 to 1; see [`models.evaluation.lists`][].
-
-    Args:
-        ranked: at most `K` distinct items, best first.
-        targets: at least one.
+    """What a list of at most `K` distinct items adds to each figure, 0 to 1; there is at least one target.
 
     >>> gains_of(np.array([4, 7, 9]), np.array([7, 8]))[:2]  # HR and MRR: a hit at the second place
     (1.0, 0.5)
@@ -182,9 +159,8 @@ class Reading:
     def figures(self, method: str, seed: int) -> dict[str, Figure]:
         """Means in percent with 95 % intervals that resample whole households."""
         columns = np.array(self.gains[method]).reshape(-1, len(FIGURES)).T
-        _, groups = np.unique(np.array(self.households), return_inverse=True)
         named = {f"{name}@{K}": column for name, column in zip(FIGURES, columns, strict=True)}
-        return means(named, groups.astype(np.int64), seed)
+        return means(named, np.array(self.households), seed)
 
 
 @dataclass(slots=True)
@@ -201,17 +177,13 @@ class Evaluation:
 
     def as_json(self, seed: int) -> dict[str, Any]:
         """`methods` as `evaluate baskets --json` writes it: percent with 95 % intervals."""
-        methods: dict[str, Any] = {}
-        for method in self.readings["all"].gains:
-            methods[method] = {}
-            for name, reading in self.readings.items():
-                found = reading.figures(method, seed)
-                methods[method][name] = (
-                    {figure: value.percent for figure, value in found.items()}
-                    | {"n": len(reading.households)}
-                    | {"interval": {figure: [value.low, value.high] for figure, value in found.items()}}
-                )
-        return methods
+        return {
+            method: {
+                name: as_json(reading.figures(method, seed), len(reading.households))
+                for name, reading in self.readings.items()
+            }
+            for method in self.readings["all"].gains
+        }
 
 
 def cut_at(baskets: Sequence[Basket], split: float = SPLIT) -> float:
@@ -243,8 +215,7 @@ def evaluate(
         clock: measures seconds, such as `time.process_time`.
         cut: event time at which the test part begins.
         sample: given the number of possible tests, chooses some by their place; None: all.
-        learn_on_test: whether a test basket is learnt once it is scored. Then earlier test baskets count for what is
-            new to a household, too.
+        learn_on_test: learn a test basket once it is scored; it then also counts for what is new to a household.
     """
     number = sum(basket.at < cut for basket in baskets)
     training, tests = baskets[:number], baskets[number:]

@@ -59,9 +59,6 @@ class _Shopper:
 class PurchaseHistory:
     """What each shopper has bought.
 
-    Args:
-        config: how long purchases count.
-
     >>> history = PurchaseHistory(PurchaseHistoryConfig(fast_s=100.0, slow_s=200.0))
     >>> history.learn_one("ann", [7, 8], 1000.0)
     [7, 8]
@@ -77,14 +74,9 @@ class PurchaseHistory:
         self._shoppers: dict[str, _Shopper] = {}
 
     def learn_one(self, user_id: str, items: Sequence[int], at: float) -> list[int]:
-        """Learn a basket; returns its items that the shopper had not bought before, in the basket's order.
+        """Learn a basket of distinct items; returns those that the shopper had not bought before, in order.
 
         Called in time order for each shopper. A basket older than the last one counts as of the last one's time.
-
-        Args:
-            user_id: who bought it.
-            items: distinct.
-            at: epoch seconds.
         """
         shopper = self._shoppers.get(user_id)
         if shopper is None:
@@ -126,7 +118,3 @@ class PurchaseHistory:
         """Number of baskets of a shopper."""
         shopper = self._shoppers.get(user_id)
         return 0 if shopper is None else shopper.baskets
-
-    def forget(self, user_id: str) -> None:
-        """Drop all data of a shopper."""
-        self._shoppers.pop(user_id, None)

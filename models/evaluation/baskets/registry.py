@@ -44,17 +44,10 @@ def method_groups(
     *,
     learn_on_test: bool,
 ) -> list[BasketMethods]:
-    """The groups that methods belong to.
+    """The groups of methods from `METHODS`. Baskets are in time order; tests begin at `cut`.
 
-    Args:
-        methods: names from `METHODS`.
-        shop: what is bought.
-        depth: of compared categories.
-        baskets: all, in time order.
-        cut: time at which the test part begins.
-        seed: of all random numbers.
-        learn_on_test: whether tests are learnt. Then our sources are updated once a day; otherwise at distances as long
-            as the test part, since their counts will be that old in the end.
+    If tests are learnt, our sources are updated once a day; otherwise at distances as long as the test part, since
+    their counts will be that old in the end.
     """
     found = [make(shop, seed) for name, make in BASELINES.items() if name in methods]
     wanted = [name for name in Ours.names if name in methods]

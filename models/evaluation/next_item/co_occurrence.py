@@ -34,14 +34,7 @@ class Counted(NamedTuple):
 
 
 class CoOccurrenceMethod(SingleMethod):
-    """Co-occurrence as the worker counts it.
-
-    Args:
-        items: whose numbers are those of the sessions.
-        visits: what a visit is.
-        counting: how much is remembered.
-        ranking: how evidence is weighed.
-    """
+    """Co-occurrence as the worker counts it; `items` numbers the items as the sessions do."""
 
     names: Sequence[str] = ("cooccurrence",)
 
@@ -95,9 +88,6 @@ def with_returns(items: Sequence[int], ids: NDArray[np.int32], scores: NDArray[n
         ids: (n,) items with a score, none of them in `items_to_return_to`.
         scores: (n,) above 0.
         returns: how likely a return is.
-
-    Returns:
-        (m,) distinct items and (m,) probabilities; those not in the session keep the order of their scores.
     """
     shares = returns.shares(len(set(items)))
     if len(scores):

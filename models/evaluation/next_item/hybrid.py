@@ -62,13 +62,7 @@ class HybridConfig:
 
 
 class Hybrid:
-    """All our rankings from one pass.
-
-    Args:
-        items: whose numbers are those of the sessions.
-        config: parameters.
-        seed: of all random numbers.
-    """
+    """All our rankings from one pass; `items` numbers the items as the sessions do."""
 
     names: Sequence[str] = OURS
 
@@ -103,7 +97,8 @@ class Hybrid:
         """See [`MethodGroup.finish`][models.evaluation.next_item.methods.MethodGroup.finish]."""
         self._learn_outcomes()
         self._learner.learn()
-        self._scorer = self._make_scorer()
+        learner, scale = self._learner, self._config.learner.network.scale
+        self._scorer = Scorer(learner.arrays(), learner.vocabulary.item, self._contents, scale)
         self._views = np.log1p(self._counting.views(self._latest_at))
 
     def score_many(self, prefixes: Sequence[tuple[Sequence[int], Sequence[float]]]) -> list[dict[str, Scores]]:
@@ -171,11 +166,6 @@ class Hybrid:
             for row, (items, _, counted) in zip(logits, asked, strict=True)
         ]
 
-    def _make_scorer(self) -> Scorer:
-        learner = self._learner
-        scale = self._config.learner.network.scale
-        return Scorer(learner.arrays(), learner.vocabulary.item, self._contents, scale)
-
 
 def _joined(
     prefix: Sequence[int],
@@ -185,15 +175,10 @@ def _joined(
     candidates: int,
     views: NDArray[np.float64],
 ) -> Evidence:
-    """Scores of counting and of the sequence model for the same candidates.
+    """Scores of counting and of the sequence model for the same candidates after a prefix.
 
-    Args:
-        prefix: items of the session so far.
-        counted: by counting, without `items_to_return_to`.
-        known: (n,) items that the sequence model knows, ascending.
-        logits: (n,) of those.
-        candidates: number of the sequence model's best that join the candidates of counting.
-        views: (items,) logarithms of the views.
+    `logits` (n,) are of the `known` items (n,), ascending; `candidates` of them join those of counting. `views` are
+    (items,) logarithms.
     """
     logits = np.where(np.isin(known, items_to_return_to(prefix)), -np.inf, logits)
     best = np.argpartition(-logits, candidates)[:candidates] if candidates < len(logits) else np.arange(len(logits))

@@ -24,12 +24,7 @@ from models.evaluation.next_item.methods import Prefix, Scores
 
 
 class ImplicitModel:
-    """One of the models, over dense numbers of items.
-
-    Args:
-        name: from `MODELS`.
-        seed: of its random numbers.
-    """
+    """One of `MODELS`, over dense numbers of items."""
 
     def __init__(self, name: str, seed: int) -> None:
         self._name, self._seed = name, seed
@@ -63,11 +58,7 @@ class ImplicitModel:
         return self._learnt, _as_scores(self._model.item_factors[self._learnt] @ self._model.user_factors[row])
 
     def scores_many(self, asked: Sequence[Sequence[int]]) -> list[Scores]:
-        """Scores for new rows; none for a row without any learnt item.
-
-        Args:
-            asked: items of each row, repeated where they count more often.
-        """
+        """Scores for new rows of items, repeated where they count more often; none for a row without a learnt item."""
         known = [[item for item in items if self._has_learnt(item)] for items in asked]
         rows = [row for row, items in enumerate(known) for _ in items]
         columns = [item for items in known for item in items]

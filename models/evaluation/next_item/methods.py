@@ -31,12 +31,7 @@ class MethodGroup(Protocol):
     names: Sequence[str]
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """Learn a session.
-
-        Args:
-            items: of the session, in order.
-            times: of its items, ascending epoch seconds.
-        """
+        """Learn a session: items in order, and their times, ascending epoch seconds."""
 
     def finish(self) -> None:
         """Learn what still waits, at the end of the training."""

@@ -35,7 +35,7 @@ class NextItemConfig(NamedTuple):
 def next_items(
     latest: NDArray[np.int32], ages_s: NDArray[np.float64], at: float, rows: NeighbourRows, config: NextItemConfig
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Items that may come next, ascending, and their scores.
+    """(m,) distinct items that may come next, ascending, and (m,) their scores, above 0.
 
     Args:
         latest: (n,) items of the visit, latest first.
@@ -43,9 +43,6 @@ def next_items(
         at: now, epoch seconds.
         rows: the neighbours.
         config: how views are weighed.
-
-    Returns:
-        (m,) distinct items, (m,) scores above 0.
     """
     return sums_by_item(*_next_items(latest, ages_s, at, rows, config))
 

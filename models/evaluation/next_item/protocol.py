@@ -23,7 +23,7 @@ from models.evaluation.next_item.methods import LastItem, MethodGroup, Popularit
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
 from models.evaluation.next_item.sessions import Session, Test, whole_sessions
-from models.evaluation.ranks import Figure, figures, place_of
+from models.evaluation.ranks import as_json, figures, place_of
 from models.sessions.visits import VisitConfig
 from models.shop.items import Items
 
@@ -68,25 +68,18 @@ class Evaluation:
     """(n,) session of each test."""
     results: list[Result] = field(default_factory=list)
 
-    def figures(self, result: Result, seed: int) -> dict[str, dict[str, Figure]]:
-        """HR, MRR and NDCG of a method, for "new" and "all"."""
-        asked = result.new > 0
-        return {
-            "new": figures(result.new[asked], self.sessions[asked], K, seed),
-            "all": figures(result.all, self.sessions, K, seed),
-        }
-
     def as_json(self, seed: int) -> dict[str, Any]:
         """`methods` as `evaluate next-item --json` writes it: percent with 95 % intervals."""
         methods: dict[str, Any] = {}
         for result in self.results:
-            readings = self.figures(result, seed)
+            asked = result.new > 0
+            new = figures(result.new[asked], self.sessions[asked], K, seed)
             methods[result.name] = {
-                reading: {name: figure.percent for name, figure in found.items()}
-                | {"n": int((result.new > 0).sum()) if reading == "new" else len(result.all)}
-                | {"interval": {name: [figure.low, figure.high] for name, figure in found.items()}}
-                for reading, found in readings.items()
-            } | {"seconds": round(result.learn_s + result.score_s, 2), "learn_seconds": round(result.learn_s, 2)}
+                "new": as_json(new, int(asked.sum())),
+                "all": as_json(figures(result.all, self.sessions, K, seed), len(result.all)),
+                "seconds": round(result.learn_s + result.score_s, 2),
+                "learn_seconds": round(result.learn_s, 2),
+            }
         return methods
 
 
@@ -100,16 +93,10 @@ def evaluate(
     *,
     learn_on_test: bool = False,
 ) -> Evaluation:
-    """Train each method and score it.
+    """Train each of `methods` and score it on the same tests; sessions and tests are in time order.
 
-    Args:
-        training: sessions in time order.
-        tests: in time order.
-        methods: names from `METHODS`.
-        progress: called now and then.
-        clock: measures seconds, such as `time.process_time`.
-        seed: of all random numbers.
-        learn_on_test: whether a test session is learnt once its tests are scored.
+    The clock measures seconds, such as `time.process_time`. With `learn_on_test` a test session is learnt once its
+    tests are scored.
     """
     items = Items()
     numbered = [(list(map(items.index, session.items)), session.times) for session in training]

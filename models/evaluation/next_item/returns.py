@@ -46,14 +46,7 @@ class Returns:
             latest.insert(0, item)
 
     def shares(self, distinct: int) -> NDArray[np.float64]:
-        """Estimated probability of a return to each of the latest distinct items; the rest is for new items.
-
-        Args:
-            distinct: number of distinct items so far, at least 1.
-
-        Returns:
-            (min(distinct, DEPTH),) latest first.
-        """
+        """(min(distinct, DEPTH),) estimated probability of a return to each of the latest items, latest first."""
         row = min(distinct, DEPTH) - 1
         shares: NDArray[np.float64] = self._back[row, : row + 1] / self._looks[row]
         return shares

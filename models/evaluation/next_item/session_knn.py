@@ -11,7 +11,7 @@ so that learning is incremental and recent sessions are found first.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -105,16 +105,12 @@ class _Sessions(SingleMethod):
         self._count += 1
         self._start[self._count] = self._used
 
-    def _scores(self, latest: list[int], weights: list[float], weighing: _Weighing) -> Scores:
-        """Scores from the most similar sessions.
-
-        Args:
-            latest: distinct items of the current session, latest first.
-            weights: what each of them adds to the similarity.
-            weighing: how sessions are compared.
-        """
+    def _scores(self, items: Sequence[int], weights: Mapping[int, float], weighing: _Weighing) -> Scores:
+        """Scores of a session from the most similar ones; `weights` are of its items, in the similarity."""
+        latest = list(dict.fromkeys(reversed(items)))
         learnt = _Learnt(self._items, self._session_of, self._before, self._last, self._start, self._ended, self._count)
-        return sums_by_item(*_score(np.array(latest, np.int32), np.array(weights), learnt, weighing))
+        of_latest = np.array([weights[item] for item in latest])
+        return sums_by_item(*_score(np.array(latest, np.int32), of_latest, learnt, weighing))
 
 
 class Vsknn(_Sessions):
@@ -137,8 +133,7 @@ class Vsknn(_Sessions):
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
         """See [`SingleMethod.score`][]."""
         weights = {item: place / len(items) for place, item in enumerate(items, 1)}
-        latest = list(dict.fromkeys(reversed(items)))
-        return self._scores(latest, [weights[item] for item in latest], self._weighing)
+        return self._scores(items, weights, self._weighing)
 
 
 class Stan(_Sessions):
@@ -161,10 +156,9 @@ class Stan(_Sessions):
         """See [`SingleMethod.score`][]."""
         config, length = self._config, len(items)
         weights = {item: math.exp((place - length) / config.position) for place, item in enumerate(items, 1)}
-        latest = list(dict.fromkeys(reversed(items)))
         fade_s = config.recency_days * 86_400.0
         weighing = _Weighing(config.neighbours, config.sample, float(times[-1]), fade_s, config.distance)
-        return self._scores(latest, [weights[item] for item in latest], weighing)
+        return self._scores(items, weights, weighing)
 
 
 @cached_njit()

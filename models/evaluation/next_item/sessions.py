@@ -73,11 +73,7 @@ def read_training(path: Path) -> list[Session]:
 
 
 def read_tests(path: Path, after: float) -> list[Test]:
-    """All tests of a file, in its order.
-
-    Args:
-        path: of the file.
-        after: end of the training, epoch seconds; tests without times start there.
+    """All tests of a file, in its order; those without times start at `after`, the end of the training.
 
     Raises:
         SessionFileError: the file cannot be read, or a line is of neither format; the sentence names the line.

@@ -12,14 +12,7 @@ from models.jit import cached_njit, inline_njit
 def sums_by_item(
     items: NDArray[np.int32], pieces: NDArray[np.float64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Distinct items, ascending, and the sum of the pieces of each, added in the order they come in.
-
-    Args:
-        items: (n,) item of each piece.
-        pieces: (n,) of scores.
-
-    Returns:
-        (m,) items, (m,) sums.
+    """(m,) distinct items, ascending, and (m,) sums of their pieces, added in the order they come in.
 
     >>> [column.tolist() for column in sums_by_item(np.array([7, 3, 7], np.int32), np.array([1.0, 2.0, 0.5]))]
     [[3, 7], [2.0, 1.5]]

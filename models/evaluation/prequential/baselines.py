@@ -1,7 +1,7 @@
 """Baselines of protocol D: the most popular items, and random items, within the same rules and caps.
 
 Both walk a ranking of all offered items and take what `models.serving.rules` allows: cross-sells from the whole shop,
-upsells from the categories of the anchors. So a baseline differs from the recommender in its ranking only.
+upsells from the categories of the anchors. They differ from the recommender in the ranking only.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
 
 STALE_EVENTS, STALE_SHARE = 100, 0.01
-"""Events after which a ranking is updated, and the same as a share of the items; the greater counts. It hardly changes
-between, and sorting a large shop for each event would be most of the work."""
+"""Events after which a ranking is updated, and the same as a share of the items; the greater counts. It changes
+little between, and sorting a large shop for each event would be most of the work."""
 
 
 class _Ranking(NamedTuple):
@@ -57,13 +57,7 @@ class _Caps(NamedTuple):
 
 
 class _RankedLists:
-    """Base class: lists from a ranking.
-
-    Args:
-        items: what the indices mean.
-        catalog: what is offered.
-        policy: rules and caps.
-    """
+    """Base class: lists from a ranking, within the policy's rules and caps."""
 
     def __init__(self, items: Items, catalog: Catalog, policy: Policy) -> None:
         self._items = items
@@ -176,14 +170,7 @@ class MostPopular(_RankedLists):
 
 
 class AtRandom(_RankedLists):
-    """Random items, all equally likely.
-
-    Args:
-        items: what the indices mean.
-        catalog: what is offered.
-        policy: rules and caps.
-        seed: of the draws.
-    """
+    """Random items, all equally likely."""
 
     def __init__(self, items: Items, catalog: Catalog, policy: Policy, seed: int) -> None:
         super().__init__(items, catalog, policy)

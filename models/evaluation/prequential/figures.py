@@ -25,13 +25,7 @@ from models.evaluation.ranks import intervals_of_sums
 
 
 def slice_figures(tally: Tally, k: tuple[int, int, int], seed: int) -> dict[str, Any]:
-    """Figures and intervals by slice and outcome.
-
-    Args:
-        tally: of a method.
-        k: most places by PARTS.
-        seed: of the bootstrap.
-    """
+    """Figures of a method and their intervals by slice and outcome; `k` has the most places by PARTS."""
     table = np.array(list(tally.sums.values()), np.float64).reshape(-1, len(SLICES), len(OUTCOMES), COLUMNS)
     names = [(row, outcome) for row in range(len(SLICES)) for outcome in range(len(OUTCOMES))]
     tables = [table[:, row, outcome] for row, outcome in names]
@@ -56,13 +50,7 @@ def slice_figures(tally: Tally, k: tuple[int, int, int], seed: int) -> dict[str,
 
 
 def list_figures(tally: Tally, offered: list[int], *, fall_backs: bool) -> dict[str, Any]:
-    """Figures that do not depend on targets, by part.
-
-    Args:
-        tally: of a method.
-        offered: items of the catalogue.
-        fall_backs: whether the method has any.
-    """
+    """Figures by part that do not depend on targets; `fall_backs`: whether the method has any."""
     found: dict[str, Any] = {}
     for part, name in enumerate(PARTS):
         exposure = exposure_of(tally, offered, part)
@@ -102,12 +90,7 @@ def exposure_by_decile(
 
 
 def curve(tallies: Mapping[str, Tally], step_s: int) -> dict[str, Any]:
-    """Lists and hit rates along the stream, by method and part.
-
-    Args:
-        tallies: by method.
-        step_s: seconds of a step, a multiple of SHORTEST_STEP_S.
-    """
+    """Lists and hit rates along the stream, by method and part; a step is a multiple of SHORTEST_STEP_S."""
     steps: dict[int, dict[str, list[int]]] = {}
     for method, tally in tallies.items():
         for shortest, counts in tally.curve.items():

@@ -1,8 +1,7 @@
 """The trainer's ranker beside an engine: attribution of outcomes to lists, and learning from them, in event time.
 
-It differs from a trainer in time, as `models.evaluation.prequential.training` does. And its lists were never shown:
-what the shoppers of the log did is attributed to them as if they had been sent, and `feedback` is ignored. Each
-recommender learns from its own lists.
+The lists were never shown: what the shoppers of the log did is attributed to them as if they had been sent, and
+`feedback` is ignored. Each recommender learns from its own lists.
 """
 
 from __future__ import annotations
@@ -25,16 +24,8 @@ class Ordering:
     """Trains the ranker of one recommender, and gives snapshots of it.
 
     Args:
-        items: numbers the items; the engine's.
-        outcomes: what counts as an outcome of a list.
-        ranker: how the ranker learns.
         train_every_s: event time after which closed lists are learnt.
         snapshot_every_s: event time between two snapshots.
-        seed: of all random numbers.
-
-    Attributes:
-        outcomes: attributes events to open lists.
-        ranker: learns from closed lists.
 
     Raises:
         ModuleNotFoundError: river is not installed.
@@ -57,14 +48,7 @@ class Ordering:
         self._given = 0  # lists learnt by the last snapshot; 0: there was none
 
     def record_impression(self, query: Query, topic: str, offset: int, found: Sequence[SuggestedItem]) -> None:
-        """Open a list; its outcomes may have come before it.
-
-        Args:
-            query: of the list.
-            topic: of the trigger.
-            offset: of the trigger.
-            found: best first; an empty list is ignored.
-        """
+        """Open a list, best first, by the topic and offset of its trigger; its outcomes may have come before it."""
         if not found:
             return
         features = feature_rows([item.get("features") for item in found])
@@ -74,14 +58,7 @@ class Ordering:
         self.outcomes.record_impression(_NUMBER, sent)
 
     def record_event(self, event: Click | Purchase, applied: bool, appended_s: float, offset: int) -> None:
-        """Attribute an event to its shopper's lists.
-
-        Args:
-            event: of a shopper.
-            applied: whether the event counts.
-            appended_s: append time.
-            offset: of the event.
-        """
+        """Attribute an event to its shopper's lists; `applied`: whether it counts."""
         self.outcomes.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
         if appended_s >= self._train_at:
             self._train_at = appended_s + self._train_every_s
@@ -96,11 +73,7 @@ class Ordering:
         return at >= self._snapshot_at
 
     def snapshot(self, at: float) -> Learnt | None:
-        """The ranker that serves from now on; None if it has learnt nothing new, or too little to serve.
-
-        Args:
-            at: event time, epoch seconds; `due` again `snapshot_every_s` later.
-        """
+        """The ranker that serves from now on; None if it has learnt nothing new, or too little to serve."""
         self._snapshot_at = at + self._snapshot_every_s
         self._learn()
         if self.ranker.learnt == self._given or not (self._given or self.ranker.ready):

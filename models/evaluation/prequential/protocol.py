@@ -71,7 +71,7 @@ PROGRESS_EVERY = 200
 """Events between two calls of `progress`: drawing a bar costs as much as scoring an event."""
 
 SHOPPER_GROUPS = 10_000
-"""Most groups in which shoppers are resampled: bounds memory, and hardly changes an interval."""
+"""Most groups in which shoppers are resampled: bounds memory; intervals change little."""
 
 STEPS_S = (SHORTEST_STEP_S, 3_600, 86_400)
 """Steps of the curve along the stream, in seconds."""
@@ -143,7 +143,6 @@ class Prequential:
 
     Args:
         engine: with its catalogue filled.
-        config: how lists are scored.
         baselines: any of POPULARITY and RANDOM.
         sent: what running workers sent for the same events.
         clock: the engine's.
@@ -187,12 +186,7 @@ class Prequential:
         return len(self._windows)
 
     def run(self, events: Iterable[Event], progress: Callable[[int], None] = lambda _: None) -> None:
-        """Go through a stream once.
-
-        Args:
-            events: in time order.
-            progress: called now and then with the number of events done.
-        """
+        """Go through a stream in time order, once; `progress` gets the number of events done now and then."""
         for answered in self._engine.run(events):
             self._update(answered)
             if self.events % PROGRESS_EVERY == 0:
@@ -214,7 +208,7 @@ class Prequential:
             items, takes = [index(event.item_id)], event.action is Action.ADD_TO_CART
             views = event.action is not Action.REMOVE_FROM_CART
         else:
-            items, takes = list(dict.fromkeys(index(line.item_id) for line in event.lines)), True
+            items, takes = list(map(index, event.item_ids)), True
             views = True
         shopper = self._shoppers.get(event.user_id)
         if shopper is not None:

@@ -1,12 +1,11 @@
 """A worker's visits, counting, index and recommenders, in one object without topics, in event time.
 
-It differs from a worker in time only. An event is appended when it happens, so there is one clock. Pairs are counted
-and their rows published together, every `flush_interval_s` of event time; a worker publishes pairs at one flush and the
-rows they change at the next. There is one partition, which counts the same as many.
+It differs from a worker in time only. Events are appended when they happen. Pairs are counted and their rows published
+together, every `flush_interval_s` of event time; a worker publishes rows a flush later. There is one partition, which
+counts the same as many.
 
-Several recommenders may share the rows; each event is put to all of them at one moment. As in a trainer, the sequence
-model (`models.evaluation.prequential.training`) and the learnt ranking of lists
-(`models.evaluation.prequential.ordering`) learn from the same events.
+Several recommenders may share the rows and answer each event at one moment. The sequence model (`training`) and the
+learnt ranking of lists (`ordering`) learn from the same events, as in a trainer.
 """
 
 from __future__ import annotations
@@ -72,19 +71,13 @@ class Engine:
     """Learns from events and answers them.
 
     Args:
-        policy: what may be suggested, and which actions are answered.
-        visits: what a visit is.
-        counting: how much is remembered of each item.
         rankings: the recommenders, by name.
         flush_interval_s: event time between two publications of the counted rows.
         clock: measures work in seconds, such as `time.process_time`; by default a clock that stands still.
 
     Attributes:
-        policy: what may be suggested.
-        items: numbers the items; shared by all parts.
         catalog: to be filled before the first event.
         neighbours: the published rows.
-        recommenders: the workers' own class, by name.
         training: trains the sequence model; to be set before the first event if a ranking uses it.
         predictor: of the sequence model, once there is one.
         predicting: names of the recommenders that are given its predictions.
@@ -133,11 +126,7 @@ class Engine:
         self._clicks = self._purchases = self._profiles = 0
 
     def run(self, events: Iterable[Event]) -> Iterator[Answered]:
-        """Answer every event in order, then learn it.
-
-        Args:
-            events: by time; a late event counts as appended with the one before it.
-        """
+        """Answer every event in order, then learn it; a late event counts as appended with the one before it."""
         batch: list[Answered] = []
         for event in events:
             fresh = self._due(event.at)

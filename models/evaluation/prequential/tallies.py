@@ -76,11 +76,7 @@ class ListOutcome(NamedTuple):
 
 
 class Tally:
-    """Sums over the lists of one method.
-
-    Args:
-        k: most places by PARTS.
-        traits_of: looks up items.
+    """Sums over the lists of one method; `k` has the most places by PARTS.
 
     Attributes:
         sums: by group of shoppers, for each slice and outcome COLUMNS.
@@ -104,13 +100,7 @@ class Tally:
         self.cold_items = 0
 
     def add(self, shown: ListParts, cold_items: int, outcome: ListOutcome) -> None:
-        """Add a list.
-
-        Args:
-            shown: the list.
-            cold_items: how many of its items were cold.
-            outcome: what the shopper did.
-        """
+        """Add a list, with the number of its cold items and what the shopper did."""
         self.cold_items += cold_items
         sums, step = self.sums[outcome.group], self.curve[outcome.step]
         for part, places in enumerate(shown):

@@ -1,8 +1,8 @@
 """The trainer's sequence model beside an engine: window builder, learner and gate, in event time.
 
-It differs from a trainer in time only. A chunk is learnt at the moment it is due, which takes no event time. Snapshots
-are taken at the first event at least `snapshot_every_s` after the last one, and serve if the gate passes them. There is
-one partition, and nothing is stored. No other part of the engine needs torch.
+A chunk is learnt at the moment it is due, which takes no event time. Snapshots are taken at the first event at least
+`snapshot_every_s` after the last one, and serve if the gate passes them. There is one partition; nothing is stored. No
+other part of the engine needs torch.
 """
 
 from __future__ import annotations
@@ -30,20 +30,13 @@ _NUMBER = 0
 
 
 class StreamTraining:
-    """Trains the sequence model, and gives snapshots of it.
+    """Trains the sequence model, and gives snapshots of it. The catalogue must not change any more.
 
     Args:
-        items: numbers the items; the engine's.
-        catalog: filled; must not change any more.
-        visits: what a visit is.
-        learner: how the network learns.
-        gate: which snapshots may serve.
         train_every_s: event time after which waiting windows are learnt.
         snapshot_every_s: event time between two snapshots.
-        seed: of all random numbers.
 
     Attributes:
-        learner: trains the network.
         snapshots: number of snapshots that were given.
         refused: number of snapshots that the gate refused.
     """
@@ -92,11 +85,7 @@ class StreamTraining:
         return at >= self._snapshot_at
 
     def snapshot(self, at: float) -> SequencePredictor | None:
-        """The predictor that serves from now on; None if it has learnt nothing new, or is worse than the last one.
-
-        Args:
-            at: event time, epoch seconds; `due` again `snapshot_every_s` later.
-        """
+        """The predictor that serves from now on; None if it has learnt nothing new, or is worse than the last one."""
         self._snapshot_at = at + self._every_s
         if self._window_builder.waiting or self.learner.waiting:
             self._learn()

@@ -95,11 +95,10 @@ class Evaluation:
 
     def as_json(self, seed: int) -> dict[str, Any]:
         """Figures with 95 % intervals that resample whole shoppers, acceptance and mean steps, all in percent."""
-        _, groups = np.unique(np.array(self.shoppers), return_inverse=True)
         methods: dict[str, Any] = {}
         for name, rows in self.gains.items():
             columns = np.array(rows).reshape(-1, len(FIGURES)).T
-            found = means(dict(zip(FIGURES, columns, strict=True)), groups.astype(np.int64), seed)
+            found = means(dict(zip(FIGURES, columns, strict=True)), np.array(self.shoppers), seed)
             accepted = float(columns[0].sum()) / max(1, self.asked)
             methods[name] = (
                 {figure: value.percent for figure, value in found.items()}
@@ -145,7 +144,7 @@ def evaluate(
         if done % 1000 == 0:
             progress(done)
         if event.at >= refresh_at:
-            state.publish()
+            state.counts.publish()
             refresh_at = event.at + every_s
         _take(event, items, queries.get(event.user_id, ()), config.window_s)
         if isinstance(event, Click) and event.action is not Action.REMOVE_FROM_CART and event.at >= span.cut:
@@ -174,7 +173,7 @@ def _take(event: Click | Purchase, items: Items, queries: Iterable[_Query], wind
     if isinstance(event, Click):
         taken = [items.index(event.item_id)] if event.action is Action.ADD_TO_CART else []
     else:
-        taken = [items.index(line.item_id) for line in event.lines]
+        taken = list(map(items.index, event.item_ids))
     for query in queries if taken else ():
         if query.at < event.at <= query.at + window_s:
             query.taken.update(dict.fromkeys(item for item in taken if item in query.allowed))
@@ -204,8 +203,8 @@ class _Methods:
         self._items = items
         self._catalog = catalog
         self._bought_s = policy.bought_days * 86_400.0
-        self._counts = WorkerCounts(items, config.visits, config.counting)
-        self._recommender = Recommender(items, catalog, self._counts.neighbours, policy, config.ranking)
+        self.counts = WorkerCounts(items, config.visits, config.counting)
+        self._recommender = Recommender(items, catalog, self.counts.neighbours, policy, config.ranking)
         self._history = PurchaseHistory(config.habits)
         self._popular = np.zeros(len(items))
         self._chance = np.random.default_rng(seed)
@@ -219,7 +218,7 @@ class _Methods:
 
     def visit(self, event: Click) -> Visit:
         """The shopper's visit before the event."""
-        return self._counts.visit(event.user_id, event.at, self._bought_s)
+        return self.counts.visits.snapshot(event.user_id, event.at, self._bought_s)
 
     def ranked(
         self, name: str, event: Click, anchor: int, allowed: NDArray[np.int32], visit: Visit
@@ -235,7 +234,7 @@ class _Methods:
 
     def _pairs(self, anchor: int, allowed: NDArray[np.int32]) -> NDArray[np.float64]:
         """Plain numbers of events that pair each item with the anchor."""
-        rows, counts = self._counts.neighbours, np.zeros(len(self._items))
+        rows, counts = self.counts.neighbours, np.zeros(len(self._items))
         if anchor < len(rows.length):
             cells = slice(int(rows.start[anchor]), int(rows.start[anchor]) + int(rows.length[anchor]))
             counts[rows.ids[cells]] = rows.counts[cells].sum(axis=1)
@@ -249,17 +248,13 @@ class _Methods:
 
     def learn(self, event: Click | Purchase) -> None:
         """Learn an event."""
-        self._counts.learn(event)
+        self.counts.learn(event)
         if isinstance(event, Purchase):
-            bought = list(dict.fromkeys(self._items.index(line.item_id) for line in event.lines))
+            bought = list(map(self._items.index, event.item_ids))
             self._history.learn_one(event.user_id, bought, event.at)
             self._popular[bought] += 1.0
         else:
             self._popular[self._items.index(event.item_id)] += 1.0
-
-    def publish(self) -> None:
-        """Bring the rankings up to date."""
-        self._counts.publish()
 
 
 def _mean(steps: list[float]) -> float | None:

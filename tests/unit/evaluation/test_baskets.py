@@ -217,8 +217,6 @@ def test_habits_forget_what_was_bought_longest_ago_and_stay_within_bounds() -> N
     assert habits.learn_one("ann", [5], 11.0) == [5]
     assert sorted(habits.rows("ann")["item"].tolist()) == [1, 3, 4, 5]  # 2 has gone
     assert habits.learn_one("ann", [2], 12.0) == [2]
-    habits.forget("ann")
-    assert (len(habits.rows("ann")), habits.baskets("ann")) == (0, 0)
 
 
 def test_decayed_habits_do_not_depend_on_when_they_are_read() -> None:

@@ -21,7 +21,7 @@ from models.evaluation.next_item.protocol import METHODS, evaluate
 from models.evaluation.next_item.returns import DEPTH, PRIOR, Returns
 from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
 from models.evaluation.next_item.sessions import Session, Test, read_tests, read_training, whole_sessions
-from models.evaluation.ranks import MISSED, difference, figures, place_of
+from models.evaluation.ranks import MISSED, figures, place_of
 from streams.__main__ import main
 
 NONE = np.empty(0, np.int32)
@@ -140,16 +140,6 @@ def test_tests_of_one_session_are_drawn_together() -> None:
     alone = figures(places, np.arange(200), 20, seed=1)["hr@20"]
     clustered = figures(places, np.repeat(np.arange(20), 10), 20, seed=1)["hr@20"]
     assert clustered.high - clustered.low > 2.5 * (alone.high - alone.low)
-
-
-def test_a_lead_that_is_always_there_is_sure_and_chance_is_not() -> None:
-    chance = np.random.default_rng(1)
-    theirs = (chance.random(400) < 0.4).astype(np.float64)
-    better = np.maximum(theirs, (np.arange(400) % 10 == 0).astype(np.float64))
-    sure = difference(better, theirs, np.arange(400), seed=1)
-    assert 0 < sure.low < sure.percent < sure.high
-    unsure = difference(theirs, chance.permutation(theirs), np.arange(400), seed=1)
-    assert unsure.low < 0 < unsure.high
 
 
 def test_no_tests_give_no_figures() -> None:
