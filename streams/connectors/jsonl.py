@@ -59,29 +59,16 @@ def writable() -> list[str]:
 
 
 class Publisher:
-    """Sends lines to one topic.
-
-    Args:
-        sender: takes the good records.
-        topic: short name.
-        report: called with a sentence about each line that is not sent.
-    """
+    """Sends lines to one topic, and reports those that cannot be sent."""
 
     def __init__(self, sender: Sends, topic: str, report: Callable[[str], None]) -> None:
         self._sender = sender
         self._topic = topic
         self._report = report
-        self.bad = 0
-        """Number of lines that were not sent."""
+        self.bad = 0  # lines that were not sent
 
     def checked(self, lines: Iterable[bytes], file: str, now_ms: Callable[[], int]) -> None:
-        """Send the lines that fit the contract, unchanged, keyed by the id in them. Blank lines are skipped.
-
-        Args:
-            lines: as read, with or without line ends.
-            file: name of their source in errors.
-            now_ms: epoch milliseconds that `at` is compared with.
-        """
+        """Send the lines that fit the contract, unchanged, keyed by the id in them, as `usable` reads them."""
         for number, key, value, _ in usable(self._topic, lines, file, now_ms, self._refuse):
             try:
                 self._sender.send(self._topic, key, value)
@@ -114,12 +101,8 @@ def usable(
 ) -> Iterator[tuple[int, bytes, bytes, Any]]:
     """Number, key, value and decoded value of each line that fits the contract. Blank lines are skipped.
 
-    Args:
-        topic: short name.
-        lines: as read, with or without line ends.
-        file: name of their source in errors.
-        now_ms: epoch milliseconds that `at` is compared with.
-        refuse: called with the error of each other line, while the lines are read.
+    `at` is compared with `now_ms`, epoch milliseconds. `refuse` is called with the errors of other lines, located in
+    `file`, while the lines are read.
     """
     decode = _READERS[topic]
     for number, line in enumerate(lines, start=1):
