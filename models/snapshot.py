@@ -116,11 +116,7 @@ class Snapshot:
         return hash((self.model, self.version))
 
     def require(self, code: str, shapes: Mapping[str, Sequence[int | None]]) -> None:
-        """Check that a model can use this, before it uses any of it.
-
-        Args:
-            code: of the model.
-            shapes: of exactly the arrays it uses, by name; None is any length.
+        """Check that a model can use this: made by its code, with exactly the arrays of these shapes; None: any length.
 
         Raises:
             SnapshotFormatError: it was made by other code.
@@ -177,8 +173,7 @@ def _frozen_array(where: str, name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 def _checked_vocabulary(where: str, vocabulary: Sequence[str]) -> tuple[str, ...]:
     vocabulary = tuple(vocabulary)
-    seen: set[str] = set()
-    given = 0
+    seen, given = set[str](), 0
     for ids in slices(vocabulary):
         if not all(isinstance(item_id, str) for item_id in ids):
             raise SnapshotShapeError.of(where, "vocabulary", "ids, empty for a free slot", "something else among them")
@@ -212,12 +207,9 @@ def _frozen_json(where: str, path: str, value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """The inverse of `_frozen_json`."""
-    match value:
-        case Mapping():
-            return {name: _plain(item) for name, item in value.items()}
-        case tuple():
-            return [_plain(item) for item in value]
-    return value
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def _frozen_numbers(where: str, path: str, numbers: Mapping[str, int | float]) -> Mapping[str, int | float]:

@@ -17,14 +17,7 @@ from models.jit import cached_njit
 
 @cached_njit("Tuple((float64, float64))(float64, float64)")
 def landmark(at: float, half_life_s: float) -> tuple[float, float]:
-    """The landmark before a time, and the factor that scales a weight of that time to it.
-
-    Args:
-        at: epoch seconds.
-        half_life_s: seconds in which a weight halves.
-
-    Returns:
-        Half-lives since the epoch, a whole number, and a factor from 1 up to 2.
+    """The landmark before a time, in half-lives since the epoch, and the factor (1 up to 2) that scales to it.
 
     >>> landmark(250.0, 100.0)
     (2.0, 1.4142135623730951)
@@ -36,13 +29,7 @@ def landmark(at: float, half_life_s: float) -> tuple[float, float]:
 
 @cached_njit("float64(float64, float64, float64, float64)")
 def decayed(weight: float, since: float, at: float, half_life_s: float) -> float:
-    """A weight as of `since`, scaled to `at`; it grows where `at` is earlier.
-
-    Args:
-        weight: as of `since`.
-        since: epoch seconds.
-        at: epoch seconds.
-        half_life_s: seconds in which a weight halves.
+    """A weight as of `since`, scaled to `at`, both epoch seconds; it grows where `at` is earlier.
 
     >>> decayed(8.0, 1000.0, 1200.0, 100.0)
     2.0
