@@ -45,12 +45,7 @@ def find_sources(
 ) -> None:
     """List the sources with their recency: 1 for the trigger's, less the further back; the more of cart and visit.
 
-    Args:
-        trigger: indices of the trigger's items.
-        cart: of the items in the cart, latest last.
-        visit: of the items of the visit, latest first.
-        ages_s: of the looks at those.
-        state: with the anchors; its pool gets the sources.
+    The cart's latest item is its last, the visit's its first.
     """
     weights = state.weights
     state.pool.size[1] = 0
@@ -181,8 +176,7 @@ def expect(items: NDArray[np.int32], shares: NDArray[np.float64], state: Serving
 def bought_by_chance(source: int, item: int, at: float, rows: Rows) -> tuple[float, float]:
     """Shrunk lift and log-likelihood ratio of two items in all baskets, as of the newest event behind any of them.
 
-    Returns:
-        (NaN, 0) where the lift is not defined: an item, or the shop, has no baskets yet, or the pair none.
+    (NaN, 0) where the lift is not defined: an item, or the shop, has no baskets yet, or the pair none.
     """
     if item >= len(rows.at) or source >= len(rows.at):
         return math.nan, 0.0

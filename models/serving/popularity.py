@@ -81,12 +81,7 @@ class ScanState(NamedTuple):
 
 
 class Popularity:
-    """Keeps the top items of a catalogue.
-
-    Args:
-        items: what the indices mean.
-        catalog: what is offered.
-        neighbours: whose own counts say what is popular.
+    """Keeps the top items of a catalogue, by the own counts of the neighbours.
 
     Attributes:
         by_category: a list for each node; the root's is the whole shop's.
