@@ -56,24 +56,16 @@ class Snapshot:
         SnapshotShapeError: a field is not what it must be; the sentence names it.
     """
 
-    model: str
-    """Which model, such as `sequence`."""
-    code: str
-    """What made the arrays and can read them, such as `lstm-1`; another layout of the weights takes another."""
+    model: str  # which model, such as `sequence`
+    code: str  # which layout of the arrays, such as `lstm-1`
     arrays: Mapping[str, NDArray[Any]]
     """The weights by name: truth values, integers or floating point, all finite. Read-only, C order, native bytes."""
-    vocabulary: tuple[str, ...]
-    """Item ids by slot; empty where a slot is free. No id has two slots."""
-    config: Mapping[str, Any]
-    """Of the model, in plain JSON values; lists are kept as tuples."""
-    positions: Mapping[str, Mapping[int, int]]
-    """Offset of the next record to learn from, by partition, by source topic."""
-    learnt: Mapping[str, int | float]
-    """How much went in: at least `events`."""
-    metrics: Mapping[str, int | float]
-    """How good it was when it was made, by name; finite."""
-    at: float
-    """Event time of the last event learnt, in epoch seconds."""
+    vocabulary: tuple[str, ...]  # item ids by slot, each once; empty where a slot is free
+    config: Mapping[str, Any]  # of the model, in plain JSON values; lists are kept as tuples
+    positions: Mapping[str, Mapping[int, int]]  # offset of the next record to learn from, by topic and partition
+    learnt: Mapping[str, int | float]  # how much went in: at least `events`
+    metrics: Mapping[str, int | float]  # how good it was when it was made, by name; finite
+    at: float  # event time of the last event learnt, in epoch seconds
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     """Id of each topic of `positions`, from the broker: offsets in another topic of the name mean other events."""
     version: str = field(init=False)

@@ -133,24 +133,6 @@ class Popularity:
         """Compile, or load what was compiled before; scans nothing."""
         self._scan(0, 0)
 
-    def popular(self, path: str) -> list[str]:
-        """Ids of the most popular items below a category path; all of the shop's for the empty path.
-
-        >>> from models.shop.events import CatalogItem
-        >>> items = Items()
-        >>> catalog = Catalog(items)
-        >>> for name, category in [("mug", "Tea/Mugs"), ("cup", "Tea/Mugs"), ("kettle", "Tea/Kettles")]:
-        ...     catalog.put(CatalogItem(name, name, category, 8.0))
-        >>> popularity = Popularity(items, catalog, Neighbours(items, 86400.0))
-        >>> popularity.refresh()
-        >>> popularity.popular("Tea/Mugs"), popularity.popular("Tea")
-        (['cup', 'mug'], ['cup', 'kettle', 'mug'])
-        """
-        node = self._catalog.categories.node(path) if path else ROOT
-        self._make_room()
-        top = self.by_category.items[node, : self.by_category.length[node]]
-        return [self._items.name(index) for index in top.tolist()]
-
     def _make_room(self) -> None:
         """Cover all nodes, brands and items there are."""
         catalog = self._catalog

@@ -81,9 +81,8 @@ def rerank(situation: Situation, state: ServingState, features: NDArray[np.float
             candidate = pool.candidates[place]
             candidate.score = candidate.accepted
             if kind == UPSELL:
-                candidate.score *= step_of(
-                    candidate.item, state.query.anchors[candidate.anchor], state.weights, state.rules
-                )
+                anchor = state.query.anchors[candidate.anchor]
+                candidate.score *= step_of(candidate.item, anchor, state.weights, state.rules)
             push(queue, place, state.pool, state.id_order)
 
 

@@ -25,13 +25,10 @@ def take_best(at: float, chosen: NDArray[np.int32], size: int, state: ServingSta
             at_queue = exact_first(CROSS_SELLS, at, state.rows, state.weights, state.pool, state.id_order)
         if size - crosses < limits.upsell:
             upsell = first(UPSELLS, state.pool, state.id_order)
-            if upsell >= 0 and (
-                at_queue < 0
-                or precedes(
-                    queues.places[UPSELLS, upsell], queues.places[CROSS_SELLS, at_queue], state.pool, state.id_order
-                )
-            ):
-                queue, at_queue = UPSELLS, upsell
+            if upsell >= 0:
+                place = queues.places[UPSELLS, upsell]
+                if at_queue < 0 or precedes(place, queues.places[CROSS_SELLS, at_queue], state.pool, state.id_order):
+                    queue, at_queue = UPSELLS, upsell
         if at_queue < 0:
             break
         place = queues.places[queue, at_queue]

@@ -180,10 +180,6 @@ class Visits:
             config.items, config.window_s, config.pair_reach, config.distance_exponent, config.backward_weight
         )
 
-    def __len__(self) -> int:
-        """Number of shoppers remembered."""
-        return len(self._shoppers)
-
     def apply_profile(self, profile: Profile) -> float | None:
         """As `Consent.apply`; drops what may not be used any more."""
         forgotten = self.consent.apply(profile)

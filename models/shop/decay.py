@@ -1,11 +1,10 @@
 """Forward decay: weights that fade in event time, in sums to which events may be added in any order.
 
 An event of weight `w` at `t` is worth `w * 2 ** ((t - now) / half_life)` now. A sum is kept as of a landmark, to which
-every event is scaled by its own factor: nothing is rescaled as time passes, and late events need no special case
-(Cormode, Shkapenyuk, Srivastava and Xu, "Forward Decay: A Practical Time Decay Model for Streaming Systems", ICDE
-2009). Different here: landmarks are whole numbers of half-lives since the epoch, and a sum uses the last one before its
-newest event. Moving to the next landmark divides by a power of two, which is exact in floating point, and no factor
-exceeds 2.
+every event is scaled by its own factor, so late events need no special case (Cormode, Shkapenyuk, Srivastava and Xu,
+"Forward Decay: A Practical Time Decay Model for Streaming Systems", ICDE 2009). Different here: landmarks are whole
+numbers of half-lives since the epoch, and a sum uses the last one before its newest event. Moving to the next landmark
+divides by a power of two, which is exact in floating point, and no factor exceeds 2.
 """
 
 from __future__ import annotations
