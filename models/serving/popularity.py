@@ -1,15 +1,13 @@
 """Top items: the most popular ones below every node of the category tree and of every brand.
 
-Popularity is an item's own views and baskets in its row, decayed to a common time. As all weights fade at one rate,
-their order does not change with time: the logarithm of a weight plus its age in half-lives is a key that holds until
+Popularity is an item's own views and baskets in its row, decayed to a common time. All weights fade at one rate, so
+their order does not change with time: the logarithm of a weight plus its time in half-lives is a key that holds until
 the item's row, stock, category or brand change.
 
-Changes are not announced. Every batch scans `SLICE` items in turn, in no more time than a few suggestions take, and
-moves those that have changed. A change is therefore seen after at most `items / SLICE` batches, in a shop of up to
-`SLICE` items at once; where an item leaves a full list, the next one comes in within as many more. (A top item is not
-suggested before the rules have checked stock and price as they are now.) When the number of items has doubled, as after
-a start, one batch scans them all, which takes about 0.1 s a million. What the lists hold is a function of catalogue and
-rows as they were seen, not of the order in which they came.
+Every batch scans the next `SLICE` items and moves those that have changed. A change is therefore seen after at most
+`items / SLICE` batches; where an item leaves a full list, the next one comes in within as many more. (The rules check
+stock and price as they are now before a top item is suggested.) When the number of items has doubled, as after a start,
+one batch scans them all. The lists depend on catalogue and rows as they were seen, not on the order of changes.
 """
 
 from __future__ import annotations

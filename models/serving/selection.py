@@ -1,4 +1,4 @@
-"""From candidates to a list: best first, capped by kind, brand and category, with a place left to chance."""
+"""From candidates to a list: best first, capped by kind, brand and category; the last place may be drawn at random."""
 
 from __future__ import annotations
 

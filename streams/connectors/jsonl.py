@@ -8,14 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from streams.errors import RecordError
-from streams.wire.codec import (
-    decode_answer,
-    decode_catalog,
-    decode_click,
-    decode_feedback,
-    decode_profile,
-    decode_purchase,
-)
+from streams.wire import codec
 from streams.wire.topics import TOPICS
 
 
@@ -38,15 +31,15 @@ class Sends(Protocol):
 
 
 DECODERS: dict[str, Callable[[Line], object]] = {
-    "clicks": decode_click,
-    "purchases": decode_purchase,
-    "catalog": decode_catalog,
-    "profiles": decode_profile,
-    "feedback": decode_feedback,
+    "clicks": codec.decode_click,
+    "purchases": codec.decode_purchase,
+    "catalog": codec.decode_catalog,
+    "profiles": codec.decode_profile,
+    "feedback": codec.decode_feedback,
 }
 """Topics that a shop writes, and the decoders of their records."""
 
-_READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": decode_answer}
+_READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": codec.decode_answer}
 """... and topics of the workers whose lines are read but not sent."""
 
 _ID = {topic.name: topic.key for topic in TOPICS}
