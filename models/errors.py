@@ -1,15 +1,4 @@
-"""Errors of what the models are given.
-
-```
-ModelError
-├── PolicyError         the policy file is wrong: the sentence names file, line and key
-├── SessionFileError    a file of sessions cannot be read: the sentence names file and line
-├── PackageMissingError a method needs a package that is not installed
-└── SnapshotError       weights cannot be used; a worker keeps those it has
-    ├── SnapshotShapeError     a field or an array is not what it must be
-    └── SnapshotFormatError    made by code of another version
-```
-"""
+"""Errors of what the models are given."""
 
 from __future__ import annotations
 
@@ -55,7 +44,7 @@ class PackageMissingError(ModelError):
 
 
 class SnapshotError(ModelError):
-    """A snapshot cannot be made, or not be used by the model that it is offered to."""
+    """A snapshot cannot be made or used; a worker keeps the one that it has."""
 
 
 class SnapshotShapeError(SnapshotError):
@@ -78,8 +67,7 @@ class SnapshotShapeError(SnapshotError):
 class SnapshotFormatError(SnapshotError):
     """A snapshot was made by code of another version.
 
-    Operator action: run trainer and workers of one version of Crosscurrent; until then `crosscurrent models rollback`
-    to an older snapshot.
+    Operator action: run trainer and workers of one version; until then `crosscurrent models rollback` to an older one.
     """
 
     @classmethod

@@ -41,8 +41,7 @@ def inline_njit(function: Function) -> Function:
     does. `_nrt` is an undocumented option of numba; without it the results are the same.
     """
     options: Any = {"_nrt": False, "forceinline": True, "error_model": "numpy"}
-    compiled: Any = njit(**options)(function)
-    return compiled  # type: ignore[no-any-return]
+    return njit(**options)(function)  # type: ignore[no-any-return]
 
 
 class _SourceKeyedCache(FunctionCache):

@@ -56,24 +56,16 @@ class Snapshot:
         SnapshotShapeError: a field is not what it must be; the sentence names it.
     """
 
-    model: str
-    """Which model, such as `sequence`."""
-    code: str
-    """What made the arrays and can read them, such as `lstm-1`; another layout of the weights takes another."""
+    model: str  # which model, such as `sequence`
+    code: str  # which layout of the arrays, such as `lstm-1`
     arrays: Mapping[str, NDArray[Any]]
     """The weights by name: truth values, integers or floating point, all finite. Read-only, C order, native bytes."""
-    vocabulary: tuple[str, ...]
-    """Item ids by slot; empty where a slot is free. No id has two slots."""
-    config: Mapping[str, Any]
-    """Of the model, in plain JSON values; lists are kept as tuples."""
-    positions: Mapping[str, Mapping[int, int]]
-    """Offset of the next record to learn from, by partition, by source topic."""
-    learnt: Mapping[str, int | float]
-    """How much went in: at least `events`."""
-    metrics: Mapping[str, int | float]
-    """How good it was when it was made, by name; finite."""
-    at: float
-    """Event time of the last event learnt, in epoch seconds."""
+    vocabulary: tuple[str, ...]  # item ids by slot, each once; empty where a slot is free
+    config: Mapping[str, Any]  # of the model, in plain JSON values; lists are kept as tuples
+    positions: Mapping[str, Mapping[int, int]]  # offset of the next record to learn from, by topic and partition
+    learnt: Mapping[str, int | float]  # how much went in: at least `events`
+    metrics: Mapping[str, int | float]  # how good it was when it was made, by name; finite
+    at: float  # event time of the last event learnt, in epoch seconds
     topic_ids: Mapping[str, str] = field(default_factory=dict)
     """Id of each topic of `positions`, from the broker: offsets in another topic of the name mean other events."""
     version: str = field(init=False)
@@ -116,11 +108,7 @@ class Snapshot:
         return hash((self.model, self.version))
 
     def require(self, code: str, shapes: Mapping[str, Sequence[int | None]]) -> None:
-        """Check that a model can use this, before it uses any of it.
-
-        Args:
-            code: of the model.
-            shapes: of exactly the arrays it uses, by name; None is any length.
+        """Check that a model can use this: made by its code, with exactly the arrays of these shapes; None: any length.
 
         Raises:
             SnapshotFormatError: it was made by other code.
@@ -177,8 +165,7 @@ def _frozen_array(where: str, name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 def _checked_vocabulary(where: str, vocabulary: Sequence[str]) -> tuple[str, ...]:
     vocabulary = tuple(vocabulary)
-    seen: set[str] = set()
-    given = 0
+    seen, given = set[str](), 0
     for ids in slices(vocabulary):
         if not all(isinstance(item_id, str) for item_id in ids):
             raise SnapshotShapeError.of(where, "vocabulary", "ids, empty for a free slot", "something else among them")
@@ -212,12 +199,9 @@ def _frozen_json(where: str, path: str, value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """The inverse of `_frozen_json`."""
-    match value:
-        case Mapping():
-            return {name: _plain(item) for name, item in value.items()}
-        case tuple():
-            return [_plain(item) for item in value]
-    return value
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
 def _frozen_numbers(where: str, path: str, numbers: Mapping[str, int | float]) -> Mapping[str, int | float]:

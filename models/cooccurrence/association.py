@@ -1,8 +1,7 @@
 """How far two items belong together beyond what their popularity explains.
 
 Counts may be decayed weights, if a basket of n items weighs w(n) in all four numbers alike (the pair's, both items',
-all baskets'). The lift is then that of the weighted baskets; where all have one size and age it is the plain lift.
-Compiled, to be called from compiled functions, too.
+all baskets'). The lift is then that of the weighted baskets.
 """
 
 from __future__ import annotations
@@ -19,32 +18,11 @@ have 6. Less lets single coincidences lead; far more hides the pairs of small sh
 """
 
 
-@cached_njit("float64(float64, float64, float64, float64)")
-def lift(n_ab: float, n_a: float, n_b: float, n: float) -> float:
-    """How many times as often as by chance two items share a basket.
-
-    Args:
-        n_ab: baskets with both.
-        n_a: baskets with the one.
-        n_b: baskets with the other.
-        n: all baskets.
-
-    Returns:
-        1 for independent items, also where one of them, or the shop, has no baskets yet.
-
-    >>> lift(30, 60, 100, 1000)
-    5.0
-    """
-    if n_a <= 0.0 or n_b <= 0.0 or n <= 0.0:
-        return 1.0
-    return n_ab / n_a / n_b * n
-
-
 @cached_njit("float64(float64, float64, float64, float64, float64)")
 def shrunk_lift(n_ab: float, n_a: float, n_b: float, n: float, strength: float) -> float:
-    """The lift, shrunk towards 1 the more, the less has been seen.
+    """How many times as often as by chance two items share a basket, shrunk towards 1 where little has been seen.
 
-    The posterior mean of a Poisson rate under a gamma prior of mean 1 (DuMouchel, "Bayesian Data Mining in Large
+    It is the posterior mean of a Poisson rate under a gamma prior of mean 1 (DuMouchel, "Bayesian Data Mining in Large
     Frequency Tables", The American Statistician 53, 1999), with one prior of a given strength instead of a fitted
     mixture of two: a prior fitted to a stream would move every lift with every event.
 

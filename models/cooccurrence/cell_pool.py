@@ -1,9 +1,8 @@
 """Rows of cells, of many lengths, in flat arrays: the storage of `CoOccurrence` and of `Neighbours`.
 
 A cell is a neighbour in an item's row: its index, and a weight and a count for each kind of co-occurrence, 40 bytes. A
-row lies in a block of 8, 16, 32 ... cells, the smallest that holds it; so its length alone says how large its block is,
-and a free block can be used again for any row of that size. A million rows are three large arrays, without a Python
-object for each.
+row lies in the smallest block of 8, 16, 32 ... cells that holds it, so its length alone gives the size of its block.
+A free block is used again for any row of that size.
 """
 
 from __future__ import annotations
@@ -52,22 +51,10 @@ class Cells:
         self.heads: NDArray[np.int64] = np.full(1 + SIZES, NOWHERE, np.int64)
         self.heads[0] = 0
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes in use, free blocks included; room never used takes no memory."""
-        cell = self.ids.itemsize + PAIR_KINDS * (self.weights.itemsize + self.counts.itemsize)
-        return int(self.heads[0]) * cell
-
     def place(self, start: int, length: int, new_length: int) -> int:
-        """A block for a row that changes its length. The cells are not copied: the caller writes them again.
+        """A block for a row that changes its length: its start, NOWHERE for a length of 0, as for a row without cells.
 
-        Args:
-            start: of the row's block, NOWHERE where it has none.
-            length: of the row so far.
-            new_length: of the row from now on.
-
-        Returns:
-            The start of its block, NOWHERE for a length of 0.
+        The cells are not copied: the caller writes them again.
         """
         size = block_size(new_length)
         if size and size == block_size(length):
@@ -83,12 +70,8 @@ class Cells:
         return placed
 
     def grow(self) -> None:
-        """Double the room; this copies what is in use, at half a gigabyte a second.
-
-        Rare under traffic: a pool has most of its size when a worker has caught up, before it joins.
-        """
-        used = int(self.heads[0])
-        room = 2 * len(self.ids)
+        """Double the room; this copies what is in use, at half a gigabyte a second."""
+        used, room = int(self.heads[0]), 2 * len(self.ids)
         ids, weights, counts = self.ids, self.weights, self.counts
         self.ids = np.empty(room, np.int32)
         self.weights = np.empty((room, PAIR_KINDS), np.float64)

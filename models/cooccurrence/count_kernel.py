@@ -83,17 +83,10 @@ def first_wrong(deltas: Deltas, known: int) -> int:
 
 @cached_njit()
 def count(state: CountState, deltas: Deltas, first: int, offset: int, call: int) -> int:
-    """Count deltas of one message from the `first` on.
+    """Count the deltas of the message at an offset, from the `first` on; `call` numbers the calls, from 1.
 
-    Args:
-        state: has room for one more row a delta.
-        deltas: of the message.
-        first: number of the delta to begin with.
-        offset: of the message.
-        call: number of this call, above 0.
-
-    Returns:
-        How many deltas are counted: n, or fewer, where the pool has to grow before it can go on.
+    The state needs room for one more row a delta. Returns the number of the next delta to count: n, or less where the
+    pool has to grow first.
     """
     a, b, kind, weight, at = deltas
     rows, weights = state.rows, state.weights
@@ -150,10 +143,9 @@ def _slot_of(item: int, at: float, mark: float, state: CountState) -> int:
 
 @inline_njit
 def _move_on(rows: NDArray[np.void], slot: int, at: float, mark: float, weights: NDArray[np.float64]) -> float:
-    """Let a row know of an event at `at`, past landmark `mark`.
+    """Move a row on to an event at `at` after landmark `mark`; its weights then are as of the later landmark.
 
-    Returns:
-        What a weight as of the event's landmark is worth at the row's: a power of two, 1 or less.
+    Returns the factor from the event's landmark to the row's: a power of two, 1 or less.
     """
     row = rows[slot]
     if at > row.at:
@@ -213,10 +205,7 @@ def _weakest(
     id_order: NDArray[np.uint64],
     importance: NDArray[np.float64],
 ) -> int:
-    """The cell of least importance; of equal ones the largest item id.
-
-    Equal to seven digits is equal, as for `CoOccurrence.row`: what remains is the order of summation.
-    """
+    """The cell of least importance; of equal ones (in float32, as in `CoOccurrence.cut`) the largest item id."""
     weakest, least = start, np.float32(math.inf)
     for cell in range(start, start + length):
         strength = np.float32(

@@ -1,9 +1,8 @@
 """The rows of co-occurrence of one partition of items, at their owner: counted, decayed in event time, bounded.
 
-The row of an item holds its neighbours, each with a weight and a count per kind, and the item's own marginals. Weights
-decay by `models.shop.decay`, so that deltas may come in any order: rows depend on which deltas have been counted, up to
-the rounding of float64, as long as no cell had to give way. A published row says which messages it includes; the next
-owner adopts it and goes on from there.
+The row of an item holds its neighbours, each with a weight and a count per kind, and the item's own marginals. Deltas
+may come in any order: rows depend on which have been counted, up to the rounding of float64, as long as no cell had to
+give way. A published row says which messages it includes; the next owner adopts it and goes on from there.
 """
 
 from __future__ import annotations
@@ -29,27 +28,16 @@ _Number = TypeVar("_Number", bound=np.generic)
 
 @dataclass(slots=True, eq=False)
 class Row:
-    """What is published of an item: its neighbours, strongest first, ties by item id.
-
-    Attributes:
-        item_id: whose row it is.
-        position: offset of the next message of pairs that is not included.
-        at: newest event behind it, in epoch seconds.
-        own: the item's own weights as of `at`: views, and baskets, each basket weighing what its pairs do.
-        own_count: plain numbers of the same.
-        neighbours: (n,) item ids.
-        weights: (n, 3) float64 as of `at`: viewed-with, bought-with, viewed-then-bought.
-        counts: (n, 3) int64, plain number of events behind each weight.
-    """
+    """What is published of an item: its neighbours, strongest first, ties by item id."""
 
     item_id: str
-    position: int
-    at: float
-    own: tuple[float, float]
-    own_count: tuple[int, int]
+    position: int  # offset of the next message of pairs that is not included
+    at: float  # newest event behind it, in epoch seconds
+    own: tuple[float, float]  # views and baskets as of `at`, each basket weighing what its pairs do
+    own_count: tuple[int, int]  # plain numbers of the same
     neighbours: list[str]
-    weights: NDArray[np.float64]
-    counts: NDArray[np.int64]
+    weights: NDArray[np.float64]  # (n, 3) as of `at`: viewed-with, bought-with, viewed-then-bought
+    counts: NDArray[np.int64]  # (n, 3), plain number of events behind each weight
 
 
 class Cut(NamedTuple):
@@ -65,23 +53,14 @@ class Cut(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """The baskets of one partition of items.
+    """The baskets of one partition of items; a basket counts at the partition of its first item."""
 
-    Attributes:
-        baskets: their weight as of `at`; a basket counts at the partition of its first item.
-        at: newest basket, in epoch seconds.
-    """
-
-    baskets: float = 0.0
-    at: float = 0.0
+    baskets: float = 0.0  # their weight as of `at`
+    at: float = 0.0  # newest basket, in epoch seconds
 
 
 class CoOccurrence:
-    """The rows of ONE partition of items.
-
-    Args:
-        items: what the indices mean; shared by all users of the indices.
-        config: how much is remembered.
+    """The rows of one partition of items; `items` is shared by all users of the indices.
 
     >>> from models.shop.events import BOUGHT_WITH, VIEWED_WITH
     >>> items, at = Items(), 1.75e9
@@ -100,22 +79,18 @@ class CoOccurrence:
         self.config = config
         self._limit = config.neighbours + config.newcomers
         self._importance = np.array(config.importance, np.float64)
-        self._row_of = np.full(1024, NOWHERE, np.int32)  # by item
+        # Arrays as in `CountState`.
+        self._row_of = np.full(1024, NOWHERE, np.int32)
         self._rows = np.zeros(256, ROW)
-        self._dirty_since = np.zeros(256, np.int64)  # by row: the call that changed it first since it was published
-        self._used = np.zeros(1, np.int64)  # rows in use; in an array, for compiled functions to add to it
+        self._dirty_since = np.zeros(256, np.int64)
+        self._used = np.zeros(1, np.int64)
         self._cells = Cells()
-        self._total = np.zeros(1, ROW)  # of which `baskets`, `at` and `landmark` are the partition's
+        self._total = np.zeros(1, ROW)
         self._calls = 0
 
     def __len__(self) -> int:
         """Number of rows."""
         return int(self._used[0])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory in use."""
-        return self._row_of.nbytes + len(self) * ROW.itemsize + self._cells.nbytes
 
     @property
     def totals(self) -> Totals:
@@ -132,15 +107,7 @@ class CoOccurrence:
         total["baskets"] = totals.baskets * growth
 
     def learn_one(self, a: str, b: str | None, kind: int, at: float, weight: float = 1.0) -> None:
-        """Count one delta that came in no message, as [`learn_many`][] does.
-
-        Args:
-            a: whose row.
-            b: neighbour; `a` itself: the item's own; None: the partition's total.
-            kind: VIEWED_WITH, BOUGHT_WITH or VIEWED_THEN_BOUGHT.
-            at: event time in epoch seconds.
-            weight: at least 0.
-        """
+        """Count one delta that came in no message, as [`learn_many`][] does; `b` None is the partition's total."""
         index = self._items.index
         self.learn_many(
             np.array([index(a)], np.int32),
@@ -199,18 +166,14 @@ class CoOccurrence:
             done = count(self._state(), deltas, done, offset, self._calls)
 
     def adopt(self, row: Row) -> None:
-        """Take a published row, in place of what this object may have.
-
-        It includes all messages with offsets below its position; those are skipped for this row from now on.
-        """
+        """Replace a row by a published one. Messages below its position are skipped for this row from now on."""
         index = self._items.index(row.item_id)
         neighbours = np.array(list(map(self._items.index, row.neighbours[: self._limit])), np.int32)
         self._make_room(1)
         slot = int(self._row_of[index])
         if slot == NOWHERE:
-            slot = len(self)
+            slot = self._row_of[index] = len(self)
             self._used[0] += 1
-            self._row_of[index] = slot
         held = self._rows[slot]
         n, cells = len(neighbours), self._cells
         start = cells.place(int(held["start"]), int(held["length"]), n)
@@ -225,10 +188,7 @@ class CoOccurrence:
         cells.counts[start : start + n] = np.minimum(row.counts[:n], MOST)
 
     def dirty(self) -> list[int]:
-        """Items whose rows have changed since they were published, the longest waiting first.
-
-        Rows first changed by the same call come in the order of their ids.
-        """
+        """Items whose rows have changed since they were published, the longest waiting first, ties by id."""
         since = self._dirty_since[: len(self)]
         slots = np.flatnonzero(since)
         items = self._rows["item"][slots]
@@ -237,11 +197,7 @@ class CoOccurrence:
         return result
 
     def published(self, index: int) -> None:
-        """Note that the row of an item was published as it is now.
-
-        Raises:
-            KeyError: it has none.
-        """
+        """Note that the row of an item was published as it is now; KeyError if it has none."""
         self._dirty_since[self._slot(index)] = 0
 
     def mark_dirty(self, index: int) -> None:
@@ -252,15 +208,7 @@ class CoOccurrence:
             self._dirty_since[slot] = self._calls
 
     def row(self, index: int, position: int) -> Row:
-        """The row of an item as it is to be published.
-
-        Args:
-            index: of the item.
-            position: offset of the next message that has not been counted; the row includes all before.
-
-        Raises:
-            KeyError: the item has none.
-        """
+        """The row of an item as it is to be published, with all messages before `position`; KeyError if it has none."""
         cut = self.cut(index)
         return Row(
             item_id=self._items.name(index),
@@ -274,11 +222,7 @@ class CoOccurrence:
         )
 
     def cut(self, index: int) -> Cut:
-        """As `row`, by index.
-
-        Raises:
-            KeyError: the item has no row.
-        """
+        """As `row`, by index; KeyError if the item has none."""
         _, length, start, _, at, _, views, baskets, view_count, basket_count = self._rows[self._slot(index)].item()
         cells = slice(start, start + length)
         ids, weights = self._cells.ids[cells], self._cells.weights[cells]

@@ -28,10 +28,6 @@ class Neighbours:
     Arrays are replaced when they grow: read the attributes again for each batch. An item without a row has a length of
     0, and weights and counts of 0 of its own. Indices beyond the arrays have no rows either.
 
-    Args:
-        items: what the indices mean; shared by all users of the indices.
-        half_life_s: of the owners' weights.
-
     Attributes:
         start: (items,) int64, first cell of an item's row in `ids`, `weights` and `counts`.
         length: (items,) int32, cells of its row, strongest first.
@@ -81,12 +77,6 @@ class Neighbours:
         """(pool, 3) int32, plain number of events behind each weight, 2**31 - 1 at most."""
         return self._cells.counts
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of memory in use."""
-        arrays = (self._position, self.start, self.length, self.own, self.own_count, self.at)
-        return self._cells.nbytes + sum(array.nbytes for array in arrays)
-
     def __len__(self) -> int:
         """Number of rows."""
         return self._rows
@@ -100,23 +90,14 @@ class Neighbours:
         return np.flatnonzero(self._position != _NO_ROW)
 
     def put(self, row: Row) -> None:
-        """Replace the row of an item.
-
-        About 20 us for 100 neighbours, 75 where their ids are not in the processor's cache.
-        """
+        """Replace the row of an item."""
         index = self._items.index(row.item_id)
         ids = np.array(list(map(self._items.index, row.neighbours)), np.int32)
         counts = np.minimum(row.counts, MOST).astype(np.int32)
         self.put_cut(index, row.position, Cut(row.at, row.own, row.own_count, ids, row.weights, counts))
 
     def put_cut(self, index: int, position: int, cut: Cut) -> None:
-        """As `put`, by index; takes half the time.
-
-        Args:
-            index: of the item.
-            position: offset of the next message of pairs that is not included.
-            cut: the row.
-        """
+        """As `put`, by index; takes half the time."""
         if len(self.start) < len(self._items):
             self._make_room(2 * len(self._items))
         n = len(cut.neighbours)
@@ -165,13 +146,7 @@ class Neighbours:
         )
 
     def set_total(self, partition: int, baskets: float, at: float) -> None:
-        """Set the baskets of one partition of items.
-
-        Args:
-            partition: of items.
-            baskets: decayed weight of its baskets as of `at`.
-            at: epoch seconds.
-        """
+        """Set the decayed weight of the baskets of one partition of items, as of `at` in epoch seconds."""
         self.totals[partition] = Totals(baskets, at)
 
     def baskets(self, at: float) -> float:
@@ -179,14 +154,9 @@ class Neighbours:
         return sum(decayed(total.baskets, total.at, at, self.half_life_s) for total in self.totals.values())
 
     def lift(self, a: int, b: int) -> float:
-        """How many times as often as by chance item `b` is bought with `a`, shrunk towards 1 where little is known.
+        """`shrunk_lift` of item `b` in the row of `a`, from weights as of the newest event behind any of them.
 
-        Args:
-            a: index of the item whose row is asked.
-            b: index of its neighbour; one that is not in the row has not been bought with `a`.
-
-        Returns:
-            `models.cooccurrence.association.shrunk_lift` of basket weights as of the newest event behind any of them.
+        An item that is not in the row has not been bought with `a`.
         """
         cells = self._cells_of(a)
         found = np.flatnonzero(self.ids[cells] == b)

@@ -21,14 +21,7 @@ BATCH_PAIRS = 20_000
 
 
 class LocalCounting:
-    """One partition of counts with an index over it.
-
-    Args:
-        items: numbers the items.
-        config: how much is remembered.
-
-    Attributes:
-        neighbours: all rows as of the last `publish`.
+    """One partition of counts; `neighbours` has all rows as of the last `publish`.
 
     >>> from models.shop.events import VIEWED_WITH
     >>> items = Items()
@@ -49,12 +42,7 @@ class LocalCounting:
         self._changed = True
 
     def learn(self, pairs: Iterable[Pair], at: float) -> None:
-        """Take pairs of one event; they reach `neighbours` with the next `publish`.
-
-        Args:
-            pairs: of indices.
-            at: event time, epoch seconds.
-        """
+        """Take the pairs of an event at `at`, epoch seconds; they reach `neighbours` with the next `publish`."""
         self._pairs += pairs
         self._times += [at] * (len(self._pairs) - len(self._times))
         if len(self._pairs) >= BATCH_PAIRS:

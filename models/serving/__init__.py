@@ -2,5 +2,5 @@
 
 [`recommender`][models.serving.recommender] turns queries into arrays, and [`kernel`][models.serving.kernel] answers
 them: `candidates`, classified by `rules`, are queued and described by `reranking`, chosen by `selection`, filled up by
-`fallbacks` and put into words by `explanations`. Stands on all other rooms of `models/` but `evaluation`.
+`fallbacks` and put into words by `explanations`.
 """

@@ -1,20 +1,19 @@
 """Candidates from the neighbours of a whole visit, and how likely each is to be accepted.
 
-A source is an item of the trigger, the cart or the visit. Of each of its neighbours the row says how often the two were
-looked at together, bought together, or the one bought after a look at the other. As shares of the source's own views or
-baskets, shrunk where those are few, these estimate how likely a shopper who is about the source takes the neighbour:
+A source is an item of the trigger, the cart or the visit. Its row says how often it and each neighbour were looked at
+together, bought together, or the neighbour bought after a look at it. As shares of the source's own views or baskets,
+shrunk where those are few, these estimate how likely a shopper who looks at the source takes the neighbour:
 
     share = weight / (own + shrinkage)         all decayed to the query's time
 
-The baskets that shrink a bought-together share are taken to be like all baskets, so that an item has a part of them by
-how often it is bought at all: otherwise one basket shared by chance outdoes what everybody buys. That part counts as
-what chance explains does (`chance`).
+The baskets that shrink a bought-together share are taken to be like all baskets of the shop, so each item has its part
+of them: otherwise one basket shared by chance outdoes what everybody buys. That part counts `chance`.
 
-Shares are weighed by recency of the source and by what the kind of co-occurrence says of the kind of suggestion, and
-added over sources and kinds. What the sequence model expects next is one more share. The sum is read as odds,
-`sum / (1 + sum)`, so that evidence of many sources adds up and never exceeds certainty. Two items that many buy are
-bought together by chance: how much of a bought-together share counts depends on by how much it exceeds chance, and how
-surely (`significance`). An upsell's acceptance is multiplied by its step in price.
+Shares are weighed by recency of the source and by kinds of co-occurrence and suggestion, and added over sources and
+kinds. The sequence model's prediction is one more share. The sum is read as odds, `sum / (1 + sum)`, so that evidence
+of many sources adds up and never exceeds certainty. Two items that many buy are bought together by chance: how much of
+a bought-together share counts depends on how far and how surely it exceeds chance (`significance`). An upsell's
+acceptance is multiplied by its step in price.
 """
 
 from __future__ import annotations
@@ -45,12 +44,7 @@ def find_sources(
 ) -> None:
     """List the sources with their recency: 1 for the trigger's, less the further back; the more of cart and visit.
 
-    Args:
-        trigger: indices of the trigger's items.
-        cart: of the items in the cart, latest last.
-        visit: of the items of the visit, latest first.
-        ages_s: of the looks at those.
-        state: with the anchors; its pool gets the sources.
+    The cart's latest item is its last, the visit's its first.
     """
     weights = state.weights
     state.pool.size[1] = 0
@@ -181,8 +175,7 @@ def expect(items: NDArray[np.int32], shares: NDArray[np.float64], state: Serving
 def bought_by_chance(source: int, item: int, at: float, rows: Rows) -> tuple[float, float]:
     """Shrunk lift and log-likelihood ratio of two items in all baskets, as of the newest event behind any of them.
 
-    Returns:
-        (NaN, 0) where the lift is not defined: an item, or the shop, has no baskets yet, or the pair none.
+    (NaN, 0) where the lift is not defined: an item, or the shop, has no baskets yet, or the pair none.
     """
     if item >= len(rows.at) or source >= len(rows.at):
         return math.nan, 0.0

@@ -43,17 +43,15 @@ class Reason(TypedDict):
 
 
 class Reasons(NamedTuple):
-    """Reasons of the items of one list, or with a first axis more, of many."""
+    """Reasons of the items of one list, (places, MOST_REASONS), or with a first axis more, of many."""
 
-    source: NDArray[np.int8]  # (places, MOST_REASONS): index into REASON_SOURCES, strongest first, then -1
-    anchor: NDArray[np.int32]  # (places, MOST_REASONS): item of the evidence, -1 for none
-    events: NDArray[np.int64]  # (places, MOST_REASONS): behind the reason
-    of_views: NDArray[np.bool_]  # (places, MOST_REASONS): those of a fall-back are views
-    of_anchor: NDArray[
-        np.bool_
-    ]  # (places, MOST_REASONS): the evidence is an anchor's; by kind, before they are ordered
-    lift: NDArray[np.float64]  # (places, MOST_REASONS): NaN where it is not defined
-    strength: NDArray[np.float64]  # (places, MOST_REASONS): which they are ordered by
+    source: NDArray[np.int8]  # index into REASON_SOURCES, strongest first, then -1
+    anchor: NDArray[np.int32]  # item of the evidence, -1 for none
+    events: NDArray[np.int64]  # behind the reason
+    of_views: NDArray[np.bool_]  # those of a fall-back are views
+    of_anchor: NDArray[np.bool_]  # the evidence is an anchor's; by kind, before they are ordered
+    lift: NDArray[np.float64]  # NaN where it is not defined
+    strength: NDArray[np.float64]  # which they are ordered by
 
 
 def empty_reasons(lists: int, places: int) -> Reasons:
@@ -75,13 +73,6 @@ def explain(at: float, chosen: NDArray[np.int32], size: int, state: ServingState
     """Find the reasons of a list by walking the rows of its sources again, for the few items that are in it.
 
     Of each kind the strongest evidence is kept; evidence of an anchor goes before that of other items of the visit.
-
-    Args:
-        at: time of the query, epoch seconds.
-        chosen: (size,) the list, as places of candidates.
-        size: of the list.
-        state: has rows, sources and candidates.
-        found: is filled.
     """
     pool = state.pool
     marks = np.uint64(0)  # of items with evidence: most neighbours are told from them by their last six bits
@@ -199,10 +190,6 @@ def _times(count: int) -> str:
 class ReasonText:
     """Puts reasons into words. The words for an anchor are kept until the catalogue changes.
 
-    Args:
-        items: for the ids of anchors.
-        catalog: for titles, brands and categories.
-
     >>> items = Items()
     >>> catalog = Catalog(items)
     >>> catalog.put(CatalogItem("kettle", "Kettle", "Kitchen/Kettles", 30.0))
@@ -222,12 +209,8 @@ class ReasonText:
     def reason(self, item: CatalogItem, source: int, anchor: int, count: int, of_views: bool, lift: float) -> Reason:
         """A reason as it is sent; the arguments after the item are as in `Reasons`."""
         if source == _SEQUENCE:
-            seen = f": looked at {_times(count)}" if count else ""
-            return {
-                "source": REASON_SOURCES[source],
-                "count": count,
-                "text": f"Often next in visits like this one{seen}",
-            }
+            text = "Often next in visits like this one" + (f": looked at {_times(count)}" if count else "")
+            return {"source": REASON_SOURCES[source], "count": count, "text": text}
         if source > _SEQUENCE:
             return self._fall_back(item, source, anchor, count, of_views)
         about = self._anchors.get(anchor) if self._version == self._catalog.version else None
@@ -236,13 +219,11 @@ class ReasonText:
         name, title, bought, after, looked = about
         if source == BOUGHT_WITH:
             text = f"{bought}{count} baskets" if count != 1 else bought + "1 basket"
-            if lift == lift:
-                return {"source": "bought_with", "anchor": name, "count": count, "lift": lift, "text": text}
-            return {"source": "bought_with", "anchor": name, "count": count, "text": text}
-        times = "once" if count == 1 else f"{count} times"
-        if source == VIEWED_WITH:
-            return {"source": "viewed_with", "anchor": name, "count": count, "text": looked + times}
-        return {"source": "viewed_then_bought", "anchor": name, "count": count, "text": f"Bought {times}{after}"}
+        else:
+            text = looked + _times(count) if source == VIEWED_WITH else f"Bought {_times(count)}{after}"
+        if lift == lift:  # not NaN
+            return {"source": REASON_SOURCES[source], "anchor": name, "count": count, "lift": lift, "text": text}
+        return {"source": REASON_SOURCES[source], "anchor": name, "count": count, "text": text}
 
     def _about(self, anchor: int) -> tuple[str, str, str, str, str]:
         """Words for an anchor: its id, its title, and the beginnings or ends of sentences."""

@@ -39,14 +39,9 @@ _HALF_WAY = 10.0
 
 @inline_njit
 def fall_back(at: float, weakest: float, cross_sells: bool, upsells: bool, state: ServingState) -> None:
-    """Queue top items that are related to the first anchors.
+    """Queue top items that are related to the first anchors, with scores below the weakest evidence.
 
-    Args:
-        at: time of the query, epoch seconds.
-        weakest: score of evidence below which these have to stay.
-        cross_sells: whether the list has places for any.
-        upsells: likewise.
-        state: has the top items; its pool gets the candidates.
+    `cross_sells` and `upsells` say whether the list has places for any.
     """
     rules, query = state.rules, state.query
     anchors = min(query.now[ANCHORS], MAX_ANCHORS)

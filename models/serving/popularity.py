@@ -1,15 +1,13 @@
 """Top items: the most popular ones below every node of the category tree and of every brand.
 
-Popularity is an item's own views and baskets in its row, decayed to a common time. As all weights fade at one rate,
-their order does not change with time: the logarithm of a weight plus its age in half-lives is a key that holds until
+Popularity is an item's own views and baskets in its row, decayed to a common time. All weights fade at one rate, so
+their order does not change with time: the logarithm of a weight plus its time in half-lives is a key that holds until
 the item's row, stock, category or brand change.
 
-Changes are not announced. Every batch scans `SLICE` items in turn, in no more time than a few suggestions take, and
-moves those that have changed. A change is therefore seen after at most `items / SLICE` batches, in a shop of up to
-`SLICE` items at once; where an item leaves a full list, the next one comes in within as many more. (A top item is not
-suggested before the rules have checked stock and price as they are now.) When the number of items has doubled, as after
-a start, one batch scans them all, which takes about 0.1 s a million. What the lists hold is a function of catalogue and
-rows as they were seen, not of the order in which they came.
+Every batch scans the next `SLICE` items and moves those that have changed. A change is therefore seen after at most
+`items / SLICE` batches; where an item leaves a full list, the next one comes in within as many more. (The rules check
+stock and price as they are now before a top item is suggested.) When the number of items has doubled, as after a start,
+one batch scans them all. The lists depend on catalogue and rows as they were seen, not on the order of changes.
 """
 
 from __future__ import annotations
@@ -81,12 +79,7 @@ class ScanState(NamedTuple):
 
 
 class Popularity:
-    """Keeps the top items of a catalogue.
-
-    Args:
-        items: what the indices mean.
-        catalog: what is offered.
-        neighbours: whose own counts say what is popular.
+    """Keeps the top items of a catalogue, by the own counts of the neighbours.
 
     Attributes:
         by_category: a list for each node; the root's is the whole shop's.
@@ -137,24 +130,6 @@ class Popularity:
     def warm(self) -> None:
         """Compile, or load what was compiled before; scans nothing."""
         self._scan(0, 0)
-
-    def popular(self, path: str) -> list[str]:
-        """Ids of the most popular items below a category path; all of the shop's for the empty path.
-
-        >>> from models.shop.events import CatalogItem
-        >>> items = Items()
-        >>> catalog = Catalog(items)
-        >>> for name, category in [("mug", "Tea/Mugs"), ("cup", "Tea/Mugs"), ("kettle", "Tea/Kettles")]:
-        ...     catalog.put(CatalogItem(name, name, category, 8.0))
-        >>> popularity = Popularity(items, catalog, Neighbours(items, 86400.0))
-        >>> popularity.refresh()
-        >>> popularity.popular("Tea/Mugs"), popularity.popular("Tea")
-        (['cup', 'mug'], ['cup', 'kettle', 'mug'])
-        """
-        node = self._catalog.categories.node(path) if path else ROOT
-        self._make_room()
-        top = self.by_category.items[node, : self.by_category.length[node]]
-        return [self._items.name(index) for index in top.tolist()]
 
     def _make_room(self) -> None:
         """Cover all nodes, brands and items there are."""

@@ -1,7 +1,7 @@
-"""Queues of candidates, best first: two, of which only the first few are ever popped.
+"""The two queues of candidates, best first.
 
-A queue is cut into blocks that know their best. A push costs one comparison, a pop a look at all bests and one block,
-where a heap would order everything: of a thousand candidates a list takes six.
+A list takes six of a thousand candidates, so a heap would order too much. A queue is cut into blocks that know their
+best: a push costs one comparison, a pop a look at all bests and one block.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -56,17 +56,12 @@ class Query:
     """What is asked for one event."""
 
     action: Action
-    trigger: list[int]
-    """Indices of the event's items."""
+    trigger: list[int]  # indices of the event's items
     visit: Visit
-    at: float
-    """Time of the event, epoch seconds."""
-    seed: str
-    """Decides what is left to chance: the suggestion's id."""
-    user_id: str = ""
-    """Whose visit it is."""
-    window: Window | None = None
-    """The shopper's looks in order, for the sequence model."""
+    at: float  # time of the event, epoch seconds
+    seed: str  # decides what is left to chance: the suggestion's id
+    user_id: str = ""  # whose visit it is
+    window: Window | None = None  # the shopper's looks in order, for the sequence model
 
 
 @dataclass(frozen=True)
@@ -117,8 +112,7 @@ class Learnt(NamedTuple):
     """The order of lists that was learnt from outcomes."""
 
     order: Order
-    version: str
-    """Of its snapshot; empty: nothing has been learnt."""
+    version: str  # of its snapshot; empty: nothing has been learnt
 
 
 class Recommender:
@@ -126,13 +120,6 @@ class Recommender:
 
     Not for use by several threads at once. Equal queries on equal state give equal answers, alone or in a batch; ties
     are settled by item id.
-
-    Args:
-        items: what the indices mean; shared with catalogue and neighbours.
-        catalog: what is offered.
-        neighbours: what has been learnt.
-        policy: what may be suggested; may be replaced at any time.
-        config: how evidence is weighed.
     """
 
     def __init__(
@@ -141,8 +128,7 @@ class Recommender:
         self.catalog = catalog
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
-        self.learnt = Learnt(no_order(), "")
-        """From outcomes; may be replaced likewise."""
+        self.learnt = Learnt(no_order(), "")  # may be replaced at any time, as the policy
         self._items = items
         self._config = config
         self._reason_text = ReasonText(items, catalog)
@@ -187,10 +173,7 @@ class Recommender:
         """As `suggest_many`: everything is computed at the call, and each list is put into words when it is taken.
 
         A caller that is done with one list before it takes the next spares the garbage collector thousands of objects.
-
-        Args:
-            queries: what is asked.
-            expected: predictions of the sequence model for these queries; None: there is no such model.
+        `expected` are the sequence model's predictions for these queries; None: there is no such model.
         """
         if not queries:
             return iter(())
@@ -224,13 +207,9 @@ class Recommender:
         visits = [query.visit for query in queries]
         explores = self._limits.explore > 0.0
         seeds = [_seed(query.seed) if explores else 0 for query in queries]
-        serial = self._serial
         self._serial += len(queries)
-        ages_s = array("d")
-        for visit in visits:
-            ages_s.extend(visit.ages_s)
         return Batch(
-            serial,
+            self._serial - len(queries),
             np.array([query.at for query in queries], np.float64),
             np.array(seeds, np.uint64),
             np.array([query.action is not Action.PURCHASE for query in queries], np.bool_),
@@ -238,7 +217,7 @@ class Recommender:
             _joined([visit.cart for visit in visits]),
             _joined([visit.bought for visit in visits]),
             _joined([visit.items for visit in visits]),
-            np.array(ages_s, np.float64),
+            np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64),
             expected,
         )
 

@@ -60,10 +60,7 @@ def find_top(at: float, state: ServingState) -> None:
 def rerank(situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
     """Queue the top candidates by the learnt order, and no others, for each kind that has one.
 
-    Args:
-        situation: of the query.
-        state: has the top candidates.
-        features: (WIDTH,) working memory.
+    `features` (WIDTH,) is working memory.
     """
     learnt, pool = state.learnt, state.pool
     for queue in (CROSS_SELLS, UPSELLS):
@@ -84,22 +81,14 @@ def rerank(situation: Situation, state: ServingState, features: NDArray[np.float
             candidate = pool.candidates[place]
             candidate.score = candidate.accepted
             if kind == UPSELL:
-                candidate.score *= step_of(
-                    candidate.item, state.query.anchors[candidate.anchor], state.weights, state.rules
-                )
+                anchor = state.query.anchors[candidate.anchor]
+                candidate.score *= step_of(candidate.item, anchor, state.weights, state.rules)
             push(queue, place, state.pool, state.id_order)
 
 
 @inline_njit
 def describe(place: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
-    """Describe a candidate.
-
-    Args:
-        place: of the candidate.
-        situation: of the query.
-        state: has the candidates and the top ones.
-        features: (WIDTH,) gets what `FEATURES` says; NaN throughout where there is no evidence.
-    """
+    """Describe a candidate by the `FEATURES`, (WIDTH,); NaN throughout where there is no evidence."""
     rows, pool, facts = state.rows, state.pool, state.rules.facts
     candidate = pool.candidates[place]
     if candidate.tier != EVIDENCE:

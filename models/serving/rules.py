@@ -60,11 +60,6 @@ class QueryState(NamedTuple):
 class CompiledPolicy:
     """Compiles a policy for a catalogue that may get more categories, brands and items.
 
-    Args:
-        policy: what may be suggested.
-        catalog: what is offered.
-        items: what the indices mean.
-
     >>> from models.shop.events import CatalogItem
     >>> items = Items()
     >>> catalog = Catalog(items)
@@ -180,16 +175,9 @@ def begin(
     rules: Rules,
     query_state: QueryState,
 ) -> None:
-    """Start a query. Called once for each, before `classify`.
+    """Start a query, with a greater serial than all before; the cart's latest item is its last.
 
-    Args:
-        serial: greater than that of every query before.
-        trigger: indices of the trigger's items.
-        cart: of the items in the cart, latest last.
-        bought: of the items bought recently.
-        upsells: whether the action may have upsells; there are none where an item of the trigger is unknown.
-        rules: of the policy in force.
-        query_state: is filled.
+    There are no upsells where an item of the trigger is unknown.
     """
     for place in range(query_state.now[BARRED]):
         query_state.barred[query_state.listed[place]] &= _BY_POLICY
@@ -232,18 +220,16 @@ def _add_anchor(item: int, rules: Rules, query_state: QueryState) -> None:
 
 @inline_njit
 def classify(item: int, rules: Rules, query_state: QueryState) -> tuple[int, int]:
-    """What an item may be suggested as, and the place of the first anchor in `query_state.anchors` that it may be for.
+    """What an item may be suggested as, and the place in `query_state.anchors` of the first anchor that it may be for.
 
-    Returns:
-        (NEITHER, -1), or CROSS_SELL or UPSELL and a place; `fits` answers for other anchors.
+    The place is -1 with NEITHER; `fits` answers for other anchors.
     """
     fact = rules.facts[item]
-    serial = query_state.now[SERIAL]
     if fact.state != OFFERED or query_state.barred[item]:
         return NEITHER, -1
     if rules.category_barred[fact.category] or rules.brand_barred[fact.brand]:
         return NEITHER, -1
-    if query_state.taken[rules.group[fact.category]] == serial:
+    if query_state.taken[rules.group[fact.category]] == query_state.now[SERIAL]:
         if query_state.now[MAY_UPSELL]:
             for place in range(query_state.now[ANCHORS]):
                 if _steps_up(item, query_state.anchors[place], rules):

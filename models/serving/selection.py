@@ -1,4 +1,4 @@
-"""From candidates to a list: best first, capped by kind, brand and category, with a place left to chance."""
+"""From candidates to a list: best first, capped by kind, brand and category; the last place may be drawn at random."""
 
 from __future__ import annotations
 
@@ -16,17 +16,7 @@ from models.shop.kinds import CROSS_SELL, NEITHER
 
 @inline_njit
 def take_best(at: float, chosen: NDArray[np.int32], size: int, state: ServingState) -> int:
-    """Extend a list from the queues, best first, as long as the caps allow.
-
-    Args:
-        at: time of the query, epoch seconds.
-        chosen: (limits.items,) the list, as places of candidates; is filled.
-        size: of the list so far.
-        state: has the queues.
-
-    Returns:
-        Size of the list.
-    """
+    """Extend a list of `size` candidates (by place) from the queues, best first, within the caps; returns its size."""
     limits, queues = state.limits, state.pool.queues
     crosses = count_cross_sells(chosen, size, state.pool)
     while size < limits.items:
@@ -35,13 +25,10 @@ def take_best(at: float, chosen: NDArray[np.int32], size: int, state: ServingSta
             at_queue = exact_first(CROSS_SELLS, at, state.rows, state.weights, state.pool, state.id_order)
         if size - crosses < limits.upsell:
             upsell = first(UPSELLS, state.pool, state.id_order)
-            if upsell >= 0 and (
-                at_queue < 0
-                or precedes(
-                    queues.places[UPSELLS, upsell], queues.places[CROSS_SELLS, at_queue], state.pool, state.id_order
-                )
-            ):
-                queue, at_queue = UPSELLS, upsell
+            if upsell >= 0:
+                place = queues.places[UPSELLS, upsell]
+                if at_queue < 0 or precedes(place, queues.places[CROSS_SELLS, at_queue], state.pool, state.id_order):
+                    queue, at_queue = UPSELLS, upsell
         if at_queue < 0:
             break
         place = queues.places[queue, at_queue]
@@ -59,17 +46,8 @@ def explore_last(at: float, seed: np.uint64, chosen: NDArray[np.int32], size: in
     """With probability `limits.explore` replace the last of a list by a candidate drawn from all beyond it.
 
     Every candidate that the caps allow at the last place is equally likely: the least hash of seed and id is drawn, so
-    that equal queries draw alike. The list stays in order, since all of these rank behind the last.
-
-    Args:
-        at: time of the query, epoch seconds.
-        seed: 64 bits of the query.
-        chosen: (limits.items,) the list, as places of candidates.
-        size: of the list, at least 1.
-        state: has the candidates.
-
-    Returns:
-        Probability with which the last of the list has come to be there.
+    that equal queries draw alike. The list stays in order, since all of these rank behind the last. Returns the
+    probability with which the last of the list has come to be there.
     """
     limits, candidates, order = state.limits, state.pool.candidates, state.id_order
     beyond, drawn, least = 0, -1, seed

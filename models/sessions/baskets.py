@@ -41,7 +41,7 @@ class Baskets:
         return at
 
     def repeat(self, at: float, order_id: str, items: tuple[int, ...], appended_s: float, memory_s: float) -> float:
-        """Note a repeated purchase: it stays as it was, and its memory starts again. Returns its event time."""
+        """Renew the memory of a repeated purchase, which stays as it was; returns its event time."""
         for basket in [basket for basket in self._baskets if basket[1] == order_id]:
             self._baskets.remove(basket)
             at, _, items, _ = basket

@@ -29,20 +29,8 @@ class Cart:
         self._changes: dict[int, list[_Change]] = {}  # of each item, the last first
         self._oldest_s = float("inf")  # no change was appended before this
 
-    def __len__(self) -> int:
-        """Items with a change in memory, removed ones included."""
-        return len(self._changes)
-
     def set(self, item: int, added: bool, at: float, offset: int, appended_s: float) -> None:
-        """Add or remove an item.
-
-        Args:
-            item: its index.
-            added: False: removed.
-            at: event time, epoch seconds.
-            offset: in the log.
-            appended_s: append time, epoch seconds.
-        """
+        """Add or remove an item at an event time `at`; both times are epoch seconds."""
         change = (at, offset, added, appended_s)
         changes = self._changes.setdefault(item, [])
         if changes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import inf
 
 from models.shop.events import Profile
@@ -12,8 +11,7 @@ class Consent:
     """What the shoppers of one partition have said in their profiles.
 
     * Events may be used until consent is withdrawn.
-    * `forget` excludes all events up to and including an event time. The latest such time counts, and no profile
-      lifts it. So one number is kept of each shopper who asked.
+    * `forget` excludes all events up to and including an event time. The latest such time counts; no profile lifts it.
     * Consent that is given again forgets what came before it: a successor that reads only the last profile, and one
       that saw the refusal, use the same events.
 
@@ -31,17 +29,8 @@ class Consent:
         self._forgotten: dict[str, float] = {}
         self._withdrawn: set[str] = set()
 
-    @property
-    def forgotten(self) -> Mapping[str, float]:
-        """Event time up to which nothing of a shopper is used, by shopper."""
-        return self._forgotten
-
     def apply(self, profile: Profile) -> float | None:
-        """Take a profile, in the order of its log.
-
-        Returns:
-            The event time up to which the shopper is forgotten, where the profile forgets; else None.
-        """
+        """Take a profile, in the order of its log; returns until when the shopper is forgotten, if it says so."""
         user_id = profile.user_id
         forgets = profile.forget or (profile.consent and user_id in self._withdrawn)
         if profile.consent:

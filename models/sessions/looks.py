@@ -28,21 +28,14 @@ class Looks:
         self.trail: list[Look] = []
 
     def add(self, look: Look, place: int, kept: int) -> None:
-        """Append a look.
-
-        Args:
-            look: with a greater offset, and no smaller append time, than any before.
-            place: where it belongs in `recent`.
-            kept: length of `recent`.
-        """
+        """Append a look with a greater offset and no smaller append time than any before, at a place in `recent`."""
         recent, trail = self.recent, self.trail
         recent.insert(place, look)
         trail.append(look)
-        length = len(trail)
-        if length > kept:
-            leaving = trail[length - kept - 1]
+        if len(trail) > kept:
+            leaving = trail[-kept - 1]
             del recent[0 if recent[0] is leaving else bisect_left(recent, leaving)]
-            if length > 2 * kept:
+            if len(trail) > 2 * kept:
                 del trail[0]
 
     def expire(self, horizon_s: float, kept: int) -> None:

@@ -36,10 +36,7 @@ class ViewedWith:
     def pairs(self, recent: list[Look], place: int, look: Look) -> list[Pair]:
         """Own count of a look's item, and its pairs with the looks around it in the window, each other item once.
 
-        Args:
-            recent: the shopper's looks before this one is added, by (event time, offset).
-            place: where it belongs there.
-            look: a look at any time.
+        `recent` has the shopper's looks without this one, by (event time, offset); it belongs at `place`.
         """
         at, item = look[0], look[2]
         pairs: list[Pair] = [(item, item, VIEWED_WITH, 1.0)]

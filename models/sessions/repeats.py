@@ -22,18 +22,10 @@ class Repeats:
         self._seen: dict[str, tuple[float, float]] = {}  # id: append time, event time
         self._limit = _FIRST_LIMIT
 
-    def __len__(self) -> int:
-        """Ids held, with outdated ones that are not removed yet."""
-        return len(self._seen)
-
     def again(self, name: str, at: float, appended_s: float, horizon_s: float) -> bool:
-        """Note an id; returns whether it had been seen.
+        """Note an id with its event time; returns whether it had been seen at or after the horizon, an append time.
 
-        Args:
-            name: the id.
-            at: its event time, for `forget`.
-            appended_s: its append time, no smaller than that of any before.
-            horizon_s: append time before which sightings do not count; must never decrease.
+        Neither `appended_s` nor `horizon_s` may decrease from call to call.
         """
         known = self._seen.get(name)
         self._seen[name] = (appended_s, at)

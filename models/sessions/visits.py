@@ -1,12 +1,10 @@
 """Shoppers' state: recent looks, cart and recent purchases of each, as a function of the recent log.
 
-[`Visits`][] belongs to one partition of shoppers. Events of a topic are applied in the order of its log. How the two
-topics interleave does not change what is counted:
+Events of a topic are applied in the order of its log. How the two topics interleave does not change what is counted:
 
 * viewed-with pairs are made by a click, from the clicks before it;
 * bought-with pairs are made by a purchase, from its own lines;
-* viewed-then-bought pairs join both, once every click is known that was appended up to `join_grace_s` after the
-  purchase;
+* viewed-then-bought pairs join both, once all clicks appended up to `join_grace_s` after the purchase are known;
 * carts are ordered by event time.
 
 State leaves memory by append time, or by its number in the order of the log, and for no other reason. So a replay of
@@ -110,26 +108,19 @@ class EventStatus(Enum):
 class Visit:
     """A shopper's state at one moment."""
 
-    items: list[int]
-    """Looked at within the window, newest first, each once."""
-    ages_s: list[float]
-    """How long ago."""
-    actions: list[int]
-    """0 view, 1 click, 2 add to cart."""
-    cart: list[int]
-    """In the order of addition."""
-    bought: list[int]
-    """Within the time asked for, each once."""
+    items: list[int]  # looked at within the window, newest first, each once
+    ages_s: list[float]  # of these looks
+    actions: list[int]  # of these looks, by `ACTION_CODES`
+    cart: list[int]  # in the order of addition
+    bought: list[int]  # within the time asked for, each once
 
 
 class Window(NamedTuple):
     """Looks of a shopper by event time, repeated looks at an item included."""
 
     items: list[int]
-    actions: list[int]
-    """0 view, 1 click, 2 add to cart."""
-    ats: list[float]
-    """Event times, ascending epoch seconds."""
+    actions: list[int]  # by `ACTION_CODES`
+    ats: list[float]  # event times, ascending epoch seconds
 
 
 @dataclass(slots=True)
@@ -165,13 +156,6 @@ class _Shopper:
 class Visits:
     """Visits, carts and recent purchases of the shoppers of one partition.
 
-    Args:
-        items: numbers the items.
-        config: what a visit is.
-
-    Attributes:
-        consent: whose events may be used.
-
     >>> items, at = Items(), 1e9
     >>> visits = Visits(items, VisitConfig())
     >>> for offset, item in enumerate(["kettle", "mug"]):
@@ -196,18 +180,8 @@ class Visits:
             config.items, config.window_s, config.pair_reach, config.distance_exponent, config.backward_weight
         )
 
-    def __len__(self) -> int:
-        """Number of shoppers remembered."""
-        return len(self._shoppers)
-
-    # -- consent ---------------------------------------------------------------------------------------------------
-
     def apply_profile(self, profile: Profile) -> float | None:
-        """Apply a profile, in the order of its log, and drop what may not be used any more.
-
-        Returns:
-            The event time up to which the shopper is forgotten, where the profile forgets; else None.
-        """
+        """As `Consent.apply`; drops what may not be used any more."""
         forgotten = self.consent.apply(profile)
         if (until := self.consent.refused_until(profile.user_id)) > _NEVER:
             self._erase(profile.user_id, until)
@@ -230,8 +204,6 @@ class Visits:
             if seen is not None:
                 seen.forget(before)
 
-    # -- events ----------------------------------------------------------------------------------------------------
-
     def apply_click(
         self, event: Click, appended_s: float, offset: int, learn: bool = True
     ) -> tuple[EventStatus, list[Pair]]:
@@ -240,11 +212,8 @@ class Visits:
         Called in the order of the log. A late look (older than the newest, by event time) takes its place in the
         window. One that is older than the whole window counts for its item only.
 
-        Args:
-            event: the click.
-            appended_s: append time, epoch seconds. Where it falls behind that of an earlier click, that one counts.
-            offset: in the clicks partition.
-            learn: whether pairs are wanted; the state is the same without.
+        Where `appended_s` (epoch seconds) falls behind that of an earlier click, that one counts. Without `learn` the
+        state is the same, but no pairs are made.
         """
         user_id, at = event.user_id, event.at
         clicks_s = self._clicks_s
@@ -294,14 +263,8 @@ class Visits:
     ) -> tuple[EventStatus, list[Pair]]:
         """Apply a purchase; returns the pairs that it adds: own counts, the total, bought-with pairs.
 
-        Called in the order of the log. Its viewed-then-bought pairs come from `ripen`.
-
-        Args:
-            event: the purchase.
-            appended_s: append time, epoch seconds. Where it falls behind that of an earlier purchase, that one counts.
-            offset: in the purchases partition.
-            learn: whether pairs are wanted; the state is the same without.
-            join: whether its viewed-then-bought pairs are still to be made.
+        Called in the order of the log. Its viewed-then-bought pairs come from `ripen` if `join`. `appended_s` and
+        `learn` are as for a click.
         """
         user_id, at, config = event.user_id, event.at, self._config
         purchases_s = self._purchases_s
@@ -311,8 +274,8 @@ class Visits:
             return EventStatus.FORGOTTEN, []
         shopper = self._shopper(user_id)
         shopper.bought_s = purchases_s
-        index, baskets, memory_s = self._items.index, shopper.baskets, config.purchase_memory_s
-        bought = tuple(dict.fromkeys([index(line.item_id) for line in event.lines]))
+        baskets, memory_s = shopper.baskets, config.purchase_memory_s
+        bought = tuple(map(self._items.index, event.item_ids))
         baskets.expire(purchases_s - memory_s)
         if shopper.orders is None:
             shopper.orders = Repeats()
@@ -328,8 +291,6 @@ class Visits:
             self._joins.append(_Join(offset, at, purchases_s, user_id, counted))
         return EventStatus.APPLIED, bought_with(counted) if learn else []
 
-    # -- joins -----------------------------------------------------------------------------------------------------
-
     @property
     def first_pending(self) -> int | None:
         """Lowest offset of a purchase whose viewed-then-bought pairs are still to be made."""
@@ -338,11 +299,8 @@ class Visits:
     def ripen(self, clicks_appended_s: float) -> list[tuple[int, float, list[Pair]]]:
         """Finish the joins of purchases that no click appended from now on can belong to.
 
-        Called with its append time before every click is applied, so that no look beyond the grace comes between; and
-        when no clicks come.
-
-        Args:
-            clicks_appended_s: greatest append time of the clicks, the one about to be applied included.
+        Called before each click is applied, so that no look beyond the grace comes between, and when no clicks come.
+        `clicks_appended_s` is the greatest append time of the clicks, including the one about to be applied.
 
         Returns:
             (offset of the purchase, its event time, viewed-then-bought pairs), in the order of the log.
@@ -363,8 +321,6 @@ class Visits:
         viewed = list(dict.fromkeys(look[2] for look in looks if oldest < look[0] <= join.at))
         most = min(config.items, config.max_pair_items)
         return viewed_then_bought(viewed[:most], join.bought, config.distance_exponent)
-
-    # -- state of a shopper ----------------------------------------------------------------------------------------
 
     def snapshot(self, user_id: str, at: float, bought_s: float) -> Visit:
         """A shopper's state at an event time, with what he bought within `bought_s` before it."""
@@ -402,10 +358,7 @@ class Visits:
         return Window([look[2] for look in looks], [look[3] for look in looks], [look[0] for look in looks])
 
     def _shopper(self, user_id: str) -> _Shopper:
-        """A shopper's state. Each call also checks the next shopper in the eviction queue.
-
-        So there are never many more shoppers than events within memory.
-        """
+        """A shopper's state. Each call also checks one other for eviction: few are held beyond those within memory."""
         shopper = self._shoppers.get(user_id)
         if shopper is None:
             shopper = self._shoppers[user_id] = _Shopper()

@@ -61,14 +61,8 @@ class Codes:
 class Catalog:
     """The items that the shop offers. A change applies from the next event on.
 
-    Args:
-        items: numbers the item ids; shared with all that use the indices.
-
     Attributes:
         facts: (capacity,) of `FACT`, by item index. Replaced when it grows: read it again for each batch.
-        categories: numbers the categories.
-        brands: numbers the brands.
-        currencies: numbers the currencies.
         version: grows with every change.
 
     >>> items = Items()

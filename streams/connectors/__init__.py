@@ -2,5 +2,5 @@
 
 `complete_journey` and `rees46` read public data sets, `simulated_shop` generates one whose right answers are known,
 `event_log` reads any of them for the evaluation. `replay`, `jsonl` and `dead_letter_replay` send events, lines and dead
-letters through the sender that they are given. A new data source goes here.
+letters through the sender that they are given.
 """

@@ -46,13 +46,7 @@ def complete_journey() -> DataSet:
 
 
 def data_set_of(transactions: Any, products: Any) -> DataSet:
-    """The two tables as a data set.
-
-    Args:
-        transactions: data frame with household_id, basket_id, product_id, quantity, sales_value and
-            transaction_timestamp, a row a line.
-        products: data frame with product_id, department, product_category, product_type, brand and package_size.
-    """
+    """The package's two data frames as a data set; `transactions` has a row for each line of a basket."""
     lines = transactions[transactions["quantity"] > 0]
     lines = lines.assign(price=(lines["sales_value"] / lines["quantity"]).round(4))
     lines = lines.sort_values(["transaction_timestamp", "basket_id"], kind="stable")
@@ -111,18 +105,8 @@ def _events(lines: Any) -> Iterator[SourceEvent]:
         products = list(dict.fromkeys(line["item_id"] for line in bought))
         for number, product in enumerate(products):
             added_at = at - (len(products) - number) * STEP_S
-            yield SourceEvent(
-                "clicks",
-                added_at,
-                {
-                    "v": 1,
-                    "user_id": user_id,
-                    "item_id": product,
-                    "action": "add_to_cart",
-                    "at": written(added_at),
-                    "session_id": order_id,
-                    "event_id": f"{order_id}-{number}",
-                },
-            )
+            click = {"v": 1, "user_id": user_id, "item_id": product, "action": "add_to_cart", "at": written(added_at)}
+            more = {"session_id": order_id, "event_id": f"{order_id}-{number}"}
+            yield SourceEvent("clicks", added_at, click | more)
         purchase = {"v": 1, "user_id": user_id, "order_id": order_id, "at": written(at), "items": bought}
         yield SourceEvent("purchases", at, purchase | {"currency": CURRENCY})

@@ -8,11 +8,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from streams.connectors.jsonl import DECODERS, Line
+from streams.connectors.jsonl import DECODERS, Line, Sends
 from streams.errors import RecordError
-from streams.kafka.blocking import Sender
 from streams.wire.codec import decode_dead_letter
 from streams.wire.record import Record
 from streams.wire.schemas import DeadLetterRecord
@@ -49,18 +47,9 @@ def distinct(letters: Iterator[DeadLetterRecord]) -> Iterator[DeadLetterRecord]:
 
 
 class Replayer:
-    """Sends letters again.
+    """Sends letters again, and reports those that are not sent; `now_ms` is the append time `at` is compared with."""
 
-    Args:
-        prefix: of the topics' names.
-        sender: takes the records, by short topic name.
-        now_ms: append time that `at` is compared with.
-        report: called with a sentence about each letter that is not sent.
-    """
-
-    def __init__(
-        self, prefix: str, sender: Sender | Any, now_ms: Callable[[], int], report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, prefix: str, sender: Sends, now_ms: Callable[[], int], report: Callable[[str], None]) -> None:
         self._short = {full_name(prefix, name): name for name in DECODERS}
         self._sender = sender
         self._now_ms = now_ms
@@ -69,11 +58,11 @@ class Replayer:
 
     def replay(self, letter: DeadLetterRecord) -> None:
         """Send one letter's record to its topic, if it decodes now."""
-        where = f"{letter.topic}-{letter.partition}@{letter.offset}"
         short = self._short.get(letter.topic)
         key, value = _bytes(letter.key), _bytes(letter.value)
         if short is None or (key is None and value is None):
             self.replayed.not_ours += 1
+            where = f"{letter.topic}-{letter.partition}@{letter.offset}"
             self._report(f"{where}: not sent: there is no copy of it, or its topic is not one that a shop writes")
             return
         line = Line(letter.topic, self._now_ms(), key, value, letter.partition, letter.offset)

@@ -46,18 +46,14 @@ FILES = ("profiles", "clicks", "purchases")
 
 
 class RejectedRecords:
-    """Counts would-be dead letters, and names the first few.
-
-    Args:
-        report: called with a sentence about each that is named.
-    """
+    """Counts would-be dead letters, and reports the first few."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         self.count = 0
 
     def __call__(self, error: RecordError) -> None:
-        """Count one."""
+        """Count a record."""
         self.count += 1
         if self.count <= NAMED:
             self._report(f"{error}; left out")
@@ -70,25 +66,14 @@ class EventLog:
     """A log; its events can be iterated once."""
 
     catalog: list[CatalogItem]
-    events: Iterator[Event]
-    """In time order."""
-    count: int
-    """Most events that there are, for a progress bar."""
-    rejected: RejectedRecords
-    """Grows while the events are read."""
-    notes: list[str] = field(default_factory=list)
-    """What was left out, a sentence each."""
+    events: Iterator[Event]  # in time order
+    count: int  # upper bound of the events, for a progress bar
+    rejected: RejectedRecords  # grows while the events are read
+    notes: list[str] = field(default_factory=list)  # what was left out, a sentence each
 
 
 def log_of_data_set(data: DataSet, limit: int | None, now_ms: int, report: Callable[[str], None]) -> EventLog:
-    """A data set as an event log.
-
-    Args:
-        data: as `replay` sends it.
-        limit: most events; None: all.
-        now_ms: epoch milliseconds that times are compared with.
-        report: called with a sentence about what cannot be used.
-    """
+    """A data set as an event log; times are compared with `now_ms`, epoch milliseconds."""
     rejected = RejectedRecords(report)
     values = (SourceEvent("catalog", 0.0, value) for value in data.catalog)
     catalog = list(_decoded(values, now_ms, rejected))
@@ -105,12 +90,6 @@ def simulated(seed: int, events: int) -> DataSet:
 
 def log_of_folder(folder: Path, limit: int | None, now_ms: int, report: Callable[[str], None]) -> EventLog:
     """A folder of JSON lines as an event log. It is held in memory, about half a kilobyte an event.
-
-    Args:
-        folder: of the files.
-        limit: most clicks and purchases; None: all.
-        now_ms: epoch milliseconds that times are compared with.
-        report: called with a sentence about what cannot be used.
 
     Raises:
         DataMissingError: a file cannot be read.
@@ -129,15 +108,10 @@ def log_of_folder(folder: Path, limit: int | None, now_ms: int, report: Callable
 def sent_of(file: Path, report: Callable[[str], None]) -> SentLists:
     """Suggestions that workers sent, as `crosscurrent tail suggestions --json` prints them, in any order.
 
-    Args:
-        file: JSON lines.
-        report: called with a sentence about what cannot be used.
-
     Raises:
         DataMissingError: the file cannot be read.
     """
-    rejected = RejectedRecords(report)
-    found = []
+    rejected, found = RejectedRecords(report), []
     try:
         with file.open("rb") as lines:
             for number, _, _, (record, at) in usable("suggestions", lines, file.name, lambda: NEWEST_MS, rejected):

@@ -8,14 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from streams.errors import RecordError
-from streams.wire.codec import (
-    decode_answer,
-    decode_catalog,
-    decode_click,
-    decode_feedback,
-    decode_profile,
-    decode_purchase,
-)
+from streams.wire import codec
 from streams.wire.topics import TOPICS
 
 
@@ -38,15 +31,15 @@ class Sends(Protocol):
 
 
 DECODERS: dict[str, Callable[[Line], object]] = {
-    "clicks": decode_click,
-    "purchases": decode_purchase,
-    "catalog": decode_catalog,
-    "profiles": decode_profile,
-    "feedback": decode_feedback,
+    "clicks": codec.decode_click,
+    "purchases": codec.decode_purchase,
+    "catalog": codec.decode_catalog,
+    "profiles": codec.decode_profile,
+    "feedback": codec.decode_feedback,
 }
 """Topics that a shop writes, and the decoders of their records."""
 
-_READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": decode_answer}
+_READERS: dict[str, Callable[[Line], object]] = {**DECODERS, "suggestions": codec.decode_answer}
 """... and topics of the workers whose lines are read but not sent."""
 
 _ID = {topic.name: topic.key for topic in TOPICS}
@@ -59,29 +52,16 @@ def writable() -> list[str]:
 
 
 class Publisher:
-    """Sends lines to one topic.
-
-    Args:
-        sender: takes the good records.
-        topic: short name.
-        report: called with a sentence about each line that is not sent.
-    """
+    """Sends lines to one topic, and reports those that cannot be sent."""
 
     def __init__(self, sender: Sends, topic: str, report: Callable[[str], None]) -> None:
         self._sender = sender
         self._topic = topic
         self._report = report
-        self.bad = 0
-        """Number of lines that were not sent."""
+        self.bad = 0  # lines that were not sent
 
     def checked(self, lines: Iterable[bytes], file: str, now_ms: Callable[[], int]) -> None:
-        """Send the lines that fit the contract, unchanged, keyed by the id in them. Blank lines are skipped.
-
-        Args:
-            lines: as read, with or without line ends.
-            file: name of their source in errors.
-            now_ms: epoch milliseconds that `at` is compared with.
-        """
+        """Send the lines that fit the contract, unchanged, keyed by the id in them, as `usable` reads them."""
         for number, key, value, _ in usable(self._topic, lines, file, now_ms, self._refuse):
             try:
                 self._sender.send(self._topic, key, value)
@@ -114,12 +94,8 @@ def usable(
 ) -> Iterator[tuple[int, bytes, bytes, Any]]:
     """Number, key, value and decoded value of each line that fits the contract. Blank lines are skipped.
 
-    Args:
-        topic: short name.
-        lines: as read, with or without line ends.
-        file: name of their source in errors.
-        now_ms: epoch milliseconds that `at` is compared with.
-        refuse: called with the error of each other line, while the lines are read.
+    `at` is compared with `now_ms`, epoch milliseconds. `refuse` is called with the errors of other lines, located in
+    `file`, while the lines are read.
     """
     decode = _READERS[topic]
     for number, line in enumerate(lines, start=1):

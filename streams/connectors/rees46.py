@@ -43,11 +43,7 @@ class _Line(NamedTuple):
 
 
 def rees46(path: Path, report: Callable[[str], None]) -> DataSet:
-    """A file as a data set.
-
-    Args:
-        path: of the CSV file.
-        report: called with a sentence about each of the first bad lines.
+    """A CSV file as a data set; the first bad lines are reported.
 
     Raises:
         DataMissingError: the file cannot be read, or has another header.
@@ -150,19 +146,10 @@ def _line(number: int, row: list[str], bad: BadLines) -> _Line | None:
         if price is None:
             bad.add(number, "price must be a number above 0 (the event is sent without it)", price_text)
         parts = [part for part in code.replace("/", " ").split(".") if part]
+        category = "/".join(parts) or f"unnamed/{category_id.replace('/', ' ') or 'unknown'}"
         noun = parts[-1].replace("_", " ") if parts else "item"
-        return _Line(
-            number=number,
-            at=at,
-            action=ACTIONS[kind],
-            product=product,
-            category="/".join(parts) or f"unnamed/{category_id.replace('/', ' ') or 'unknown'}",
-            title=f"{brand} {noun} {product}".strip().capitalize(),
-            brand=brand,
-            price=price,
-            user=user,
-            session=session,
-        )
+        title = f"{brand} {noun} {product}".strip().capitalize()
+        return _Line(number, at, ACTIONS[kind], product, category, title, brand, price, user, session)
     return None
 
 

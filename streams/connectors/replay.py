@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -36,27 +36,15 @@ class SourceEvent(NamedTuple):
 
 
 class BadLines:
-    """Counts the bad lines of a file by kind, and names the first few.
-
-    Args:
-        file: its name in messages.
-        report: called with a sentence about each that is named.
-    """
+    """Counts the bad lines of a file by kind, and reports the first few."""
 
     def __init__(self, file: str, report: Callable[[str], None]) -> None:
         self._file = file
         self._report = report
-        self.counts: Counter[str] = Counter()
-        """By kind."""
+        self.counts: Counter[str] = Counter()  # by kind
 
     def add(self, line: int, kind: str, got: str) -> None:
-        """Count one.
-
-        Args:
-            line: number, from 1.
-            kind: what was expected, the same for all of the kind.
-            got: what came.
-        """
+        """Count a line, by number from 1; `kind` says what was expected."""
         self.counts[kind] += 1
         if self.counts.total() <= NAMED:
             self._report(f"{self._file}:{line}: {kind}, got {got[:60]!r}")
@@ -68,14 +56,10 @@ class BadLines:
 class DataSet:
     """A data set to be sent."""
 
-    catalog: list[dict[str, Any]]
-    """Values of the catalog topic."""
-    events: Iterable[SourceEvent]
-    """In time order; can be iterated once."""
-    count: int
-    """Number of events, for a progress bar."""
-    notes: list[str] = field(default_factory=list)
-    """What was left out, a sentence each."""
+    catalog: list[dict[str, Any]]  # values of the catalog topic
+    events: Iterable[SourceEvent]  # in time order; can be iterated once
+    count: int  # number of events, for a progress bar
+    notes: list[str] = field(default_factory=list)  # what was left out, a sentence each
 
 
 def replay(
@@ -88,41 +72,25 @@ def replay(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, int]:
-    """Send the catalogue, then clicks and purchases.
+    """Send the catalogue, then clicks and purchases, `limit` of them at most; returns the records sent by topic.
 
-    Args:
-        data: to send.
-        sender: takes the records.
-        limit: most clicks and purchases to send; None: all.
-        speed: seconds of event time per second; infinite: as fast as the sender takes them.
-        on_sent: called after each click and purchase.
-        clock: seconds, from any start.
-        sleep: waits for a number of seconds.
-
-    Returns:
-        Records sent, by topic.
+    `speed` is in seconds of event time per second; at infinite speed the sender sets the pace. `on_sent` is called
+    after each click and purchase.
     """
     sent = {"catalog": len(data.catalog), "clicks": 0, "purchases": 0}
     for value in data.catalog:
         _send(sender, "catalog", value)
-    for topic, value in _paced(islice(data.events, limit), speed, clock, sleep):
-        _send(sender, topic, value)
-        sent[topic] += 1
-        on_sent()
-    return sent
-
-
-def _paced(
-    events: Iterator[SourceEvent], speed: float, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> Iterator[tuple[str, dict[str, Any]]]:
     started, first_at = clock(), None
-    for topic, at, value in events:
+    for topic, at, value in islice(data.events, limit):
         if first_at is None:
             first_at = at
         ahead_s = started + (at - first_at) / speed - clock()
         if ahead_s > 0:
             sleep(ahead_s)
-        yield topic, value
+        _send(sender, topic, value)
+        sent[topic] += 1
+        on_sent()
+    return sent
 
 
 def _send(sender: Sends, topic: str, value: dict[str, Any]) -> None:

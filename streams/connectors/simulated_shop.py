@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count
@@ -90,19 +91,9 @@ STAPLES = (
 STYLES = ("plain", "rustic", "bright", "sleek")
 MODELS = ("", "Plus", "Pro")
 BRANDS = (
-    "Alder & Finch",
-    "Brightside",
-    "Casa Lume",
-    "Dovetail",
-    "Eastwind",
-    "Fernhill",
-    "Gullwing",
-    "Hearthstone",
-    "Ironwood",
-    "Juniper",
-    "Kestrel",
-    "Larkspur",
-)
+    "Alder & Finch, Brightside, Casa Lume, Dovetail, Eastwind, Fernhill, "
+    "Gullwing, Hearthstone, Ironwood, Juniper, Kestrel, Larkspur"
+).split(", ")
 
 STAPLE_SHARE = 0.35
 """Share of visits that buy a staple: enough to make staples the best sellers."""
@@ -123,17 +114,17 @@ MAX_STEP = 2.0
 
 @dataclass(frozen=True)
 class Model:
-    """One item of the shop, with what the catalogue does not have: occasion (None: a staple), style, rung."""
+    """An item of the shop, with what the catalogue does not have: occasion (None: a staple), style, rung."""
 
     item_id: str
     title: str
     category: str
-    price: float
     brand: str
+    price: float
     rating: float
-    occasion: str | None
-    style: str
-    rung: int
+    occasion: str | None = None
+    style: str = ""
+    rung: int = 0
 
     def record(self) -> dict[str, Any]:
         """The item as a value of the `catalog` topic."""
@@ -164,9 +155,9 @@ class Truth:
 
     def __init__(self, models: Sequence[Model]) -> None:
         self._models = {model.item_id: model for model in models}
-        groups: dict[tuple[str | None, str], list[Model]] = {}
+        groups = defaultdict[tuple[str | None, str], list[Model]](list)
         for model in models:
-            groups.setdefault((model.occasion, model.style), []).append(model)
+            groups[model.occasion, model.style].append(model)
         self._complements: dict[str, tuple[str, ...]] = {}
         self._upgrades: dict[str, tuple[str, ...]] = {}
         for model in models:
@@ -191,12 +182,7 @@ class Truth:
 
 
 class SimulatedShop:
-    """The shop and its shoppers.
-
-    Args:
-        seed: of prices, tastes and visits.
-        shoppers: their number, at least sixteen for each event per second.
-    """
+    """The shop and its shoppers. The seed decides prices, tastes and visits."""
 
     def __init__(self, seed: int = 7, shoppers: int = 20_000) -> None:
         self.name = f"{NAME}-{seed}"
@@ -205,31 +191,26 @@ class SimulatedShop:
         self.models = [*self._ladders(), *self._staples()]
         self.truth = Truth(self.models)
         self._by_id = {model.item_id: model for model in self.models}
-        self._families: dict[tuple[str, str], list[Model]] = {}  # (category, style) -> its ladder
+        self._families = defaultdict[tuple[str, str], list[Model]](list)  # (category, style) -> its ladder
         for model in self.models:
-            self._families.setdefault((model.category, model.style), []).append(model)
+            self._families[model.category, model.style].append(model)
         self._staple_choice = _Zipf([model for model in self.models if model.occasion is None], self._random)
-        categories = {occasion: [category for category, *_ in parts] for occasion, parts in OCCASIONS.items()}
-        self._category_choice = {occasion: _Zipf(parts, self._random) for occasion, parts in categories.items()}
-        self._occasion_choice = _Zipf(list(OCCASIONS), self._random)
-        styles = _Zipf(list(STYLES), self._random)
-        self._shoppers = [
-            (styles.draw(self._random), self._occasion_choice.draw(self._random)) for _ in range(shoppers)
-        ]
+        self._category_choice = {
+            occasion: _Zipf([category for category, *_ in parts], self._random) for occasion, parts in OCCASIONS.items()
+        }
+        aims = self._occasion_choice = _Zipf(list(OCCASIONS), self._random)
+        styles = _Zipf(STYLES, self._random)
+        self._shoppers = [(styles.draw(self._random), aims.draw(self._random)) for _ in range(shoppers)]
 
     def catalog(self) -> Iterator[dict[str, Any]]:
         """Values of the `catalog` topic, one an item."""
         return (model.record() for model in self.models)
 
     def events(self, events_per_s: float, start_s: float) -> Iterator[SourceEvent]:
-        """Endless clicks and purchases, in time order.
+        """Endless clicks and purchases from an event time on, in time order, so many a second of event time on average.
 
         At the start shoppers are in the middle of their visits, so that views, carts and purchases come in their usual
         shares from the first second on.
-
-        Args:
-            events_per_s: average number in a second of event time.
-            start_s: event time of the start, in epoch seconds.
 
         Raises:
             ValueError: fewer than twice as many shoppers as are in the shop at once, eight for each event per second.
@@ -255,8 +236,6 @@ class SimulatedShop:
             yield SourceEvent(topic, at, value)
             heapq.heapreplace(queue, (at + chance.expovariate(1 / gap_s), number))
 
-    # -- the world -------------------------------------------------------------------------------------------------
-
     def _ladders(self) -> Iterator[Model]:
         for occasion, parts in OCCASIONS.items():
             for category, noun, base in parts:
@@ -264,17 +243,10 @@ class SimulatedShop:
                     brand = self._random.choice(BRANDS)
                     price, rating = base * self._random.uniform(0.8, 1.25), self._random.uniform(3.2, 4.2)
                     for rung, model in enumerate(MODELS):
-                        slug = category.rpartition("/")[2].lower().replace(" ", "-")
+                        item_id = f"{occasion}-{_slug(category)}-{style}-{rung + 1}"
+                        title = f"{brand} {noun} {model}".strip()
                         yield Model(
-                            item_id=f"{occasion}-{slug}-{style}-{rung + 1}",
-                            title=f"{brand} {noun} {model}".strip(),
-                            category=category,
-                            price=round(price, 2),
-                            brand=brand,
-                            rating=round(rating, 1),
-                            occasion=occasion,
-                            style=style,
-                            rung=rung,
+                            item_id, title, category, brand, round(price, 2), round(rating, 1), occasion, style, rung
                         )
                         price *= self._random.uniform(1.25, 1.6)
                         rating += self._random.uniform(0.1, 0.3)
@@ -282,21 +254,9 @@ class SimulatedShop:
     def _staples(self) -> Iterator[Model]:
         for category, noun, base in STAPLES:
             for number, brand in enumerate(self._random.sample(BRANDS, 4), start=1):
-                slug = category.rpartition("/")[2].lower().replace(" ", "-")
                 price, rating = base * self._random.uniform(0.7, 2.0), self._random.uniform(3.5, 4.8)
-                yield Model(
-                    item_id=f"{slug}-{number}",
-                    title=f"{brand} {noun}",
-                    category=category,
-                    price=round(price, 2),
-                    brand=brand,
-                    rating=round(rating, 1),
-                    occasion=None,
-                    style="",
-                    rung=0,
-                )
-
-    # -- a visit ---------------------------------------------------------------------------------------------------
+                item_id, title = f"{_slug(category)}-{number}", f"{brand} {noun}"
+                yield Model(item_id, title, category, brand, round(price, 2), round(rating, 1))
 
     def _visits(
         self, run: str, numbers: Iterator[int], inside: set[int], chance: random.Random
@@ -377,6 +337,10 @@ class SimulatedShop:
             return self._staple_choice.draw(chance)
         occasion = self._occasion_choice.draw(chance)
         return self._model(self._category_choice[occasion].draw(chance), style, chance)
+
+
+def _slug(category: str) -> str:
+    return category.rpartition("/")[2].lower().replace(" ", "-")
 
 
 class _Zipf(Generic[T]):

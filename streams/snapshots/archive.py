@@ -19,10 +19,7 @@ NAMES = (MANIFEST, WEIGHTS)
 
 
 def write_archive(snapshot: Snapshot, path: Path) -> int:
-    """Write a snapshot to a file. The same snapshot gives the same bytes.
-
-    Returns:
-        Bytes of the file.
+    """Write a snapshot to a file, and return its size. The same snapshot gives the same bytes.
 
     Raises:
         StoreUnreachableError: the file cannot be written.

@@ -117,15 +117,11 @@ def encode_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def decode_arrays(content: bytes, place: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a file, as read-only views of its content.
+    """The arrays of a file, as read-only views of its content; `place` names the file in errors.
 
     The library's reader copies them while it holds the GIL, a second for 400 MB, in which a worker could not answer.
     The form: eight bytes with the length of the header, the header in JSON with the position of each array, and the
     arrays without gaps to the end of the file.
-
-    Args:
-        content: of the file.
-        place: its name in errors.
 
     Raises:
         SnapshotCorruptError: it is no such file.
@@ -136,8 +132,7 @@ def decode_arrays(content: bytes, place: str) -> dict[str, NDArray[Any]]:
             message = f"a header of {start - 8} bytes in a file of {len(content)}"
             raise ValueError(message)
         header = _decode_header(content[8:start])
-        arrays = {}
-        end = 0
+        arrays, end = {}, 0
         for name, tensor in sorted(header.items(), key=lambda entry: entry[1].data_offsets):
             first, end = _after(end, tensor, name)
             flat = np.frombuffer(content, DTYPES[tensor.dtype], math.prod(tensor.shape), start + first)
@@ -162,12 +157,7 @@ def _after(end: int, tensor: _Tensor, name: str) -> tuple[int, int]:
 
 
 def encode_snapshot(snapshot: Snapshot, training: bytes | None = None) -> tuple[bytes, bytes]:
-    """Manifest and weights.
-
-    Args:
-        snapshot: to encode.
-        training: content of the trainer's own file, if there is one.
-    """
+    """Manifest and weights; `training` is the content of the trainer's own file, if there is one."""
     weights = encode_arrays(snapshot.arrays)
     manifest = Manifest(
         **snapshot.described(),
@@ -181,11 +171,7 @@ def encode_snapshot(snapshot: Snapshot, training: bytes | None = None) -> tuple[
 
 
 def decode_manifest(content: bytes, place: str) -> Manifest:
-    """Decode a manifest.
-
-    Args:
-        content: of the file.
-        place: its name in errors.
+    """Decode a manifest; `place` names the file in errors.
 
     Raises:
         SnapshotFormatError: it has another form.
@@ -215,12 +201,7 @@ def check_file(content: bytes, form: FileForm, place: str) -> None:
 
 
 def decode_snapshot(manifest: Manifest, weights: bytes, place: str) -> Snapshot:
-    """The snapshot of a manifest and its weights, fully checked.
-
-    Args:
-        manifest: of the snapshot.
-        weights: content of the file.
-        place: the file's name in errors.
+    """The snapshot of a manifest and its file of weights, fully checked; `place` names the file in errors.
 
     Raises:
         SnapshotCorruptError: the weights do not match the manifest, or the content not its version.
@@ -233,7 +214,7 @@ def decode_snapshot(manifest: Manifest, weights: bytes, place: str) -> Snapshot:
         named = sorted(set(forms) | set(manifest.arrays))
         name = next(name for name in named if forms.get(name) != manifest.arrays.get(name))
         expected, came = (
-            "no such array" if form is None else f"{form.dtype} {tuple(form.shape)}"
+            f"{form.dtype} {tuple(form.shape)}" if form else "no such array"
             for form in (manifest.arrays.get(name), forms.get(name))
         )
         raise SnapshotShapeError.array(place, name, expected, came)

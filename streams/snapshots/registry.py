@@ -14,10 +14,6 @@ TOPIC = "snapshots"
 class SnapshotRegistry:
     """One model's snapshots.
 
-    Args:
-        settings: of broker, store and prefix.
-        model: name.
-
     Raises:
         TopicsError: the topic is missing.
         BrokerError: no broker answers.
@@ -27,8 +23,7 @@ class SnapshotRegistry:
         self.model = model
         self.store = SnapshotStore.of(settings)
         self._settings = settings
-        self.announced = self._newest()
-        """The snapshot that workers serve; None: nothing was announced."""
+        self.announced = self._newest()  # what workers serve; None: nothing was announced
 
     def before_announced(self) -> str:
         """The newest version in the store that is older than the announced one.
@@ -45,11 +40,7 @@ class SnapshotRegistry:
         return older[-1]
 
     def announce(self, stored: Stored, by: Announcer) -> None:
-        """Tell workers to serve a snapshot of the store; returns once the record is acknowledged.
-
-        Raises:
-            BrokerError: it is not acknowledged.
-        """
+        """Tell workers to serve a snapshot of the store; BrokerError if the record is not acknowledged."""
         self.announced = stored.announcement(by)
         with Sender(self._settings, [TOPIC]) as sender:
             sender.send(TOPIC, *encode_announcement(self.announced))

@@ -52,10 +52,8 @@ class Stored:
     """A snapshot in a store, without its arrays."""
 
     manifest: Manifest
-    content: bytes
-    """Of the manifest, as stored."""
-    url: str
-    """Of the store, without a password."""
+    content: bytes  # of the manifest, as stored
+    url: str  # of the store, without a password
 
     def announcement(self, by: Announcer) -> Announcement:
         """The record that tells workers to serve it."""
@@ -66,9 +64,7 @@ class Stored:
 class SnapshotStore:
     """Snapshots by model and version. The constructor connects to nothing.
 
-    Args:
-        url: a folder (`~` is the home), or a URL that fsspec knows.
-        prefix: before the models' folders, as before topic names, so that shops can share a store.
+    The prefix stands before the models' folders, as before topic names, so that shops can share a store.
 
     Raises (every method, unless it says otherwise):
         StoreUnreachableError: the store does not answer or refuses, or the package for its URL is not installed.
@@ -92,12 +88,7 @@ class SnapshotStore:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def save(self, snapshot: Snapshot, training: Mapping[str, NDArray[Any]] | None = None) -> Stored:
-        """Save a snapshot, the manifest last. Saving it again changes nothing that a reader could see.
-
-        Args:
-            snapshot: to save.
-            training: the trainer's own state, such as the optimiser's: arrays of numbers by name.
-        """
+        """Save a snapshot and the trainer's own state, the manifest last. Readers do not notice a second save."""
         extra = None if training is None else encode_arrays(training)
         manifest, weights = encode_snapshot(snapshot, extra)
         folder = self._folder(snapshot.model, snapshot.version)
@@ -110,12 +101,7 @@ class SnapshotStore:
         return Stored(decode_manifest(manifest, self._place(folder, MANIFEST)), manifest, self.url)
 
     def stored(self, model: str, version: str, checksum: str | None = None) -> Stored:
-        """A snapshot without its arrays.
-
-        Args:
-            model: name.
-            version: of the snapshot.
-            checksum: SHA-256 that the manifest must have; None: any.
+        """A snapshot without its arrays; its manifest must have the SHA-256 `checksum`, if one is given.
 
         Raises:
             SnapshotMissingError: there is none.
@@ -131,9 +117,7 @@ class SnapshotStore:
         return Stored(manifest, content, self.url)
 
     def load(self, model: str, version: str, checksum: str | None = None) -> Snapshot:
-        """A snapshot, checked byte for byte. Takes twice its size in memory for a moment.
-
-        Args: as for `stored`.
+        """A snapshot, checked byte for byte, as for `stored`. Takes twice its size in memory for a moment.
 
         Raises:
             SnapshotMissingError: the snapshot or its weights are missing.
@@ -166,7 +150,9 @@ class SnapshotStore:
 
     def versions(self, model: str) -> list[str]:
         """Complete versions, oldest first."""
-        return [version for version in self._folders(model) if self._is_complete(model, version)]
+        folder, versions = self._model_folder(model), self._folders(model)
+        with self._using_store():
+            return [version for version in versions if self._files.exists(f"{folder}/{version}/{MANIFEST}")]
 
     def is_intact(self, model: str, version: str) -> bool:
         """Whether a snapshot can be loaded."""
@@ -179,23 +165,19 @@ class SnapshotStore:
         return True
 
     def prune(self, model: str, keep: int, served: Collection[str]) -> list[str]:
-        """Delete all but the newest snapshots of a model.
+        """Delete all but the newest `keep` (at least one) and the `served` versions; returns the deleted, oldest first.
 
         Incomplete ones that are older than those kept are deleted, too: their writer has died.
-
-        Args:
-            model: name.
-            keep: number of the newest to keep, at least 1.
-            served: versions to keep at any age, such as the announced one.
-
-        Returns:
-            Deleted versions, oldest first.
         """
         kept = self.versions(model)[-max(1, keep) :]
         oldest_kept = kept[0] if kept else ""
         deleted = [version for version in self._folders(model) if version < oldest_kept and version not in served]
-        for version in deleted:
-            self._delete(model, version)
+        folder = self._model_folder(model)
+        with self._using_store():
+            for version in deleted:  # the manifest first, so that an interrupted call leaves no snapshot
+                for path, recursive in ((f"{folder}/{version}/{MANIFEST}", False), (f"{folder}/{version}", True)):
+                    with suppress(FileNotFoundError):  # in object stores a folder goes with its last object
+                        self._files.rm(path, recursive=recursive)
         return deleted
 
     @cached_property
@@ -265,17 +247,3 @@ class SnapshotStore:
             except FileNotFoundError:
                 return []
         return sorted(name for path in names if VERSION.match(name := path.rstrip("/").rpartition("/")[2]))
-
-    def _is_complete(self, model: str, version: str) -> bool:
-        folder = self._folder(model, version)
-        with self._using_store():
-            complete: bool = self._files.exists(f"{folder}/{MANIFEST}")
-            return complete
-
-    def _delete(self, model: str, version: str) -> None:
-        """Delete the manifest first, so that an interrupted call leaves no snapshot."""
-        folder = self._folder(model, version)
-        with self._using_store():
-            for path, recursive in ((f"{folder}/{MANIFEST}", False), (folder, True)):
-                with suppress(FileNotFoundError):  # in object stores a folder goes with its last object
-                    self._files.rm(path, recursive=recursive)

@@ -394,7 +394,7 @@ def test_who_was_forgotten_is_as_if_what_he_did_by_then_had_never_come(
     knowing.run(order_of_both[:cut])
     told.visits.forget("ann", AT + before)
     told.visits.forget("ann", AT + min(before, earlier))
-    assert told.visits.consent.forgotten == {"ann": AT + before}
+    assert told.visits.consent._forgotten == {"ann": AT + before}
     done = set(told.results)
     told.run(order_of_both[cut:])
     knowing.run(order_of_both[cut:])

@@ -4,26 +4,24 @@ import math
 
 import pytest
 
-from models.cooccurrence.association import STRENGTH, lift, log_likelihood_ratio, shrunk_lift
+from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
 from tests.support.compiled import signatures
 
 
 def test_lift_of_independent_items_is_one() -> None:
-    assert lift(6, 20, 30, 100) == pytest.approx(1.0)
     assert shrunk_lift(6, 20, 30, 100, STRENGTH) == pytest.approx(1.0)
 
 
 def test_lift_of_items_that_are_only_bought_together_is_the_number_of_baskets_to_one_of_theirs() -> None:
-    assert lift(5, 5, 5, 100) == pytest.approx(20.0)
+    assert shrunk_lift(5, 5, 5, 100, 0.0) == pytest.approx(20.0)
 
 
 def test_lift_does_not_depend_on_the_unit_of_weight() -> None:
-    assert lift(0.3, 0.6, 1.2, 9.0) == pytest.approx(lift(1, 2, 4, 30))
+    assert shrunk_lift(0.3, 0.6, 1.2, 9.0, 0.0) == pytest.approx(shrunk_lift(1, 2, 4, 30, 0.0))
 
 
 @pytest.mark.parametrize("nothing", [(0, 0, 5, 9), (0, 5, 0, 9), (1, 5, 5, 0)])
 def test_without_baskets_nothing_is_known(nothing: tuple[float, float, float, float]) -> None:
-    assert lift(*nothing) == 1.0
     assert shrunk_lift(*nothing, STRENGTH) == 1.0
 
 
@@ -64,6 +62,6 @@ def test_log_likelihood_ratio_is_never_negative_nor_undefined(table: tuple[float
 
 
 def test_one_compilation_serves_whole_numbers_and_fractions() -> None:
-    lift(1, 2, 3, 4)
-    lift(1.0, 2, 3.0, 4)
-    assert len(signatures(lift)) == 1
+    shrunk_lift(1, 2, 3, 4, 1)
+    shrunk_lift(1.0, 2, 3.0, 4, 1)
+    assert len(signatures(shrunk_lift)) == 1

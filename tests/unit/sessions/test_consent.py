@@ -33,7 +33,7 @@ def test_the_latest_time_to_forget_counts_and_no_profile_lifts_it() -> None:
     assert consent.apply(Profile("ann", 30.0, forget=True)) == 50.0
     assert consent.forget("ann", 40.0) == 50.0
     assert consent.apply(Profile("ann", 60.0)) is None
-    assert consent.forgotten == {"ann": 50.0}
+    assert consent._forgotten == {"ann": 50.0}
     assert consent.refused_until("ann") == 50.0
 
 

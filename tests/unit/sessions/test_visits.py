@@ -171,7 +171,7 @@ def test_a_shopper_is_forgotten_up_to_a_time_and_for_ever() -> None:
     shop.look("mug", 10, Action.ADD_TO_CART)
     shop.visits.forget("ann", AT + 5)
     shop.visits.forget("ann", AT + 3)
-    assert shop.visits.consent.forgotten == {"ann": AT + 5}
+    assert shop.visits.consent._forgotten == {"ann": AT + 5}
     assert shop.seen(11) == (["mug"], ["mug"], [])
     assert shop.look("tea", 5, appended=12) == (EventStatus.FORGOTTEN, {})
     assert shop.look("tea", 6, appended=12)[0] is EventStatus.APPLIED
