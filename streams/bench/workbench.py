@@ -15,10 +15,6 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from models.cooccurrence.index import Neighbours
-from models.serving.recommender import Recommender, RecommenderConfig
-from models.shop.catalog import Catalog
-from models.shop.items import Items
 from models.shop.policy import Policy
 from streams.bench.events import Event
 from streams.kafka.global_tables import GlobalTables
@@ -27,11 +23,9 @@ from streams.kafka.producer import PACKET_BYTES, BatchingProducer, Message
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import TOPICS, Identity
-from streams.worker.backpressure import Backpressure
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.service import TASK_KINDS
-from streams.worker.suggestion_batcher import SuggestionBatcher
 
 
 class Packer:
@@ -86,33 +80,24 @@ class Workbench:
         self.settings = Settings(publish_bytes_per_s=1 << 40, outbox_bytes=1 << 30)  # the bench paces the flushes
         self.packer = Packer()
         self.packer.now_ms = now_ms
-        self.items = Items()
         self.metrics = Metrics()
-        registry, neighbours = Catalog(self.items), Neighbours(self.items, self.settings.cooccurrence.half_life_s)
-        self.tables = GlobalTables("", registry, neighbours, self.metrics)
-        self.recommender = Recommender(
-            self.items, registry, neighbours, Policy(emit_empty=True, max_suggestion_age_s=0), RecommenderConfig()
-        )
+        self.tables = GlobalTables(self.settings, self.metrics)
         self.producer = BatchingProducer(self.packer, timeout_s=1, on_failure=self._fail)
         identities = {topic.name: Identity(topic.name, self.settings.partitions) for topic in TOPICS}
-        batcher = SuggestionBatcher(
-            self.recommender, self.producer, self.metrics, self.settings, identities, self._clock, self._fail
-        )
         self._context = WorkerContext(
             settings=self.settings,
             log=MemoryLog(clock=lambda: 0),
             producer=self.producer,
             table_reader=_NothingToRead(self.tables),
-            items=self.items,
-            recommender=self.recommender,
-            batcher=batcher,
-            backpressure=Backpressure(self.producer, batcher, self.settings),
             metrics=self.metrics,
             identities=identities,
             clock=self._clock,
             highwater=lambda _: None,
             commit=lambda _: None,
+            policy=Policy(emit_empty=True, max_suggestion_age_s=0),
+            on_failure=self._fail,
         )
+        self.items, self.recommender = self._context.items, self._context.recommender
         for event in catalog:
             self.tables.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
         self._tasks: dict[str, dict[int, PartitionTask]] = {"shoppers": {}, "items": {}}

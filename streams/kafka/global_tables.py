@@ -20,6 +20,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
+from models.shop.items import Items
 from streams.errors import RecordError
 from streams.kafka.log import Log, reaching
 from streams.metrics import Metrics
@@ -29,7 +30,7 @@ from streams.wire.checkpoints import Forgotten, Progress, decode_forgotten, deco
 from streams.wire.codec import decode_catalog
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, decode_position, decode_row
 from streams.wire.record import Record
-from streams.wire.topics import full_name
+from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +45,7 @@ class GlobalTables:
     """State of the compacted topics.
 
     Args:
-        prefix: of the topics' names.
-        catalog: receives the items.
-        neighbours: receives the rows.
+        settings: give the topics' prefix and the half-life of co-occurrences.
         metrics: counts unusable records.
         topics: short names of the topics to hold.
         on_forgotten: called when a shopper is forgotten, or up to a later time than before.
@@ -56,9 +55,7 @@ class GlobalTables:
 
     def __init__(
         self,
-        prefix: str,
-        catalog: Catalog,
-        neighbours: Neighbours,
+        settings: Settings,
         metrics: Metrics,
         topics: Sequence[str] = MIRRORED,
         *,
@@ -66,8 +63,9 @@ class GlobalTables:
         on_offered: Callable[[CatalogItem], None] = lambda _: None,
         on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None,
     ) -> None:
-        self.catalog = catalog
-        self.neighbours = neighbours
+        self.items = Items()
+        self.catalog = Catalog(self.items)
+        self.neighbours = Neighbours(self.items, settings.cooccurrence.half_life_s)
         self.forgotten: dict[str, float] = {}
         self.progress: dict[str, Progress] = {}
         self.positions: dict[int, PositionRecord] = {}
@@ -86,7 +84,7 @@ class GlobalTables:
             "forgotten": self._forgotten,
             "snapshots": self._snapshots,
         }
-        self._apply = {full_name(prefix, topic): appliers[topic] for topic in topics}
+        self._apply = {full_name(settings.prefix, topic): appliers[topic] for topic in topics}
 
     @property
     def topics(self) -> list[str]:
@@ -176,16 +174,18 @@ class GlobalTableReader:
 
     Args:
         settings: where the broker is.
-        partitions: number of partitions by full topic name.
+        identities: of all topics, by full name.
         tables: receives every record.
         log: tells the partitions' ends.
     """
 
-    def __init__(self, settings: Settings, partitions: Mapping[str, int], tables: GlobalTables, log: Log) -> None:
+    def __init__(self, settings: Settings, identities: Mapping[str, Identity], tables: GlobalTables, log: Log) -> None:
         self._settings = settings
         self.tables = tables
         self._log = log
-        self.partitions = [TopicPartition(topic, p) for topic in tables.topics for p in range(partitions[topic])]
+        self.partitions = [
+            TopicPartition(name, p) for name in tables.topics for p in range(identities[name].partitions)
+        ]
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Event()
         self._waiting = 0

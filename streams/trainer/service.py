@@ -19,15 +19,12 @@ from typing import Any
 from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
-from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotError
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.gate import Comparison
 from models.sequence.scorer import Scorer
-from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
-from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.errors import StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
@@ -357,20 +354,11 @@ class Trainer(ProcessService):
         self.pauses, self.deliver = _always, _ignore
         self.leadership = self.listener = Leadership(TopicPartition(snapshots, 0))
         store = SnapshotStore.of(settings)
-        self._items = Items()
-        self._catalog = Catalog(self._items)
         self.training = TrainerState(settings, log, store, identities, self._offer, metrics)
-        tables = GlobalTables(
-            settings.prefix,
-            self._catalog,
-            Neighbours(self._items, settings.cooccurrence.half_life_s),  # stays empty
-            metrics,
-            MIRRORED,
-            on_forgotten=self._forget,
-            on_offered=self.training.offered,
+        self._tables = GlobalTables(
+            settings, metrics, MIRRORED, on_forgotten=self._forget, on_offered=self.training.offered
         )
-        partitions = {name: identity.partitions for name, identity in identities.items()}
-        self.table_reader = GlobalTableReader(settings, partitions, tables, log)
+        self.table_reader = GlobalTableReader(settings, identities, self._tables, log)
         self.training_loop = TrainingLoop(
             settings,
             self.training,
@@ -413,12 +401,12 @@ class Trainer(ProcessService):
     def measure(self) -> None:
         """Update the gauges."""
         self.metrics.items.set(len(self.training.items))
-        self.metrics.catalog_items.set(len(self._catalog))
+        self.metrics.catalog_items.set(len(self._tables.catalog))
         for cursor in self.training.cursors.values():
             self.metrics.cursor(cursor)
 
     def _offer(self, item_id: str) -> CatalogItem | None:
-        return self._catalog.get(self._items.find(item_id))
+        return self._tables.catalog.get(self._tables.items.find(item_id))
 
     def _forget(self, forgotten: Forgotten) -> None:
         self.training.forget(forgotten.user_id, forgotten.before)

@@ -54,7 +54,7 @@ class SuggestionBatcher:
     Args:
         recommender: answers.
         producer: sends the records.
-        metrics: counts.
+        metrics: count and time the answers.
         settings: give the topics' prefix and the largest batch.
         identities: of all topics, by full name.
         clock: wall clock in epoch seconds.

@@ -15,14 +15,12 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
-from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotShapeError
 from models.ranking.attribution import AttributionConfig
 from models.ranking.features import FEATURES, FLOOR
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
-from models.shop.catalog import Catalog
-from models.shop.items import Items
+from models.shop.events import CatalogItem
 from models.shop.kinds import CROSS_SELL
 from streams.errors import TakeOverError
 from streams.kafka.global_tables import GlobalTables
@@ -56,16 +54,10 @@ class Trainee:
         self.shop, self.now = shop, 0.0
         self.store = SnapshotStore(str(folder))
         self.metrics = TrainerMetrics()
-        items = Items()
-        catalog = Catalog(items)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
-        self.training = TrainerState(
-            settings, shop.log, self.store, identities, lambda item_id: catalog.get(items.find(item_id)), self.metrics
-        )
+        self.training = TrainerState(settings, shop.log, self.store, identities, self._offer, self.metrics)
         self.tables = GlobalTables(
-            "",
-            catalog,
-            Neighbours(items, 1.0),
+            settings,
             self.metrics,
             MIRRORED,
             on_forgotten=lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before),
@@ -87,6 +79,9 @@ class Trainee:
             self.metrics,
             lambda: self.now,
         )
+
+    def _offer(self, item_id: str) -> CatalogItem | None:
+        return self.tables.catalog.get(self.tables.items.find(item_id))
 
     async def take_over(self) -> Trainee:
         await self.training_loop.hold_state()
