@@ -40,7 +40,7 @@ class ProcessService(Service):
 
     Args:
         settings: of the process.
-        topics: full names of the topics that its group consumes.
+        topics: full names of those that its group consumes.
         metrics: of the process.
         log: read directly.
         on_ready: called once, when the process is ready.
@@ -151,7 +151,7 @@ class ProcessService(Service):
         await self._sender.start()
         await self.table_reader.start()
         self.spawn(self.table_reader.run(), "mirror")
-        await self.table_reader.caught_up(self.table_reader.partitions)
+        await self.table_reader.caught_up()
         self.on_tables_read()
         await self.consumer.start(self.listener, self.pauses)
         self.spawn(self.consumer.run(self.deliver), "intake")

@@ -70,9 +70,7 @@ class Process:
         ready: str = r"ready\b",
     ) -> None:
         self.name = name
-        self._command = command
-        self._log = log
-        self._environ = environ
+        self._command, self._log, self._environ = command, log, environ
         self._ready = re.compile(rf"^{ready}.*\n", re.MULTILINE)
         self._child: subprocess.Popen[bytes] | None = None
         self._pipe = -1
@@ -143,14 +141,7 @@ class Process:
         return self
 
     def await_ready(self, timeout_s: float = READY_S, stop: Event | None = None) -> str | None:
-        """Wait for the line by which it says that it is ready.
-
-        Args:
-            timeout_s: longest wait.
-            stop: ends the wait when set.
-
-        Returns:
-            The line; None if the wait was ended by `stop`.
+        """Wait for the line by which it says that it is ready, and return it; None if `stop` was set before.
 
         Raises:
             ProcessError: it ended, or took too long.
@@ -224,13 +215,7 @@ def stop_all(processes: Sequence[Process]) -> None:
 
 
 def crosscurrent(command: str, *options: str, settings: Settings | None = None) -> list[str]:
-    """Program and arguments of one of our own commands.
-
-    Args:
-        command: its name.
-        options: of the command.
-        settings: broker and prefix that it uses; None: none are named.
-    """
+    """Program and arguments of one of our own commands, with the settings' broker and prefix if any are given."""
     arguments = [sys.executable, "-m", "streams", command, *options]
     if settings is not None:
         kind = "--embedded" if settings.embedded else "--no-embedded"

@@ -64,7 +64,7 @@ class _NothingToRead:
     def __init__(self, tables: GlobalTables) -> None:
         self.tables = tables
 
-    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
+    async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Everything is applied already."""
 
 
@@ -97,7 +97,6 @@ class Workbench:
             policy=Policy(emit_empty=True, max_suggestion_age_s=0),
             on_failure=self._fail,
         )
-        self.items, self.recommender = self._context.items, self._context.recommender
         for event in catalog:
             self.tables.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
         self._tasks: dict[str, dict[int, PartitionTask]] = {"shoppers": {}, "items": {}}
@@ -106,7 +105,7 @@ class Workbench:
         self._offsets: defaultdict[tuple[str, int], int] = defaultdict(int)
 
     async def __aenter__(self) -> Workbench:
-        self.recommender.warm()
+        self._context.recommender.warm()
         for kind in TASK_KINDS:
             for number in range(self.settings.partitions) if kind.name in self._tasks else ():
                 partitions = [TopicPartition(topic, number) for topic in kind.topics]

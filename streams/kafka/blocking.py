@@ -36,11 +36,7 @@ POLL_MS = 200
 
 
 def require_topics(settings: Settings, names: Collection[str]) -> None:
-    """Make sure that topics exist, before a client's request makes the broker create one.
-
-    Args:
-        settings: where, and under which prefix.
-        names: short names.
+    """Make sure that topics (short names) exist, before a client's request makes the broker create one.
 
     Raises:
         TopicsError: some do not.
@@ -60,8 +56,8 @@ class Sender:
     The murmur2 hash of a key gives the partition, as with Java clients.
 
     Args:
-        settings: where, and under which prefix.
-        topics: short names of the topics to send to.
+        settings: of the broker and the prefix.
+        topics: short names.
 
     Raises:
         TopicsError: a topic is missing.
@@ -88,12 +84,9 @@ class Sender:
             )
 
     def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """Send a record; returns before it is acknowledged.
+        """Send a record to a topic (short name); returns before it is acknowledged.
 
-        Args:
-            topic: short name.
-            key: gives the partition; None: any. Not None where the value is None.
-            value: None is a tombstone.
+        The key gives the partition. A value of None is a tombstone, which needs a key.
 
         Raises:
             RecordError: the record is too large; others can still be sent.

@@ -30,11 +30,9 @@ ANSWER_S = 10.0
 
 
 async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-    """Where the partitions end.
+    """Where the partitions end, given what `end_offsets` of an aiokafka consumer answered.
 
-    Args:
-        consumer: a started aiokafka consumer; neither its assignment nor its positions are touched.
-        ends: what its `end_offsets` answered.
+    Neither its assignment nor its positions are touched.
     """
     client = consumer._client  # noqa: SLF001 - there is no public way to a single fetch
     true, topics = dict(ends), defaultdict(list)
@@ -55,12 +53,9 @@ async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[T
 
 
 def true_ends_blocking(consumer: Any, ends: Mapping[Any, int]) -> dict[Any, int]:
-    """Where the partitions end, for commands, by kafka-python.
+    """Where the partitions end, given what `end_offsets` of an idle kafka-python consumer answered.
 
-    Args:
-        consumer: an idle kafka-python consumer without a group; it is left assigned to these partitions, at these
-            ends.
-        ends: what its `end_offsets` answered, by kafka-python's `TopicPartition`.
+    It is left assigned to these partitions, at these ends.
 
     Raises:
         BrokerError: the broker does not answer.

@@ -72,11 +72,11 @@ class GlobalTables:
         """Greatest position record of each item partition."""
         self.announced: dict[str, Announcement] = {}
         """The snapshot to serve, by model."""
+        self._metrics = metrics
         self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
         self._row_positions: dict[str, int] = {}
-        self._metrics = metrics
         appliers: dict[str, Callable[[Record], None]] = {
             "catalog": self._catalog,
             "neighbours": self._neighbours,
@@ -165,25 +165,16 @@ class CatchesUp(Protocol):
 
     tables: GlobalTables
 
-    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
-        """Return when everything that the partitions held at the call is applied."""
+    async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
+        """Return when everything that these partitions, or all, held at the call is applied."""
 
 
 class GlobalTableReader:
-    """Reads the topics of global tables from their first record on.
-
-    Args:
-        settings: where the broker is.
-        identities: of all topics, by full name.
-        tables: receives every record.
-        log: tells the partitions' ends.
-    """
+    """Reads the topics of global tables from their first record on; `identities` are by full topic name."""
 
     def __init__(self, settings: Settings, identities: Mapping[str, Identity], tables: GlobalTables, log: Log) -> None:
-        self._settings = settings
-        self.tables = tables
-        self._log = log
-        self.partitions = [
+        self._settings, self.tables, self._log = settings, tables, log
+        self._partitions = [
             TopicPartition(name, p) for name in tables.topics for p in range(identities[name].partitions)
         ]
         self._positions: dict[TopicPartition, int] = {}
@@ -207,8 +198,8 @@ class GlobalTableReader:
         )
         with reaching(self._settings):
             await self._consumer.start()
-        self._consumer.assign(self.partitions)
-        for partition, start in (await self._log.starts(self.partitions)).items():
+        self._consumer.assign(self._partitions)
+        for partition, start in (await self._log.starts(self._partitions)).items():
             self._consumer.seek(partition, start)
             self._positions[partition] = start
 
@@ -233,14 +224,14 @@ class GlobalTableReader:
                         self.tables.apply(record)
                     await asyncio.sleep(0)
             if self._waiting:  # the fetch position also moves past markers and compacted records
-                for partition in self.partitions:
+                for partition in self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)
                 self._moved.set()
                 self._moved = asyncio.Event()
 
-    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
+    async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """See [`CatchesUp.caught_up`][]."""
-        ends = await self._log.ends(partitions)
+        ends = await self._log.ends(self._partitions if partitions is None else partitions)
         self._waiting += 1
         try:
             while any(self._positions[p] < end for p, end in ends.items()):

@@ -65,17 +65,14 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads the assigned partitions in batches and reports changes of the assignment.
 
     Args:
-        settings: where the broker is, which group.
-        topics: full names of the topics to consume.
+        settings: of the broker and the group.
+        topics: full names.
         log: tells where a partition starts.
-        metrics: counts.
+        metrics: count rebalances and refused commits.
     """
 
     def __init__(self, settings: Settings, topics: Iterable[str], log: Log, metrics: Metrics) -> None:
-        self._settings = settings
-        self._topics = tuple(topics)
-        self._log = log
-        self._metrics = metrics
+        self._settings, self._topics, self._log, self._metrics = settings, tuple(topics), log, metrics
         self._listener: AssignmentListener
         self._pauses: Callable[[TopicPartition], bool]
         self._consumer: Any = None
@@ -94,11 +91,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         """Set after the group's first assignment, even an empty one."""
 
     async def start(self, listener: AssignmentListener, pauses: Callable[[TopicPartition], bool]) -> None:
-        """Join the group.
-
-        Args:
-            listener: told about the assignment.
-            pauses: whether a partition must not be fetched now; asked after every poll.
+        """Join the group; `pauses` says whether a partition must not be fetched now, and is asked after every poll.
 
         Raises:
             BrokerError: no broker answers.
@@ -133,11 +126,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer = None
 
     async def run(self, deliver: Deliver) -> None:
-        """Deliver batches until cancelled.
-
-        Args:
-            deliver: puts a batch into the channel of its topic's agent.
-        """
+        """Deliver batches until cancelled."""
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=8 * self._settings.batch_records)
@@ -155,11 +144,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(0)
 
     async def _note_positions(self, fetched: Iterable[TopicPartition]) -> None:
-        """Note the fetch positions: they also move past transaction markers, which are never delivered.
-
-        Args:
-            fetched: partitions whose records have just arrived; where there are none, all are noted.
-        """
+        """Note the fetch positions of these partitions, or of all; they move past transaction markers, too."""
         for partition in list(fetched) or self._consumer.assignment():
             try:
                 self._passed[partition] = await self._consumer.position(partition)
@@ -202,17 +187,13 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             return self._brought.get(partition)
         return None if end is None else int(end)
 
-    def assignment(self) -> set[TopicPartition]:
-        """Partitions assigned now."""
-        return set() if self._consumer is None else set(self._consumer.assignment())
-
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """Include positions in the next commit, for lag tools."""
         self._to_commit.update(positions)
 
     async def _commit(self) -> None:
         """Commit everything. A refusal is harmless, as our own positions decide; it is logged once in a row."""
-        mine = {p: at for p, at in self._to_commit.items() if p in self.assignment()}
+        mine = {p: at for p, at in self._to_commit.items() if p in self._consumer.assignment()}
         self._to_commit.clear()
         if not mine:
             return

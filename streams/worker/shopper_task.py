@@ -44,7 +44,7 @@ TOPICS = ("clicks", "purchases", "profiles", "feedback")
 
 
 class ShopperTask(PartitionTask):
-    """See the module. `partition` is the number that all four topics share."""
+    """See the module; `number` is the partition that all four topics share."""
 
     def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
         super().__init__(name, partitions, context)
