@@ -1,9 +1,8 @@
 """Child processes: the brokers, workers and trainers that the demo, drills, benchmark and tests start.
 
-No child outlives us, whatever ends us: a clean stop, an exception, or kill -9. A shell starts it. One branch of the
-shell becomes the process, so that the shell's id is the process's own. The other waits on a pipe whose far end only we
-hold; the pipe closes when we end, and the branch then stops the process. This works on Linux and macOS.
-`PR_SET_PDEATHSIG` works on Linux only, and fires even when just the thread that started the process ends.
+No child outlives us, even after kill -9. A shell starts it: one branch becomes the process, with the shell's id; the
+other waits on a pipe whose far end only we hold, and stops the process when the pipe closes. That works on Linux and
+macOS; `PR_SET_PDEATHSIG` is Linux's, and fires even when just the thread that started the process ends.
 """
 
 from __future__ import annotations
@@ -155,11 +154,7 @@ class Process:
         return line
 
     def check(self) -> None:
-        """Make sure that it has not ended by itself.
-
-        Raises:
-            ProcessError: it has.
-        """
+        """Raise a `ProcessError` if it has ended by itself."""
         if self.exit_code is not None:
             message = f"{self.name} ended with exit code {self.exit_code}: {self.last_words()}"
             raise ProcessError(message)

@@ -1,14 +1,12 @@
 """Sending and reading for commands, which have no event loop: kafka-python's producer and consumer.
 
-Nothing sent is lost unnoticed, and nothing waits without end. Workers use `streams.kafka.producer` and
-`streams.kafka.log` instead.
+Nothing sent is lost unnoticed, and nothing waits without end.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
@@ -123,9 +121,7 @@ class Sender:
     def __enter__(self) -> Sender:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self.flush()
@@ -137,7 +133,7 @@ class TopicReader:
     """Reads whole topics, without a group assignment. A context manager.
 
     Args:
-        settings: where, under which prefix, and whether the broker is the embedded one.
+        settings: of the broker and the prefix.
         topics: short names.
         group: whose commits `from_committed` and `commit` use, without prefix.
 

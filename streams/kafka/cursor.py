@@ -47,10 +47,10 @@ class Cursor:
     is missing; `front` and `take` give the records in order, each offset once.
     """
 
-    def __init__(self, partition: TopicPartition, position: int, log: Log) -> None:
+    def __init__(self, partition: TopicPartition, position: int, log: Log, appended_ms: int = 0) -> None:
         self.partition = partition
         self.position = position
-        self.appended_ms = 0
+        self.appended_ms = appended_ms
         """Greatest append time applied so far; a take-over replays the log from a horizon before it."""
         self.tally = Tally()
         self.expected = position

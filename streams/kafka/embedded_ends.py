@@ -36,12 +36,12 @@ async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[T
     """
     client = consumer._client  # noqa: SLF001 - there is no public way to a single fetch
     true, topics = dict(ends), defaultdict(list)
-    for tp, end in ends.items():
-        if end:
-            topics[tp.topic].append((tp.partition, end, LEAST_BYTES))
-    if not topics:
+    filled = [tp for tp, end in ends.items() if end]
+    if not filled:
         return true
-    node = client.cluster.leader_for_partition(next(tp for tp, end in ends.items() if end))  # there is only one broker
+    for tp in filled:
+        topics[tp.topic].append((tp.partition, ends[tp], LEAST_BYTES))
+    node = client.cluster.leader_for_partition(filled[0])  # there is only one broker
     answer = await client.send(node, FetchRequest(LEAST_WAIT_MS, 0, MOST_BYTES, 0, list(topics.items())))
     for topic, partitions in answer.topics:
         for partition, error, high_watermark, *_ in partitions:

@@ -77,8 +77,8 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._pauses: Callable[[TopicPartition], bool]
         self._consumer: Any = None
         self._paused: set[TopicPartition] = set()
-        self._passed: dict[TopicPartition, int] = {}
-        self._brought: dict[TopicPartition, int] = {}
+        self._passed: dict[TopicPartition, int] = {}  # fetch positions
+        self._brought: dict[TopicPartition, int] = {}  # offsets after the last delivered records
         self._mine: set[TopicPartition] = set()
         self._commit_refused = False
         self._to_commit: dict[TopicPartition, int] = {}
@@ -131,7 +131,11 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=8 * self._settings.batch_records)
             except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
-                await self._seek_to_start(error.args[0])
+                # The log lacks the position: we go on at its start, and the cursors count what is gone.
+                lacking = error.args[0]
+                wanted = [lacking] if isinstance(lacking, TopicPartition) else list(lacking)
+                for partition, start in (await self._log.starts(wanted)).items():
+                    self._seek(partition, start)
                 continue
             for partition, records in fetched.items():
                 self.delivered += len(records)
@@ -150,12 +154,6 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
                 self._passed[partition] = await self._consumer.position(partition)
             except (IllegalStateError, KafkaError):
                 self._passed.pop(partition, None)  # revoked, or not known yet
-
-    async def _seek_to_start(self, partitions: Any) -> None:
-        """Go on at the start of a log that lacks the position; the cursors count what is gone."""
-        wanted = [partitions] if isinstance(partitions, TopicPartition) else list(partitions)
-        for partition, start in (await self._log.starts(wanted)).items():
-            self._seek(partition, start)
 
     def _seek(self, partition: TopicPartition, offset: int) -> None:
         try:
@@ -244,7 +242,6 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._listener.on_assigned(partitions)
         for partition in partitions:
             self._seek(partition, self._listener.expected(partition) or 0)
-        waiting = {p for p in partitions if self._pauses(p)}
-        self._consumer.pause(*waiting)
-        self._paused = waiting
+        self._paused = {p for p in partitions if self._pauses(p)}
+        self._consumer.pause(*self._paused)
         self.joined.set()

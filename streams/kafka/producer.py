@@ -1,9 +1,9 @@
 """Sends messages in batches: in order, retried in place, with the waiting bytes counted.
 
-There is one queue for each partition. While one packet waits for its acknowledgement the next one fills, so packets
-grow with the load and a single message is sent at once. Messages of a partition are never reordered: a failed packet is
-sent again in its place. After `timeout_s` without an acknowledgement the producer fails, and so does everyone who waits
-for it. Nothing is lost then, because positions are written only after acknowledgements.
+While one packet of a partition waits for its acknowledgement the next one fills, so packets grow with the load and a
+single message is sent at once. Messages of a partition are never reordered: a failed packet is sent again in its place.
+After `timeout_s` without an acknowledgement the producer fails, and so does everyone who waits for it. Nothing is lost
+then, because positions are written only after acknowledgements.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class BatchingProducer:
                 await self._send_until_acknowledged(topic, partition, packet)
                 queue.acknowledged += len(packet)
                 self.bytes -= sum(message.size for message in packet)
-                self._notify()
+                self._wake()
         except SendError as error:
             self._fail(error)
         except Exception as error:
@@ -222,9 +222,8 @@ class BatchingProducer:
         if self.failure is None:
             self.failure = error
             self._on_failure(error)
-        self._notify()
+        self._wake()
 
-    def _notify(self) -> None:
-        """Wake all waiters."""
+    def _wake(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()

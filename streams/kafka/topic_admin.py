@@ -14,23 +14,18 @@ from streams.kafka.admin import administration
 from streams.settings import Settings
 from streams.wire.topics import APPEND_TIME, MANY_COPIES, TOPICS, Identity, full_name
 
-NOT_THERE = 3
-"""Kafka's error code for a topic that does not exist."""
-NO_LEADER = 5
-"""... for one with partitions that have no leader at the moment."""
-EXISTS = 36
-"""... for one that exists already."""
+NOT_THERE, NO_LEADER, EXISTS = 3, 5, 36
+"""Kafka's error codes for a topic that does not exist, has partitions without a leader now, or exists already."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A topic on the broker."""
+    """A topic on the broker. The embedded broker tells only the configs that were set."""
 
     topic_id: str
     partitions: int
     replication: int
     configs: Mapping[str, str]
-    """As far as the broker tells; the embedded broker tells only what was set."""
 
 
 def create(settings: Settings, partitions: int | None = None, replication: int | None = None) -> list[str]:

@@ -99,8 +99,7 @@ class LogReader:
                         "going on at %d",
                         tp.topic, tp.partition, starts[tp] - position, starts[tp],
                     )  # fmt: skip
-            self.cursors[tp] = Cursor(tp, max(position, starts[tp]), self._log)
-            self.cursors[tp].appended_ms = appended_ms
+            self.cursors[tp] = Cursor(tp, max(position, starts[tp]), self._log, appended_ms)
 
     def _checked(self, snapshot: Snapshot, tp: TopicPartition, end: int) -> int:
         """Position of a partition in a snapshot that is of this topic."""

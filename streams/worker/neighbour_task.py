@@ -61,7 +61,7 @@ class NeighbourTask(PartitionTask):
         recorded = tables.positions.get(number)
         if recorded is not None:
             self._check_identity(self._pairs_tp, recorded.topic_id, recorded.partitions, "neighbours")
-        await self.starting_positions()  # checks and counts
+        await self.starting_cursors()  # checks and counts
         start = (await self.context.log.starts([self._pairs_tp]))[self._pairs_tp]
         position = max(recorded.position, start) if recorded else start
         self.rows = CoOccurrence(self.context.items, self.context.settings.cooccurrence)

@@ -179,8 +179,8 @@ class PartitionTask(ABC):
         """The positions that this task's owners have written so far."""
         return self.context.tables.progress.get(self.name)
 
-    async def starting_positions(self) -> dict[TopicPartition, int]:
-        """Where to go on: the greatest known position, clipped to what the log holds.
+    async def starting_cursors(self) -> dict[TopicPartition, Cursor]:
+        """Cursors where to go on: at the greatest known position, clipped to what the log holds.
 
         Raises:
             TakeOverError: the topic was replaced by another of the same name, or a position lies beyond its end.
@@ -188,7 +188,7 @@ class PartitionTask(ABC):
         log, recorded = self.context.log, self.recorded()
         committed = await log.committed(self.partitions)
         starts, ends = await log.starts(self.partitions), await log.ends(self.partitions)
-        positions = {}
+        cursors = {}
         for tp in self.partitions:
             known = recorded.topics.get(tp.topic) if recorded else None
             if known is not None:
@@ -204,8 +204,8 @@ class PartitionTask(ABC):
                     "going on at %d",
                     tp.topic, tp.partition, starts[tp] - position, starts[tp],
                 )  # fmt: skip
-            positions[tp] = max(position, starts[tp])
-        return positions
+            cursors[tp] = Cursor(tp, max(position, starts[tp]), log, known.appended_ms if known else 0)
+        return cursors
 
     def _check_identity(self, tp: TopicPartition, topic_id: str, partitions: int, where: str) -> None:
         now = self.context.identities[tp.topic]

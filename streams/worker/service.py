@@ -55,9 +55,6 @@ COLLECTOR_THRESHOLDS = (5_000, 10, 1_000)
 """Of Python's garbage collector. The hot path makes many objects and hardly any cycles, and a collection delays the
 events of that moment: 3 ms for the youngest 5,000 objects, 20 ms for 50,000. Full collections hardly ever run."""
 
-STOP_FLUSH_S = 10.0
-"""Longest flush at a stop; what is not flushed is done again by the next owner."""
-
 
 class Worker(ProcessService):
     """Everything between the topics, in one process.
@@ -67,12 +64,12 @@ class Worker(ProcessService):
         policy: in force at the start.
         identities: of all topics, by full name.
         deliver: puts a batch into the channel of its topic's agent.
-        on_ready: as of [`ProcessService`][streams.lifecycle.ProcessService].
-        on_failure: likewise.
+        on_ready: called once, when the worker has joined and holds its state.
+        on_failure: called when the worker cannot go on; it has to stop the process with a non-zero exit.
     """
 
     noun = "worker"
-    stop_s = STOP_FLUSH_S
+    stop_s = 10.0
     unfinished = "not everything was written down (%r); the successor does it again"
 
     def __init__(
@@ -106,15 +103,10 @@ class Worker(ProcessService):
             policy=policy,
             on_failure=self.fail,
         )
-        self._recommender, self._batcher, self.pauses = (
-            context.recommender,
-            context.batcher,
-            context.backpressure.pauses,
-        )
-        revoke_flush_s = settings.session_timeout_s * REVOKE_FLUSH_SHARE
-        self.tasks = self.listener = TaskManager(
-            TASK_KINDS, context, revoke_flush_s=revoke_flush_s, on_failure=self.fail
-        )
+        self._recommender, self._batcher = context.recommender, context.batcher
+        self.pauses = context.backpressure.pauses
+        flush_s = settings.session_timeout_s * REVOKE_FLUSH_SHARE
+        self.tasks = self.listener = TaskManager(TASK_KINDS, context, revoke_flush_s=flush_s, on_failure=self.fail)
         self._watchdog = Watchdog(self.tasks, log, context.backpressure.idle, lambda: self.consumer.delivered, metrics)
 
     @property

@@ -67,16 +67,11 @@ class ShopperTask(PartitionTask):
     async def restore(self) -> None:
         """Replay the recent log up to the positions, without effects."""
         settings, recorded = self.context.settings, self.recorded()
-        positions = await self.starting_positions()
-        joined = recorded.joined if recorded else 0
+        cursors, joined = await self.starting_cursors(), recorded.joined if recorded else 0
         self.visits = Visits(self.context.items, settings.visits)
         self._pairs, self._clicks_time_s = self._new_pairs(), 0.0
         for user_id, before in self.context.tables.forgotten.items():
             self.visits.forget(user_id, before)
-        cursors = {tp: Cursor(tp, position, self.context.log) for tp, position in positions.items()}
-        for tp, cursor in cursors.items():
-            known = recorded.topics.get(tp.topic) if recorded else None
-            cursor.appended_ms = known.appended_ms if known else 0
         replayed = self.context.metrics.replayed.inc
         async for records in read_again(self.context.log, cursors[self._profiles_tp], 0, replayed):
             for record in records:

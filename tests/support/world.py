@@ -96,7 +96,7 @@ class MemoryFollower:
         self._log, self.tables = log, tables
         self._positions: dict[TopicPartition, int] = {}
 
-    async def caught_up(self, partitions: Iterable[TopicPartition] = ()) -> None:
+    async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Apply everything, whatever is asked for."""
         for topic in self.tables.topics:
             for p in range(PARTITIONS):
