@@ -39,9 +39,7 @@ class ProcessService(Service):
     """Base of the worker and the trainer. Subclasses set what is declared below before they are started.
 
     Args:
-        settings: of the process.
         topics: full names of those that its group consumes.
-        metrics: of the process.
         log: read directly.
         on_ready: called once, when the process is ready.
         on_failure: called when the process cannot go on; it has to stop the process with a non-zero exit.

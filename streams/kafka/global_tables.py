@@ -45,8 +45,6 @@ class GlobalTables:
     """State of the compacted topics.
 
     Args:
-        settings: give the topics' prefix and the half-life of co-occurrences.
-        metrics: counts unusable records.
         topics: short names of the topics to hold.
         on_forgotten: called when a shopper is forgotten, or up to a later time than before.
         on_offered: called with every item put into the catalogue.

@@ -62,14 +62,7 @@ class AssignmentListener(Protocol):
 
 
 class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
-    """Reads the assigned partitions in batches and reports changes of the assignment.
-
-    Args:
-        settings: of the broker and the group.
-        topics: full names.
-        log: tells where a partition starts.
-        metrics: count rebalances and refused commits.
-    """
+    """Reads the assigned partitions of topics (full names) in batches and reports changes of the assignment."""
 
     def __init__(self, settings: Settings, topics: Iterable[str], log: Log, metrics: Metrics) -> None:
         self._settings, self._topics, self._log, self._metrics = settings, tuple(topics), log, metrics

@@ -118,7 +118,6 @@ class BatchingProducer:
     """One queue of messages for each partition.
 
     Args:
-        sender: sends the packets.
         timeout_s: how long a packet is retried.
         on_failure: called once, with the error, when the producer fails.
 

@@ -49,10 +49,7 @@ class LogReader:
     """Positions of all partitions that a trainer reads.
 
     Args:
-        settings: of the process.
-        log: is read.
         identities: of all topics, by full name.
-        metrics: take the lag, and what became of the records.
         store_url: names the store in errors.
 
     Attributes:

@@ -67,14 +67,10 @@ class TrainingLoop:
     """Leads, learns, stores and announces. It knows no broker, so tests run it on a log in memory.
 
     Args:
-        settings: of the process.
         training: state of the leader.
-        store: of snapshots.
         table_reader: of the tables of forgotten shoppers and announced snapshots.
         producer: sends announcements.
         identities: of all topics, by full name.
-        leadership: whether we lead.
-        metrics: of the trainer.
         clock: monotonic seconds, for intervals.
     """
 

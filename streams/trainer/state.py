@@ -52,19 +52,12 @@ class TrainerState:
     """Joins the reader of the log with everything that learns from it. `take_over` fills it; all else needs that.
 
     Args:
-        settings: of the process.
-        log: is read.
-        store: of snapshots.
         identities: of all topics, by full name.
         offer: the catalogue's item of an id; None: unknown.
-        metrics: of the trainer.
 
     Attributes:
         version: newest snapshot with a trainer's state that this one comes from or has stored; None: none.
         cursors: positions; empty until `take_over` is done.
-        items: numbers the items.
-        learner: the sequence model.
-        window_builder: gives its windows.
         attribution: open lists, and what became of others.
         ranker: the order of lists.
     """

@@ -21,8 +21,6 @@ class TaskManager:
     """Tasks of the partitions that the group has assigned to us.
 
     Args:
-        kinds: of tasks.
-        context: dependencies of the tasks.
         revoke_flush_s: longest flush before a rebalance; the next owner repeats the rest, with the same effect.
         on_failure: called when a task fails.
     """

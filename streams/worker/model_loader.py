@@ -42,12 +42,8 @@ FAULTS: dict[type[Exception], str] = {
 class ModelLoader:
     """The snapshot of one model in one worker.
 
-    Args:
-        model: name.
-        store: of snapshots.
-        install: takes a snapshot into use. Called in a thread, one call at a time; it changes shared state last, by
-            one assignment. If it raises, it has changed nothing.
-        metrics: counts swaps and faults.
+    `install` takes a snapshot into use. It is called in a thread, one call at a time, and changes shared state last, by
+    one assignment. If it raises, it has changed nothing.
     """
 
     def __init__(

@@ -34,10 +34,7 @@ class PartitionTask(ABC):
     Subclasses say how state is restored (`restore`), which records come next (`next_run`), how they are applied
     (`apply`), and what has to be acknowledged before positions are written (`publish`).
 
-    Args:
-        name: of the task, the key of its progress record, such as `shoppers-3`.
-        partitions: that it applies.
-        context: its dependencies.
+    The name, such as `shoppers-3`, is the key of its progress record.
     """
 
     def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:

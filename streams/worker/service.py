@@ -57,15 +57,9 @@ events of that moment: 3 ms for the youngest 5,000 objects, 20 ms for 50,000. Fu
 
 
 class Worker(ProcessService):
-    """Everything between the topics, in one process.
+    """Everything between the topics, in one process; see [`ProcessService`][streams.lifecycle.ProcessService].
 
-    Args:
-        settings: of the process.
-        policy: in force at the start.
-        identities: of all topics, by full name.
-        deliver: puts a batch into the channel of its topic's agent.
-        on_ready: called once, when the worker has joined and holds its state.
-        on_failure: called when the worker cannot go on; it has to stop the process with a non-zero exit.
+    `policy` is in force at the start, and `deliver` puts a batch into the channel of its topic's agent.
     """
 
     noun = "worker"

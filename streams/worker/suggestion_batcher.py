@@ -51,10 +51,6 @@ class SuggestionBatcher:
     """Collects queries and sends suggestions.
 
     Args:
-        recommender: answers.
-        producer: sends the records.
-        metrics: count and time the answers.
-        settings: give the topics' prefix and the largest batch.
         identities: of all topics, by full name.
         clock: wall clock in epoch seconds.
         on_failure: called once when answering fails.

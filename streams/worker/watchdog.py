@@ -19,11 +19,8 @@ class Watchdog:
     """Compares the positions with the ends of the log and measures the lag.
 
     Args:
-        tasks: give the cursors to watch and read what is missing.
-        log: tells the ends.
         idle: whether nothing keeps a partition from being read further.
         delivered: number of records delivered so far, of all partitions.
-        metrics: take the lag.
     """
 
     def __init__(
