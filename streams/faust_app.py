@@ -49,12 +49,7 @@ class App(FolderlessApp):
 
     @classmethod
     def of(cls, settings: Settings, group: str) -> Self:
-        """An app without agents and service.
-
-        Args:
-            settings: of the process.
-            group: of its consumer; the app's name.
-        """
+        """An app without agents and service, named after its consumer group."""
         return cls(
             group,
             broker=f"kafka://{settings.bootstrap_servers.replace(',', ';kafka://')}",

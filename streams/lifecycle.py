@@ -39,9 +39,7 @@ class ProcessService(Service):
     """Base of the worker and the trainer. Subclasses set what is declared below before they are started.
 
     Args:
-        settings: of the process.
-        topics: full names of the topics that its group consumes.
-        metrics: of the process.
+        topics: full names of those that its group consumes.
         log: read directly.
         on_ready: called once, when the process is ready.
         on_failure: called when the process cannot go on; it has to stop the process with a non-zero exit.
@@ -151,7 +149,7 @@ class ProcessService(Service):
         await self._sender.start()
         await self.table_reader.start()
         self.spawn(self.table_reader.run(), "mirror")
-        await self.table_reader.caught_up(self.table_reader.partitions)
+        await self.table_reader.caught_up()
         self.on_tables_read()
         await self.consumer.start(self.listener, self.pauses)
         self.spawn(self.consumer.run(self.deliver), "intake")

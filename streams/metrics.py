@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -81,7 +82,7 @@ class Metrics:
         self.snapshot_behind = self._gauge(
             "snapshot_behind", "1 while the announced snapshot is not the one in use", "model"
         )
-        self._tallies: dict[Any, tuple[int, int, int, int]] = {}
+        self._tallies: dict[Any, tuple[int, ...]] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"crosscurrent_{name}", text, labels, registry=self.registry)
@@ -92,8 +93,7 @@ class Metrics:
     def outcomes(self, outcomes: Mapping[tuple[str, str], int]) -> None:
         """Count the outcomes of a run of records, by topic and outcome."""
         for (topic, outcome), n in outcomes.items():
-            if n:
-                self._events.labels(topic, outcome).inc(n)
+            self._events.labels(topic, outcome).inc(n)
 
     def suggested(self, items: Mapping[str, int]) -> None:
         """Count suggested items, by kind."""
@@ -101,12 +101,7 @@ class Metrics:
             self._suggested.labels(kind).inc(n)
 
     def snapshot_taken(self, model: str, at: float) -> None:
-        """A snapshot was installed.
-
-        Args:
-            model: name.
-            at: event time of the last event behind it, in epoch seconds.
-        """
+        """A snapshot was installed; `at` is the event time of the last event behind it, in epoch seconds."""
         self._snapshot_swaps.labels(model).inc()
         self._snapshot_at.labels(model).set(at)
 
@@ -116,15 +111,14 @@ class Metrics:
 
     def cursor(self, cursor: Any) -> None:
         """Add what a cursor has counted since the last call."""
-        tally, topic = cursor.tally, cursor.partition.topic
-        now = (tally.repeated, tally.range_reads, tally.holes, tally.expired)
+        now = astuple(cursor.tally)
         before = self._tallies.get(cursor.partition, (0, 0, 0, 0))
         if any(a < b for a, b in zip(now, before, strict=True)):
             before = (0, 0, 0, 0)  # the task has restored its state: a new cursor
         counters = (self._repeated, self._range_reads, self._holes, self._expired)
         for counter, a, b in zip(counters, now, before, strict=True):
             if a > b:
-                counter.labels(topic).inc(a - b)
+                counter.labels(cursor.partition.topic).inc(a - b)
         self._tallies[cursor.partition] = now
 
     def lag(self, topic: str, partition: int, n: int) -> None:

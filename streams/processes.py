@@ -1,9 +1,8 @@
 """Child processes: the brokers, workers and trainers that the demo, drills, benchmark and tests start.
 
-No child outlives us, whatever ends us: a clean stop, an exception, or kill -9. A shell starts it. One branch of the
-shell becomes the process, so that the shell's id is the process's own. The other waits on a pipe whose far end only we
-hold; the pipe closes when we end, and the branch then stops the process. This works on Linux and macOS.
-`PR_SET_PDEATHSIG` works on Linux only, and fires even when just the thread that started the process ends.
+No child outlives us, even after kill -9. A shell starts it: one branch becomes the process, with the shell's id; the
+other waits on a pipe whose far end only we hold, and stops the process when the pipe closes. That works on Linux and
+macOS; `PR_SET_PDEATHSIG` is Linux's, and fires even when just the thread that started the process ends.
 """
 
 from __future__ import annotations
@@ -70,9 +69,7 @@ class Process:
         ready: str = r"ready\b",
     ) -> None:
         self.name = name
-        self._command = command
-        self._log = log
-        self._environ = environ
+        self._command, self._log, self._environ = command, log, environ
         self._ready = re.compile(rf"^{ready}.*\n", re.MULTILINE)
         self._child: subprocess.Popen[bytes] | None = None
         self._pipe = -1
@@ -143,14 +140,7 @@ class Process:
         return self
 
     def await_ready(self, timeout_s: float = READY_S, stop: Event | None = None) -> str | None:
-        """Wait for the line by which it says that it is ready.
-
-        Args:
-            timeout_s: longest wait.
-            stop: ends the wait when set.
-
-        Returns:
-            The line; None if the wait was ended by `stop`.
+        """Wait for the line by which it says that it is ready, and return it; None if `stop` was set before.
 
         Raises:
             ProcessError: it ended, or took too long.
@@ -164,11 +154,7 @@ class Process:
         return line
 
     def check(self) -> None:
-        """Make sure that it has not ended by itself.
-
-        Raises:
-            ProcessError: it has.
-        """
+        """Raise a `ProcessError` if it has ended by itself."""
         if self.exit_code is not None:
             message = f"{self.name} ended with exit code {self.exit_code}: {self.last_words()}"
             raise ProcessError(message)
@@ -224,13 +210,7 @@ def stop_all(processes: Sequence[Process]) -> None:
 
 
 def crosscurrent(command: str, *options: str, settings: Settings | None = None) -> list[str]:
-    """Program and arguments of one of our own commands.
-
-    Args:
-        command: its name.
-        options: of the command.
-        settings: broker and prefix that it uses; None: none are named.
-    """
+    """Program and arguments of one of our own commands, with the settings' broker and prefix if any are given."""
     arguments = [sys.executable, "-m", "streams", command, *options]
     if settings is not None:
         kind = "--embedded" if settings.embedded else "--no-embedded"

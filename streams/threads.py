@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -33,23 +34,17 @@ async def run_in_daemon_thread(work: Callable[[], T], name: str) -> T:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(result)  # type: ignore[arg-type]
+    def settle(answer: Callable[[], None]) -> None:
+        if not done.cancelled():
+            answer()
 
     def run() -> None:
-        result: T | None = None
-        failure: BaseException | None = None
         try:
-            result = work()
+            answer = partial(done.set_result, work())
         except BaseException as error:  # noqa: B036 - handed to the caller
-            failure = error
+            answer = partial(done.set_exception, error)
         try:
-            loop.call_soon_threadsafe(settle, result, failure)
+            loop.call_soon_threadsafe(settle, answer)
         except RuntimeError:
             pass  # the loop is closed: nobody waits any more
 

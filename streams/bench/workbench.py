@@ -15,10 +15,6 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from models.cooccurrence.index import Neighbours
-from models.serving.recommender import Recommender, RecommenderConfig
-from models.shop.catalog import Catalog
-from models.shop.items import Items
 from models.shop.policy import Policy
 from streams.bench.events import Event
 from streams.kafka.global_tables import GlobalTables
@@ -27,11 +23,9 @@ from streams.kafka.producer import PACKET_BYTES, BatchingProducer, Message
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import TOPICS, Identity
-from streams.worker.backpressure import Backpressure
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.service import TASK_KINDS
-from streams.worker.suggestion_batcher import SuggestionBatcher
 
 
 class Packer:
@@ -69,7 +63,7 @@ class _NothingToRead:
     def __init__(self, tables: GlobalTables) -> None:
         self.tables = tables
 
-    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
+    async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Everything is applied already."""
 
 
@@ -82,32 +76,22 @@ class Workbench:
     def __init__(self, catalog: Iterable[Event], now_ms: int) -> None:
         self._settings = Settings(publish_bytes_per_s=1 << 40, outbox_bytes=1 << 30)  # the bench paces the flushes
         self.packer = Packer(now_ms)
-        self.items = Items()
         self.metrics = Metrics()
-        registry, neighbours = Catalog(self.items), Neighbours(self.items, self._settings.cooccurrence.half_life_s)
-        self.tables = GlobalTables("", registry, neighbours, self.metrics)
-        self.recommender = Recommender(
-            self.items, registry, neighbours, Policy(emit_empty=True, max_suggestion_age_s=0), RecommenderConfig()
-        )
+        self.tables = GlobalTables(self._settings, self.metrics)
         self.producer = BatchingProducer(self.packer, timeout_s=1, on_failure=self._fail)
         identities = {topic.name: Identity(topic.name, self._settings.partitions) for topic in TOPICS}
-        batcher = SuggestionBatcher(
-            self.recommender, self.producer, self.metrics, self._settings, identities, self._clock, self._fail
-        )
         self._context = WorkerContext(
             settings=self._settings,
             log=MemoryLog(clock=lambda: 0),
             producer=self.producer,
             table_reader=_NothingToRead(self.tables),
-            items=self.items,
-            recommender=self.recommender,
-            batcher=batcher,
-            backpressure=Backpressure(self.producer, batcher, self._settings),
             metrics=self.metrics,
             identities=identities,
             clock=self._clock,
             highwater=lambda _: None,
             commit=lambda _: None,
+            policy=Policy(emit_empty=True, max_suggestion_age_s=0),
+            on_failure=self._fail,
         )
         for event in catalog:
             self.tables.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
@@ -117,7 +101,7 @@ class Workbench:
         self._offsets: defaultdict[tuple[str, int], int] = defaultdict(int)
 
     async def __aenter__(self) -> Workbench:
-        self.recommender.warm()
+        self._context.recommender.warm()
         for kind in TASK_KINDS:
             for number in range(self._settings.partitions) if kind.name in self._tasks else ():
                 partitions = [TopicPartition(topic, number) for topic in kind.topics]

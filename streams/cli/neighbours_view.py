@@ -6,10 +6,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from models.cooccurrence.index import Neighbours
-from models.shop.catalog import Catalog
 from models.shop.events import PAIR_KIND_NAMES
-from models.shop.items import Items
 from streams.cli.printing import printable
 from streams.kafka.blocking import TopicReader
 from streams.kafka.global_tables import GlobalTables
@@ -30,10 +27,8 @@ class Published:
     """
 
     def __init__(self, settings: Settings, *, with_titles: bool) -> None:
-        self._items = Items()
-        self._catalog = Catalog(self._items)
-        self.neighbours = Neighbours(self._items, settings.cooccurrence.half_life_s)
-        tables = GlobalTables(settings.prefix, self._catalog, self.neighbours, Metrics())
+        tables = self._tables = GlobalTables(settings, Metrics())
+        self.neighbours = tables.neighbours
         with TopicReader(settings, ["neighbours", "catalog"] if with_titles else ["neighbours"]) as reader:
             for batch in reader.read(from_start=True, until_end=True):
                 for record in batch:
@@ -66,9 +61,9 @@ class Published:
         """Neighbours of an item, strongest first: id, weights by kind, lift of bought-with."""
         row = self.neighbours.row(item_id)
         assert row is not None
-        lifts = self.neighbours.lifts(self._items.find(item_id))
+        lifts = self.neighbours.lifts(self._tables.items.find(item_id))
         return list(zip(row.neighbours, row.weights.tolist(), lifts, strict=True))
 
     def _title(self, item_id: str) -> str:
-        item = self._catalog.get(self._items.find(item_id))
+        item = self._tables.catalog.get(self._tables.items.find(item_id))
         return item.title if item is not None else "not in the catalogue"

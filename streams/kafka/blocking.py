@@ -1,14 +1,12 @@
 """Sending and reading for commands, which have no event loop: kafka-python's producer and consumer.
 
-Nothing sent is lost unnoticed, and nothing waits without end. Workers use `streams.kafka.producer` and
-`streams.kafka.log` instead.
+Nothing sent is lost unnoticed, and nothing waits without end.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
@@ -36,11 +34,7 @@ POLL_MS = 200
 
 
 def require_topics(settings: Settings, names: Collection[str]) -> None:
-    """Make sure that topics exist, before a client's request makes the broker create one.
-
-    Args:
-        settings: where, and under which prefix.
-        names: short names.
+    """Make sure that topics (short names) exist, before a client's request makes the broker create one.
 
     Raises:
         TopicsError: some do not.
@@ -60,8 +54,8 @@ class Sender:
     The murmur2 hash of a key gives the partition, as with Java clients.
 
     Args:
-        settings: where, and under which prefix.
-        topics: short names of the topics to send to.
+        settings: of the broker and the prefix.
+        topics: short names.
 
     Raises:
         TopicsError: a topic is missing.
@@ -88,12 +82,9 @@ class Sender:
             )
 
     def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """Send a record; returns before it is acknowledged.
+        """Send a record to a topic (short name); returns before it is acknowledged.
 
-        Args:
-            topic: short name.
-            key: gives the partition; None: any. Not None where the value is None.
-            value: None is a tombstone.
+        The key gives the partition. A value of None is a tombstone, which needs a key.
 
         Raises:
             RecordError: the record is too large; others can still be sent.
@@ -130,9 +121,7 @@ class Sender:
     def __enter__(self) -> Sender:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self.flush()
@@ -144,7 +133,7 @@ class TopicReader:
     """Reads whole topics, without a group assignment. A context manager.
 
     Args:
-        settings: where, under which prefix, and whether the broker is the embedded one.
+        settings: of the broker and the prefix.
         topics: short names.
         group: whose commits `from_committed` and `commit` use, without prefix.
 

@@ -47,44 +47,36 @@ class Cursor:
     is missing; `front` and `take` give the records in order, each offset once.
     """
 
-    def __init__(self, partition: TopicPartition, position: int, log: Log) -> None:
+    def __init__(self, partition: TopicPartition, position: int, log: Log, appended_ms: int = 0) -> None:
         self.partition = partition
         self.position = position
-        self.appended_ms = 0
+        self.appended_ms = appended_ms
         """Greatest append time applied so far; a take-over replays the log from a horizon before it."""
         self.tally = Tally()
-        self._log = log
-        self._expected = position
-        self._pieces: deque[Missing | deque[Record]] = deque()
-        self._held = 0
-
-    @property
-    def expected(self) -> int:
+        self.expected = position
         """Offset after the last one delivered (or known to be missing)."""
-        return self._expected
-
-    @property
-    def held(self) -> int:
+        self.held = 0
         """Records delivered and not yet taken."""
-        return self._held
+        self._log = log
+        self._pieces: deque[Missing | deque[Record]] = deque()
 
     def offer(self, records: Sequence[Record]) -> None:
         """Take a delivered batch (offsets ascending). Records delivered before are skipped."""
-        fresh = deque(r for r in records if r.offset >= self._expected)
+        fresh = deque(r for r in records if r.offset >= self.expected)
         self.tally.repeated += len(records) - len(fresh)
         if not fresh:
             return
-        if fresh[0].offset > self._expected:
-            self._pieces.append(Missing(self._expected, fresh[0].offset))
+        if fresh[0].offset > self.expected:
+            self._pieces.append(Missing(self.expected, fresh[0].offset))
         self._pieces.append(fresh)
-        self._held += len(fresh)
-        self._expected = fresh[-1].offset + 1
+        self.held += len(fresh)
+        self.expected = fresh[-1].offset + 1
 
     def expect(self, end: int) -> None:
         """Mark everything up to `end` as missing, to be read from the log. Called by the watchdog."""
-        if end > self._expected:
-            self._pieces.append(Missing(self._expected, end))
-            self._expected = end
+        if end > self.expected:
+            self._pieces.append(Missing(self.expected, end))
+            self.expected = end
 
     @property
     def needs_reading(self) -> bool:
@@ -117,7 +109,7 @@ class Cursor:
         if (after := read[-1].offset + 1) < missing.stop:
             self._pieces.appendleft(Missing(after, missing.stop))
         self._pieces.appendleft(deque(read))
-        self._held += len(read)
+        self.held += len(read)
 
     def front(self) -> Record | None:
         """The next record, if it has been delivered or read."""
@@ -132,7 +124,7 @@ class Cursor:
         record = records.popleft()
         if not records:
             self._pieces.popleft()
-        self._held -= 1
+        self.held -= 1
         return record
 
     def take_many(self, most: int) -> list[Record]:
@@ -151,6 +143,6 @@ class Cursor:
 
     def skip_trailing_hole(self) -> None:
         """Move the position past a hole at the end, where no record is held or missing."""
-        if not self._pieces and self._expected > self.position:
-            self.tally.holes += self._expected - self.position
-            self.position = self._expected
+        if not self._pieces and self.expected > self.position:
+            self.tally.holes += self.expected - self.position
+            self.position = self.expected

@@ -30,20 +30,18 @@ ANSWER_S = 10.0
 
 
 async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-    """Where the partitions end.
+    """Where the partitions end, given what `end_offsets` of an aiokafka consumer answered.
 
-    Args:
-        consumer: a started aiokafka consumer; neither its assignment nor its positions are touched.
-        ends: what its `end_offsets` answered.
+    Neither its assignment nor its positions are touched.
     """
     client = consumer._client  # noqa: SLF001 - there is no public way to a single fetch
     true, topics = dict(ends), defaultdict(list)
-    for tp, end in ends.items():
-        if end:
-            topics[tp.topic].append((tp.partition, end, LEAST_BYTES))
-    if not topics:
+    filled = [tp for tp, end in ends.items() if end]
+    if not filled:
         return true
-    node = client.cluster.leader_for_partition(next(tp for tp, end in ends.items() if end))  # there is only one broker
+    for tp in filled:
+        topics[tp.topic].append((tp.partition, ends[tp], LEAST_BYTES))
+    node = client.cluster.leader_for_partition(filled[0])  # there is only one broker
     answer = await client.send(node, FetchRequest(LEAST_WAIT_MS, 0, MOST_BYTES, 0, list(topics.items())))
     for topic, partitions in answer.topics:
         for partition, error, high_watermark, *_ in partitions:
@@ -55,12 +53,9 @@ async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[T
 
 
 def true_ends_blocking(consumer: Any, ends: Mapping[Any, int]) -> dict[Any, int]:
-    """Where the partitions end, for commands, by kafka-python.
+    """Where the partitions end, given what `end_offsets` of an idle kafka-python consumer answered.
 
-    Args:
-        consumer: an idle kafka-python consumer without a group; it is left assigned to these partitions, at these
-            ends.
-        ends: what its `end_offsets` answered, by kafka-python's `TopicPartition`.
+    It is left assigned to these partitions, at these ends.
 
     Raises:
         BrokerError: the broker does not answer.

@@ -20,6 +20,7 @@ from aiokafka.errors import OffsetOutOfRangeError
 from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
+from models.shop.items import Items
 from streams.errors import RecordError
 from streams.kafka.log import Log, reaching
 from streams.metrics import Metrics
@@ -29,7 +30,7 @@ from streams.wire.checkpoints import Forgotten, Progress, decode_forgotten, deco
 from streams.wire.codec import decode_catalog
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, decode_position, decode_row
 from streams.wire.record import Record
-from streams.wire.topics import full_name
+from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +45,6 @@ class GlobalTables:
     """State of the compacted topics.
 
     Args:
-        prefix: of the topics' names.
-        catalog: receives the items.
-        neighbours: receives the rows.
-        metrics: counts unusable records.
         topics: short names of the topics to hold.
         on_forgotten: called when a shopper is forgotten, or up to a later time than before.
         on_offered: called with every item put into the catalogue.
@@ -56,9 +53,7 @@ class GlobalTables:
 
     def __init__(
         self,
-        prefix: str,
-        catalog: Catalog,
-        neighbours: Neighbours,
+        settings: Settings,
         metrics: Metrics,
         topics: Sequence[str] = MIRRORED,
         *,
@@ -66,19 +61,20 @@ class GlobalTables:
         on_offered: Callable[[CatalogItem], None] = lambda _: None,
         on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None,
     ) -> None:
-        self.catalog = catalog
-        self.neighbours = neighbours
+        self.items = Items()
+        self.catalog = Catalog(self.items)
+        self.neighbours = Neighbours(self.items, settings.cooccurrence.half_life_s)
         self.forgotten: dict[str, float] = {}
         self.progress: dict[str, Progress] = {}
         self.positions: dict[int, PositionRecord] = {}
         """Greatest position record of each item partition."""
         self.announced: dict[str, Announcement] = {}
         """The snapshot to serve, by model."""
+        self._metrics = metrics
         self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
         self._row_positions: dict[str, int] = {}
-        self._metrics = metrics
         appliers: dict[str, Callable[[Record], None]] = {
             "catalog": self._catalog,
             "neighbours": self._neighbours,
@@ -86,7 +82,7 @@ class GlobalTables:
             "forgotten": self._forgotten,
             "snapshots": self._snapshots,
         }
-        self._apply = {full_name(prefix, topic): appliers[topic] for topic in topics}
+        self._apply = {full_name(settings.prefix, topic): appliers[topic] for topic in topics}
 
     @property
     def topics(self) -> list[str]:
@@ -167,25 +163,18 @@ class CatchesUp(Protocol):
 
     tables: GlobalTables
 
-    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
-        """Return when everything that the partitions held at the call is applied."""
+    async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
+        """Return when everything that these partitions, or all, held at the call is applied."""
 
 
 class GlobalTableReader:
-    """Reads the topics of global tables from their first record on.
+    """Reads the topics of global tables from their first record on; `identities` are by full topic name."""
 
-    Args:
-        settings: where the broker is.
-        partitions: number of partitions by full topic name.
-        tables: receives every record.
-        log: tells the partitions' ends.
-    """
-
-    def __init__(self, settings: Settings, partitions: Mapping[str, int], tables: GlobalTables, log: Log) -> None:
-        self._settings = settings
-        self.tables = tables
-        self._log = log
-        self.partitions = [TopicPartition(topic, p) for topic in tables.topics for p in range(partitions[topic])]
+    def __init__(self, settings: Settings, identities: Mapping[str, Identity], tables: GlobalTables, log: Log) -> None:
+        self._settings, self.tables, self._log = settings, tables, log
+        self._partitions = [
+            TopicPartition(name, p) for name in tables.topics for p in range(identities[name].partitions)
+        ]
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Event()
         self._waiting = 0
@@ -207,8 +196,8 @@ class GlobalTableReader:
         )
         with reaching(self._settings):
             await self._consumer.start()
-        self._consumer.assign(self.partitions)
-        for partition, start in (await self._log.starts(self.partitions)).items():
+        self._consumer.assign(self._partitions)
+        for partition, start in (await self._log.starts(self._partitions)).items():
             self._consumer.seek(partition, start)
             self._positions[partition] = start
 
@@ -233,14 +222,14 @@ class GlobalTableReader:
                         self.tables.apply(record)
                     await asyncio.sleep(0)
             if self._waiting:  # the fetch position also moves past markers and compacted records
-                for partition in self.partitions:
+                for partition in self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)
                 self._moved.set()
                 self._moved = asyncio.Event()
 
-    async def caught_up(self, partitions: Iterable[TopicPartition]) -> None:
+    async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """See [`CatchesUp.caught_up`][]."""
-        ends = await self._log.ends(partitions)
+        ends = await self._log.ends(self._partitions if partitions is None else partitions)
         self._waiting += 1
         try:
             while any(self._positions[p] < end for p, end in ends.items()):

@@ -62,26 +62,16 @@ class AssignmentListener(Protocol):
 
 
 class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
-    """Reads the assigned partitions in batches and reports changes of the assignment.
-
-    Args:
-        settings: where the broker is, which group.
-        topics: full names of the topics to consume.
-        log: tells where a partition starts.
-        metrics: counts.
-    """
+    """Reads the assigned partitions of topics (full names) in batches and reports changes of the assignment."""
 
     def __init__(self, settings: Settings, topics: Iterable[str], log: Log, metrics: Metrics) -> None:
-        self._settings = settings
-        self._topics = tuple(topics)
-        self._log = log
-        self._metrics = metrics
+        self._settings, self._topics, self._log, self._metrics = settings, tuple(topics), log, metrics
         self._listener: AssignmentListener
         self._pauses: Callable[[TopicPartition], bool]
         self._consumer: Any = None
         self._paused: set[TopicPartition] = set()
-        self._passed: dict[TopicPartition, int] = {}
-        self._brought: dict[TopicPartition, int] = {}
+        self._passed: dict[TopicPartition, int] = {}  # fetch positions
+        self._brought: dict[TopicPartition, int] = {}  # offsets after the last delivered records
         self._mine: set[TopicPartition] = set()
         self._commit_refused = False
         self._to_commit: dict[TopicPartition, int] = {}
@@ -94,11 +84,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         """Set after the group's first assignment, even an empty one."""
 
     async def start(self, listener: AssignmentListener, pauses: Callable[[TopicPartition], bool]) -> None:
-        """Join the group.
-
-        Args:
-            listener: told about the assignment.
-            pauses: whether a partition must not be fetched now; asked after every poll.
+        """Join the group; `pauses` says whether a partition must not be fetched now, and is asked after every poll.
 
         Raises:
             BrokerError: no broker answers.
@@ -133,16 +119,16 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             self._consumer = None
 
     async def run(self, deliver: Deliver) -> None:
-        """Deliver batches until cancelled.
-
-        Args:
-            deliver: puts a batch into the channel of its topic's agent.
-        """
+        """Deliver batches until cancelled."""
         while True:
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=8 * self._settings.batch_records)
             except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
-                await self._seek_to_start(error.args[0])
+                # The log lacks the position: we go on at its start, and the cursors count what is gone.
+                lacking = error.args[0]
+                wanted = [lacking] if isinstance(lacking, TopicPartition) else list(lacking)
+                for partition, start in (await self._log.starts(wanted)).items():
+                    self._seek(partition, start)
                 continue
             for partition, records in fetched.items():
                 self.delivered += len(records)
@@ -155,22 +141,12 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(0)
 
     async def _note_positions(self, fetched: Iterable[TopicPartition]) -> None:
-        """Note the fetch positions: they also move past transaction markers, which are never delivered.
-
-        Args:
-            fetched: partitions whose records have just arrived; where there are none, all are noted.
-        """
+        """Note the fetch positions of these partitions, or of all; they move past transaction markers, too."""
         for partition in list(fetched) or self._consumer.assignment():
             try:
                 self._passed[partition] = await self._consumer.position(partition)
             except (IllegalStateError, KafkaError):
                 self._passed.pop(partition, None)  # revoked, or not known yet
-
-    async def _seek_to_start(self, partitions: Any) -> None:
-        """Go on at the start of a log that lacks the position; the cursors count what is gone."""
-        wanted = [partitions] if isinstance(partitions, TopicPartition) else list(partitions)
-        for partition, start in (await self._log.starts(wanted)).items():
-            self._seek(partition, start)
 
     def _seek(self, partition: TopicPartition, offset: int) -> None:
         try:
@@ -202,17 +178,13 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             return self._brought.get(partition)
         return None if end is None else int(end)
 
-    def assignment(self) -> set[TopicPartition]:
-        """Partitions assigned now."""
-        return set() if self._consumer is None else set(self._consumer.assignment())
-
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """Include positions in the next commit, for lag tools."""
         self._to_commit.update(positions)
 
     async def _commit(self) -> None:
         """Commit everything. A refusal is harmless, as our own positions decide; it is logged once in a row."""
-        mine = {p: at for p, at in self._to_commit.items() if p in self.assignment()}
+        mine = {p: at for p, at in self._to_commit.items() if p in self._consumer.assignment()}
         self._to_commit.clear()
         if not mine:
             return
@@ -263,7 +235,6 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._listener.on_assigned(partitions)
         for partition in partitions:
             self._seek(partition, self._listener.expected(partition) or 0)
-        waiting = {p for p in partitions if self._pauses(p)}
-        self._consumer.pause(*waiting)
-        self._paused = waiting
+        self._paused = {p for p in partitions if self._pauses(p)}
+        self._consumer.pause(*self._paused)
         self.joined.set()

@@ -1,8 +1,7 @@
 """Direct access to the log, without a group: ranges, ends, offsets by time, commits.
 
 Everything that must be exact uses it: gaps of the delivery, the replay of a shopper's recent past, the ends up to which
-global tables are read. [`Log`][] is the interface, [`KafkaLog`][] the implementation, and
-`streams.kafka.memory_log.MemoryLog` the double for tests.
+global tables are read. `streams.kafka.memory_log.MemoryLog` is the double for tests.
 """
 
 from __future__ import annotations
@@ -69,8 +68,7 @@ class KafkaLog:
     """
 
     def __init__(self, settings: Settings, *, max_fetch_bytes: int = 4 << 20) -> None:
-        self._settings = settings
-        self._max_fetch_bytes = max_fetch_bytes
+        self._settings, self._max_fetch_bytes = settings, max_fetch_bytes
         self._consumer: Any = None
         self._group: Any = None
         self._reading = asyncio.Lock()

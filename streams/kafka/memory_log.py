@@ -43,8 +43,7 @@ class MemoryLog:
     """
 
     def __init__(self, clock: Callable[[], int], batch: int = 100) -> None:
-        self._clock = clock
-        self._batch = batch
+        self._clock, self._batch = clock, batch
         self._records: dict[TopicPartition, list[StoredRecord]] = defaultdict(list)
         self._starts: dict[TopicPartition, int] = defaultdict(int)
         self._ends: dict[TopicPartition, int] = defaultdict(int)

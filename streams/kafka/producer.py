@@ -1,17 +1,18 @@
 """Sends messages in batches: in order, retried in place, with the waiting bytes counted.
 
-There is one queue for each partition. While one packet waits for its acknowledgement the next one fills, so packets
-grow with the load and a single message is sent at once. Messages of a partition are never reordered: a failed packet is
-sent again in its place. After `timeout_s` without an acknowledgement the producer fails, and so does everyone who waits
-for it. Nothing is lost then, because positions are written only after acknowledgements.
+While one packet of a partition waits for its acknowledgement the next one fills, so packets grow with the load and a
+single message is sent at once. Messages of a partition are never reordered: a failed packet is sent again in its place.
+After `timeout_s` without an acknowledgement the producer fails, and so does everyone who waits for it. Nothing is lost
+then, because positions are written only after acknowledgements.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import aiokafka
@@ -92,24 +93,20 @@ class KafkaSender:
             if batch.append(key=key, value=value, timestamp=None) is None:
                 raise SendError(topic, partition, "a packet over the size of a batch", passing=False)
         try:
-            acknowledged = await self._producer.send_batch(batch, topic, partition=partition)
-            await acknowledged
-        except MessageSizeTooLargeError as error:
-            raise SendError(topic, partition, repr(error), passing=False) from error
+            await (await self._producer.send_batch(batch, topic, partition=partition))
         except KafkaError as error:
-            raise SendError(topic, partition, repr(error), passing=True) from error
+            passing = not isinstance(error, MessageSizeTooLargeError)
+            raise SendError(topic, partition, repr(error), passing=passing) from error
 
 
+@dataclass(slots=True)
 class _Queue:
     """Messages of one partition, in order, and the number acknowledged."""
 
-    __slots__ = ("acknowledged", "enqueued", "task", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: deque[Message] = deque()
-        self.enqueued = 0
-        self.acknowledged = 0
-        self.task: asyncio.Task[None] | None = None
+    waiting: deque[Message] = field(default_factory=deque)
+    enqueued: int = 0
+    acknowledged: int = 0
+    task: asyncio.Task[None] | None = None
 
 
 Mark = Mapping[tuple[str, int], int]
@@ -120,7 +117,6 @@ class BatchingProducer:
     """One queue of messages for each partition.
 
     Args:
-        sender: sends a packet and waits for its acknowledgement.
         timeout_s: how long a packet is retried.
         on_failure: called once, with the error, when the producer fails.
 
@@ -131,10 +127,8 @@ class BatchingProducer:
     """
 
     def __init__(self, sender: Sender, *, timeout_s: float, on_failure: Callable[[BaseException], None]) -> None:
-        self._sender = sender
-        self._timeout_s = timeout_s
-        self._on_failure = on_failure
-        self._queues: dict[tuple[str, int], _Queue] = {}
+        self._sender, self._timeout_s, self._on_failure = sender, timeout_s, on_failure
+        self._queues: defaultdict[tuple[str, int], _Queue] = defaultdict(_Queue)
         self._moved = asyncio.Event()
         self.bytes = 0
         self.retries = 0
@@ -142,10 +136,7 @@ class BatchingProducer:
 
     def enqueue(self, topic: str, partition: int, key: bytes | None, value: bytes | None) -> None:
         """Queue a message; it is sent as soon as the partition's packet before it is acknowledged."""
-        queue = self._queues.get((topic, partition))
-        if queue is None:
-            queue = self._queues[topic, partition] = _Queue()
-        message = Message(key, value)
+        queue, message = self._queues[topic, partition], Message(key, value)
         queue.waiting.append(message)
         queue.enqueued += 1
         self.bytes += message.size
@@ -193,7 +184,7 @@ class BatchingProducer:
                 await self._send_until_acknowledged(topic, partition, packet)
                 queue.acknowledged += len(packet)
                 self.bytes -= sum(message.size for message in packet)
-                self._notify()
+                self._wake()
         except SendError as error:
             self._fail(error)
         except Exception as error:
@@ -230,9 +221,8 @@ class BatchingProducer:
         if self.failure is None:
             self.failure = error
             self._on_failure(error)
-        self._notify()
+        self._wake()
 
-    def _notify(self) -> None:
-        """Wake all waiters."""
+    def _wake(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()

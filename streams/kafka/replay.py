@@ -15,22 +15,24 @@ from streams.wire.record import Record
 async def recent_past(
     log: Log, clicks: Cursor, purchases: Cursor, visits: VisitConfig, replayed: Callable[[int], None]
 ) -> AsyncGenerator[Record, None]:
-    """Remembered records up to the positions of two cursors, the smaller append time first.
+    """Remembered records up to the positions of two cursors, by append time; clicks go first where it is equal.
 
-    Args:
-        log: is read.
-        clicks: gives the position and its append time.
-        purchases: likewise.
-        visits: give how long each is remembered.
-        replayed: called with the number of records read.
+    `replayed` is called with the number of records read.
     """
     click_start = await _first_remembered(log, clicks, visits.click_memory_s)
     purchase_start = await _first_remembered(log, purchases, visits.purchase_memory_s)
     first = read_again(log, clicks, click_start, replayed)
     second = read_again(log, purchases, purchase_start, replayed)
-    async with aclosing(_merged_by_append_time(first, second)) as merged:
-        async for record in merged:
-            yield record
+    async with aclosing(_records(first)) as lefts, aclosing(_records(second)) as rights:
+        left, right = await anext(lefts, None), await anext(rights, None)
+        while left is not None or right is not None:
+            if right is None or (left is not None and left.timestamp <= right.timestamp):
+                assert left is not None  # noqa: S101 - the loop's condition
+                yield left
+                left = await anext(lefts, None)
+            else:
+                yield right
+                right = await anext(rights, None)
 
 
 async def _first_remembered(log: Log, cursor: Cursor, memory_s: float) -> int:
@@ -46,11 +48,7 @@ async def read_again(
 ) -> AsyncGenerator[Sequence[Record], None]:
     """Records from an offset, or from the log's start, up to a cursor's position, in batches.
 
-    Args:
-        log: is read.
-        cursor: gives the partition and the position.
-        start: offset.
-        replayed: called with the number of records read.
+    `replayed` is called with the number of records read.
     """
     tp = cursor.partition
     start = max(start, (await log.starts([tp]))[tp])
@@ -60,22 +58,6 @@ async def read_again(
                 replayed(len(batch))
                 yield batch
                 await asyncio.sleep(0)
-
-
-async def _merged_by_append_time(
-    first: AsyncGenerator[Sequence[Record], None], second: AsyncGenerator[Sequence[Record], None]
-) -> AsyncGenerator[Record, None]:
-    """Records of two logs, the smaller append time first; the first log's where they are equal."""
-    async with aclosing(_records(first)) as lefts, aclosing(_records(second)) as rights:
-        left, right = await anext(lefts, None), await anext(rights, None)
-        while left is not None or right is not None:
-            if right is None or (left is not None and left.timestamp <= right.timestamp):
-                assert left is not None  # noqa: S101 - the loop's condition
-                yield left
-                left = await anext(lefts, None)
-            else:
-                yield right
-                right = await anext(rights, None)
 
 
 async def _records(batches: AsyncGenerator[Sequence[Record], None]) -> AsyncGenerator[Record, None]:

@@ -1,11 +1,8 @@
-"""Topics on the broker: creation, checks and identities.
-
-`create` and `check` are the commands of the same names; a process reads `identities` before it starts.
-"""
+"""Topics on the broker: creation, checks and identities."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,33 +14,22 @@ from streams.kafka.admin import administration
 from streams.settings import Settings
 from streams.wire.topics import APPEND_TIME, MANY_COPIES, TOPICS, Identity, full_name
 
-NOT_THERE = 3
-"""Kafka's error code for a topic that does not exist."""
-NO_LEADER = 5
-"""... for one with partitions that have no leader at the moment."""
-EXISTS = 36
-"""... for one that exists already."""
+NOT_THERE, NO_LEADER, EXISTS = 3, 5, 36
+"""Kafka's error codes for a topic that does not exist, has partitions without a leader now, or exists already."""
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A topic on the broker."""
+    """A topic on the broker. The embedded broker tells only the configs that were set."""
 
     topic_id: str
     partitions: int
     replication: int
     configs: Mapping[str, str]
-    """As far as the broker tells; the embedded broker tells only what was set."""
 
 
 def create(settings: Settings, partitions: int | None = None, replication: int | None = None) -> list[str]:
-    """Create the missing topics.
-
-    Args:
-        settings: where, and under which prefix.
-        partitions: of every topic; None: as in the settings, where topics keyed by item have as many as the others
-            unless set otherwise.
-        replication: replicas of every partition; None: as in the settings.
+    """Create the missing topics, with the settings' partitions and replicas where none are given.
 
     Returns:
         Full names of the created topics.
@@ -61,7 +47,7 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
             full_name(settings.prefix, topic.name): {
                 "num_partitions": counts[topic.partitions],
                 "replication_factor": replication,
-                "configs": _with_copies(topic.all_configs, replication),
+                "configs": topic.all_configs | ({"min.insync.replicas": "2"} if replication >= MANY_COPIES else {}),
             }
             for topic in TOPICS
             if topic.name not in found
@@ -69,9 +55,7 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
         if wanted:
             _make(client, wanted)
             found = _find(client, settings.prefix)  # another process may have created one meanwhile
-    differences = _differences(settings, found, counts, replication)
-    if differences:
-        raise TopicsError(_as_sentence(differences))
+    _raise_if(_differences(settings, found, counts, replication))
     return list(wanted)
 
 
@@ -94,9 +78,8 @@ def check(settings: Settings) -> list[str]:
         del counts["catalog"]  # nothing depends on it
     elif "item_partitions" in given:
         counts = {"items": settings.item_partitions}
-    differences = _missing(settings, found)
-    differences += _differences(settings, found, counts, settings.replication if "replication" in given else None)
-    return differences + _short_memory(settings, found)
+    differences = _differences(settings, found, counts, settings.replication if "replication" in given else None)
+    return _missing(settings, found) + differences + _short_memory(settings, found)
 
 
 def identities(settings: Settings) -> dict[str, Identity]:
@@ -108,17 +91,14 @@ def identities(settings: Settings) -> dict[str, Identity]:
     """
     with administration(settings) as client:
         found = _find(client, settings.prefix)
-    if differences := _missing(settings, found) + _differences(settings, found, {}, None):
-        raise TopicsError(_as_sentence(differences))
+    _raise_if(_missing(settings, found) + _differences(settings, found, {}, None))
     return {full_name(settings.prefix, name): Identity(it.topic_id, it.partitions) for name, it in found.items()}
 
 
-def _as_sentence(differences: Iterable[str]) -> str:
-    return f"topics are not as they must be: {'; '.join(differences)}"
-
-
-def _with_copies(configs: dict[str, str], replication: int) -> dict[str, str]:
-    return configs | {"min.insync.replicas": "2"} if replication >= MANY_COPIES else configs
+def _raise_if(differences: Sequence[str]) -> None:
+    if differences:
+        message = f"topics are not as they must be: {'; '.join(differences)}"
+        raise TopicsError(message)
 
 
 def _make(client: Any, wanted: Mapping[str, Any]) -> None:
@@ -171,14 +151,7 @@ def _missing(settings: Settings, found: Mapping[str, _Found]) -> list[str]:
 def _differences(
     settings: Settings, found: Mapping[str, _Found], counts: Mapping[str, int], replication: int | None
 ) -> list[str]:
-    """Differences of existing topics.
-
-    Args:
-        settings: for the prefix.
-        found: existing topics.
-        counts: partitions that each kind must have; within other kinds the topics must only agree.
-        replication: replicas that partitions must have; None: any number.
-    """
+    """Differences of existing topics from partitions by kind and replicas; topics of other kinds must only agree."""
     sentences = []
     differing: list[tuple[str, str]] = []
     for kind in ("shoppers", "items", "catalog"):

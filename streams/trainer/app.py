@@ -14,13 +14,7 @@ from streams.wire.topics import Identity
 def create_trainer_app(
     settings: Settings, identities: Mapping[str, Identity], *, on_ready: Callable[[], None]
 ) -> tuple[App, Trainer]:
-    """Make a Faust app and the trainer that it runs. It has no agents: the log is read by positions.
-
-    Args:
-        settings: of the process.
-        identities: of all topics, by full name (`streams.kafka.topic_admin.identities`).
-        on_ready: called once when the trainer has joined, and holds its state or stands by.
-    """
+    """Make a Faust app and the trainer that it runs. It has no agents: the log is read by positions."""
     app = App.of(settings, settings.for_trainer().full_group)
     trainer = app.inner = Trainer(settings, identities, on_ready, app.failed)
     add_pages(app, trainer)

@@ -16,20 +16,16 @@ class Leadership:
 
     def __init__(self, seat: TopicPartition) -> None:
         self._seat = seat
-        self._term = 0  # counts rebalances: a leadership that is lost and won again is another one
+        self.term = 0
+        """Counts rebalances: a leadership that is lost and won again is another one."""
         self.leads = asyncio.Event()
         """Set while we lead as far as we know."""
         self.moved = asyncio.Event()
         """Set when anything changes; the waiter clears it."""
 
-    @property
-    def term(self) -> int:
-        """Number of this leadership."""
-        return self._term
-
     def holds(self, term: int) -> bool:
         """Whether we have led without a break since that term began, as far as we know."""
-        return self._term == term and self.leads.is_set()
+        return self.term == term and self.leads.is_set()
 
     @property
     def fresh(self) -> set[TopicPartition]:
@@ -38,7 +34,7 @@ class Leadership:
 
     async def on_revoked(self) -> None:
         """A rebalance has begun: we do not lead until the partitions are assigned again."""
-        self._term += 1
+        self.term += 1
         self.leads.clear()
         self.moved.set()
 

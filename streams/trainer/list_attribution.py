@@ -19,11 +19,7 @@ GREATEST_OFFSET = 2**63 - 1
 class ListAttribution:
     """Feeds an [`Attribution`][models.ranking.attribution.Attribution] with decoded records.
 
-    Args:
-        attribution: is fed.
-        items: numbers the items.
-        windows: has the consent of the shoppers of each partition.
-        topics: short names, by full name.
+    `windows` have the consent of the shoppers, and `topics` the short names by full name.
     """
 
     def __init__(

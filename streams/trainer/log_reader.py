@@ -49,10 +49,7 @@ class LogReader:
     """Positions of all partitions that a trainer reads.
 
     Args:
-        settings: of the process.
-        log: is read.
         identities: of all topics, by full name.
-        metrics: counts.
         store_url: names the store in errors.
 
     Attributes:
@@ -62,12 +59,7 @@ class LogReader:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        log: Log,
-        identities: Mapping[str, Identity],
-        metrics: TrainerMetrics,
-        store_url: str,
+        self, settings: Settings, log: Log, identities: Mapping[str, Identity], metrics: TrainerMetrics, store_url: str
     ) -> None:
         self._settings, self._log, self._identities = settings, log, identities
         self._metrics, self._store_url = metrics, store_url
@@ -91,11 +83,12 @@ class LogReader:
         starts, ends = await self._log.starts(partitions), await self._log.ends(partitions)
         self.cursors = {}
         for tp in partitions:
-            topic, position = self.topics[tp.topic], starts[tp]
+            topic, position, appended_ms = self.topics[tp.topic], starts[tp], 0
             if snapshot is not None and topic not in snapshot.positions:
                 position = ends[tp]  # it was made before this topic was read: the lists it belongs to are not known
             elif snapshot is not None:
                 position = self._checked(snapshot, tp, ends[tp])
+                appended_ms = int(training[f"appended_ms.{topic}"][tp.partition])
                 if position < starts[tp]:
                     self._metrics.expired(tp.topic, starts[tp] - position)
                     logger.error(
@@ -103,9 +96,7 @@ class LogReader:
                         "going on at %d",
                         tp.topic, tp.partition, starts[tp] - position, starts[tp],
                     )  # fmt: skip
-            cursor = self.cursors[tp] = Cursor(tp, max(position, starts[tp]), self._log)
-            if snapshot is not None and topic in snapshot.positions:
-                cursor.appended_ms = int(training[f"appended_ms.{topic}"][tp.partition])
+            self.cursors[tp] = Cursor(tp, max(position, starts[tp]), self._log, appended_ms)
 
     def _checked(self, snapshot: Snapshot, tp: TopicPartition, end: int) -> int:
         """Position of a partition in a snapshot that is of this topic."""
@@ -160,14 +151,9 @@ class LogReader:
                 cursor.applied(record)
 
     async def apply_some(self, apply: Callable[[Record], str], due: Callable[[], bool]) -> int:
-        """Apply records that are expected, the smallest append time first, `batch_records` at most.
+        """Apply records that are expected, the smallest append time first, `batch_records` at most, until `due`.
 
-        Args:
-            apply: applies a record, and returns what became of it.
-            due: whether to stop before the next record.
-
-        Returns:
-            How many were applied.
+        `apply` returns what became of a record. Returns how many were applied.
         """
         fronts: list[tuple[int, int, Cursor]] = []
         for order, cursor in enumerate(self.cursors.values()):

@@ -40,14 +40,7 @@ class TrainerMetrics(Metrics):
         )
 
     def learnt(self, window_builder: WindowBuilder, learner: Learner, positions: int, chunks: int) -> None:
-        """Record that a chunk is learnt.
-
-        Args:
-            window_builder: has the numbers of looks.
-            learner: has the loss.
-            positions: looks predicted for the chunk.
-            chunks: 1, or 0 where everything that came is held back.
-        """
+        """Record that a chunk is learnt from so many predicted looks; 0 chunks where everything is held back."""
         self._looks.set(window_builder.events)
         self._held.set(window_builder.held)
         self._chunks.inc(chunks)

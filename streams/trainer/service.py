@@ -19,15 +19,12 @@ from typing import Any
 from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
-from models.cooccurrence.index import Neighbours
 from models.errors import SnapshotError
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.gate import Comparison
 from models.sequence.scorer import Scorer
-from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
-from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.errors import StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
@@ -70,14 +67,10 @@ class TrainingLoop:
     """Leads, learns, stores and announces. It knows no broker, so tests run it on a log in memory.
 
     Args:
-        settings: of the process.
         training: state of the leader.
-        store: of snapshots.
         table_reader: of the tables of forgotten shoppers and announced snapshots.
         producer: sends announcements.
         identities: of all topics, by full name.
-        leadership: whether we lead.
-        metrics: counts.
         clock: monotonic seconds, for intervals.
     """
 
@@ -98,9 +91,6 @@ class TrainingLoop:
         self.leadership, self._metrics, self._clock = leadership, metrics, clock
         self._topic = full_name(settings.prefix, "snapshots")
         self._partitions = identities[self._topic].partitions
-        self._mirrored = [
-            TopicPartition(topic, p) for topic in self._tables.topics for p in range(identities[topic].partitions)
-        ]
         self._served: Snapshot | None = None
         self._candidate: Snapshot | None = None
         self._ordered = 0  # lists behind the last announced order
@@ -135,7 +125,7 @@ class TrainingLoop:
 
     async def hold_state(self) -> None:
         """Keep the state if it is the newest, else restore it."""
-        await self._table_reader.caught_up(self._mirrored)
+        await self._table_reader.caught_up()
         if self.training.cursors and await self.training.is_newest():
             return
         self.holds_state.clear()
@@ -144,11 +134,10 @@ class TrainingLoop:
         self._ordered = await run_in_daemon_thread(self._announced_lists, _THREAD)
         took_s = self._clock() - started
         self._metrics.take_over_s.observe(took_s)
-        window_builder = self.training.window_builder
         logger.info(
             "leading from %s on, %d looks learnt so far; taken over in %.2f s",
             self.training.version or "the start of the log",
-            window_builder.events,
+            self.training.window_builder.events,
             took_s,
         )
         self.holds_state.set()
@@ -185,19 +174,15 @@ class TrainingLoop:
     # -- snapshots -------------------------------------------------------------------------------------------------
 
     async def publish(self, term: int) -> Stored | None:
-        """Learn from new events, store a snapshot, and announce it if it may serve.
+        """Learn from new events, store a snapshot, and announce it if it may serve and that leadership lasts.
 
-        Args:
-            term: of the leadership.
-
-        Returns:
-            None where nothing is new or the store cannot be used.
+        Returns None where nothing is new or the store cannot be used.
         """
         if self.training.to_learn:
             await self._learn()
         if not self.training.unstored:
             return None
-        await self._table_reader.caught_up(self._mirrored)
+        await self._table_reader.caught_up()
         announced = self._tables.announced.get(MODEL)
         comparison = await self._compare(announced)
         stored = await self._store_snapshot(comparison.metrics())
@@ -220,11 +205,10 @@ class TrainingLoop:
 
     async def _publish_order(self, term: int) -> None:
         """Store and announce the order of lists if it may serve, or if an announced one may not any more."""
-        training = self.training
-        ranker, known = training.ranker, RANKER in self._tables.announced
+        ranker, known = self.training.ranker, RANKER in self._tables.announced
         if ranker.learnt == self._ordered or not (known or ranker.ready):
             return
-        saved = await self._save("the order of lists", lambda: (training.order_snapshot(), None))
+        saved = await self._save("the order of lists", lambda: (self.training.order_snapshot(), None))
         if saved is None:
             return
         _, stored = saved
@@ -253,17 +237,15 @@ class TrainingLoop:
         served: Scorer | None = None
         if announced is not None:
             try:
-                if self._served is None or self._served.version != announced.version:
-                    self._served = await run_in_daemon_thread(
-                        lambda: self._store.load(MODEL, announced.version), _THREAD
-                    )
+                version = announced.version
+                if self._served is None or self._served.version != version:
+                    self._served = await run_in_daemon_thread(lambda: self._store.load(MODEL, version), _THREAD)
                 served = self.training.scorer(self._served)
             except (StoreError, SnapshotError, KeyError, ValueError) as error:
                 logger.warning(
                     "%s %s, which is announced, cannot be compared with: %s", MODEL, announced.version, error
                 )
-        training = self.training
-        comparison = await run_in_daemon_thread(lambda: training.compare(training.own_scorer(), served), _THREAD)
+        comparison = await run_in_daemon_thread(lambda: self.training.compare(served), _THREAD)
         self._metrics.judged(comparison)
         return comparison
 
@@ -281,12 +263,7 @@ class TrainingLoop:
     async def _save(
         self, what: str, make: Callable[[], tuple[Snapshot, Mapping[str, NDArray[Any]] | None]]
     ) -> tuple[Snapshot, Stored] | None:
-        """Make and store a snapshot in a thread; None where the store cannot be used.
-
-        Args:
-            what: it is called in the log.
-            make: makes it, with the trainer's own state if it has any.
-        """
+        """Store a snapshot, made in a thread with the trainer's own state if any; None if the store cannot be used."""
 
         def work() -> tuple[Snapshot, Stored]:
             snapshot, training = make()
@@ -302,7 +279,7 @@ class TrainingLoop:
     async def _announce(self, stored: Stored, term: int) -> None:
         """Announce a stored snapshot, but only while we lead."""
         model, version = stored.manifest.model, stored.manifest.version
-        await self._table_reader.caught_up(self._mirrored)
+        await self._table_reader.caught_up()
         announced = self._tables.announced.get(model)
         reason = "" if self.leadership.holds(term) else "another trainer may lead now"
         if announced is not None and announced.by == "trainer" and announced.version > version:
@@ -329,14 +306,7 @@ class TrainingLoop:
 
 
 class Trainer(ProcessService):
-    """Connects a training loop to a broker.
-
-    Args:
-        settings: of the process.
-        identities: of all topics, by full name.
-        on_ready: called once, when the trainer has joined and holds its state, or stands by.
-        on_failure: called when it cannot go on; it has to stop the process with a non-zero exit.
-    """
+    """Connects a training loop to a broker; see [`ProcessService`][streams.lifecycle.ProcessService]."""
 
     noun = "trainer"
     outlives = ("mirror", TRAINING_LOOP)
@@ -357,20 +327,11 @@ class Trainer(ProcessService):
         self.pauses, self.deliver = _always, _ignore
         self.leadership = self.listener = Leadership(TopicPartition(snapshots, 0))
         store = SnapshotStore.of(settings)
-        self._items = Items()
-        self._catalog = Catalog(self._items)
         self.training = TrainerState(settings, log, store, identities, self._offer, metrics)
-        tables = GlobalTables(
-            settings.prefix,
-            self._catalog,
-            Neighbours(self._items, settings.cooccurrence.half_life_s),  # stays empty
-            metrics,
-            MIRRORED,
-            on_forgotten=self._forget,
-            on_offered=self.training.offered,
+        self._tables = GlobalTables(
+            settings, metrics, MIRRORED, on_forgotten=self._forget, on_offered=self.training.offered
         )
-        partitions = {name: identity.partitions for name, identity in identities.items()}
-        self.table_reader = GlobalTableReader(settings, partitions, tables, log)
+        self.table_reader = GlobalTableReader(settings, identities, self._tables, log)
         self.training_loop = TrainingLoop(
             settings,
             self.training,
@@ -413,12 +374,12 @@ class Trainer(ProcessService):
     def measure(self) -> None:
         """Update the gauges."""
         self.metrics.items.set(len(self.training.items))
-        self.metrics.catalog_items.set(len(self._catalog))
+        self.metrics.catalog_items.set(len(self._tables.catalog))
         for cursor in self.training.cursors.values():
             self.metrics.cursor(cursor)
 
     def _offer(self, item_id: str) -> CatalogItem | None:
-        return self._catalog.get(self._items.find(item_id))
+        return self._tables.catalog.get(self._tables.items.find(item_id))
 
     def _forget(self, forgotten: Forgotten) -> None:
         self.training.forget(forgotten.user_id, forgotten.before)

@@ -94,8 +94,7 @@ def sequence_snapshot(
     items, learner, window_builder, attribution, ranker = parts
     names, ends = pack([items.name(index) for index in range(len(items))])
     training: dict[str, NDArray[Any]] = {
-        "items.names": names,
-        "items.ends": ends,
+        **nest("items", {"names": names, "ends": ends}),
         **nest("learner", learner.training()),
         **nest("curriculum", window_builder.training()),
         **nest("outcomes", attribution.training()),

@@ -52,19 +52,12 @@ class TrainerState:
     """Joins the reader of the log with everything that learns from it. `take_over` fills it; all else needs that.
 
     Args:
-        settings: of the process.
-        log: is read.
-        store: of snapshots.
         identities: of all topics, by full name.
         offer: the catalogue's item of an id; None: unknown.
-        metrics: counts.
 
     Attributes:
         version: newest snapshot with a trainer's state that this one comes from or has stored; None: none.
         cursors: positions; empty until `take_over` is done.
-        items: numbers the items.
-        learner: the sequence model.
-        window_builder: gives its windows.
         attribution: open lists, and what became of others.
         ranker: the order of lists.
     """
@@ -108,8 +101,7 @@ class TrainerState:
     async def take_over(self, forgotten: Mapping[str, float]) -> None:
         """Go on from the newest snapshot that has a trainer's state, or begin at the start of the log.
 
-        Args:
-            forgotten: event time up to which nothing of a shopper may be used, by shopper.
+        `forgotten` has the event time up to which nothing of a shopper may be used.
 
         Raises:
             StoreUnreachableError: it cannot be known what was learnt so far.
@@ -264,14 +256,11 @@ class TrainerState:
         scale = float(snapshot.config["network"]["scale"])
         return Scorer(snapshot.arrays, np.array(indices, np.int64), self._contents, scale)
 
-    def own_scorer(self) -> Scorer:
-        """The scorer of what has been learnt so far."""
+    def compare(self, served: Scorer | None) -> Comparison:
+        """Compare what has been learnt so far with another scorer, on the windows that are held back."""
         scale = self._settings.learner.network.scale
-        return Scorer(self.learner.arrays(), self.learner.vocabulary.item, self._contents, scale)
-
-    def compare(self, candidate: Scorer, served: Scorer | None) -> Comparison:
-        """Compare two scorers on the windows that are held back."""
-        return self.window_builder.gate.compare(candidate, served)
+        own = Scorer(self.learner.arrays(), self.learner.vocabulary.item, self._contents, scale)
+        return self.window_builder.gate.compare(own, served)
 
     def snapshot(self, metrics: Mapping[str, int | float]) -> tuple[Snapshot, dict[str, NDArray[Any]]]:
         """The sequence model, and the trainer's own state; takes time. All windows must have been gathered."""

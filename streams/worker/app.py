@@ -1,7 +1,6 @@
-"""The worker's Faust application: the one place that joins the settings, the agents and the worker.
+"""The worker's Faust application: its agents pass delivered batches to the worker, which replaces Faust's consumer.
 
-Faust provides the agents and their supervision, channels, the web server, the life cycle and signals. The [`Worker`][]
-replaces its consumer. Why: docs/architecture.md, "The log is the truth".
+Why: docs/architecture.md, "The log is the truth".
 """
 
 from __future__ import annotations
@@ -30,14 +29,7 @@ def create_app(
     *,
     on_ready: Callable[[], None],
 ) -> tuple[App, Worker]:
-    """Make a Faust app and the worker that it runs.
-
-    Args:
-        settings: of the process.
-        policy: in force at the start.
-        identities: of all topics, by full name (`streams.kafka.topic_admin.identities`).
-        on_ready: called once when the worker has joined and holds its state.
-    """
+    """Make a Faust app and the worker that it runs; see [`Worker`][] for the arguments."""
     app = App.of(settings, settings.full_group)
     channels: dict[str, Any] = {
         full_name(settings.prefix, topic): app.channel(maxsize=CHANNEL_BATCHES) for topic in CONSUMED

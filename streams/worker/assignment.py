@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from aiokafka import TopicPartition
 
 from streams.errors import TakeOverError
-from streams.kafka.cursor import Cursor
 from streams.threads import spawn
 from streams.wire.record import Record
 from streams.worker.context import WorkerContext
@@ -22,10 +21,7 @@ class TaskManager:
     """Tasks of the partitions that the group has assigned to us.
 
     Args:
-        kinds: of tasks.
-        context: dependencies of the tasks.
-        revoke_flush_s: longest flush before a rebalance; what is not flushed by then, the next owner does again with
-            the same effect.
+        revoke_flush_s: longest flush before a rebalance; the next owner repeats the rest, with the same effect.
         on_failure: called when a task fails.
     """
 
@@ -49,9 +45,6 @@ class TaskManager:
 
     def __iter__(self) -> Iterator[PartitionTask]:
         return iter(list(self._tasks.values()))
-
-    def __len__(self) -> int:
-        return len(self._tasks)
 
     def _name(self, partition: TopicPartition) -> str:
         return f"{self._kinds[partition.topic].name}-{partition.partition}"
@@ -121,29 +114,17 @@ class TaskManager:
         cursor = task.cursors.get(partition) if task else None
         return cursor.expected if cursor else None
 
-    def ready_cursors(self) -> list[Cursor]:
-        """Cursors of all tasks that hold their state."""
-        return [cursor for task in self for cursor in task.cursors.values() if task.ready.is_set()]
-
-    def read_to(self, partition: TopicPartition, end: int) -> None:
-        """Have a partition read from the log up to an offset."""
-        if (task := self.of(partition)) is not None:
-            task.read_to(partition, end)
-
     # -- flushing --------------------------------------------------------------------------------------------------
 
     async def keep_flushing(self, interval_s: float) -> None:
-        """Flush each task once in an interval, until cancelled.
+        """Flush each task once in an interval, until cancelled; a task skips its turn while its flush is under way.
 
         Flushes are spread over the interval: all at once would delay events.
-
-        Args:
-            interval_s: between two flushes of a task; one still under way skips its turn.
         """
         flushes: set[asyncio.Task[None]] = set()
         try:
             while True:
-                tasks = sorted(self._tasks.values(), key=lambda task: task.partitions[0].partition)  # kinds mixed
+                tasks = sorted(self, key=lambda task: task.partitions[0].partition)  # kinds mixed
                 for task in tasks:
                     if self._tasks.get(task.name) is task:
                         flush = spawn(task.flush(), f"flush of {task.name}", self._on_failure)
@@ -158,7 +139,7 @@ class TaskManager:
 
     async def flush_last(self) -> None:
         """Flush all tasks concurrently, after the flushes under way."""
-        await asyncio.gather(*(task.flush(last=True) for task in list(self._tasks.values())))
+        await asyncio.gather(*(task.flush(last=True) for task in self))
 
     async def close(self) -> None:
         """Stop all tasks; none is started any more."""

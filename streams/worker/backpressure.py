@@ -26,13 +26,7 @@ HELD_RUNS = 4
 
 
 class Backpressure:
-    """Decides who has to wait.
-
-    Args:
-        producer: whose unacknowledged bytes count.
-        batcher: whose queries count.
-        settings: give the bounds.
-    """
+    """Decides who has to wait; the settings give the bounds."""
 
     def __init__(self, producer: BatchingProducer, batcher: SuggestionBatcher, settings: Settings) -> None:
         self._producer, self._batcher = producer, batcher

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from streams.errors import RecordError
-from streams.kafka.cursor import Cursor
 from streams.wire.codec import decode_catalog
 from streams.wire.record import Record
 from streams.worker.partition_task import PartitionTask
@@ -21,8 +20,7 @@ class CatalogTask(PartitionTask):
 
     async def restore(self) -> None:
         """The position is the only state."""
-        positions = await self.starting_positions()
-        self.cursors = {tp: Cursor(tp, position, self.context.log) for tp, position in positions.items()}
+        self.cursors = await self.starting_cursors()
 
     def next_run(self) -> list[Record]:
         """See [`PartitionTask.next_run`][]."""

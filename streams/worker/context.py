@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass, field
 
 from aiokafka import TopicPartition
 
-from models.serving.recommender import Recommender
+from models.serving.recommender import Recommender, RecommenderConfig
 from models.shop.items import Items
+from models.shop.policy import Policy
 from streams.kafka.global_tables import CatchesUp, GlobalTables
 from streams.kafka.log import Log
 from streams.kafka.producer import BatchingProducer
@@ -19,18 +20,14 @@ from streams.worker.backpressure import Backpressure
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkerContext:
-    """The dependencies of a partition task."""
+    """The dependencies of the partition tasks, and what they share: recommender, batcher, back-pressure."""
 
     settings: Settings
     log: Log
     producer: BatchingProducer
     table_reader: CatchesUp
-    items: Items
-    recommender: Recommender
-    batcher: SuggestionBatcher
-    backpressure: Backpressure
     metrics: Metrics
     identities: Mapping[str, Identity]
     """By full topic name."""
@@ -40,11 +37,23 @@ class WorkerContext:
     """End of a partition according to the last fetch, None before the first; no request is made."""
     commit: Callable[[Mapping[TopicPartition, int]], None]
     """Commit positions to the group, for lag tools; the positions in our own topics decide."""
+    policy: InitVar[Policy]
+    on_failure: InitVar[Callable[[BaseException], None]]
+    """Called when answering fails."""
+    tables: GlobalTables = field(init=False)
+    items: Items = field(init=False)
+    recommender: Recommender = field(init=False)
+    batcher: SuggestionBatcher = field(init=False)
+    backpressure: Backpressure = field(init=False)
 
-    @property
-    def tables(self) -> GlobalTables:
-        """Contents of the compacted topics."""
-        return self.table_reader.tables
+    def __post_init__(self, policy: Policy, on_failure: Callable[[BaseException], None]) -> None:
+        tables = self.tables = self.table_reader.tables
+        self.items = tables.items
+        self.recommender = Recommender(tables.items, tables.catalog, tables.neighbours, policy, RecommenderConfig())
+        self.batcher = SuggestionBatcher(
+            self.recommender, self.producer, self.metrics, self.settings, self.identities, self.clock, on_failure
+        )
+        self.backpressure = Backpressure(self.producer, self.batcher, self.settings)
 
     def name(self, topic: str) -> str:
         """Full name of a topic."""
@@ -53,3 +62,7 @@ class WorkerContext:
     def partitions(self, topic: str) -> int:
         """Number of partitions of a topic, by its short name."""
         return self.identities[self.name(topic)].partitions
+
+    def all_of(self, topic: str) -> list[TopicPartition]:
+        """All partitions of a topic, by its short name."""
+        return [TopicPartition(self.name(topic), number) for number in range(self.partitions(topic))]

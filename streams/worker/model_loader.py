@@ -42,14 +42,8 @@ FAULTS: dict[type[Exception], str] = {
 class ModelLoader:
     """The snapshot of one model in one worker.
 
-    Args:
-        model: name.
-        store: of snapshots.
-        install: takes a snapshot into use. Called in a thread, one call at a time; it changes shared state last, by
-            one assignment. If it raises, it has changed nothing.
-        metrics: counts swaps and faults.
-        first_pause_s: before the first retry.
-        longest_pause_s: between two tries at most.
+    `install` takes a snapshot into use. It is called in a thread, one call at a time, and changes shared state last, by
+    one assignment. If it raises, it has changed nothing.
     """
 
     def __init__(
@@ -67,25 +61,19 @@ class ModelLoader:
         self._metrics = metrics
         self._first_pause_s, self._longest_pause_s = first_pause_s, longest_pause_s
         self._wanted: Announcement | None = None
-        self._installed: str | None = None
+        self.installed: str | None = None
+        """Version in use, set when `install` has returned."""
         self._changed = asyncio.Event()
-
-    @property
-    def installed(self) -> str | None:
-        """Version in use, set when `install` has returned; None before the first."""
-        return self._installed
 
     @property
     def behind(self) -> bool:
         """Whether the announced snapshot is not the one in use."""
-        return self._wanted is not None and self._wanted.version != self._installed
+        return self._wanted is not None and self._wanted.version != self.installed
 
     def announced(self, model: str, announcement: Announcement | None) -> None:
         """Take note of an announcement; those of other models are ignored. Called in the event loop.
 
-        Args:
-            model: name.
-            announcement: None withdraws the last one: the snapshot in use stays in use.
+        None withdraws the last one; the snapshot in use stays in use.
         """
         if model != self.model:
             return
@@ -125,7 +113,7 @@ class ModelLoader:
         if self._wanted != wanted:
             return
         await run_in_daemon_thread(lambda: self._install(snapshot), _THREAD)
-        self._installed = snapshot.version
+        self.installed = snapshot.version
         self._metrics.snapshot_taken(self.model, snapshot.at)
         logger.info("%s %s is in use (announced by %s)", self.model, snapshot.version, wanted.by)
 
@@ -148,7 +136,7 @@ class ModelLoader:
             wanted.version,
             str(error) or type(error).__name__,
             elsewhere,
-            self._installed or "none",
+            self.installed or "none",
             pause_s,
             exc_info=error if fault == "model" else None,
         )

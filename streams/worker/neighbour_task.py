@@ -28,6 +28,9 @@ SLICE = 25
 ADOPT_SLICE = 200
 """Rows adopted before the event loop gets a turn."""
 
+LAST_ROWS_S = 1.0
+"""Longest time to publish rows during a rebalance: nothing is applied meanwhile."""
+
 
 class NeighbourTask(PartitionTask):
     """See the module."""
@@ -57,7 +60,7 @@ class NeighbourTask(PartitionTask):
         recorded = tables.positions.get(number)
         if recorded is not None:
             self._check_identity(self._pairs_tp, recorded.topic_id, recorded.partitions, "neighbours")
-        await self.starting_positions()  # checks and counts
+        await self.starting_cursors()  # checks and counts
         start = (await self.context.log.starts([self._pairs_tp]))[self._pairs_tp]
         position = max(recorded.position, start) if recorded else start
         self.rows = CoOccurrence(self.context.items, self.context.settings.cooccurrence)
@@ -104,10 +107,19 @@ class NeighbourTask(PartitionTask):
         for item_id in self.context.tables.take_regressed(self._rows_tp.partition):
             self.rows.mark_dirty(self.context.items.index(item_id))
         cursor = self.cursors[self._pairs_tp]
-        position, applied, totals = cursor.position, dict(self._applied), self.rows.totals
-        cursors, dirty = self.cursors, self.rows.dirty()
+        position, cursors, dirty = cursor.position, self.cursors, self.rows.dirty()
         if not dirty and position == self._recorded_position:
             return
+        identity, totals = self.context.identities[self._pairs_tp.topic], self.rows.totals
+        record = PositionRecord(
+            v=1,
+            topic_id=identity.topic_id,
+            partitions=identity.partitions,
+            position=position,
+            applied=dict(self._applied),
+            baskets=totals.baskets,
+            at=totals.at,
+        )
         progress = self.progress({self._pairs_tp: position})
         rate = settings.publish_bytes_per_s / max(1, self.context.partitions("neighbours"))
         now = asyncio.get_running_loop().time
@@ -125,20 +137,6 @@ class NeighbourTask(PartitionTask):
                     return  # the next owner counts on from the position before
         self.context.metrics.rows_published.inc(len(dirty))
         self.context.metrics.rows_bytes.inc(sent)
-        identity = self.context.identities[self._pairs_tp.topic]
-        record = PositionRecord(
-            v=1,
-            topic_id=identity.topic_id,
-            partitions=identity.partitions,
-            position=position,
-            applied=applied,
-            baskets=totals.baskets,
-            at=totals.at,
-        )
         producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, POSITION_KEY, encode_position(record))
         self._recorded_position = position
         await self.checkpoint(progress)
-
-
-LAST_ROWS_S = 1.0
-"""Longest time to publish rows during a rebalance: nothing is applied meanwhile."""

@@ -34,10 +34,7 @@ class PartitionTask(ABC):
     Subclasses say how state is restored (`restore`), which records come next (`next_run`), how they are applied
     (`apply`), and what has to be acknowledged before positions are written (`publish`).
 
-    Args:
-        name: of the task, the key of its progress record, such as `shoppers-3`.
-        partitions: that it applies.
-        context: its dependencies.
+    The name, such as `shoppers-3`, is the key of its progress record.
     """
 
     def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
@@ -51,7 +48,7 @@ class PartitionTask(ABC):
         self._term = 0  # counts rebalances, so that a short one is noticed, too
         self._arrived = asyncio.Event()
         self._early: list[Sequence[Record]] = []
-        self._recorded: Progress | None = None
+        self._recorded: tuple[int, dict[str, tuple[str, int]]] | None = None  # what the last progress record said
         self._flushing = asyncio.Lock()
 
     # -- for subclasses --------------------------------------------------------------------------------------------
@@ -125,21 +122,18 @@ class PartitionTask(ABC):
         """Keep the state if nobody has gone further, else restore it."""
         term = self._term
         await self.context.table_reader.caught_up(self.mirrored())
-        if self.cursors and not self.overtaken():
-            self._release_early()
-            self._go_ready(term)
-            return
-        started = asyncio.get_running_loop().time()
-        self.cursors = {}
-        async with self._flushing:  # a flush of the state given up ends at its next step
-            await self.restore()
-        self._release_early()
-        took_s = asyncio.get_running_loop().time() - started
-        self.context.metrics.take_over_s.observe(took_s)
-        logger.info("%s taken over in %.2f s: %s", self.name, took_s, self._where())
-        self._go_ready(term)
-
-    def _go_ready(self, term: int) -> None:
+        if not self.cursors or self.overtaken():
+            started = asyncio.get_running_loop().time()
+            self.cursors = {}
+            async with self._flushing:  # a flush of the state given up ends at its next step
+                await self.restore()
+            took_s = asyncio.get_running_loop().time() - started
+            self.context.metrics.take_over_s.observe(took_s)
+            where = ", ".join(f"{tp.topic}-{tp.partition}@{position}" for tp, position in self.positions().items())
+            logger.info("%s taken over in %.2f s: %s", self.name, took_s, where)
+        early, self._early = self._early, []
+        for records in early:
+            self.offer(records)
         if self._owns(term):
             self.ready.set()
             self._arrived.set()
@@ -147,11 +141,6 @@ class PartitionTask(ABC):
     def _owns(self, term: int) -> bool:
         """Whether the partitions have been ours without a break since that term."""
         return self._term == term and self._owned.is_set()
-
-    def _release_early(self) -> None:
-        early, self._early = self._early, []
-        for records in early:
-            self.offer(records)
 
     async def _go_on(self, term: int) -> None:
         while self._owns(term):
@@ -179,11 +168,7 @@ class PartitionTask(ABC):
 
     def mirrored(self) -> list[TopicPartition]:
         """Partitions of global tables that have to be read to their ends before the state is restored."""
-        progress = self.context.name("progress")
-        return [TopicPartition(progress, p) for p in range(self.context.identities[progress].partitions)]
-
-    def _where(self) -> str:
-        return ", ".join(f"{tp.topic}-{tp.partition}@{cursor.position}" for tp, cursor in self.cursors.items())
+        return self.context.all_of("progress")
 
     # -- positions -------------------------------------------------------------------------------------------------
 
@@ -191,8 +176,8 @@ class PartitionTask(ABC):
         """The positions that this task's owners have written so far."""
         return self.context.tables.progress.get(self.name)
 
-    async def starting_positions(self) -> dict[TopicPartition, int]:
-        """Where to go on: the greatest known position, clipped to what the log holds.
+    async def starting_cursors(self) -> dict[TopicPartition, Cursor]:
+        """Cursors where to go on: at the greatest known position, clipped to what the log holds.
 
         Raises:
             TakeOverError: the topic was replaced by another of the same name, or a position lies beyond its end.
@@ -200,7 +185,7 @@ class PartitionTask(ABC):
         log, recorded = self.context.log, self.recorded()
         committed = await log.committed(self.partitions)
         starts, ends = await log.starts(self.partitions), await log.ends(self.partitions)
-        positions = {}
+        cursors = {}
         for tp in self.partitions:
             known = recorded.topics.get(tp.topic) if recorded else None
             if known is not None:
@@ -216,8 +201,8 @@ class PartitionTask(ABC):
                     "going on at %d",
                     tp.topic, tp.partition, starts[tp] - position, starts[tp],
                 )  # fmt: skip
-            positions[tp] = max(position, starts[tp])
-        return positions
+            cursors[tp] = Cursor(tp, max(position, starts[tp]), log, known.appended_ms if known else 0)
+        return cursors
 
     def _check_identity(self, tp: TopicPartition, topic_id: str, partitions: int, where: str) -> None:
         now = self.context.identities[tp.topic]
@@ -226,20 +211,11 @@ class PartitionTask(ABC):
 
     def progress(self, positions: Mapping[TopicPartition, int], joined: int = 0) -> Progress:
         """Progress record of these positions."""
-        return Progress(
-            v=VERSION,
-            task=self.name,
-            topics={
-                tp.topic: TopicProgress(
-                    topic_id=self.context.identities[tp.topic].topic_id,
-                    partitions=self.context.identities[tp.topic].partitions,
-                    position=position,
-                    appended_ms=self.cursors[tp].appended_ms,
-                )
-                for tp, position in positions.items()
-            },
-            joined=joined,
-        )
+        topics = {}
+        for tp, position in positions.items():
+            topic, appended_ms = self.context.identities[tp.topic], self.cursors[tp].appended_ms
+            topics[tp.topic] = TopicProgress(topic.topic_id, topic.partitions, position, appended_ms)
+        return Progress(v=VERSION, task=self.name, topics=topics, joined=joined)
 
     def positions(self) -> dict[TopicPartition, int]:
         """Position of each partition now."""
@@ -262,19 +238,14 @@ class PartitionTask(ABC):
         """Write the progress record once everything enqueued before is acknowledged; then tell the group."""
         producer = self.context.producer
         await producer.wait_acked(producer.mark())
-        topics = {topic: (at.topic_id, at.position) for topic, at in progress.topics.items()}
-        if (
-            self._recorded is None
-            or self._recorded.joined != progress.joined
-            or topics != {topic: (at.topic_id, at.position) for topic, at in self._recorded.topics.items()}
-        ):
-            topic = self.context.name("progress")
-            partition = self.partitions[0].partition % self.context.identities[topic].partitions
-            key, value = encode_progress(progress)
-            producer.enqueue(topic, partition, key, value)
-            await producer.wait_acked(producer.mark())
-            self._recorded = progress
+        record = progress.joined, {topic: (at.topic_id, at.position) for topic, at in progress.topics.items()}
+        if record != self._recorded:
             number = self.partitions[0].partition
+            key, value = encode_progress(progress)
+            partition = number % self.context.partitions("progress")
+            producer.enqueue(self.context.name("progress"), partition, key, value)
+            await producer.wait_acked(producer.mark())
+            self._recorded = record
             self.context.commit({TopicPartition(topic, number): at.position for topic, at in progress.topics.items()})
 
     # -- dead letters ----------------------------------------------------------------------------------------------
@@ -282,9 +253,8 @@ class PartitionTask(ABC):
     def send_to_dead_letters(self, record: Record, error: RecordError) -> None:
         """Send a record to the dead letters."""
         key, value = dead_letter(record, error, round(self.context.clock() * 1000))
-        topic = self.context.name("dead-letters")
-        partition = record.partition % self.context.identities[topic].partitions
-        self.context.producer.enqueue(topic, partition, key, value)
+        partition = record.partition % self.context.partitions("dead-letters")
+        self.context.producer.enqueue(self.context.name("dead-letters"), partition, key, value)
         self.context.metrics.dead_letters.labels(record.topic).inc()
         logger.warning("%s", error)
 

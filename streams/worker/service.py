@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from models.cooccurrence import counter
-from models.cooccurrence.index import Neighbours
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
 from models.sequence import kernels
 from models.sequence.config import MODEL
 from models.sequence.snapshot import read_predictor
-from models.serving.recommender import Learnt, Recommender, RecommenderConfig
-from models.shop.catalog import Catalog
-from models.shop.items import Items
+from models.serving.recommender import Learnt
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.kafka.global_tables import GlobalTableReader, GlobalTables
@@ -30,21 +27,20 @@ from streams.snapshots.store import SnapshotStore
 from streams.wire.announcements import Announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.topics import Identity, full_name
+from streams.worker import shopper_task
 from streams.worker.assignment import TaskManager
-from streams.worker.backpressure import Backpressure
 from streams.worker.catalog_task import CatalogTask
 from streams.worker.context import WorkerContext
 from streams.worker.model_loader import ModelLoader
 from streams.worker.neighbour_task import NeighbourTask
 from streams.worker.partition_task import TaskKind
 from streams.worker.shopper_task import ShopperTask
-from streams.worker.suggestion_batcher import SuggestionBatcher
 from streams.worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
 TASK_KINDS = (
-    TaskKind("shoppers", ("clicks", "purchases", "profiles", "feedback"), ShopperTask),
+    TaskKind("shoppers", shopper_task.TOPICS, ShopperTask),
     TaskKind("items", ("pairs",), NeighbourTask),
     TaskKind("catalog", ("catalog",), CatalogTask),
 )
@@ -59,24 +55,15 @@ COLLECTOR_THRESHOLDS = (5_000, 10, 1_000)
 """Of Python's garbage collector. The hot path makes many objects and hardly any cycles, and a collection delays the
 events of that moment: 3 ms for the youngest 5,000 objects, 20 ms for 50,000. Full collections hardly ever run."""
 
-STOP_FLUSH_S = 10.0
-"""Longest flush at a stop; what is not flushed is done again by the next owner."""
-
 
 class Worker(ProcessService):
-    """Everything between the topics, in one process.
+    """Everything between the topics, in one process; see [`ProcessService`][streams.lifecycle.ProcessService].
 
-    Args:
-        settings: of the process.
-        policy: what may be suggested.
-        identities: of all topics, by full name.
-        deliver: puts a batch into the channel of its topic's agent.
-        on_ready: called once, when the worker has joined and holds its state.
-        on_failure: called when the worker cannot go on; it has to stop the process with a non-zero exit.
+    `policy` is in force at the start, and `deliver` puts a batch into the channel of its topic's agent.
     """
 
     noun = "worker"
-    stop_s = STOP_FLUSH_S
+    stop_s = 10.0
     unfinished = "not everything was written down (%r); the successor does it again"
 
     def __init__(
@@ -92,47 +79,29 @@ class Worker(ProcessService):
         topics = [full_name(settings.prefix, topic) for topic in CONSUMED]
         super().__init__(settings, topics, metrics, log, on_ready, on_failure)
         self.deliver = deliver
-        self._items = Items()
-        catalog = Catalog(self._items)
-        neighbours = Neighbours(self._items, settings.cooccurrence.half_life_s)
-        self.recommender = Recommender(self._items, catalog, neighbours, policy, RecommenderConfig())
-        self.batcher = SuggestionBatcher(
-            self.recommender, self.producer, metrics, settings, identities, time.time, self.fail
-        )
-        self.backpressure = Backpressure(self.producer, self.batcher, settings)
-        self.pauses = self.backpressure.pauses
         store = SnapshotStore.of(settings)
-        self._loaders = [
-            ModelLoader(MODEL, store, self._install_predictor, metrics),
-            ModelLoader(RANKER, store, self._install_order, metrics),
-        ]
-        self.tables = GlobalTables(
-            settings.prefix, catalog, neighbours, metrics, on_forgotten=self._forget, on_announced=self._announced
-        )
-        partitions = {name: identity.partitions for name, identity in identities.items()}
-        self.table_reader = GlobalTableReader(settings, partitions, self.tables, log)
+        installs = {MODEL: self._install_predictor, RANKER: self._install_order}
+        self._loaders = [ModelLoader(model, store, install, metrics) for model, install in installs.items()]
+        self.tables = GlobalTables(settings, metrics, on_forgotten=self._forget, on_announced=self._announced)
+        self.table_reader = GlobalTableReader(settings, identities, self.tables, log)
         context = WorkerContext(
             settings=settings,
             log=log,
             producer=self.producer,
             table_reader=self.table_reader,
-            items=self._items,
-            recommender=self.recommender,
-            batcher=self.batcher,
-            backpressure=self.backpressure,
             metrics=metrics,
             identities=identities,
             clock=time.time,
             highwater=self.consumer.highwater,
             commit=self.consumer.commit,
-        )
-        self.tasks = self.listener = TaskManager(
-            TASK_KINDS,
-            context,
-            revoke_flush_s=settings.session_timeout_s * REVOKE_FLUSH_SHARE,
+            policy=policy,
             on_failure=self.fail,
         )
-        self._watchdog = Watchdog(self.tasks, log, self.backpressure.idle, lambda: self.consumer.delivered, metrics)
+        self._recommender, self._batcher = context.recommender, context.batcher
+        self.pauses = context.backpressure.pauses
+        flush_s = settings.session_timeout_s * REVOKE_FLUSH_SHARE
+        self.tasks = self.listener = TaskManager(TASK_KINDS, context, revoke_flush_s=flush_s, on_failure=self.fail)
+        self._watchdog = Watchdog(self.tasks, log, context.backpressure.idle, lambda: self.consumer.delivered, metrics)
 
     @property
     def holds_state(self) -> bool:
@@ -148,7 +117,7 @@ class Worker(ProcessService):
         """Compile the kernels, or load them from the cache."""
         counter.warm()
         kernels.warm()
-        self.recommender.warm()
+        self._recommender.warm()
 
     def on_tables_read(self) -> None:
         """Start loading snapshots, and spare the garbage collector the tables."""
@@ -172,13 +141,13 @@ class Worker(ProcessService):
     async def close_work(self) -> None:
         """Stop the tasks and the batcher."""
         await self.tasks.close()
-        await self.batcher.close()
+        await self._batcher.close()
 
     def measure(self) -> None:
         """Update the gauges."""
         metrics = self.metrics
         metrics.tasks.set(sum(task.ready.is_set() for task in self.tasks))
-        metrics.items.set(len(self._items))
+        metrics.items.set(len(self.tables.items))
         metrics.catalog_items.set(len(self.tables.catalog))
         metrics.rows.set(len(self.tables.neighbours))
         metrics.outbox_bytes.set(self.producer.bytes)
@@ -188,19 +157,18 @@ class Worker(ProcessService):
                 metrics.cursor(cursor)
 
     def _forget(self, forgotten: Forgotten) -> None:
-        """Drop the state of a shopper who asked to be forgotten."""
         for task in self.tasks:
             if isinstance(task, ShopperTask):
                 task.visits.forget(forgotten.user_id, forgotten.before)
-        self.batcher.forget(forgotten.user_id)
+        self._batcher.forget(forgotten.user_id)
 
     def _install_predictor(self, snapshot: Snapshot) -> None:
         """Predict with other weights from the next batch on; called in a thread."""
-        self.batcher.predictor = read_predictor(snapshot, self._items, self.recommender.catalog)
+        self._batcher.predictor = read_predictor(snapshot, self.tables.items, self.tables.catalog)
 
     def _install_order(self, snapshot: Snapshot) -> None:
         """Rank by what was learnt from outcomes, from the next batch on; called in a thread."""
-        self.recommender.learnt = Learnt(order_of(snapshot), snapshot.version)
+        self._recommender.learnt = Learnt(order_of(snapshot), snapshot.version)
 
     def _announced(self, model: str, announcement: Announcement | None) -> None:
         for loader in self._loaders:
@@ -208,5 +176,5 @@ class Worker(ProcessService):
 
     def set_policy(self, policy: Policy) -> None:
         """Replace the policy from the next batch on."""
-        self.recommender.policy = policy
+        self._recommender.policy = policy
         logger.info("policy %s is in force", policy.hash)

@@ -39,17 +39,19 @@ IDLE_JOIN_S = 1.0
 """How far the brokers' clocks may be ahead of ours when joins are finished by our clock, while no click arrives."""
 
 
+TOPICS = ("clicks", "purchases", "profiles", "feedback")
+"""Short names of the topics keyed by shopper."""
+
+
 class ShopperTask(PartitionTask):
-    """See the module. `partition` is the number that all four topics share."""
+    """See the module; `number` is the partition that all four topics share."""
 
     def __init__(self, name: str, partitions: Sequence[TopicPartition], context: WorkerContext) -> None:
         super().__init__(name, partitions, context)
         self.number = partitions[0].partition
-        by_topic = {tp.topic: tp for tp in partitions}
-        self._clicks_tp = by_topic[context.name("clicks")]
-        self._purchases_tp = by_topic[context.name("purchases")]
-        self._profiles_tp = by_topic[context.name("profiles")]
-        self._feedback_tp = by_topic[context.name("feedback")]
+        self._clicks_tp, self._purchases_tp, self._profiles_tp, self._feedback_tp = (
+            TopicPartition(context.name(topic), self.number) for topic in TOPICS
+        )
         self._partitions = {tp.topic: context.identities[tp.topic].partitions for tp in self.partitions}
         self.visits = Visits(context.items, context.settings.visits)
         self._clicks_time_s = 0.0
@@ -60,23 +62,16 @@ class ShopperTask(PartitionTask):
 
     def mirrored(self) -> list[TopicPartition]:
         """See [`PartitionTask.mirrored`][]; also the forgotten shoppers."""
-        forgotten = self.context.name("forgotten")
-        partitions = range(self.context.identities[forgotten].partitions)
-        return [*super().mirrored(), *(TopicPartition(forgotten, p) for p in partitions)]
+        return [*super().mirrored(), *self.context.all_of("forgotten")]
 
     async def restore(self) -> None:
         """Replay the recent log up to the positions, without effects."""
         settings, recorded = self.context.settings, self.recorded()
-        positions = await self.starting_positions()
-        joined = recorded.joined if recorded else 0
+        cursors, joined = await self.starting_cursors(), recorded.joined if recorded else 0
         self.visits = Visits(self.context.items, settings.visits)
         self._pairs, self._clicks_time_s = self._new_pairs(), 0.0
         for user_id, before in self.context.tables.forgotten.items():
             self.visits.forget(user_id, before)
-        cursors = {tp: Cursor(tp, position, self.context.log) for tp, position in positions.items()}
-        for tp, cursor in cursors.items():
-            known = recorded.topics.get(tp.topic) if recorded else None
-            cursor.appended_ms = known.appended_ms if known else 0
         replayed = self.context.metrics.replayed.inc
         async for records in read_again(self.context.log, cursors[self._profiles_tp], 0, replayed):
             for record in records:
@@ -192,13 +187,11 @@ class ShopperTask(PartitionTask):
             return "no trigger"
         if record.timestamp < oldest_ms:
             return "too old"
-        index = self.context.items.index
         visit = self.visits.snapshot(event.user_id, event.at, policy.bought_days * 86400.0)
         seed = f"{topic}-{record.partition}-{record.offset}"
-        window = None
-        if self.context.batcher.predictor is not None:
-            window = self.visits.window(event.user_id, event.at)
-        trigger = [index(item_id) for item_id in item_ids]
+        predicted = self.context.batcher.predictor is not None
+        window = self.visits.window(event.user_id, event.at) if predicted else None
+        trigger = [self.context.items.index(item_id) for item_id in item_ids]
         query = Query(action, trigger, visit, event.at, seed, event.user_id, window)
         self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
         return None
@@ -207,18 +200,16 @@ class ShopperTask(PartitionTask):
         """Apply a profile, and tell every other task and trainer if it forgets: they may never read this profile."""
         before = self.visits.apply_profile(profile)
         if before is not None:
-            topic = self.context.name("forgotten")
             key, value = encode_forgotten(Forgotten(v=VERSION, user_id=profile.user_id, before=before))
-            partition = partition_of(key, self.context.identities[topic].partitions)
-            self.context.producer.enqueue(topic, partition, key, value)
+            partition = partition_of(key, self.context.partitions("forgotten"))
+            self.context.producer.enqueue(self.context.name("forgotten"), partition, key, value)
         return "noted"
 
     # -- joins and pairs -------------------------------------------------------------------------------------------
 
     def _join_before(self, clicks_appended_s: float) -> None:
         """Finish the joins that wait for no more clicks, before a click of that time is applied."""
-        if clicks_appended_s > self._clicks_time_s:
-            self._clicks_time_s = clicks_appended_s
+        self._clicks_time_s = max(self._clicks_time_s, clicks_appended_s)
         if self.visits.first_pending is not None:
             self._learn_joins(self._clicks_time_s)
 
@@ -238,13 +229,10 @@ class ShopperTask(PartitionTask):
         """Empty batches of pair deltas by source. Joins are a source of their own: they follow later."""
         identities, partitions = self.context.identities, self.context.partitions("pairs")
         topics = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}
+        ids = {source: identities[self.context.name(topic)].topic_id for source, topic in topics.items()}
         return {
-            source: PairBatch(
-                f"{source}-{self.number}@{identities[self.context.name(topic)].topic_id}",
-                self.context.items,
-                partitions,
-            )
-            for source, topic in topics.items()
+            source: PairBatch(f"{source}-{self.number}@{topic_id}", self.context.items, partitions)
+            for source, topic_id in ids.items()
         }
 
     async def publish(self) -> None:

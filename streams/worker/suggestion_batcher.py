@@ -1,11 +1,10 @@
 """The suggestion batcher: answers the queries of all shopper tasks in batches.
 
-Near the head of the log a task has one or two events at a time, and answering ten queries costs little more than one:
-arrays are built, compiled functions called and a network stepped once. All queries of one event-loop turn are therefore
-answered as one batch. Each query carries its own snapshot of the visit, so batching never changes a result.
+Answering ten queries costs little more than one, so all queries of one event-loop turn are answered as one batch. Each
+query carries its own snapshot of the visit, so batching never changes a result.
 
-A batch takes one path: the sequence model predicts, then the recommender answers with the predictions. Where predicting
-takes more than a few milliseconds it is done in a thread, one batch at a time, while the tasks go on.
+The sequence model predicts, then the recommender answers with the predictions. Where predicting takes more than a few
+milliseconds it is done in a thread, one batch at a time, while the tasks go on.
 
 An event whose query waits here is applied but not answered: a task drains the batcher before it writes its positions.
 """
@@ -52,10 +51,6 @@ class SuggestionBatcher:
     """Collects queries and sends suggestions.
 
     Args:
-        recommender: answers.
-        producer: sends the records.
-        metrics: counts.
-        settings: give the topics' prefix and the largest batch.
         identities: of all topics, by full name.
         clock: wall clock in epoch seconds.
         on_failure: called once when answering fails.
@@ -103,7 +98,7 @@ class SuggestionBatcher:
         return self._under_way is not None
 
     def submit(self, request: SuggestionRequest) -> None:
-        """Add a query; it is answered by the next `flush` that finds no batch under way."""
+        """Add a query; the next `flush` that finds no batch under way answers it."""
         self._requests.append(request)
         self._submitted += 1
 

@@ -19,11 +19,8 @@ class Watchdog:
     """Compares the positions with the ends of the log and measures the lag.
 
     Args:
-        tasks: give the cursors to watch and read what is missing.
-        log: tells the ends.
         idle: whether nothing keeps a partition from being read further.
         delivered: number of records delivered so far, of all partitions.
-        metrics: counts.
     """
 
     def __init__(
@@ -47,13 +44,14 @@ class Watchdog:
             TakeOverError: a position lies beyond the end of the log.
         """
         before, self._before = self._before, self._delivered()
-        cursors = self._tasks.ready_cursors()
-        if not cursors:
+        tasks = [task for task in self._tasks if task.ready.is_set()]
+        # Positions move on while the ends are asked for.
+        watched = [(task, cursor, cursor.position) for task in tasks for cursor in task.cursors.values()]
+        if not watched:
             return
-        positions = [cursor.position for cursor in cursors]  # they move on while the ends are asked for
-        ends = await self._log.ends([cursor.partition for cursor in cursors])
+        ends = await self._log.ends([cursor.partition for _, cursor, _ in watched])
         patience = PATIENCE_CHECKS if self._delivered() > before else 1
-        for cursor, position in zip(cursors, positions, strict=True):
+        for task, cursor, position in watched:
             partition, end = cursor.partition, ends[cursor.partition]
             if end < position:
                 where = f"{partition.topic}-{partition.partition}"
@@ -63,5 +61,5 @@ class Watchdog:
             checks = checks + 1 if expected == cursor.expected else 0
             if end > cursor.expected and checks >= patience and self._idle(partition):
                 self._metrics.watchdog_reads.inc()
-                self._tasks.read_to(partition, end)
+                task.read_to(partition, end)
             self._still[partition] = cursor.expected, checks

@@ -7,10 +7,8 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from models.cooccurrence.index import Neighbours
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
-from models.shop.catalog import Catalog
-from models.shop.items import Items
+from models.shop.events import CatalogItem
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.producer import BatchingProducer
 from streams.settings import Settings
@@ -38,16 +36,10 @@ class Trainee:
         self.shop, self.now = shop, 0.0
         self.store = SnapshotStore(str(folder))
         self.metrics = TrainerMetrics()
-        items = Items()
-        catalog = Catalog(items)
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
-        self.training = TrainerState(
-            settings, shop.log, self.store, identities, lambda item_id: catalog.get(items.find(item_id)), self.metrics
-        )
+        self.training = TrainerState(settings, shop.log, self.store, identities, self._offer, self.metrics)
         self.tables = GlobalTables(
-            "",
-            catalog,
-            Neighbours(items, 1.0),
+            settings,
             self.metrics,
             MIRRORED,
             on_forgotten=lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before),
@@ -69,6 +61,9 @@ class Trainee:
             self.metrics,
             lambda: self.now,
         )
+
+    def _offer(self, item_id: str) -> CatalogItem | None:
+        return self.tables.catalog.get(self.tables.items.find(item_id))
 
     async def take_over(self) -> Trainee:
         await self.training_loop.hold_state()

@@ -9,10 +9,6 @@ from typing import Any
 import orjson
 from aiokafka import TopicPartition
 
-from models.cooccurrence.index import Neighbours
-from models.serving.recommender import Recommender, RecommenderConfig
-from models.shop.catalog import Catalog
-from models.shop.items import Items
 from models.shop.policy import Policy
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.memory_log import MemoryLog
@@ -24,12 +20,10 @@ from streams.wire.checkpoints import Forgotten
 from streams.wire.neighbour_rows import POSITION_KEY, decode_row
 from streams.wire.partitioner import partition_of
 from streams.wire.topics import Identity
-from streams.worker.backpressure import Backpressure
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.service import TASK_KINDS
 from streams.worker.shopper_task import ShopperTask
-from streams.worker.suggestion_batcher import SuggestionBatcher
 
 PARTITIONS = 2
 TOPICS = (
@@ -102,7 +96,7 @@ class MemoryFollower:
         self._log, self.tables = log, tables
         self._positions: dict[TopicPartition, int] = {}
 
-    async def caught_up(self, partitions: Iterable[TopicPartition] = ()) -> None:
+    async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """Apply everything, whatever is asked for."""
         for topic in self.tables.topics:
             for p in range(PARTITIONS):
@@ -127,29 +121,21 @@ class Process:
         self.settings = settings or Settings()
         self.failures: list[BaseException] = []
         self.tasks: dict[str, PartitionTask] = {}
-        items, metrics = Items(), Metrics()
-        catalog, neighbours = Catalog(items), Neighbours(items, self.settings.cooccurrence.half_life_s)
-        identities = {topic: Identity(f"id-of-{topic}", PARTITIONS) for topic in TOPICS}
-        recommender = Recommender(items, catalog, neighbours, policy or Policy(), RecommenderConfig())
+        metrics = Metrics()
         self.producer = BatchingProducer(shop.log, timeout_s=1, on_failure=self.failures.append)
-        batcher = SuggestionBatcher(
-            recommender, self.producer, metrics, self.settings, identities, self._clock, self.failures.append
-        )
-        tables = GlobalTables("", catalog, neighbours, metrics, on_forgotten=self._forget, on_announced=on_announced)
+        tables = GlobalTables(self.settings, metrics, on_forgotten=self._forget, on_announced=on_announced)
         self.context = WorkerContext(
             settings=self.settings,
             log=shop.log,
             producer=self.producer,
             table_reader=MemoryFollower(shop.log, tables),
-            items=items,
-            recommender=recommender,
-            batcher=batcher,
-            backpressure=Backpressure(self.producer, batcher, self.settings),
             metrics=metrics,
-            identities=identities,
+            identities={topic: Identity(f"id-of-{topic}", PARTITIONS) for topic in TOPICS},
             clock=self._clock,
             highwater=lambda tp: shop.log._ends[tp],
             commit=lambda positions: shop.log.commits.update(positions),
+            policy=policy or Policy(),
+            on_failure=self.failures.append,
         )
 
     def _clock(self) -> float:

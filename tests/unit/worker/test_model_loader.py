@@ -13,12 +13,10 @@ from typing import Any
 
 import pytest
 
-from models.cooccurrence.index import Neighbours
-from models.shop.catalog import Catalog
-from models.shop.items import Items
 from models.snapshot import Snapshot
 from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
+from streams.settings import Settings
 from streams.snapshots.format import MANIFEST, WEIGHTS
 from streams.snapshots.store import SnapshotStore, Stored
 from streams.wire.announcements import Announcement, encode_announcement
@@ -38,10 +36,7 @@ class Branch:
         self.folder = folder
         self.store = SnapshotStore(str(folder))
         self.metrics = Metrics()
-        items = Items()
-        self.tables = GlobalTables(
-            "", Catalog(items), Neighbours(items, 86_400.0), self.metrics, on_announced=self._announced
-        )
+        self.tables = GlobalTables(Settings(), self.metrics, on_announced=self._announced)
         self.table_reader = MemoryFollower(self.shop.log, self.tables)
         self.served: list[Snapshot] = []
         self.threads: set[str] = set()
