@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from threading import Event
 from typing import Annotated
 
 import typer
-
-LOOK_S = 0.5
-"""Between two checks that the broker still runs."""
 
 
 def command(
@@ -42,8 +38,8 @@ def command(
     with set_by_signals(stop), broker:
         if not stop.is_set():
             print(f"ready {broker.bootstrap_servers}", flush=True)
-        while not stop.wait(LOOK_S):
+        while not stop.wait(0.5):
             if broker.pid is None:
                 message = f"{broker.title} has ended by itself: {broker.last_words()}"
                 raise BrokerError(message)
-    print("stopped", file=sys.stderr)
+    typer.echo("stopped", err=True)

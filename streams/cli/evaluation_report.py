@@ -24,9 +24,6 @@ COLOURS = ("#0072b2", "#e69f00", "#999999", "#009e73", "#cc79a7", "#d55e00", "#5
 
 PANELS = 4
 """Figures of a reading that are drawn; the table has all."""
-
-PANEL_INCHES = 2.9
-
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } p { color: #444; max-width: 60rem; }
@@ -42,27 +39,16 @@ class PlotsMissingError(CrosscurrentError):
 
 
 def check_plots() -> None:
-    """Check before hours of work that a report can be drawn.
-
-    Raises:
-        PlotsMissingError: matplotlib is not installed.
-    """
+    """Raise PlotsMissingError if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         message = "a report needs matplotlib for its plots: pip install 'crosscurrent[evaluation]' (or matplotlib)"
         raise PlotsMissingError(message)
 
 
 def report(figures: Mapping[str, Any]) -> str:
-    """The page.
-
-    Args:
-        figures: as `--json` writes them.
-
-    Raises:
-        PlotsMissingError: matplotlib is not installed.
-    """
-    check_plots()
-    parts = [f"<h1>{escape(_title(figures))}</h1>", _facts(figures)]
+    """The page of figures as `--json` writes them. Needs matplotlib."""
+    title = escape(f"Crosscurrent, evaluation: {figures.get('protocol', 'figures')}")
+    parts = [f"<h1>{title}</h1>", _facts(figures)]
     if "curve" in figures:
         parts += _curve(figures)
     parts += _bars(figures)
@@ -71,12 +57,8 @@ def report(figures: Mapping[str, Any]) -> str:
     if "calibration" in figures:
         parts += _calibration(figures)
     parts += _figure_tables(figures)
-    head = f"<meta charset='utf-8'><title>{escape(_title(figures))}</title><style>{_STYLE}</style>"
+    head = f"<meta charset='utf-8'><title>{title}</title><style>{_STYLE}</style>"
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
-
-
-def _title(figures: Mapping[str, Any]) -> str:
-    return f"Crosscurrent, evaluation: {figures.get('protocol', 'figures')}"
 
 
 def _facts(figures: Mapping[str, Any]) -> str:
@@ -113,7 +95,7 @@ def _bars(figures: Mapping[str, Any]) -> list[str]:
     parts = ["<h2>By method</h2>", "<p>In percent; lines are 95 % intervals, where the figures have some.</p>"]
     for reading, names in readings(figures).items():
         drawn = names[:PANELS]
-        figure = _figure(PANEL_INCHES * len(drawn) + 1.2, 0.7 + 0.32 * len(methods))
+        figure = _figure(2.9 * len(drawn) + 1.2, 0.7 + 0.32 * len(methods))
         panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
         for panel, name in zip(panels, drawn, strict=True):
             _bar_panel(panel, figures["methods"], reading, name)
