@@ -62,7 +62,6 @@ def report(figures: Mapping[str, Any]) -> str:
 
 
 def _facts(figures: Mapping[str, Any]) -> str:
-    """All plain values."""
     cells = "".join(
         f"<tr><td>{escape(_words(name))}</td><td>{escape(_cell(value))}</td></tr>"
         for name, value in figures.items()
@@ -189,14 +188,12 @@ def _calibration(figures: Mapping[str, Any]) -> list[str]:
     for panel, (kind, bins) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds.items(), strict=True):
         for outcome, marker, place in (("taken", "o", 0), ("followed", "s", 3)):
             drawn = [found for found in bins if found["score"] > 0 and found[outcome]]
-            points = [(found["score"], found[outcome] / 100) for found in drawn]
-            scores, shares = [score for score, _ in points], [share for _, share in points]
+            scores, shares = [found["score"] for found in drawn], [found[outcome] / 100 for found in drawn]
             panel.plot(scores, shares, marker + "-", color=_colour(place), markersize=4, linewidth=1, label=outcome)
-            for found, point in zip(drawn, points, strict=True) if outcome == "taken" else ():
+            for found, *point in zip(drawn, scores, shares, strict=True) if outcome == "taken" else ():
                 text, style = _short(found["n"]), {"textcoords": "offset points", "fontsize": 6.5, "ha": "center"}
                 panel.annotate(text, point, (0, -10), **style)
-        low, high = 1e-4, 1.0
-        panel.plot([low, high], [low, high], "--", color="#999999", linewidth=1, label="score = share")
+        panel.plot([1e-4, 1.0], [1e-4, 1.0], "--", color="#999999", linewidth=1, label="score = share")
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_title(kind, fontsize=9, loc="left")
@@ -271,11 +268,11 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> s
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
 
 
 def _short(number: int) -> str:
