@@ -16,8 +16,7 @@ def command(
         typer.Option("--data", help="With --kafka: folder that keeps the data for the next time", show_default=False),
     ] = None,
     port: Annotated[
-        int | None,
-        typer.Option("--port", min=1, max=65_535, help="Port on 127.0.0.1 (a free one)", show_default=False),
+        int | None, typer.Option("--port", min=1, max=65_535, help="Port on 127.0.0.1 (a free one)", show_default=False)
     ] = None,
 ) -> None:
     """Run a broker for development until stopped (Ctrl-C or SIGTERM).

@@ -18,8 +18,7 @@ def command(
         Path | None, typer.Option("--json", help="File for the figures", show_default=False, dir_okay=False)
     ] = None,
     rate: Annotated[
-        float | None,
-        typer.Option("--rate", min=1, max=5_000, show_default="500, swap: 50", help="Events a second"),
+        float | None, typer.Option("--rate", min=1, max=5_000, show_default="500, swap: 50", help="Events a second")
     ] = None,
     seconds: Annotated[
         float | None,

@@ -55,12 +55,7 @@ _TABLES = {
 def settings_page() -> str:
     """The whole page."""
     rows = [
-        (
-            f"`{name}`",
-            _default(field.get_default()),
-            _allowed(field),
-            " ".join((field.description or "").split()),
-        )
+        (f"`{name}`", _default(field.get_default()), _allowed(field), " ".join((field.description or "").split()))
         for name, field in Settings.model_fields.items()
         if name not in _TABLES
     ]

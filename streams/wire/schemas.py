@@ -130,8 +130,7 @@ class ProfileRecord(Struct, gc=False):
     attributes: Annotated[Attributes | None, Meta(description="Anything worth knowing.")] = None
     consent: Annotated[Flag | None, Meta(description="Whether events may be learnt from; true where left out.")] = None
     forget: Annotated[
-        Flag | None,
-        Meta(description="True erases this shopper: nothing at or before `at` is ever learnt from again."),
+        Flag | None, Meta(description="True erases this shopper: nothing at or before `at` is ever learnt from again.")
     ] = None
 
 
