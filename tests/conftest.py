@@ -3,8 +3,7 @@
 The embedded broker is always there, Apache Kafka where `KAFKA_HOME` names one. With `REQUIRE_BROKER=1` a test whose
 broker cannot be had fails instead of being skipped.
 
-Properties are drawn alike in every run, so that a change is judged by itself; `--hypothesis-profile=explore` draws
-anew.
+Properties draw the same examples in every run; `--hypothesis-profile=explore` draws others.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import os
 import signal
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NoReturn
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as `streams.__main__` does, and as early
@@ -37,6 +37,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # never end
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+collect_ignore = ["support"]
+"""It holds no tests, and some of it needs torch."""
+
+INTEGRATION = Path(__file__).parent / "integration"
+
 PARTITIONS = 4
 """Of topics in tests: more than one worker's share, and quickly made."""
 
@@ -47,18 +52,17 @@ def _do_without(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one broker in one process, so that there is one of each however many processes there are."""
+    """Mark what needs a broker, and keep the tests of one broker in one process: one of each for all processes."""
     for item in items:
         names = getattr(item, "fixturenames", ())
-        chosen = (
-            item.callspec.params.get("broker")
-            if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-            else None
-        )
-        for kind in ("embedded", "kafka"):
-            if chosen == kind or f"{kind}_broker" in names:
-                item.add_marker(pytest.mark.xdist_group(kind))
+        chosen = item.callspec.params.get("broker") if hasattr(item, "callspec") else None
+        used = [kind for kind in ("embedded", "kafka") if chosen == kind or f"{kind}_broker" in names]
+        for kind in used:
+            item.add_marker(pytest.mark.xdist_group(kind))
+        if used or INTEGRATION in item.path.parents:
+            item.add_marker(pytest.mark.broker)
 
 
 @pytest.fixture(scope="session")

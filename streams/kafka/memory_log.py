@@ -6,14 +6,20 @@ is both [`Log`][] and [`Sender`][], so a whole worker runs on it without mocks.
 
 from __future__ import annotations
 
+import asyncio
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from aiokafka import TopicPartition
 
-from streams.errors import SendError
+from streams.errors import BrokerError, SendError
 from streams.kafka.producer import Message
+
+WAIT_S, PAUSE_S = 5.0, 0.05
+"""How long a range beyond the end is waited for, and between two looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +95,28 @@ class MemoryLog:
     async def read_range(
         self, partition: TopicPartition, start: int, stop: int
     ) -> AsyncGenerator[Sequence[StoredRecord], None]:
-        """See [`streams.kafka.log.Log.read_range`][]."""
-        wanted = [r for r in self._records[partition] if start <= r.offset < stop]
-        for first in range(0, len(wanted), self._batch):
-            yield wanted[first : first + self._batch]
+        """See [`streams.kafka.log.Log.read_range`][].
+
+        Raises:
+            BrokerError: the log ends before `stop`, and does not grow within `WAIT_S`.
+        """
+        position, waited_s = start, 0.0
+        while position < stop:
+            records = self._records[partition]
+            first = bisect_left(records, position, key=attrgetter("offset"))
+            batch = [record for record in records[first : first + self._batch] if record.offset < stop]
+            if batch:
+                position, waited_s = batch[-1].offset + 1, 0.0
+                yield batch
+            elif self._ends[partition] >= stop:
+                return  # holes up to the end of the range
+            elif waited_s < WAIT_S:
+                await asyncio.sleep(PAUSE_S)
+                waited_s += PAUSE_S
+            else:
+                position = max(position, self._ends[partition])
+                message = f"the broker brings nothing of {partition.topic}-{partition.partition} from {position} on"
+                raise BrokerError(message)
 
     async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
         """See [`streams.kafka.producer.Sender.send`][]; raises the next of `failures` instead, if any."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -214,12 +213,13 @@ class BatchingProducer:
         return packet
 
     async def _send_until_acknowledged(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
-        deadline, pause_s = time.monotonic() + self._timeout_s, 0.05
+        now = asyncio.get_running_loop().time
+        deadline, pause_s = now() + self._timeout_s, 0.05
         while True:
             try:
                 return await self._sender.send(topic, partition, packet)
             except SendError as error:
-                if not error.passing or time.monotonic() + pause_s > deadline:
+                if not error.passing or now() + pause_s > deadline:
                     raise
                 self.retries += 1
                 logger.warning("%s; trying again in %.2f s", error, pause_s)

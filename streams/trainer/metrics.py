@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import Counter
 
 from models.ranking.attribution import COUNTED, Attribution
 from models.ranking.ranker import RANKED_KINDS, Ranker
 from models.sequence.gate import Comparison
-from models.sequence.learner import Learner
 from models.sequence.windowing import WindowBuilder
 from streams.metrics import Metrics
+
+if TYPE_CHECKING:
+    from models.sequence.learner import Learner
 
 
 class TrainerMetrics(Metrics):

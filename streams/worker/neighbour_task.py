@@ -9,7 +9,6 @@ record skips the deltas that it includes.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from aiokafka import TopicPartition
@@ -111,7 +110,8 @@ class NeighbourTask(PartitionTask):
             return
         progress = self.progress({self._pairs_tp: position})
         rate = settings.publish_bytes_per_s / max(1, self.context.partitions("neighbours"))
-        sent, started = 0, time.monotonic()
+        now = asyncio.get_running_loop().time
+        sent, started = 0, now()
         for done, index in enumerate(dirty):
             key = self.context.items.name(index).encode()
             value = encode_row(self.rows.row(index, cursor.position))
@@ -119,9 +119,9 @@ class NeighbourTask(PartitionTask):
             self.rows.published(index)
             sent += len(value)
             if done % SLICE == SLICE - 1:
-                ahead_s = sent / rate - (time.monotonic() - started)
+                ahead_s = sent / rate - (now() - started)
                 await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
-                if self.cursors is not cursors or (not self.owned and time.monotonic() - started > LAST_ROWS_S):
+                if self.cursors is not cursors or (not self.owned and now() - started > LAST_ROWS_S):
                     return  # the next owner counts on from the position before
         self.context.metrics.rows_published.inc(len(dirty))
         self.context.metrics.rows_bytes.inc(sent)

@@ -109,7 +109,7 @@ def test_topics_are_made_once_and_as_they_must_be(broker: Broker, prefix: str) -
     assert len({identity.topic_id for identity in identities.values()}) == len(made)
 
 
-def test_a_topic_made_anew_has_another_identity(created_topics: Settings) -> None:
+def test_a_topic_made_again_has_another_identity(created_topics: Settings) -> None:
     name = created_topics.prefix + "pairs"
     before = topic_admin.identities(created_topics)[name]
     with administration(created_topics) as client:

@@ -28,7 +28,7 @@ from streams.kafka.blocking import Sender, TopicReader
 from streams.settings import Settings
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wire.partitioner import partition_of
-from tests.poison import POISON, value_of
+from tests.support.poison import POISON, value_of
 
 Command = Callable[..., Result]
 

@@ -42,7 +42,7 @@ def test_a_letter_that_passes_now_is_sent_once_and_one_that_does_not_is_named(cr
 
     with TopicReader(created_topics, ["clicks"]) as reader:
         sent = [record for batch in reader.read(from_start=True, until_end=True) for record in batch]
-    assert [(record.key, orjson.loads(record.value)) for record in sent] == [(b"ann", click)]
+    assert [(record.key, orjson.loads(record.value or b"")) for record in sent] == [(b"ann", click)]
 
     shown = CliRunner().invoke(app, ["dead-letters", "--json", *where])
     assert shown.exit_code == 0

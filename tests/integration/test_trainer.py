@@ -94,7 +94,7 @@ def test_a_trainer_that_is_killed_is_followed_by_one_that_learns_the_rest_and_no
         eventually(lambda: announced_looks(settings) == market.looks, "the first trainer has learnt all there is")
         market.visit(50)
         with start(settings, tmp_path / "second") as second:
-            second.await_ready()  # whoever of them leads now
+            second.await_ready()  # either may lead now
             leader, other = first, second
             if b'"leads":true' in second.page("/ready")[1]:
                 leader, other = second, first

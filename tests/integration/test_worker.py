@@ -33,7 +33,7 @@ from streams.wire.codec import decode_dead_letter, decode_suggestion
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
 from streams.wire.schemas import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
-from tests.poison import PATHS, POISON
+from tests.support.poison import PATHS, POISON
 from tests.support.processes import WorkerProcess, eventually
 
 PARTITIONS = 2
@@ -322,7 +322,7 @@ def test_a_new_price_is_in_the_next_answers_and_what_is_sold_out_or_withdrawn_is
         return prices.get("kettle-pro")
 
     def stays(item_id: str, *, away: bool) -> None:
-        """Mirrored once, it is so for every event."""
+        """Once the global tables have it, it holds for every event."""
         eventually(lambda: (item_id not in ids(shop.view("kettle"))) is away, f"{item_id} is away: {away}")
         assert all((item_id not in ids(shop.view("kettle"))) is away for _ in range(3))
 
@@ -464,9 +464,10 @@ def test_the_counters_add_up_to_everything_published(open_shop: tuple[WorkerProc
             counted = worker.counter("events")  # labels in order: outcome, topic
             return {what: n for (what, name), n in counted.items() if name == shop.settings.prefix + topic}
 
-        eventually(
-            lambda n=published, of=outcomes: sum(of().values()) >= n, f"{published} records of {topic} are counted"
-        )
+        def all_counted(topic: str = topic, published: int = published) -> bool:
+            return sum(outcomes(topic).values()) >= published
+
+        eventually(all_counted, f"{published} records of {topic} are counted")
         found = outcomes()
         assert sum(found.values()) == published
         assert found.keys() <= {
@@ -559,7 +560,7 @@ def test_a_forgotten_shopper_stays_forgotten_after_a_kill(shop: Shop, policy: Pa
         assert second.stop() == 0
 
 
-def test_a_worker_ends_well_at_sigterm_and_does_not_start_on_a_topic_made_anew(
+def test_a_worker_ends_well_at_sigterm_and_does_not_start_on_a_topic_made_again(
     shop: Shop, policy: Path, tmp_path: Path
 ) -> None:
     clicks = f"{shop.settings.prefix}clicks"
@@ -596,7 +597,7 @@ def test_a_worker_without_partitions_is_ready_and_takes_over_from_one_that_is_ki
 
         each = eventually(
             lambda: found if sum(map(len, found := owners())) == 3 * PARTITIONS and [] in found else None,
-            "two workers share the lanes and the third has none",
+            "two workers share the tasks and the third has none",
         )
         idle = each.index([])
         victim = next(number for number, tasks in enumerate(each) if tasks)
@@ -608,7 +609,7 @@ def test_a_worker_without_partitions_is_ready_and_takes_over_from_one_that_is_ki
         others = [worker for worker in workers if worker.running]
         eventually(
             lambda: sum(map(len, owners())) == 3 * PARTITIONS,
-            "all lanes are held again",
+            "all tasks are held again",
             say=lambda: "".join(f"\n{worker.tasks()}\n{worker.complaints[-3000:]}" for worker in others),
         )
         assert workers[idle].tasks()

@@ -20,7 +20,7 @@ from models.shop.policy import Policy
 
 NOW = 1_700_000_000.0
 HALF_LIFE_S = 30 * 86400.0
-WIDE = {"max_items": 100, "max_cross_sell": 100, "max_upsell": 100, "max_per_category": 0}
+WIDE: dict[str, Any] = {"max_items": 100, "max_cross_sell": 100, "max_upsell": 100, "max_per_category": 0}
 """A policy that hides nothing behind a cap."""
 
 

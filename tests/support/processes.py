@@ -38,7 +38,7 @@ _APART = 'cd "$1" && shift && exec "$@" >stdout 2>stderr'
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, say: Callable[[], str] = str) -> T:
+def eventually(look: Callable[[], T | None], what: str, say: Callable[[], str] = str) -> T:
     """The first true result of `look`; without one in time the test fails, with what `say` adds."""
     deadline = time.monotonic() + PATIENCE_S
     while True:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 CALLER = """
@@ -56,6 +58,7 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(source.replace(old, new), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_an_edit_of_an_imported_module_is_in_force_at_the_next_start(tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models", models, ignore=shutil.ignore_patterns("__pycache__"))

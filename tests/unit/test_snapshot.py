@@ -47,9 +47,9 @@ def test_whatever_differs_has_another_version(change: dict[str, Any]) -> None:
 
 
 def test_versions_sort_by_event_time_then_by_events() -> None:
-    anew = snapshot(at=1_773_480_900.0, learnt={"events": 5})
+    newer = snapshot(at=1_773_480_900.0, learnt={"events": 5})
     later = snapshot(learnt={"events": 10_000_000})
-    assert sorted([anew, later, snapshot()], key=lambda one: one.version) == [snapshot(), later, anew]
+    assert sorted([newer, later, snapshot()], key=lambda one: one.version) == [snapshot(), later, newer]
 
 
 def test_what_the_trainer_changes_afterwards_changes_nothing() -> None:

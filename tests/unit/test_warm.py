@@ -18,8 +18,9 @@ from numba.core.registry import CPUDispatcher
 from models.warm import warm
 from models.sequence.snapshot import read_predictor
 from dataclasses import asdict
-from tests.unit.evaluation.test_prequential_replay import OURS, SMALL, engine, walks
-from tests.unit.sequence.test_sequence import frozen
+from models.evaluation.prequential.protocol import OURS
+from tests.support.prequential_shop import SMALL, engine, walks
+from tests.support.sequence_model import frozen
 
 def kinds():
     return {(one.py_func.__module__, one.py_func.__name__): len(one.signatures)
@@ -39,6 +40,7 @@ print(*sorted(f"{module}.{name}" for (module, name), n in kinds().items() if n >
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_compiled_once_events_come() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], text=True, capture_output=True, cwd=ROOT, timeout=300, check=False

@@ -74,17 +74,16 @@ def assert_same(one: CoOccurrence, other: CoOccurrence) -> None:
     """Counts and times alike; weights to 1e-9 of themselves, or of what one event weighs now."""
     left, right = rows_of(one), rows_of(other)
     assert left.keys() == right.keys()
-    close = {"rel": 1e-9, "abs": 1e-12}
     for name, row in left.items():
         twin = right[name]
         assert (row.at, row.own_count) == (twin.at, twin.own_count)
-        assert row.own == pytest.approx(twin.own, **close)
+        assert row.own == pytest.approx(twin.own, rel=1e-9, abs=1e-12)
         assert sorted(row.neighbours) == sorted(twin.neighbours)
         places = [twin.neighbours.index(neighbour) for neighbour in row.neighbours]
         assert row.counts.tolist() == twin.counts[places].tolist()
         np.testing.assert_allclose(row.weights, twin.weights[places], rtol=1e-9, atol=1e-12)
     assert one.totals.at == other.totals.at
-    assert one.totals.baskets == pytest.approx(other.totals.baskets, **close)
+    assert one.totals.baskets == pytest.approx(other.totals.baskets, rel=1e-9, abs=1e-12)
 
 
 @settings(deadline=None)
@@ -168,9 +167,9 @@ class Owner:
         for row in topic.rows.values():
             self.tables.put(row)
         for name in self.tables:
-            row = self.tables.row(name)
-            assert row is not None
-            self.rows.adopt(row)
+            merged = self.tables.row(name)
+            assert merged is not None
+            self.rows.adopt(merged)
         self.rows.totals = topic.totals
         self.position = topic.position
         self.round: list[int] = []
@@ -203,7 +202,8 @@ class Owner:
         max_size=30,
     ),
 )
-def test_whoever_takes_over_ends_with_the_rows_of_an_undisturbed_run(
+@pytest.mark.slow
+def test_a_successor_ends_with_the_rows_of_an_undisturbed_run(
     history: list[list[Delta]], steps: list[tuple[str, int]]
 ) -> None:
     undisturbed = fresh()

@@ -123,7 +123,8 @@ def clocks_of(log: list[Event]) -> tuple[list[float], list[float]]:
     """Clock and greatest append time of a record's partition, once the record is applied."""
     clocks: list[float] = []
     appends: list[float] = []
-    clock_s, newest_s = defaultdict(lambda: -np.inf), defaultdict(lambda: -np.inf)
+    clock_s: dict[int, float] = defaultdict(lambda: -np.inf)
+    newest_s: dict[int, float] = defaultdict(lambda: -np.inf)
     for event in log:
         number = PARTITION[event.user]
         if event.what != "list":

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from models.serving.recommender import SuggestedItem
 from models.shop.events import Action, CatalogItem
 from models.shop.policy import Policy
 from tests.support.corner_shop import NOW, CornerShop
+from tests.support.oracle import is_upsell, same_category
 
 NAMES = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "a name longer than it need be, 1", "a name longer than it need be, 2"]  # fmt: skip  # noqa: E501
 CATEGORIES = ["A", "A/X", "A/X/1", "A/X/2", "A/Y", "B", "B/X", "C/Z/9"]
@@ -147,22 +149,6 @@ def _below(path: str, top: str) -> bool:
     return path == top or path.startswith(top + "/")
 
 
-def _same_category(one: CatalogItem, other: CatalogItem, depth: int) -> bool:
-    if depth == 0:
-        return one.category == other.category
-    return one.category.split("/")[:depth] == other.category.split("/")[:depth]
-
-
-def _may_be_upsell(item: CatalogItem, anchor: CatalogItem, policy: Policy) -> bool:
-    return (
-        _same_category(item, anchor, policy.category_depth)
-        and anchor.price > 0
-        and item.currency == anchor.currency
-        and anchor.price * (1 + policy.min_step) <= item.price <= anchor.price * (1 + policy.max_step)
-        and not (item.rating is not None and anchor.rating is not None and item.rating < anchor.rating)
-    )
-
-
 def _pair_in(pairs: tuple[tuple[str, str], ...], anchor: CatalogItem, item: CatalogItem) -> bool:
     return any(_below(anchor.category, first) and _below(item.category, second) for first, second in pairs)
 
@@ -177,10 +163,10 @@ def _kinds(world: World, name: str) -> dict[str, str]:
     if any(_below(item.category, top) for top in policy.exclude_categories):
         return {}
     anchors = {one: world.offers[one] for one in [*world.trigger, *world.cart] if one in world.offers}
-    if any(_same_category(item, anchor, policy.category_depth) for anchor in anchors.values()):
+    if any(same_category(item, anchor, policy.category_depth) for anchor in anchors.values()):
         if world.action is Action.PURCHASE or any(one not in world.offers for one in world.trigger):
             return {}
-        return {one: "upsell" for one, anchor in anchors.items() if _may_be_upsell(item, anchor, policy)}
+        return {one: "upsell" for one, anchor in anchors.items() if is_upsell(item, anchor, policy)}
     if any(_pair_in(policy.deny_pairs, anchor, item) for anchor in anchors.values()):
         return {}
     return {
@@ -211,7 +197,7 @@ def _room(world: World, listed: list[str], kinds: list[str], name: str, kind: st
         return False
     others = [world.offers[one] for one in listed]
     of_brand = sum(item.brand is not None and one.brand == item.brand for one in others)
-    of_category = sum(_same_category(item, one, policy.category_depth) for one in others)
+    of_category = sum(same_category(item, one, policy.category_depth) for one in others)
     if policy.max_per_brand and of_brand >= policy.max_per_brand:
         return False
     return not policy.max_per_category or of_category < policy.max_per_category
@@ -275,6 +261,7 @@ def test_whatever_is_sent_keeps_both_promises_and_says_why(world: World) -> None
         _check(world, world.ask(shop, f"clicks-0-{number}"))
 
 
+@pytest.mark.slow
 @many
 @given(worlds)
 def test_nothing_with_evidence_is_held_back_where_the_caps_have_room(world: World) -> None:
@@ -287,10 +274,11 @@ def test_nothing_with_evidence_is_held_back_where_the_caps_have_room(world: Worl
                 assert not _room(world, listed, kinds, name, kind), (name, "was held back")
 
 
+@pytest.mark.slow
 @many
 @given(worlds)
 def test_a_small_shop_falls_back_on_all_it_may_suggest(world: World) -> None:
-    """With as few items as a shelf gives, and anchors as are asked, the admissible is listed, or a cap keeps it out."""
+    """With few items and few anchors, whatever is allowed is listed unless a cap keeps it out."""
     world.policy = replace(world.policy, explore=0.0)
     anchors = {*world.trigger, *world.cart} & set(world.offers)
     assume(len(world.offers) <= 8 and len(anchors) <= 4)
@@ -301,12 +289,14 @@ def test_a_small_shop_falls_back_on_all_it_may_suggest(world: World) -> None:
             assert not _room(world, listed, kinds, name, kind), (name, "was held back")
 
 
+@pytest.mark.slow
 @many
 @given(worlds, st.permutations(NAMES))
 def test_who_was_seen_first_does_not_matter(world: World, first: list[str]) -> None:
     assert world.ask(world.shop(first)) == world.ask(world.shop(NAMES))
 
 
+@pytest.mark.slow
 @many
 @given(worlds, st.lists(st.tuples(names, few, few), min_size=1, max_size=6))
 def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, query_state: list[Any]) -> None:
@@ -320,6 +310,7 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, query_s
     assert max_batch == world.shop(NAMES).recommender.suggest_many(queries)
 
 
+@pytest.mark.slow
 @many
 @given(worlds, names, st.sampled_from(["withdraw", "sell out", "dearer"]))
 def test_what_changes_in_the_catalogue_holds_for_the_next_event(world: World, name: str, what: str) -> None:
@@ -342,6 +333,7 @@ def test_what_changes_in_the_catalogue_holds_for_the_next_event(world: World, na
     assert answer == world.ask(world.shop(NAMES))
 
 
+@pytest.mark.slow
 @many
 @given(worlds, st.sampled_from([0.5, 1.0]))
 def test_chance_draws_from_all_the_rules_allow_and_says_how_likely(world: World, explore: float) -> None:

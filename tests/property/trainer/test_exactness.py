@@ -12,16 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
+import torch
 
 from models.ranking.attribution import AttributionConfig
 from models.ranking.features import FEATURES, FLOOR, WIDTH
 from models.sequence.config import GateConfig
 from models.sequence.window_buffer import Windows
+from tests.support.trainee import SETTINGS, Trainee, suggestion
 from tests.support.world import Shop
-from tests.unit.trainer.test_trainer import SETTINGS, Trainee, suggestion
 
 QUICK = SETTINGS.model_copy(update={"gate": GateConfig(share=0.3, age_s=2.0), "batch_records": 3, "train_every_s": 0.5})
 
@@ -64,6 +68,7 @@ async def through(events: list[str], trainee: Trainee, another: Callable[[], Tra
     return trainee
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(rounds)
 def test_each_look_is_learnt_once_whenever_the_trainer_is_killed_or_stopped(history: History) -> None:
@@ -140,6 +145,7 @@ class Visits:
             shop.publish("feedback", user, {**value, "action": what, "at": at})
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(days)
 def test_each_list_is_learnt_once_with_its_rewards_whenever_the_trainer_is_killed_or_stopped(days: Days) -> None:

@@ -20,7 +20,7 @@ from streams.wire.codec import (
     decode_purchase,
     written,
 )
-from tests.poison import GOOD, KEYS, value_of
+from tests.support.poison import GOOD, KEYS, value_of
 
 APPENDED_MS = 1_714_564_800_000
 DECODERS = {

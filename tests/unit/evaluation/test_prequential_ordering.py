@@ -17,14 +17,15 @@ from models.ranking.attribution import AttributionConfig
 from models.shop.events import Action, Click, Line, Profile, Purchase
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
+from tests.support.prequential_shop import AT, ITEMS, QUICK, engine
+from tests.support.trainee import SETTINGS, Trainee
 from tests.support.world import PARTITIONS, Shop
-from tests.unit.evaluation.test_prequential_replay import AT, ITEMS, QUICK, engine
-from tests.unit.trainer.test_trainer import SETTINGS, Trainee
 
 
 def days(shoppers: int) -> list[Event]:
     """Looks, carts with something taken out again, orders of three lines, repeats; some shoppers are forgotten."""
-    chance, events = random.Random(5), []
+    chance = random.Random(5)
+    events: list[Event] = []
     for shopper in range(shoppers):
         user, at = f"u{shopper}", AT + 20.0 * shopper
         items = chance.sample(ITEMS, 6)

@@ -11,54 +11,18 @@ import pytest
 
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
-from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.prequential.ordering import Ordering
 from models.evaluation.prequential.protocol import METHODS, OURS, RANKINGS, SENT, Prequential, PrequentialConfig
 from models.evaluation.prequential.replay import Answered, Engine, Event
 from models.evaluation.prequential.sent import SentLists, moment_of
-from models.evaluation.prequential.training import StreamTraining
-from models.ranking.attribution import AttributionConfig
-from models.ranking.ranker import RankerConfig
-from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
-from models.sessions.visits import VisitConfig
-from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
-from models.shop.policy import Policy
+from models.sequence.config import GateConfig
+from models.shop.events import Action, CatalogItem, Click, Profile
 from streams.connectors.event_log import log_of_data_set, sent_of, simulated
 from streams.connectors.replay import DataMissingError
 from streams.wire.codec import written
-from tests.unit.evaluation.test_prequential import NOW_MS, run
+from tests.support.evaluate_command import run
+from tests.support.prequential_shop import AT, ITEMS, QUICK, engine, look, walks
 
-AT = 1_699_990_000.0
-ITEMS = [f"item-{number}" for number in range(12)]
-"""Each in a category of its own, so that all are cross-sells of each other."""
-NONE_HELD = GateConfig(share=0.0)
-QUICK = RankerConfig(least_credits=5.0, prior_credits=1.0)
-SMALL = LearnerConfig(network=NetworkConfig(units=8), chunk=16, replay=2, looks=5, batch=32, negatives=16)
-
-
-def engine(gate: GateConfig = NONE_HELD, every_s: float = 60.0, learner: LearnerConfig = SMALL) -> Engine:
-    made = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), RANKINGS, flush_interval_s=1.0)
-    for item in ITEMS:
-        made.catalog.put(CatalogItem(item, item, item.title(), 9.0))
-    made.training = StreamTraining(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
-    made.orderings[OURS] = Ordering(made.items, AttributionConfig(window_s=60.0), QUICK, 10.0, every_s, seed=1)
-    return made
-
-
-def look(user: str, item: int, at: float, **more: Any) -> Click:
-    return Click(user, ITEMS[item % len(ITEMS)], Action.VIEW, AT + at, **more)
-
-
-def walks(shoppers: int) -> list[Event]:
-    """Each looks at four items in a row, every 7 s; every third buys the last."""
-    events: list[Event] = []
-    for shopper in range(shoppers):
-        user, at = f"u{shopper}", 30.0 * shopper
-        events += [look(user, shopper + step, at + 7.0 * step) for step in range(4)]
-        if shopper % 3 == 0:
-            line = Line(ITEMS[(shopper + 3) % len(ITEMS)])
-            events.append(Purchase(user, f"o{shopper}", AT + at + 25.0, (line,)))
-    return sorted(events, key=lambda event: event.at)
+NOW_MS = 1_767_225_600_000
 
 
 def told(answered: list[Answered]) -> list[Any]:
@@ -149,7 +113,7 @@ def test_later_events_count_for_the_lists_of_a_shopper_unless_forgotten() -> Non
 
 
 @pytest.mark.parametrize("said", [{"consent": True, "forget": True}, {"consent": False}])
-def test_a_list_of_a_shopper_who_refuses_before_it_is_made_is_not_learnt(said: dict[str, bool]) -> None:
+def test_a_list_of_a_shopper_who_refuses_before_it_is_made_is_not_learnt(said: dict[str, Any]) -> None:
     """Both come within one flush: the list is made after the profile is applied."""
     ours = engine()
     list(ours.run([look("ann", 0, 0.0), look("ann", 1, 0.1), Profile("ann", AT + 0.2, **said), look("eve", 5, 0.3)]))
@@ -230,11 +194,13 @@ def records(answered: list[Answered]) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_equal_runs_give_equal_figures() -> None:
     catalog, events = simulated_events(600)
     assert over(catalog, events)[0].as_json() == over(catalog, events)[0].as_json()
 
 
+@pytest.mark.slow
 def test_lists_that_a_worker_sent_have_the_figures_of_those_the_engine_gives(tmp_path: Path) -> None:
     catalog, events = simulated_events(600)
     alone, answered = over(catalog, events)

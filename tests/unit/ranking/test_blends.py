@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("river", reason="install the extra `learning` to run this")
+
 from models.ranking.drift import Drift, DriftConfig
 from models.ranking.evidence import FLOOR, SILENCE, Evidence, shares
 from models.ranking.pools import Weighted, WeightedConfig, average, pooled

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+pytest.importorskip("river", reason="install the extra `learning` to run this")
+
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.ranking.attribution import Closed
 from models.ranking.features import FEATURES, FLOOR, SOURCES, WIDTH, Order, no_order
@@ -15,8 +17,9 @@ from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, expanded, o
 from models.serving.recommender import Learnt, SuggestedItem
 from models.serving.state import TOP
 from models.shop.kinds import CROSS_SELL, UPSELL
+from models.shop.policy import Policy
 from models.snapshot import Snapshot
-from tests.support.corner_shop import WIDE, CornerShop, Policy
+from tests.support.corner_shop import WIDE, CornerShop
 
 BASE = FEATURES.index("base")
 RIGHT, WRONG = FEATURES.index("bought_with share"), FEATURES.index("viewed_with share")
@@ -226,6 +229,7 @@ def test_a_place_far_down_is_no_fault_of_the_item() -> None:
     assert kind._correction(0) == 1.0 and kind._correction(1) == pytest.approx(2.0, rel=0.2)
 
 
+@pytest.mark.slow
 def test_what_is_taken_anyhow_is_no_merit_of_its_place_in_the_list() -> None:
     """One item of four is in 30 % of all baskets and of those after its lists; one in 1 % of all, and 10 % of those."""
     chance = np.random.default_rng(3)
@@ -306,7 +310,7 @@ def test_a_source_that_fails_raises_an_alarm_and_counts_less() -> None:
     assert damped[1] == pytest.approx(damped[0] / 2)
 
 
-def test_whoever_goes_on_learns_as_if_nothing_had_happened() -> None:
+def test_a_restored_ranker_learns_as_if_nothing_had_happened() -> None:
     whole, first = Ranker(RankerConfig(), seed=1), Ranker(RankerConfig(), seed=1)
     outcomes = lists(400) + lists(100, kind=UPSELL)
     for one in outcomes:
@@ -345,8 +349,8 @@ def test_a_snapshot_gives_the_same_order() -> None:
     for one in lists(400):
         ranker.learn_one(one)
     found, order = order_of(snapshot(ranker)), ranker.order()
-    for one, other in zip(found, order, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for mine, other in zip(found, order, strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
 def test_a_snapshot_of_other_code_or_shape_is_refused() -> None:

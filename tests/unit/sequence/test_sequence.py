@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch", reason="install the extra `learning` to run this")
+
 import torch
 
 from models.errors import SnapshotError
 from models.sequence import kernels, vector_index
-from models.sequence.config import CODE, MODEL, LearnerConfig, NetworkConfig
-from models.sequence.features import PRICES, Contents, content, contents_of, gap_classes
+from models.sequence.config import LearnerConfig
+from models.sequence.features import PRICES, Contents, content, contents_of
 from models.sequence.kernels import LookBatch
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
@@ -25,28 +27,7 @@ from models.sessions.visits import Window as LooksWindow
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
-from models.snapshot import Snapshot
-
-SMALL = LearnerConfig(NetworkConfig(units=16, dropout=0.0), chunk=64, replay=4, recent=256, negatives=16, batch=16)
-CHAINS = [(0, 1, 2, 3), (10, 11, 12, 13), (20, 11, 22, 23)]
-"""What is looked at after item 11 depends on what was before it."""
-
-
-def window(items: Sequence[int], at: float = 0.0) -> LookWindow:
-    times = [at + 10.0 * place for place in range(len(items))]
-    return LookWindow(items, [0] * len(items), gap_classes(times), len(items), times[-1])
-
-
-def taught(visits: int, config: LearnerConfig = SMALL, contents: Contents | None = None) -> Learner:
-    learner = Learner(config, contents or Contents(), seed=7)
-    for number in range(visits):
-        if learner.add(window(CHAINS[number % 3], 100.0 * number)):
-            learner.learn()
-    return learner
-
-
-def scorer(learner: Learner, contents: Contents | None = None) -> Scorer:
-    return Scorer(learner.arrays(), learner.vocabulary.item, contents or Contents(), 16.0)
+from tests.support.sequence_model import CHAINS, SMALL, frozen, scorer, taught, well_taught, window
 
 
 def looked(items: Sequence[int]) -> LooksWindow:
@@ -60,7 +41,7 @@ def best(answers: Scorer, items: Sequence[int]) -> int:
 
 @pytest.fixture(scope="module")
 def learner() -> Learner:
-    return taught(1280)
+    return well_taught()
 
 
 def test_what_comes_next_depends_on_all_of_the_visit_and_not_only_on_its_last_item(learner: Learner) -> None:
@@ -158,6 +139,7 @@ def test_a_learner_of_many_items_goes_on_after_a_restart() -> None:
         np.testing.assert_array_equal(second.arrays()[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_an_item_that_nobody_looked_at_is_expected_where_its_like_are() -> None:
     contents = Contents()
     for chain in CHAINS:
@@ -171,22 +153,6 @@ def test_an_item_that_nobody_looked_at_is_expected_where_its_like_are() -> None:
     expected = answers.read([window([20, 11, 22])[:3]]).hidden[0]
     assert vectors[0] @ expected > 0.3 * np.linalg.norm(expected)
     assert not vectors[1].any()  # of which nothing is known
-
-
-def frozen(learner: Learner, **changes: Any) -> Snapshot:
-    names = tuple("" if item < 0 else f"item {item}" for item in learner.vocabulary.item)
-    fields: dict[str, Any] = {
-        "model": MODEL,
-        "code": CODE,
-        "arrays": learner.arrays(),
-        "vocabulary": names,
-        "config": asdict(SMALL),
-        "positions": {},
-        "learnt": {"events": learner.learnt},
-        "metrics": {},
-        "at": 1e9,
-    }
-    return Snapshot(**(fields | changes))
 
 
 def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner: Learner) -> None:
@@ -203,7 +169,7 @@ def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner:
     assert expected.shares[:11].sum() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
+def test_kept_states_answer_as_new_ones(learner: Learner) -> None:
     items = Items()
     kept = read_predictor(frozen(learner), items, Catalog(items))
     chance = np.random.default_rng(2)
@@ -214,9 +180,9 @@ def test_kept_states_answer_as_those_made_anew(learner: Learner) -> None:
         looks[user].insert(-1 if late else len(looks[user]), int(chance.integers(len(items))))
         looks[user] = looks[user][-6:]
         asked = [(name, looked(found)) for name, found in looks.items()]
-        anew = read_predictor(frozen(learner), items, Catalog(items)).expect(asked)
-        for one, other in zip(kept.expect(asked), anew, strict=True):
-            np.testing.assert_allclose(one, other, atol=1e-5, err_msg=str(step))
+        fresh = read_predictor(frozen(learner), items, Catalog(items)).expect(asked)
+        for one, other in zip(kept.expect(asked), fresh, strict=True):
+            np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-5, err_msg=str(step))
 
 
 def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_the_same(learner: Learner) -> None:
@@ -232,9 +198,9 @@ def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_t
         found = kept.expect(max_batch)
         if asked == ["bob", "dan"]:
             assert "ann" not in kept._kept
-        anew = read_predictor(frozen(learner), items, Catalog(items)).expect(max_batch)
-        np.testing.assert_array_equal(found.items, anew.items)
-        np.testing.assert_allclose(found.shares, anew.shares, atol=1e-5)
+        fresh = read_predictor(frozen(learner), items, Catalog(items)).expect(max_batch)
+        np.testing.assert_array_equal(found.items, fresh.items)
+        np.testing.assert_allclose(found.shares, fresh.shares, atol=1e-5)
     places = [place for _, place in kept._kept.values()]
     assert len(places) == len(set(places)) == 4
 

@@ -54,7 +54,7 @@ class _Town:
             )
 
     def best(self, path: str) -> list[str]:
-        """What a shelf should hold: the best of each branch, and of those the best."""
+        """The expected top items: the best of each branch, and of those the best."""
         offered = [one for one in self.offers.values() if one.in_stock]
         below = [one for one in offered if not path or one.category == path or one.category.startswith(path + "/")]
         below.sort(key=lambda one: (-round(self.weights.get(one.item_id, 0.0), 9), one.item_id))

@@ -18,7 +18,7 @@ from models.shop.events import BOUGHT_WITH, Action
 from models.shop.policy import Policy
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
-KETTLE_SHOP_V1 = (
+KETTLE_SHOP_V1: tuple[tuple[list[str], list[str]], ...] = (
     (["kettle", "steel-kettle"], ["kettle", "mug"]),
     (["kettle", "mug"], ["kettle", "mug"]),
     (["kettle", "steel-kettle"], ["steel-kettle"]),
@@ -221,7 +221,7 @@ def test_one_list_best_first_whatever_the_kind() -> None:
     assert Counter(one["kind"] for one in answers) == {"cross-sell": 4, "upsell": 1}
 
 
-def test_equals_come_in_the_order_of_their_ids_whoever_was_seen_first() -> None:
+def test_equals_come_in_the_order_of_their_ids_whichever_was_seen_first() -> None:
     names = ["mug-b", "mug-a", "mug-aa", "mug", "a mug with a very long name, one", "a mug with a very long name, two"]
     orders = []
     for first in (names, sorted(names), names[::-1]):
@@ -377,6 +377,7 @@ def test_without_exploration_nothing_is_left_to_chance() -> None:
     assert {one["propensity"] for one in answers[0]} == {1.0}
 
 
+@pytest.mark.slow
 def test_the_last_place_goes_to_each_of_those_beyond_as_often_as_its_propensity_says() -> None:
     shop = _row_of_mugs(9, max_cross_sell=3, max_upsell=0, explore=0.4)
     queries = [shop.query("kettle", seed=f"clicks-0-{number}") for number in range(6000)]

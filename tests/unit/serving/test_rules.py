@@ -1,4 +1,4 @@
-"""The two promises and the policy, one rule a test, as seen by whoever asks for suggestions."""
+"""The two promises and the policy, one rule a test, through the recommender."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_what_the_policy_excludes_is_never_suggested() -> None:
 
 
 def test_what_the_policy_excludes_may_come_into_the_catalogue_later() -> None:
-    shop = CornerShop(Policy(**WIDE, exclude_items=["late"], exclude_brands=["Late"], exclude_categories=["Late"]))
+    shop = CornerShop(Policy(**WIDE, exclude_items=("late",), exclude_brands=("Late",), exclude_categories=("Late",)))
     shop.offer("kettle", "Kitchen/Kettles", 100.0)
     assert shop.kinds("kettle") == {}
     for number in range(3000):
@@ -176,7 +176,7 @@ def test_more_pairs_than_a_word_has_bits() -> None:
 def test_a_new_policy_judges_the_next_query() -> None:
     shop = _shop()
     assert "mug" in shop.kinds("kettle", cart=["green"])
-    shop.recommender.policy = Policy(**WIDE, exclude_items=["mug"])
+    shop.recommender.policy = Policy(**WIDE, exclude_items=("mug",))
     assert set(shop.kinds("kettle", cart=["green"])) == {"better", "best"}
     shop.recommender.policy = Policy(**WIDE)
     assert "mug" in shop.kinds("kettle", cart=["green"])

@@ -22,7 +22,7 @@ from streams.wire.codec import (
     decode_suggestion,
     written,
 )
-from tests.poison import CLICK, KEYS, PATHS, POISON, value_of
+from tests.support.poison import CLICK, KEYS, PATHS, POISON, value_of
 
 APPENDED_MS = 1_714_564_800_000  # 2024-05-01T12:00:00Z
 DECODERS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from aiokafka import TopicPartition
 
 from streams.worker.assignment import TaskManager
@@ -59,13 +60,11 @@ def _tasks(failures: list[BaseException]) -> tuple[TaskManager, list[_Noted]]:
 async def test_each_task_is_flushed_once_in_an_interval_and_not_all_at_once() -> None:
     tasks, (first, second) = _tasks([])
     flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
-    await asyncio.sleep(5.2 * INTERVAL_S)
+    await asyncio.sleep(3.2 * INTERVAL_S)
     flushing.cancel()
     await tasks.close()
-    assert 3 <= len(first.flushed_at) <= 6
-    assert abs(len(first.flushed_at) - len(second.flushed_at)) <= 1
-    times = sorted(first.flushed_at + second.flushed_at)
-    assert min(later - at for at, later in zip(times, times[1:], strict=False)) > 0.25 * INTERVAL_S
+    assert first.flushed_at == pytest.approx([INTERVAL_S * turn for turn in (0, 1, 2, 3)])
+    assert second.flushed_at == pytest.approx([INTERVAL_S * (turn + 0.5) for turn in (0, 1, 2)])
 
 
 async def test_a_flush_that_hangs_delays_no_other_and_is_cancelled() -> None:
@@ -73,7 +72,7 @@ async def test_a_flush_that_hangs_delays_no_other_and_is_cancelled() -> None:
     first.hangs = True
     flushing = asyncio.create_task(tasks.keep_flushing(INTERVAL_S))
     await asyncio.sleep(3.2 * INTERVAL_S)
-    assert len(second.flushed_at) >= 2
+    assert second.flushed_at == pytest.approx([INTERVAL_S * (turn + 0.5) for turn in (0, 1, 2)])
     flushing.cancel()
     await asyncio.wait([flushing])
     await asyncio.sleep(0)
@@ -100,5 +99,5 @@ async def test_a_revoked_task_is_flushed_no_more() -> None:
     await asyncio.sleep(2 * INTERVAL_S)
     flushing.cancel()
     await tasks.close()
-    assert len(first.flushed_at) >= 2
+    assert first.flushed_at == pytest.approx([INTERVAL_S * turn for turn in (0, 1, 2)])
     assert not second.flushed_at

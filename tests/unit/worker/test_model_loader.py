@@ -31,7 +31,7 @@ SHAPES = {"items": (3, 2), "bias": (3,), "scale": ()}
 
 
 class Branch:
-    """A worker's mirror and installer on an in-memory log, and a store in a folder."""
+    """Global tables and a model loader on an in-memory log, and a store in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.shop = Shop()
@@ -61,7 +61,7 @@ class Branch:
         self.served.append(snapshot)
 
     async def announce(self, stored: Stored | None, model: str = "sequence") -> None:
-        """Append to the topic; the mirror hears of it."""
+        """Append to the topic; the global tables read it."""
         key, value = (model.encode(), None) if stored is None else encode_announcement(stored.announcement("trainer"))
         self.shop.log.append("snapshots", partition_of(key, PARTITIONS), key, value)
         await self.table_reader.caught_up()
@@ -87,7 +87,7 @@ async def running(loader: ModelLoader) -> AsyncIterator[None]:
     task = asyncio.create_task(loader.run())
     try:
         yield
-        assert not task.done(), "the installer has ended"
+        assert not task.done(), "the loader has ended"
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
