@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Annotated, Literal
-from weakref import WeakKeyDictionary
 
 import msgspec
 import numpy as np
@@ -80,20 +80,10 @@ class DecodedPairs:
 class ItemPartitions:
     """The item partition of every interned item, computed once per item."""
 
-    _shared: WeakKeyDictionary[Items, dict[int, ItemPartitions]] = WeakKeyDictionary()
-
     def __init__(self, items: Items, partitions: int) -> None:
         self._items = items
         self._partitions = partitions
         self._known = np.empty(0, np.int16)
-
-    @classmethod
-    def of(cls, items: Items, partitions: int) -> ItemPartitions:
-        """The shared instance for these items."""
-        by_number = cls._shared.setdefault(items, {})
-        if partitions not in by_number:
-            by_number[partitions] = cls(items, partitions)
-        return by_number[partitions]
 
     def __getitem__(self, indices: NDArray[np.int32]) -> NDArray[np.int16]:
         """Partitions of the items of these indices."""
@@ -109,13 +99,17 @@ class ItemPartitions:
         return found
 
 
+_item_partitions = lru_cache(4)(ItemPartitions)
+"""Shared by all batches of a process, which has one numbering of items."""
+
+
 class PairBatch:
     """The pair deltas of some events of one source partition, such as `clicks-3`, to be sent."""
 
     def __init__(self, source: str, items: Items, item_partitions: int) -> None:
         self.source = source
         self._items = items
-        self._partitions = ItemPartitions.of(items, item_partitions)
+        self._partitions = _item_partitions(items, item_partitions)
         self._offsets: list[int] = []
         self._at: list[float] = []
         self._lengths: list[int] = []
