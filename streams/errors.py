@@ -4,14 +4,14 @@
 CrosscurrentError
 ├── SettingsError    a flag, variable or key of the configuration file is wrong: correct it
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
-├── BrokerError      no broker answers, or a broker does not start
+├── BrokerError      no broker answers, or a broker does not start: check the address and the security settings
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
-├── SendError        a send was not acknowledged: the worker tries again, then stops with nothing lost
+├── SendError        a send was not acknowledged: the worker tries again, then stops; repair the broker, start it again
 ├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to recreate
 └── StoreError       a snapshot cannot be loaded or saved; workers keep serving theirs and try again
-    ├── SnapshotMissingError     it is not in the store
-    ├── SnapshotCorruptError     its content is not what was saved
-    └── StoreUnreachableError    the store does not answer
+    ├── SnapshotMissingError     it is not in the store: `crosscurrent models list` says what is
+    ├── SnapshotCorruptError     its content is not what was saved: import a good copy, or roll back
+    └── StoreUnreachableError    the store does not answer: check snapshot_store, rights and the package for its URL
 ```
 
 Every message is one sentence for the operator. The command line prints it without a traceback and exits with 1; any
@@ -20,12 +20,8 @@ other exception is a bug and keeps its traceback.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
+from collections.abc import Sequence
+from pathlib import Path
 
 _ANEW = (
     "to learn anew from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours and "
@@ -38,53 +34,47 @@ _ANEW_TRAINER = (
 )
 
 
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
 class CrosscurrentError(Exception):
     """Base of all errors whose message is meant for an operator."""
 
 
 class SettingsError(CrosscurrentError):
-    """A setting is wrong. Operator action: correct the flag, variable or key that the message names."""
+    """A setting is wrong; the message names the flag, variable or key."""
 
 
 class TopicsError(CrosscurrentError):
-    """Topics are missing or have wrong settings.
-
-    Operator action: `crosscurrent topics check` names every difference; `crosscurrent topics create` creates missing
-    topics. Where partition counts differ, use another `--prefix` or delete the topics.
-    """
+    """Topics are missing or have wrong settings. Other partition counts need another `--prefix`, or new topics."""
 
 
 class BrokerError(CrosscurrentError):
-    """No broker answers, or a broker does not start.
-
-    Operator action: check the address and the security settings; for development `crosscurrent broker` starts one.
-    """
+    """No broker answers, or a broker does not start."""
 
     @classmethod
     def unreachable(cls, bootstrap_servers: str, error: BaseException) -> BrokerError:
         """No usable answer from the broker at this address."""
-        reason = str(error) or type(error).__name__
         return cls(
-            f"no Kafka broker could be used at {bootstrap_servers} ({reason}): check --bootstrap-servers and the "
-            "security settings, or start a broker for development with `crosscurrent broker`"
+            f"no Kafka broker could be used at {bootstrap_servers} ({_reason(error)}): check --bootstrap-servers and "
+            "the security settings, or start a broker for development with `crosscurrent broker`"
         )
 
 
 class RecordError(CrosscurrentError):
-    """A record cannot be used. It goes to `dead-letters`. Operator action: fix the sender.
+    """A record cannot be used; its sender has to be corrected. The message names the record, such as `clicks-3@81245`.
 
     Attributes:
         path: of the field within the value, such as `$.items[0].price`; None where the whole record is wrong.
         expected: what it must be.
         got: what it was, shortened.
-        where: topic, partition and offset, such as `clicks-3@81245`.
     """
 
     def __init__(self, path: str | None, expected: str, got: str, where: str = "") -> None:
         self.path = path
         self.expected = expected
         self.got = got
-        self.where = where
         field = "the value" if path in (None, "$") else f"field `{path}`"
         super().__init__(f"{where}{': ' if where else ''}{field} must be {expected}, got {got}")
 
@@ -95,29 +85,19 @@ class RecordError(CrosscurrentError):
 
 
 class SendError(CrosscurrentError):
-    """A send was not acknowledged.
-
-    Operator action: if the worker has stopped, fix the broker and start the worker again. Nothing is lost: no
-    position passes a send that is not acknowledged.
+    """A send was not acknowledged. Nothing is lost: no position passes such a send.
 
     Attributes:
-        topic: full name.
-        partition: number.
         passing: whether a retry can succeed.
     """
 
     def __init__(self, topic: str, partition: int, reason: str, *, passing: bool) -> None:
-        self.topic = topic
-        self.partition = partition
         self.passing = passing
         super().__init__(f"a send to {topic}-{partition} was not acknowledged: {reason}")
 
 
 class TakeOverError(CrosscurrentError):
-    """State of a partition cannot be taken over. The worker stops, so that nothing is counted wrong.
-
-    Operator action: the message says which topics to recreate (or use another prefix).
-    """
+    """State of a partition cannot be taken over. The worker stops, so that nothing is counted wrong."""
 
     @classmethod
     def another_topic(
@@ -168,11 +148,7 @@ class StoreError(CrosscurrentError):
 
 
 class SnapshotMissingError(StoreError):
-    """A snapshot, or a file of it, is not in the store.
-
-    Operator action: `crosscurrent models list` lists the store; trainer, workers and commands must have the same
-    snapshot_store and --prefix.
-    """
+    """A snapshot, or a file of it, is not in the store."""
 
     @classmethod
     def file(cls, place: str) -> SnapshotMissingError:
@@ -217,10 +193,7 @@ class SnapshotMissingError(StoreError):
 
 
 class SnapshotCorruptError(StoreError):
-    """A file of a snapshot is not what was saved, or no snapshot at all.
-
-    Operator action: repair it with `crosscurrent models import` of a good copy, or `crosscurrent models rollback`.
-    """
+    """A file of a snapshot is not what was saved, or no snapshot at all."""
 
     @classmethod
     def of(cls, place: str, expected: str, came: str) -> SnapshotCorruptError:
@@ -234,18 +207,14 @@ class SnapshotCorruptError(StoreError):
 
 
 class StoreUnreachableError(StoreError):
-    """The store does not answer, or denies access.
-
-    Operator action: check snapshot_store, the rights on it, and that the package for its kind of URL is installed.
-    """
+    """The store does not answer, or denies access."""
 
     @classmethod
     def of(cls, url: str, error: BaseException) -> StoreUnreachableError:
         """No usable answer from the store."""
-        reason = str(error) or type(error).__name__
         return cls(
-            f"the store of snapshots {url} could not be used ({reason}): check snapshot_store, the rights on it, and "
-            "that the package for its kind of URL is installed"
+            f"the store of snapshots {url} could not be used ({_reason(error)}): check snapshot_store, the rights on "
+            "it, and that the package for its kind of URL is installed"
         )
 
     @classmethod

@@ -64,13 +64,9 @@ _AT_LINE = re.compile(r"\(at line (\d+),")
 def read_policy(path: Path | None, memory_s: float) -> Policy:
     """The policy of a file; the defaults where none is given.
 
-    Args:
-        path: of the file.
-        memory_s: how long purchases are remembered.
-
     Raises:
-        PolicyError: the file cannot be read, a key in it is wrong (names file, line and key), or it asks for purchases
-            that are forgotten by then.
+        PolicyError: the file cannot be read, a key in it is wrong (names file, line and key), or `bought_days` exceeds
+            `memory_s`, for which purchases are remembered.
     """
     if path is None:
         return Policy()
@@ -91,10 +87,6 @@ def read_policy(path: Path | None, memory_s: float) -> Policy:
 
 def parse_policy(text: str, name: str) -> Policy:
     r"""The policy that a text of TOML holds. Takes time linear in its length.
-
-    Args:
-        text: the TOML.
-        name: of the file, for errors.
 
     Raises:
         PolicyError: bad TOML, an unknown key, a wrong type or a value out of range; names file, line and key.

@@ -18,12 +18,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as PydanticSettingsError
 
 from models.cooccurrence.config import CoOccurrenceConfig
@@ -44,14 +39,7 @@ SHOWN = 60
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
 _SECRETS = frozenset({"sasl_password"})
-_NESTED: dict[str, type] = {
-    "visits": VisitConfig,
-    "cooccurrence": CoOccurrenceConfig,
-    "learner": LearnerConfig,
-    "gate": GateConfig,
-    "outcomes": AttributionConfig,
-    "ranker": RankerConfig,
-}
+_TABLES = ("visits", "cooccurrence", "learner", "gate", "outcomes", "ranker")
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -168,13 +156,9 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, flags: Mapping[str, Any], environ: Mapping[str, str], config_file: Path | None = None) -> Settings:
-        """Settings of this process.
+        """Settings from flags by field name (None: not given), the environment, and a TOML file.
 
-        Args:
-            flags: what the command line gave, by field name; None means not given.
-            environ: the environment, such as `os.environ`; only variables that begin with `CROSSCURRENT_` are read.
-            config_file: a TOML file with keys as the fields are named, and tables such as `[visits]`;
-                `CROSSCURRENT_CONFIG` names one too.
+        `CROSSCURRENT_CONFIG` in the environment names a file, too.
 
         Raises:
             SettingsError: one is wrong or unknown; the message says where it came from and what it must be.
@@ -243,7 +227,7 @@ class Settings(BaseSettings):
         return {name: None if path is None else str(path) for name, path in paths.items()}
 
     def _security_options(self) -> dict[str, Any]:
-        """What both clients take."""
+        """The options that both clients name alike."""
         options: dict[str, Any] = {"security_protocol": self.security_protocol, "client_id": "crosscurrent"}
         if self.sasl_password is not None and self.security_protocol.startswith("SASL_"):
             options["sasl_mechanism"] = self.sasl_mechanism
@@ -253,12 +237,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take arguments only; `load` reads the rest."""
         return (init_settings,)
@@ -282,16 +261,12 @@ class Settings(BaseSettings):
             raise ValueError(message)
         return value
 
-    @field_validator(*_NESTED, mode="before")
+    @field_validator(*_TABLES, mode="wrap")
     @classmethod
-    def _known_keys(cls, value: Any, info: ValidationInfo) -> Any:
-        return _checked_keys(value, _NESTED[info.field_name or ""])
-
-    @field_validator(*_NESTED)
-    @classmethod
-    def _not_negative(cls, value: Any) -> Any:
-        _check_numbers(value)
-        return value
+    def _table(cls, value: Any, validate: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        config = validate(_checked_keys(value, type(cls.model_fields[info.field_name or ""].default)))
+        _check_numbers(config)
+        return config
 
     @model_validator(mode="after")
     def _login(self) -> Self:
@@ -323,11 +298,10 @@ class _Environment(EnvSettingsSource):
         try:
             return super().__call__()
         except PydanticSettingsError:
-            tables = (ENV_PREFIX + name.upper() for name in _NESTED)
+            tables = (ENV_PREFIX + name.upper() for name in _TABLES)
             wrong = " or ".join(name for name in tables if name in self._environ)
-            message = (
-                f"{wrong} must be a JSON object; a variable for each key, such as {ENV_PREFIX}VISITS__ITEMS, is easier"
-            )
+            easier = f"a variable for each key, such as {ENV_PREFIX}VISITS__ITEMS, is easier"
+            message = f"{wrong} must be a JSON object; {easier}"
             raise SettingsError(message) from None
 
 
@@ -336,11 +310,9 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
     known = [f"{ENV_PREFIX}{name.upper()}" for name in Settings.model_fields] + [f"{ENV_PREFIX}CONFIG"]
     for name in sorted(environ):
         table = name.partition("__")[0]
-        if (
-            name.startswith(ENV_PREFIX)
-            and table not in known
-            and (near := difflib.get_close_matches(table, known, 1, 0.9))
-        ):
+        if not name.startswith(ENV_PREFIX) or table in known:
+            continue
+        if near := difflib.get_close_matches(table, known, 1, 0.9):
             message = f"{name} is no setting: did you mean {name.replace(table, near[0])}?"
             raise SettingsError(message)
     return _Environment(environ)()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from threading import Event
 from typing import Annotated
 
 import typer
-
-LOOK_S = 0.5
-"""Between two checks that the broker still runs."""
 
 
 def command(
@@ -20,8 +16,7 @@ def command(
         typer.Option("--data", help="With --kafka: folder that keeps the data for the next time", show_default=False),
     ] = None,
     port: Annotated[
-        int | None,
-        typer.Option("--port", min=1, max=65_535, help="Port on 127.0.0.1 (a free one)", show_default=False),
+        int | None, typer.Option("--port", min=1, max=65_535, help="Port on 127.0.0.1 (a free one)", show_default=False)
     ] = None,
 ) -> None:
     """Run a broker for development until stopped (Ctrl-C or SIGTERM).
@@ -42,8 +37,8 @@ def command(
     with set_by_signals(stop), broker:
         if not stop.is_set():
             print(f"ready {broker.bootstrap_servers}", flush=True)
-        while not stop.wait(LOOK_S):
+        while not stop.wait(0.5):
             if broker.pid is None:
                 message = f"{broker.title} has ended by itself: {broker.last_words()}"
                 raise BrokerError(message)
-    print("stopped", file=sys.stderr)
+    typer.echo("stopped", err=True)

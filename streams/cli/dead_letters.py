@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,21 +22,18 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Values unchanged, a line each (without --replay)")] = False,
 ) -> None:
     """Show all dead letters that are kept; --replay sends them to their topics again and goes on where it ended."""
-    from streams.cli.tail import Shown
     from streams.cli.tail import command as tail
     from streams.kafka.blocking import TopicReader
 
     if not replay:
-        inspect.unwrap(tail)(settings, Shown.DEAD_LETTERS, json=json, from_start=True, until_end=True)
+        inspect.unwrap(tail)(settings, "dead-letters", json=json, from_start=True, until_end=True)
         return
 
     from streams.connectors.dead_letter_replay import Replayer, decoded, distinct
     from streams.connectors.jsonl import DECODERS
     from streams.kafka.blocking import Sender
 
-    def report(sentence: str) -> None:
-        print(sentence, file=sys.stderr)
-
+    report = partial(typer.echo, err=True)
     with TopicReader(settings, ["dead-letters"], group="dead-letters-replay") as reader:
         with Sender(settings, list(DECODERS)) as sender:
             replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), report)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,13 +26,13 @@ def pages() -> dict[Path, str]:
 def command(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit with 1 if a page is out of date")] = False,
 ) -> None:
-    """Make the generated pages anew."""
+    """Write the generated pages that are out of date."""
     stale = {
         path: text for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
     }
     for path, text in stale.items():
         if check:
-            print(f"docs/{path.name} is out of date: `make docs` makes it anew", file=sys.stderr)
+            typer.echo(f"docs/{path.name} is out of date: `make docs` makes it anew", err=True)
         else:
             path.write_text(text, encoding="utf-8")
             print(f"docs/{path.name} written")

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-
-class Drill(StrEnum):
-    """Names that the command takes."""
-
-    KILL = "kill"
-    ROLLING = "rolling"
-    PAUSE = "pause"
-    SWAP = "swap"
-    ALL = "all"
+Drill = Literal["kill", "rolling", "pause", "swap", "all"]
 
 
 def command(
@@ -27,8 +18,7 @@ def command(
         Path | None, typer.Option("--json", help="File for the figures", show_default=False, dir_okay=False)
     ] = None,
     rate: Annotated[
-        float | None,
-        typer.Option("--rate", min=1, max=5_000, show_default="500, swap: 50", help="Events a second"),
+        float | None, typer.Option("--rate", min=1, max=5_000, show_default="500, swap: 50", help="Events a second")
     ] = None,
     seconds: Annotated[
         float | None,
@@ -64,7 +54,7 @@ def command(
     from streams.drills.run import Outcome, Run, RunConfig
     from streams.interrupts import ended_as_by_ctrl_c
 
-    drills = list(DRILLS) if name is Drill.ALL else [name.value]
+    drills = list(DRILLS) if name == "all" else [name]
     if any(DRILLS[drill].trained for drill in drills):
         check_torch()
     configs = [
@@ -76,7 +66,7 @@ def command(
     broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
     outcomes: list[Outcome] = []
     with ended_as_by_ctrl_c(), report.progress(console) as progress:
-        task = progress.add_task(f"starting {broker.title}", total=len(configs), name=name.value)
+        task = progress.add_task(f"starting {broker.title}", total=len(configs), name=name)
         with broker:
             for config in configs:
                 settings = broker.settings(prefix=f"drill-{uuid4().hex[:8]}-")
@@ -91,7 +81,7 @@ def command(
                 for sentence in report.complaints(outcome):
                     console.print(f"  {sentence}")
                 if json is not None:
-                    figures = report.figures(name.value, kafka, outcomes)
+                    figures = report.figures(name, kafka, outcomes)
                     json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
     table_console().print(report.table(broker.title, outcomes))
     if not all(outcome.good for outcome in outcomes):

@@ -8,16 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from streams.cli import evaluate_baskets, evaluate_prequential, evaluate_upsells
-from streams.cli.evaluation_frame import (
-    EvaluationFrame,
-    Methods,
-    Seed,
-    chosen,
-    evaluation,
-    new_table,
-    sampled,
-    staged_progress,
-)
+from streams.cli.evaluation_frame import EvaluationFrame, Methods, Seed, chosen, evaluation, sampled, staged_progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,7 +45,6 @@ def next_item(
     from models.evaluation.next_item.implicit_models import check_implicit
     from models.evaluation.next_item.protocol import METHODS, evaluate
     from models.evaluation.next_item.sessions import read_tests, read_training
-    from streams.cli.printing import table_console
 
     names = chosen(methods, METHODS)
     check_implicit(names)
@@ -74,11 +64,12 @@ def next_item(
         "seed": seed,
         "methods": found.as_json(seed),
     }
-    frame.write(figures)
-    table_console().print(_next_item_table(figures))
+    frame.finish(figures, _next_item_table(figures))
 
 
 def _next_item_table(figures: dict[str, Any]) -> Table:
+    from streams.cli.printing import new_table
+
     title = f"next item: {figures['tests']:,} tests after {figures['sessions']:,} sessions"
     headings = ("new HR@20", "95 %", "MRR@20", "all HR@20", "95 %", "MRR@20", "s")
     table = new_table(title, ["method"], headings)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +13,6 @@ from streams.cli.evaluation_frame import (
     chosen,
     evaluation,
     log_of,
-    new_table,
     sampled,
     staged_progress,
 )
@@ -26,16 +24,10 @@ if TYPE_CHECKING:
     from streams.connectors.event_log import EventLog
 
 
-class Source(StrEnum):
-    """Whose baskets."""
-
-    COMPLETEJOURNEY = "completejourney"
-
-
 @evaluation("json")
 def command(
     frame: EvaluationFrame,
-    source: Annotated[Source, typer.Argument(help="Whose baskets", show_default=False)],
+    source: Annotated[Literal["completejourney"], typer.Argument(help="Whose baskets", show_default=False)],
     sample: Annotated[
         int | None, typer.Option("--sample", min=1, help="Ask only so many baskets, drawn by the seed")
     ] = None,
@@ -58,7 +50,6 @@ def command(
     from models.evaluation.baskets.protocol import cut_at, evaluate
     from models.evaluation.baskets.registry import METHODS, method_groups
     from models.evaluation.next_item.implicit_models import check_implicit
-    from streams.cli.printing import table_console
 
     names = chosen(methods, METHODS)
     check_implicit(names)
@@ -78,7 +69,7 @@ def command(
         )
     figures = {
         "protocol": "baskets",
-        "source": source.value,
+        "source": source,
         "learnt": found.learnt,
         "tests": found.asked,
         "category_depth": depth,
@@ -87,17 +78,11 @@ def command(
         "seconds": found.seconds,
         "methods": found.as_json(seed),
     }
-    frame.write(figures)
-    table_console().print(_table(figures))
+    frame.finish(figures, _table(figures))
 
 
 def baskets_of(log: EventLog, depth: int) -> tuple[Shop, list[Basket]]:
-    """Purchases of a log with the times at which their items were put into the cart.
-
-    Args:
-        log: is read to its end.
-        depth: of compared categories.
-    """
+    """Purchases of a log with the times at which their items were put into the cart; reads it to its end."""
     from models.evaluation.baskets.protocol import Basket, shop_of
     from models.shop.catalog import Catalog
     from models.shop.events import Action, Click, Purchase
@@ -121,6 +106,8 @@ def baskets_of(log: EventLog, depth: int) -> tuple[Shop, list[Basket]]:
 
 
 def _table(figures: dict[str, Any]) -> Table:
+    from streams.cli.printing import new_table
+
     title = f"baskets: {figures['tests']:,} asked after {figures['learnt']:,} learnt; figures in %"
     table = new_table(title, ["method"], ("all HR@10", "95 %", "recall", "new HR@10", "95 %", "recall"))
     for name, found in figures["methods"].items():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,13 +11,11 @@ from streams.cli.evaluation_frame import (
     UNITS_S,
     EvaluationFrame,
     Methods,
-    check_path,
     chosen,
     complain,
     counting_progress,
     evaluation,
     log_of,
-    new_table,
     source_name,
     window_of,
 )
@@ -31,13 +28,7 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
-class Source(StrEnum):
-    """Where events come from."""
-
-    COMPLETEJOURNEY = "completejourney"
-    REES46 = "rees46"
-    SIMULATED = "simulated"
-    JSONL = "jsonl"
+Source = Literal["completejourney", "rees46", "simulated", "jsonl"]
 
 
 @evaluation("json", "html", "policy", "config")
@@ -70,7 +61,6 @@ def command(
     from models.evaluation.prequential.replay import Engine
     from streams.connectors.event_log import sent_of
 
-    check_path(source, path, (Source.REES46, Source.JSONL))
     names = chosen(methods, METHODS if suggestions is None else (*METHODS, SENT))
     frame.check_plots()
     settings, policy = frame.settings()
@@ -88,9 +78,9 @@ def command(
     sent = sent_of(suggestions, complain) if suggestions is not None and SENT in names else None
     prequential = Prequential(engine, scoring, names, sent, clock)
     with counting_progress(total=log.count) as progress:
-        started_s = time.process_time()
+        started_s = clock()
         prequential.run(log.events, progress=lambda done: progress(completed=done))
-        seconds = time.process_time() - started_s
+        seconds = clock() - started_s
     figures: dict[str, Any] = {
         "protocol": "prequential",
         "source": source_name(source, path),
@@ -100,16 +90,14 @@ def command(
         "policy": policy.hash,
         "seconds": round(seconds, 2),
     } | prequential.as_json()
-    frame.write(figures)
-    _print(figures, seconds)
+    frame.finish(figures, *_tables(figures))
+    _print_counts(figures, seconds)
 
 
-def _print(figures: dict[str, Any], seconds: float) -> None:
+def _print_counts(figures: dict[str, Any], seconds: float) -> None:
     from streams.cli.printing import table_console
 
     out = table_console()
-    for table in _tables(figures):
-        out.print(table)
     out.print(
         f"{figures['lists']:,} lists counted, {figures['open']:,} still open at the end and not counted; "
         f"{figures['nothing_to_suggest']:,} of {figures['triggers']:,} triggers had nothing to suggest; "
@@ -148,6 +136,8 @@ def _learn(engine: Engine, ranked: list[str], settings: Settings, seed: int) -> 
 
 
 def _tables(figures: dict[str, Any]) -> list[Table]:
+    from streams.cli.printing import new_table
+
     hours = figures["window_s"] / UNITS_S["h"]
     said = f"{figures['source']}: {figures['events']:,} events, {figures['lists']:,} lists, window {hours:.4g} h"
     headings = ("HR", "95 %", "MRR", "prec.", "recall", "F1", "NDCG", "lists", "wanted")

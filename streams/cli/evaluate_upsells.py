@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from streams.cli.evaluation_frame import (
     EvaluationFrame,
     Methods,
-    check_path,
     chosen,
     complain,
     counting_progress,
     evaluation,
     log_of,
-    new_table,
     source_name,
     window_of,
 )
@@ -26,17 +23,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class Source(StrEnum):
-    """Whose looks and purchases."""
-
-    COMPLETEJOURNEY = "completejourney"
-    REES46 = "rees46"
-
-
 @evaluation("json", "policy", "config")
 def command(
     frame: EvaluationFrame,
-    source: Annotated[Source, typer.Argument(help="Which log", show_default=False)],
+    source: Annotated[Literal["completejourney", "rees46"], typer.Argument(help="Which log", show_default=False)],
     path: Annotated[Path | None, typer.Argument(help="rees46: CSV file", show_default=False)] = None,
     window: Annotated[
         float, typer.Option(parser=window_of, metavar="TIME", help="Time to take what was suggested: 30m, 24h, 30d")
@@ -57,9 +47,7 @@ def command(
     from models.shop.catalog import Catalog
     from models.shop.events import Click, Purchase
     from models.shop.items import Items
-    from streams.cli.printing import table_console
 
-    check_path(source, path, (Source.REES46,))
     names = chosen(methods, METHODS)
     settings, policy = frame.settings()
     upsells_only = replace(policy, max_items=K, max_cross_sell=0, max_upsell=K, max_per_category=0, max_per_brand=0)
@@ -100,13 +88,14 @@ def command(
         "seconds": round(seconds, 2),
         "methods": found.as_json(seed),
     }
-    frame.write(figures)
-    table_console().print(_table(figures))
+    frame.finish(figures, _table(figures))
     if not found.asked:
         complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")
 
 
 def _table(figures: dict[str, Any]) -> Table:
+    from streams.cli.printing import new_table
+
     title = (
         f"{figures['source']}: {figures['asked']:,} looks with upsells, of which {figures['taken']:,} were followed by "
         f"one of them within {figures['window_s'] / 86_400.0:.4g} days; figures in %"

@@ -1,18 +1,17 @@
-"""What the `evaluate` commands share: file options, choice of methods, logs, progress bars and tables.
+"""What the `evaluate` commands share: file options, choice of methods, logs and progress bars.
 
-A command decorated with `@evaluation("json", "policy")` gets these options after its own, and an [`EvaluationFrame`][]
-as its first argument. `--help` loads this module: heavy imports belong into functions.
+`--help` loads this module: heavy imports belong into functions.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
@@ -32,15 +31,14 @@ P = ParamSpec("P")
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
-def _file(declaration: str, text: str, metavar: str | None = None) -> Any:
-    return Annotated[Path | None, typer.Option(declaration, metavar=metavar, help=text, show_default=False)]
-
-
 FILE_OPTIONS: dict[str, Any] = {
-    "json": _file("--json", "Write the figures to a file", "OUT"),
-    "html": _file("--html", "Write a report with plots", "OUT"),
-    "policy": _file("--policy", "TOML file that says what may be suggested"),
-    "config": _file("--config", "TOML file with settings"),
+    name: Annotated[Path | None, typer.Option(f"--{name}", metavar=metavar, help=text, show_default=False)]
+    for name, metavar, text in (
+        ("json", "OUT", "Write the figures to a file"),
+        ("html", "OUT", "Write a report with plots"),
+        ("policy", None, "TOML file that says what may be suggested"),
+        ("config", None, "TOML file with settings"),
+    )
 }
 
 Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn")]
@@ -71,16 +69,19 @@ class EvaluationFrame:
         if self.html is not None:
             check_plots()
 
-    def write(self, figures: Mapping[str, Any]) -> None:
-        """Write the files that were asked for."""
+    def finish(self, figures: Mapping[str, Any], *tables: Table) -> None:
+        """Write the files that were asked for, and print the tables."""
         import orjson
 
         from streams.cli.evaluation_report import report
+        from streams.cli.printing import table_console
 
         if self.json is not None:
             self.json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
         if self.html is not None:
             self.html.write_text(report(figures), encoding="utf-8")
+        for table in tables:
+            table_console().print(table)
 
 
 def evaluation(*names: str) -> Callable[[Callable[Concatenate[EvaluationFrame, P], None]], Callable[..., None]]:
@@ -114,22 +115,22 @@ def window_of(text: str) -> float:
     return window_s
 
 
-def complain(sentence: str) -> None:
-    """Say something about the log on standard error."""
-    print(sentence, file=sys.stderr)
-
-
-def check_path(source: str, path: Path | None, with_path: Collection[str]) -> None:
-    """Raise BadParameter if a path is missing, or given for a source that takes none."""
-    if (path is not None) != (source in with_path):
-        message = f"{source} needs a path" if source in with_path else f"{source} takes no path"
-        raise typer.BadParameter(message, param_hint="PATH")
+complain: Callable[[str], None] = partial(typer.echo, err=True)
+"""Say something about the log on standard error."""
 
 
 def log_of(source: str, path: Path | None = None, limit: int | None = None, seed: int = 1) -> EventLog:
-    """The log of completejourney, rees46 (path: a file), simulated or jsonl (path: a folder); `limit`: most events."""
+    """The log of completejourney, rees46 (path: a file), simulated or jsonl (path: a folder); `limit`: most events.
+
+    Raises:
+        BadParameter: a path is missing, or given for a source that takes none.
+    """
     from streams.connectors.event_log import SIMULATED_EVENTS, log_of_data_set, log_of_folder, simulated
 
+    needs_path = source in ("rees46", "jsonl")
+    if (path is not None) != needs_path:
+        message = f"{source} {'needs a path' if needs_path else 'takes no path'}"
+        raise typer.BadParameter(message, param_hint="PATH")
     now_ms = round(time.time() * 1000)
     if source == "simulated":
         data_set = simulated(seed, limit or SIMULATED_EVENTS)
@@ -149,18 +150,6 @@ def log_of(source: str, path: Path | None = None, limit: int | None = None, seed
 def source_name(source: str, path: Path | None) -> str:
     """A source as figures name it."""
     return source if path is None else f"{source} {path.name}"
-
-
-def new_table(title: str, left: Sequence[str], right: Sequence[str]) -> Table:
-    """An empty table with headings, those of columns aligned left first."""
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for heading in left:
-        table.add_column(heading)
-    for heading in right:
-        table.add_column(heading, justify="right")
-    return table
 
 
 @contextmanager

@@ -24,9 +24,6 @@ COLOURS = ("#0072b2", "#e69f00", "#999999", "#009e73", "#cc79a7", "#d55e00", "#5
 
 PANELS = 4
 """Figures of a reading that are drawn; the table has all."""
-
-PANEL_INCHES = 2.9
-
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 78rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; } p { color: #444; max-width: 60rem; }
@@ -42,27 +39,16 @@ class PlotsMissingError(CrosscurrentError):
 
 
 def check_plots() -> None:
-    """Check before hours of work that a report can be drawn.
-
-    Raises:
-        PlotsMissingError: matplotlib is not installed.
-    """
+    """Raise PlotsMissingError if matplotlib is not installed."""
     if find_spec("matplotlib") is None:
         message = "a report needs matplotlib for its plots: pip install 'crosscurrent[evaluation]' (or matplotlib)"
         raise PlotsMissingError(message)
 
 
 def report(figures: Mapping[str, Any]) -> str:
-    """The page.
-
-    Args:
-        figures: as `--json` writes them.
-
-    Raises:
-        PlotsMissingError: matplotlib is not installed.
-    """
-    check_plots()
-    parts = [f"<h1>{escape(_title(figures))}</h1>", _facts(figures)]
+    """The page of figures as `--json` writes them. Needs matplotlib."""
+    title = escape(f"Crosscurrent, evaluation: {figures.get('protocol', 'figures')}")
+    parts = [f"<h1>{title}</h1>", _facts(figures)]
     if "curve" in figures:
         parts += _curve(figures)
     parts += _bars(figures)
@@ -71,16 +57,11 @@ def report(figures: Mapping[str, Any]) -> str:
     if "calibration" in figures:
         parts += _calibration(figures)
     parts += _figure_tables(figures)
-    head = f"<meta charset='utf-8'><title>{escape(_title(figures))}</title><style>{_STYLE}</style>"
+    head = f"<meta charset='utf-8'><title>{title}</title><style>{_STYLE}</style>"
     return f"<!doctype html>\n<html lang='en'><head>{head}</head>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
 
 
-def _title(figures: Mapping[str, Any]) -> str:
-    return f"Crosscurrent, evaluation: {figures.get('protocol', 'figures')}"
-
-
 def _facts(figures: Mapping[str, Any]) -> str:
-    """All plain values."""
     cells = "".join(
         f"<tr><td>{escape(_words(name))}</td><td>{escape(_cell(value))}</td></tr>"
         for name, value in figures.items()
@@ -113,7 +94,7 @@ def _bars(figures: Mapping[str, Any]) -> list[str]:
     parts = ["<h2>By method</h2>", "<p>In percent; lines are 95 % intervals, where the figures have some.</p>"]
     for reading, names in readings(figures).items():
         drawn = names[:PANELS]
-        figure = _figure(PANEL_INCHES * len(drawn) + 1.2, 0.7 + 0.32 * len(methods))
+        figure = _figure(2.9 * len(drawn) + 1.2, 0.7 + 0.32 * len(methods))
         panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
         for panel, name in zip(panels, drawn, strict=True):
             _bar_panel(panel, figures["methods"], reading, name)
@@ -207,14 +188,12 @@ def _calibration(figures: Mapping[str, Any]) -> list[str]:
     for panel, (kind, bins) in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds.items(), strict=True):
         for outcome, marker, place in (("taken", "o", 0), ("followed", "s", 3)):
             drawn = [found for found in bins if found["score"] > 0 and found[outcome]]
-            points = [(found["score"], found[outcome] / 100) for found in drawn]
-            scores, shares = [score for score, _ in points], [share for _, share in points]
+            scores, shares = [found["score"] for found in drawn], [found[outcome] / 100 for found in drawn]
             panel.plot(scores, shares, marker + "-", color=_colour(place), markersize=4, linewidth=1, label=outcome)
-            for found, point in zip(drawn, points, strict=True) if outcome == "taken" else ():
+            for found, *point in zip(drawn, scores, shares, strict=True) if outcome == "taken" else ():
                 text, style = _short(found["n"]), {"textcoords": "offset points", "fontsize": 6.5, "ha": "center"}
                 panel.annotate(text, point, (0, -10), **style)
-        low, high = 1e-4, 1.0
-        panel.plot([low, high], [low, high], "--", color="#999999", linewidth=1, label="score = share")
+        panel.plot([1e-4, 1.0], [1e-4, 1.0], "--", color="#999999", linewidth=1, label="score = share")
         panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_title(kind, fontsize=9, loc="left")
@@ -289,11 +268,11 @@ def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> s
 
 
 def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
 
 
 def _short(number: int) -> str:

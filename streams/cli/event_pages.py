@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +20,7 @@ from streams.wire.schemas import (
     PurchaseRecord,
     SuggestionRecord,
     expected,
+    parts_of,
 )
 from streams.wire.topics import DAY_MS, TOPICS, Topic
 
@@ -109,13 +110,7 @@ PAGES: dict[str, Page] = {
             "suggestion_id": "clicks-3-81245",
             "user_id": "shopper-17",
             "at": "2026-03-14T09:26:53.589Z",
-            "trigger": {
-                "topic": "clicks",
-                "partition": 3,
-                "offset": 81245,
-                "action": "view",
-                "item_ids": ["kettle-2"],
-            },
+            "trigger": {"topic": "clicks", "partition": 3, "offset": 81245, "action": "view", "item_ids": ["kettle-2"]},
             "items": [
                 {
                     "item_id": "mug-7",
@@ -203,24 +198,16 @@ def topics() -> list[Topic]:
 
 def events_page() -> str:
     """`docs/events.md`."""
-    parts = [_HEAD, _overview()]
-    parts += [_section(topic, PAGES[topic.name]) for topic in topics()]
-    return "\n".join(parts)
+    return "\n".join([_HEAD, _overview(), *(_section(topic, PAGES[topic.name]) for topic in topics())])
 
 
 def _overview() -> str:
     lines = ["| topic | key | cleaning | written by | read by |", "|---|---|---|---|---|"]
-    lines += [
-        f"| [`{topic.name}`](#{topic.name}) | {topic.key} | {_cleaning(topic)} | {topic.written_by} | {topic.read_by} |"
-        for topic in topics()
-    ]
+    for topic in topics():
+        after = "" if topic.retention_ms is None else f" after {topic.retention_ms / DAY_MS:g} days"
+        cells = f"[`{topic.name}`](#{topic.name})", topic.key, topic.cleanup + after, topic.written_by, topic.read_by
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def _cleaning(topic: Topic) -> str:
-    if topic.retention_ms is None:
-        return topic.cleanup
-    return f"{topic.cleanup} after {topic.retention_ms / DAY_MS:g} days"
 
 
 def _section(topic: Topic, page: Page) -> str:
@@ -240,7 +227,7 @@ def _fields(record: type[Struct]) -> list[str]:
     lines = ["| field | must be | meaning |", "|---|---|---|"]
     hints = get_type_hints(record, include_extras=True)
     for field in msgspec.structs.fields(record):
-        parts = _flat(hints[field.name])
+        parts = parts_of(hints[field.name])
         meaning = next(part.description for part in parts if isinstance(part, Meta) and part.description)
         structs = [part for part in parts if isinstance(part, type) and issubclass(part, Struct)]
         nested += structs
@@ -254,18 +241,11 @@ def _fields(record: type[Struct]) -> list[str]:
 
 def _heading(record: type[Struct]) -> str:
     """A record's name in words: `SuggestedItemRecord` is a suggested item."""
-    words = re.findall("[A-Z][a-z]*", record.__name__.removesuffix("Record"))
-    return " ".join(words).capitalize()
+    return " ".join(re.findall("[A-Z][a-z]*", record.__name__.removesuffix("Record"))).capitalize()
 
 
 def _anchor(record: type[Struct]) -> str:
     return _heading(record).lower().replace(" ", "-")
-
-
-def _flat(hint: Any) -> list[Any]:
-    """The metadata of a type, last first, the type, and the same of its arguments."""
-    metadata = reversed(getattr(hint, "__metadata__", ()))
-    return [*metadata, hint, *(part for arg in get_args(hint) if not isinstance(arg, Meta) for part in _flat(arg))]
 
 
 # -- for machines --------------------------------------------------------------------------------------------------
@@ -275,7 +255,6 @@ def asyncapi() -> dict[str, Any]:
     """`docs/asyncapi.yaml`, as plain objects."""
     records = [page.record for page in PAGES.values()]
     _, schemas = msgspec.json.schema_components(records, ref_template="#/components/schemas/{name}")
-    ours = [topic for topic in topics() if topic.written_by == "worker"]
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -295,11 +274,9 @@ def asyncapi() -> dict[str, Any]:
         },
         "channels": {topic.name: _channel(topic, PAGES[topic.name]) for topic in topics()},
         "operations": {
-            f"{'send' if topic in ours else 'receive'}-{topic.name}": {
-                "action": "send" if topic in ours else "receive",
-                "channel": {"$ref": f"#/channels/{topic.name}"},
-            }
+            f"{action}-{topic.name}": {"action": action, "channel": {"$ref": f"#/channels/{topic.name}"}}
             for topic in topics()
+            for action in ["send" if topic.written_by == "worker" else "receive"]
         },
         "components": {
             "messages": {
@@ -338,9 +315,6 @@ def _messages(topic: Topic, page: Page) -> dict[str, dict[str, Any]]:
         }
     }
     if page.null:
-        messages[f"{page.message}Removed"] = {
-            "summary": page.null,
-            "payload": {"type": "null"},
-            "bindings": bindings,
-        }
+        removed = {"summary": page.null, "payload": {"type": "null"}, "bindings": bindings}
+        messages[f"{page.message}Removed"] = removed
     return messages

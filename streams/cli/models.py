@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,8 +32,7 @@ def list_(
     lines = listed(SnapshotRegistry(settings, model))
     if json:
         for line in lines:
-            sys.stdout.buffer.write(line.as_json() + b"\n")
-        sys.stdout.flush()
+            typer.echo(line.as_json())
     else:
         print_table(lines, model)
 
@@ -53,8 +51,7 @@ def show(
 
     stored = SnapshotStore.of(settings).stored(model, version)
     if json:
-        sys.stdout.buffer.write(stored.content + b"\n")
-        sys.stdout.flush()
+        typer.echo(stored.content)
     else:
         print_manifest(stored)
 

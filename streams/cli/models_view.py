@@ -4,30 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 from rich.table import Table
 
 from models.errors import SnapshotError
-from streams.cli.printing import printable, table_console
+from streams.cli.printing import new_table, printable, table_console
 from streams.errors import StoreError, StoreUnreachableError
 from streams.snapshots.format import FileForm, Manifest
 from streams.snapshots.registry import SnapshotRegistry
 from streams.snapshots.store import Stored
 from streams.wire.codec import written
-
-MEGABYTE = 1_000_000
-
-COLUMNS: dict[str, Literal["left", "right"]] = {
-    "version": "left",
-    "": "left",
-    "metrics": "left",
-    "events": "right",
-    "items": "right",
-    "MB": "right",
-}
-"""Of the table of versions, with their justification."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +41,9 @@ class Line:
 
 def listed(registry: SnapshotRegistry) -> list[Line]:
     """All versions of a model, oldest first; the announced one even if the store does not have it."""
-    versions = set(registry.store.versions(registry.model))
-    announced = None
-    if registry.announced is not None:
-        announced = registry.announced.version
-        versions.add(announced)
+    announced = None if registry.announced is None else registry.announced.version
     lines = []
-    for version in sorted(versions):
+    for version in sorted({*registry.store.versions(registry.model), *([announced] if announced else [])}):
         manifest, fault = None, None
         try:
             manifest = registry.store.stored(registry.model, version).manifest
@@ -74,13 +57,11 @@ def listed(registry: SnapshotRegistry) -> list[Line]:
 
 def print_table(lines: list[Line], model: str) -> None:
     """Print versions for people, and below the table why some cannot be read."""
-    table = Table(title=f"snapshots of {model}", title_justify="left")
-    for name, justify in COLUMNS.items():
-        table.add_column(name, justify=justify, no_wrap=True)
+    table = new_table(f"snapshots of {model}", ("version", "", "metrics"), ("events", "items", "MB"), no_wrap=True)
     for line in lines:
         cells = ["cannot be read"]
         if (found := line.manifest) is not None:
-            events, megabytes = found.learnt.get("events", 0), found.weights.bytes / MEGABYTE
+            events, megabytes = found.learnt.get("events", 0), found.weights.bytes / 1_000_000
             cells = [_numbers(found.metrics), f"{events:,}", f"{_items(found):,}", f"{megabytes:.1f}"]
         table.add_row(line.version, "announced" if line.announced else "", *cells)
     console = table_console()

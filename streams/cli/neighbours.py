@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,7 +36,6 @@ def command(
             message = f"nothing is known of item {name!r}: no row of neighbours was published for it"
             raise CrosscurrentError(message)
         if json:
-            sys.stdout.buffer.write(published.as_json(name) + b"\n")
+            typer.echo(published.as_json(name))
         else:
             published.print_table(name)
-    sys.stdout.flush()

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import orjson
 from rich.console import Console
-from rich.table import Table
 
 from models.shop.events import PAIR_KIND_NAMES
-from streams.cli.printing import printable
+from streams.cli.printing import new_table, printable
 from streams.kafka.blocking import TopicReader
 from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
@@ -15,11 +14,7 @@ from streams.settings import Settings
 
 
 class Published:
-    """All rows of neighbours now published, in the tables that a worker serves from.
-
-    Args:
-        settings: of broker and prefix.
-        with_titles: read the catalogue too.
+    """All rows of neighbours now published, in the tables that a worker serves from; with titles from the catalogue.
 
     Raises:
         TopicsError: a topic is missing.
@@ -48,10 +43,8 @@ class Published:
 
     def print_table(self, item_id: str) -> None:
         """Print an item's row, for people."""
-        table = Table(title=printable(f"{self._title(item_id)} ({item_id})"), title_justify="left")
-        table.add_column("neighbour")
-        for kind in (*PAIR_KIND_NAMES, "lift"):
-            table.add_column(kind.replace("_", " "), justify="right")
+        headings = [kind.replace("_", " ") for kind in (*PAIR_KIND_NAMES, "lift")]
+        table = new_table(printable(f"{self._title(item_id)} ({item_id})"), ["neighbour"], headings)
         for name, weights, lift in self._row(item_id):
             figures = [f"{weight:.3f}" if weight else "-" for weight in weights]
             table.add_row(printable(f"{self._title(name)} ({name})"), *figures, f"{lift:.2f}" if weights[1] else "-")

@@ -1,8 +1,4 @@
-"""Options that commands share: connection and settings.
-
-A command with `@with_settings()` gets a `Settings` as its first argument; further settings become options by name:
-`@with_settings("web_port", "policy")`. `--help` imports this module, so it must import fast.
-"""
+"""Options that commands share: connection and settings. `--help` imports this module, so it must import fast."""
 
 from __future__ import annotations
 
@@ -62,15 +58,9 @@ SETTING_OPTIONS: dict[str, Any] = {
 def with_settings(
     *names: str, connect: bool = True
 ) -> Callable[[Callable[Concatenate[Settings, P], R]], Callable[..., R]]:
-    """Give a command connection options, and the resulting settings as its first argument.
+    """Give a command connection options and named `SETTING_OPTIONS`, and the settings as its first argument.
 
-    Args:
-        names: of further settings that become options, from `SETTING_OPTIONS`.
-        connect: ask the broker which kind it is, and adapt the settings. False: only read the settings.
-
-    Raises (by the command):
-        SettingsError: a setting is wrong.
-        BrokerError: no broker answers.
+    With `connect`, the command asks the broker which kind it is and adapts the settings.
     """
 
     def load(flags: dict[str, Any]) -> Settings:
@@ -92,32 +82,22 @@ def with_options(
     """Give a command further options after its own, and as its first argument what `make` makes of their values."""
 
     def decorate(command: Callable[Concatenate[T, P], R]) -> Callable[..., R]:
-        own = _parameters(command)
+        _, *own_parameters = inspect.signature(command).parameters.values()
+        namespace = inspect.unwrap(command).__globals__
+        own = {it.name: (it.default, eval(it.annotation, namespace)) for it in own_parameters}  # noqa: S307 - our own source
 
         @wraps(command)
         def run(*arguments: Any, **given: Any) -> R:
             values = {name: given.pop(name) for name in options if name in given}
             return command(make(values), *arguments, **given)
 
-        shared = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-            for name, annotation in options.items()
+        all_options = own | {name: (None, annotation) for name, annotation in options.items()}
+        parameters = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (default, annotation) in all_options.items()
         ]
-        run.__signature__ = inspect.Signature(own + shared)  # type: ignore[attr-defined]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in own + shared}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return run
 
     return decorate
-
-
-def _parameters(command: Callable[..., Any]) -> list[inspect.Parameter]:
-    """A command's parameters after the first, with annotations that typer can read."""
-    _, *own = inspect.signature(command).parameters.values()
-    names = inspect.unwrap(command).__globals__
-    return [
-        parameter.replace(
-            kind=inspect.Parameter.KEYWORD_ONLY,
-            annotation=eval(parameter.annotation, names),  # noqa: S307 - our own source
-        )
-        for parameter in own
-    ]

@@ -1,12 +1,14 @@
-"""Records on a terminal or in a pipe."""
+"""Records and tables on a terminal or in a pipe."""
 
 from __future__ import annotations
 
 import sys
 from base64 import b64decode
-from typing import IO, TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from streams.errors import RecordError
@@ -15,11 +17,15 @@ from streams.wire.rejections import shown
 
 if TYPE_CHECKING:
     from streams.wire.record import Record
-    from streams.wire.schemas import DeadLetterRecord, SuggestedItemRecord, SuggestionRecord
-
+    from streams.wire.schemas import DeadLetterRecord
 
 PLAIN_WIDTH = 120
 """Columns of a table without a terminal."""
+
+Parts: TypeAlias = tuple[tuple[str, str], ...]
+"""A line in parts: text and style of each."""
+
+_console = Console(highlight=False, soft_wrap=True)
 
 
 def table_console() -> Console:
@@ -27,102 +33,69 @@ def table_console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 
 
-class Printer(Protocol):
-    """Prints records one by one."""
-
-    def show(self, record: Record) -> None:
-        """Print one."""
-
-    def flush(self) -> None:
-        """Called after each batch, so that the reader of a pipe gets it."""
-
-
-class LinePrinter:
-    """Values unchanged, a line each."""
-
-    def __init__(self, out: IO[bytes]) -> None:
-        self._out = out
-
-    def show(self, record: Record) -> None:
-        """Write the value and a line end; a null value as `null`."""
-        self._out.write((b"null" if record.value is None else record.value) + b"\n")
-
-    def flush(self) -> None:
-        """See [`Printer.flush`][]."""
-        self._out.flush()
+def new_table(title: str, left: Sequence[str], right: Sequence[str], *, no_wrap: bool = False) -> Table:
+    """An empty table with headings, those of columns aligned left first."""
+    table = Table(title=title, title_justify="left")
+    for heading in left:
+        table.add_column(heading, no_wrap=no_wrap)
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=no_wrap)
+    return table
 
 
-class _Pretty:
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
-
-    def flush(self) -> None:
-        """See [`Printer.flush`][]."""
-        self._console.file.flush()
-
-    def _print(self, *parts: tuple[str, str]) -> None:
-        self._console.print(Text.assemble(*((printable(text), style) for text, style in parts)))
+def print_value(record: Record) -> None:
+    """Write the value unchanged and a line end; a null value as `null`."""
+    sys.stdout.buffer.write((b"null" if record.value is None else record.value) + b"\n")
 
 
-class SuggestionPrinter(_Pretty):
-    """A suggestion in a few lines: shopper and trigger, then a line per item with its price and first reason."""
+def print_lines(lines_of: Callable[[Record], Iterator[Parts]], record: Record) -> None:
+    """Print a record in a few lines, or why it cannot be decoded."""
+    try:
+        lines = list(lines_of(record))
+    except RecordError as error:
+        lines = [((str(error), "red"),)]
+    for parts in lines:
+        _console.print(Text.assemble(*((printable(text), style) for text, style in parts)))
 
-    def show(self, record: Record) -> None:
-        """Print one, or why the record is no suggestion."""
-        try:
-            suggestion = decode_suggestion(record)
-        except RecordError as error:
-            self._print((f"{error}", "red"))
-            return
-        self._headline(suggestion)
-        for item in suggestion.items:
-            self._item(item)
 
-    def _headline(self, suggestion: SuggestionRecord) -> None:
-        trigger = suggestion.trigger
-        cause = f"{trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}"
-        self._print(
-            (suggestion.at, "dim"),
-            (f"  {suggestion.user_id}", "bold"),
-            (f"  {cause}", ""),
-            ("" if suggestion.items else "  nothing to suggest", "dim"),
-            (f"  {suggestion.latency_ms:.0f} ms", "dim"),
-        )
-
-    def _item(self, item: SuggestedItemRecord) -> None:
-        reason = item.reasons[0].text if item.reasons else ""
-        self._print(
+def suggestion_lines(record: Record) -> Iterator[Parts]:
+    """Shopper and trigger of a suggestion, then a line per item with its price and first reason."""
+    suggestion = decode_suggestion(record)
+    trigger = suggestion.trigger
+    yield (
+        (suggestion.at, "dim"),
+        (f"  {suggestion.user_id}", "bold"),
+        (f"  {trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}", ""),
+        ("" if suggestion.items else "  nothing to suggest", "dim"),
+        (f"  {suggestion.latency_ms:.0f} ms", "dim"),
+    )
+    for item in suggestion.items:
+        yield (
             (f"  {item.kind:<10}", "cyan" if item.kind == "cross-sell" else "magenta"),
             (f"  {item.title}", "bold"),
             (f"  {item.price:.2f}", "green"),
-            (f"  {reason}", "italic"),
+            (f"  {item.reasons[0].text if item.reasons else ''}", "italic"),
         )
 
 
-class DeadLetterPrinter(_Pretty):
-    """A dead letter in a few lines: source, reason, content."""
+def dead_letter_lines(record: Record) -> Iterator[Parts]:
+    """Source, reason and content of a dead letter."""
+    letter = decode_dead_letter(record)
+    yield (letter.at, "dim"), (f"  {letter.topic}-{letter.partition}@{letter.offset}", "bold")
+    yield ((f"  {letter.reason}", "red"),)
+    yield ((f"  {_content(letter)}", "dim"),)
 
-    def show(self, record: Record) -> None:
-        """Print one, or why the record is no dead letter."""
+
+def _content(letter: DeadLetterRecord) -> str:
+    if letter.left_out_bytes is not None:
+        return f"{letter.left_out_bytes} bytes, left out here"
+    parts = []
+    for name, text in (("key", letter.key), ("value", letter.value)):
         try:
-            letter = decode_dead_letter(record)
-        except RecordError as error:
-            self._print((f"{error}", "red"))
-            return
-        self._print((letter.at, "dim"), (f"  {letter.topic}-{letter.partition}@{letter.offset}", "bold"))
-        self._print((f"  {letter.reason}", "red"))
-        self._print((f"  {self._content(letter)}", "dim"))
-
-    def _content(self, letter: DeadLetterRecord) -> str:
-        if letter.left_out_bytes is not None:
-            return f"{letter.left_out_bytes} bytes, left out here"
-        parts = []
-        for name, text in (("key", letter.key), ("value", letter.value)):
-            try:
-                parts.append(f"{name} {shown(None if text is None else b64decode(text))}")
-            except ValueError:
-                parts.append(f"{name} {shown(text)} (not base64)")
-        return ", ".join(parts)
+            parts.append(f"{name} {shown(None if text is None else b64decode(text))}")
+        except ValueError:
+            parts.append(f"{name} {shown(text)} (not base64)")
+    return ", ".join(parts)
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
@@ -22,8 +23,7 @@ STANDARD_INPUT = "-"
 def command(
     settings: Settings,
     topic: Annotated[
-        str,
-        typer.Argument(help="clicks, purchases, catalog, profiles or feedback; with --raw any not internal"),
+        str, typer.Argument(help="clicks, purchases, catalog, profiles or feedback; with --raw any not internal")
     ],
     file: Annotated[str, typer.Argument(metavar="[FILE]", help="JSON lines; -: standard input")] = STANDARD_INPUT,
     raw: Annotated[bool, typer.Option("--raw", help="Send lines as they are, without keys")] = False,
@@ -39,12 +39,12 @@ def command(
     from streams.connectors.jsonl import DECODERS, Publisher, writable
     from streams.kafka.blocking import Sender
 
-    if topic not in (writable() if raw or null else DECODERS):
-        choices = ", ".join(writable() if raw or null else DECODERS)
-        message = f"there is nothing to publish to {topic!r}: choose one of {choices}"
+    choices = writable() if raw or null else DECODERS
+    if topic not in choices:
+        message = f"there is nothing to publish to {topic!r}: choose one of {', '.join(choices)}"
         raise typer.BadParameter(message, param_hint="TOPIC")
     with Sender(settings, [topic]) as sender:
-        publisher = Publisher(sender, topic, report=lambda sentence: print(sentence, file=sys.stderr))
+        publisher = Publisher(sender, topic, report=partial(typer.echo, err=True))
         if null:
             for key in null:
                 publisher.null(key)

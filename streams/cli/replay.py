@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.evaluation_frame import complain, counting_progress
 from streams.cli.options import with_settings
 
 if TYPE_CHECKING:
@@ -60,24 +60,18 @@ def rees46(
     """Send views, cart changes and purchases of REES46's multi-category store. Bad lines are named and left out."""
     from streams.connectors.rees46 import rees46 as data_set_of
 
-    _replay(settings, lambda: data_set_of(file, lambda sentence: print(sentence, file=sys.stderr)), limit, speed)
+    _replay(settings, lambda: data_set_of(file, complain), limit, speed)
 
 
 def _replay(settings: Settings, load: Callable[[], DataSet], limit: int | None, speed: float) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from streams.connectors.replay import replay
     from streams.kafka.blocking import Sender
 
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Sender(settings, ["catalog", "clicks", "purchases"]) as sender:
         data = load()
         for note in data.notes:
-            console.print(note)
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("events", total=data.count if limit is None else min(limit, data.count))
-            sent = replay(data, sender, limit=limit, speed=speed, on_sent=lambda: progress.advance(task))
+            complain(note)
+        with counting_progress(total=data.count if limit is None else min(limit, data.count)) as progress:
+            sent = replay(data, sender, limit=limit, speed=speed, on_sent=lambda: progress(advance=1))
             sender.flush()
     print(f"sent {', '.join(f'{count} {settings.prefix}{topic}' for topic, count in sent.items())}")

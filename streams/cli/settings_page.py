@@ -54,27 +54,21 @@ _TABLES = {
 
 def settings_page() -> str:
     """The whole page."""
-    plain = {name: field for name, field in Settings.model_fields.items() if name not in _TABLES}
     rows = [
-        (
-            f"`{name}`",
-            _default(field.get_default(call_default_factory=True)),
-            _allowed(field),
-            " ".join((field.description or "").split()),
-        )
-        for name, field in plain.items()
+        (f"`{name}`", _default(field.get_default()), _allowed(field), " ".join((field.description or "").split()))
+        for name, field in Settings.model_fields.items()
+        if name not in _TABLES
     ]
     parts = [_HEAD, _table(("setting", "default", "allowed", "meaning"), rows)]
     for name, words in _TABLES.items():
-        config = Settings.model_fields[name].get_default(call_default_factory=True)
-        fields = _fields(config)
+        fields = _fields(Settings.model_fields[name].get_default())
         parts.append(f"## `[{name}]`\n\n{words}\n\n{_table(('key', 'default', 'meaning'), fields)}")
     return "\n".join(parts)
 
 
 def _fields(config: Any, above: str = "") -> list[tuple[str, str, str]]:
     """Key, default and meaning of each field of a dataclass, and of nested ones."""
-    texts = attribute_texts(type(config))
+    texts = _attribute_texts(type(config))
     rows: list[tuple[str, str, str]] = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -85,7 +79,7 @@ def _fields(config: Any, above: str = "") -> list[tuple[str, str, str]]:
     return rows
 
 
-def attribute_texts(config: type) -> dict[str, str]:
+def _attribute_texts(config: type) -> dict[str, str]:
     """The documentation of each field of a dataclass, below the field or under `Attributes:`."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
     assert isinstance(tree, ast.ClassDef)  # noqa: S101 - it is the source of a class

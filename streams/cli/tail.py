@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
+from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,43 +15,31 @@ if TYPE_CHECKING:
     from streams.settings import Settings
 
 
-class Shown(StrEnum):
-    """Topics that can be printed."""
-
-    SUGGESTIONS = "suggestions"
-    DEAD_LETTERS = "dead-letters"
-    CLICKS = "clicks"
-    PURCHASES = "purchases"
-    CATALOG = "catalog"
-    PROFILES = "profiles"
-    FEEDBACK = "feedback"
+Shown = Literal["suggestions", "dead-letters", "clicks", "purchases", "catalog", "profiles", "feedback"]
 
 
 @with_settings()
 def command(
     settings: Settings,
-    topic: Annotated[Shown, typer.Argument(help="What to show")] = Shown.SUGGESTIONS,
+    topic: Annotated[Shown, typer.Argument(help="What to show")] = "suggestions",
     json: Annotated[bool, typer.Option("--json", help="Values unchanged, a line each")] = False,
     limit: Annotated[int | None, typer.Option(min=0, help="Stop after so many records", show_default=False)] = None,
     from_start: Annotated[bool, typer.Option("--from-start", help="From the oldest record that is kept")] = False,
     until_end: Annotated[bool, typer.Option("--until-end", help="Stop at what is there now")] = False,
 ) -> None:
     """Show suggestions or dead letters as they come, until Ctrl-C; of the shop's own topics always the values."""
-    from streams.cli.printing import DeadLetterPrinter, LinePrinter, Printer, SuggestionPrinter
+    from streams.cli.printing import dead_letter_lines, print_lines, print_value, suggestion_lines
     from streams.kafka.blocking import TopicReader
 
-    printer: Printer = LinePrinter(sys.stdout.buffer)
-    if not json and topic is Shown.SUGGESTIONS:
-        printer = SuggestionPrinter()
-    elif not json and topic is Shown.DEAD_LETTERS:
-        printer = DeadLetterPrinter()
+    lines_of = {"suggestions": suggestion_lines, "dead-letters": dead_letter_lines}.get(topic)
+    show = print_value if json or lines_of is None else partial(print_lines, lines_of)
     left = sys.maxsize if limit is None else limit
     try:
         with TopicReader(settings, [topic]) as reader:
             for batch in reader.read(from_start=from_start, until_end=until_end):
                 for record in islice(batch, left):
-                    printer.show(record)
-                printer.flush()
+                    show(record)
+                sys.stdout.flush()  # for the reader of a pipe
                 left -= len(batch)
                 if left <= 0:
                     return

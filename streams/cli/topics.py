@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -33,7 +32,7 @@ def check(settings: Settings) -> None:
 
     differences = topic_admin.check(settings)
     for difference in differences:
-        print(difference, file=sys.stderr)
+        typer.echo(difference, err=True)
     if differences:
         raise typer.Exit(1)
     print("all topics are as they must be")

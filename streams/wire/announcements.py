@@ -11,8 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from models.snapshot import MODEL_NAME, VERSION
-from streams.errors import RecordError
-from streams.wire.record import Record, decoded, where
+from streams.wire.record import Record, decoded, refusal
 
 Announcer = Literal["trainer", "rollback", "import"]
 
@@ -50,10 +49,9 @@ def decode_announcement(record: Record) -> tuple[str, Announcement | None]:
     key = (record.key or b"").decode(errors="replace")
     if record.value is None:
         if not MODEL_NAME.match(key):
-            raise RecordError(None, "keyed by a model, as the value is null", repr(key), where(record))
+            raise refusal(record, None, "keyed by a model, as the value is null", repr(key))
         return key, None
     announcement = decoded(_decode, record, "an announcement of a snapshot")
     if announcement.model != key:
-        wrong = "$.model", f"the record's key, {key!r}", repr(announcement.model)
-        raise RecordError(*wrong, where=where(record))
+        raise refusal(record, "$.model", f"the record's key, {key!r}", repr(announcement.model))
     return key, announcement

@@ -73,18 +73,10 @@ def encode_forgotten(forgotten: Forgotten) -> tuple[bytes, bytes]:
 
 
 def decode_progress(record: Record) -> Progress:
-    """Decode a progress record.
-
-    Raises:
-        RecordError: it is none.
-    """
+    """Decode a progress record. Raises RecordError if it is none."""
     return decoded(_decode_progress, record, "a progress record")
 
 
 def decode_forgotten(record: Record) -> Forgotten:
-    """Decode a record of `forgotten`.
-
-    Raises:
-        RecordError: it is none.
-    """
+    """Decode a record of `forgotten`. Raises RecordError if it is none."""
     return decoded(_decode_forgotten, record, "a record of a forgotten shopper")

@@ -1,7 +1,8 @@
 """Decodes the JSON of public topics to shop events, and writes dead letters for what cannot be decoded.
 
 Every public topic has one `decode_...`. Whatever bytes a record holds, it returns an event of `models.shop.events` or
-raises [`RecordError`][streams.errors.RecordError] and nothing else. Any other exception is a bug and stops the worker.
+raises [`RecordError`][streams.errors.RecordError] and nothing else. The error's text is the dead letter's reason. Any
+other exception is a bug and stops the worker.
 
 Checked beyond the types in `streams.wire.schemas`: ids fit in 256 bytes, the key is the id in the value, `at` is
 neither before 2000 nor more than an hour after the append, the value is valid UTF-8, and no field is given twice.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import orjson
@@ -20,6 +21,7 @@ import orjson
 from models.shop.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
 from streams.errors import RecordError
 from streams.wire import rejections
+from streams.wire.record import Record, refusal
 from streams.wire.schemas import (
     ID_WORDS,
     MAX_AHEAD_MS,
@@ -35,15 +37,11 @@ from streams.wire.schemas import (
     expected,
 )
 
-if TYPE_CHECKING:
-    from streams.wire.record import Record
-
 SHORT_ID = MAX_ID_BYTES // 4
 """An id of at most this many characters always fits: no character takes more than four bytes."""
 
 NEWEST_MS = 253_402_300_799_000
-"""The last second of the year 9999 in epoch milliseconds, the latest time that can be written. Matters only where a
-topic keeps the senders' timestamps and a sender's clock is far off."""
+"""End of the year 9999 in epoch milliseconds, the latest time that can be written; for senders' wrong timestamps."""
 
 MAX_DEAD_LETTER_BYTES = 900_000
 """A larger dead letter leaves out its copy of the record, to stay below a broker's default message limit (1,048,588
@@ -68,11 +66,7 @@ _NAMES: dict[type[msgspec.Struct], tuple[bytes, ...]] = {
 
 
 def decode_click(record: Record) -> Click:
-    """The click of a record of `clicks`; takes 1 to 2 us.
-
-    Raises:
-        RecordError: it cannot be used; the error's text is the dead letter's reason.
-    """
+    """The click of a record of `clicks`; takes 1 to 2 us."""
     value, wire = _decode(_CLICK, record)
     user_id, item_id, session_id, event_id = wire.user_id, wire.item_id, wire.session_id, wire.event_id
     _check_key(record, "$.user_id", user_id)
@@ -100,11 +94,7 @@ def decode_click(record: Record) -> Click:
 
 
 def decode_purchase(record: Record) -> Purchase:
-    """The purchase of a record of `purchases`.
-
-    Raises:
-        RecordError: it cannot be used; one bad line makes the whole purchase bad.
-    """
+    """The purchase of a record of `purchases`; one bad line makes the whole purchase bad."""
     value, wire = _decode(_PURCHASE, record)
     _check_key(record, "$.user_id", wire.user_id)
     _check_id(record, "$.order_id", wire.order_id)
@@ -118,11 +108,7 @@ def decode_purchase(record: Record) -> Purchase:
 
 
 def decode_catalog(record: Record) -> CatalogItem | None:
-    """The item of a record of `catalog`; None: the item whose id is the key is withdrawn.
-
-    Raises:
-        RecordError: it cannot be used.
-    """
+    """The item of a record of `catalog`; None: the item whose id is the key is withdrawn."""
     if record.value is None:
         _check_tombstone(record)
         return None
@@ -143,11 +129,7 @@ def decode_catalog(record: Record) -> CatalogItem | None:
 
 
 def decode_profile(record: Record) -> Profile:
-    """The profile of a record of `profiles`. A null value gives consent back, as of its append time.
-
-    Raises:
-        RecordError: it cannot be used.
-    """
+    """The profile of a record of `profiles`. A null value gives consent back, as of its append time."""
     if record.value is None:
         _check_tombstone(record)
         return Profile((record.key or b"").decode(), record.timestamp / 1000)
@@ -164,11 +146,7 @@ def decode_profile(record: Record) -> Profile:
 
 
 def decode_feedback(record: Record) -> Feedback:
-    """The feedback of a record of `feedback`.
-
-    Raises:
-        RecordError: it cannot be used.
-    """
+    """The feedback of a record of `feedback`."""
     value, wire = _decode(_FEEDBACK, record)
     _check_key(record, "$.user_id", wire.user_id)
     _check_id(record, "$.suggestion_id", wire.suggestion_id)
@@ -179,20 +157,12 @@ def decode_feedback(record: Record) -> Feedback:
 
 
 def decode_suggestion(record: Record) -> SuggestionRecord:
-    """A record of `suggestions`, as readers of that topic need it.
-
-    Raises:
-        RecordError: it is none.
-    """
+    """A record of `suggestions`, as readers of that topic need it."""
     return _decode(_SUGGESTION, record)[1]
 
 
 def decode_answer(record: Record) -> tuple[SuggestionRecord, float]:
-    """A record of `suggestions` and the event time of its trigger, for attribution.
-
-    Raises:
-        RecordError: it is none, its key is not its shopper, or its time is out of bounds.
-    """
+    """A record of `suggestions` and the event time of its trigger, for attribution."""
     value, wire = _decode(_SUGGESTION, record)
     _check_key(record, "$.user_id", wire.user_id)
     try:
@@ -200,30 +170,20 @@ def decode_answer(record: Record) -> tuple[SuggestionRecord, float]:
     except ValueError:
         at = None
     if at is None or at.tzinfo is None:
-        raise rejections.refusal(record, "$.at", expected(SuggestionRecord)["at"], rejections.shown(wire.at))
+        raise refusal(record, "$.at", expected(SuggestionRecord)["at"], rejections.shown(wire.at))
     return wire, _seconds(record, value, at)
 
 
 def decode_dead_letter(record: Record) -> DeadLetterRecord:
-    """A record of `dead-letters`.
-
-    Raises:
-        RecordError: it is none.
-    """
+    """A record of `dead-letters`."""
     return _decode(_DEAD_LETTER, record)[1]
 
 
 def dead_letter(record: Record, error: RecordError, at_ms: int) -> tuple[bytes, bytes]:
     """Key and value of the dead letter for a record that cannot be used.
 
-    Args:
-        record: as it came; key and value may be any bytes or None.
-        error: of the decoder.
-        at_ms: now, in epoch milliseconds.
-
-    Returns:
-        The source topic's full name in UTF-8, and a `DeadLetterRecord` in JSON of less than a megabyte. The copy of a
-        larger record is left out and `left_out_bytes` has its size.
+    The key is the source topic's full name in UTF-8, the value a `DeadLetterRecord` in JSON of less than a megabyte.
+    The copy of a larger record is left out and `left_out_bytes` has its size. `at_ms`: now, in epoch milliseconds.
     """
     letter: dict[str, Any] = {
         "v": 1,
@@ -267,7 +227,7 @@ def _base64(raw: bytes | None) -> str | None:
 def _decode(decoder: msgspec.json.Decoder[T], record: Record) -> tuple[bytes, T]:
     value = record.value
     if value is None:
-        raise rejections.refusal(record, "$", "a JSON object", "null")
+        raise refusal(record, "$", "a JSON object", "null")
     try:
         if not value.isascii():
             value.decode()  # the decoder skips unknown fields without looking at their bytes
@@ -278,10 +238,9 @@ def _decode(decoder: msgspec.json.Decoder[T], record: Record) -> tuple[bytes, T]
 
 
 def _check_key(record: Record, path: str, name: str) -> None:
-    """The key must be this id, of a length that is allowed."""
     key = name.encode()
     if key != record.key:
-        raise rejections.other_key(record, path, name)
+        raise refusal(record, path, f"the record's key ({rejections.shown(record.key)})", rejections.shown(name))
     if len(key) > MAX_ID_BYTES:
         raise rejections.too_long(record, path, name)
 
@@ -298,14 +257,11 @@ def _check_tombstone(record: Record) -> None:
             return
     except UnicodeDecodeError:
         pass
-    raise rejections.refusal(record, "$", f"a key that is {ID_WORDS}, as the value is null", rejections.shown(key))
+    raise refusal(record, "$", f"a key that is {ID_WORDS}, as the value is null", rejections.shown(key))
 
 
 def _check_given_once(record: Record, value: bytes, wire: msgspec.Struct) -> None:
-    """No known field may be given twice.
-
-    A record that gives each known field once, and no other, has a known number of quotes. Others are parsed again.
-    """
+    """A record with each known field once, and no other, has a known number of quotes; others are parsed again."""
     if value.count(b'"') != _quotes(wire):
         _check_repeats(record, value, type(wire))
 
@@ -334,14 +290,10 @@ def _quotes(wire: msgspec.Struct) -> int:
 
 
 def _seconds(record: Record, value: bytes, at: int | datetime) -> float:
-    """Event time in epoch seconds.
-
-    Raises:
-        RecordError: it is before 2000, more than an hour after the append, or its zone is not as in RFC 3339.
-    """
+    """Event time in epoch seconds; checks bounds and the zone's form."""
     appended_ms = record.timestamp
     if appended_ms is None or appended_ms < 0:
-        raise rejections.refusal(record, "$.at", "a record with an append time to compare with", "no append time")
+        raise refusal(record, "$.at", "a record with an append time to compare with", "no append time")
     newest_ms = min(appended_ms + MAX_AHEAD_MS, NEWEST_MS)
     if isinstance(at, int):
         if OLDEST_MS <= at <= newest_ms:

@@ -15,8 +15,7 @@ from msgspec import Meta
 
 from models.cooccurrence.counter import Row
 from models.shop.events import PAIR_KINDS
-from streams.errors import RecordError
-from streams.wire.record import Record, decoded, where
+from streams.wire.record import Record, decoded, refusal
 
 POSITION_KEY = b""
 """Key of the position record of a partition."""
@@ -68,10 +67,7 @@ _decode_position = msgspec.json.Decoder(PositionRecord).decode
 
 
 def encode_row(row: Row) -> bytes:
-    """The record's value for a row; its key is the item's id.
-
-    About 5 us for 100 neighbours, 6 kB.
-    """
+    """The record's value for a row; its key is the item's id. About 6 kB for 100 neighbours."""
     return _encode(
         _RowRecord(
             v=1,
@@ -90,23 +86,18 @@ def encode_row(row: Row) -> bytes:
 def decode_row(record: Record) -> Row:
     """The row that a record of `neighbours` holds.
 
-    About 10 us for 100 neighbours.
-
     Raises:
         RecordError: it holds none, its tables do not fit its neighbours, or its key is not its item.
     """
     wire = decoded(_decode_row, record, "a row of neighbours")
     names = wire.neighbours
     cells = PAIR_KINDS * len(names)
-    wrong = None
     if wire.item_id.encode() != record.key:
-        wrong = "$.item_id", f"the record's key, {record.key!r}", repr(wire.item_id)
-    elif len(wire.weights) != 8 * cells:
-        wrong = "$.weights", f"{cells} numbers of 8 bytes", f"{len(wire.weights)} bytes"
-    elif len(wire.counts) != 4 * cells:
-        wrong = "$.counts", f"{cells} numbers of 4 bytes", f"{len(wire.counts)} bytes"
-    if wrong:
-        raise RecordError(*wrong, where=where(record))
+        raise refusal(record, "$.item_id", f"the record's key, {record.key!r}", repr(wire.item_id))
+    if len(wire.weights) != 8 * cells:
+        raise refusal(record, "$.weights", f"{cells} numbers of 8 bytes", f"{len(wire.weights)} bytes")
+    if len(wire.counts) != 4 * cells:
+        raise refusal(record, "$.counts", f"{cells} numbers of 4 bytes", f"{len(wire.counts)} bytes")
     weights = np.frombuffer(wire.weights, "<f8").reshape(-1, PAIR_KINDS).copy()  # (n, 3), writable
     counts = np.frombuffer(wire.counts, "<i4").reshape(-1, PAIR_KINDS).astype(np.int64)  # (n, 3)
     return Row(wire.item_id, wire.position, wire.at, wire.own, wire.own_count, names, weights, counts)
@@ -122,9 +113,5 @@ def encode_position(position: PositionRecord) -> bytes:
 
 
 def decode_position(record: Record) -> PositionRecord:
-    """The position that a record of `neighbours` holds.
-
-    Raises:
-        RecordError: it holds none.
-    """
+    """The position that a record of `neighbours` holds. Raises RecordError if it holds none."""
     return decoded(_decode_position, record, "a position")

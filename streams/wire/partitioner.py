@@ -21,10 +21,6 @@ def _positive_hash(key: bytes) -> int:
 def partition_of(key: bytes, partitions: int) -> int:
     """Partition that records with this key go to.
 
-    Args:
-        key: as sent.
-        partitions: of the topic, at least 1.
-
     >>> partition_of(b"shopper-17", 8)
     0
     """

@@ -38,12 +38,13 @@ class Record(Protocol):
         """Value as sent; None: a tombstone."""
 
 
-def decoded(decode: Callable[[bytes], T], record: Record, what: str) -> T:
-    """The decoded value of a record that only workers write.
+def refusal(record: Record, path: str | None, expected: str, got: str) -> RecordError:
+    """The error for a record that cannot be used."""
+    return RecordError(path, expected, got, where(record))
 
-    Raises:
-        RecordError: it is not `what`.
-    """
+
+def decoded(decode: Callable[[bytes], T], record: Record, what: str) -> T:
+    """The decoded value of a record that only workers write. Raises RecordError if it is not `what`."""
     try:
         return decode(record.value or b"")
     except (ValueError, RecursionError) as error:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from streams.errors import RecordError
-from streams.wire.record import Record, where
+from streams.wire.record import Record, refusal
 from streams.wire.schemas import AT_WORDS, ID_WORDS, expected
 
 SHOWN = 60
@@ -46,16 +46,6 @@ class _Object(dict[str, Any]):
             self.twice = [name for name in self if names.count(name) > 1]
 
 
-def refusal(record: Record, path: str, wanted: str, got: str) -> RecordError:
-    """The error for a record that cannot be used."""
-    return RecordError(path, wanted, got, where=where(record))
-
-
-def other_key(record: Record, path: str, name: str) -> RecordError:
-    """The error for an id that is not the record's key."""
-    return refusal(record, path, f"the record's key ({shown(record.key)})", shown(name))
-
-
 def too_long(record: Record, path: str, name: str) -> RecordError:
     """The error for an id that is too long."""
     return refusal(record, path, ID_WORDS, f"{len(name.encode())} bytes, {shown(name)}")
@@ -68,12 +58,9 @@ def out_of_time(record: Record, too_old: bool) -> RecordError:
 
 
 def explained(record: Record, record_type: type[msgspec.Struct], error: Exception) -> RecordError:
-    """The error for a record whose value could not be decoded.
+    """The error for a record whose value could not be decoded to a type.
 
-    Args:
-        record: as it came.
-        record_type: that it was to be decoded to.
-        error: as raised: one of msgspec's, UnicodeDecodeError or RecursionError.
+    `error` is one of msgspec's, UnicodeDecodeError or RecursionError.
     """
     if not isinstance(error, msgspec.ValidationError):
         return _not_json(record, error)
@@ -100,11 +87,7 @@ def explained(record: Record, record_type: type[msgspec.Struct], error: Exceptio
 
 
 def check_given_once(record: Record, record_type: type[msgspec.Struct]) -> None:
-    """Check that a decoded record gives no known field twice.
-
-    Raises:
-        RecordError: it does.
-    """
+    """Raise RecordError if a decoded record gives a known field twice."""
     value, words = _read_again(record), _expected(record_type)
     lines, attributes = value.get("items"), value.get("attributes")
     parts = [("$", value)]
@@ -121,11 +104,7 @@ def check_given_once(record: Record, record_type: type[msgspec.Struct]) -> None:
 
 
 def check_zone(record: Record) -> None:
-    """Check that the zone of a written `at` has the colon that RFC 3339 requires.
-
-    Raises:
-        RecordError: it has none.
-    """
+    """Raise RecordError if the zone of a written `at` lacks the colon that RFC 3339 requires."""
     at = _read_again(record)["at"]
     if at[-1] not in "Zz" and at[-3] != ":":
         raise refusal(record, "$.at", AT_WORDS, shown(at))
@@ -169,6 +148,4 @@ def _read_again(record: Record) -> _Object:
 
 
 def _plain(value: Any) -> bool:
-    if isinstance(value, _Number):
-        return math.isfinite(float(value))
-    return isinstance(value, str | bool)
+    return math.isfinite(float(value)) if isinstance(value, _Number) else isinstance(value, str | bool)

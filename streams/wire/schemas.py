@@ -130,8 +130,7 @@ class ProfileRecord(Struct, gc=False):
     attributes: Annotated[Attributes | None, Meta(description="Anything worth knowing.")] = None
     consent: Annotated[Flag | None, Meta(description="Whether events may be learnt from; true where left out.")] = None
     forget: Annotated[
-        Flag | None,
-        Meta(description="True erases this shopper: nothing at or before `at` is ever learnt from again."),
+        Flag | None, Meta(description="True erases this shopper: nothing at or before `at` is ever learnt from again.")
     ] = None
 
 
@@ -241,7 +240,7 @@ def expected(record_type: type[Struct]) -> dict[str, str]:
     """
     words: dict[str, str] = {}
     for name, hint in get_type_hints(record_type, include_extras=True).items():
-        for part in _parts(hint):
+        for part in parts_of(hint):
             if isinstance(part, Meta) and part.extra and "expected" in part.extra:
                 words.setdefault(name, part.extra["expected"])
             elif isinstance(part, type) and issubclass(part, Struct):
@@ -249,6 +248,7 @@ def expected(record_type: type[Struct]) -> dict[str, str]:
     return words
 
 
-def _parts(hint: Any) -> list[Any]:
-    inner = [*get_args(hint), *getattr(hint, "__metadata__", ())]
-    return [hint, *(part for nested in inner for part in _parts(nested))]
+def parts_of(hint: Any) -> list[Any]:
+    """The metadata of a type, last first, the type, and the same of its arguments."""
+    metadata = reversed(getattr(hint, "__metadata__", ()))
+    return [*metadata, hint, *(part for arg in get_args(hint) if not isinstance(arg, Meta) for part in parts_of(arg))]

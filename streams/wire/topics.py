@@ -24,8 +24,7 @@ MANY_COPIES = 3
 def _compaction(lag_ms: int) -> dict[str, str]:
     """Settings that keep a compacted topic small: every process reads it whole at start.
 
-    Args:
-        lag_ms: a record is kept at least this long, even if a later one has its key.
+    A record is kept for at least `lag_ms`, even if a later one has its key.
     """
     return {
         # The newest segment is never compacted. By default it stays open for a week, and every start would read up to
@@ -68,7 +67,7 @@ class Topic:
 
     @property
     def cleanup(self) -> Literal["delete", "compact"]:
-        """Cleanup policy."""
+        """The broker's cleanup policy."""
         return "compact" if self.retention_ms is None else "delete"
 
     @property
