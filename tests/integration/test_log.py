@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -36,11 +37,14 @@ class BrokerSubject:
 
     async def append_hole(self) -> None:
         """A transaction that is aborted: its record and its marker have offsets."""
+        end = (await self.log.ends([self.partition]))[self.partition]
         options = self.settings.aiokafka_options() | {"transactional_id": f"{self.partition.topic}-aborting"}
         async with AIOKafkaProducer(**options) as producer:
             await producer.begin_transaction()
             await producer.send_and_wait(self.partition.topic, b"aborted", partition=self.partition.partition)
             await producer.abort_transaction()
+        while (await self.log.ends([self.partition]))[self.partition] < end + 2:  # the broker writes the marker later
+            await asyncio.sleep(0.01)
 
     async def expire(self, start: int) -> None:
         with administration(self.settings) as client:
