@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from models.ranking.features import WIDTH
 from models.shop.events import Action, Click, Purchase
 from models.shop.kinds import CROSS_SELL, UPSELL
-from models.state import pack, unpack
+from models.stored_state import pack, unpack
 
 TOPICS = ("clicks", "purchases")
 """Topics of triggers and actions."""

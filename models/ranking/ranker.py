@@ -51,7 +51,7 @@ from models.ranking.pools import Weighted, WeightedConfig
 from models.ranking.stacked import Folded, fold
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.snapshot import Snapshot
-from models.state import nest, nested
+from models.stored_state import nest, nested
 
 MODEL = "ranker"
 CODE = "ranker-2"

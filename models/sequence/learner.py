@@ -19,7 +19,7 @@ from models.sequence.features import Contents
 from models.sequence.network import Network
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.window_buffer import LookWindow, Windows
-from models.state import nest, nested
+from models.stored_state import nest, nested
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""

@@ -21,7 +21,7 @@ from models.sequence.window_buffer import LookWindow
 from models.sessions.visits import ACTION_CODES, EventStatus, VisitConfig, Visits
 from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
-from models.state import nest, nested
+from models.stored_state import nest, nested
 
 LOOKS_A_WINDOW = 4
 """A chunk is also due once this many looks per window of it wait, although most windows are not full. More than most

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from models.shop.policy import Policy
 from streams.connectors.simulated_shop import Model
-from streams.drills.promises import upsell_faults
+from streams.drills.promise_audit import upsell_faults
 
 RANK_EVERY = 100
 """Events between two rankings: the order hardly changes, and sorting the shop for each click takes time."""

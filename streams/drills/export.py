@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from streams.drills.evidence import Evidence
-from streams.drills.promises import POLICY
+from streams.drills.promise_audit import POLICY
 from streams.settings import Settings
 
 TIMING = ("train_every_s", "snapshot_every_s")

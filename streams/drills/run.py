@@ -19,7 +19,7 @@ from streams.drills.evidence import gather, read
 from streams.drills.export import export
 from streams.drills.feed import Feeder, publish_catalog
 from streams.drills.process_group import SETTINGS, ProcessGroup
-from streams.drills.promises import POLICY
+from streams.drills.promise_audit import POLICY
 from streams.drills.shop import DrillShop
 from streams.drills.swaps import Fault, Swaps, judge_swaps
 from streams.drills.verdict import Verdict, judge

@@ -14,7 +14,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.sessions.visits import VisitConfig
 from streams.drills.counts import Counts, Difference, compare, published
 from streams.drills.evidence import Event, Evidence, Raw, first_events
-from streams.drills.promises import Promises
+from streams.drills.promise_audit import Promises
 from streams.drills.recount import recount
 
 EXAMPLES = 5

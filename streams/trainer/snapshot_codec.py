@@ -24,7 +24,7 @@ from models.sequence.vocabulary import NOBODY
 from models.sequence.windowing import WindowBuilder
 from models.shop.items import Items
 from models.snapshot import Snapshot
-from models.state import nest, nested, pack, unpack
+from models.stored_state import nest, nested, pack, unpack
 from streams.errors import SnapshotCorruptError
 from streams.snapshots.store import SnapshotStore
 from streams.trainer.log_reader import Cut

@@ -27,7 +27,7 @@ from models.sessions.visits import EventStatus
 from models.shop.events import CatalogItem, Click, Purchase
 from models.shop.items import Items
 from models.snapshot import Snapshot
-from models.state import nested
+from models.stored_state import nested
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Log

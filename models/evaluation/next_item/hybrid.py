@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod, Counted, items_to_return_to, with_returns
+from models.evaluation.next_item.counting_method import CoOccurrenceMethod, Counted, items_to_return_to, with_returns
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
 from models.evaluation.next_item.returns import Returns

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.next_item.co_occurrence import CoOccurrenceMethod
+from models.evaluation.next_item.counting_method import CoOccurrenceMethod
 from models.evaluation.next_item.hybrid import COUNTING, OURS, Hybrid, HybridConfig
 from models.evaluation.next_item.implicit_models import MODELS, Implicit
 from models.evaluation.next_item.methods import LastItem, MethodGroup, Popularity, Progress, SequentialRules

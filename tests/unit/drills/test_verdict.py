@@ -18,7 +18,7 @@ from models.shop.items import Items
 from streams.drills.catch_up import Positions, behind
 from streams.drills.counts import CELL_KINDS, Cell, Counts, compare, published
 from streams.drills.evidence import Evidence, Raw, first_events, last_values
-from streams.drills.promises import EXCLUDED, MAX_STEP, MIN_STEP, POLICY, Promises
+from streams.drills.promise_audit import EXCLUDED, MAX_STEP, MIN_STEP, POLICY, Promises
 from streams.drills.recount import recount
 from streams.drills.shop import DrillShop, stamped
 from streams.drills.verdict import Verdict, judge

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.errors import SessionFileError
-from models.evaluation.next_item.co_occurrence import with_returns
+from models.evaluation.next_item.counting_method import with_returns
 from models.evaluation.next_item.implicit_models import MODELS, ImplicitModel
 from models.evaluation.next_item.protocol import METHODS, evaluate
 from models.evaluation.next_item.returns import DEPTH, PRIOR, Returns
