@@ -14,7 +14,7 @@ RUN /opt/crosscurrent/bin/pip install --no-cache-dir --disable-pip-version-check
 
 FROM python:3.13-slim
 
-# Nobody's shop, no shell account: the process needs nothing but its own files and the network.
+# A system user without a login: the process needs only its own files and the network.
 RUN useradd --system --create-home crosscurrent
 COPY --from=build /opt/crosscurrent /opt/crosscurrent
 # Kernels are compiled here, once, and again at a start only where the processor is another one.

@@ -2,7 +2,7 @@
 
 Start: connect, read the global tables to their ends, join the group. Stop: flush, leave the group, close everything. A
 failure of any task stops the process with a non-zero exit. Positions are written only after acknowledgements, so
-whatever was not written is applied again after the restart.
+records above the last written position are applied again after the restart.
 """
 
 from __future__ import annotations

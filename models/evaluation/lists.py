@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
     item: int
     kind: int
-    """`models.serving.rules.CROSS_SELL` or `UPSELL`."""
+    """`models.shop.kinds.CROSS_SELL` or `UPSELL`."""
     anchor: int
     """Item of the trigger or the cart that it is suggested for."""
     score: float = math.nan

@@ -30,7 +30,7 @@ SAMPLE = 4_096
 
 STORED = "f16"
 """Type of the numbers in the index: cosines are off by 0.0002 at most and recall is the same, for three fifths of the
-memory. With bytes (`i8`) recall is lower: see `docs/architecture.md`."""
+memory. With bytes (`i8`) recall is lower: see `docs/decisions.md`."""
 
 
 class Nearest(NamedTuple):

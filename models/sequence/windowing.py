@@ -148,7 +148,7 @@ class WindowBuilder:
     def apply_profile(self, number: int, profile: Profile) -> float | None:
         """Apply a profile, in the order of its partition's log; see [`Visits.apply_profile`][].
 
-        Who is forgotten is forgotten in all partitions; consent counts in the profile's own.
+        A forgotten shopper is forgotten in all partitions; consent counts in the profile's own.
         """
         before = self.visits[number].apply_profile(profile)
         self._recount(number, profile.user_id)

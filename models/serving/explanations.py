@@ -19,7 +19,7 @@ from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL
 
 MOST_REASONS = 4
-"""Reasons an item at most: one of each kind of co-occurrence, one of the sequence model. A fall-back has one."""
+"""Reasons an item at most: one of each kind of co-occurrence, one of the sequence model. A fallback has one."""
 
 _NONE, _SEQUENCE, _BRAND, _NEAR, _POPULAR = -1, 3, 4, 5, 6
 """The other sources of reasons."""
@@ -35,7 +35,7 @@ class Reason(TypedDict):
     anchor: NotRequired[str]
     """Item that the evidence is about: of the trigger, the cart or the visit."""
     count: int
-    """Plain number of events behind it; of the sequence model, looks at the item; of a fall-back, its own purchases, or
+    """Plain number of events behind it; of the sequence model, looks at the item; of a fallback, its own purchases, or
     its views if it has none."""
     lift: NotRequired[float]
     """How many times as often as by chance the two are bought together, where that can be said."""
@@ -48,7 +48,7 @@ class Reasons(NamedTuple):
     source: NDArray[np.int8]  # index into REASON_SOURCES, strongest first, then -1
     anchor: NDArray[np.int32]  # item of the evidence, -1 for none
     events: NDArray[np.int64]  # behind the reason
-    of_views: NDArray[np.bool_]  # those of a fall-back are views
+    of_views: NDArray[np.bool_]  # those of a fallback are views
     of_anchor: NDArray[np.bool_]  # the evidence is an anchor's; by kind, before they are ordered
     lift: NDArray[np.float64]  # NaN where it is not defined
     strength: NDArray[np.float64]  # which they are ordered by

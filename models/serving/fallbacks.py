@@ -19,7 +19,7 @@ from models.shop.categories import ROOT
 from models.shop.kinds import CROSS_SELL, UPSELL
 
 BRAND, NEAR, POPULAR = 1, 2, 3
-"""Relations of a fall-back to an anchor, the closest first."""
+"""Relations of a fallback to an anchor, the closest first."""
 
 WORTH = np.array([0.0, 1.0, 0.7, 0.5])
 """By relation: of two items equally popular the one closer to the anchor is shown."""
@@ -31,7 +31,7 @@ PER_ANCHOR = 8
 """Candidates taken from one list of top items: more than a record has places, so that caps leave a choice."""
 
 BELOW = 0.9
-"""Best score of a fall-back, as a share of the weakest evidence in the list."""
+"""Best score of a fallback, as a share of the weakest evidence in the list."""
 
 _HALF_WAY = 10.0
 """Decayed views (or a quarter of the baskets) at which popularity is worth half of what it can be."""

@@ -133,7 +133,7 @@ def _answer(
 
 @cached_njit()
 def answer(batch: Batch, state: ServingState, out: Answers, why: Reasons) -> None:
-    """Answer a batch; fills `out` and `why`. `models.serving.rules` judges every candidate as of this call."""
+    """Answer a batch; fills `out` and `why`. `models.serving.rules` classifies every candidate as of this call."""
     chosen, features = np.empty(state.limits.items, np.int32), np.empty(WIDTH)
     for query in range(len(batch.at)):
         _answer(query, batch, state, chosen, features, out, why)

@@ -72,9 +72,9 @@ class RecommenderConfig:
     """A look `n` looks back counts `exp(-back * n)`: measured best for the next new item of a visit, for all kinds of
     neighbours together. Less makes lists of the whole visit, more of the last item only."""
     age_half_life_s: float = 1800.0
-    """... and half as much after half an hour: who comes back after lunch is about something else."""
+    """... and half as much after half an hour: a shopper who comes back later often wants something else."""
     cart: float = 0.8
-    """The latest item of the cart counts a little less than the item looked at now, however long ago it was added."""
+    """The latest item of the cart counts a little less than the item looked at now, whenever it was added."""
     cart_back: float = 0.95
     """... and each one before it a little less: a basket is about all of its items."""
     view_shrinkage: float = 5.0
@@ -105,7 +105,7 @@ class RecommenderConfig:
     least_step: float = 0.01
     """Step of an upsell whose price is its anchor's (a policy may allow that), so that it has a score at all."""
     fall_back: float = 0.01
-    """Where there is no evidence at all, the score below which fall-backs stay."""
+    """Where there is no evidence at all, the score below which fallbacks stay."""
 
 
 class Learnt(NamedTuple):

@@ -269,6 +269,6 @@ def _steps_up(item: int, anchor: int, rules: Rules) -> bool:
     more, less = rules.facts[item], rules.facts[anchor]
     if rules.group[more.category] != rules.group[less.category] or more.currency != less.currency:
         return False
-    if not less.price > 0.0 or more.rating < less.rating:  # a missing rating is NaN, and less than nothing
+    if not less.price > 0.0 or more.rating < less.rating:  # False for NaN, a missing rating
         return False
     return bool(less.price * (1 + rules.min_step) <= more.price <= less.price * (1 + rules.max_step))

@@ -89,7 +89,7 @@ def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
 
 @inline_njit
 def weakest_evidence(chosen: NDArray[np.int32], size: int, weights: Weights, pool: Pool) -> float:
-    """Score below which fall-backs have to stay."""
+    """Score below which fallbacks have to stay."""
     for index in range(size - 1, -1, -1):
         candidate = pool.candidates[chosen[index]]
         if candidate.tier == EVIDENCE:

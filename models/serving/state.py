@@ -41,10 +41,10 @@ CANDIDATE = np.dtype(
         ("item", np.int32),
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
         ("source", np.int8),  # place of the source of `strongest`
-        ("kin", np.int8),  # fall-back: place of the anchor that it is related to, -1: none
+        ("kin", np.int8),  # fallback: place of the anchor that it is related to, -1: none
         ("kind", np.int8),
         ("tier", np.int8),
-        ("relation", np.int8),  # fall-back
+        ("relation", np.int8),  # fallback
         ("exact", np.bool_),
         ("seen", np.bool_),  # in the visit
         ("chosen", np.int8),  # place in the list, -1: not in it

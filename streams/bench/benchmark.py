@@ -1,4 +1,4 @@
-"""The worker and a bare echo by turns, on one broker: apply a backlog, then answer a steady load.
+"""The worker and a bare echo alternately, on one broker: apply a backlog, then answer a steady load.
 
 Conditions of a fair comparison:
 
@@ -36,7 +36,7 @@ LINGER_MS = 20.0
 """Of the echo's producer: raises its throughput by half; longer lingering does not raise it further."""
 
 WARM_S = 2.0
-"""Seconds at the begin of a steady load that do not count: connections and caches warm up."""
+"""Seconds at the start of a steady load that do not count: connections and caches warm up."""
 
 SETTLE_S = 2.0
 """The worker has learnt, published and saved everything when its topics have not grown for so long."""

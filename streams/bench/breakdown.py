@@ -1,6 +1,6 @@
 """Where the time of an event goes: the worker's own code, timed without a broker.
 
-Events go through the real partition tasks by turns as they are, for the total, and with a stopwatch around each stage.
+Events go through the real partition tasks alternately unwatched, for the total, and with a stopwatch around each stage.
 The rest, which no stage accounts for, is partition tasks, cursors and event loop. Events come in large batches, as of a
 backlog, and a few at a time, as at the head of the log.
 """
@@ -109,7 +109,7 @@ async def _breakdown(
             await _Second(bench, BACKLOG, watched=False).run(warm_up[first : first + BACKLOG.events_per_s])
         for pace in paces:
             bare, watched = _Second(bench, pace, watched=False), _Second(bench, pace, watched=True)
-            for _ in range(pace.seconds):  # by turns, under the same conditions
+            for _ in range(pace.seconds):  # alternately, under the same conditions
                 await bare.run(list(islice(events, pace.events_per_s)))
                 await watched.run(list(islice(events, pace.events_per_s)))
             total_us, stages_us = bare.total_us(), watched.stages_us()

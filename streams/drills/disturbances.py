@@ -55,7 +55,7 @@ class DrillContext:
 
     @contextmanager
     def fault(self, what: str) -> Iterator[None]:
-        """Record the begin and the end of a fault."""
+        """Record the start and the end of a fault."""
         begin_s = time.time()
         self.say(what)
         yield

@@ -81,7 +81,7 @@ def judge(
 ) -> Verdict:
     """Judge a run by its topics, and by the records of `neighbours` of the baseline run.
 
-    `open_s` is the begin and the end of feeding, in epoch seconds; the configurations are those of the workers.
+    `open_s` is the start and the end of feeding, in epoch seconds; the configurations are those of the workers.
     """
     clicks, purchases = first_events(evidence.clicks), first_events(evidence.purchases)
     triggers = {event.record.id: event for event in (*clicks, *purchases) if event.triggers}

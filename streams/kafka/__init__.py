@@ -1,6 +1,6 @@
 """Access to Kafka: the log, cursors, the group consumer, the producer, global tables and topic administration.
 
-Workers and the trainer use the asyncio side (`log`, `cursor`, `group_consumer`, `producer`, `global_tables`); commands
-use the blocking side (`blocking`, `admin`, `topic_admin`). `memory_log` is a log and a sender in memory, for tests and
-benchmarks. This room stands on `streams.wire` and knows nothing of what the records are used for.
+Workers and the trainer use the asyncio side (`log`, `cursor`, `replay`, `group_consumer`, `producer`,
+`global_tables`), commands the blocking side (`blocking`, `admin`, `topic_admin`). `memory_log` is a log and a sender in
+memory, for tests and benchmarks. Nothing here knows what the records are used for.
 """

@@ -120,7 +120,7 @@ class Cursor:
     def take(self) -> Record:
         """The next record; the caller applies it and then calls `applied`."""
         records = self._pieces[0]
-        assert isinstance(records, deque)  # noqa: S101 - `front` said so
+        assert isinstance(records, deque)  # noqa: S101 - `front` has checked it
         record = records.popleft()
         if not records:
             self._pieces.popleft()

@@ -24,7 +24,7 @@ WAIT_S, PAUSE_S = 5.0, 0.05
 
 @dataclass(frozen=True, slots=True)
 class StoredRecord:
-    """A record as the log holds it; see [`streams.kafka.log.Record`][]."""
+    """A record as the log holds it; see [`streams.wire.record.Record`][]."""
 
     topic: str
     partition: int

@@ -1,6 +1,6 @@
 """The worker's Faust application: its agents pass delivered batches to the worker, which replaces Faust's consumer.
 
-Why: docs/architecture.md, "The log is the truth".
+Why: docs/decisions.md, "Our own group consumer instead of Faust's".
 """
 
 from __future__ import annotations

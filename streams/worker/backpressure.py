@@ -75,7 +75,7 @@ class Backpressure:
         """Have the waiting queries answered; return when less than a full batch waits, or none is being answered.
 
         Raises:
-            Exception: whatever answering has failed with, now or before.
+            Exception: the first failure of answering, now or earlier.
         """
         self._batcher.flush()
         while self._batcher.busy and self._batcher.waiting >= self._batcher.max_batch:

@@ -106,7 +106,7 @@ class SuggestionBatcher:
         """Begin the next batch, unless one is under way; a quick one is answered at once.
 
         Raises:
-            Exception: whatever answering has failed with, now or before: no query counts as answered then.
+            Exception: the first failure of answering, now or earlier; no query counts as answered then.
         """
         if self._failure is not None:
             raise self._failure

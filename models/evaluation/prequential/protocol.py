@@ -62,7 +62,7 @@ RANKINGS = {
         uses_sequence=True,
     ),
 }
-"""What a worker sends; the same without the learnt ranker; counting alone; the sequence model with fall-backs only."""
+"""What a worker sends; the same without the learnt ranker; counting alone; the sequence model with fallbacks only."""
 
 METHODS = (*RANKINGS, POPULARITY, RANDOM)
 """Methods that need nothing but the log; SENT follows them if there are sent lists."""

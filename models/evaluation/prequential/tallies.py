@@ -82,7 +82,7 @@ class Tally:
         sums: by group of shoppers, for each slice and outcome COLUMNS.
         curve: by shortest step: of each part the lists, those with an item taken, those with an item followed.
         exposure: how often each item was shown, as cross-sell and as upsell.
-        items: by part: items shown, of which from fall-backs, of which taken.
+        items: by part: items shown, of which from fallbacks, of which taken.
         diversity: by part: lists of two items or more, sums of their diversity by category and by brand.
         steps: of upsells shown and taken: their number, sum of their price steps.
         cold_items: cold items shown.
