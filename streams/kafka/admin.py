@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
 
 from streams.errors import BrokerError
 from streams.kafka.log import reaching
@@ -34,10 +35,12 @@ def administration(settings: Settings, connect_s: float = CONNECT_S) -> Iterator
     _reach(settings, connect_s)
     with reaching(settings):
         client = KafkaAdminClient(**settings.kafka_python_options(), bootstrap_timeout_ms=round(connect_s * 1000))
-        try:
-            yield client
-        finally:
-            client.close()
+    try:
+        yield client
+    except KafkaError as error:
+        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+    finally:
+        client.close()
 
 
 def recognised(settings: Settings) -> Settings:

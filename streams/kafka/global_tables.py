@@ -34,7 +34,7 @@ from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
 
-MIRRORED = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
+TABLE_TOPICS = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
 """Topics that have a table."""
 
 SLICE = 200
@@ -55,7 +55,7 @@ class GlobalTables:
         self,
         settings: Settings,
         metrics: Metrics,
-        topics: Sequence[str] = MIRRORED,
+        topics: Sequence[str] = TABLE_TOPICS,
         *,
         on_forgotten: Callable[[Forgotten], None] = lambda _: None,
         on_offered: Callable[[CatalogItem], None] = lambda _: None,

@@ -144,9 +144,11 @@ class LogReader:
         return any(cursor.needs_reading or cursor.held for cursor in cursors)
 
     async def apply_profiles(self, apply: Callable[[Record], None]) -> None:
-        """Apply the profiles that are expected."""
+        """Apply profiles that are expected, of each partition `batch_records` at most."""
         for cursor in self._profile_cursors:
-            while (record := await _front(cursor)) is not None:
+            for _ in range(self._settings.batch_records):
+                if (record := await _front(cursor)) is None:
+                    break
                 apply(cursor.take())
                 cursor.applied(record)
 

@@ -45,7 +45,7 @@ from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
 
-MIRRORED = ("catalog", "forgotten", "snapshots")
+TRAINER_TABLES = ("catalog", "forgotten", "snapshots")
 """Compacted topics that a trainer needs: the items, who must not be learnt from, which snapshots serve."""
 
 LOOK_S = 0.5
@@ -311,7 +311,7 @@ class Trainer(ProcessService):
     noun = "trainer"
     outlives = ("mirror", TRAINING_LOOP)
     stop_s = STOP_S
-    unfinished = f"no last snapshot in {STOP_S:g} s (%r): what came since the one before will be learnt again"
+    unfinished = f"no last snapshot within {STOP_S:g} s (%r): what came since the one before will be learnt again"
 
     def __init__(
         self,
@@ -329,7 +329,7 @@ class Trainer(ProcessService):
         store = SnapshotStore.of(settings)
         self.training = TrainerState(settings, log, store, identities, self._offer, metrics)
         self._tables = GlobalTables(
-            settings, metrics, MIRRORED, on_forgotten=self._forget, on_offered=self.training.offered
+            settings, metrics, TRAINER_TABLES, on_forgotten=self._forget, on_offered=self.training.offered
         )
         self.table_reader = GlobalTableReader(settings, identities, self._tables, log)
         self.training_loop = TrainingLoop(

@@ -45,9 +45,9 @@ class NeighbourTask(PartitionTask):
 
     # -- restoring -------------------------------------------------------------------------------------------------
 
-    def mirrored(self) -> list[TopicPartition]:
-        """See [`PartitionTask.mirrored`][]; also the partition's rows."""
-        return [*super().mirrored(), self._rows_tp]
+    def table_partitions(self) -> list[TopicPartition]:
+        """See [`PartitionTask.table_partitions`][]; also the partition's rows."""
+        return [*super().table_partitions(), self._rows_tp]
 
     def overtaken(self) -> bool:
         """See [`PartitionTask.overtaken`][]."""

@@ -121,7 +121,7 @@ class PartitionTask(ABC):
     async def _hold_state(self) -> None:
         """Keep the state if nobody has gone further, else restore it."""
         term = self._term
-        await self.context.table_reader.caught_up(self.mirrored())
+        await self.context.table_reader.caught_up(self.table_partitions())
         if not self.cursors or self.overtaken():
             started = asyncio.get_running_loop().time()
             self.cursors = {}
@@ -166,7 +166,7 @@ class PartitionTask(ABC):
             except TimeoutError:
                 pass
 
-    def mirrored(self) -> list[TopicPartition]:
+    def table_partitions(self) -> list[TopicPartition]:
         """Partitions of global tables that have to be read to their ends before the state is restored."""
         return self.context.all_of("progress")
 

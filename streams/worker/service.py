@@ -98,10 +98,11 @@ class Worker(ProcessService):
             on_failure=self.fail,
         )
         self._recommender, self._batcher = context.recommender, context.batcher
-        self.pauses = context.backpressure.pauses
+        self._backpressure = context.backpressure
+        self.pauses = self._backpressure.pauses
         flush_s = settings.session_timeout_s * REVOKE_FLUSH_SHARE
         self.tasks = self.listener = TaskManager(TASK_KINDS, context, revoke_flush_s=flush_s, on_failure=self.fail)
-        self._watchdog = Watchdog(self.tasks, log, context.backpressure.idle, lambda: self.consumer.delivered, metrics)
+        self._watchdog = Watchdog(self.tasks, log, self._backpressure.idle, lambda: self.consumer.delivered, metrics)
 
     @property
     def holds_state(self) -> bool:
@@ -150,6 +151,7 @@ class Worker(ProcessService):
         metrics.items.set(len(self.tables.items))
         metrics.catalog_items.set(len(self.tables.catalog))
         metrics.rows.set(len(self.tables.neighbours))
+        metrics.load.set(self._backpressure.load)
         metrics.outbox_bytes.set(self.producer.bytes)
         metrics.retries.set(self.producer.retries)
         for task in self.tasks:

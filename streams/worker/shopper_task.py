@@ -60,9 +60,9 @@ class ShopperTask(PartitionTask):
 
     # -- restoring -------------------------------------------------------------------------------------------------
 
-    def mirrored(self) -> list[TopicPartition]:
-        """See [`PartitionTask.mirrored`][]; also the forgotten shoppers."""
-        return [*super().mirrored(), *self.context.all_of("forgotten")]
+    def table_partitions(self) -> list[TopicPartition]:
+        """See [`PartitionTask.table_partitions`][]; also the forgotten shoppers."""
+        return [*super().table_partitions(), *self.context.all_of("forgotten")]
 
     async def restore(self) -> None:
         """Replay the recent log up to the positions, without effects."""

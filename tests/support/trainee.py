@@ -15,7 +15,7 @@ from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
 from streams.trainer.leadership import Leadership
 from streams.trainer.metrics import TrainerMetrics
-from streams.trainer.service import MIRRORED, TrainingLoop
+from streams.trainer.service import TRAINER_TABLES, TrainingLoop
 from streams.trainer.state import TrainerState
 from streams.wire.announcements import decode_announcement
 from streams.wire.codec import written
@@ -41,7 +41,7 @@ class Trainee:
         self.tables = GlobalTables(
             settings,
             self.metrics,
-            MIRRORED,
+            TRAINER_TABLES,
             on_forgotten=lambda forgotten: self.training.forget(forgotten.user_id, forgotten.before),
             on_offered=self.training.offered,
         )
