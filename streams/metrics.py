@@ -69,7 +69,7 @@ class Metrics:
         self.retries = self._gauge("send_retries", "Packets sent again after a failure")
         self.outbox_bytes = self._gauge("outbox_bytes", "Bytes waiting to be acknowledged")
         self.load = self._gauge(
-            "backpressure", "Largest share in use of any bound on what waits; above 1 something pauses"
+            "backpressure", "Largest share in use of the bounds on what waits; above 1: a pause"
         )
         self.tasks = self._gauge("lanes", "Lanes owned and ready")
         self.items = self._gauge("items", "Items known by id")
