@@ -68,9 +68,7 @@ class Metrics:
         self.rebalances = self._counter("rebalances", "Times the group was rearranged")
         self.retries = self._gauge("send_retries", "Packets sent again after a failure")
         self.outbox_bytes = self._gauge("outbox_bytes", "Bytes waiting to be acknowledged")
-        self.load = self._gauge(
-            "backpressure", "Largest share in use of the bounds on what waits; above 1: a pause"
-        )
+        self.load = self._gauge("backpressure", "Largest share in use of the bounds on what waits; above 1: a pause")
         self.tasks = self._gauge("lanes", "Lanes owned and ready")
         self.items = self._gauge("items", "Items known by id")
         self.catalog_items = self._gauge("catalog_items", "Items in the catalogue")
