@@ -70,7 +70,8 @@ $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Crosscurrent needs Python 3.11 or later, \
 	and $(PYTHON) is `$(PYTHON) --version 2>&1`; make install PYTHON=/path/to/python3.12 chooses another."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "installing into .venv (a minute or two, once)"
+	@echo "installing into .venv (a minute or two, once)$(if $(PIP_EXTRA_INDEX_URL),,; on Linux \
+	PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make install saves 2.7 GB of CUDA builds)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
