@@ -22,6 +22,8 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         threads = set(threading.enumerate()) - self._earlier
         alone = len(self.get_map()) == 1 and all(isinstance(thread, threading._DummyThread) for thread in threads)
+        if alone and (ready := super().select(0)):  # of a thread that has ended since the first look
+            return ready
         if alone and timeout is None:
             message = "nothing will ever wake this event loop: it has no timer, no socket and no thread"
             raise RuntimeError(message)
