@@ -1,7 +1,6 @@
 """Whatever bytes come: an event, or a RecordError that can be sent to the dead letters. Nothing else, ever."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,34 +11,13 @@ from models.shop.events import Action, Line
 from streams.errors import RecordError
 from streams.wire.codec import (
     dead_letter,
-    decode_catalog,
     decode_click,
     decode_dead_letter,
-    decode_feedback,
-    decode_profile,
     decode_purchase,
     written,
 )
 from tests.support.poison import GOOD, KEYS, value_of
-
-APPENDED_MS = 1_714_564_800_000
-DECODERS = {
-    "clicks": decode_click,
-    "purchases": decode_purchase,
-    "catalog": decode_catalog,
-    "profiles": decode_profile,
-    "feedback": decode_feedback,
-}
-
-
-@dataclass
-class Rec:
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    partition: int = 3
-    offset: int = 81245
-    timestamp: int = APPENDED_MS
+from tests.support.shop_records import APPENDED_MS, DECODERS, Rec
 
 
 def survives(record: Rec) -> None:

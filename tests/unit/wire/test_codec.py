@@ -3,7 +3,6 @@
 import base64
 import json
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -23,25 +22,7 @@ from streams.wire.codec import (
     written,
 )
 from tests.support.poison import CLICK, KEYS, PATHS, POISON, value_of
-
-APPENDED_MS = 1_714_564_800_000  # 2024-05-01T12:00:00Z
-DECODERS = {
-    "clicks": decode_click,
-    "purchases": decode_purchase,
-    "catalog": decode_catalog,
-    "profiles": decode_profile,
-    "feedback": decode_feedback,
-}
-
-
-@dataclass
-class Rec:
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    partition: int = 3
-    offset: int = 81245
-    timestamp: int = APPENDED_MS
+from tests.support.shop_records import APPENDED_MS, DECODERS, Rec
 
 
 def rec(topic: str, **changes: Any) -> Rec:
