@@ -7,6 +7,7 @@ touching a Python object. Values are kept as they were published, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,22 @@ from models.shop.items import UNKNOWN, Items
 
 _NO_ROW = -1
 """Position of an item that has no row."""
+
+
+class Rows(NamedTuple):
+    """The arrays of [`Neighbours`][], for kernels; outdated once a row is put."""
+
+    start: NDArray[np.int64]
+    length: NDArray[np.int32]
+    own: NDArray[np.float64]
+    own_count: NDArray[np.int64]
+    at: NDArray[np.float64]
+    ids: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int32]
+    half_life_s: float
+    baskets: float  # of the shop, as of `baskets_at`
+    baskets_at: float
 
 
 class Neighbours:
@@ -88,6 +105,23 @@ class Neighbours:
     def items_with_rows(self) -> NDArray[np.int64]:
         """Indices of the items that have rows, ascending: an order that another process does not share."""
         return np.flatnonzero(self._position != _NO_ROW)
+
+    def arrays(self) -> Rows:
+        """The arrays as they are now, with the baskets of the shop as of its newest basket."""
+        baskets_at = max((total.at for total in self.totals.values()), default=0.0)
+        return Rows(
+            self.start,
+            self.length,
+            self.own,
+            self.own_count,
+            self.at,
+            self.ids,
+            self.weights,
+            self.counts,
+            float(self.half_life_s),
+            float(self.baskets(baskets_at)),
+            float(baskets_at),
+        )
 
     def put(self, row: Row) -> None:
         """Replace the row of an item."""

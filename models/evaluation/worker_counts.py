@@ -6,28 +6,12 @@
 from __future__ import annotations
 
 from math import inf
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.local import LocalCounting
 from models.sessions.visits import VisitConfig, Visits
 from models.shop.events import Click, Purchase
 from models.shop.items import Items
-
-
-class NeighbourRows(NamedTuple):
-    """Arrays of [`models.cooccurrence.index.Neighbours`][], for kernels; outdated by the next `publish`."""
-
-    start: NDArray[np.int64]
-    length: NDArray[np.int32]
-    own: NDArray[np.float64]
-    at: NDArray[np.float64]
-    ids: NDArray[np.int32]
-    weights: NDArray[np.float64]
-    half_life_s: float
 
 
 class WorkerCounts:
@@ -54,12 +38,6 @@ class WorkerCounts:
         """Bring `neighbours` up to date."""
         self._ripen(inf)
         self._counting.publish()
-
-    def rows(self) -> NeighbourRows:
-        """The arrays of `neighbours`."""
-        index = self.neighbours
-        arrays = index.start, index.length, index.own, index.at, index.ids, index.weights
-        return NeighbourRows(*arrays, float(index.half_life_s))
 
     def _ripen(self, clicks_s: float) -> None:
         for _, at, pairs in self.visits.ripen(clicks_s):

@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
+from models.cooccurrence.index import Rows
 from models.jit import inline_njit
 from models.serving.queues import push
 from models.serving.rules import ANCHORS, QueryState, Rules, classify, fits
-from models.serving.state import CROSS_SELLS, EVIDENCE, MAX_SOURCES, UPSELLS, Pool, Rows, ServingState, Weights
+from models.serving.state import CROSS_SELLS, EVIDENCE, MAX_SOURCES, UPSELLS, Pool, ServingState, Weights
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL

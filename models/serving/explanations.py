@@ -8,11 +8,12 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cooccurrence.index import Rows
 from models.jit import inline_njit
 from models.serving.candidates import bought_by_chance, share_factors, significance, supported
 from models.serving.fallbacks import BRAND, NEAR
 from models.serving.rules import QueryState
-from models.serving.state import EVIDENCE, Pool, Rows, ServingState, Weights
+from models.serving.state import EVIDENCE, Pool, ServingState, Weights
 from models.shop.catalog import Catalog
 from models.shop.events import BOUGHT_WITH, PAIR_KIND_NAMES, PAIR_KINDS, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
 from models.shop.items import Items

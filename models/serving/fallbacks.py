@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.cooccurrence.index import Rows
 from models.jit import inline_njit
 from models.serving.candidates import place_of, step_of
 from models.serving.popularity import BASKETS, VIEWS, TopItems
 from models.serving.queues import push
 from models.serving.rules import ANCHORS, MAY_UPSELL, fits
-from models.serving.state import CROSS_SELLS, EVIDENCE, FALL_BACK, UPSELLS, Rows, ServingState
+from models.serving.state import CROSS_SELLS, EVIDENCE, FALL_BACK, UPSELLS, ServingState
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
 from models.shop.kinds import CROSS_SELL, UPSELL

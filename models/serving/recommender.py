@@ -19,7 +19,7 @@ from models.serving.explanations import MOST_REASONS, Reason, Reasons, ReasonTex
 from models.serving.kernel import Answers, Batch, Joined, answer, empty_answers
 from models.serving.popularity import Popularity
 from models.serving.rules import CompiledPolicy, QueryState
-from models.serving.state import Limits, Rows, ServingState, Weights, empty_pool
+from models.serving.state import Limits, ServingState, Weights, empty_pool
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
 from models.shop.events import Action
@@ -184,7 +184,7 @@ class Recommender:
         if len(self._query_state.barred) < len(rules.facts) or len(self._query_state.taken) < len(rules.group):
             self._query_state = self._compiled.query_state()
         state = ServingState(
-            self._rows(),
+            self.neighbours.arrays(),
             self._weights,
             rules,
             self._limits,
@@ -219,24 +219,6 @@ class Recommender:
             _joined([visit.items for visit in visits]),
             np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64),
             expected,
-        )
-
-    def _rows(self) -> Rows:
-        """The arrays of the neighbours as they are now."""
-        neighbours = self.neighbours
-        baskets_at = max((total.at for total in neighbours.totals.values()), default=0.0)
-        return Rows(
-            neighbours.start,
-            neighbours.length,
-            neighbours.own,
-            neighbours.own_count,
-            neighbours.at,
-            neighbours.ids,
-            neighbours.weights,
-            neighbours.counts,
-            float(neighbours.half_life_s),
-            float(neighbours.baskets(baskets_at)),
-            float(baskets_at),
         )
 
     def _suggested(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:

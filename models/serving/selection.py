@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cooccurrence.index import Rows
 from models.jit import inline_njit
 from models.serving.candidates import make_exact
 from models.serving.queues import first, pop, precedes, rescore
 from models.serving.rules import Rules
-from models.serving.state import CROSS_SELLS, EVIDENCE, UPSELLS, Limits, Pool, Rows, ServingState, Weights
+from models.serving.state import CROSS_SELLS, EVIDENCE, UPSELLS, Limits, Pool, ServingState, Weights
 from models.shop.catalog import NONE
 from models.shop.kinds import CROSS_SELL, NEITHER
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cooccurrence.index import Rows
 from models.ranking.features import Order
 from models.serving.popularity import TopItems
 from models.serving.rules import QueryState, Rules
@@ -51,22 +52,6 @@ CANDIDATE = np.dtype(
     ],
     align=True,
 )
-
-
-class Rows(NamedTuple):
-    """The arrays of `models.cooccurrence.index.Neighbours`."""
-
-    start: NDArray[np.int64]
-    length: NDArray[np.int32]
-    own: NDArray[np.float64]
-    own_count: NDArray[np.int64]
-    at: NDArray[np.float64]
-    ids: NDArray[np.int32]
-    weights: NDArray[np.float64]
-    counts: NDArray[np.int32]
-    half_life_s: float
-    baskets: float  # of the shop, as of `baskets_at`
-    baskets_at: float
 
 
 class Weights(NamedTuple):

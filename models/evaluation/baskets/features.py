@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.worker_counts import NeighbourRows
+from models.cooccurrence.index import Rows
 from models.jit import cached_njit, inline_njit
 from models.shop.events import BOUGHT_WITH
 
@@ -101,7 +101,7 @@ def scratch_for(items: int, groups: int) -> Scratch:
 
 @cached_njit()
 def basket_features(
-    cart: Cart, household: Household, stats: ItemStats, rows: NeighbourRows, scratch: Scratch
+    cart: Cart, household: Household, stats: ItemStats, rows: Rows, scratch: Scratch
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Candidates for a cart, and their features.
 
@@ -132,9 +132,7 @@ def basket_features(
 
 
 @cached_njit()
-def _candidates(
-    cart: Cart, household: Household, stats: ItemStats, rows: NeighbourRows, scratch: Scratch
-) -> NDArray[np.int32]:
+def _candidates(cart: Cart, household: Household, stats: ItemStats, rows: Rows, scratch: Scratch) -> NDArray[np.int32]:
     """(c,) candidates; `scratch.sums` of each is how much it is bought together with the cart."""
     scratch.serial[0] += 1
     most = len(household.habits) + len(stats.drawn)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.index import Rows
 from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
 from models.evaluation.baskets.category_pairs import CategoryPairs
 from models.evaluation.baskets.features import (
@@ -31,7 +32,7 @@ from models.evaluation.baskets.features import (
 from models.evaluation.baskets.first_purchases import FirstPurchases, FirstPurchasesConfig
 from models.evaluation.baskets.protocol import READINGS, Basket, BasketQuery, K, Lists, Shop, best, query_of
 from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
-from models.evaluation.worker_counts import NeighbourRows, WorkerCounts
+from models.evaluation.worker_counts import WorkerCounts
 from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, Click, Line, Purchase
@@ -119,7 +120,7 @@ class Ours:
         self._waiting: list[Basket] = []
         self._scratch = scratch_for(len(shop.items), shop.groups)
         self._stats: ItemStats | None = None
-        self._rows: NeighbourRows
+        self._rows: Rows
         self._at = -inf
         self._seen = 0
 
@@ -176,7 +177,7 @@ class Ours:
         yield Purchase(basket.household, basket.order_id, basket.at, tuple(map(Line, names)))
 
     def _update_stats(self) -> None:
-        shop, rows, size = self._shop, self._counts.rows(), len(self._shop.items)
+        shop, rows, size = self._shop, self._counts.neighbours.arrays(), len(self._shop.items)
         known = min(size, len(rows.at))
         baskets = np.zeros(size)
         baskets[:known] = rows.own[:known, 1] * 2.0 ** ((rows.at[:known] - self._at) / rows.half_life_s)

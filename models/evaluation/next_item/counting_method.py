@@ -62,7 +62,7 @@ class CoOccurrenceMethod(SingleMethod):
     def new(self, items: Sequence[int], times: Sequence[float]) -> Counted:
         """Scores of what may come next, without the items of `items_to_return_to`."""
         self._counts.publish()
-        rows = self._counts.rows()
+        rows = self._counts.neighbours.arrays()
         latest = np.array(items[::-1], np.int32)
         ages_s = times[-1] - np.array(times[::-1], np.float64)
         ids, scores = next_items(latest, ages_s, times[-1], rows, self._ranking)
@@ -75,7 +75,7 @@ class CoOccurrenceMethod(SingleMethod):
     def views(self, at: float) -> NDArray[np.float64]:
         """(items,) views of each, decayed to a time."""
         self._counts.publish()
-        rows = self._counts.rows()
+        rows = self._counts.neighbours.arrays()
         views: NDArray[np.float64] = rows.own[:, 0] * 2.0 ** (np.minimum(0.0, rows.at - at) / rows.half_life_s)
         return views
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cooccurrence.index import Rows
 from models.evaluation.next_item.sums import repeats, sums_by_item
-from models.evaluation.worker_counts import NeighbourRows
 from models.jit import cached_njit
 from models.shop.events import VIEWED_WITH
 
@@ -33,7 +33,7 @@ class NextItemConfig(NamedTuple):
 
 
 def next_items(
-    latest: NDArray[np.int32], ages_s: NDArray[np.float64], at: float, rows: NeighbourRows, config: NextItemConfig
+    latest: NDArray[np.int32], ages_s: NDArray[np.float64], at: float, rows: Rows, config: NextItemConfig
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """(m,) distinct items that may come next, ascending, and (m,) their scores, above 0.
 
@@ -49,7 +49,7 @@ def next_items(
 
 @cached_njit()
 def _next_items(
-    latest: NDArray[np.int32], ages_s: NDArray[np.float64], at: float, rows: NeighbourRows, config: NextItemConfig
+    latest: NDArray[np.int32], ages_s: NDArray[np.float64], at: float, rows: Rows, config: NextItemConfig
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """What each view adds to each of its neighbours, one after the other."""
     room = 0
