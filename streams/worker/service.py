@@ -82,7 +82,9 @@ class Worker(ProcessService):
         store = SnapshotStore.of(settings)
         installs = {MODEL: self._install_predictor, RANKER: self._install_order}
         self._loaders = [ModelLoader(model, store, install, metrics) for model, install in installs.items()]
-        self.tables = GlobalTables(settings, metrics, on_forgotten=self._forget, on_announced=self._announced)
+        self.tables = GlobalTables(
+            settings, metrics, identities=identities, on_forgotten=self._forget, on_announced=self._announced
+        )
         self.table_reader = GlobalTableReader(settings, identities, self.tables, log)
         context = WorkerContext(
             settings=settings,

@@ -24,7 +24,7 @@ from streams.kafka.cursor import Cursor
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
-from streams.wire.pair_deltas import PairBatch
+from streams.wire.pair_deltas import SOURCE_TOPICS, PairBatch, source_name
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
 from streams.worker.context import WorkerContext
@@ -67,7 +67,8 @@ class ShopperTask(PartitionTask):
     async def restore(self) -> None:
         """Replay the recent log up to the positions, without effects."""
         settings, recorded = self.context.settings, self.recorded()
-        cursors, joined = await self.starting_cursors(), recorded.joined if recorded else 0
+        cursors = await self.starting_cursors()
+        joined = min(recorded.joined, cursors[self._purchases_tp].position) if recorded else 0
         self.visits = Visits(self.context.items, settings.visits)
         self._pairs, self._clicks_time_s = self._new_pairs(), 0.0
         for user_id, before in self.context.tables.forgotten.items():
@@ -226,12 +227,11 @@ class ShopperTask(PartitionTask):
                 self._pairs["joins"].add(offset, at, pairs)
 
     def _new_pairs(self) -> dict[str, PairBatch]:
-        """Empty batches of pair deltas by source. Joins are a source of their own: they follow later."""
+        """Empty batches of pair deltas by source."""
         identities, partitions = self.context.identities, self.context.partitions("pairs")
-        topics = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}
-        ids = {source: identities[self.context.name(topic)].topic_id for source, topic in topics.items()}
+        ids = {source: identities[self.context.name(topic)].topic_id for source, topic in SOURCE_TOPICS.items()}
         return {
-            source: PairBatch(f"{source}-{self.number}@{topic_id}", self.context.items, partitions)
+            source: PairBatch(source_name(source, self.number, topic_id), self.context.items, partitions)
             for source, topic_id in ids.items()
         }
 
