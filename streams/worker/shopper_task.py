@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 from aiokafka import TopicPartition
 
@@ -39,6 +40,8 @@ IDLE_JOIN_S = 1.0
 """How far the brokers' clocks may be ahead of ours when joins are finished by our clock, while no click arrives."""
 
 
+T = TypeVar("T")
+
 TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Short names of the topics keyed by shopper."""
 
@@ -52,7 +55,6 @@ class ShopperTask(PartitionTask):
         self._clicks_tp, self._purchases_tp, self._profiles_tp, self._feedback_tp = (
             TopicPartition(context.name(topic), self.number) for topic in TOPICS
         )
-        self._partitions = {tp.topic: context.identities[tp.topic].partitions for tp in self.partitions}
         self.visits = Visits(context.items, context.settings.visits)
         self._clicks_time_s = 0.0
         self._waiting_since: float | None = None
@@ -86,6 +88,12 @@ class ShopperTask(PartitionTask):
     def _replay(self, record: Record, joined: int) -> None:
         """Apply a past record to the state only: its effects are published already, except for pending joins."""
         appended_s = record.timestamp / 1000
+        if (
+            record.topic != self._profiles_tp.topic
+            and self._refuses_misplaced
+            and not self.context.placement.fits(record)
+        ):
+            return
         try:
             if record.topic == self._clicks_tp.topic:
                 self._join_before(appended_s)
@@ -152,8 +160,6 @@ class ShopperTask(PartitionTask):
                 outcome = "dead letter"
             if outcome is not None:
                 outcomes[record.topic, outcome] += 1
-            if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
-                self.context.metrics.misplaced.inc()
             cursor.applied(record)
         self.context.metrics.outcomes(outcomes)
 
@@ -161,23 +167,36 @@ class ShopperTask(PartitionTask):
         """See [`PartitionTask.finish_run`][]: answer the queries of this task and the others."""
         await self.context.backpressure.wait_for_batcher()
 
+    @property
+    def _refuses_misplaced(self) -> bool:
+        return self.context.recommender.policy.misplaced == "dead-letter"
+
+    def _placed(self, record: Record, event: T) -> T:
+        """The event of a record, unless it is misplaced and refused (RecordError).
+
+        Who asks to be forgotten is forgotten, wherever the record lies.
+        """
+        forgets = isinstance(event, Profile) and event.forget
+        self.context.placement.check(record, refuse=self._refuses_misplaced and not forgets)
+        return event
+
     def _apply_one(self, record: Record, oldest_ms: float) -> str | None:
         """Apply one record; returns its outcome, None if it has submitted a query."""
         topic, appended_s = record.topic, record.timestamp / 1000
         event: Click | Purchase
         if topic == self._clicks_tp.topic:
-            event = decode_click(record)
+            event = self._placed(record, decode_click(record))
             self._join_before(appended_s)
             verdict, pairs = self.visits.apply_click(event, appended_s, record.offset)
             source, action, item_ids = "clicks", event.action, [event.item_id]
         elif topic == self._purchases_tp.topic:
-            event = decode_purchase(record)
+            event = self._placed(record, decode_purchase(record))
             verdict, pairs = self.visits.apply_purchase(event, appended_s, record.offset)
             source, action, item_ids = "purchases", Action.PURCHASE, event.item_ids
         elif topic == self._profiles_tp.topic:
-            return self._apply_profile(decode_profile(record))
+            return self._apply_profile(self._placed(record, decode_profile(record)))
         else:
-            decode_feedback(record)
+            self._placed(record, decode_feedback(record))
             return "noted"
         if pairs:
             self._pairs[source].add(record.offset, event.at, pairs)
