@@ -51,8 +51,8 @@ class Placement:
         if self.misplaced[record.topic] == 1:
             fate = "go to the dead letters" if refuse else "are used where they are, so promises may be broken"
             logger.error(
-                "records of %s lie in other partitions than their keys' (the first: %s belongs in partition %d) and %s: "
-                "%s",
+                "records of %s lie in other partitions than their keys' (the first: %s belongs in partition %d) and "
+                "%s: %s",
                 record.topic, where(record), meant, fate, CURE,
             )  # fmt: skip
         if refuse:
