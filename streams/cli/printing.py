@@ -62,10 +62,12 @@ def suggestion_lines(record: Record) -> Iterator[Parts]:
     """Shopper and trigger of a suggestion, then a line per item with its price and first reason."""
     suggestion = decode_suggestion(record)
     trigger = suggestion.trigger
+    unnamed = 0 if trigger.item_count is None else trigger.item_count - len(trigger.item_ids)
+    more = f" and {unnamed:,} more" if unnamed else ""
     yield (
         (suggestion.at, "dim"),
         (f"  {suggestion.user_id}", "bold"),
-        (f"  {trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}", ""),
+        (f"  {trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}{more}", ""),
         ("" if suggestion.items else "  nothing to suggest", "dim"),
         (f"  {suggestion.latency_ms:.0f} ms", "dim"),
     )
