@@ -4,6 +4,7 @@
 CrosscurrentError
 ├── SettingsError    a flag, variable or key of the configuration file is wrong: correct it
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
+├── CodecError       compressed records cannot be read: install the missing package, `make install` has it
 ├── BrokerError      no broker answers, or a broker does not start: check the address and the security settings
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops; repair the broker, start it again
@@ -48,6 +49,18 @@ class SettingsError(CrosscurrentError):
 
 class TopicsError(CrosscurrentError):
     """Topics are missing or have wrong settings. Other partition counts need another `--prefix`, or new topics."""
+
+
+class CodecError(CrosscurrentError):
+    """Records that producers compress cannot be read, as a package is missing or broken."""
+
+    @classmethod
+    def broken(cls, codec: str, client: str, reason: str) -> CodecError:
+        """A client cannot decompress what was compressed by a codec."""
+        return cls(
+            f"records compressed with {codec} cannot be read: the library that {client} needs for it is missing or "
+            f"broken ({reason}): install the packages cramjam, lz4, python-snappy and zstandard, as `make install` does"
+        )
 
 
 class BrokerError(CrosscurrentError):

@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiokafka
 import msgspec
 from aiokafka import TopicPartition
 
+from streams.kafka.consumers import new_consumer
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
 from streams.wire.record import Record
@@ -89,8 +89,8 @@ class Topics:
         self._consumer: Any = None
 
     async def __aenter__(self) -> Topics:
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **self._settings.aiokafka_options(),
+        self._consumer = new_consumer(
+            self._settings,
             enable_auto_commit=False,
             isolation_level="read_committed",
             max_partition_fetch_bytes=4 << 20,

@@ -44,8 +44,13 @@ def new_table(title: str, left: Sequence[str], right: Sequence[str], *, no_wrap:
 
 
 def print_value(record: Record) -> None:
-    """Write the value unchanged and a line end; a null value as `null`."""
-    sys.stdout.buffer.write((b"null" if record.value is None else record.value) + b"\n")
+    """Write the value unchanged and a line end; a null value as `null`. An unreadable record is told on stderr."""
+    try:
+        value = record.value
+    except RecordError as error:
+        print(error, file=sys.stderr)
+        return
+    sys.stdout.buffer.write((b"null" if value is None else value) + b"\n")
 
 
 def print_lines(lines_of: Callable[[Record], Iterator[Parts]], record: Record) -> None:

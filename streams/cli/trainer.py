@@ -29,9 +29,11 @@ def check_torch() -> None:
 def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a trainer: it learns from clicks, stores snapshots and announces them. One works, others stand by."""
     from streams.faust_app import new_event_loop
+    from streams.kafka.codecs import check_codecs
     from streams.kafka.topic_admin import identities
 
     check_torch()
+    check_codecs()
     from streams.trainer.app import create_trainer_app
 
     app, trainer = create_trainer_app(settings, identities(settings), on_ready=say_ready)

@@ -14,7 +14,7 @@ from threading import Event
 from typing import Any
 
 import orjson
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from rich.console import Console
 
 from models.shop.policy import Policy
@@ -25,6 +25,7 @@ from streams.demo.score import Score
 from streams.demo.screen import Screen, Shown, figures, marks, screen_for
 from streams.interrupts import set_by_signals
 from streams.kafka import topic_admin
+from streams.kafka.consumers import new_blocking_consumer
 from streams.processes import READY_S, Process, ProcessError, crosscurrent, environment, stop_all
 from streams.settings import Settings
 from streams.wire.topics import full_name
@@ -260,8 +261,7 @@ class Demo:
 def _suggestions(settings: Settings) -> Iterator[Any]:
     """A reader of all suggestions. It verifies no checksums: kafka-python does that in Python, at 8 MB/s."""
     topic = full_name(settings.prefix, "suggestions")
-    options = settings.kafka_python_options()
-    with closing(KafkaConsumer(**options, fetch_max_wait_ms=TICK_MS, check_crcs=False)) as reader:
+    with closing(new_blocking_consumer(settings, fetch_max_wait_ms=TICK_MS, check_crcs=False)) as reader:
         reader.assign([TopicPartition(topic, partition) for partition in range(settings.partitions)])
         reader.seek_to_beginning()
         yield reader

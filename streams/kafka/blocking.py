@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from streams.errors import BrokerError, RecordError, TopicsError
 from streams.kafka.admin import CONNECT_S, administration
+from streams.kafka.codecs import check_codecs
+from streams.kafka.consumers import new_blocking_consumer
 from streams.kafka.embedded_ends import true_ends_blocking
 from streams.kafka.log import reaching
 from streams.settings import Settings
@@ -138,17 +140,19 @@ class TopicReader:
         group: whose commits `from_committed` and `commit` use, without prefix.
 
     Raises:
+        CodecError: a package for compressed records is missing.
         TopicsError: a topic is missing.
         BrokerError: no broker answers.
     """
 
     def __init__(self, settings: Settings, topics: Collection[str], group: str | None = None) -> None:
+        check_codecs()
         require_topics(settings, topics)
         self._settings = settings
         self._ends: dict[TopicPartition, int] = {}
         with reaching(settings):
-            self._consumer = KafkaConsumer(
-                **settings.kafka_python_options(),
+            self._consumer = new_blocking_consumer(
+                settings,
                 group_id=None if group is None else settings.prefix + group,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",

@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
@@ -22,6 +21,7 @@ from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
 from streams.errors import RecordError
+from streams.kafka.consumers import new_consumer
 from streams.kafka.log import Log, reaching
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -186,8 +186,8 @@ class GlobalTableReader:
         Raises:
             BrokerError: no broker answers.
         """
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **self._settings.aiokafka_options(),
+        self._consumer = new_consumer(
+            self._settings,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",

@@ -13,11 +13,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import aiokafka
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
+from streams.kafka.consumers import new_consumer
 from streams.kafka.log import Log, reaching
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -61,7 +61,7 @@ class AssignmentListener(Protocol):
         """Offset from which to deliver a partition; None while that is not known."""
 
 
-class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads the assigned partitions of topics (full names) in batches and reports changes of the assignment."""
 
     def __init__(self, settings: Settings, topics: Iterable[str], log: Log, metrics: Metrics) -> None:
@@ -90,8 +90,8 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             BrokerError: no broker answers.
         """
         settings, self._listener, self._pauses = self._settings, listener, pauses
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **settings.aiokafka_options(),
+        self._consumer = new_consumer(
+            settings,
             group_id=settings.full_group,
             enable_auto_commit=False,
             auto_offset_reset="none",

@@ -12,15 +12,18 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import aiokafka
 import kafka.errors
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from streams.errors import BrokerError
+from streams.kafka.consumers import new_consumer
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
 from streams.wire.record import Record
+
+RANGE_RECORDS = 2_000
+"""Most records of one batch of a range: a fetch of compressed records can hold millions."""
 
 RETRY_PAUSE_S = 0.5
 """Before a retry of a request that failed for a passing reason (a leader that moves)."""
@@ -79,10 +82,10 @@ class KafkaLog:
         Raises:
             BrokerError: no broker answers at the address.
         """
-        options = self._settings.aiokafka_options() | {"enable_auto_commit": False}
-        self._group = aiokafka.AIOKafkaConsumer(**options, group_id=self._settings.full_group)
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **options,
+        self._group = new_consumer(self._settings, enable_auto_commit=False, group_id=self._settings.full_group)
+        self._consumer = new_consumer(
+            self._settings,
+            enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
             max_partition_fetch_bytes=self._max_fetch_bytes,
@@ -134,9 +137,9 @@ class KafkaLog:
         position, deadline = start, time.monotonic() + self._settings.send_timeout_s
         while position < stop:
             async with self._reading:  # readers take turns, one fetch each
-                self._point_at(partition, position)
+                await self._point_at(partition, position)
                 try:
-                    fetched = await self._consumer.getmany(partition, timeout_ms=500)
+                    fetched = await self._consumer.getmany(partition, timeout_ms=500, max_records=RANGE_RECORDS)
                     reached = await self._consumer.position(partition)
                 except OffsetOutOfRangeError:
                     reached, fetched = max(position, (await self.starts([partition]))[partition]), {}
@@ -151,14 +154,15 @@ class KafkaLog:
             if records:
                 yield records
 
-    def _point_at(self, partition: TopicPartition, position: int) -> None:
+    async def _point_at(self, partition: TopicPartition, position: int) -> None:
         """Have the consumer fetch only this partition, from this position."""
         if partition not in self._consumer.assignment():  # assigning is expensive: once for each partition
             self._consumer.assign([*self._consumer.assignment(), partition])
             for assigned in self._consumer.assignment():
                 self._consumer.seek(assigned, 0)
                 self._consumer.pause(assigned)
-        self._consumer.seek(partition, position)
+        if await self._consumer.position(partition) != position:  # seeking drops what is fetched already
+            self._consumer.seek(partition, position)
         self._consumer.resume(partition)
 
     async def _retrying(self, request: Any, argument: Any) -> Any:

@@ -23,7 +23,7 @@ import orjson
 from models.shop.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
 from streams.errors import RecordError
 from streams.wire import rejections
-from streams.wire.record import Record, refusal
+from streams.wire.record import Record, raw_value, refusal
 from streams.wire.schemas import (
     ID_WORDS,
     MAX_AHEAD_MS,
@@ -208,11 +208,12 @@ def dead_letter(record: Record, error: RecordError, at_ms: int) -> tuple[bytes, 
         "path": error.path,
         "at": written(at_ms / 1000),
     }
-    size = len(record.key or b"") + len(record.value or b"")
+    key, value = record.key, raw_value(record)
+    size = len(key or b"") + len(value or b"")
     if size * 4 // 3 > MAX_DEAD_LETTER_BYTES:
         letter["left_out_bytes"] = size
     else:
-        letter["key"], letter["value"] = _base64(record.key), _base64(record.value)
+        letter["key"], letter["value"] = _base64(key), _base64(value)
     return record.topic.encode(), orjson.dumps(letter)
 
 

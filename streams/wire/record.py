@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from streams.errors import RecordError
@@ -36,6 +37,35 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None:
         """Value as sent; None: a tombstone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A [`Record`][] that the Kafka client could not parse. Its value raises, so every decoder refuses it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    recovered_value: bytes | None
+    """The value, where it could be read; None where not."""
+    fault: str
+    """What is wrong with the record."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Never returns.
+
+        Raises:
+            RecordError: always.
+        """
+        raise refusal(self, None, "in a record that a Kafka client can parse", self.fault)
+
+
+def raw_value(record: Record) -> bytes | None:
+    """The value as sent; of an unreadable record what could be recovered."""
+    return record.recovered_value if isinstance(record, Unreadable) else record.value
 
 
 def refusal(record: Record, path: str | None, expected: str, got: str) -> RecordError:
