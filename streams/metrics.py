@@ -62,6 +62,7 @@ class Metrics:
         self.pairs = self._counter("pairs", "Pair deltas counted into rows")
         self.rows_published = self._counter("rows_published", "Rows of neighbours published")
         self.rows_bytes = self._counter("rows_bytes", "Bytes of rows published")
+        self.unknown_rows = self._counter("unknown_rows_dropped", "Rows of items in no catalogue that were dropped")
         self.foreign_rows = self._counter("foreign_rows", "Older rows a late owner published over newer ones")
         self.misplaced = self._counter("misplaced", "Records in a partition other than their key's")
         self.commit_failures = self._counter(

@@ -76,11 +76,15 @@ class Counts:
 
 
 def published(neighbours: Sequence[Raw], as_of_s: float, half_life_s: float) -> Counts:
-    """What the workers have published, from all records of `neighbours`: each item's row of the greatest position."""
+    """What the workers have published, from all records of `neighbours`: each item's row of the greatest position.
+
+    Rows that were dropped are not among them.
+    """
     rows: dict[str, dict[str, Any]] = {}
     positions: dict[int, dict[str, Any]] = {}
     for record in neighbours:
         if record.value is None:
+            rows.pop((record.key or b"").decode(errors="replace"), None)
             continue
         value = orjson.loads(record.value)
         if not record.key:

@@ -74,6 +74,7 @@ class GlobalTables:
         self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
+        self._removed: dict[int, set[str]] = {}  # of watched partitions
         self._row_positions: dict[str, int] = {}
         appliers: dict[str, Callable[[Record], None]] = {
             "catalog": self._catalog,
@@ -102,8 +103,22 @@ class GlobalTables:
         return self._items_of[partition]
 
     def take_regressed(self, partition: int) -> set[str]:
-        """Items whose newer row a late owner overwrote with an older one; each is returned once, for republishing."""
-        return self._regressed.pop(partition, set())
+        """Items whose row a late owner overwrote with an older one, or removed; each is returned once, to republish it.
+
+        Of watched partitions, removals by the owner itself are among them.
+        """
+        removed = self._removed.get(partition, set())
+        if removed:
+            self._removed[partition] = set()
+        return self._regressed.pop(partition, set()) | removed
+
+    def watch(self, partition: int) -> None:
+        """From now on, note which rows of an item partition are removed; its owner asks for them again and again."""
+        self._removed[partition] = set()
+
+    def unwatch(self, partition: int) -> None:
+        """Note no more removals: the partition is no longer ours."""
+        self._removed.pop(partition, None)
 
     def _catalog(self, record: Record) -> None:
         try:
@@ -129,6 +144,9 @@ class GlobalTables:
             self.neighbours.remove(item_id)
             self._row_positions.pop(item_id, None)
             self._items_of[record.partition].discard(item_id)
+            self._regressed[record.partition].discard(item_id)
+            if record.partition in self._removed:
+                self._removed[record.partition].add(item_id)
             return
         row = decode_row(record)
         if row.position < self._row_positions.get(row.item_id, -1):

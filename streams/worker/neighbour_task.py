@@ -4,6 +4,9 @@ The published rows are the state. Each row says which offset of `pairs` it inclu
 position record (empty key) says up to which offset all rows are published, and what has been applied of each source.
 The next owner adopts the rows from its global table and reads on from the recorded position; a row published after that
 record skips the deltas that it includes.
+
+Rows of items that are in no catalogue are learnt for a while, since a catalogue may come after the first clicks. Too
+many, or too old ones, are dropped at the beginning of a round, with a tombstone for each that is published.
 """
 
 from __future__ import annotations
@@ -28,6 +31,13 @@ SLICE = 25
 ADOPT_SLICE = 200
 """Rows adopted before the event loop gets a turn."""
 
+SPARED_S = 3600.0
+"""Event time after a take-over in which adopted rows are not dropped: a catalogue that is being published again is not
+complete yet, and what was learnt of its items would be lost."""
+
+LOOK_S = 3600.0
+"""Event time between two looks for rows that are too old. Many new rows are reason for a look at any time."""
+
 LAST_ROWS_S = 1.0
 """Longest time to publish rows during a rebalance: nothing is applied meanwhile."""
 
@@ -42,6 +52,8 @@ class NeighbourTask(PartitionTask):
         self.rows = CoOccurrence(context.items, context.settings.cooccurrence)
         self._applied: dict[str, int] = {}
         self._recorded_position = -1
+        self._newest_at = self._adopted_at = self._dropped_at = 0.0  # event times
+        self._left = 0  # rows after the last round of dropping
 
     # -- restoring -------------------------------------------------------------------------------------------------
 
@@ -66,13 +78,18 @@ class NeighbourTask(PartitionTask):
         self.rows = CoOccurrence(self.context.items, self.context.settings.cooccurrence)
         self._applied = dict(recorded.applied) if recorded else {}
         self._recorded_position = position if recorded else -1
+        self._newest_at = 0.0
         if recorded is not None:
             self.rows.totals = Totals(recorded.baskets, recorded.at)
+        tables.watch(number)
         for done, item_id in enumerate(sorted(tables.items_of(number))):
             if (row := tables.neighbours.row(item_id)) is not None:
                 self.rows.adopt(row)
+                self._newest_at = max(self._newest_at, row.at)
             if done % ADOPT_SLICE == 0:
                 await asyncio.sleep(0)
+        self._adopted_at = self._dropped_at = self._newest_at
+        self._left = len(self.rows)
         self.cursors = {self._pairs_tp: Cursor(self._pairs_tp, position, self.context.log)}
 
     # -- applying --------------------------------------------------------------------------------------------------
@@ -95,17 +112,38 @@ class NeighbourTask(PartitionTask):
         pairs = decode_pairs(record, self.context.items, self._applied)
         if len(pairs.a):
             self.rows.learn_many(pairs.a, pairs.b, pairs.kind, pairs.weight, pairs.at, record.offset)
+            self._newest_at = max(self._newest_at, float(pairs.at.max()))
             self.context.metrics.pairs.inc(len(pairs.a))
         if pairs.last_offset > self._applied.get(pairs.source, -1):
             self._applied[pairs.source] = pairs.last_offset
 
     # -- publishing ------------------------------------------------------------------------------------------------
 
+    def _drop_unknown(self) -> None:
+        """Drop rows of items that are in no catalogue, where there may be too many or too old ones."""
+        context, config = self.context, self.context.settings.cooccurrence
+        most = -(-config.unknown_items // context.partitions("neighbours"))
+        due = len(self.rows) > self._left + most // 8 or self._newest_at >= self._dropped_at + LOOK_S
+        if not due or not self.owned or self.overtaken():
+            return
+        before, adopted = len(self.rows), self._newest_at >= self._adopted_at + SPARED_S
+        oldest_at = self._newest_at - config.unknown_s
+        for index in self.rows.drop_unknown(context.tables.catalog.knows, most, oldest_at, adopted=adopted):
+            key = context.items.name(index).encode()
+            context.producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, key, None)
+        self._left, self._dropped_at = len(self.rows), self._newest_at
+        context.metrics.unknown_rows.inc(before - self._left)
+
+    def dropped(self) -> None:
+        """See [`PartitionTask.dropped`][]."""
+        self.context.tables.unwatch(self._rows_tp.partition)
+
     async def publish(self) -> None:
         """Publish the changed rows, within the byte rate, then the position up to which they are complete."""
         settings, producer = self.context.settings, self.context.producer
         for item_id in self.context.tables.take_regressed(self._rows_tp.partition):
-            self.rows.mark_dirty(self.context.items.index(item_id))
+            self.rows.mark_dirty(self.context.items.find(item_id))
+        self._drop_unknown()
         cursor = self.cursors[self._pairs_tp]
         position, cursors, dirty = cursor.position, self.cursors, self.rows.dirty()
         if not dirty and position == self._recorded_position:

@@ -73,6 +73,9 @@ class PartitionTask(ABC):
         recorded, positions = self.recorded(), {tp.topic: at for tp, at in self.positions().items()}
         return recorded is not None and any(at.position > positions[topic] for topic, at in recorded.topics.items())
 
+    def dropped(self) -> None:  # noqa: B027 - most tasks leave nothing behind
+        """The partitions are another worker's now, and the task will not run again."""
+
     @abstractmethod
     async def publish(self) -> None:
         """Send what is learnt, then write the positions once everything below them is acknowledged."""
