@@ -138,11 +138,11 @@ class TakeOverError(CrosscurrentError):
         )
 
     @classmethod
-    def beyond_end(cls, partition: str, position: int, end: int) -> TakeOverError:
-        """The log ends before the recorded position: records are gone."""
+    def beyond_end(cls, partition: str, position: int, end: int, where: str = "progress") -> TakeOverError:
+        """The log ends before the recorded position: records are gone, or another program wrote the position."""
         return cls(
-            f"{partition} ends at offset {end}, before the recorded position {position}: the topic was made anew or "
-            f"the broker lost acknowledged records; {_ANEW}"
+            f"{partition} ends at offset {end}, before the recorded position {position} (in `{where}`): the topic was "
+            f"made anew, the broker lost acknowledged records, or another program writes to `{where}`; {_ANEW}"
         )
 
     @classmethod

@@ -180,7 +180,7 @@ class PartitionTask(ABC):
         return self.context.tables.progress.get(self.name)
 
     async def starting_cursors(self) -> dict[TopicPartition, Cursor]:
-        """Cursors where to go on: at the greatest known position, clipped to what the log holds.
+        """Cursors where to go on: at the recorded positions, clipped to what the log still holds.
 
         Raises:
             TakeOverError: the topic was replaced by another of the same name, or a position lies beyond its end.
@@ -193,10 +193,16 @@ class PartitionTask(ABC):
             known = recorded.topics.get(tp.topic) if recorded else None
             if known is not None:
                 self._check_identity(tp, known.topic_id, known.partitions, "progress")
-            position = max(known.position if known else 0, committed[tp] or 0)
-            if position > ends[tp]:
-                where = f"{tp.topic}-{tp.partition}"
-                raise TakeOverError.beyond_end(where, position, ends[tp])
+                _report_difference(tp, known.position, committed[tp])
+                if known.position > ends[tp]:
+                    where = f"{tp.topic}-{tp.partition}"
+                    raise TakeOverError.beyond_end(where, known.position, ends[tp])
+            elif committed[tp] is not None:
+                logger.info(
+                    "%s-%d: no position is recorded in `progress`; the group's commit, %d, decides",
+                    tp.topic, tp.partition, committed[tp],
+                )  # fmt: skip
+            position = known.position if known else min(committed[tp] or 0, ends[tp])
             if known is not None and position < starts[tp]:
                 self.context.metrics.expired(tp.topic, starts[tp] - position)
                 logger.error(
@@ -260,6 +266,17 @@ class PartitionTask(ABC):
         self.context.producer.enqueue(self.context.name("dead-letters"), partition, key, value, shorter_dead_letter)
         self.context.metrics.dead_letters.labels(record.topic).inc()
         logger.warning("%s", error)
+
+
+def _report_difference(tp: TopicPartition, recorded: int, committed: int | None) -> None:
+    """Say where the group's commit is not the recorded position. Commits lag, so only a greater one is strange."""
+    if committed is not None and committed != recorded:
+        logger.log(
+            logging.WARNING if committed > recorded else logging.INFO,
+            "%s-%d: the position recorded in `progress` is %d, and the group has committed %d; going on at %d, as only "
+            "recorded positions count",
+            tp.topic, tp.partition, recorded, committed, recorded,
+        )  # fmt: skip
 
 
 class TaskKind(NamedTuple):

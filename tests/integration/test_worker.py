@@ -18,6 +18,7 @@ import aiokafka
 import msgspec
 import orjson
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from kafka import KafkaProducer
 
@@ -649,3 +650,35 @@ def test_a_shop_that_writes_in_transactions_is_answered_at_once(
         producer.close(timeout=5)
         shop.close()
         worker.kill()
+
+
+def test_a_foreign_commit_of_the_group_skips_no_event(
+    kafka_broker: KafkaBroker, prefix: str, policy: Path, tmp_path: Path
+) -> None:
+    settings = kafka_broker.settings(prefix=prefix, partitions=1, item_partitions=1)
+    topic_admin.create(settings)
+    clicks, shop = TopicPartition(f"{prefix}clicks", 0), Shop(settings)
+
+    async def commit(offset: int) -> None:
+        """As an operator or a foreign consumer of the group does while no worker runs."""
+        consumer = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=settings.bootstrap_servers, group_id=settings.full_group, enable_auto_commit=False
+        )
+        async with consumer:
+            consumer.assign([clicks])
+            await consumer.commit({clicks: offset})
+
+    try:
+        with WorkerProcess(settings, tmp_path / "first", policy).await_ready() as worker:
+            for _ in range(20):
+                last = shop.click("ann", "kettle")
+            shop.answer(last)
+            assert worker.stop() == 0
+        missed = [shop.click("ann", "kettle") for _ in range(30)]
+        asyncio.run(commit(50))
+        with WorkerProcess(settings, tmp_path / "second", policy).await_ready() as worker:
+            for event_id in missed:
+                shop.answer(event_id)
+            assert "recorded in `progress` is 20, and the group has committed 50; going on at 20" in worker.complaints
+    finally:
+        shop.close()

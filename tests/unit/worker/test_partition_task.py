@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from aiokafka import TopicPartition
+
+from streams.errors import TakeOverError
 from streams.settings import Settings
+from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
+from streams.wire.partitioner import partition_of
 from streams.worker.partition_task import PartitionTask
 from tests.support.silent_model import SilentModel
-from tests.support.world import Process, Shop
+from tests.support.world import PARTITIONS, Process, Shop
 
 
 async def test_an_idle_task_that_is_revoked_and_assigned_again_checks_its_state() -> None:
@@ -109,3 +115,65 @@ async def test_no_batch_is_larger_than_the_model_allows() -> None:
     assert sum(asked for asked, _ in slow.asked) == 40
     assert max(asked for asked, _ in slow.asked) == 3
     await process.die()
+
+
+# -- where to go on ----------------------------------------------------------------------------------------------------
+
+CLICKS = TopicPartition("clicks", 0)
+
+
+USER = next(f"user {n}" for n in range(9) if partition_of(f"user {n}".encode(), PARTITIONS) == 0)
+"""Of partition 0."""
+
+
+def _clicked(events: int) -> Shop:
+    """A shop with clicks in partition 0."""
+    shop = Shop()
+    for number in range(events):
+        shop.click(USER, f"item {number}", float(number))
+    return shop
+
+
+async def _position_after(shop: Shop, commit: int) -> int:
+    """Position of clicks-0 of the next worker, after the group has committed another."""
+    shop.log.commits[CLICKS] = commit
+    heir = Process(shop)
+    await heir.take_over("shoppers-0")
+    position = heir.tasks["shoppers-0"].cursors[CLICKS].position
+    await heir.die()
+    return position
+
+
+@pytest.mark.parametrize("commit", [41, 60, 10**9])
+async def test_a_foreign_commit_of_the_group_skips_no_event_and_is_said(
+    commit: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop = _clicked(40)
+    first = Process(shop)
+    await first.take_over_all()
+    await first.complete()
+    await first.die()
+    for number in range(40, 80):
+        shop.click(USER, f"item {number}", float(number))
+    assert await _position_after(shop, commit) == 40
+    [said] = [record for record in caplog.records if record.levelname == "WARNING" and "clicks-0" in record.message]
+    assert "recorded in `progress` is 40" in said.message
+    assert f"the group has committed {commit}" in said.message
+
+
+@pytest.mark.parametrize(("commit", "position"), [(30, 30), (10**9, 40), (2, 5)])
+async def test_the_groups_commit_decides_where_nothing_is_recorded_within_the_log(commit: int, position: int) -> None:
+    shop = _clicked(40)
+    shop.log.expire(CLICKS, 5)
+    assert await _position_after(shop, commit) == position
+
+
+async def test_a_recorded_position_beyond_the_end_refuses_the_start() -> None:
+    shop = _clicked(3)
+    identities = Process(shop).context.identities
+    topic = TopicProgress(identities["clicks"].topic_id, PARTITIONS, 4)
+    shop.log.append("progress", 0, *encode_progress(Progress(VERSION, "shoppers-0", {"clicks": topic})))
+    with pytest.raises(
+        TakeOverError, match=r"clicks-0 ends at offset 3, before the recorded position 4 \(in `progress`"
+    ):
+        await Process(shop).take_over("shoppers-0")
