@@ -17,7 +17,7 @@ from aiokafka import TopicPartition
 from streams.kafka.consumers import new_consumer
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
-from streams.wire.record import Record
+from streams.wire.record import Record, readable
 from streams.wire.topics import full_name
 
 
@@ -135,7 +135,7 @@ class Topics:
             self._consumer.seek(partition, since[partition])
         while left:
             for partition, records in (await self._consumer.getmany(*left, timeout_ms=1000)).items():
-                for record in records:
+                for record in readable(records):
                     if record.offset < ends[partition]:
                         yield record
                 if records[-1].offset >= ends[partition] - 1:

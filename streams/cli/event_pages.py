@@ -177,6 +177,7 @@ Java clients, kafka-python and aiokafka have it (librdkafka: `partitioner=murmur
 * **The key must equal the id in the value.** A record in another partition than its key's is used where it is, and
   counted.
 * **What cannot be used** goes to [`dead-letters`](#dead-letters) with a sentence that says why, and the stream goes on.
+* **Compression** with gzip, snappy, lz4 and zstd is fine. A batch must have no more than 64 MiB when decompressed.
 * **Names**: topic = prefix + name, with nothing between; the default prefix is empty. Records name topics in full.
 
 Changes that could break a reader take a new `v`; fields may be added at any time.

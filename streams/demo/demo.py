@@ -28,6 +28,7 @@ from streams.kafka import topic_admin
 from streams.kafka.consumers import new_blocking_consumer
 from streams.processes import READY_S, Process, ProcessError, crosscurrent, environment, stop_all
 from streams.settings import Settings
+from streams.wire.record import readable
 from streams.wire.topics import full_name
 
 BROKER_S = 90.0
@@ -185,8 +186,8 @@ class Demo:
         """Read suggestions, judge and show them."""
         now = time.monotonic()
         for records in reader.poll(timeout_ms=TICK_MS, max_records=2_000).values():
-            for record in records:
-                self._unmatched.append((now, orjson.loads(record.value), record.timestamp))
+            for record in readable(records):
+                self._unmatched.append((now, orjson.loads(record.value or b""), record.timestamp))
         for _ in range(len(self._unmatched)):
             since, suggestion, appended_ms = self._unmatched.popleft()
             event = feed.take(suggestion["suggestion_id"])

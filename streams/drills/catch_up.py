@@ -15,6 +15,7 @@ import orjson
 from streams.kafka.blocking import TopicReader
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
+from streams.wire.record import readable
 from streams.wire.topics import full_name
 
 CAUGHT_UP_S = 120.0
@@ -85,7 +86,7 @@ def await_caught_up(settings: Settings, watch: Callable[[], None]) -> list[str]:
         while True:
             watch()
             positions = Positions()
-            for record in chain.from_iterable(progress.read(from_start=True, until_end=True)):
+            for record in readable(chain.from_iterable(progress.read(from_start=True, until_end=True))):
                 positions.update(record.value or b"")
             left = behind(positions, event_ends, settings.prefix)
             if not left:  # the pairs are complete now

@@ -12,6 +12,7 @@ import orjson
 
 from streams.kafka.blocking import TopicReader
 from streams.settings import Settings
+from streams.wire.record import readable
 
 INPUTS = ("clicks", "purchases", "catalog", "profiles", "feedback")
 """Topics that a shop writes to."""
@@ -34,7 +35,7 @@ class Raw(NamedTuple):
 
 
 def read(settings: Settings, topic: str) -> list[Raw]:
-    """All records of a topic (short name), by partition and offset.
+    """All readable records of a topic (short name), by partition and offset.
 
     Raises:
         BrokerError: the broker does not answer.
@@ -43,7 +44,7 @@ def read(settings: Settings, topic: str) -> list[Raw]:
     with TopicReader(settings, [topic]) as reader:
         records = [
             Raw(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value)
-            for record in chain.from_iterable(reader.read(from_start=True, until_end=True))
+            for record in readable(chain.from_iterable(reader.read(from_start=True, until_end=True)))
         ]
     return sorted(records, key=lambda record: (record.partition, record.offset))
 

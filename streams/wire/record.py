@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from streams.errors import RecordError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -66,6 +69,15 @@ class Unreadable:
 def raw_value(record: Record) -> bytes | None:
     """The value as sent; of an unreadable record what could be recovered."""
     return record.recovered_value if isinstance(record, Unreadable) else record.value
+
+
+def readable(records: Iterable[Record]) -> Iterator[Record]:
+    """Records without the unreadable ones, which are logged; for readers that send no dead letters."""
+    for record in records:
+        if isinstance(record, Unreadable):
+            logger.warning("%s: passed over: %s", where(record), record.fault)
+        else:
+            yield record
 
 
 def refusal(record: Record, path: str | None, expected: str, got: str) -> RecordError:

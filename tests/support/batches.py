@@ -82,5 +82,5 @@ def garbled(raw: bytes) -> bytes:
 def with_offset_delta(raw: bytes, delta: int) -> bytes:
     """An uncompressed batch of small records whose first record has another offset delta of one byte."""
     buffer = bytearray(raw)
-    buffer[HEADER_BYTES + 3] = delta << 1  # after the length (one byte), the attributes and the timestamp delta
+    buffer[HEADER_BYTES + 3] = (delta << 1 ^ delta >> 7) & 0xFF  # behind three fields of one byte each
     return sealed(buffer)
