@@ -74,6 +74,14 @@ class BrokerError(CrosscurrentError):
             "the security settings, or start a broker for development with `crosscurrent broker`"
         )
 
+    @classmethod
+    def silent(cls, bootstrap_servers: str, seconds: float) -> BrokerError:
+        """A process that was connected gets no answers any more."""
+        return cls(
+            f"no broker at {bootstrap_servers} has answered for {seconds:.0f} s: check the brokers and the network, "
+            "then start the process again; nothing is lost"
+        )
+
 
 class RecordError(CrosscurrentError):
     """A record cannot be used; its sender has to be corrected. The message names the record, such as `clicks-3@81245`.

@@ -49,6 +49,12 @@ class Metrics:
         self._holes = self._counter("holes", "Offsets the log does not have (compaction, markers)", "topic")
         self._suggested = self._counter("suggested_items", "Items suggested", "kind")
         self._lag = self._gauge("lag", "Records not yet applied", "topic", "partition")
+        self._unstable = self._gauge(
+            "open_transaction", "Records that wait for a transaction to end; not in the lag", "topic", "partition"
+        )
+        self.clock_ahead_s = self._gauge(
+            "clock_ahead_seconds", "Least lead of our clock over the brokers'; negative: behind; 0: no difference seen"
+        )
         self.latency_s = Histogram(
             "crosscurrent_suggestion_latency_seconds",
             "From the trigger's append to the hand-over of the suggestion to the producer",
@@ -134,12 +140,17 @@ class Metrics:
         """Set the records of an owned partition that are not applied yet."""
         self._lag.labels(topic, str(partition)).set(n)
 
+    def unstable(self, topic: str, partition: int, n: int) -> None:
+        """Set the records of an owned partition that wait for a transaction to end."""
+        self._unstable.labels(topic, str(partition)).set(n)
+
     def revoked(self, topic: str, partition: int) -> None:
-        """Drop the lag of a revoked partition."""
-        try:
-            self._lag.remove(topic, str(partition))
-        except KeyError:
-            pass
+        """Drop the gauges of a revoked partition."""
+        for gauge in (self._lag, self._unstable):
+            try:
+                gauge.remove(topic, str(partition))
+            except KeyError:
+                pass
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -225,6 +225,11 @@ class GlobalTableReader:
             await self._consumer.stop()
             self._consumer = None
 
+    @property
+    def clients(self) -> list[Any]:
+        """Clients of aiokafka, while connected."""
+        return [] if self._consumer is None else [self._consumer._client]  # noqa: SLF001
+
     async def run(self) -> None:
         """Apply records as they arrive, until cancelled."""
         while True:

@@ -102,6 +102,11 @@ class KafkaLog:
                 await consumer.stop()
         self._consumer = self._group = None
 
+    @property
+    def clients(self) -> list[Any]:
+        """Clients of aiokafka, while connected."""
+        return [consumer._client for consumer in (self._consumer, self._group) if consumer is not None]  # noqa: SLF001
+
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See [`Log.starts`][]."""
         return dict(await self._retrying(self._consumer.beginning_offsets, list(partitions)))
