@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -48,6 +48,7 @@ class _Keys(TypedDict, total=False):
     min_support: _Whole
     explore: Annotated[float, Field(strict=True, ge=0, le=1, description="a number from 0 to 1")]
     max_suggestion_age_s: _Number
+    misplaced: Annotated[Literal["warn", "dead-letter"], Field(description='"warn" or "dead-letter"')]
 
 
 _validate = TypeAdapter(_Keys).validate_python

@@ -49,6 +49,8 @@ class Policy:
     """Probability that the last place is drawn at random."""
     max_suggestion_age_s: float = 60
     """Events older than this, by append time, are learnt from and get no suggestion; 0: no bound."""
+    misplaced: str = "warn"
+    """Events in a partition other than their key's: "warn" uses them where they are, "dead-letter" refuses them."""
 
     @cached_property
     def hash(self) -> str:

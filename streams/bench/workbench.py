@@ -88,7 +88,7 @@ class Workbench:
             metrics=self.metrics,
             identities=identities,
             clock=self._clock,
-            highwater=lambda _: None,
+            highwater=lambda tp: self._offsets[tp.topic, tp.partition],
             commit=lambda _: None,
             policy=Policy(emit_empty=True, max_suggestion_age_s=0),
             on_failure=self._fail,

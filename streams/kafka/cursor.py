@@ -141,6 +141,11 @@ class Cursor:
             size += size_of(record)
         return taken
 
+    def put_back(self, records: Sequence[Record]) -> None:
+        """Return the last records taken, as they cannot be applied yet."""
+        self._pieces.appendleft(deque(records))
+        self.held += len(records)
+
     def applied(self, record: Record) -> None:
         """Move the position past a record whose effects are in the state now."""
         self.tally.holes += record.offset - self.position

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from aiokafka import TopicPartition
@@ -29,7 +31,8 @@ from streams.wire.announcements import Announcement, decode_announcement
 from streams.wire.checkpoints import Forgotten, Progress, decode_forgotten, decode_progress
 from streams.wire.codec import decode_catalog
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, decode_position, decode_row
-from streams.wire.record import Record
+from streams.wire.partitioner import partition_of
+from streams.wire.record import Record, refusal
 from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
@@ -41,11 +44,17 @@ SLICE = 200
 """Records applied before the event loop gets a turn: 200 rows of 100 neighbours take about 5 ms."""
 
 
+REPORT_S = 10.0
+"""Between two log lines about unusable records of a topic; a metric counts all."""
+
+
 class GlobalTables:
     """State of the compacted topics.
 
     Args:
         topics: short names of the topics to hold.
+        identities: by full topic name. Records of rows, checkpoints and announcements are refused in a partition that
+            is not their key's; not checked where a topic is left out.
         on_forgotten: called when a shopper is forgotten, or up to a later time than before.
         on_offered: called with every item put into the catalogue.
         on_announced: called with the model at every announcement; None withdraws the last one.
@@ -57,6 +66,7 @@ class GlobalTables:
         metrics: Metrics,
         topics: Sequence[str] = TABLE_TOPICS,
         *,
+        identities: Mapping[str, Identity] = MappingProxyType({}),
         on_forgotten: Callable[[Forgotten], None] = lambda _: None,
         on_offered: Callable[[CatalogItem], None] = lambda _: None,
         on_announced: Callable[[str, Announcement | None], None] = lambda model, announcement: None,
@@ -70,7 +80,8 @@ class GlobalTables:
         """Greatest position record of each item partition."""
         self.announced: dict[str, Announcement] = {}
         """The snapshot to serve, by model."""
-        self._metrics = metrics
+        self._metrics, self._identities = metrics, identities
+        self._report_at: dict[str, float] = {}
         self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
@@ -96,7 +107,9 @@ class GlobalTables:
             self._apply[record.topic](record)
         except RecordError as error:
             self._metrics.unusable.labels(record.topic).inc()
-            logger.warning("%s", error)
+            if (now := time.monotonic()) >= self._report_at.get(record.topic, now):
+                self._report_at[record.topic] = now + REPORT_S
+                logger.warning("%s; the record is passed over (further ones are counted in metrics only)", error)
 
     def items_of(self, partition: int) -> set[str]:
         """Items whose rows are in an item partition."""
@@ -131,6 +144,12 @@ class GlobalTables:
             self.catalog.put(item)
             self._on_offered(item)
 
+    def _check_place(self, record: Record, partition: Callable[[int], int]) -> None:
+        """Raise RecordError unless a record lies where only its partition's owner writes; `partition` of a count."""
+        identity = self._identities.get(record.topic)
+        if identity is not None and record.partition != (meant := partition(identity.partitions)):
+            raise refusal(record, None, f"in partition {meant}, where its key belongs", f"partition {record.partition}")
+
     def _neighbours(self, record: Record) -> None:
         if record.key == POSITION_KEY:
             position = decode_position(record)
@@ -139,6 +158,7 @@ class GlobalTables:
                 self.positions[record.partition] = position
                 self.neighbours.set_total(record.partition, position.baskets, position.at)
             return
+        self._check_place(record, lambda partitions: partition_of(record.key or b"", partitions))
         if record.value is None:
             item_id = (record.key or b"").decode(errors="replace")
             self.neighbours.remove(item_id)
@@ -159,6 +179,7 @@ class GlobalTables:
 
     def _progress(self, record: Record) -> None:
         progress = decode_progress(record)
+        self._check_place(record, lambda partitions: progress.number % partitions)
         self.progress[progress.task] = progress.merged(self.progress.get(progress.task))
 
     def _forgotten(self, record: Record) -> None:
@@ -169,6 +190,7 @@ class GlobalTables:
 
     def _snapshots(self, record: Record) -> None:
         model, announcement = decode_announcement(record)
+        self._check_place(record, lambda partitions: partition_of(model.encode(), partitions))
         if announcement is None:
             self.announced.pop(model, None)
         else:

@@ -329,7 +329,12 @@ class Trainer(ProcessService):
         store = SnapshotStore.of(settings)
         self.training = TrainerState(settings, log, store, identities, self._offer, metrics)
         self._tables = GlobalTables(
-            settings, metrics, TRAINER_TABLES, on_forgotten=self._forget, on_offered=self.training.offered
+            settings,
+            metrics,
+            TRAINER_TABLES,
+            identities=identities,
+            on_forgotten=self._forget,
+            on_offered=self.training.offered,
         )
         self.table_reader = GlobalTableReader(settings, identities, self._tables, log)
         self.training_loop = TrainingLoop(

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from models.snapshot import MODEL_NAME, VERSION
-from streams.wire.record import Record, decoded, refusal
+from streams.wire.record import SHOWN_BYTES, Record, Seconds, check_key, decoded, refusal
 
 Announcer = Literal["trainer", "rollback", "import"]
 
@@ -22,11 +22,11 @@ class Announcement(msgspec.Struct, frozen=True):
     v: Literal[1]
     model: Annotated[str, Meta(pattern=f"^{MODEL_NAME.pattern}")]
     version: Annotated[str, Meta(pattern=f"^{VERSION.pattern}")]
-    url: str
+    url: Annotated[str, Meta(max_length=4_096)]
     """Of the store it was saved to. For people: readers use the store of their own settings."""
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     """Of the manifest, which holds that of the weights."""
-    at: float
+    at: Seconds
     """Event time of the last event learnt, in epoch seconds."""
     by: Announcer
 
@@ -49,9 +49,8 @@ def decode_announcement(record: Record) -> tuple[str, Announcement | None]:
     key = (record.key or b"").decode(errors="replace")
     if record.value is None:
         if not MODEL_NAME.match(key):
-            raise refusal(record, None, "keyed by a model, as the value is null", repr(key))
+            raise refusal(record, None, "keyed by a model, as the value is null", repr(key[:SHOWN_BYTES]))
         return key, None
     announcement = decoded(_decode, record, "an announcement of a snapshot")
-    if announcement.model != key:
-        raise refusal(record, "$.model", f"the record's key, {key!r}", repr(announcement.model))
+    check_key(record, "$.model", announcement.model)
     return key, announcement

@@ -15,7 +15,19 @@ from msgspec import Meta
 
 from models.cooccurrence.counter import Row
 from models.shop.events import PAIR_KINDS
-from streams.wire.record import Record, decoded, refusal
+from streams.wire.record import (
+    MAX_AMOUNT,
+    Amount,
+    Offset,
+    Partitions,
+    Record,
+    Seconds,
+    SomeId,
+    TopicId,
+    check_key,
+    decoded,
+    refusal,
+)
 
 POSITION_KEY = b""
 """Key of the position record of a partition."""
@@ -23,8 +35,11 @@ POSITION_KEY = b""
 MAX_COUNT = 2**31 - 1
 """Counts are sent as int32 and stop here, at two thousand million events of one pair."""
 
-Whole = Annotated[int, Meta(ge=0)]
-Amount = Annotated[float, Meta(ge=0)]
+MAX_NEIGHBOURS = 10_000
+"""Of a row that is read. Workers keep far fewer."""
+
+MAX_SOURCES = 10_000
+"""Of a position: three a partition of the shop's topics."""
 
 
 class PositionRecord(msgspec.Struct, gc=False):
@@ -41,22 +56,22 @@ class PositionRecord(msgspec.Struct, gc=False):
     """
 
     v: Literal[1]
-    topic_id: str
-    partitions: Annotated[int, Meta(ge=1)]
-    position: Whole
-    applied: dict[str, int]
+    topic_id: TopicId
+    partitions: Partitions
+    position: Offset
+    applied: Annotated[dict[Annotated[str, Meta(max_length=256)], Offset], Meta(max_length=MAX_SOURCES)]
     baskets: Amount
-    at: float
+    at: Seconds
 
 
 class _RowRecord(msgspec.Struct, gc=False):
     v: Literal[1]
-    item_id: str
-    position: Whole
-    at: float
+    item_id: SomeId
+    position: Offset
+    at: Seconds
     own: tuple[Amount, Amount]
-    own_count: tuple[Whole, Whole]
-    neighbours: list[str]
+    own_count: tuple[Offset, Offset]
+    neighbours: Annotated[list[SomeId], Meta(max_length=MAX_NEIGHBOURS)]
     weights: bytes  # base64 of (n, 3) float64, little-endian, row by row
     counts: bytes  # base64 of (n, 3) int32, little-endian, row by row
 
@@ -87,19 +102,25 @@ def decode_row(record: Record) -> Row:
     """The row that a record of `neighbours` holds.
 
     Raises:
-        RecordError: it holds none, its tables do not fit its neighbours, or its key is not its item.
+        RecordError: it holds none, its tables do not fit its neighbours or hold what nobody can have counted, or its
+            key is not its item.
     """
     wire = decoded(_decode_row, record, "a row of neighbours")
     names = wire.neighbours
     cells = PAIR_KINDS * len(names)
-    if wire.item_id.encode() != record.key:
-        raise refusal(record, "$.item_id", f"the record's key, {record.key!r}", repr(wire.item_id))
+    check_key(record, "$.item_id", wire.item_id)
+    if len({wire.item_id, *names}) <= len(names):
+        raise refusal(record, "$.neighbours", "other items, each once", "one that is there twice, or the row's own")
     if len(wire.weights) != 8 * cells:
         raise refusal(record, "$.weights", f"{cells} numbers of 8 bytes", f"{len(wire.weights)} bytes")
     if len(wire.counts) != 4 * cells:
         raise refusal(record, "$.counts", f"{cells} numbers of 4 bytes", f"{len(wire.counts)} bytes")
     weights = np.frombuffer(wire.weights, "<f8").reshape(-1, PAIR_KINDS).copy()  # (n, 3), writable
     counts = np.frombuffer(wire.counts, "<i4").reshape(-1, PAIR_KINDS).astype(np.int64)  # (n, 3)
+    if not ((weights >= 0) & (weights <= MAX_AMOUNT)).all():  # NaN is neither
+        raise refusal(record, "$.weights", f"numbers from 0 to {MAX_AMOUNT:g}", "others")
+    if (counts < 0).any():
+        raise refusal(record, "$.counts", "numbers >= 0", "others")
     return Row(wire.item_id, wire.position, wire.at, wire.own, wire.own_count, names, weights, counts)
 
 

@@ -24,7 +24,11 @@ from models.shop.events import VIEWED_THEN_BOUGHT
 from models.shop.items import Items
 from streams.errors import RecordError
 from streams.wire.partitioner import partition_of
-from streams.wire.record import Record, refusal, where
+from streams.wire.record import NEWEST_S, Record, SomeId, decoded, refusal, where
+
+SOURCE_TOPICS = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}
+"""Sources of pairs, and the short names of the topics whose offsets they have. Joins are a source of their own: they
+follow later."""
 
 TOTAL = -1
 """Instead of a pair's second item: the weight counts towards the partition's baskets."""
@@ -32,14 +36,17 @@ TOTAL = -1
 PAIR_BYTES = 28
 """Most bytes of a pair in a message: two indices, a kind and a float64, in base64, rounded up."""
 
+MAX_WEIGHT = 1e6
+"""Of one pair of one event; views and baskets weigh at most a few."""
+
 EVENT_BYTES = 28
 """Further bytes of each event: offset, time and number of pairs, in base64, rounded up."""
 
 
 class _PairsRecord(msgspec.Struct, gc=False):
     v: Literal[1]
-    source: Annotated[str, Meta(min_length=1)]
-    items: list[str]
+    source: Annotated[str, Meta(max_length=256, pattern=r"^(clicks|purchases|joins)-[0-9]{1,7}(@|\Z)")]
+    items: list[SomeId]
     width: Literal[1, 2, 4]  # bytes of an index in `a` and `b`: 0 is the total, 1 the first of `items`
     offsets: bytes  # (events,) int64, ascending
     at: bytes  # (events,) float64, epoch seconds
@@ -99,8 +106,17 @@ class ItemPartitions:
         return found
 
 
-_item_partitions = lru_cache(4)(ItemPartitions)
-"""Shared by all batches of a process, which has one numbering of items."""
+shared_item_partitions = lru_cache(4)(ItemPartitions)
+"""Shared by all batches and tasks of a process, which has one numbering of items."""
+
+
+def source_name(source: str, partition: int, topic_id: str) -> str:
+    """What a source is called in messages: the topic's id tells it from that of a topic of the same name.
+
+    >>> source_name("clicks", 3, "jf3a")
+    'clicks-3@jf3a'
+    """
+    return f"{source}-{partition}@{topic_id}"
 
 
 class PairBatch:
@@ -109,7 +125,7 @@ class PairBatch:
     def __init__(self, source: str, items: Items, item_partitions: int) -> None:
         self.source = source
         self._items = items
-        self._partitions = _item_partitions(items, item_partitions)
+        self._partitions = shared_item_partitions(items, item_partitions)
         self._offsets: list[int] = []
         self._at: list[float] = []
         self._lengths: list[int] = []
@@ -233,7 +249,7 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
         RecordError: the message is not one of a worker.
     """
     try:
-        wire = _decode(record.value or b"")
+        wire = decoded(_decode, record, "a message of pairs")
         index = f"<u{wire.width}"
         offsets, at = np.frombuffer(wire.offsets, "<i8"), np.frombuffer(wire.at, "<f8")
         lengths = np.frombuffer(wire.lengths, "<i4")
@@ -241,9 +257,9 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
         kind, weight = np.frombuffer(wire.kind, np.int8), np.frombuffer(wire.weight, "<f8")
     except (ValueError, RecursionError) as error:
         raise RecordError.undecodable(where(record), "a message of pairs", error) from error
-    if not (len(offsets) and offsets[0] >= 0 and (np.diff(offsets) >= 0).all()):
+    if not (len(offsets) and offsets[0] >= 0 and (offsets[1:] >= offsets[:-1]).all()):
         raise refusal(record, "$.offsets", "offsets in ascending order", "others")
-    if len(at) != len(offsets) or not np.isfinite(at).all():
+    if len(at) != len(offsets) or not ((at >= 0) & (at <= NEWEST_S)).all():
         raise refusal(record, "$.at", "a time for each offset", "others")
     if len(lengths) != len(offsets) or lengths.min() <= 0:
         raise refusal(record, "$.lengths", "a number above 0 for each offset", "others")
@@ -254,8 +270,8 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
         raise refusal(record, "$.b", "0 or one of the items for each pair", "others")
     if len(kind) != count or not 0 <= kind.min() <= kind.max() <= VIEWED_THEN_BOUGHT:
         raise refusal(record, "$.kind", "a kind for each pair", "others")
-    if len(weight) != count or not 0 <= weight.min() <= weight.max() < np.inf:
-        raise refusal(record, "$.weight", "a finite weight >= 0 for each pair", "others")
+    if len(weight) != count or not 0 <= weight.min() <= weight.max() <= MAX_WEIGHT:
+        raise refusal(record, "$.weight", f"a weight from 0 to {MAX_WEIGHT:g} for each pair", "others")
     after = applied.get(wire.source, -1)
     events = int(np.searchsorted(offsets, after, side="right"))  # number of events already applied
     skip = int(lengths[:events].sum())

@@ -5,13 +5,43 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Annotated, Protocol, TypeAlias, TypeVar
+
+from msgspec import Meta
 
 from streams.errors import RecordError
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Offset: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""In a partition; also a count or a time in milliseconds. What Kafka, and an int64, can hold."""
+
+Partitions: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+"""Number of partitions of a topic."""
+
+NEWEST_S = 253_402_300_799
+"""Latest event time, in epoch seconds: the end of the year 9999."""
+
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=NEWEST_S)]
+"""Event time in epoch seconds."""
+
+MAX_AMOUNT = 1e50
+
+Amount: TypeAlias = Annotated[float, Meta(ge=0, le=MAX_AMOUNT)]
+"""A decayed count."""
+
+TopicName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=249)]
+
+TopicId: TypeAlias = Annotated[str, Meta(max_length=64)]
+"""As the broker gives it; may be empty."""
+
+SomeId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+"""Of an item or a shopper."""
+
+SHOWN_BYTES = 60
+"""Of a key in an error: enough to find it, and the log stays readable."""
 
 
 class Record(Protocol):
@@ -87,10 +117,20 @@ def refusal(record: Record, path: str | None, expected: str, got: str) -> Record
 
 def decoded(decode: Callable[[bytes], T], record: Record, what: str) -> T:
     """The decoded value of a record that only workers write. Raises RecordError if it is not `what`."""
+    value = record.value or b""
     try:
-        return decode(record.value or b"")
+        if not value.isascii():
+            value.decode()  # the decoder skips unknown fields without looking at their bytes
+        return decode(value)
     except (ValueError, RecursionError) as error:
         raise RecordError.undecodable(where(record), what, error) from error
+
+
+def check_key(record: Record, path: str, name: str) -> None:
+    """Raise RecordError unless the record's key is the name at this path of its value."""
+    if name.encode() != record.key:
+        key = repr((record.key or b"")[:SHOWN_BYTES])
+        raise refusal(record, path, f"the record's key, {key}", repr(name[:SHOWN_BYTES]))
 
 
 def where(record: Record) -> str:

@@ -17,6 +17,8 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import Identity, full_name
 from streams.worker.backpressure import Backpressure
+from streams.worker.placement import Placement
+from streams.worker.source_ends import SourceEnds
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
 
@@ -45,6 +47,8 @@ class WorkerContext:
     recommender: Recommender = field(init=False)
     batcher: SuggestionBatcher = field(init=False)
     backpressure: Backpressure = field(init=False)
+    source_ends: SourceEnds = field(init=False)
+    placement: Placement = field(init=False)
 
     def __post_init__(self, policy: Policy, on_failure: Callable[[BaseException], None]) -> None:
         tables = self.tables = self.table_reader.tables
@@ -54,6 +58,8 @@ class WorkerContext:
             self.recommender, self.producer, self.metrics, self.settings, self.identities, self.clock, on_failure
         )
         self.backpressure = Backpressure(self.producer, self.batcher, self.settings)
+        self.placement = Placement(self.identities, self.metrics)
+        self.source_ends = SourceEnds(self.log, self.highwater, self.identities, self.settings.prefix)
 
     def name(self, topic: str) -> str:
         """Full name of a topic."""

@@ -12,18 +12,21 @@ many, or too old ones, are dropped at the beginning of a round, with a tombstone
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 from aiokafka import TopicPartition
 
 from models.cooccurrence.counter import CoOccurrence, Totals
-from streams.errors import RecordError
+from streams.errors import RecordError, TakeOverError
 from streams.kafka.cursor import Cursor
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
-from streams.wire.pair_deltas import decode_pairs
-from streams.wire.record import Record
+from streams.wire.pair_deltas import DecodedPairs, decode_pairs, shared_item_partitions
+from streams.wire.record import Record, refusal
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
+
+logger = logging.getLogger(__name__)
 
 SLICE = 25
 """Rows encoded before the event loop gets a turn: about a millisecond."""
@@ -54,6 +57,9 @@ class NeighbourTask(PartitionTask):
         self._recorded_position = -1
         self._newest_at = self._adopted_at = self._dropped_at = 0.0  # event times
         self._left = 0  # rows after the last round of dropping
+        self._item_partitions = shared_item_partitions(context.items, context.partitions("pairs"))
+        self._waits: int | None = None  # offset of a message whose source's end has to be looked up
+        self._looked_up: int | None = None  # ... of the message for which that was done
 
     # -- restoring -------------------------------------------------------------------------------------------------
 
@@ -67,30 +73,66 @@ class NeighbourTask(PartitionTask):
         return position is not None and position.position > self.cursors[self._pairs_tp].position
 
     async def restore(self) -> None:
-        """Adopt the published rows and go on from the recorded position."""
+        """Adopt the published rows and go on from the recorded position.
+
+        Raises:
+            TakeOverError: the topic is not the one of the recorded position, or ends before it.
+        """
         number, tables = self._rows_tp.partition, self.context.tables
         recorded = tables.positions.get(number)
         if recorded is not None:
             self._check_identity(self._pairs_tp, recorded.topic_id, recorded.partitions, "neighbours")
         await self.starting_cursors()  # checks and counts
         start = (await self.context.log.starts([self._pairs_tp]))[self._pairs_tp]
+        end = (await self.context.log.ends([self._pairs_tp]))[self._pairs_tp]
+        await self.context.source_ends.look_up()
+        if recorded is not None and recorded.position > end:
+            where = f"{self._pairs_tp.topic}-{self._pairs_tp.partition}"
+            raise TakeOverError.beyond_end(where, recorded.position, end, "neighbours")
         position = max(recorded.position, start) if recorded else start
         self.rows = CoOccurrence(self.context.items, self.context.settings.cooccurrence)
-        self._applied = dict(recorded.applied) if recorded else {}
+        self._applied = self._possible(recorded.applied) if recorded else {}
+        self._waits = self._looked_up = None
         self._recorded_position = position if recorded else -1
         self._newest_at = 0.0
         if recorded is not None:
             self.rows.totals = Totals(recorded.baskets, recorded.at)
         tables.watch(number)
         for done, item_id in enumerate(sorted(tables.items_of(number))):
-            if (row := tables.neighbours.row(item_id)) is not None:
+            row = tables.neighbours.row(item_id)
+            if row is not None and row.position <= end:
                 self.rows.adopt(row)
                 self._newest_at = max(self._newest_at, row.at)
+            elif row is not None:
+                self._withdraw(item_id, row.position, end)
             if done % ADOPT_SLICE == 0:
                 await asyncio.sleep(0)
         self._adopted_at = self._dropped_at = self._newest_at
         self._left = len(self.rows)
         self.cursors = {self._pairs_tp: Cursor(self._pairs_tp, position, self.context.log)}
+
+    def _possible(self, applied: Mapping[str, int]) -> dict[str, int]:
+        """The recorded offsets by source, clipped to its end: beyond, they would make later events count as applied."""
+        ends = self.context.source_ends
+        known = {source: offset for source, offset in applied.items() if source in ends and ends[source]}
+        possible = {source: min(offset, ends[source] - 1) for source, offset in known.items()}
+        if possible != known:
+            logger.warning(
+                "the position of %s-%d in `neighbours` claims events beyond the ends of clicks or purchases: another "
+                "program writes there, or the broker lost records; the ends count",
+                self._rows_tp.topic, self._rows_tp.partition,
+            )  # fmt: skip
+        return possible
+
+    def _withdraw(self, item_id: str, position: int, end: int) -> None:
+        """Take a row out of the topic that claims more of `pairs` than there is: nothing would ever replace it."""
+        self.context.metrics.unusable.labels(self._rows_tp.topic).inc()
+        logger.warning(
+            "the row of %.60r in %s-%d claims offset %d of `pairs`, which ends at %d: another program writes there; "
+            "the row is withdrawn",
+            item_id, self._rows_tp.topic, self._rows_tp.partition, position, end,
+        )  # fmt: skip
+        self.context.producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, item_id.encode(), None)
 
     # -- applying --------------------------------------------------------------------------------------------------
 
@@ -99,19 +141,47 @@ class NeighbourTask(PartitionTask):
         return self.cursors[self._pairs_tp].take_many(4)
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Count the pairs that are not counted yet."""
+        """Count the pairs that are not counted yet, up to a message whose source's end has to be looked up."""
         cursor = self.cursors[self._pairs_tp]
-        for record in records:
+        for done, record in enumerate(records):
             try:
-                self._apply_one(record)
+                pairs = self._decoded(record)
+                if pairs is None:
+                    self._waits = record.offset
+                    cursor.put_back(records[done:])
+                    return
+                self._count(pairs, record.offset)
             except RecordError as error:
                 self.send_to_dead_letters(record, error)
             cursor.applied(record)
 
-    def _apply_one(self, record: Record) -> None:
-        pairs = decode_pairs(record, self.context.items, self._applied)
+    async def finish_run(self) -> None:
+        """Look up the ends of the sources, if a message waits for that; without one, no request is made."""
+        if self._waits is not None:
+            offset, self._waits = self._waits, None
+            await self.context.source_ends.look_up()
+            self._looked_up = offset
+
+    def _decoded(self, record: Record) -> DecodedPairs | None:
+        """The pairs of a message; None where its source is not known to have come so far yet.
+
+        Raises:
+            RecordError: no worker can have written it.
+        """
+        pairs, ends = decode_pairs(record, self.context.items, self._applied), self.context.source_ends
+        if pairs.source not in ends:
+            raise refusal(record, "$.source", "a partition of clicks or purchases as they are", repr(pairs.source))
+        if (self._item_partitions[pairs.a] != record.partition).any():
+            raise refusal(record, "$.a", "items of its partition", "others")
+        if pairs.last_offset >= (end := ends[pairs.source]):
+            if self._looked_up != record.offset:
+                return None
+            raise refusal(record, "$.offsets", f"offsets below the source's end, {end}", str(pairs.last_offset))
+        return pairs
+
+    def _count(self, pairs: DecodedPairs, offset: int) -> None:
         if len(pairs.a):
-            self.rows.learn_many(pairs.a, pairs.b, pairs.kind, pairs.weight, pairs.at, record.offset)
+            self.rows.learn_many(pairs.a, pairs.b, pairs.kind, pairs.weight, pairs.at, offset)
             self._newest_at = max(self._newest_at, float(pairs.at.max()))
             self.context.metrics.pairs.inc(len(pairs.a))
         if pairs.last_offset > self._applied.get(pairs.source, -1):
@@ -141,10 +211,17 @@ class NeighbourTask(PartitionTask):
     async def publish(self) -> None:
         """Publish the changed rows, within the byte rate, then the position up to which they are complete."""
         settings, producer = self.context.settings, self.context.producer
-        for item_id in self.context.tables.take_regressed(self._rows_tp.partition):
-            self.rows.mark_dirty(self.context.items.find(item_id))
-        self._drop_unknown()
         cursor = self.cursors[self._pairs_tp]
+        if regressed := self.context.tables.take_regressed(self._rows_tp.partition):
+            end = (await self.context.log.ends([self._pairs_tp]))[self._pairs_tp]
+            for item_id in regressed:
+                row = self.context.tables.neighbours.row(item_id)
+                if row is not None and row.position > end:
+                    self._withdraw(item_id, row.position, end)
+                self.rows.mark_dirty(self.context.items.find(item_id))
+            if self.cursors.get(self._pairs_tp) is not cursor:
+                return
+        self._drop_unknown()
         position, cursors, dirty = cursor.position, self.cursors, self.rows.dirty()
         if not dirty and position == self._recorded_position:
             return

@@ -24,6 +24,10 @@ from streams.worker.context import WorkerContext
 
 logger = logging.getLogger(__name__)
 
+CLOCKS_APART_S = 3600.0
+"""How far the brokers' clocks may be ahead of ours. No worker records an append time further ahead: it would shorten
+the memory."""
+
 RUN_PAUSE_S = 0.02
 """Pause before a task that waits for the other topic of a merge checks again."""
 
@@ -210,7 +214,9 @@ class PartitionTask(ABC):
                     "going on at %d",
                     tp.topic, tp.partition, starts[tp] - position, starts[tp],
                 )  # fmt: skip
-            cursors[tp] = Cursor(tp, max(position, starts[tp]), log, known.appended_ms if known else 0)
+            latest_ms = round((self.context.clock() + CLOCKS_APART_S) * 1000)
+            appended_ms = min(known.appended_ms, latest_ms) if known else 0
+            cursors[tp] = Cursor(tp, max(position, starts[tp]), log, appended_ms)
         return cursors
 
     def _check_identity(self, tp: TopicPartition, topic_id: str, partitions: int, where: str) -> None:

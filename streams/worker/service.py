@@ -82,7 +82,9 @@ class Worker(ProcessService):
         store = SnapshotStore.of(settings)
         installs = {MODEL: self._install_predictor, RANKER: self._install_order}
         self._loaders = [ModelLoader(model, store, install, metrics) for model, install in installs.items()]
-        self.tables = GlobalTables(settings, metrics, on_forgotten=self._forget, on_announced=self._announced)
+        self.tables = GlobalTables(
+            settings, metrics, identities=identities, on_forgotten=self._forget, on_announced=self._announced
+        )
         self.table_reader = GlobalTableReader(settings, identities, self.tables, log)
         context = WorkerContext(
             settings=settings,
@@ -98,6 +100,7 @@ class Worker(ProcessService):
             on_failure=self.fail,
         )
         self._recommender, self._batcher = context.recommender, context.batcher
+        self._placement = context.placement
         self._backpressure = context.backpressure
         self.pauses = self._backpressure.pauses
         flush_s = settings.session_timeout_s * REVOKE_FLUSH_SHARE
@@ -111,8 +114,11 @@ class Worker(ProcessService):
 
     @property
     def standing(self) -> dict[str, Any]:
-        """Further keys of /ready: the tasks, and whether each holds its state."""
-        return {"lanes": {task.name: task.ready.is_set() for task in self.tasks}}
+        """Further keys of /ready: the tasks, and whether each holds its state; misplaced records by topic."""
+        return {
+            "lanes": {task.name: task.ready.is_set() for task in self.tasks},
+            "misplaced": self._placement.misplaced,
+        }
 
     def warm(self) -> None:
         """Compile the kernels, or load them from the cache."""

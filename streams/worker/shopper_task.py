@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 from aiokafka import TopicPartition
 
@@ -24,7 +25,7 @@ from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
-from streams.wire.pair_deltas import PairBatch
+from streams.wire.pair_deltas import SOURCE_TOPICS, PairBatch, source_name
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
 from streams.worker.context import WorkerContext
@@ -39,6 +40,8 @@ IDLE_JOIN_S = 1.0
 """How far the brokers' clocks may be ahead of ours when joins are finished by our clock, while no click arrives."""
 
 
+T = TypeVar("T")
+
 TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Short names of the topics keyed by shopper."""
 
@@ -52,7 +55,6 @@ class ShopperTask(PartitionTask):
         self._clicks_tp, self._purchases_tp, self._profiles_tp, self._feedback_tp = (
             TopicPartition(context.name(topic), self.number) for topic in TOPICS
         )
-        self._partitions = {tp.topic: context.identities[tp.topic].partitions for tp in self.partitions}
         self.visits = Visits(context.items, context.settings.visits)
         self._clicks_time_s = 0.0
         self._waiting_since: float | None = None
@@ -67,7 +69,8 @@ class ShopperTask(PartitionTask):
     async def restore(self) -> None:
         """Replay the recent log up to the positions, without effects."""
         settings, recorded = self.context.settings, self.recorded()
-        cursors, joined = await self.starting_cursors(), recorded.joined if recorded else 0
+        cursors = await self.starting_cursors()
+        joined = min(recorded.joined, cursors[self._purchases_tp].position) if recorded else 0
         self.visits = Visits(self.context.items, settings.visits)
         self._pairs, self._clicks_time_s = self._new_pairs(), 0.0
         for user_id, before in self.context.tables.forgotten.items():
@@ -85,6 +88,12 @@ class ShopperTask(PartitionTask):
     def _replay(self, record: Record, joined: int) -> None:
         """Apply a past record to the state only: its effects are published already, except for pending joins."""
         appended_s = record.timestamp / 1000
+        if (
+            record.topic != self._profiles_tp.topic
+            and self._refuses_misplaced
+            and not self.context.placement.fits(record)
+        ):
+            return
         try:
             if record.topic == self._clicks_tp.topic:
                 self._join_before(appended_s)
@@ -153,8 +162,6 @@ class ShopperTask(PartitionTask):
                 outcome = "dead letter"
             if outcome is not None:
                 outcomes[record.topic, outcome] += 1
-            elif partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
-                self.context.metrics.misplaced.inc()
             cursor.applied(record)
         self.context.metrics.outcomes(outcomes)
 
@@ -162,23 +169,36 @@ class ShopperTask(PartitionTask):
         """See [`PartitionTask.finish_run`][]: answer the queries of this task and the others."""
         await self.context.backpressure.wait_for_batcher()
 
+    @property
+    def _refuses_misplaced(self) -> bool:
+        return self.context.recommender.policy.misplaced == "dead-letter"
+
+    def _placed(self, record: Record, event: T) -> T:
+        """The event of a record, unless it is misplaced and refused (RecordError).
+
+        Who asks to be forgotten is forgotten, wherever the record lies.
+        """
+        forgets = isinstance(event, Profile) and event.forget
+        self.context.placement.check(record, refuse=self._refuses_misplaced and not forgets)
+        return event
+
     def _apply_one(self, record: Record, oldest_ms: float) -> str | None:
         """Apply one record; returns its outcome, None if it has submitted a query."""
         topic, appended_s = record.topic, record.timestamp / 1000
         event: Click | Purchase
         if topic == self._clicks_tp.topic:
-            event = decode_click(record)
+            event = self._placed(record, decode_click(record))
             self._join_before(appended_s)
             verdict, pairs = self.visits.apply_click(event, appended_s, record.offset)
             source, action, item_ids = "clicks", event.action, [event.item_id]
         elif topic == self._purchases_tp.topic:
-            event = decode_purchase(record)
+            event = self._placed(record, decode_purchase(record))
             verdict, pairs = self.visits.apply_purchase(event, appended_s, record.offset)
             source, action, item_ids = "purchases", Action.PURCHASE, event.item_ids
         elif topic == self._profiles_tp.topic:
-            return self._apply_profile(decode_profile(record))
+            return self._apply_profile(self._placed(record, decode_profile(record)))
         else:
-            decode_feedback(record)
+            self._placed(record, decode_feedback(record))
             return "noted"
         if pairs:
             self._pairs[source].add(record.offset, event.at, pairs)
@@ -228,12 +248,11 @@ class ShopperTask(PartitionTask):
                 self._pairs["joins"].add(offset, at, pairs)
 
     def _new_pairs(self) -> dict[str, PairBatch]:
-        """Empty batches of pair deltas by source. Joins are a source of their own: they follow later."""
+        """Empty batches of pair deltas by source."""
         identities, partitions = self.context.identities, self.context.partitions("pairs")
-        topics = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}
-        ids = {source: identities[self.context.name(topic)].topic_id for source, topic in topics.items()}
+        ids = {source: identities[self.context.name(topic)].topic_id for source, topic in SOURCE_TOPICS.items()}
         return {
-            source: PairBatch(f"{source}-{self.number}@{topic_id}", self.context.items, partitions)
+            source: PairBatch(source_name(source, self.number, topic_id), self.context.items, partitions)
             for source, topic_id in ids.items()
         }
 

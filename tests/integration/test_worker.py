@@ -496,7 +496,9 @@ def test_the_pages_answer_on_the_loopback_address_only_and_fausts_own_are_off(
     assert (status, orjson.loads(body)) == (200, {"healthy": True, "failure": None})
     status, body = worker.page("/ready")
     tasks = {f"{kind}-{number}": True for kind in ("shoppers", "items", "catalog") for number in range(PARTITIONS)}
-    assert (status, orjson.loads(body)) == (200, {"ready": True, "lanes": tasks})
+    said = orjson.loads(body)
+    assert isinstance(said.pop("misplaced"), dict)
+    assert (status, said) == (200, {"ready": True, "lanes": tasks})
     for path in ("/table", "/table/", "/tables/", "/router", "/router/", "/graph", "/graph/", "/production-index/"):
         assert worker.page(path)[0] == 404, path
     with pytest.raises(OSError), socket.create_connection(("127.0.0.2", worker.port), timeout=5):
@@ -509,6 +511,60 @@ def test_ready_is_said_once_and_nothing_else_is_on_standard_output(
     worker, _, _ = open_shop
     assert worker.printed == "ready\n"
     assert "Traceback" not in worker.complaints
+
+
+# -- another partitioner -----------------------------------------------------------------------------------------------
+
+
+def test_purchases_of_another_partitioner_are_said_and_refused_as_the_policy_says(
+    open_shop: tuple[WorkerProcess, Shop, Path],
+) -> None:
+    worker, shop, policy = open_shop
+    purchases, ann = f"{shop.settings.prefix}purchases", shop.somebody(0)
+
+    def buys_tea(order: str, partition: int) -> str:
+        """What librdkafka does by default: its hash puts the shopper into a partition of choice."""
+        order_of = {"v": 1, "user_id": ann, "order_id": order, "at": round(time.time() * 1000)}
+        value = orjson.dumps({**order_of, "items": [{"item_id": "tea"}]})
+        with KafkaProducer(**shop.settings.kafka_python_options(), acks="all") as producer:
+            done = producer.send(purchases, key=ann.encode(), value=value, partition=partition).get(timeout=60)
+        return f"{done.topic}-{done.partition}-{done.offset}"
+
+    def misplaced() -> int:
+        status, body = worker.page("/ready")
+        assert status == 200
+        count: int = orjson.loads(body)["misplaced"].get(purchases, 0)
+        return count
+
+    before = shop.view("kettle")["policy"]
+    policy.write_text(f'{POLICY}misplaced = "dead-letter"\n')
+    worker.signal(signal.SIGHUP)
+    try:
+        eventually(lambda: shop.view("kettle")["policy"] != before, "the new policy is in force")
+        event_id = buys_tea("o-tea", 1)
+        topic, partition, offset = event_id.rsplit("-", 2)
+
+        def letter() -> DeadLetterRecord | None:
+            letters = map(decode_dead_letter, shop.all("dead-letters"))
+            place = (topic, int(partition), int(offset))
+            return next((one for one in letters if (one.topic, one.partition, one.offset) == place), None)
+
+        refused = eventually(letter, "the purchase is a dead letter")
+        assert "must be in partition 0, where its key belongs" in refused.reason
+        assert "partitioner=murmur2_random" in refused.reason
+        assert misplaced() == 1
+        said = f"records of {purchases} lie in other partitions than their keys' (the first: {topic}-1@{offset} belongs in "
+        assert worker.complaints.count(said) == 1
+        shop.answer(buys_tea("o-tea", 0))  # as `crosscurrent dead-letters --replay` sends it
+        assert "tea" not in ids(shop.answer(shop.click(ann, "lamp")))
+        assert misplaced() == 1
+        assert event_id not in shop.answered
+    finally:
+        policy.write_text(POLICY)
+        worker.signal(signal.SIGHUP)
+    eventually(lambda: shop.view("kettle")["policy"] == before, "the first policy is in force again")
+    shop.answer(buys_tea("o-again", 1))  # used where it is
+    assert misplaced() == 2
 
 
 # -- starting and ending -----------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ max_per_category = 3
 min_support = 2
 explore = 0.05
 max_suggestion_age_s = 30
+misplaced = "dead-letter"
 """
 
 
@@ -55,6 +56,8 @@ def test_every_key_can_be_given() -> None:
         ("emit_empty = 1", "shop.toml:1: emit_empty ", "true or false"),
         ("min_step = -0.1", "shop.toml:1: min_step ", "from 0 on"),
         ("explore = 1.5", "shop.toml:1: explore ", "from 0 to 1"),
+        ("misplaced = 'drop'", "shop.toml:1: misplaced ", '"warn" or "dead-letter", got \'drop\''),
+        ("misplaced = true", "shop.toml:1: misplaced ", '"warn" or "dead-letter", got True'),
         ("explore = nan", "shop.toml:1: explore ", "from 0 to 1"),
         ("bought_days = inf", "shop.toml:1: bought_days ", "from 0 on"),
         ("explore = '0.1'", "shop.toml:1: explore ", "got '0.1'"),

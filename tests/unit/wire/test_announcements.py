@@ -68,7 +68,7 @@ def test_what_is_no_announcement_is_refused(change: dict[str, object]) -> None:
 
 
 def test_the_key_must_be_the_model() -> None:
-    with pytest.raises(RecordError, match=r"field `\$.model` must be the record's key, 'factors', got 'sequence'"):
+    with pytest.raises(RecordError, match=r"field `\$.model` must be the record's key, b'factors', got 'sequence'"):
         decode_announcement(Rec(b"factors", encode_announcement(ANNOUNCEMENT)[1]))
 
 

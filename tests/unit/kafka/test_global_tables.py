@@ -1,0 +1,43 @@
+"""Global tables pass over what nobody can have written, count it, and say it now and then."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.kafka.global_tables import TABLE_TOPICS, GlobalTables
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.wire.partitioner import partition_of
+from streams.wire.topics import Identity
+from tests.support.internal_records import FORGED, WRITTEN
+
+IDENTITIES = {topic: Identity("id", 8) for topic in TABLE_TOPICS}
+PLACES = {"row": partition_of(b"kettle", 8), "progress": 3, "announcement": partition_of(b"sequence", 8)}
+
+
+def _unusable(metrics: Metrics, topic: str) -> float:
+    return metrics.registry.get_sample_value("crosscurrent_mirror_unusable_total", {"topic": topic}) or 0.0
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_a_record_in_a_partition_that_is_not_its_keys_is_passed_over(kind: str) -> None:
+    [internal] = [written for written in WRITTEN if written.kind == kind]
+    for partition in range(8):
+        metrics = Metrics()
+        tables = GlobalTables(Settings(), metrics, identities=IDENTITIES)
+        tables.apply(internal.record(partition=partition))
+        held = bool(tables.progress or tables.announced or len(tables.neighbours))
+        assert held is (partition == PLACES[kind])
+        assert _unusable(metrics, internal.topic) == (not held)
+
+
+def test_forged_records_are_counted_each_and_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics()
+    tables = GlobalTables(Settings(), metrics, identities=IDENTITIES)
+    forged = [internal for internal in FORGED.values() if internal.topic in TABLE_TOPICS]
+    for internal in forged:
+        tables.apply(internal.record())
+    assert not (tables.progress or tables.forgotten or tables.positions or tables.announced or len(tables.neighbours))
+    topics = {internal.topic for internal in forged}
+    assert sum(_unusable(metrics, topic) for topic in topics) == len(forged)
+    assert len([record for record in caplog.records if "passed over" in record.message]) == len(topics)
