@@ -15,9 +15,11 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from mode import Service
 
 from streams.errors import CrosscurrentError
+from streams.kafka.connection import broker_error
 from streams.kafka.global_tables import GlobalTableReader
 from streams.kafka.group_consumer import AssignmentListener, Deliver, GroupConsumer
 from streams.kafka.log import KafkaLog
@@ -121,6 +123,8 @@ class ProcessService(Service):
     def fail(self, error: BaseException) -> None:
         """Stop the process with its first failure."""
         if self.failure is None:
+            if isinstance(error, KafkaError):  # also names a right that is missing
+                error = broker_error(self.settings, error)
             self.failure = error
             logger.critical("the %s stops: %s", self.noun, error, exc_info=error)
             self._on_failure(error)

@@ -29,10 +29,12 @@ def check_torch() -> None:
 def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a trainer: it learns from clicks, stores snapshots and announces them. One works, others stand by."""
     from streams.faust_app import new_event_loop
+    from streams.kafka.rights import TRAINER
     from streams.kafka.topic_admin import identities
 
     check_torch()
-    from streams.trainer.app import create_trainer_app
+    found = identities(settings, TRAINER)
+    from streams.trainer.app import create_trainer_app  # takes seconds
 
-    app, trainer = create_trainer_app(settings, identities(settings), on_ready=say_ready)
+    app, trainer = create_trainer_app(settings, found, on_ready=say_ready)
     run_app(app, trainer, log_level, new_event_loop())

@@ -25,6 +25,7 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a worker: clicks and purchases in, suggestions out. SIGTERM ends it, SIGHUP reads the policy again."""
     from models.errors import PolicyError
     from streams.faust_app import new_event_loop
+    from streams.kafka.rights import WORKER
     from streams.kafka.topic_admin import identities
     from streams.policy_file import read_policy
     from streams.worker.app import create_app
@@ -38,7 +39,7 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
         except PolicyError as error:
             print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
 
-    app, worker = create_app(settings, policy(), identities(settings), on_ready=say_ready)
+    app, worker = create_app(settings, policy(), identities(settings, WORKER), on_ready=say_ready)
     loop = new_event_loop()
     loop.add_signal_handler(signal.SIGHUP, reload_policy)
     run_app(app, worker, log_level, loop)

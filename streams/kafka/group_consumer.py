@@ -18,7 +18,8 @@ from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from streams.kafka.log import Log, reaching
+from streams.kafka.connection import connecting
+from streams.kafka.log import Log
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.record import Record
@@ -105,7 +106,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
         self._consumer.subscribe(list(self._topics), listener=self)
-        with reaching(settings):
+        async with connecting(settings):
             await self._consumer.start()
 
     async def stop(self) -> None:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import aiokafka
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
 from streams.errors import SendError
-from streams.kafka.log import reaching
+from streams.kafka.connection import broker_error, connecting
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class KafkaSender:
             max_request_size=2 * PACKET_BYTES,
             request_timeout_ms=10_000,
         )
-        with reaching(self._settings):
+        async with connecting(self._settings):
             await self._producer.start()
 
     async def stop(self) -> None:
@@ -95,8 +95,10 @@ class KafkaSender:
         try:
             await (await self._producer.send_batch(batch, topic, partition=partition))
         except KafkaError as error:
+            barred = isinstance(error, TopicAuthorizationFailedError)
+            reason = str(broker_error(self._settings, error, "WRITE")) if barred else repr(error)
             passing = not isinstance(error, MessageSizeTooLargeError)
-            raise SendError(topic, partition, repr(error), passing=passing) from error
+            raise SendError(topic, partition, reason, passing=passing) from error
 
 
 @dataclass(slots=True)
