@@ -6,6 +6,8 @@ CrosscurrentError
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
 ├── CodecError       compressed records cannot be read: install the missing package, `make install` has it
 ├── BrokerError      no broker answers, or a broker does not start: check the address and the security settings
+│   ├── LoginError   TLS or the login fail: the sentence says which setting does not fit the broker's
+│   └── RightsError  rights on the broker are missing: grant those that it names
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops; repair the broker, start it again
 ├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to recreate
@@ -81,6 +83,29 @@ class BrokerError(CrosscurrentError):
             f"no broker at {bootstrap_servers} has answered for {seconds:.0f} s: check the brokers and the network, "
             "then start the process again; nothing is lost"
         )
+
+
+class LoginError(BrokerError):
+    """A broker answers and does not let us in: TLS or the login fail."""
+
+    def __init__(self, address: str, fault: str) -> None:
+        super().__init__(f"the Kafka broker at {address} {fault}")
+
+
+class RightsError(BrokerError):
+    """Rights on the broker are missing, such as `WRITE on topic suggestions`."""
+
+    def __init__(self, principal: str, missing: Sequence[str], process: str = "") -> None:
+        self.principal, self.missing = principal, missing
+        needs = f"`{process}` needs" if process else "this process needs"
+        super().__init__(
+            f"rights are missing: {needs} {', '.join(missing)} for {principal} (`kafka-acls --add` grants them; "
+            "docs/operations.md lists all)"
+        )
+
+    def needed_by(self, process: str) -> RightsError:
+        """The same error, which names the command that was run."""
+        return RightsError(self.principal, self.missing, process)
 
 
 class RecordError(CrosscurrentError):

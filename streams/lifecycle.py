@@ -15,10 +15,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from mode import Service
 
 from models.errors import ModelError
 from streams.errors import BrokerError, CrosscurrentError
+from streams.kafka.connection import broker_error
 from streams.kafka.contact import TICK_S, BrokerContact
 from streams.kafka.global_tables import GlobalTableReader
 from streams.kafka.group_consumer import AssignmentListener, Deliver, GroupConsumer
@@ -166,6 +168,8 @@ class ProcessService(Service):
     def fail(self, error: BaseException) -> None:
         """Stop the process with its first failure; a start under way ends."""
         if self.failure is None:
+            if isinstance(error, KafkaError):  # also names a right that is missing
+                error = broker_error(self.settings, error)
             self.failure = error
             expected = isinstance(error, CrosscurrentError | ModelError)
             logger.critical("the %s stops: %s", self.noun, self.last_words, exc_info=None if expected else error)

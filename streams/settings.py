@@ -197,6 +197,13 @@ class Settings(BaseSettings):
         """Consumer group of the workers, prefix included."""
         return self.prefix + self.group
 
+    @property
+    def principal(self) -> str:
+        """Whom rights on the broker are granted to, as brokers name them by default."""
+        if self.security_protocol.startswith("SASL_"):
+            return f"User:{self.sasl_username}"
+        return "User:ANONYMOUS" if self.ssl_certfile is None else f"the subject of {self.ssl_certfile}"
+
     def kafka_python_options(self) -> dict[str, Any]:
         """Where and how to connect, as kafka-python's clients take it. Holds the password: not for printing."""
         certificates = {f"ssl_{name}": path for name, path in self._certificates().items()}

@@ -32,11 +32,13 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     with ended_at_once_by_sigterm():
         from streams.faust_app import new_event_loop
         from streams.kafka.codecs import check_codecs
+        from streams.kafka.rights import TRAINER
         from streams.kafka.topic_admin import identities
 
         check_torch()
         check_codecs()
-        from streams.trainer.app import create_trainer_app
+        found = identities(settings, TRAINER)
+        from streams.trainer.app import create_trainer_app  # takes seconds
 
-        app, trainer = create_trainer_app(settings, identities(settings), on_ready=say_ready)
+        app, trainer = create_trainer_app(settings, found, on_ready=say_ready)
         run_app(app, trainer, log_level, new_event_loop())

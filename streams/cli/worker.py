@@ -32,6 +32,7 @@ def _run(settings: Settings, log_level: str) -> None:
     from models.errors import PolicyError
     from streams.faust_app import new_event_loop
     from streams.kafka.codecs import check_codecs
+    from streams.kafka.rights import WORKER
     from streams.kafka.topic_admin import identities
     from streams.policy_file import read_policy
     from streams.worker.app import create_app
@@ -46,7 +47,7 @@ def _run(settings: Settings, log_level: str) -> None:
             print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
 
     check_codecs()
-    app, worker = create_app(settings, policy(), identities(settings), on_ready=say_ready)
+    app, worker = create_app(settings, policy(), identities(settings, WORKER), on_ready=say_ready)
     loop = new_event_loop()
     loop.add_signal_handler(signal.SIGHUP, reload_policy)
     run_app(app, worker, log_level, loop)

@@ -23,8 +23,9 @@ from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
 from streams.errors import RecordError
+from streams.kafka.connection import connecting
 from streams.kafka.consumers import new_consumer
-from streams.kafka.log import Log, reaching
+from streams.kafka.log import Log
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.announcements import Announcement, decode_announcement
@@ -234,7 +235,7 @@ class GlobalTableReader:
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=2 << 20,
         )
-        with reaching(self._settings):
+        async with connecting(self._settings):
             await self._consumer.start()
         self._consumer.assign(self._partitions)
         for partition, start in (await self._log.starts(self._partitions)).items():

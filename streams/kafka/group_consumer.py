@@ -18,8 +18,9 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from streams.kafka.clock import ClockCheck
+from streams.kafka.connection import connecting
 from streams.kafka.consumers import new_consumer
-from streams.kafka.log import Log, reaching
+from streams.kafka.log import Log
 from streams.kafka.transactions import OpenTransactions
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -109,7 +110,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
         self._consumer.subscribe(list(self._topics), listener=self)
-        with reaching(settings):
+        async with connecting(settings):
             await self._consumer.start()
 
     async def stop(self) -> None:

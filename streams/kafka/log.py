@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from streams.errors import BrokerError
+from streams.kafka.connection import broker_error, connecting
 from streams.kafka.consumers import new_consumer
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
@@ -30,8 +31,8 @@ RETRY_PAUSE_S = 0.5
 
 
 @contextmanager
-def reaching(settings: Settings) -> Iterator[None]:
-    """Raise errors of a Kafka client as errors of the broker.
+def reaching(settings: Settings, operation: str = "READ") -> Iterator[None]:
+    """Raise errors of a Kafka client as errors of the broker; `operation` is what is tried on topics.
 
     Raises:
         BrokerError: a client failed.
@@ -39,7 +40,7 @@ def reaching(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError, kafka.errors.KafkaError) as error:
-        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+        raise broker_error(settings, error, operation) from error
 
 
 class Log(Protocol):
@@ -91,7 +92,7 @@ class KafkaLog:
             max_partition_fetch_bytes=self._max_fetch_bytes,
             fetch_max_wait_ms=100,
         )
-        with reaching(self._settings):
+        async with connecting(self._settings):
             await self._consumer.start()
             await self._group.start()
 
@@ -179,5 +180,5 @@ class KafkaLog:
             except KafkaError as error:
                 passing = getattr(error, "retriable", False) or isinstance(error, KafkaTimeoutError)
                 if not passing or time.monotonic() > deadline:
-                    raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+                    raise broker_error(self._settings, error) from error
                 await asyncio.sleep(RETRY_PAUSE_S)

@@ -18,10 +18,15 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import aiokafka
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
 from streams.errors import CrosscurrentError, SendError
-from streams.kafka.log import reaching
+from streams.kafka.connection import broker_error, connecting
 from streams.kafka.topic_admin import config_of
 from streams.settings import Settings
 from streams.threads import run_in_daemon_thread
@@ -94,7 +99,7 @@ class KafkaSender:
             max_request_size=2 * PACKET_BYTES,
             request_timeout_ms=10_000,
         )
-        with reaching(self._settings):
+        async with connecting(self._settings):
             await self._producer.start()
 
     async def stop(self) -> None:
@@ -117,7 +122,9 @@ class KafkaSender:
             size = sum(message.size for message in packet)
             raise SendError.over_limit(topic, partition, size, config, limit) from error
         except KafkaError as error:
-            raise SendError(topic, partition, repr(error), passing=True) from error
+            barred = isinstance(error, TopicAuthorizationFailedError)
+            reason = str(broker_error(self._settings, error, "WRITE")) if barred else repr(error)
+            raise SendError(topic, partition, reason, passing=True) from error
 
     async def _limit(self, topic: str, config: str) -> int | None:
         """The limit that a topic has, for a sentence; None where the broker does not say."""

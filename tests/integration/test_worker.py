@@ -553,7 +553,8 @@ def test_purchases_of_another_partitioner_are_said_and_refused_as_the_policy_say
         assert "must be in partition 0, where its key belongs" in refused.reason
         assert "partitioner=murmur2_random" in refused.reason
         assert misplaced() == 1
-        said = f"records of {purchases} lie in other partitions than their keys' (the first: {topic}-1@{offset} belongs in "
+        first = f"(the first: {topic}-1@{offset} belongs in "
+        said = f"records of {purchases} lie in other partitions than their keys' {first}"
         assert worker.complaints.count(said) == 1
         shop.answer(buys_tea("o-tea", 0))  # as `crosscurrent dead-letters --replay` sends it
         assert "tea" not in ids(shop.answer(shop.click(ann, "lamp")))
