@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from asyncio import AbstractEventLoop
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +22,6 @@ LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR, on s
 @with_settings("group", "policy", "web_host", "web_port", "web_enabled")
 def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a worker: clicks and purchases in, suggestions out. SIGTERM ends it, SIGHUP reads the policy again."""
-    from models.errors import PolicyError
     from streams.faust_app import new_event_loop
     from streams.kafka.topic_admin import identities
     from streams.policy_file import read_policy
@@ -32,15 +30,9 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     def policy() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)
 
-    def reload_policy() -> None:
-        try:
-            worker.set_policy(policy())
-        except PolicyError as error:
-            print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
-
-    app, worker = create_app(settings, policy(), identities(settings), on_ready=say_ready)
+    app, worker = create_app(settings, policy, identities(settings), on_ready=say_ready)
     loop = new_event_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload_policy)
+    loop.add_signal_handler(signal.SIGHUP, worker.policy_loader.request)
     run_app(app, worker, log_level, loop)
 
 
