@@ -93,6 +93,7 @@ class Metrics:
         self.snapshot_behind = self._gauge(
             "snapshot_behind", "1 while the announced snapshot is not the one in use", "model"
         )
+        self.policy_reads = self._counter("policy_reads", "Times the policy was read again at SIGHUP", "result")
         self._tallies: dict[Any, tuple[int, ...]] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -30,8 +30,8 @@ class Categories:
         self._lines: list[tuple[int, ...]] = [()]
 
     def __len__(self) -> int:
-        """Number of nodes, the root included."""
-        return len(self._paths)
+        """Number of nodes, the root included. Other threads may read all of them: a line is added last."""
+        return len(self._lines)
 
     def node(self, path: str) -> int:
         """Number of a path; new paths are added with all their prefixes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from asyncio import AbstractEventLoop
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -29,7 +28,6 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
 
 
 def _run(settings: Settings, log_level: str) -> None:
-    from models.errors import PolicyError
     from streams.faust_app import new_event_loop
     from streams.kafka.codecs import check_codecs
     from streams.kafka.rights import WORKER
@@ -40,16 +38,10 @@ def _run(settings: Settings, log_level: str) -> None:
     def policy() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)
 
-    def reload_policy() -> None:
-        try:
-            worker.set_policy(policy())
-        except PolicyError as error:
-            print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
-
     check_codecs()
-    app, worker = create_app(settings, policy(), identities(settings, WORKER), on_ready=say_ready)
+    app, worker = create_app(settings, policy, identities(settings, WORKER), on_ready=say_ready)
     loop = new_event_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload_policy)
+    loop.add_signal_handler(signal.SIGHUP, worker.policy_loader.request)
     run_app(app, worker, log_level, loop)
 
 

@@ -364,9 +364,11 @@ def test_at_sighup_a_valid_policy_is_in_force_and_an_invalid_one_is_not(
         assert "the policy in force is kept" in worker.complaints
         assert shop.view("kettle")["policy"] == before
 
-        policy.write_text(f"{POLICY}exclude_items = ['mug']\nmax_upsell = 0\n")
+        many = "".join(f"  'item-{number}',\n" for number in range(100_000))
+        for end in ("max_upsell = 9\n", "max_upsell = 'none'\n", "max_upsell = 0\n"):  # the last one wins
+            policy.write_text(f"{POLICY}exclude_items = [\n{many}  'mug',\n]\n{end}")
+            worker.signal(signal.SIGHUP)
         meant = parse_policy(policy.read_text(), "policy").hash
-        worker.signal(signal.SIGHUP)
         eventually(lambda: shop.view("kettle")["policy"] == meant, "the new policy is in force")
         answer = shop.view("kettle")
         assert answer["items"]
