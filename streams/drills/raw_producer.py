@@ -1,6 +1,6 @@
 """Produces batches of any bytes: no client library sends what a hostile or broken producer may send.
 
-It speaks one request of Kafka's protocol, Produce v3, to the only node of a drill's broker.
+It speaks one request of Kafka's protocol, Produce v7, to the only node of a drill's broker.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 ANSWER_S = 30.0
 """Longest wait for an acknowledgement."""
 
-PRODUCE, VERSION = 0, 3
-"""Key and version of the request: the oldest that Apache Kafka 4 takes."""
+PRODUCE, VERSION = 0, 7
+"""Key and version of the request: the oldest that takes zstd."""
 
 CRC_AT, ATTRIBUTES_AT, RECORDS_AT = 17, 21, 61
 """Places in a batch of the format 2: its checksum, what the checksum covers, and the (compressed) records."""
@@ -108,8 +108,7 @@ class RawProducer:
         # correlation id, number of topics, name, number of partitions, partition
         code, offset = struct.unpack_from(">hq", answer, 4 + 4 + 2 + len(name) + 4 + 4)
         if code:
-            message = f"{for_code(code).__name__}"
-            raise RefusedError(message)
+            raise RefusedError(for_code(code).__name__)
         return int(offset)
 
     def _receive(self, size: int) -> bytes:
