@@ -3,6 +3,7 @@
 PYTHON ?= python3
 EXTRAS ?= embedded,completejourney,evaluation,large,learning,dev
 SECONDS ?=
+MINUTES ?= 60
 JSON ?=
 HTML ?=
 
@@ -11,7 +12,7 @@ INSTALLED := .venv/.installed
 WARM := .venv/.warm
 
 .DEFAULT_GOAL := help
-.PHONY: help install warm check format test test-fast coverage demo bench drills evaluate docs site clean
+.PHONY: help install warm check format test test-fast coverage demo bench drills soak evaluate docs site clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -48,8 +49,12 @@ demo: $(INSTALLED) $(WARM) ## live suggestions for a simulated shop (SECONDS=45 
 bench: $(INSTALLED) $(WARM) ## the worker against a bare stateful echo (JSON=FILE keeps the figures)
 	$(BIN)/crosscurrent bench $(if $(KAFKA_HOME),--kafka) $(if $(JSON),--json $(JSON))
 
-drills: $(INSTALLED) $(WARM) ## kill, restart, pause workers and swap snapshots under load; nothing may be missing or wrong
-	for drill in kill rolling pause swap; do $(BIN)/crosscurrent drill $$drill $(if $(KAFKA_HOME),--kafka) || exit 1; done
+drills: $(INSTALLED) $(WARM) ## disturb workers under load in every way, hostile records too; nothing may be missing or wrong
+	for drill in kill rolling pause swap hostile; do $(BIN)/crosscurrent drill $$drill $(if $(KAFKA_HOME),--kafka) || exit 1; done
+
+soak: $(INSTALLED) $(WARM) ## bad records and kills by chance for MINUTES (60); figures and a plot of memory in build/
+	mkdir -p build
+	$(BIN)/crosscurrent drill soak $(if $(KAFKA_HOME),--kafka) --seconds $$(($(MINUTES) * 60)) --json build/soak.json
 
 evaluate: $(INSTALLED) $(WARM) ## rankings beside those of the literature (TRAIN=FILE TEST=FILE; JSON=, HTML=FILE; see docs/evaluation.md)
 	$(BIN)/crosscurrent evaluate next-item --train $(TRAIN) --test $(TEST) $(if $(JSON),--json $(JSON)) $(if $(HTML),--html $(HTML))

@@ -4,7 +4,10 @@
 CrosscurrentError
 ├── SettingsError    a flag, variable or key of the configuration file is wrong: correct it
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
+├── CodecError       compressed records cannot be read: install the missing package, `make install` has it
 ├── BrokerError      no broker answers, or a broker does not start: check the address and the security settings
+│   ├── LoginError   TLS or the login fail: the sentence says which setting does not fit the broker's
+│   └── RightsError  rights on the broker are missing: grant those that it names
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops; repair the broker, start it again
 ├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to recreate
@@ -50,6 +53,18 @@ class TopicsError(CrosscurrentError):
     """Topics are missing or have wrong settings. Other partition counts need another `--prefix`, or new topics."""
 
 
+class CodecError(CrosscurrentError):
+    """Records that producers compress cannot be read, as a package is missing or broken."""
+
+    @classmethod
+    def broken(cls, codec: str, client: str, reason: str) -> CodecError:
+        """A client cannot decompress what was compressed by a codec."""
+        return cls(
+            f"records compressed with {codec} cannot be read: the library that {client} needs for it is missing or "
+            f"broken ({reason}): install the packages cramjam, lz4, python-snappy and zstandard, as `make install` does"
+        )
+
+
 class BrokerError(CrosscurrentError):
     """No broker answers, or a broker does not start."""
 
@@ -60,6 +75,37 @@ class BrokerError(CrosscurrentError):
             f"no Kafka broker could be used at {bootstrap_servers} ({_reason(error)}): check --bootstrap-servers and "
             "the security settings, or start a broker for development with `crosscurrent broker`"
         )
+
+    @classmethod
+    def silent(cls, bootstrap_servers: str, seconds: float) -> BrokerError:
+        """A process that was connected gets no answers any more."""
+        return cls(
+            f"no broker at {bootstrap_servers} has answered for {seconds:.0f} s: check the brokers and the network, "
+            "then start the process again; nothing is lost"
+        )
+
+
+class LoginError(BrokerError):
+    """A broker answers and does not let us in: TLS or the login fail."""
+
+    def __init__(self, address: str, fault: str) -> None:
+        super().__init__(f"the Kafka broker at {address} {fault}")
+
+
+class RightsError(BrokerError):
+    """Rights on the broker are missing, such as `WRITE on topic suggestions`."""
+
+    def __init__(self, principal: str, missing: Sequence[str], process: str = "") -> None:
+        self.principal, self.missing = principal, missing
+        needs = f"`{process}` needs" if process else "this process needs"
+        super().__init__(
+            f"rights are missing: {needs} {', '.join(missing)} for {principal} (`kafka-acls --add` grants them; "
+            "docs/operations.md lists all)"
+        )
+
+    def needed_by(self, process: str) -> RightsError:
+        """The same error, which names the command that was run."""
+        return RightsError(self.principal, self.missing, process)
 
 
 class RecordError(CrosscurrentError):
@@ -89,11 +135,25 @@ class SendError(CrosscurrentError):
 
     Attributes:
         passing: whether a retry can succeed.
+        too_large: whether fewer or shorter records could be sent.
     """
 
-    def __init__(self, topic: str, partition: int, reason: str, *, passing: bool) -> None:
+    def __init__(
+        self, topic: str, partition: int, reason: str, *, passing: bool = False, too_large: bool = False
+    ) -> None:
         self.passing = passing
+        self.too_large = too_large
         super().__init__(f"a send to {topic}-{partition} was not acknowledged: {reason}")
+
+    @classmethod
+    def over_limit(cls, topic: str, partition: int, size: int, config: str, limit: int | None) -> SendError:
+        """The broker takes no record, or packet of records, of this size; `config` of the topic is its limit."""
+        allowed = "" if limit is None else f" ({limit:,})"
+        reason = (
+            f"{size:,} bytes are more than {config} of topic {topic}{allowed} allows: "
+            f"set it to {max(1_048_588, 2 * size)} or more (`kafka-configs --alter --add-config`)"
+        )
+        return cls(topic, partition, reason, too_large=True)
 
 
 class TakeOverError(CrosscurrentError):

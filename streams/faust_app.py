@@ -1,4 +1,4 @@
-"""Faust without its consumer: apps whose own service reads Kafka, and their event loop.
+"""Faust without its consumer: apps whose own service reads Kafka, their event loop, and how their process ends.
 
 Faust provides agents and their supervision, channels, the web server, the life cycle and signals. Its consumer,
 conductor, tables and producer are not started: our service replaces the consumer through Faust's own `BootStrategy`.
@@ -7,13 +7,21 @@ conductor, tables and producer are not started: our service replaces the consume
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Callable
 from typing import Any, Self, cast
 
 import faust
 from faust.app.base import BootStrategy
 from mode import Service
 
+from streams.interrupts import end_within
+from streams.log_throttle import LogThrottle
 from streams.settings import Settings
+from streams.web_server import WebServer
+
+FAILED_S = 15.0
+"""Longest time from a failure to the end of the process, whatever Faust does about it."""
 
 
 class FolderlessApp(faust.App):
@@ -46,11 +54,12 @@ class App(FolderlessApp):
     BootStrategy = _Boot
     inner: Service
     """Started in place of the consumer."""
+    settings: Settings
 
     @classmethod
     def of(cls, settings: Settings, group: str) -> Self:
         """An app without agents and service, named after its consumer group."""
-        return cls(
+        app = cls(
             group,
             broker=f"kafka://{settings.bootstrap_servers.replace(',', ';kafka://')}",
             store="memory://",
@@ -66,10 +75,56 @@ class App(FolderlessApp):
             web_metrics_enabled=False,
             worker_redirect_stdouts=False,
         )
+        app.settings = settings
+        return app
+
+    def _new_web(self) -> WebServer:
+        return WebServer(self, self.settings)
 
     def failed(self, error: BaseException) -> None:
         """Stop the process with an error."""
+        end_within(FAILED_S, f"the process did not stop within {FAILED_S:g} s of its failure: {error!r}")
         asyncio.get_running_loop().create_task(self.crash(error))
+
+
+class AppRunner(faust.Worker):
+    """Runs an app until a signal or a failure.
+
+    Args:
+        stop_s: longest time from a signal to the end of the process.
+        on_failure: called with what an app raises that does not start.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        loop: asyncio.AbstractEventLoop,
+        log_level: str,
+        *,
+        stop_s: float,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(app, loglevel=log_level, redirect_stdouts=False, loop=loop)
+        self._stop_s, self._on_failure = stop_s, on_failure
+
+    async def start(self) -> None:
+        """Start the app and return when it has stopped."""
+        try:
+            await super().start()
+        except Exception as error:
+            self._on_failure(error)
+            raise
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """Throttle the log."""
+        super().on_setup_root_logger(logger, level)
+        throttle = LogThrottle()
+        for handler in logger.handlers:
+            handler.addFilter(throttle)
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        end_within(self._stop_s, f"the process did not stop within {self._stop_s:g} s of {signal.name}")
+        super()._schedule_shutdown(signal)
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:

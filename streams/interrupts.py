@@ -1,11 +1,14 @@
-"""Signals that end a command in an orderly way, so that everything it started is ended too."""
+"""How a process ends: by signals, in an orderly way, and at the latest after a bound in time."""
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from threading import Event
+from threading import Event, Timer
 from typing import NoReturn
 
 
@@ -22,6 +25,33 @@ def set_by_signals(event: Event) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP set an event and do nothing else."""
     with _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), lambda *_: event.set()):
         yield
+
+
+@contextmanager
+def ended_at_once_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the process with 0 at once, while it holds nothing yet that has to be written down."""
+    with _handled((signal.SIGTERM,), lambda *_: end_at_once(0)):
+        yield
+
+
+def end_at_once(code: int, sentence: str | None = None) -> NoReturn:
+    """End the process without waiting for its threads; one may hang in an unreachable store or in a compiler."""
+    if sentence is not None:
+        print(sentence, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            pass  # its reader has gone
+    logging.shutdown()
+    os._exit(code)
+
+
+def end_within(seconds: float, sentence: str) -> None:
+    """End the process with 1 and a sentence after so many seconds, whatever it does; there is no way back."""
+    timer = Timer(seconds, end_at_once, (1, sentence))
+    timer.daemon = True
+    timer.start()
 
 
 @contextmanager

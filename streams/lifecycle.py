@@ -1,8 +1,8 @@
 """The life cycle that workers and trainers share: one service that Faust starts and stops.
 
 Start: connect, read the global tables to their ends, join the group. Stop: flush, leave the group, close everything. A
-failure of any task stops the process with a non-zero exit. Positions are written only after acknowledgements, so
-records above the last written position are applied again after the restart.
+failure of any task stops the process with a non-zero exit, also while it starts. Positions are written only after
+acknowledgements, so records above the last written position are applied again after the restart.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, ClassVar
 
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from mode import Service
 
-from streams.errors import CrosscurrentError
+from models.errors import ModelError
+from streams.errors import BrokerError, CrosscurrentError
+from streams.kafka.connection import broker_error
+from streams.kafka.contact import TICK_S, BrokerContact
 from streams.kafka.global_tables import GlobalTableReader
 from streams.kafka.group_consumer import AssignmentListener, Deliver, GroupConsumer
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import BatchingProducer, KafkaSender
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.threads import spawn
+from streams.threads import run_in_daemon_thread, spawn
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,15 @@ READY_CHECK_S = 0.05
 
 MEASURE_S = 1.0
 """Between two updates of the gauges."""
+
+SILENT_S = 5.0
+"""Without an answer of any broker for so long, a process is not ready."""
+
+CLOSE_S = 5.0
+"""Longest wait for connections to close at a stop; what they would have sent is not needed."""
+
+STOP_SPARE_S = 10.0
+"""For Faust to stop the rest. After that the process is ended from outside of the event loop."""
 
 
 class ProcessService(Service):
@@ -73,8 +86,12 @@ class ProcessService(Service):
         self.failure: BaseException | None = None
         self._on_ready, self._on_failure = on_ready, on_failure
         self._log, self._sender = log, KafkaSender(settings)
-        self.producer = BatchingProducer(self._sender, timeout_s=settings.send_timeout_s, on_failure=self.fail)
+        self.producer = BatchingProducer(
+            self._sender, timeout_s=settings.send_timeout_s, on_failure=self.fail, on_too_large=metrics.too_large
+        )
         self.consumer = GroupConsumer(settings, topics, log, metrics)
+        self._contact = BrokerContact(self._clients)
+        self._stage: str | None = "warming up"
         self._running: dict[str, asyncio.Task[None]] = {}
         self._starting: asyncio.Task[None] | None = None
 
@@ -91,7 +108,7 @@ class ProcessService(Service):
         """Whether the state of everything assigned is restored."""
 
     def warm(self) -> None:
-        """Prepare before connecting; may block."""
+        """Prepare before connecting; called in a thread, so that signals and pages are answered meanwhile."""
 
     def on_tables_read(self) -> None:
         """The global tables have reached their ends; the group is not joined yet."""
@@ -115,14 +132,49 @@ class ProcessService(Service):
 
     @property
     def ready(self) -> bool:
-        """Whether the process has joined its group and holds its state."""
-        return self.failure is None and self.consumer.joined.is_set() and self.holds_state
+        """Whether the process has joined its group, holds its state, and brokers answer."""
+        return self.obstacle is None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the process is not ready; None while it is."""
+        if self.failure is not None:
+            return self.last_words
+        if self._contact.silent_s >= SILENT_S:
+            return f"no broker has answered for {self._contact.silent_s:.0f} s"
+        if self._stage is not None:
+            return self._stage
+        if not self.consumer.joined.is_set():
+            return "joining the consumer group"
+        return None if self.holds_state else "restoring state"
+
+    @property
+    def notices(self) -> list[str]:
+        """What an operator should know although the process is ready; shown by /ready."""
+        return self.consumer.notices
+
+    @property
+    def last_words(self) -> str:
+        """The failure as one sentence."""
+        if isinstance(self.failure, CrosscurrentError | ModelError):
+            return str(self.failure)
+        return f"the {self.noun} stops because of a bug ({self.failure!r}): please report it, with its log"
+
+    @property
+    def longest_stop_s(self) -> float:
+        """Bound of a stop, the last flush included."""
+        return self.stop_s + CLOSE_S + STOP_SPARE_S
 
     def fail(self, error: BaseException) -> None:
-        """Stop the process with its first failure."""
+        """Stop the process with its first failure; a start under way ends."""
         if self.failure is None:
+            if isinstance(error, KafkaError):  # also names a right that is missing
+                error = broker_error(self.settings, error)
             self.failure = error
-            logger.critical("the %s stops: %s", self.noun, error, exc_info=error)
+            expected = isinstance(error, CrosscurrentError | ModelError)
+            logger.critical("the %s stops: %s", self.noun, self.last_words, exc_info=None if expected else error)
+            if self._starting is not None:
+                self._starting.cancel()
             self._on_failure(error)
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -137,22 +189,33 @@ class ProcessService(Service):
             await asyncio.sleep(max(0.01, interval_s - (time.monotonic() - started)))
 
     async def on_start(self) -> None:
-        """Connect, read the global tables, join the group; a stop meanwhile cancels it."""
+        """Connect, read the global tables, join the group; a stop or a failure meanwhile cancels it.
+
+        Raises:
+            BaseException: the failure of the start, or of any task meanwhile. Faust then ends the process.
+        """
         self._starting = asyncio.get_running_loop().create_task(self._start())
         await asyncio.wait([self._starting])
-        if not self._starting.cancelled():
-            self._starting.result()
+        if not self._starting.cancelled() and (error := self._starting.exception()) is not None:
+            self.fail(error)
+        if self.failure is not None:
+            raise self.failure
 
     async def _start(self) -> None:
-        self.warm()
+        await run_in_daemon_thread(self.warm, "warming up")
+        self.spawn(self._watch_brokers(), "contact")
+        self._stage = "connecting"
         await self._log.start()
         await self._sender.start()
         await self.table_reader.start()
+        self._stage = "reading the global tables"
         self.spawn(self.table_reader.run(), "mirror")
         await self.table_reader.caught_up()
         self.on_tables_read()
+        self._stage = "joining the consumer group"
         await self.consumer.start(self.listener, self.pauses)
         self.spawn(self.consumer.run(self.deliver), "intake")
+        self._stage = None
         self.start_work()
         self.spawn(self._report_ready(), "ready")
         self.spawn(self._keep_measuring(), "gauges")
@@ -162,9 +225,26 @@ class ProcessService(Service):
             await asyncio.sleep(READY_CHECK_S)
         self._on_ready()
 
+    def _clients(self) -> list[Any]:
+        """Clients of aiokafka, of all parts that read all the time."""
+        return [*self._log.clients, *self.table_reader.clients, *self.consumer.clients]
+
+    async def _watch_brokers(self) -> None:
+        """Notice whether any broker answers, until cancelled.
+
+        Raises:
+            BrokerError: none has answered within the send timeout.
+        """
+        while True:
+            self._contact.look(time.monotonic())
+            if self._contact.silent_s > self.settings.send_timeout_s:
+                raise BrokerError.silent(self.settings.bootstrap_servers, self._contact.silent_s)
+            await asyncio.sleep(TICK_S)
+
     async def _keep_measuring(self) -> None:
         while True:
             self.measure()
+            self.consumer.measure(time.monotonic())
             await asyncio.sleep(MEASURE_S)
 
     async def on_stop(self) -> None:
@@ -182,12 +262,29 @@ class ProcessService(Service):
                 logger.warning(self.unfinished, error)
             except Exception as error:
                 self.fail(error)
-        await self.close_work()
-        await self.producer.close()
-        await self.consumer.stop()
+        closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.wait([closing], timeout=CLOSE_S)
+        if not closing.done():
+            logger.warning("connections could not be closed within %g s; they end with the process", CLOSE_S)
+            closing.cancel()
+
+    async def _close(self) -> None:
+        """Close everything that is open, whatever fails meanwhile."""
+        for close in (
+            self.close_work,
+            self.producer.close,
+            self.consumer.stop,
+            self._end_tasks,
+            self.table_reader.stop,
+            self._sender.stop,
+            self._log.stop,
+        ):
+            try:
+                await close()
+            except Exception as error:
+                logger.warning("%s failed while the %s stopped: %r", close.__qualname__, self.noun, error)
+
+    async def _end_tasks(self) -> None:
         for task in self._running.values():
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        await self.table_reader.stop()
-        await self._sender.stop()
-        await self._log.stop()

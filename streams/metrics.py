@@ -37,6 +37,9 @@ class Metrics:
             "events", "Records applied, by topic and by what became of them", "topic", "outcome"
         )
         self.dead_letters = self._counter("dead_letters", "Records sent to the dead letters", "topic")
+        self._too_large = self._counter(
+            "too_large", "Records over the broker's limit, and whether they were sent shortened", "topic", "outcome"
+        )
         self.unusable = self._counter("mirror_unusable", "Records of mirrored topics passed over", "topic")
         self._expired = self._counter("expired", "Records retention deleted before they were applied", "topic")
         self._repeated = self._counter("delivered_again", "Records delivered more than once and skipped", "topic")
@@ -46,6 +49,12 @@ class Metrics:
         self._holes = self._counter("holes", "Offsets the log does not have (compaction, markers)", "topic")
         self._suggested = self._counter("suggested_items", "Items suggested", "kind")
         self._lag = self._gauge("lag", "Records not yet applied", "topic", "partition")
+        self._unstable = self._gauge(
+            "open_transaction", "Records that wait for a transaction to end; not in the lag", "topic", "partition"
+        )
+        self.clock_ahead_s = self._gauge(
+            "clock_ahead_seconds", "Least lead of our clock over the brokers'; negative: behind; 0: no difference seen"
+        )
         self.latency_s = Histogram(
             "crosscurrent_suggestion_latency_seconds",
             "From the trigger's append to the hand-over of the suggestion to the producer",
@@ -59,6 +68,7 @@ class Metrics:
         self.pairs = self._counter("pairs", "Pair deltas counted into rows")
         self.rows_published = self._counter("rows_published", "Rows of neighbours published")
         self.rows_bytes = self._counter("rows_bytes", "Bytes of rows published")
+        self.unknown_rows = self._counter("unknown_rows_dropped", "Rows of items in no catalogue that were dropped")
         self.foreign_rows = self._counter("foreign_rows", "Older rows a late owner published over newer ones")
         self.misplaced = self._counter("misplaced", "Records in a partition other than their key's")
         self.commit_failures = self._counter(
@@ -83,6 +93,7 @@ class Metrics:
         self.snapshot_behind = self._gauge(
             "snapshot_behind", "1 while the announced snapshot is not the one in use", "model"
         )
+        self.policy_reads = self._counter("policy_reads", "Times the policy was read again at SIGHUP", "result")
         self._tallies: dict[Any, tuple[int, ...]] = {}
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -95,6 +106,10 @@ class Metrics:
         """Count the outcomes of a run of records, by topic and outcome."""
         for (topic, outcome), n in outcomes.items():
             self._events.labels(topic, outcome).inc(n)
+
+    def too_large(self, topic: str, outcome: str) -> None:
+        """Count a record that the broker found too large."""
+        self._too_large.labels(topic, outcome).inc()
 
     def suggested(self, items: Mapping[str, int]) -> None:
         """Count suggested items, by kind."""
@@ -126,12 +141,17 @@ class Metrics:
         """Set the records of an owned partition that are not applied yet."""
         self._lag.labels(topic, str(partition)).set(n)
 
+    def unstable(self, topic: str, partition: int, n: int) -> None:
+        """Set the records of an owned partition that wait for a transaction to end."""
+        self._unstable.labels(topic, str(partition)).set(n)
+
     def revoked(self, topic: str, partition: int) -> None:
-        """Drop the lag of a revoked partition."""
-        try:
-            self._lag.remove(topic, str(partition))
-        except KeyError:
-            pass
+        """Drop the gauges of a revoked partition."""
+        for gauge in (self._lag, self._unstable):
+            try:
+                gauge.remove(topic, str(partition))
+            except KeyError:
+                pass
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -9,12 +9,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -27,6 +25,7 @@ from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig
 from models.sessions.visits import VisitConfig
 from streams.errors import SettingsError
+from streams.toml_file import SHOWN, TomlError, parse, read, shown
 
 ENV_PREFIX = "CROSSCURRENT_"
 
@@ -34,8 +33,8 @@ EMBEDDED_SESSION_TIMEOUT_S = 6.0
 """Session timeout on the embedded broker, whose group joins take half of it: 3 s instead of 7. With a shorter one, a
 busy laptop would lose its group members."""
 
-SHOWN = 60
-"""Characters of a wrong value that an error quotes."""
+LARGEST = 10**15
+"""Largest number of a model's table: beyond any count, byte or second that is meant, and exact as a float."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
 _SECRETS = frozenset({"sasl_password"})
@@ -107,18 +106,18 @@ class Settings(BaseSettings):
     """A worker that is not heard of for so long is taken for dead: the shortest gap after a kill."""
     flush_interval_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     """How often what each lane has learnt is published, at most; lanes take turns."""
-    publish_bytes_per_s: Annotated[int, Field(ge=10_000)] = 4_000_000
+    publish_bytes_per_s: Annotated[int, Field(ge=10_000, le=10**12)] = 4_000_000
     """Most bytes of item rows that all workers together publish a second, on average; flushes wait longer for it."""
     batch_records: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Most records that are worked off together."""
     max_message_bytes: Annotated[int, Field(ge=10_000, le=900_000)] = 512_000
     """Most bytes of one message of packed pairs; brokers take 1 MB by default."""
-    send_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    send_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 120.0
     """A send that is not acknowledged after so long stops the worker; nothing is lost."""
-    outbox_bytes: Annotated[int, Field(ge=1 << 20)] = 8 << 20
+    outbox_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 8 << 20
     """Bytes waiting to be sent above which nothing more is applied. A flush waits for what was sent before it, so more
     delays what is learnt; much less leaves the connection idle between two packets."""
-    watchdog_s: Annotated[float, Field(gt=0)] = 3.0
+    watchdog_s: Annotated[float, Field(gt=0, le=3600)] = 3.0
     """A partition that lags and brings nothing for so long is read from the log directly."""
     web_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /metrics, /health and /ready."""
@@ -169,8 +168,11 @@ class Settings(BaseSettings):
         layers = [
             _Layer(given, lambda path: "--" + path[0].replace("_", "-")),
             _Layer(_environment(environ), lambda path: ENV_PREFIX + "__".join(path).upper()),
-            _Layer(_read(config_file) if config_file else {}, lambda path: f"{'.'.join(path)} of {config_file}"),
+            _Layer(_read(config_file) if config_file else {}, lambda path: f"{shown('.'.join(path))} of {config_file}"),
         ]
+        types = {name: field.annotation for name, field in cls.model_fields.items()}
+        for layer in layers:
+            _check_types(layer, layer.values, types, texts=layer is layers[1])
         merged: dict[str, Any] = {}
         for layer in reversed(layers):
             for name, value in layer.values.items():
@@ -196,6 +198,13 @@ class Settings(BaseSettings):
     def full_group(self) -> str:
         """Consumer group of the workers, prefix included."""
         return self.prefix + self.group
+
+    @property
+    def principal(self) -> str:
+        """Whom rights on the broker are granted to, as brokers name them by default."""
+        if self.security_protocol.startswith("SASL_"):
+            return f"User:{self.sasl_username}"
+        return "User:ANONYMOUS" if self.ssl_certfile is None else f"the subject of {self.ssl_certfile}"
 
     def kafka_python_options(self) -> dict[str, Any]:
         """Where and how to connect, as kafka-python's clients take it. Holds the password: not for printing."""
@@ -297,7 +306,7 @@ class _Environment(EnvSettingsSource):
     def __call__(self) -> dict[str, Any]:
         try:
             return super().__call__()
-        except PydanticSettingsError:
+        except (PydanticSettingsError, RecursionError):
             tables = (ENV_PREFIX + name.upper() for name in _TABLES)
             wrong = " or ".join(name for name in tables if name in self._environ)
             easier = f"a variable for each key, such as {ENV_PREFIX}VISITS__ITEMS, is easier"
@@ -320,13 +329,53 @@ def _environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _read(config_file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(config_file.read_text(encoding="utf-8"))
+        return parse(read(config_file))
     except OSError as error:
         message = f"the configuration file {config_file} cannot be read: {error.strerror}"
         raise SettingsError(message) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = f"the configuration file {config_file} is not TOML: {error}"
+    except ValueError as error:
+        message = f"the configuration file {config_file} cannot be read as UTF-8 text: {error}"
         raise SettingsError(message) from error
+    except TomlError as error:
+        message = f"the configuration file {config_file} is not TOML: line {error.line}: {error}"
+        raise SettingsError(message) from error
+
+
+def _check_types(
+    layer: _Layer, values: Mapping[str, Any], types: Mapping[str, Any], texts: bool, above: tuple[str, ...] = ()
+) -> None:
+    """Refuse what pydantic would convert: true and 3.0 are no integers, and only a variable gives a number as text."""
+    for name, value in values.items():
+        kind = types.get(name)
+        if dataclasses.is_dataclass(kind) and isinstance(value, Mapping):
+            _check_types(layer, value, get_type_hints(kind), texts, (*above, name))
+            continue
+        several = get_origin(kind) is tuple and isinstance(listed := _listed(value), list)
+        pairs = zip(listed, get_args(kind), strict=False) if several else [(value, kind)]
+        for part, of in pairs:
+            if wanted := _mistyped(part, of, texts and not several):
+                message = f"{layer.naming((*above, name))} must be a valid {wanted}, got {value!r:.{SHOWN}}"
+                raise SettingsError(message)
+
+
+def _mistyped(value: Any, kind: Any, texts: bool) -> str | None:
+    """What a value must be if it is none; None: it may be one."""
+    if kind is int:
+        wrong = isinstance(value, bool | float) or (isinstance(value, str) and ("." in value or not texts))
+        return "integer" if wrong else None
+    if kind is float:
+        return "number" if isinstance(value, bool) or (isinstance(value, str) and not texts) else None
+    return "boolean" if kind is bool and type(value) in (int, float) else None
+
+
+def _listed(value: Any) -> Any:
+    """A list that a variable gives as JSON; anything else as it is."""
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def _checked_keys(value: Any, config: type, above: str = "") -> Any:
@@ -340,22 +389,22 @@ def _checked_keys(value: Any, config: type, above: str = "") -> Any:
     for name, part in value.items():
         if dataclasses.is_dataclass(inner := fields[name].default):
             part = _checked_keys(part, type(inner), f"{above}{name}.")
-        elif isinstance(part, str) and part.startswith("[") and part.endswith("]"):
-            part = json.loads(part)
+        else:
+            part = _listed(part)
         checked[name] = part
     return checked
 
 
 def _check_numbers(value: Any, above: str = "") -> None:
-    """All numbers of a dataclass, and of nested ones, are finite and not negative."""
+    """All numbers of a dataclass, and of nested ones, are from 0 to `LARGEST`."""
     for field in dataclasses.fields(value):
         part = getattr(value, field.name)
         if dataclasses.is_dataclass(part):
             _check_numbers(part, f"{above}{field.name}.")
             continue
         for number in part if isinstance(part, tuple) else (part,):
-            if not isinstance(number, str) and not (math.isfinite(number) and number >= 0):
-                raise _wrong_key(above + field.name, "must be a number of at least 0")
+            if not isinstance(number, str) and not 0 <= number <= LARGEST:
+                raise _wrong_key(above + field.name, f"must be a number of at least 0 and at most {LARGEST:,}")
 
 
 def _wrong_key(key: str, message: str) -> PydanticCustomError:

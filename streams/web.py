@@ -29,6 +29,8 @@ def add_pages(app: Any, process: ProcessService) -> None:
 
     @app.page("/ready")
     async def ready(self: Any, request: Request) -> Response:
-        """200 while the process has joined and holds its state."""
-        status = 200 if process.ready else 503
-        return self.json({"ready": process.ready, **process.standing}, status=status)  # type: ignore[no-any-return]
+        """200 while the process has joined, holds its state, and brokers answer; else the cause."""
+        obstacle, notices = process.obstacle, process.notices
+        said = {"cause": obstacle} if obstacle else {}
+        body = {"ready": obstacle is None, **said, **process.standing} | ({"notices": notices} if notices else {})
+        return self.json(body, status=200 if obstacle is None else 503)  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ Properties draw the same examples in every run; `--hypothesis-profile=explore` d
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import uuid
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from streams.errors import BrokerError
 from streams.kafka import topic_admin
 from streams.kafka.admin import administration
 from streams.settings import Settings
+from tests.support.secured_kafka import SecuredKafka
 
 settings.register_profile("alike", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
@@ -58,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         names = getattr(item, "fixturenames", ())
         chosen = item.callspec.params.get("broker") if hasattr(item, "callspec") else None
-        used = [kind for kind in ("embedded", "kafka") if chosen == kind or f"{kind}_broker" in names]
+        used = [kind for kind in ("embedded", "kafka", "secured") if chosen == kind or f"{kind}_broker" in names]
         for kind in used:
             item.add_marker(pytest.mark.xdist_group(kind))
         if used or INTEGRATION in item.path.parents:
@@ -84,6 +86,17 @@ def kafka_broker() -> Iterator[KafkaBroker]:
     if not os.environ.get("KAFKA_HOME"):
         _do_without("no Apache Kafka here: unpack a distribution of 4.x and set KAFKA_HOME to its folder to run this")
     with KafkaBroker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def secured_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
+    """One node of Apache Kafka with TLS, logins and access control lists, for the whole run."""
+    if not os.environ.get("KAFKA_HOME"):
+        _do_without("no Apache Kafka here: unpack a distribution of 4.x and set KAFKA_HOME to its folder to run this")
+    if shutil.which("openssl") is None:
+        _do_without("no openssl here to make certificates with")
+    with SecuredKafka(tmp_path_factory.mktemp("secured")) as broker:
         yield broker
 
 

@@ -7,6 +7,7 @@ give way. A published row says which messages it includes; the next owner adopts
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -17,7 +18,7 @@ from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.count_kernel import ROW, TOTAL, CountState, Deltas, count, first_wrong
 from models.shop.decay import landmark
-from models.shop.events import VIEWED_WITH
+from models.shop.events import BOUGHT_WITH, VIEWED_WITH
 from models.shop.items import Items
 
 _EVER = np.iinfo(np.int64).max
@@ -83,6 +84,7 @@ class CoOccurrence:
         self._row_of = np.full(1024, NOWHERE, np.int32)
         self._rows = np.zeros(256, ROW)
         self._dirty_since = np.zeros(256, np.int64)
+        self._published = np.zeros(256, np.bool_)  # rows that the log has
         self._used = np.zeros(1, np.int64)
         self._cells = Cells()
         self._total = np.zeros(1, ROW)
@@ -181,7 +183,7 @@ class CoOccurrence:
         views, baskets = row.own
         own = (views * growth, baskets * growth, *row.own_count)
         self._rows[slot] = (index, n, start, row.position, row.at, mark, *own)
-        self._dirty_since[slot] = 0
+        self._dirty_since[slot], self._published[slot] = 0, True
         cells.ids[start : start + n] = neighbours
         cells.weights[start : start + n] = row.weights[:n]
         cells.weights[start : start + n] *= growth
@@ -198,14 +200,65 @@ class CoOccurrence:
 
     def published(self, index: int) -> None:
         """Note that the row of an item was published as it is now; KeyError if it has none."""
-        self._dirty_since[self._slot(index)] = 0
+        slot = self._slot(index)
+        self._dirty_since[slot], self._published[slot] = 0, True
 
     def mark_dirty(self, index: int) -> None:
         """Have the row of an item published again; nothing happens where it has none."""
-        slot = int(self._row_of[index]) if index < len(self._row_of) else NOWHERE
+        slot = int(self._row_of[index]) if 0 <= index < len(self._row_of) else NOWHERE
         if slot != NOWHERE and not self._dirty_since[slot]:
             self._calls += 1
             self._dirty_since[slot] = self._calls
+
+    def drop_unknown(
+        self, known: Callable[[NDArray[np.int32]], NDArray[np.bool_]], most: int, oldest_at: float, *, adopted: bool
+    ) -> list[int]:
+        """Drop rows of unknown items: all without an event since `oldest_at`, and the least looked at beyond `most`.
+
+        What an item was looked at and bought is compared as decayed to one time, so of equal ones the stalest goes
+        first, then the larger id. A dropped row starts from nothing when its item comes again. The cells of other rows
+        stay as they are.
+
+        Args:
+            known: which of some items are known, by index.
+            most: rows of unknown items that stay.
+            oldest_at: epoch seconds.
+            adopted: whether rows that were adopted are counted and dropped, too.
+
+        Returns:
+            Items whose dropped rows are published, by index.
+        """
+        rows = self._rows[: len(self)]
+        unknown = ~known(rows["item"])
+        if not adopted:
+            unknown &= rows["floor"] == 0
+        slots = np.flatnonzero(unknown)
+        stays = rows["at"][slots] >= oldest_at
+        if stays.sum() > most:
+            own = rows["views"][slots] + self._importance[BOUGHT_WITH] * rows["baskets"][slots]
+            with np.errstate(divide="ignore"):  # no weight of its own: behind all others
+                worth = np.log2(own) + rows["landmark"][slots]
+            order = self._items.order[rows["item"][slots]]
+            strongest = np.lexsort((order[:, 1], order[:, 0], -worth, ~stays))
+            stays[strongest[most:]] = False
+        return self._drop(slots[~stays])
+
+    def _drop(self, slots: NDArray[np.int64]) -> list[int]:
+        """Drop rows and move the last ones into their places; `slots` ascend. As `drop_unknown`."""
+        rows, cells, left = self._rows, self._cells, len(self) - len(slots)
+        items = rows["item"][slots]
+        for start, length in zip(rows["start"][slots].tolist(), rows["length"][slots].tolist(), strict=True):
+            cells.place(start, length, 0)
+        published: list[int] = items[self._published[slots]].tolist()
+        self._row_of[items] = NOWHERE
+        gaps = slots[slots < left]
+        moved = np.setdiff1d(np.arange(left, len(self)), slots, assume_unique=True)
+        self._row_of[rows["item"][moved]] = gaps
+        for column in (rows, self._dirty_since, self._published):
+            column[gaps] = column[moved]
+            column[left : len(self)] = 0
+        self._used[0] = left
+        return published
 
     def row(self, index: int, position: int) -> Row:
         """The row of an item as it is to be published, with all messages before `position`; KeyError if it has none."""
@@ -272,6 +325,7 @@ class CoOccurrence:
             more = len(self._rows) + rows
             self._rows = np.concatenate([self._rows, np.zeros(more, ROW)])
             self._dirty_since = np.concatenate([self._dirty_since, np.zeros(more, np.int64)])
+            self._published = np.concatenate([self._published, np.zeros(more, np.bool_)])
 
 
 def warm() -> None:

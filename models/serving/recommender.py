@@ -115,6 +115,19 @@ class Learnt(NamedTuple):
     version: str  # of its snapshot; empty: nothing has been learnt
 
 
+@dataclass
+class PreparedPolicy:
+    """A policy that is compiled for the catalogue, to be put in force at once."""
+
+    policy: Policy
+    hash: str
+    """The policy's."""
+    compiled: CompiledPolicy
+    limits: Limits
+    weights: Weights
+    query_state: QueryState
+
+
 class Recommender:
     """Answers queries from the neighbours and the catalogue as they are at the call.
 
@@ -134,19 +147,22 @@ class Recommender:
         self._reason_text = ReasonText(items, catalog)
         self._serial = 1
         self._pool = empty_pool(0)
-        self._query_state: QueryState
         self.policy = policy
 
     @property
     def policy(self) -> Policy:
         """The policy in force; a new one applies from the next query on."""
-        return self._policy
+        return self._in_force.policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        self._policy = policy
-        self._compiled = CompiledPolicy(policy, self.catalog, self._items)
-        self._limits = Limits(
+        self.put_in_force(self.prepared(policy))
+
+    def prepared(self, policy: Policy) -> PreparedPolicy:
+        """Compile a policy. May be called in a thread while queries are answered and the catalogue changes."""
+        compiled = CompiledPolicy(policy, self.catalog, self._items)
+        compiled.cover()
+        limits = Limits(
             policy.max_items,
             policy.max_cross_sell,
             policy.max_upsell,
@@ -155,9 +171,12 @@ class Recommender:
             policy.explore,
         )
         weights = {name: float(value) for name, value in asdict(self._config).items()}
-        self._weights = Weights(**weights, min_support=policy.min_support)
-        self._compiled.rules()
-        self._query_state = self._compiled.query_state()
+        weighed = Weights(**weights, min_support=policy.min_support)
+        return PreparedPolicy(policy, policy.hash, compiled, limits, weighed, compiled.query_state())
+
+    def put_in_force(self, prepared: PreparedPolicy) -> None:
+        """Answer by a policy from the next query on."""
+        self._in_force = prepared
 
     def warm(self) -> None:
         """Compile, or load what was compiled before: seconds, or a fraction, for which no event then has to wait."""
@@ -178,26 +197,26 @@ class Recommender:
         if not queries:
             return iter(())
         self.popularity.refresh()
-        rules = self._compiled.rules()
+        in_force = self._in_force
+        rules = in_force.compiled.rules()
         if len(self._pool.where) < len(rules.facts):
             self._pool = empty_pool(len(rules.facts))
-        if len(self._query_state.barred) < len(rules.facts) or len(self._query_state.taken) < len(rules.group):
-            self._query_state = self._compiled.query_state()
+        in_force.query_state = in_force.compiled.query_state(in_force.query_state)
         state = ServingState(
             self.neighbours.arrays(),
-            self._weights,
+            in_force.weights,
             rules,
-            self._limits,
+            in_force.limits,
             self.popularity.by_category,
             self.popularity.by_brand,
             self.catalog.categories.parent,
             self.learnt.order,
             self._items.order,
-            self._query_state,
+            in_force.query_state,
             self._pool,
         )
-        out = empty_answers(len(queries), self._limits.items)
-        why = empty_reasons(len(queries), self._limits.items)
+        out = empty_answers(len(queries), self._in_force.limits.items)
+        why = empty_reasons(len(queries), self._in_force.limits.items)
         batch = self._batch(queries, expected_of(None, queries) if expected is None else expected)
         answer(batch, state, out, why)
         return self._suggested(out, why)
@@ -205,7 +224,7 @@ class Recommender:
     def _batch(self, queries: Sequence[Query], expected: Expected) -> Batch:
         """Queries as arrays."""
         visits = [query.visit for query in queries]
-        explores = self._limits.explore > 0.0
+        explores = self._in_force.limits.explore > 0.0
         seeds = [_seed(query.seed) if explores else 0 for query in queries]
         self._serial += len(queries)
         return Batch(

@@ -31,14 +31,14 @@ _BY_POLICY, _BY_QUERY = 1, 2
 
 
 class Rules(NamedTuple):
-    """A policy over a catalogue, as arrays. Bits of the masks stand for the pairs of the policy."""
+    """A policy over a catalogue, as arrays. Bits of the masks stand for the first categories of the policy's pairs."""
 
     facts: NDArray[Any]  # (items,) of `models.shop.catalog.FACT`
     group: NDArray[np.int32]  # (nodes,): nodes of one group are the same category to the policy
     category_barred: NDArray[np.bool_]  # (nodes,)
     brand_barred: NDArray[np.bool_]  # (brands,)
-    deny_from: NDArray[np.uint64]  # (nodes, words): pairs whose first category is the node's or above it
-    deny_to: NDArray[np.uint64]  # ... whose second
+    deny_from: NDArray[np.uint64]  # (nodes, words): first categories of pairs, the node's or above it
+    deny_to: NDArray[np.uint64]  # ... of pairs whose second category is the node's or above it
     allow_from: NDArray[np.uint64]
     allow_to: NDArray[np.uint64]
     allow_all: bool
@@ -54,7 +54,7 @@ class QueryState(NamedTuple):
     listed: NDArray[np.int32]  # (items,): items barred by this query
     anchors: NDArray[np.int32]  # (items,): items, those of the trigger first, then of the cart, latest first
     taken: NDArray[np.int64]  # (nodes,): serial of the last query that has an anchor of the group
-    denied: NDArray[np.uint64]  # (words,): pairs of the policy that some anchor is the first of
+    denied: NDArray[np.uint64]  # (words,): first categories of pairs, some anchor's or above it
 
 
 class CompiledPolicy:
@@ -75,39 +75,71 @@ class CompiledPolicy:
 
     def __init__(self, policy: Policy, catalog: Catalog, items: Items) -> None:
         self._policy = policy
-        self._catalog = catalog
-        self._nodes = 0
+        self._catalog, self._items = catalog, items
+        self._nodes, self._brands, self._indices = ROOT + 1, 0, 0  # of which the arrays say what the policy bars
         self._group = np.zeros(0, np.int32)
         self._category_barred = np.zeros(0, np.bool_)
         self._brand_barred = np.zeros(0, np.bool_)
+        self._barred_items: list[int] = []
+        self._applied = 0  # of these, to the memory for queries
         self._deny = _Pairs(policy.deny_pairs)
         self._allow = _Pairs(policy.allow_pairs)
-        self._barred_items = np.array([items.index(item_id) for item_id in policy.exclude_items], np.int64)
-        self._barred_brands = np.array([catalog.brands.code(brand) for brand in policy.exclude_brands], np.int64)
-        self._barred_categories = frozenset(policy.exclude_categories)
+        self._excluded_items = frozenset(policy.exclude_items)
+        self._excluded_brands = frozenset(policy.exclude_brands)
+        self._excluded_categories = frozenset(policy.exclude_categories)
 
-    def rules(self) -> Rules:
-        """The rules as arrays that cover the catalogue as it is now."""
-        catalog, categories = self._catalog, self._catalog.categories
-        catalog.make_room()
-        if len(self._brand_barred) < len(catalog.brands):
-            self._brand_barred = np.zeros(2 * len(catalog.brands), np.bool_)
-            self._brand_barred[self._barred_brands] = True
-        if len(self._group) != len(categories.parent):
-            more = len(categories.parent) - len(self._group)
+    def cover(self) -> None:
+        """Compile for the categories, brands and items added since the last call.
+
+        The first call takes a second for 100,000 categories. It may be made in a thread while the catalogue changes.
+        """
+        self._cover_categories()
+        self._cover_brands()
+        self._cover_items()
+
+    def _cover_categories(self) -> None:
+        categories = self._catalog.categories
+        nodes, parents = len(categories), categories.parent  # in this order: the parents cover the nodes
+        if nodes > len(self._group):
+            more = len(parents) - len(self._group)
             self._group = np.concatenate([self._group, np.zeros(more, np.int32)])
             self._category_barred = np.concatenate([self._category_barred, np.zeros(more, np.bool_)])
             self._deny.make_room(more)
             self._allow.make_room(more)
-        for node in range(max(self._nodes, ROOT + 1), len(categories)):
-            path, parent = categories.path(node), int(categories.parent[node])
+        for node in range(self._nodes, nodes):
+            path, parent = categories.path(node), int(parents[node])
             self._group[node] = categories.at_depth(node, self._policy.category_depth)
-            self._category_barred[node] = self._category_barred[parent] or path in self._barred_categories
+            self._category_barred[node] = self._category_barred[parent] or path in self._excluded_categories
             self._deny.add(node, parent, path)
             self._allow.add(node, parent, path)
-        self._nodes = len(categories)
+        self._nodes = nodes
+
+    def _cover_brands(self) -> None:
+        brands = len(self._catalog.brands)
+        if brands > len(self._brand_barred):
+            more = 2 * brands - len(self._brand_barred)
+            self._brand_barred = np.concatenate([self._brand_barred, np.zeros(more, np.bool_)])
+        if self._excluded_brands and brands > self._brands:
+            for code, brand in enumerate(self._catalog.brands.words()[self._brands : brands], self._brands):
+                self._brand_barred[code] = brand in self._excluded_brands
+        self._brands = brands
+
+    def _cover_items(self) -> None:
+        items = len(self._items)
+        if items - self._indices < len(self._excluded_items):
+            new = range(self._indices, items)
+            self._barred_items += [index for index in new if self._items.name(index) in self._excluded_items]
+        else:
+            known = map(self._items.find, self._excluded_items)
+            self._barred_items += [index for index in known if self._indices <= index < items]
+        self._indices = items
+
+    def rules(self) -> Rules:
+        """The rules as arrays that cover the catalogue as it is now."""
+        self._catalog.make_room()
+        self.cover()
         return Rules(
-            catalog.facts,
+            self._catalog.facts,
             self._group,
             self._category_barred,
             self._brand_barred,
@@ -120,49 +152,56 @@ class CompiledPolicy:
             self._policy.max_step,
         )
 
-    def query_state(self) -> QueryState:
-        """Memory for queries, as large as the rules are now. The serials of its queries must grow, from 1 on."""
-        items, nodes = len(self._catalog.facts), len(self._group)
-        barred = np.zeros(items, np.uint8)
-        barred[self._barred_items] = _BY_POLICY
-        return QueryState(
-            np.zeros(4, np.int64),
-            barred,
-            np.zeros(items, np.int32),
-            np.zeros(items, np.int32),
-            np.zeros(nodes, np.int64),
-            np.zeros(self._deny.first.shape[1], np.uint64),
-        )
+    def query_state(self, before: QueryState | None = None) -> QueryState:
+        """Memory for queries by the rules as of the last `cover`: `before`, if it is long enough.
+
+        The serials of its queries must grow, from 1 on.
+        """
+        items, nodes = max(len(self._catalog.facts), self._indices), len(self._group)
+        if before is None or len(before.barred) < items or len(before.taken) < nodes:
+            self._applied = 0
+            before = QueryState(
+                np.zeros(4, np.int64),
+                np.zeros(items, np.uint8),
+                np.zeros(items, np.int32),
+                np.zeros(items, np.int32),
+                np.zeros(nodes, np.int64),
+                np.zeros(self._deny.first.shape[1], np.uint64),
+            )
+        if self._applied < len(self._barred_items):
+            before.barred[self._barred_items[self._applied :]] |= _BY_POLICY
+            self._applied = len(self._barred_items)
+        return before
 
 
 class _Pairs:
-    """Pairs of categories as bits: which pairs a node, or one above it, is the first or the second of."""
+    """Pairs of categories as bits, one for each first category.
+
+    A node's bits in `first` are the first categories at or above it; in `second`, those that are paired with a category
+    at or above it. Two nodes are a pair where they share a bit.
+    """
 
     def __init__(self, pairs: tuple[tuple[str, str], ...]) -> None:
-        self._words = max(1, (len(pairs) + 63) // 64)
-        self._firsts = self._masks([first for first, _ in pairs])
-        self._seconds = self._masks([second for _, second in pairs])
-        self.first = np.zeros((0, self._words), np.uint64)
-        self.second = np.zeros((0, self._words), np.uint64)
-
-    def _masks(self, paths: list[str]) -> dict[str, NDArray[np.uint64]]:
-        masks: dict[str, NDArray[np.uint64]] = {}
-        for number, path in enumerate(paths):
-            mask = masks.setdefault(path, np.zeros(self._words, np.uint64))
-            mask[number // 64] |= np.uint64(1 << number % 64)
-        return masks
+        self._bits: dict[str, int] = {}
+        self._firsts: dict[str, set[int]] = {}  # by second category
+        for first, second in pairs:
+            self._firsts.setdefault(second, set()).add(self._bits.setdefault(first, len(self._bits)))
+        words = max(1, (len(self._bits) + 63) // 64)
+        self.first = np.zeros((0, words), np.uint64)
+        self.second = np.zeros((0, words), np.uint64)
 
     def make_room(self, more: int) -> None:
         """Cover so many more nodes."""
-        self.first = np.concatenate([self.first, np.zeros((more, self._words), np.uint64)])
-        self.second = np.concatenate([self.second, np.zeros((more, self._words), np.uint64)])
+        room = np.zeros((more, self.first.shape[1]), np.uint64)
+        self.first, self.second = np.concatenate([self.first, room]), np.concatenate([self.second, room])
 
     def add(self, node: int, parent: int, path: str) -> None:
         """Add a node whose parent has been added."""
-        for table, masks in ((self.first, self._firsts), (self.second, self._seconds)):
-            table[node] = table[parent]
-            if path in masks:
-                table[node] |= masks[path]
+        self.first[node], self.second[node] = self.first[parent], self.second[parent]
+        if (bit := self._bits.get(path)) is not None:
+            self.first[node, bit // 64] |= np.uint64(1 << bit % 64)
+        for bit in self._firsts.get(path, ()):
+            self.second[node, bit // 64] |= np.uint64(1 << bit % 64)
 
 
 @inline_njit

@@ -113,6 +113,12 @@ class Catalog:
         """The item of an index; None if the catalogue does not have it."""
         return self._offers.get(index)
 
+    def knows(self, indices: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Whether the catalogue has the items of some indices."""
+        self.make_room()
+        known: NDArray[np.bool_] = self.facts["state"][indices] & KNOWN != 0
+        return known
+
     def make_room(self) -> None:
         """Let `facts` cover all indices given so far; items that are not in the catalogue have state 0."""
         if len(self.facts) < len(self._items):

@@ -30,16 +30,25 @@ class Categories:
         self._lines: list[tuple[int, ...]] = [()]
 
     def __len__(self) -> int:
-        """Number of nodes, the root included."""
-        return len(self._paths)
+        """Number of nodes, the root included. Other threads may read all of them: a line is added last."""
+        return len(self._lines)
 
     def node(self, path: str) -> int:
         """Number of a path; new paths are added with all their prefixes."""
         known = self._nodes.get(path)
         if known is not None:
             return known
-        above, parted, _ = path.rpartition("/")
-        parent = self.node(above) if parted else ROOT
+        new = [path]
+        above, _, _ = path.rpartition("/")
+        while above and above not in self._nodes:
+            new.append(above)
+            above, _, _ = above.rpartition("/")
+        node = self._nodes[above] if above else ROOT
+        while new:
+            node = self._add(new.pop(), node)
+        return node
+
+    def _add(self, path: str, parent: int) -> int:
         node = len(self._paths)
         if node == len(self.parent):
             self.parent = np.concatenate([self.parent, np.zeros_like(self.parent)])

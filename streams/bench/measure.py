@@ -11,13 +11,13 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import aiokafka
 import msgspec
 from aiokafka import TopicPartition
 
+from streams.kafka.consumers import new_consumer
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
-from streams.wire.record import Record
+from streams.wire.record import Record, readable
 from streams.wire.topics import full_name
 
 
@@ -89,8 +89,8 @@ class Topics:
         self._consumer: Any = None
 
     async def __aenter__(self) -> Topics:
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **self._settings.aiokafka_options(),
+        self._consumer = new_consumer(
+            self._settings,
             enable_auto_commit=False,
             isolation_level="read_committed",
             max_partition_fetch_bytes=4 << 20,
@@ -135,7 +135,7 @@ class Topics:
             self._consumer.seek(partition, since[partition])
         while left:
             for partition, records in (await self._consumer.getmany(*left, timeout_ms=1000)).items():
-                for record in records:
+                for record in readable(records):
                     if record.offset < ends[partition]:
                         yield record
                 if records[-1].offset >= ends[partition] - 1:

@@ -32,9 +32,10 @@ def command(
     from streams.connectors.dead_letter_replay import Replayer, decoded, distinct
     from streams.connectors.jsonl import DECODERS
     from streams.kafka.blocking import Sender
+    from streams.kafka.rights import REPLAY_GROUP
 
     report = partial(typer.echo, err=True)
-    with TopicReader(settings, ["dead-letters"], group="dead-letters-replay") as reader:
+    with TopicReader(settings, ["dead-letters"], group=REPLAY_GROUP) as reader:
         with Sender(settings, list(DECODERS)) as sender:
             replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), report)
             records = (record for batch in reader.read(from_committed=True, until_end=True) for record in batch)

@@ -7,22 +7,32 @@ from typing import Annotated, Literal
 
 import typer
 
-Drill = Literal["kill", "rolling", "pause", "swap", "all"]
+Drill = Literal["kill", "rolling", "pause", "swap", "hostile", "soak", "all"]
 
 
 def command(
-    name: Annotated[Drill, typer.Argument(metavar="NAME", help="kill, rolling, pause, swap, or all of them")],
+    name: Annotated[
+        Drill, typer.Argument(metavar="NAME", help="kill, rolling, pause, swap, hostile, soak; all: all but soak")
+    ],
     kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka from KAFKA_HOME, not the embedded one")] = False,
     times: Annotated[int, typer.Option("--times", min=1, help="Runs of each")] = 1,
     json: Annotated[
         Path | None, typer.Option("--json", help="File for the figures", show_default=False, dir_okay=False)
     ] = None,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=1, max=5_000, show_default="500, swap: 50", help="Events a second")
+        float | None,
+        typer.Option(
+            "--rate", min=1, max=5_000, show_default="500, swap: 50, hostile: 100, soak: 200", help="Events a second"
+        ),
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option("--seconds", min=6, show_default="20, swap: 120", help="How long they are fed, at least"),
+        typer.Option(
+            "--seconds",
+            min=6,
+            show_default="20, hostile: 30, swap and soak: 120",
+            help="How long they are fed, at least",
+        ),
     ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, max=8, help="Worker processes")] = 2,
     seed: Annotated[int, typer.Option("--seed", help="Of the first run; the next ones have the next")] = 1,
@@ -37,7 +47,10 @@ def command(
 
     kill: kill -9 of one worker, started again later. rolling: each worker in turn is ended and started again. pause:
     one is stopped for longer than its session lasts, and woken. swap: with a trainer, whose snapshots workers take into
-    use; kill -9 of the trainer, then of a worker. Exits with 1 if anything is missing, wrong, or late by a swap.
+    use; kill -9 of the trainer, then of a worker. hostile: records that nobody can use, of every kind, on every topic;
+    offsets committed by a foreign program while all are stopped. soak: a tenth of such records, and workers and trainer
+    ended by chance, for as long as you like; a progress line a minute, and a plot of memory beside the figures. Exits
+    with 1 if anything is missing, wrong, or late by a swap, or a bad record is not in the dead letters.
     """
     from uuid import uuid4
 
@@ -54,11 +67,20 @@ def command(
     from streams.drills.run import Outcome, Run, RunConfig
     from streams.interrupts import ended_as_by_ctrl_c
 
-    drills = list(DRILLS) if name == "all" else [name]
+    drills = [drill for drill in DRILLS if drill != "soak"] if name == "all" else [name]
     if any(DRILLS[drill].trained for drill in drills):
         check_torch()
     configs = [
-        RunConfig(drill, rate or DRILLS[drill].rate, seconds or DRILLS[drill].seconds, workers, seed + run, keep)
+        RunConfig(
+            drill,
+            rate or DRILLS[drill].rate,
+            seconds or DRILLS[drill].seconds,
+            workers,
+            seed + run,
+            keep,
+            json and json.with_suffix(".so-far.json"),
+            json and DRILLS[drill].attacked and json.with_suffix(f".{drill}.svg") or None,
+        )
         for drill in drills
         for run in range(times)
     ]
@@ -74,7 +96,7 @@ def command(
                 def say(what: str, drill: str = config.drill) -> None:
                     progress.update(task, description=f"{drill}: {what}")
 
-                outcome = Run(config, settings, say).run()
+                outcome = Run(config, settings, say, console.print).run()
                 outcomes.append(outcome)
                 progress.update(task, advance=1)
                 console.print(report.line(outcome))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVa
 
 import typer
 
+from streams.errors import RightsError
+
 if TYPE_CHECKING:
     from streams.settings import Settings
 
@@ -87,11 +89,15 @@ def with_options(
         own = {it.name: (it.default, eval(it.annotation, namespace)) for it in own_parameters}  # noqa: S307 - our own source
 
         @wraps(command)
-        def run(*arguments: Any, **given: Any) -> R:
+        def run(*arguments: Any, context: typer.Context | None = None, **given: Any) -> R:
             values = {name: given.pop(name) for name in options if name in given}
-            return command(make(values), *arguments, **given)
+            try:
+                return command(make(values), *arguments, **given)
+            except RightsError as error:
+                raise error.needed_by(context.command_path if context else "crosscurrent") from None
 
         all_options = own | {name: (None, annotation) for name, annotation in options.items()}
+        all_options["context"] = None, typer.Context
         parameters = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for name, (default, annotation) in all_options.items()

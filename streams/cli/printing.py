@@ -44,8 +44,13 @@ def new_table(title: str, left: Sequence[str], right: Sequence[str], *, no_wrap:
 
 
 def print_value(record: Record) -> None:
-    """Write the value unchanged and a line end; a null value as `null`."""
-    sys.stdout.buffer.write((b"null" if record.value is None else record.value) + b"\n")
+    """Write the value unchanged and a line end; a null value as `null`. An unreadable record is told on stderr."""
+    try:
+        value = record.value
+    except RecordError as error:
+        print(error, file=sys.stderr)
+        return
+    sys.stdout.buffer.write((b"null" if value is None else value) + b"\n")
 
 
 def print_lines(lines_of: Callable[[Record], Iterator[Parts]], record: Record) -> None:
@@ -62,10 +67,12 @@ def suggestion_lines(record: Record) -> Iterator[Parts]:
     """Shopper and trigger of a suggestion, then a line per item with its price and first reason."""
     suggestion = decode_suggestion(record)
     trigger = suggestion.trigger
+    unnamed = 0 if trigger.item_count is None else trigger.item_count - len(trigger.item_ids)
+    more = f" and {unnamed:,} more" if unnamed else ""
     yield (
         (suggestion.at, "dim"),
         (f"  {suggestion.user_id}", "bold"),
-        (f"  {trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}", ""),
+        (f"  {trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}{more}", ""),
         ("" if suggestion.items else "  nothing to suggest", "dim"),
         (f"  {suggestion.latency_ms:.0f} ms", "dim"),
     )

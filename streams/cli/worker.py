@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from asyncio import AbstractEventLoop
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from streams.cli.options import with_settings
+from streams.interrupts import end_at_once, ended_at_once_by_sigterm
 
 if TYPE_CHECKING:
     from models.shop.policy import Policy
@@ -23,8 +23,14 @@ LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR, on s
 @with_settings("group", "policy", "web_host", "web_port", "web_enabled")
 def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a worker: clicks and purchases in, suggestions out. SIGTERM ends it, SIGHUP reads the policy again."""
-    from models.errors import PolicyError
+    with ended_at_once_by_sigterm():
+        _run(settings, log_level)
+
+
+def _run(settings: Settings, log_level: str) -> None:
     from streams.faust_app import new_event_loop
+    from streams.kafka.codecs import check_codecs
+    from streams.kafka.rights import WORKER
     from streams.kafka.topic_admin import identities
     from streams.policy_file import read_policy
     from streams.worker.app import create_app
@@ -32,32 +38,27 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     def policy() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)
 
-    def reload_policy() -> None:
-        try:
-            worker.set_policy(policy())
-        except PolicyError as error:
-            print(f"{error}; the policy in force is kept", file=sys.stderr, flush=True)
-
-    app, worker = create_app(settings, policy(), identities(settings), on_ready=say_ready)
+    check_codecs()
+    app, worker = create_app(settings, policy, identities(settings, WORKER), on_ready=say_ready)
     loop = new_event_loop()
-    loop.add_signal_handler(signal.SIGHUP, reload_policy)
+    loop.add_signal_handler(signal.SIGHUP, worker.policy_loader.request)
     run_app(app, worker, log_level, loop)
 
 
-def run_app(app: App, service: ProcessService, log_level: str, loop: AbstractEventLoop) -> None:
-    """Run an app until it is stopped; exit with 1 if its service has failed."""
+def run_app(app: App, service: ProcessService, log_level: str, loop: AbstractEventLoop) -> NoReturn:
+    """Run an app until it is stopped, and end the process: with 0, or with 1 and a sentence if it has failed."""
     import logging
 
-    import faust
+    from streams.faust_app import AppRunner
 
     if log_level.upper() != "DEBUG":  # aiokafka logs every assignment of every consumer
         logging.getLogger("aiokafka").setLevel(logging.WARNING)
-    process = faust.Worker(app, loglevel=log_level, redirect_stdouts=False, loop=loop)
+    runner = AppRunner(app, loop, log_level, stop_s=service.longest_stop_s, on_failure=service.fail)
     try:
-        process.execute_from_commandline()
-    finally:
-        if service.failure is not None:
-            raise SystemExit(1)
+        runner.execute_from_commandline()
+    except SystemExit as ended:
+        code = 0 if ended.code == 0 and service.failure is None else 1
+    end_at_once(code, None if service.failure is None else service.last_words)
 
 
 def say_ready() -> None:

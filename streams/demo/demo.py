@@ -14,7 +14,7 @@ from threading import Event
 from typing import Any
 
 import orjson
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from rich.console import Console
 
 from models.shop.policy import Policy
@@ -25,8 +25,10 @@ from streams.demo.score import Score
 from streams.demo.screen import Screen, Shown, figures, marks, screen_for
 from streams.interrupts import set_by_signals
 from streams.kafka import topic_admin
+from streams.kafka.consumers import new_blocking_consumer
 from streams.processes import READY_S, Process, ProcessError, crosscurrent, environment, stop_all
 from streams.settings import Settings
+from streams.wire.record import readable
 from streams.wire.topics import full_name
 
 BROKER_S = 90.0
@@ -184,8 +186,8 @@ class Demo:
         """Read suggestions, judge and show them."""
         now = time.monotonic()
         for records in reader.poll(timeout_ms=TICK_MS, max_records=2_000).values():
-            for record in records:
-                self._unmatched.append((now, orjson.loads(record.value), record.timestamp))
+            for record in readable(records):
+                self._unmatched.append((now, orjson.loads(record.value or b""), record.timestamp))
         for _ in range(len(self._unmatched)):
             since, suggestion, appended_ms = self._unmatched.popleft()
             event = feed.take(suggestion["suggestion_id"])
@@ -260,8 +262,7 @@ class Demo:
 def _suggestions(settings: Settings) -> Iterator[Any]:
     """A reader of all suggestions. It verifies no checksums: kafka-python does that in Python, at 8 MB/s."""
     topic = full_name(settings.prefix, "suggestions")
-    options = settings.kafka_python_options()
-    with closing(KafkaConsumer(**options, fetch_max_wait_ms=TICK_MS, check_crcs=False)) as reader:
+    with closing(new_blocking_consumer(settings, fetch_max_wait_ms=TICK_MS, check_crcs=False)) as reader:
         reader.assign([TopicPartition(topic, partition) for partition in range(settings.partitions)])
         reader.seek_to_beginning()
         yield reader

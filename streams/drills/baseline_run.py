@@ -7,12 +7,13 @@ times, so the topics of the copies keep the senders' times until all is copied. 
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 
 from kafka import KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from streams.drills.errors import DrillError
-from streams.drills.evidence import INPUTS, Raw, read
+from streams.drills.evidence import INPUTS, Place, Raw, read
 from streams.errors import TopicsError
 from streams.kafka import topic_admin
 from streams.kafka.admin import administration
@@ -26,8 +27,8 @@ TIMESTAMPS = "message.timestamp.type"
 INPUT_TOPICS = [topic for topic in TOPICS if topic.name in INPUTS]
 
 
-def copy(settings: Settings, other: Settings) -> None:
-    """Create topics under another prefix of the same broker, and copy the shop's records to them.
+def copy(settings: Settings, other: Settings, bad: Container[Place] = ()) -> None:
+    """Create topics under another prefix of the same broker, and copy the shop's records but the bad ones to them.
 
     Raises:
         DrillError: the copy differs.
@@ -37,11 +38,11 @@ def copy(settings: Settings, other: Settings) -> None:
         topic_admin.create(other)
     else:
         _create_topics_that_keep_times(other)
-    originals = {topic: read(settings, topic) for topic in INPUTS}
+    originals = {topic: read(settings, topic, bad) for topic in INPUTS}
     _send(other, originals)
     for topic, records in originals.items():
-        copied = [record._replace(topic="") for record in read(other, topic)]
-        if copied != [record._replace(topic="") for record in records]:
+        copied = [record._replace(topic="", offset=0) for record in read(other, topic)]
+        if copied != [record._replace(topic="", offset=0) for record in records]:
             message = f"the broker does not keep a copy of {full_name(settings.prefix, topic)} as it is"
             raise DrillError(message)
     if not other.embedded:

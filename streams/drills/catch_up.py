@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from itertools import chain
+from collections.abc import Callable, Container, Mapping
 
 import orjson
 
+from streams.drills.evidence import Place, StoredTopic
 from streams.kafka.blocking import TopicReader
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
@@ -73,19 +73,21 @@ def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: st
     return left
 
 
-def await_caught_up(settings: Settings, watch: Callable[[], None]) -> list[str]:
+def await_caught_up(
+    settings: Settings, watch: Callable[[], None], bad: Container[Place] = (), within_s: float = CAUGHT_UP_S
+) -> list[str]:
     """Wait until the workers have applied everything and written checkpoints of it; returns what is left in the end.
 
     Deltas are acknowledged before the checkpoints of the shopper tasks, rows before those of the neighbour tasks, so
-    nothing is in flight afterwards. `watch` is called at every check.
+    nothing is in flight afterwards. `watch` is called at every check. `bad` are forged records.
     """
-    deadline = time.monotonic() + CAUGHT_UP_S
-    with TopicReader(settings, ["progress"]) as progress, TopicReader(settings, ["clicks", "purchases"]) as events:
+    deadline = time.monotonic() + within_s
+    with TopicReader(settings, ["clicks", "purchases"]) as events:
         event_ends = events.ends()
         while True:
             watch()
             positions = Positions()
-            for record in chain.from_iterable(progress.read(from_start=True, until_end=True)):
+            for record in StoredTopic(settings, "progress", bad):
                 positions.update(record.value or b"")
             left = behind(positions, event_ends, settings.prefix)
             if not left:  # the pairs are complete now

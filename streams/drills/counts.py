@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import isclose
 from typing import Any, NamedTuple
@@ -75,12 +75,16 @@ class Counts:
         return max(Counter(item for item, _ in neighbours).values(), default=0)
 
 
-def published(neighbours: Sequence[Raw], as_of_s: float, half_life_s: float) -> Counts:
-    """What the workers have published, from all records of `neighbours`: each item's row of the greatest position."""
+def published(neighbours: Iterable[Raw], as_of_s: float, half_life_s: float) -> Counts:
+    """What the workers have published, from all records of `neighbours`: each item's row of the greatest position.
+
+    Rows that were dropped are not among them.
+    """
     rows: dict[str, dict[str, Any]] = {}
     positions: dict[int, dict[str, Any]] = {}
     for record in neighbours:
         if record.value is None:
+            rows.pop((record.key or b"").decode(errors="replace"), None)
             continue
         value = orjson.loads(record.value)
         if not record.key:
@@ -119,10 +123,15 @@ class Difference:
     examples: list[str] = field(default_factory=list)
 
 
-def compare(found: Counts, expected: Counts) -> dict[str, Difference]:
-    """Compare all cells of both, by kind; a cell is wrong if its weight or its number of events differs."""
+def compare(found: Counts, expected: Counts, items: Container[str] | None = None) -> dict[str, Difference]:
+    """Compare the cells of both, by kind; a cell is wrong if its weight or its number of events differs.
+
+    With `items`, cells of other items are left out: what workers learn of items without a catalogue record they drop.
+    """
     differences = {kind: Difference() for kind in CELL_KINDS}
     for cell in sorted({*found, *expected}):
+        if items is not None and cell.item and not (cell.item in items and cell.neighbour in items):
+            continue
         (weight, number), (right_weight, right_number) = found[cell], expected[cell]
         difference = differences[cell.kind]
         difference.compared += 1

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from streams.drills.attacker import Attacker, AttackStream
 from streams.drills.feed import Feeder
-from streams.drills.process_group import SESSION_TIMEOUT_S, ProcessGroup
+from streams.drills.foreign_commit import commit_ends
+from streams.drills.process_group import SESSION_TIMEOUT_S, ProcessGroup, start_all
+from streams.drills.promise_audit import POLICY
 from streams.drills.swaps import Fault
+from streams.settings import Settings
 
 PAUSE_S = SESSION_TIMEOUT_S + 3.0
 """Long enough that the partitions are assigned to other workers, which make progress, before the paused one resumes."""
@@ -27,27 +32,47 @@ LOOK_S = 0.1
 """Between two checks of the processes."""
 
 
+BAD_SHARE = 0.1
+"""Of the events of a soak: so many bad records are sent beside them."""
+
+UP_S, DOWN_S = (15.0, 60.0), (0.0, 10.0)
+"""Between two ends of processes in a soak, and from the end of one to its start, at least and at most."""
+
+TELL_S = 60.0
+"""Between two lines of progress of a soak."""
+
+HOSTILE_POLICY = f'{POLICY}misplaced = "dead-letter"\n'
+
+SELDOM = {"flush_interval_s": 5.0}
+"""Settings of a soak: brokers keep all rows of an hour, and every start reads them."""
+
+
 @dataclass(slots=True)
 class DrillContext:
     """What a drill acts on."""
 
+    settings: Settings
+    seed: int
     workers: ProcessGroup
     trainers: ProcessGroup  # one trainer if the drill is `trained`, else none
     feeder: Feeder
     victim: int  # number of the worker that is hit, if only one is
     seconds: float  # events are fed at least so long
     opened: float  # when feeding began, by the monotonic clock
-    say: Callable[[str], None]
+    say: Callable[[str], None]  # what is done, for the notes
+    tell: Callable[[], None]  # how far it is, for people who wait
     faults: list[Fault]  # so far
+    attacker: Attacker
 
     def until(self, share: float) -> None:
         """Wait until this share of the time is over."""
         self.wait(self.opened + share * self.seconds - time.monotonic())
 
-    def wait(self, seconds: float) -> None:
-        """Wait and watch the processes; raises `DrillError` if feeding has failed."""
+    def wait(self, seconds: float, check: Callable[[], None] = lambda: None) -> None:
+        """Wait and watch the processes; raises `DrillError` if feeding has failed, and what `check` raises."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
+            check()
             self.feeder.check()
             self.workers.check()
             self.trainers.check()
@@ -104,6 +129,47 @@ def swap(context: DrillContext) -> None:
         context.say(f"{process.name} is ready again")
 
 
+def hostile(context: DrillContext) -> None:
+    """Send all attacks; stop all processes, commit foreign offsets, and start them again."""
+    context.wait(BETWEEN_S)
+    context.say("attacks begin")
+    for attack in context.attacker.attacks():
+        context.attacker.send(attack)
+        context.wait(LOOK_S if attack.heavy else 0.0)
+    context.say(f"{len(context.attacker.bad):,} bad records were sent")
+    context.until(1 / 2)
+    context.say("all are stopped; a foreign program commits offsets for the workers' group")
+    context.workers.stop()
+    context.trainers.stop()
+    if refusal := commit_ends(context.settings):
+        context.say(f"the broker refused the foreign commit: {refusal}")
+    start_all(context.workers, context.trainers)
+    context.say("all are ready again")
+
+
+def soak(context: DrillContext) -> None:
+    """Send attacks beside the events; end a worker or the trainer by kill -9 or SIGTERM now and then."""
+    chance = random.Random(f"soak {context.seed}")
+    end = context.opened + context.seconds
+    told = context.opened
+    with AttackStream(context.attacker, BAD_SHARE * context.feeder.rate, context.seed) as stream:
+        while (left := end - time.monotonic()) > UP_S[0]:
+            context.wait(min(left, chance.uniform(*UP_S)), stream.check)
+            group = chance.choice([context.workers, context.workers, context.trainers])
+            number, killed = chance.randrange(len(group)), chance.random() < 1 / 2
+            context.say(f"{'kill -9' if killed else 'SIGTERM'} of {group[number].name}")
+            if killed:
+                group[number].kill()
+            else:
+                group.stop(number)
+            context.wait(chance.uniform(*DOWN_S), stream.check)
+            group[number].start().await_ready()
+            if time.monotonic() > told + TELL_S:
+                told = time.monotonic()
+                context.tell()
+        context.wait(max(0.0, left), stream.check)
+
+
 @dataclass(frozen=True, slots=True)
 class Drill:
     """A drill and its defaults."""
@@ -111,8 +177,12 @@ class Drill:
     act: Callable[[DrillContext], None]
     rate: float = 500.0
     seconds: float = 20.0
-    trained: bool = False  # whether there is a trainer, and swaps are judged
+    trained: bool = False  # whether there is a trainer
+    swapped: bool = False  # whether swaps of its snapshots are judged
     unseen: int = 0  # items in the catalogue without any event
+    attacked: bool = False  # whether bad records are sent
+    policy: str = POLICY
+    settings: Mapping[str, object] = field(default_factory=dict)  # that differ from those of the others
 
 
 DRILLS: Mapping[str, Drill] = {
@@ -121,5 +191,7 @@ DRILLS: Mapping[str, Drill] = {
     "pause": Drill(pause),
     # At this rate a third of two cores stays idle, all processes included; on a full machine every suggestion is late.
     # The unseen items make a swap as much work as in a large shop.
-    "swap": Drill(swap, rate=50.0, seconds=120.0, trained=True, unseen=50_000),
+    "swap": Drill(swap, rate=50.0, seconds=120.0, trained=True, swapped=True, unseen=50_000),
+    "hostile": Drill(hostile, rate=100.0, seconds=30.0, trained=True, attacked=True, policy=HOSTILE_POLICY),
+    "soak": Drill(soak, rate=200.0, seconds=120.0, trained=True, attacked=True, policy=HOSTILE_POLICY, settings=SELDOM),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -15,6 +15,10 @@ from streams.settings import Settings
 
 INPUTS = ("clicks", "purchases", "catalog", "profiles", "feedback")
 """Topics that a shop writes to."""
+
+
+Place = tuple[str, int, int]
+"""Topic (full name), partition and offset of a record."""
 
 
 class Raw(NamedTuple):
@@ -33,19 +37,32 @@ class Raw(NamedTuple):
         return f"{self.topic}-{self.partition}-{self.offset}"
 
 
-def read(settings: Settings, topic: str) -> list[Raw]:
-    """All records of a topic (short name), by partition and offset.
+class StoredTopic:
+    """The records of a topic (short name) but the bad ones, each partition in order.
+
+    Every iteration reads them from the broker: they may be more than memory should hold. It raises `BrokerError` if the
+    broker does not answer, and `TopicsError` if the topic does not exist.
+    """
+
+    def __init__(self, settings: Settings, topic: str, bad: Container[Place] = ()) -> None:
+        self._settings, self._topic, self._bad = settings, topic, bad
+
+    def __iter__(self) -> Iterator[Raw]:
+        with TopicReader(self._settings, [self._topic]) as reader:
+            for record in chain.from_iterable(reader.read(from_start=True, until_end=True)):
+                place = (record.topic, record.partition, record.offset)
+                if place not in self._bad:  # the value of a bad one may not even be readable
+                    yield Raw(*place, record.timestamp, record.key, record.value)
+
+
+def read(settings: Settings, topic: str, bad: Container[Place] = ()) -> list[Raw]:
+    """All records of a topic (short name) but the bad ones, by partition and offset.
 
     Raises:
         BrokerError: the broker does not answer.
         TopicsError: the topic does not exist.
     """
-    with TopicReader(settings, [topic]) as reader:
-        records = [
-            Raw(record.topic, record.partition, record.offset, record.timestamp, record.key, record.value)
-            for record in chain.from_iterable(reader.read(from_start=True, until_end=True))
-        ]
-    return sorted(records, key=lambda record: (record.partition, record.offset))
+    return sorted(StoredTopic(settings, topic, bad), key=lambda record: (record.partition, record.offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +130,20 @@ class Evidence:
     clicks: list[Raw]
     purchases: list[Raw]
     catalog: dict[str, dict[str, Any]]  # what is offered, by item id
-    suggestions: list[Raw]
-    neighbours: list[Raw]
+    suggestions: Iterable[Raw]
+    neighbours: Iterable[Raw]
     snapshots: list[Raw] = field(default_factory=list)
-    dead_letters: list[Raw] = field(default_factory=list)
+    dead_letters: Iterable[Raw] = ()
 
 
-def gather(settings: Settings) -> Evidence:
-    """Read the topics of a prefix."""
+def gather(settings: Settings, bad: Container[Place] = ()) -> Evidence:
+    """Read the topics of a prefix, without the bad records."""
     return Evidence(
-        clicks=read(settings, "clicks"),
-        purchases=read(settings, "purchases"),
-        catalog=last_values(read(settings, "catalog")),
-        suggestions=read(settings, "suggestions"),
-        neighbours=read(settings, "neighbours"),
-        snapshots=read(settings, "snapshots"),
-        dead_letters=read(settings, "dead-letters"),
+        clicks=read(settings, "clicks", bad),
+        purchases=read(settings, "purchases", bad),
+        catalog=last_values(read(settings, "catalog", bad)),
+        suggestions=StoredTopic(settings, "suggestions", bad),
+        neighbours=StoredTopic(settings, "neighbours", bad),
+        snapshots=read(settings, "snapshots", bad),
+        dead_letters=StoredTopic(settings, "dead-letters", bad),
     )

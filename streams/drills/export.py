@@ -12,20 +12,19 @@ from pathlib import Path
 import orjson
 
 from streams.drills.evidence import Evidence
-from streams.drills.promise_audit import POLICY
 from streams.settings import Settings
 
 TIMING = ("train_every_s", "snapshot_every_s")
 """Settings of a drill that differ from the defaults and change what is suggested."""
 
 
-def export(evidence: Evidence, settings: Settings, folder: Path) -> None:
+def export(evidence: Evidence, settings: Settings, policy: str, folder: Path) -> None:
     """Write the files of a run, over those of an earlier one; raises `OSError` if one cannot be written."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "catalog.jsonl", map(orjson.dumps, evidence.catalog.values()))
     for name in ("clicks", "purchases", "suggestions"):
         _write(folder / f"{name}.jsonl", (record.value for record in getattr(evidence, name) if record.value))
-    (folder / "policy.toml").write_text(POLICY, encoding="utf-8")
+    (folder / "policy.toml").write_text(policy, encoding="utf-8")
     settings_text = "".join(f"{name} = {getattr(settings, name)}\n" for name in TIMING)
     (folder / "settings.toml").write_text(settings_text, encoding="utf-8")
 

@@ -30,7 +30,7 @@ class Feeder:
     def __init__(self, settings: Settings, shop: DrillShop, rate: float) -> None:
         self._settings = settings
         self._events = shop.events()
-        self._rate = rate
+        self.rate = rate
         self._stop = threading.Event()
         self._started = threading.Event()
         self._failure: Exception | None = None
@@ -78,7 +78,7 @@ class Feeder:
         begin, self.started_s = time.monotonic(), time.time()
         self._started.set()
         while not self._stop.wait(TICK_S):
-            due = int((time.monotonic() - begin) * self._rate)
+            due = int((time.monotonic() - begin) * self.rate)
             while self.sent < due:
                 (topic, key, value), late_s = next(self._events)
                 assert value is not None  # noqa: S101 - only the catalogue has tombstones

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from streams.processes import Process, crosscurrent, environment
@@ -29,7 +31,9 @@ class ProcessGroup:
     def __init__(self, kind: str, settings: Settings, logs: Path, count: int, policy: Path | None = None) -> None:
         options = ["--no-web", *(() if policy is None else ("--policy", str(policy)))]
         command = crosscurrent(kind, *options, settings=settings)
-        environ = environment(**{name: getattr(settings, name) for name in (*SETTINGS, "snapshot_store")})
+        environ = environment(
+            **{name: getattr(settings, name) for name in (*SETTINGS, "snapshot_store", "flush_interval_s")}
+        )
         self._processes = [
             Process(f"{kind} {number}" if count > 1 else f"the {kind}", command, logs / f"{kind}-{number}.log", environ)
             for number in range(1, count + 1)
@@ -40,6 +44,9 @@ class ProcessGroup:
     def __len__(self) -> int:
         return len(self._processes)
 
+    def __iter__(self) -> Iterator[Process]:
+        return iter(self._processes)
+
     def __getitem__(self, number: int) -> Process:
         return self._processes[number]
 
@@ -49,13 +56,6 @@ class ProcessGroup:
     def __exit__(self, *exception: object) -> None:
         for process in self._processes:
             process.kill()
-
-    def start_all(self) -> None:
-        """Start all and wait until all are ready; raises `ProcessError` if one is not in time."""
-        for process in self._processes:
-            process.start()
-        for process in self._processes:
-            process.await_ready()
 
     def check(self) -> None:
         """Complain of processes that have ended by themselves, once each."""
@@ -75,3 +75,12 @@ class ProcessGroup:
             elif code := process.exit_code:
                 self.complaints.append(f"{process.name} exited with {code} after SIGTERM: {process.last_words()}")
             process.kill()
+
+
+def start_all(*groups: ProcessGroup) -> None:
+    """Start all processes and wait until all are ready; raises `ProcessError` if one is not in time."""
+    processes = list(chain.from_iterable(groups))
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.await_ready()

@@ -8,7 +8,7 @@ checked only where the topics prove that the worker knew them.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -20,6 +20,9 @@ MIN_STEP, MAX_STEP = 0.3, 0.9
 are allowed, some are not."""
 
 MAX_ITEMS, MAX_CROSS_SELL, MAX_UPSELL, MAX_PER_CATEGORY = 6, 4, 2, 2
+
+MAX_TRIGGER_IDS = 100
+"""Of the contract; `item_count` says where a trigger has more."""
 
 EXCLUDED = "tea-mugs-plain-1"
 """An item that shoppers view and the policy excludes."""
@@ -39,28 +42,38 @@ exclude_items = ["{EXCLUDED}"]
 
 
 class Promises:
-    """Checks suggestions. Records come by partition and offset; clicks and purchases without repeated ones."""
+    """Checks suggestions. Clicks and purchases come by partition and offset, without repeated ones.
+
+    `suggestions` is iterated twice, each partition in order; their values are not kept.
+    """
 
     def __init__(
         self,
         catalog: Mapping[str, Mapping[str, Any]],
         clicks: Sequence[Event],
         purchases: Sequence[Event],
-        suggestions: Sequence[Raw],
+        suggestions: Iterable[Raw],
     ) -> None:
         self._catalog = catalog
         self._events = {event.record.id: event for event in (*clicks, *purchases)}
         self._clicks, self._purchases = _by_shopper(clicks), _by_shopper(purchases)
-        self._suggestions = [(record, orjson.loads(record.value or b"null")) for record in suggestions]
+        self._suggestions = suggestions
         self._answers: defaultdict[str, list[Raw]] = defaultdict(list)
-        for record, value in self._suggestions:
-            self._answers[value["suggestion_id"]].append(record)
+        for record in suggestions:
+            name = orjson.loads(record.value or b"null")["suggestion_id"]
+            self._answers[name].append(record._replace(value=None))
         self.items = 0
         """Suggested items that were checked."""
 
+    @property
+    def answers(self) -> Mapping[str, list[Raw]]:
+        """All suggestions by their ids, in order, without their values."""
+        return self._answers
+
     def broken(self) -> Iterator[tuple[str, str]]:
         """Each broken promise: id of the suggestion, and what is wrong with it."""
-        for record, value in self._suggestions:
+        for record in self._suggestions:
+            value = orjson.loads(record.value or b"null")
             name = value["suggestion_id"]
             event = self._events.get(name)
             if event is None or not event.triggers:
@@ -77,8 +90,11 @@ class Promises:
         where = (trigger["topic"], trigger["partition"], trigger["offset"])
         if where != (source.topic, source.partition, source.offset):
             yield "names another trigger than its id does"
-        if trigger["action"] != event.action or tuple(trigger["item_ids"]) != event.item_ids:
+        item_ids = tuple(trigger["item_ids"])
+        if trigger["action"] != event.action or item_ids != event.item_ids[:MAX_TRIGGER_IDS]:
             yield "tells its trigger wrong"
+        if trigger.get("item_count", len(item_ids)) != len(event.item_ids):
+            yield "tells another number of items than its trigger has"
         if abs(epoch_s(value["at"]) - event.at_s) > 0.0005:
             yield "has another time than its trigger"
         kinds = Counter(item["kind"] for item in items)

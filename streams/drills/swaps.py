@@ -120,11 +120,7 @@ class Swaps:
         found = []
         if self.fewest < LEAST_SWAPS:
             found.append(f"a partition went through {self.fewest} snapshots only, not {LEAST_SWAPS}: give it more time")
-        if self.learnt + self.held != self.looks:
-            found.append(
-                f"{self.looks} looks are in the log, and {self.learnt} learnt and {self.held} held back "
-                f"({self.learnt + self.held}) in the last snapshot"
-            )
+        found += unlearnt(self.looks, self.learnt, self.held)
         if not (self.away.n and self.around.n):
             found.append("there are no suggestions around swaps, or none away from them, that could be compared")
         if self.late and self.chance < CHANCE:
@@ -190,8 +186,17 @@ def judge_swaps(evidence: Evidence, faults: Sequence[Fault], learnt: Mapping[str
         by_version={version: Latency.of(found) for version, found in by_version.items()},
         late=[name for name, ms in around.items() if ms > bound_ms],
         late_away=sum(ms > bound_ms for ms in away),
-        dead_letters=len(evidence.dead_letters),
+        dead_letters=sum(1 for _ in evidence.dead_letters),
     )
+
+
+def unlearnt(looks: int, learnt: int, held: int) -> list[str]:
+    """A sentence if a trainer's last snapshot has not learnt or held back all looks of the log once."""
+    if learnt + held == looks:
+        return []
+    return [
+        f"{looks} looks are in the log, and {learnt} learnt and {held} held back ({learnt + held}) in the last snapshot"
+    ]
 
 
 def chance(late_here: int, here: int, late: int, of: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -74,31 +74,33 @@ class Verdict:
 
 def judge(
     evidence: Evidence,
-    undisturbed_neighbours: Sequence[Raw],
+    undisturbed_neighbours: Iterable[Raw],
     open_s: tuple[float, float],
     visits: VisitConfig,
     cooccurrence: CoOccurrenceConfig,
+    compared: Container[str] | None = None,
 ) -> Verdict:
     """Judge a run by its topics, and by the records of `neighbours` of the baseline run.
 
     `open_s` is the start and the end of feeding, in epoch seconds; the configurations are those of the workers.
+    `compared` are the items whose cells are compared; None: all.
     """
     clicks, purchases = first_events(evidence.clicks), first_events(evidence.purchases)
     triggers = {event.record.id: event for event in (*clicks, *purchases) if event.triggers}
-    answers = first_answers(evidence.suggestions)
-    missing = [name for name in triggers if name not in answers]
     promises = Promises(evidence.catalog, clicks, purchases, evidence.suggestions)
+    answers = {name: found[0] for name, found in promises.answers.items()}
+    missing = [name for name in triggers if name not in answers]
     broken = list(promises.broken())
     newest_s = max((event.at_s for event in (*clicks, *purchases)), default=0.0)
     learnt = published(evidence.neighbours, newest_s, cooccurrence.half_life_s)
-    undisturbed = compare(learnt, published(undisturbed_neighbours, newest_s, cooccurrence.half_life_s))
+    undisturbed = compare(learnt, published(undisturbed_neighbours, newest_s, cooccurrence.half_life_s), compared)
     counted = recount(clicks, purchases, visits, Counts(newest_s, cooccurrence.half_life_s))
-    recounted = compare(learnt, counted)
+    recounted = compare(learnt, counted, compared)
     return Verdict(
         events=len(evidence.clicks) + len(evidence.purchases),
         triggers=len(triggers),
         missing=missing,
-        duplicates=len(evidence.suggestions) - len(answers),
+        duplicates=sum(len(found) - 1 for found in promises.answers.values()),
         longest_gap_s=longest_gap_s(triggers, answers, open_s),
         broken=Counter(sentence for _, sentence in broken),
         suggested_items=promises.items,
@@ -114,7 +116,7 @@ def judge(
     )
 
 
-def first_answers(suggestions: Sequence[Raw]) -> dict[str, Raw]:
+def first_answers(suggestions: Iterable[Raw]) -> dict[str, Raw]:
     """The first record of each suggestion id."""
     answers: dict[str, Raw] = {}
     for record in suggestions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from streams.errors import BrokerError
+from streams.kafka.connection import broker_error, check_connection
 from streams.kafka.log import reaching
 from streams.settings import Settings
 
@@ -38,7 +38,7 @@ def administration(settings: Settings, connect_s: float = CONNECT_S) -> Iterator
     try:
         yield client
     except KafkaError as error:
-        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+        raise broker_error(settings, error, "DESCRIBE") from error
     finally:
         client.close()
 
@@ -59,21 +59,17 @@ def recognised(settings: Settings) -> Settings:
 
 
 def _reach(settings: Settings, connect_s: float) -> None:
-    """Wait until a broker's port is open. kafka-python would wait too, but leaves sockets open when it fails.
+    """Wait until a broker answers and lets us in. kafka-python would wait too, but without saying what is wrong.
 
     Raises:
-        BrokerError: none opened in time.
+        LoginError: a broker does not let us in.
+        BrokerError: none answered in time.
     """
     deadline = time.monotonic() + connect_s
     while True:
-        for address in settings.bootstrap_servers.split(","):
-            host, _, port = address.rpartition(":")
-            try:
-                socket.create_connection((host.strip("[]"), int(port)), timeout=connect_s).close()
-            except OSError as error:
-                refusal = error
-            else:
-                return
-        if time.monotonic() > deadline:
-            raise BrokerError.unreachable(settings.bootstrap_servers, refusal) from refusal
+        try:
+            return check_connection(settings, connect_s)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
         time.sleep(PAUSE_S)

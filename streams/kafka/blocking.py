@@ -9,13 +9,17 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import KafkaError, MessageSizeTooLargeError
+from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.errors import AuthorizationError, KafkaError, MessageSizeTooLargeError
 
-from streams.errors import BrokerError, RecordError, TopicsError
+from streams.errors import BrokerError, RecordError, RightsError, TopicsError
 from streams.kafka.admin import CONNECT_S, administration
+from streams.kafka.codecs import check_codecs
+from streams.kafka.connection import broker_error
+from streams.kafka.consumers import new_blocking_consumer
 from streams.kafka.embedded_ends import true_ends_blocking
 from streams.kafka.log import reaching
+from streams.kafka.rights import NOT_THERE, lacking, may_use_group
 from streams.settings import Settings
 from streams.wire.topics import full_name
 
@@ -33,17 +37,25 @@ POLL_MS = 200
 """How long a reader waits for records before it checks whether it is done."""
 
 
-def require_topics(settings: Settings, names: Collection[str]) -> None:
+def require_topics(settings: Settings, names: Collection[str], operation: str, group: str | None = None) -> None:
     """Make sure that topics (short names) exist, before a client's request makes the broker create one.
+
+    Also that we may do on them what we are about to do, and use the group (full name), if any.
 
     Raises:
         TopicsError: some do not.
+        RightsError: rights are missing.
         BrokerError: no broker answers.
     """
+    full = [full_name(settings.prefix, name) for name in names]
     with administration(settings) as client:
-        existing = set(client.list_topics())
-    missing = [name for name in (full_name(settings.prefix, name) for name in names) if name not in existing]
-    if missing:
+        described = client.describe_topics(full)
+        barred = list(lacking(described, dict.fromkeys(full, [operation])))
+        if group is not None and not may_use_group(client, settings, group):
+            barred.append(f"READ on group {group}")
+    if barred:
+        raise RightsError(settings.principal, barred)
+    if missing := [topic["name"] for topic in described if topic["error_code"] == NOT_THERE]:
         message = f"topics are missing: {', '.join(missing)} (`crosscurrent topics create` makes them)"
         raise TopicsError(message)
 
@@ -59,11 +71,13 @@ class Sender:
 
     Raises:
         TopicsError: a topic is missing.
+        RightsError: a right is missing.
         BrokerError: no broker answers.
     """
 
     def __init__(self, settings: Settings, topics: Collection[str]) -> None:
-        require_topics(settings, topics)
+        require_topics(settings, topics, "WRITE")
+        self._settings = settings
         self._full = {name: full_name(settings.prefix, name) for name in topics}
         self._timeout_s = settings.send_timeout_s
         self._waiting: deque[tuple[str, Any]] = deque()
@@ -97,7 +111,7 @@ class Sender:
             size = len(key or b"") + len(value or b"")
             raise RecordError(None, "a record of less than a megabyte", f"{size} bytes") from error
         except KafkaError as error:
-            raise _not_acknowledged(name, error) from error
+            raise self._not_acknowledged(name, error) from error
         self.sent += 1
         while self._waiting and (len(self._waiting) > MAX_WAITING or self._waiting[0][1].is_done):
             self._await_oldest()
@@ -116,7 +130,12 @@ class Sender:
         try:
             future.get(timeout=self._timeout_s + CONNECT_S)
         except KafkaError as error:
-            raise _not_acknowledged(name, error) from error
+            raise self._not_acknowledged(name, error) from error
+
+    def _not_acknowledged(self, topic: str, error: KafkaError) -> BrokerError:
+        if isinstance(error, AuthorizationError):
+            return broker_error(self._settings, error, "WRITE")
+        return BrokerError(f"a record for {topic} was not acknowledged: {str(error) or type(error).__name__}")
 
     def __enter__(self) -> Sender:
         return self
@@ -138,18 +157,22 @@ class TopicReader:
         group: whose commits `from_committed` and `commit` use, without prefix.
 
     Raises:
+        CodecError: a package for compressed records is missing.
         TopicsError: a topic is missing.
+        RightsError: a right is missing.
         BrokerError: no broker answers.
     """
 
     def __init__(self, settings: Settings, topics: Collection[str], group: str | None = None) -> None:
-        require_topics(settings, topics)
+        check_codecs()
+        full_group = None if group is None else settings.prefix + group
+        require_topics(settings, topics, "READ", full_group)
         self._settings = settings
         self._ends: dict[TopicPartition, int] = {}
         with reaching(settings):
-            self._consumer = KafkaConsumer(
-                **settings.kafka_python_options(),
-                group_id=None if group is None else settings.prefix + group,
+            self._consumer = new_blocking_consumer(
+                settings,
+                group_id=full_group,
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
@@ -223,7 +246,3 @@ class TopicReader:
 
     def __exit__(self, *exception: object) -> None:
         self._consumer.close()
-
-
-def _not_acknowledged(topic: str, error: KafkaError) -> BrokerError:
-    return BrokerError(f"a record for {topic} was not acknowledged: {str(error) or type(error).__name__}")

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
-import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
@@ -24,7 +23,9 @@ from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
 from streams.errors import RecordError
-from streams.kafka.log import Log, reaching
+from streams.kafka.connection import connecting
+from streams.kafka.consumers import new_consumer
+from streams.kafka.log import Log
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.announcements import Announcement, decode_announcement
@@ -85,6 +86,7 @@ class GlobalTables:
         self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
+        self._removed: dict[int, set[str]] = {}  # of watched partitions
         self._row_positions: dict[str, int] = {}
         appliers: dict[str, Callable[[Record], None]] = {
             "catalog": self._catalog,
@@ -115,8 +117,22 @@ class GlobalTables:
         return self._items_of[partition]
 
     def take_regressed(self, partition: int) -> set[str]:
-        """Items whose newer row a late owner overwrote with an older one; each is returned once, for republishing."""
-        return self._regressed.pop(partition, set())
+        """Items whose row a late owner overwrote with an older one, or removed; each is returned once, to republish it.
+
+        Of watched partitions, removals by the owner itself are among them.
+        """
+        removed = self._removed.get(partition, set())
+        if removed:
+            self._removed[partition] = set()
+        return self._regressed.pop(partition, set()) | removed
+
+    def watch(self, partition: int) -> None:
+        """From now on, note which rows of an item partition are removed; its owner asks for them again and again."""
+        self._removed[partition] = set()
+
+    def unwatch(self, partition: int) -> None:
+        """Note no more removals: the partition is no longer ours."""
+        self._removed.pop(partition, None)
 
     def _catalog(self, record: Record) -> None:
         try:
@@ -149,6 +165,9 @@ class GlobalTables:
             self.neighbours.remove(item_id)
             self._row_positions.pop(item_id, None)
             self._items_of[record.partition].discard(item_id)
+            self._regressed[record.partition].discard(item_id)
+            if record.partition in self._removed:
+                self._removed[record.partition].add(item_id)
             return
         row = decode_row(record)
         if row.position < self._row_positions.get(row.item_id, -1):
@@ -208,15 +227,15 @@ class GlobalTableReader:
         Raises:
             BrokerError: no broker answers.
         """
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **self._settings.aiokafka_options(),
+        self._consumer = new_consumer(
+            self._settings,
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=100,
             max_partition_fetch_bytes=2 << 20,
         )
-        with reaching(self._settings):
+        async with connecting(self._settings):
             await self._consumer.start()
         self._consumer.assign(self._partitions)
         for partition, start in (await self._log.starts(self._partitions)).items():
@@ -228,6 +247,11 @@ class GlobalTableReader:
         if self._consumer is not None:
             await self._consumer.stop()
             self._consumer = None
+
+    @property
+    def clients(self) -> list[Any]:
+        """Clients of aiokafka, while connected."""
+        return [] if self._consumer is None else [self._consumer._client]  # noqa: SLF001
 
     async def run(self) -> None:
         """Apply records as they arrive, until cancelled."""

@@ -13,12 +13,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import aiokafka
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
-from streams.kafka.log import Log, reaching
+from streams.kafka.clock import ClockCheck
+from streams.kafka.connection import connecting
+from streams.kafka.consumers import new_consumer
+from streams.kafka.log import Log
+from streams.kafka.transactions import OpenTransactions
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.record import Record
@@ -61,7 +64,7 @@ class AssignmentListener(Protocol):
         """Offset from which to deliver a partition; None while that is not known."""
 
 
-class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads the assigned partitions of topics (full names) in batches and reports changes of the assignment."""
 
     def __init__(self, settings: Settings, topics: Iterable[str], log: Log, metrics: Metrics) -> None:
@@ -78,6 +81,8 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._committing: asyncio.Task[None] | None = None
         self._committed_at = 0.0
         self._rebalancing = False
+        self._failure: Exception | None = None
+        self._clock, self._transactions = ClockCheck(), OpenTransactions(metrics)
         self.delivered = 0
         """Records delivered so far, of all partitions."""
         self.joined = asyncio.Event()
@@ -90,8 +95,8 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             BrokerError: no broker answers.
         """
         settings, self._listener, self._pauses = self._settings, listener, pauses
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **settings.aiokafka_options(),
+        self._consumer = new_consumer(
+            settings,
             group_id=settings.full_group,
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -105,7 +110,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             max_partition_fetch_bytes=PARTITION_FETCH_BYTES,
         )
         self._consumer.subscribe(list(self._topics), listener=self)
-        with reaching(settings):
+        async with connecting(settings):
             await self._consumer.start()
 
     async def stop(self) -> None:
@@ -118,9 +123,36 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             await self._consumer.stop()
             self._consumer = None
 
+    @property
+    def clients(self) -> list[Any]:
+        """Clients of aiokafka, while connected."""
+        return [] if self._consumer is None else [self._consumer._client]  # noqa: SLF001
+
+    @property
+    def notices(self) -> list[str]:
+        """What to tell an operator about clocks and open transactions."""
+        return [*([self._clock.notice] if self._clock.notice else []), *self._transactions.notices]
+
+    def measure(self, now: float) -> None:
+        """Look at clocks and open transactions; `now` is monotonic."""
+        self._metrics.clock_ahead_s.set(self._clock.ahead_s)
+        for partition in () if self._consumer is None else self._consumer.assignment() - self._paused:
+            end, stable = self._consumer.highwater(partition), self._stable(partition)
+            if end is None or stable is None:
+                continue
+            self._transactions.look(partition, stable, end, now)
+            if self._passed.get(partition, -1) >= end:
+                self._clock.read_up(partition, self._consumer.last_poll_timestamp(partition) / 1000)
+
     async def run(self, deliver: Deliver) -> None:
-        """Deliver batches until cancelled."""
+        """Deliver batches until cancelled.
+
+        Raises:
+            Exception: what the assignment listener has raised, among others: aiokafka only logs it.
+        """
         while True:
+            if self._failure is not None:
+                raise self._failure
             try:
                 fetched = await self._consumer.getmany(timeout_ms=POLL_MS, max_records=8 * self._settings.batch_records)
             except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
@@ -133,6 +165,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
             for partition, records in fetched.items():
                 self.delivered += len(records)
                 self._brought[partition] = records[-1].offset + 1
+                self._clock.delivered(records[0], time.time())
             await self._note_positions(fetched)
             for partition, records in fetched.items():
                 await deliver(partition, records)
@@ -149,6 +182,7 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
                 self._passed.pop(partition, None)  # revoked, or not known yet
 
     def _seek(self, partition: TopicPartition, offset: int) -> None:
+        self._clock.moved(partition)
         try:
             self._consumer.seek(partition, offset)
         except IllegalStateError:
@@ -169,14 +203,25 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._paused = wanted
 
     def highwater(self, partition: TopicPartition) -> int | None:
-        """End of a partition's records according to the last fetch, markers at the end left out; None if not known."""
+        """End of the records that can be read, according to the last fetch; None if not known.
+
+        Markers at the end are left out, and so is what waits for a transaction to end.
+        """
         try:
-            end = self._consumer.highwater(partition)
+            end = self._stable(partition)
         except (IllegalStateError, AssertionError, AttributeError, KeyError):
             return None
         if end is not None and self._passed.get(partition, -1) >= end:
             return self._brought.get(partition)
         return None if end is None else int(end)
+
+    def _stable(self, partition: TopicPartition) -> int | None:
+        """Last stable offset of a partition; its end where the broker does not tell it."""
+        end: int | None = self._consumer.highwater(partition)
+        stable: int | None = self._consumer.last_stable_offset(partition)
+        if end is None:
+            return None
+        return end if stable is None or stable < 0 else min(stable, end)
 
     def commit(self, positions: Mapping[TopicPartition, int]) -> None:
         """Include positions in the next commit, for lag tools."""
@@ -220,17 +265,27 @@ class GroupConsumer(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._rebalancing = True
         if self._committing is not None:
             await asyncio.wait([self._committing], timeout=COMMIT_S)
-        await self._listener.on_revoked()
+        try:
+            await self._listener.on_revoked()
+        except Exception as error:
+            self._failure = self._failure or error
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """A rebalance is over. Partitions stay paused until their tasks hold their state."""
-        partitions = set(assigned)
+        try:
+            self._take(set(assigned))
+        except Exception as error:
+            self._failure = self._failure or error
+
+    def _take(self, partitions: set[TopicPartition]) -> None:
         self._rebalancing = False
         self._to_commit.clear()
         self._passed.clear()
         self._brought.clear()
+        self._clock.clear()
         for gone in self._mine - partitions:
             self._metrics.revoked(gone.topic, gone.partition)
+            self._transactions.forget(gone)
         self._mine = partitions
         self._listener.on_assigned(partitions)
         for partition in partitions:

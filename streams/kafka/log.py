@@ -12,23 +12,27 @@ from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequenc
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-import aiokafka
 import kafka.errors
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from streams.errors import BrokerError
+from streams.kafka.connection import broker_error, connecting
+from streams.kafka.consumers import new_consumer
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
 from streams.wire.record import Record
+
+RANGE_RECORDS = 2_000
+"""Most records of one batch of a range: a fetch of compressed records can hold millions."""
 
 RETRY_PAUSE_S = 0.5
 """Before a retry of a request that failed for a passing reason (a leader that moves)."""
 
 
 @contextmanager
-def reaching(settings: Settings) -> Iterator[None]:
-    """Raise errors of a Kafka client as errors of the broker.
+def reaching(settings: Settings, operation: str = "READ") -> Iterator[None]:
+    """Raise errors of a Kafka client as errors of the broker; `operation` is what is tried on topics.
 
     Raises:
         BrokerError: a client failed.
@@ -36,7 +40,7 @@ def reaching(settings: Settings) -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError, kafka.errors.KafkaError) as error:
-        raise BrokerError.unreachable(settings.bootstrap_servers, error) from error
+        raise broker_error(settings, error, operation) from error
 
 
 class Log(Protocol):
@@ -79,16 +83,16 @@ class KafkaLog:
         Raises:
             BrokerError: no broker answers at the address.
         """
-        options = self._settings.aiokafka_options() | {"enable_auto_commit": False}
-        self._group = aiokafka.AIOKafkaConsumer(**options, group_id=self._settings.full_group)
-        self._consumer = aiokafka.AIOKafkaConsumer(
-            **options,
+        self._group = new_consumer(self._settings, enable_auto_commit=False, group_id=self._settings.full_group)
+        self._consumer = new_consumer(
+            self._settings,
+            enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
             max_partition_fetch_bytes=self._max_fetch_bytes,
             fetch_max_wait_ms=100,
         )
-        with reaching(self._settings):
+        async with connecting(self._settings):
             await self._consumer.start()
             await self._group.start()
 
@@ -98,6 +102,11 @@ class KafkaLog:
             if consumer is not None:
                 await consumer.stop()
         self._consumer = self._group = None
+
+    @property
+    def clients(self) -> list[Any]:
+        """Clients of aiokafka, while connected."""
+        return [consumer._client for consumer in (self._consumer, self._group) if consumer is not None]  # noqa: SLF001
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See [`Log.starts`][]."""
@@ -134,9 +143,9 @@ class KafkaLog:
         position, deadline = start, time.monotonic() + self._settings.send_timeout_s
         while position < stop:
             async with self._reading:  # readers take turns, one fetch each
-                self._point_at(partition, position)
+                await self._point_at(partition, position)
                 try:
-                    fetched = await self._consumer.getmany(partition, timeout_ms=500)
+                    fetched = await self._consumer.getmany(partition, timeout_ms=500, max_records=RANGE_RECORDS)
                     reached = await self._consumer.position(partition)
                 except OffsetOutOfRangeError:
                     reached, fetched = max(position, (await self.starts([partition]))[partition]), {}
@@ -151,14 +160,15 @@ class KafkaLog:
             if records:
                 yield records
 
-    def _point_at(self, partition: TopicPartition, position: int) -> None:
+    async def _point_at(self, partition: TopicPartition, position: int) -> None:
         """Have the consumer fetch only this partition, from this position."""
         if partition not in self._consumer.assignment():  # assigning is expensive: once for each partition
             self._consumer.assign([*self._consumer.assignment(), partition])
             for assigned in self._consumer.assignment():
                 self._consumer.seek(assigned, 0)
                 self._consumer.pause(assigned)
-        self._consumer.seek(partition, position)
+        if await self._consumer.position(partition) != position:  # seeking drops what is fetched already
+            self._consumer.seek(partition, position)
         self._consumer.resume(partition)
 
     async def _retrying(self, request: Any, argument: Any) -> Any:
@@ -170,5 +180,5 @@ class KafkaLog:
             except KafkaError as error:
                 passing = getattr(error, "retriable", False) or isinstance(error, KafkaTimeoutError)
                 if not passing or time.monotonic() > deadline:
-                    raise BrokerError.unreachable(self._settings.bootstrap_servers, error) from error
+                    raise broker_error(self._settings, error) from error
                 await asyncio.sleep(RETRY_PAUSE_S)

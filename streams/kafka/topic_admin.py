@@ -9,13 +9,14 @@ from typing import Any
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import for_code
 
-from streams.errors import TopicsError
+from streams.errors import RightsError, TopicsError
 from streams.kafka.admin import administration
+from streams.kafka.rights import LOOK, NOT_AUTHORISED, NOT_THERE, Rights, lacking, require
 from streams.settings import Settings
 from streams.wire.topics import APPEND_TIME, MANY_COPIES, TOPICS, Identity, full_name
 
-NOT_THERE, NO_LEADER, EXISTS = 3, 5, 36
-"""Kafka's error codes for a topic that does not exist, has partitions without a leader now, or exists already."""
+NO_LEADER, EXISTS = 5, 36
+"""Kafka's error codes for a topic that has partitions without a leader now, or exists already."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,13 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
     Raises:
         TopicsError: some exist and differ from what was asked for (the missing ones are created all the same), or the
             broker refuses to create them.
+        RightsError: rights are missing.
         BrokerError: no broker answers.
     """
     counts = _counts(settings, partitions)
     replication = replication or settings.replication
     with administration(settings) as client:
-        found = _find(client, settings.prefix)
+        found = _find(client, settings)
         wanted = {
             full_name(settings.prefix, topic.name): {
                 "num_partitions": counts[topic.partitions],
@@ -53,8 +55,8 @@ def create(settings: Settings, partitions: int | None = None, replication: int |
             if topic.name not in found
         }
         if wanted:
-            _make(client, wanted)
-            found = _find(client, settings.prefix)  # another process may have created one meanwhile
+            _make(client, settings, wanted)
+            found = _find(client, settings)  # another process may have created one meanwhile
     _raise_if(_differences(settings, found, counts, replication))
     return list(wanted)
 
@@ -70,7 +72,7 @@ def check(settings: Settings) -> list[str]:
         BrokerError: no broker answers.
     """
     with administration(settings) as client:
-        found = _find(client, settings.prefix)
+        found = _find(client, settings)
     given = settings.model_fields_set
     counts: dict[str, int] = {}
     if "partitions" in given:
@@ -82,17 +84,33 @@ def check(settings: Settings) -> list[str]:
     return _missing(settings, found) + differences + _short_memory(settings, found)
 
 
-def identities(settings: Settings) -> dict[str, Identity]:
-    """Identities of the topics, by full name; a process reads them before it starts.
+def identities(settings: Settings, rights: Rights | None = None) -> dict[str, Identity]:
+    """Identities of the topics, by full name; a process reads them before it starts, if it has its rights.
 
     Raises:
+        RightsError: some are missing.
         TopicsError: some are missing, or have wrong partition counts or cleanup policies.
         BrokerError: no broker answers.
     """
     with administration(settings) as client:
-        found = _find(client, settings.prefix)
+        if rights is not None:
+            require(client, settings, rights)
+        found = _find(client, settings)
     _raise_if(_missing(settings, found) + _differences(settings, found, {}, None))
     return {full_name(settings.prefix, name): Identity(it.topic_id, it.partitions) for name, it in found.items()}
+
+
+def config_of(settings: Settings, topic: str, name: str) -> str | None:
+    """A config of a topic by its full name; None where the broker does not tell it.
+
+    Raises:
+        BrokerError: no broker answers, or it refuses.
+    """
+    with administration(settings) as client:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        configs = client.describe_configs([resource], config_filter="all").get("topic", {})
+    value: str | None = configs.get(topic, {}).get(name, {}).get("value")
+    return value
 
 
 def _raise_if(differences: Sequence[str]) -> None:
@@ -101,8 +119,10 @@ def _raise_if(differences: Sequence[str]) -> None:
         raise TopicsError(message)
 
 
-def _make(client: Any, wanted: Mapping[str, Any]) -> None:
+def _make(client: Any, settings: Settings, wanted: Mapping[str, Any]) -> None:
     answer = client.create_topics(dict(wanted), raise_errors=False)
+    if barred := {topic["name"] for topic in answer["topics"] if topic["error_code"] == NOT_AUTHORISED}:
+        raise RightsError(settings.principal, [f"CREATE on topic {name}" for name in wanted if name in barred])
     refused = {
         topic["name"]: topic.get("error_message") or for_code(topic["error_code"]).__name__
         for topic in answer["topics"]
@@ -114,10 +134,13 @@ def _make(client: Any, wanted: Mapping[str, Any]) -> None:
     client.wait_for_topics(list(wanted))
 
 
-def _find(client: Any, prefix: str) -> dict[str, _Found]:
+def _find(client: Any, settings: Settings) -> dict[str, _Found]:
     """Our existing topics, by short name."""
-    short = {full_name(prefix, topic.name): topic.name for topic in TOPICS}
-    described = [topic for topic in client.describe_topics(list(short)) if topic["error_code"] != NOT_THERE]
+    short = {full_name(settings.prefix, topic.name): topic.name for topic in TOPICS}
+    answer = client.describe_topics(list(short))
+    if missing := list(lacking(answer, dict.fromkeys(short, LOOK))):
+        raise RightsError(settings.principal, missing)
+    described = [topic for topic in answer if topic["error_code"] != NOT_THERE]
     for topic in described:
         if topic["error_code"] not in (0, NO_LEADER):
             message = f"topic {topic['name']} cannot be looked at: {for_code(topic['error_code']).__name__}"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Annotated, Protocol, TypeAlias, TypeVar
 
 from msgspec import Meta
 
 from streams.errors import RecordError
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -66,6 +70,44 @@ class Record(Protocol):
     @property
     def value(self) -> bytes | None:
         """Value as sent; None: a tombstone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A [`Record`][] that the Kafka client could not parse. Its value raises, so every decoder refuses it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    recovered_value: bytes | None
+    """The value, where it could be read; None where not."""
+    fault: str
+    """What is wrong with the record."""
+
+    @property
+    def value(self) -> bytes | None:
+        """Never returns.
+
+        Raises:
+            RecordError: always.
+        """
+        raise refusal(self, None, "in a record that a Kafka client can parse", self.fault)
+
+
+def raw_value(record: Record) -> bytes | None:
+    """The value as sent; of an unreadable record what could be recovered."""
+    return record.recovered_value if isinstance(record, Unreadable) else record.value
+
+
+def readable(records: Iterable[Record]) -> Iterator[Record]:
+    """Records without the unreadable ones, which are logged; for readers that send no dead letters."""
+    for record in records:
+        if isinstance(record, Unreadable):
+            logger.warning("%s: passed over: %s", where(record), record.fault)
+        else:
+            yield record
 
 
 def refusal(record: Record, path: str | None, expected: str, got: str) -> RecordError:

@@ -118,6 +118,7 @@ class TaskManager:
     def _drop(self, name: str) -> None:
         task = self._tasks.pop(name)
         self._running.pop(name).cancel()
+        task.dropped()
         self._context.backpressure.untrack(task)
         self.fresh.difference_update(task.partitions)
 

@@ -4,6 +4,9 @@ The published rows are the state. Each row says which offset of `pairs` it inclu
 position record (empty key) says up to which offset all rows are published, and what has been applied of each source.
 The next owner adopts the rows from its global table and reads on from the recorded position; a row published after that
 record skips the deltas that it includes.
+
+Rows of items that are in no catalogue are learnt for a while, since a catalogue may come after the first clicks. Too
+many, or too old ones, are dropped at the beginning of a round, with a tombstone for each that is published.
 """
 
 from __future__ import annotations
@@ -31,6 +34,13 @@ SLICE = 25
 ADOPT_SLICE = 200
 """Rows adopted before the event loop gets a turn."""
 
+SPARED_S = 3600.0
+"""Event time after a take-over in which adopted rows are not dropped: a catalogue that is being published again is not
+complete yet, and what was learnt of its items would be lost."""
+
+LOOK_S = 3600.0
+"""Event time between two looks for rows that are too old. Many new rows are reason for a look at any time."""
+
 LAST_ROWS_S = 1.0
 """Longest time to publish rows during a rebalance: nothing is applied meanwhile."""
 
@@ -45,6 +55,8 @@ class NeighbourTask(PartitionTask):
         self.rows = CoOccurrence(context.items, context.settings.cooccurrence)
         self._applied: dict[str, int] = {}
         self._recorded_position = -1
+        self._newest_at = self._adopted_at = self._dropped_at = 0.0  # event times
+        self._left = 0  # rows after the last round of dropping
         self._item_partitions = shared_item_partitions(context.items, context.partitions("pairs"))
         self._waits: int | None = None  # offset of a message whose source's end has to be looked up
         self._looked_up: int | None = None  # ... of the message for which that was done
@@ -82,16 +94,21 @@ class NeighbourTask(PartitionTask):
         self._applied = self._possible(recorded.applied) if recorded else {}
         self._waits = self._looked_up = None
         self._recorded_position = position if recorded else -1
+        self._newest_at = 0.0
         if recorded is not None:
             self.rows.totals = Totals(recorded.baskets, recorded.at)
+        tables.watch(number)
         for done, item_id in enumerate(sorted(tables.items_of(number))):
             row = tables.neighbours.row(item_id)
             if row is not None and row.position <= end:
                 self.rows.adopt(row)
+                self._newest_at = max(self._newest_at, row.at)
             elif row is not None:
                 self._withdraw(item_id, row.position, end)
             if done % ADOPT_SLICE == 0:
                 await asyncio.sleep(0)
+        self._adopted_at = self._dropped_at = self._newest_at
+        self._left = len(self.rows)
         self.cursors = {self._pairs_tp: Cursor(self._pairs_tp, position, self.context.log)}
 
     def _possible(self, applied: Mapping[str, int]) -> dict[str, int]:
@@ -165,11 +182,31 @@ class NeighbourTask(PartitionTask):
     def _count(self, pairs: DecodedPairs, offset: int) -> None:
         if len(pairs.a):
             self.rows.learn_many(pairs.a, pairs.b, pairs.kind, pairs.weight, pairs.at, offset)
+            self._newest_at = max(self._newest_at, float(pairs.at.max()))
             self.context.metrics.pairs.inc(len(pairs.a))
         if pairs.last_offset > self._applied.get(pairs.source, -1):
             self._applied[pairs.source] = pairs.last_offset
 
     # -- publishing ------------------------------------------------------------------------------------------------
+
+    def _drop_unknown(self) -> None:
+        """Drop rows of items that are in no catalogue, where there may be too many or too old ones."""
+        context, config = self.context, self.context.settings.cooccurrence
+        most = -(-config.unknown_items // context.partitions("neighbours"))
+        due = len(self.rows) > self._left + most // 8 or self._newest_at >= self._dropped_at + LOOK_S
+        if not due or not self.owned or self.overtaken():
+            return
+        before, adopted = len(self.rows), self._newest_at >= self._adopted_at + SPARED_S
+        oldest_at = self._newest_at - config.unknown_s
+        for index in self.rows.drop_unknown(context.tables.catalog.knows, most, oldest_at, adopted=adopted):
+            key = context.items.name(index).encode()
+            context.producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, key, None)
+        self._left, self._dropped_at = len(self.rows), self._newest_at
+        context.metrics.unknown_rows.inc(before - self._left)
+
+    def dropped(self) -> None:
+        """See [`PartitionTask.dropped`][]."""
+        self.context.tables.unwatch(self._rows_tp.partition)
 
     async def publish(self) -> None:
         """Publish the changed rows, within the byte rate, then the position up to which they are complete."""
@@ -181,9 +218,10 @@ class NeighbourTask(PartitionTask):
                 row = self.context.tables.neighbours.row(item_id)
                 if row is not None and row.position > end:
                     self._withdraw(item_id, row.position, end)
-                self.rows.mark_dirty(self.context.items.index(item_id))
+                self.rows.mark_dirty(self.context.items.find(item_id))
             if self.cursors.get(self._pairs_tp) is not cursor:
                 return
+        self._drop_unknown()
         position, cursors, dirty = cursor.position, self.cursors, self.rows.dirty()
         if not dirty and position == self._recorded_position:
             return
@@ -208,6 +246,8 @@ class NeighbourTask(PartitionTask):
             self.rows.published(index)
             sent += len(value)
             if done % SLICE == SLICE - 1:
+                if self.owned:
+                    await self.context.backpressure.wait_for_producer()
                 ahead_s = sent / rate - (now() - started)
                 await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
                 if self.cursors is not cursors or (not self.owned and now() - started > LAST_ROWS_S):

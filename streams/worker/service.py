@@ -35,6 +35,7 @@ from streams.worker.context import WorkerContext
 from streams.worker.model_loader import ModelLoader
 from streams.worker.neighbour_task import NeighbourTask
 from streams.worker.partition_task import TaskKind
+from streams.worker.policy_loader import PolicyLoader
 from streams.worker.shopper_task import ShopperTask
 from streams.worker.watchdog import Watchdog
 
@@ -60,7 +61,8 @@ events of that moment: 3 ms for the youngest 5,000 objects, 20 ms for 50,000. Fu
 class Worker(ProcessService):
     """Everything between the topics, in one process; see [`ProcessService`][streams.lifecycle.ProcessService].
 
-    `policy` is in force at the start, and `deliver` puts a batch into the channel of its topic's agent.
+    `read_policy` reads the policy, at once and whenever `policy_loader` is asked to; `deliver` puts a batch into the
+    channel of its topic's agent.
     """
 
     noun = "worker"
@@ -70,7 +72,7 @@ class Worker(ProcessService):
     def __init__(
         self,
         settings: Settings,
-        policy: Policy,
+        read_policy: Callable[[], Policy],
         identities: Mapping[str, Identity],
         deliver: Deliver,
         on_ready: Callable[[], None],
@@ -97,11 +99,12 @@ class Worker(ProcessService):
             clock=time.time,
             highwater=self.consumer.highwater,
             commit=self.consumer.commit,
-            policy=policy,
+            policy=read_policy(),
             on_failure=self.fail,
         )
         self._recommender, self._batcher = context.recommender, context.batcher
         self._placement = context.placement
+        self.policy_loader = PolicyLoader(read_policy, self._recommender, metrics)
         self._backpressure = context.backpressure
         self.pauses = self._backpressure.pauses
         flush_s = settings.session_timeout_s * REVOKE_FLUSH_SHARE
@@ -138,6 +141,7 @@ class Worker(ProcessService):
         logger.info("mirrored %d rows and %d items", len(self.tables.neighbours), len(self.tables.catalog))
         for loader in self._loaders:
             self.spawn(loader.run(), f"snapshots of {loader.model}")
+        self.spawn(self.policy_loader.run(), "policy")
         gc.freeze()  # the collector never scans the tables again
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
@@ -188,8 +192,3 @@ class Worker(ProcessService):
     def _announced(self, model: str, announcement: Announcement | None) -> None:
         for loader in self._loaders:
             loader.announced(model, announcement)
-
-    def set_policy(self, policy: Policy) -> None:
-        """Replace the policy from the next batch on."""
-        self._recommender.policy = policy
-        logger.info("policy %s is in force", policy.hash)

@@ -22,19 +22,27 @@ SWAP_SECONDS = 24.0
 """Of the drill with a trainer: time for one or two swaps and two kills."""
 
 
-@pytest.mark.parametrize("drill", ["kill"])
+@pytest.mark.parametrize("drill", ["kill", "hostile"])
 def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix: str) -> None:
+    if DRILLS[drill].trained:
+        pytest.importorskip(
+            "torch", reason="pip install 'crosscurrent[learning]' brings torch, which the trainer needs"
+        )
     said: list[str] = []
-    outcome = Run(RunConfig(drill, seconds=SECONDS), broker.settings(prefix=prefix), said.append).run()
+    config = RunConfig(drill, rate=DRILLS[drill].rate, seconds=SECONDS)
+    outcome = Run(config, broker.settings(prefix=prefix), said.append).run()
     verdict = outcome.verdict
     assert outcome.complaints == []
     assert verdict.missing == []
     assert verdict.broken == {}
     assert verdict.examples == []
     assert (verdict.wrong, verdict.recount_wrong) == (0, 0)
-    assert verdict.events > 0.8 * 500 * SECONDS
+    assert verdict.events > 0.8 * config.rate * SECONDS
     assert verdict.suggested_items > verdict.triggers
     assert all(difference.compared for difference in verdict.undisturbed.values())
+    if (attacks := outcome.attacks) is not None:
+        assert attacks.bad > attacks.letters > 100
+        assert len(attacks.refused) < 20  # the broker took the others
     with administration(broker.settings()) as client:
         assert not [name for name in client.list_topics() if name.startswith(prefix)]
 

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streams.brokers.broker import free_ports
 from streams.processes import Process, crosscurrent, environment
 from streams.settings import Settings
+from tests.support import faulty_process
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,6 +59,7 @@ class WorkerProcess:
         policy: its policy file.
         command: `trainer` for a trainer.
         more: further settings, by name.
+        fault: built into it; see `tests.support.faulty_process`.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class WorkerProcess:
         policy: Path | None = None,
         command: str = "worker",
         more: Mapping[str, str] | None = None,
+        fault: str | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.out, self.err = folder / "stdout", folder / "stderr"
@@ -74,7 +77,11 @@ class WorkerProcess:
         options = ["--web-port", str(self.port), *(() if policy is None else ("--policy", str(policy)))]
         options += ["--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix]
         environ = environment(flush_interval_s=FLUSH_S, session_timeout_s=6, **(more or {})) | {"PYTHONPATH": str(ROOT)}
-        words = ["/bin/sh", "-c", _APART, "sh", str(folder), *crosscurrent(command, *options)]
+        program = crosscurrent(command, *options)
+        if fault is not None:
+            environ |= {faulty_process.VARIABLE: fault}
+            program = [part if part != "streams" else faulty_process.__name__ for part in program]
+        words = ["/bin/sh", "-c", _APART, "sh", str(folder), *program]
         self._process = Process(f"the {command}", words, folder / "shell", environ).start()
 
     def __enter__(self) -> WorkerProcess:

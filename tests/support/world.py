@@ -70,7 +70,10 @@ class Shop:
         rows: dict[str, Any] = {}
         for p in range(PARTITIONS):
             for record in self.log.records("neighbours", p):
-                if record.key == POSITION_KEY or record.value is None:
+                if record.key == POSITION_KEY:
+                    continue
+                if record.value is None:
+                    rows.pop((record.key or b"").decode(), None)
                     continue
                 row = decode_row(record)
                 if row.item_id not in rows or row.position >= rows[row.item_id].position:

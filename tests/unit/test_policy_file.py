@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from models.errors import PolicyError
 from models.shop.policy import Policy
 from streams.policy_file import parse_policy, read_policy
+from tests.support.corner_shop import CornerShop
 
 ALL_KEYS = """
 triggers = ["view", "purchase"]
@@ -46,6 +48,17 @@ def test_every_key_can_be_given() -> None:
     assert policy.triggers == ("view", "purchase")
 
 
+def test_the_largest_numbers_that_are_accepted_can_be_served_by() -> None:
+    whole = ("max_cross_sell", "max_upsell", "category_depth", "max_per_brand", "max_per_category", "min_support")
+    numbers = ("min_step", "max_step", "max_suggestion_age_s")
+    text = "".join(f"{key} = 9223372036854775807\n" for key in whole) + "".join(f"{key} = 1e308\n" for key in numbers)
+    shop = CornerShop(parse_policy(text, "policy.toml"))
+    shop.offer("kettle", "Kitchen/Kettles", 100.0)
+    shop.offer("better", "Kitchen/Kettles", 150.0)
+    shop.offer("mug", "Kitchen/Mugs", 8.0)
+    assert shop.kinds("kettle") == {"mug": "cross-sell"}
+
+
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
@@ -76,14 +89,32 @@ def test_every_key_can_be_given() -> None:
         ("explore = 7\nmax_items = 'x'\nemit = 1", "shop.toml:1: explore ", "from 0 to 1, got 7"),
         ("max_items = 1\nexclude_items = [\n'a',\nmax_step = 1", "shop.toml:2: exclude_items: ", "Invalid value"),
         ("max_items = 1\nexclude_items = [\n'a',\n", "shop.toml:2: exclude_items: ", "(at end of document)"),
+        ("max_cross_sell = 9223372036854775808", "shop.toml:1: max_cross_sell: ", "at most 64 bits"),
+        ("\nmax_upsell = -9223372036854775809", "shop.toml:2: max_upsell: ", "at most 64 bits"),
+        ("max_items = 1\nmin_step = 1" + "0" * 5000, "shop.toml:2: min_step: ", "at most 64 bits"),
+        ("max_items = 0x" + "f" * 100_000, "shop.toml:1: max_items: ", "at most 64 bits"),
+        ("exclude_items = [\n'a',\n[" + "9" * 30 + "]]", "shop.toml:1: exclude_items: ", "at most 64 bits"),
+        ("explore = 1" + "0" * 400 + ".0", "shop.toml:1: explore ", "from 0 to 1, got inf"),
+        ("\nexclude_items = " + "[" * 100_000, "shop.toml:2: exclude_items: ", "nested more than 32 levels deep"),
+        ("max_items = 1\na = " + "{a = " * 500 + "1" + "}" * 500, "shop.toml:2: a: ", "nested more than 32 levels"),
+        ("[" + ".".join("a" * 50_000) + "]", "shop.toml:1: ", "nested more than 32 levels deep"),
+        (".".join(["'a'"] * 50_000) + " = 1", "shop.toml:1: 'a'.'a'.", ".: nested more than 32 levels deep"),
+        ("max_items = 1\nx = " + '"\\' * 50_000, "shop.toml:2: x: ", "in a string"),
+        ('"a\\nb\\u001b[2J" = 1', "shop.toml:1: 'a\\nb\\x1b[2J' ", "not a key"),
+        ("k" * 100_000 + " = 1", "shop.toml:1: " + "k" * 60 + " ", "not a key"),
+        ("exclude_items = [" + "1," * 100_000 + "]", "shop.toml:1: exclude_items ", "got [1, 1, 1"),
+        ("deny_pairs = [" + "['a', 'b']," * 10_001 + "]", "shop.toml:1: deny_pairs ", "a list of at most 10,000 ["),
         ('max_items = 1\nexclude_brands = ["""\na\n', "shop.toml:2: exclude_brands: ", "(at end of document)"),
     ],
 )
 def test_an_error_names_file_line_and_key(text: str, where: str, what: str) -> None:
     with pytest.raises(PolicyError) as caught:
         parse_policy(text, "shop.toml")
-    assert str(caught.value).startswith(where)
-    assert what in str(caught.value)
+    message = str(caught.value)
+    assert message.startswith(where)
+    assert what in message
+    assert len(message) < 400
+    assert message.isprintable()
 
 
 def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
@@ -91,6 +122,19 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
     for name in ("none.toml", "latin.toml"):
         with pytest.raises(PolicyError, match=name):
             read_policy(tmp_path / name, memory_s=1e9)
+
+
+def test_a_file_that_never_ends_or_never_begins_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for path in (tmp_path / "pipe.toml", Path("/dev/zero"), tmp_path):
+        with pytest.raises(PolicyError, match=f"{path}: cannot be read as UTF-8 text: it is no regular file"):
+            read_policy(path, memory_s=1e9)
+    with (tmp_path / "long.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(
+        PolicyError, match="long.toml: cannot be read as UTF-8 text: it is longer than 67,108,864 bytes"
+    ):
+        read_policy(tmp_path / "long.toml", memory_s=1e9)
 
 
 def test_purchases_must_be_remembered_for_as_long_as_they_bar(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,25 @@ def test_frozen() -> None:
         ({}, {"CROSSCURRENT_LEARNER__NETWORK__UNIT": "7"}, "LEARNER__NETWORK__UNIT is no setting; did you mean units?"),
         ({}, {"CROSSCURRENT_LEARNER__NETWORK__SCALE": "-1"}, "LEARNER__NETWORK__SCALE must be a number of at least 0"),
         ({}, {"CROSSCURRENT_VISITS": "20"}, "CROSSCURRENT_VISITS must be"),
+        ({}, {"CROSSCURRENT_VISITS": '{"a":' * 100_000}, "CROSSCURRENT_VISITS must be a JSON object"),
+        (
+            {},
+            {"CROSSCURRENT_VISITS": '{"items": true}'},
+            "CROSSCURRENT_VISITS__ITEMS must be a valid integer, got True",
+        ),
+        ({}, {"CROSSCURRENT_PARTITIONS": "3.0"}, "CROSSCURRENT_PARTITIONS must be a valid integer, got '3.0'"),
+        ({}, {"CROSSCURRENT_PARTITIONS": "true"}, "CROSSCURRENT_PARTITIONS must be a valid integer.*got 'true'"),
+        ({}, {"CROSSCURRENT_OUTBOX_BYTES": "9" * 30}, "CROSSCURRENT_OUTBOX_BYTES must be less than or equal"),
+        (
+            {},
+            {"CROSSCURRENT_COOCCURRENCE__IMPORTANCE": "[true,1,1]"},
+            "IMPORTANCE must be a valid number, got '.true,1",
+        ),
+        (
+            {},
+            {"CROSSCURRENT_COOCCURRENCE__IMPORTANCE": "[" * 50_000 + "]" * 50_000},
+            "IMPORTANCE must be a valid tuple",
+        ),
         ({"security_protocol": "ssl"}, {}, "--security-protocol must be 'PLAINTEXT', 'SSL'"),
         ({"security_protocol": "SASL_SSL"}, {}, "SASL_SSL needs sasl_mechanism, sasl_username, sasl_password too"),
         ({"sasl_mechanism": "PLAIN"}, {}, "sasl_mechanism needs security_protocol SASL_SSL"),
@@ -156,13 +176,56 @@ def test_errors_are_one_sentence_that_names_the_origin(
         ("[visits]\nx = 1", "visits.x of .*c.toml is no setting"),
         ("visits = 3", "visits of .*c.toml must be"),
         ("prefix = a\n", "c.toml is not TOML: .*line 1"),
+        ("partitions = true", "partitions of .*c.toml must be a valid integer, got True"),
+        ("partitions = 3.0", "partitions of .*c.toml must be a valid integer, got 3.0"),
+        ("partitions = '3'", "partitions of .*c.toml must be a valid integer, got '3'"),
+        ("partitions = 1e400", "partitions of .*c.toml must be a valid integer, got inf"),
+        ("send_timeout_s = true", "send_timeout_s of .*c.toml must be a valid number, got True"),
+        ("send_timeout_s = '3'", "send_timeout_s of .*c.toml must be a valid number, got '3'"),
+        ("send_timeout_s = inf", "send_timeout_s of .*c.toml must be less than or equal to 86400, got inf"),
+        ("web_enabled = 1", "web_enabled of .*c.toml must be a valid boolean, got 1"),
+        ("[visits]\nitems = true", "visits.items of .*c.toml must be a valid integer, got True"),
+        (
+            "[visits]\nwindow_s = 1e300",
+            "visits.window_s of .*c.toml must be a number of at least 0 and at most 1,000,0",
+        ),
+        ("[learner.network]\nunits = 2.0", "learner.network.units of .*c.toml must be a valid integer, got 2.0"),
+        (
+            "[cooccurrence]\nimportance = [1, true, 1]",
+            "cooccurrence.importance of .* must be a valid number, got .1, Tr",
+        ),
+        ("\nvisits = " + "[" * 100_000, "c.toml is not TOML: line 2: visits: nested more than 32 levels deep"),
+        (
+            "\npartitions = " + "9" * 5_000,
+            "c.toml is not TOML: line 2: partitions: an integer must have at most 64 bits",
+        ),
+        ('"a\\nb" = 1', "'a.*nb' of .*c.toml is no setting"),
     ],
 )
 def test_errors_name_the_file(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "c.toml"
     file.write_text(text)
-    with pytest.raises(SettingsError, match=says):
+    with pytest.raises(SettingsError, match=says) as caught:
         Settings.load({}, {}, file)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_whole_numbers_are_numbers_and_booleans_may_be_text(tmp_path: Path) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text("send_timeout_s = 20\nweb_enabled = 'false'\n[visits]\nwindow_s = 60\n")
+    settings = Settings.load({}, {}, file)
+    assert (settings.send_timeout_s, settings.web_enabled, settings.visits.window_s) == (20.0, False, 60.0)
+
+
+@pytest.mark.parametrize("name", ["pipe.toml", "long.toml", "latin.toml"])
+def test_a_file_that_is_no_text_of_a_bounded_length_is_named(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "latin.toml").write_bytes(b"prefix = '\xe9'")
+    with (tmp_path / "long.toml").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(SettingsError, match=f"{name} cannot be read as UTF-8 text"):
+        Settings.load({}, {}, tmp_path / name)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

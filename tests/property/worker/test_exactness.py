@@ -10,25 +10,34 @@ from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.cooccurrence.config import CoOccurrenceConfig
 from models.shop.policy import Policy
+from streams.settings import Settings
 from streams.wire.partitioner import partition_of
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
 USERS = ["ann", "bob", "cat", "dan"]
 GOODS = ["kettle", "mug", "tea", "pot", "tray"]
+STRANGE = [f"strange-{n}" for n in range(9)]
+"""In no catalogue."""
 
 Event = tuple[str, str, str, float]
-events = st.lists(
-    st.tuples(
-        st.sampled_from(["view", "view", "add_to_cart", "remove_from_cart", "buy"]),
-        st.sampled_from(USERS),
-        st.sampled_from(GOODS),
-        st.floats(0, 5000).map(lambda x: round(x, 3)),
-    ),
-    min_size=1,
-    max_size=60,
-)
+
+
+def events(goods: list[str]) -> st.SearchStrategy[list[Event]]:
+    return st.lists(
+        st.tuples(
+            st.sampled_from(["view", "view", "add_to_cart", "remove_from_cart", "buy"]),
+            st.sampled_from(USERS),
+            st.sampled_from(goods),
+            st.floats(0, 5000).map(lambda x: round(x, 3)),
+        ),
+        min_size=1,
+        max_size=60,
+    )
+
+
 faults = st.lists(
     st.tuples(
         st.sampled_from(["deliver", "flush", "kill", "zombie", "move", "read on"]),
@@ -47,7 +56,8 @@ def stage(shop: Shop) -> None:
 def happen(shop: Shop, number: int, event: Event) -> None:
     what, user, item, at_s = event
     if what == "buy":
-        shop.buy(user, [item, GOODS[(GOODS.index(item) + number) % len(GOODS)]], at_s, f"order-{number}")
+        goods = GOODS if item in GOODS else GOODS + STRANGE
+        shop.buy(user, [item, goods[(goods.index(item) + number) % len(goods)]], at_s, f"order-{number}")
     else:
         shop.click(user, item, at_s, what, event_id=f"event-{number % 50}")
 
@@ -74,13 +84,16 @@ async def deliver(process: Process, at: int, length: int) -> None:
             await process.work(task.name)
 
 
-async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> tuple[dict[str, Any], Shop]:
+async def disturbed(
+    history: list[Event], steps: list[tuple[str, int, int]], unknown_items: int = 10_000
+) -> tuple[dict[str, Any], Shop]:
     """Events and faults by turns, all suggestions being made beside the event loop."""
     shop = Shop()
     stage(shop)
 
     def started() -> Process:
-        process = Process(shop, Policy(emit_empty=True, max_suggestion_age_s=0))
+        counting = Settings(cooccurrence=CoOccurrenceConfig(unknown_items=unknown_items))
+        process = Process(shop, Policy(emit_empty=True, max_suggestion_age_s=0), counting)
         process.context.batcher.predictor = SilentModel("slow", inline_limit=0)
         return process
 
@@ -121,7 +134,17 @@ async def disturbed(history: list[Event], steps: list[tuple[str, int, int]]) -> 
     return shop.rows(), shop
 
 
-@given(events, faults)
+@given(events([*GOODS, *STRANGE]), faults)
+@settings(max_examples=60, deadline=None)
+def test_dropping_rows_of_unknown_items_changes_no_row_of_a_known_one(
+    history: list[Event], steps: list[tuple[str, int, int]]
+) -> None:
+    expected = asyncio.run(undisturbed(history))
+    rows, _ = asyncio.run(disturbed(history, steps, unknown_items=2))
+    assert {item: rows.get(item) for item in GOODS} == {item: expected.get(item) for item in GOODS}
+
+
+@given(events(GOODS), faults)
 @settings(max_examples=120, deadline=None)
 def test_rows_are_the_same_whatever_happens(history: list[Event], steps: list[tuple[str, int, int]]) -> None:
     expected = asyncio.run(undisturbed(history))

@@ -1,6 +1,7 @@
 """Counting at the owner of a partition of items, in a world small enough to know the answer."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -322,3 +323,96 @@ def test_a_block_is_used_again_and_a_row_without_cells_has_none() -> None:
     assert cells.place(first, 8, 5) == first  # fits as it is
     assert cells.place(NOWHERE, 0, 17) == third
     assert [block_size(n) for n in (0, 1, 8, 9, 16, 17, 128)] == [0, 8, 8, 16, 16, 32, 128]
+
+
+def knows(items: Items, *names: str) -> Callable[[Any], Any]:
+    """The catalogue's answer."""
+    return lambda indices: np.isin(indices, [items.index(name) for name in names])
+
+
+def test_of_unknown_items_the_least_looked_at_are_dropped_and_of_equals_the_stalest() -> None:
+    items, rows = rows_of()
+    for place, name in enumerate(["kettle", "once", "twice", "later", "latest"]):
+        rows.learn_one(name, name, VIEWED_WITH, NOON + place)
+        rows.learn_one(name, "kettle", VIEWED_WITH, NOON + place)
+    rows.learn_one("twice", "twice", VIEWED_WITH, NOON)
+    for name in ("once", "kettle"):
+        rows.published(items.find(name))
+    assert rows.drop_unknown(knows(items, "kettle"), 2, 0.0, adopted=True) == [items.find("once")]  # the published one
+    assert len(rows) == 3
+    for name in ("kettle", "twice", "latest"):
+        assert rows.row(items.find(name), 0).own_count[0] >= 1
+    for name in ("once", "later"):
+        with pytest.raises(KeyError):
+            rows.row(items.find(name), 0)
+
+
+def test_what_was_bought_counts_for_more_than_what_was_looked_at_and_a_row_without_either_for_nothing() -> None:
+    items, rows = rows_of()
+    for _ in range(3):
+        rows.learn_one("viewed", "viewed", VIEWED_WITH, NOON)
+    rows.learn_one("bought", "bought", BOUGHT_WITH, NOON)
+    rows.learn_one("neither", "viewed", VIEWED_WITH, NOON)
+    rows.drop_unknown(knows(items), 1, 0.0, adopted=True)
+    assert len(rows) == 1
+    assert rows.row(items.find("bought"), 0).own_count == (0, 1)
+
+
+def test_stale_rows_of_unknown_items_are_dropped_however_few_they_are() -> None:
+    items, rows = rows_of()
+    for name in ("kettle", "old"):
+        rows.learn_one(name, name, VIEWED_WITH, NOON)
+    rows.learn_one("new", "new", VIEWED_WITH, NOON + DAY)
+    assert rows.drop_unknown(knows(items, "kettle"), 10, NOON + 1.0, adopted=True) == []  # nothing is published
+    assert sorted(items.name(index) for index in rows.dirty()) == ["kettle", "new"]
+
+
+def test_adopted_rows_may_be_spared() -> None:
+    items, rows = rows_of()
+    row = Row("old", 7, NOON, (1.0, 0.0), (1, 0), ["kettle"], np.ones((1, 3)), np.ones((1, 3), np.int64))
+    rows.adopt(row)
+    rows.learn_one("new", "new", VIEWED_WITH, NOON)
+    assert rows.drop_unknown(knows(items), 0, 0.0, adopted=False) == []
+    assert len(rows) == 1
+    assert rows.drop_unknown(knows(items), 0, 0.0, adopted=True) == [items.find("old")]
+    assert len(rows) == 0
+
+
+def test_rows_that_stay_are_as_if_the_others_had_never_been_and_dropped_ones_start_from_nothing() -> None:
+    items, rows = rows_of()
+    others, calm = rows_of()
+    names = [f"item-{n}" for n in range(40)]
+    random = np.random.default_rng(1)
+    for number in range(3_000):
+        a, b = random.integers(0, 40, 2)
+        for table, wanted in ((rows, True), (calm, a % 2 == 0)):
+            if wanted:
+                table.learn_one(names[a], names[b], number % 3, NOON + number)
+        if number % 500 == 499:
+            rows.drop_unknown(knows(items, *names[::2]), 0, 0.0, adopted=True)
+            assert {items.name(index) for index in rows.dirty()} == set(names[::2])
+    for name in names[::2]:
+        kept, right = rows.row(items.find(name), 1), calm.row(others.find(name), 1)
+        assert (kept.neighbours, kept.at, kept.own, kept.own_count) == (
+            right.neighbours, right.at, right.own, right.own_count,
+        )  # fmt: skip
+        assert (kept.weights == right.weights).all()
+        assert (kept.counts == right.counts).all()
+    rows.learn_one(names[1], names[1], VIEWED_WITH, NOON)
+    again = rows.row(items.find(names[1]), 1)
+    assert (again.at, again.own_count, again.neighbours) == (NOON, (1, 0), [])
+
+
+def test_memory_does_not_grow_with_rows_that_are_dropped() -> None:
+    items, rows = rows_of()
+    ids = np.array([items.index(f"id-{n}") for n in range(400)], np.int32)
+    sizes = set()
+    for turn in range(50):
+        a = np.repeat(ids, 20)
+        n = len(a)
+        deltas = a, np.tile(ids[:20], len(ids)), np.zeros(n, np.int8), np.ones(n), np.full(n, NOON + turn)
+        rows.learn_many(*deltas, turn)
+        rows.drop_unknown(knows(items), 10, 0.0, adopted=True)
+        assert len(rows) == 10
+        sizes.add(len(rows._cells.ids))
+    assert len(sizes) == 1

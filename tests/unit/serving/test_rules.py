@@ -173,6 +173,35 @@ def test_more_pairs_than_a_word_has_bits() -> None:
     assert "green" not in _shop(deny_pairs=[*pairs, ["Kitchen", "Food/Tea"]]).kinds("kettle")
 
 
+def test_pairs_with_the_same_first_category_stand_for_their_own_second_one() -> None:
+    pairs = (("Kitchen/Tea/Kettles", "Food"), ("Kitchen", "Toys"), ("Food", "Kitchen/Tea/Mugs"))
+    assert _shop(deny_pairs=pairs).kinds("kettle") == {"better": "upsell", "best": "upsell", "mug": "cross-sell"}
+    assert _shop(deny_pairs=pairs).kinds("green").keys() == {"kettle", "better", "best"}
+    assert _shop(allow_pairs=pairs).kinds("mug") == {}
+    assert _shop(allow_pairs=pairs).kinds("green") == {"mug": "cross-sell"}
+
+
+def test_what_comes_after_the_policy_was_compiled_is_judged_like_what_came_before() -> None:
+    """One at a time, and so many ids, brands and categories that all arrays grow."""
+    late = ("late-1", "late-30", "late-59")
+    shop = _shop(exclude_items=late, exclude_brands=("Late",), exclude_categories=("Late",))
+    good = set(shop.kinds("kettle"))
+    for number in range(60):
+        category = f"{'Late' if number % 3 == 2 else 'New'}/{number}"
+        shop.offer(f"late-{number}", category, 9.0, brand="Late" if number % 5 == 4 else f"B{number}")
+        shop.learn("kettle", {f"late-{known}": (5.0, 5.0, 5.0) for known in range(number + 1)})
+        if number % 3 != 2 and number % 5 != 4 and f"late-{number}" not in late:
+            good.add(f"late-{number}")
+        if number % 7 == 0:
+            assert set(shop.kinds("kettle")) == good
+        if number % 20 == 0:
+            for other in range(1_000):
+                shop.items.index(f"seen-{number}-{other}")
+    assert set(shop.kinds("kettle")) == good
+    shop.recommender.policy = Policy(**WIDE)
+    assert {f"late-{number}" for number in range(60)} < set(shop.kinds("kettle"))
+
+
 def test_a_new_policy_judges_the_next_query() -> None:
     shop = _shop()
     assert "mug" in shop.kinds("kettle", cart=["green"])

@@ -1,0 +1,47 @@
+"""Bounds the log while a broker is down: clients log every broken connection again and again."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+EVERY_S = 5.0
+"""Between two lines of one kind."""
+
+OURS = ("streams", "models")
+
+REPEATING = ("streams.kafka.producer",)
+"""Loggers of ours that repeat themselves while a broker is down, once for each partition."""
+
+
+class LogThrottle(logging.Filter):
+    """Passes one warning and one error of all libraries together every few seconds, and says how many it left out.
+
+    Our own lines pass, except those of `REPEATING`; critical ones always pass.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._passed_at: dict[tuple[str, int], float] = {}
+        self._left_out: dict[tuple[str, int], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See [`logging.Filter`][]."""
+        if not logging.WARNING <= record.levelno < logging.CRITICAL:
+            return True
+        kind = record.name
+        if kind.partition(".")[0] not in OURS:
+            kind = "libraries"
+        elif kind not in REPEATING:
+            return True
+        key, now = (kind, record.levelno), self._clock()
+        passed_at = self._passed_at.get(key)
+        if passed_at is not None and now - passed_at < EVERY_S:
+            self._left_out[key] = self._left_out.get(key, 0) + 1
+            return False
+        if left_out := self._left_out.pop(key, 0):
+            record.msg, record.args = f"{record.getMessage()} ({left_out} lines like this were left out)", None
+        self._passed_at[key] = now
+        return True

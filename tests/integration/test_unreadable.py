@@ -1,0 +1,145 @@
+"""Records that a Kafka client cannot parse, and every codec, at a worker, a trainer and the commands."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.protocol.produce import ProduceRequest
+from kafka import KafkaProducer
+from typer.testing import CliRunner
+
+from streams.cli.entry import app
+from streams.kafka.blocking import TopicReader
+from streams.settings import Settings
+from streams.wire.codec import decode_dead_letter
+from streams.wire.record import Unreadable
+from streams.wire.schemas import DeadLetterRecord
+from streams.wire.topics import TOPICS
+from tests.support.batches import CODECS, NoText, batch_of, garbled
+from tests.support.poison import GOOD, value_of
+from tests.support.processes import WorkerProcess, eventually
+
+POLICY = "emit_empty = true\n"
+"""Every trigger is answered."""
+
+
+def click(user_id: str) -> bytes:
+    return value_of("clicks", user_id=user_id, at=round(time.time() * 1000))
+
+
+def answered(settings: Settings) -> set[str]:
+    """Shoppers who got a suggestion."""
+    with TopicReader(settings, ["suggestions"]) as reader:
+        batches = list(reader.read(from_start=True, until_end=True))
+    records = (record for batch in batches for record in batch if not isinstance(record, Unreadable))
+    return {orjson.loads(record.value or b"")["user_id"] for record in records}
+
+
+def letters(settings: Settings) -> dict[tuple[str, int, int], DeadLetterRecord]:
+    """Dead letters by topic, partition and offset."""
+    with TopicReader(settings, ["dead-letters"]) as reader:
+        batches = list(reader.read(from_start=True, until_end=True))
+    found = [decode_dead_letter(one) for batch in batches for one in batch if not isinstance(one, Unreadable)]
+    return {(letter.topic, letter.partition, letter.offset): letter for letter in found}
+
+
+async def store(settings: Settings, topic: str, raw: bytes) -> int:
+    """Have the broker store a batch as it is; gives its offset. Partition 0."""
+    async with AIOKafkaProducer(**settings.aiokafka_options()) as producer:
+        await producer.partitions_for(topic)
+        node = producer.client.cluster.leader_for_partition((topic, 0))
+        request = ProduceRequest(transactional_id=None, required_acks=-1, timeout=5000, topics=[(topic, [(0, raw)])])
+        (((_, ((_, code, offset, *_),)),)) = (await producer.client.send(node, request)).topics
+    assert code == 0
+    return int(offset)
+
+
+@pytest.fixture
+def workers(created_topics: Settings, tmp_path: Path) -> Iterator[tuple[WorkerProcess, WorkerProcess]]:
+    """A worker and a trainer."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text(POLICY)
+    more = {"SNAPSHOT_STORE": str(tmp_path / "store")}
+    with WorkerProcess(created_topics, tmp_path / "worker", policy) as worker:
+        with WorkerProcess(created_topics, tmp_path / "trainer", None, "trainer", more) as trainer:
+            worker.await_ready()
+            trainer.await_ready()
+            yield worker, trainer
+
+
+def test_no_record_stops_a_reader_and_every_codec_is_answered(
+    created_topics: Settings, workers: tuple[WorkerProcess, WorkerProcess], tmp_path: Path
+) -> None:
+    settings, prefix = created_topics, created_topics.prefix
+    for codec in CODECS[1:]:
+        with KafkaProducer(**settings.kafka_python_options(), acks="all", compression_type=codec) as producer:
+            for number in range(3):
+                user_id = f"{codec}-{number}"
+                producer.send(f"{prefix}clicks", key=user_id.encode(), value=click(user_id))
+    bad: dict[tuple[str, int, int], bytes] = {}
+    with KafkaProducer(**settings.kafka_python_options(), acks="all") as producer:
+        for name in (topic.name for topic in TOPICS):
+            value = value_of(name) if name in GOOD else b"{}"
+            done = producer.send(prefix + name, key=b"u1", value=value, headers=[(NoText("x"), b"")]).get(60)
+            bad[done.topic, done.partition, done.offset] = value
+    offset = asyncio.run(store(settings, f"{prefix}clicks", batch_of([b"a", b"b" * 1000], "zstd", bad=1)))
+    with KafkaProducer(**settings.kafka_python_options(), acks="all") as producer:
+        for number in range(8):
+            producer.send(f"{prefix}clicks", key=b"next-%d" % number, value=click(f"next-{number}"))
+
+    expected = {f"{codec}-{number}" for codec in CODECS[1:] for number in range(3)} | {f"next-{n}" for n in range(8)}
+    eventually(lambda: answered(settings) >= expected, "everybody is answered", lambda: workers[0].complaints[-2000:])
+    consumed = {prefix + name for name in ("clicks", "purchases", "profiles", "feedback", "catalog", "pairs")}
+    due = {where: value for where, value in bad.items() if where[0] in consumed}
+    due |= {(f"{prefix}clicks", 0, offset): b"a", (f"{prefix}clicks", 0, offset + 1): b"b" * 1000}
+    found = eventually(lambda: came if (came := letters(settings)).keys() >= due.keys() else None, "dead letters")
+    assert found.keys() == due.keys()
+    for (topic, partition, number), letter in found.items():
+        if (topic, partition, number) in bad:
+            assert letter.reason.startswith(f"{topic}-{partition}@{number}: the value must be in a record that a Kafka")
+            assert letter.value is not None
+    for process in workers:
+        assert process.running
+        assert process.page("/health")[0] == 200
+    assert workers[0].stop() == 0
+    with WorkerProcess(settings, tmp_path / "again", tmp_path / "policy.toml") as again:
+        again.await_ready()
+        with KafkaProducer(**settings.kafka_python_options(), acks="all") as producer:
+            producer.send(f"{prefix}clicks", key=b"later", value=click("later"))
+        eventually(lambda: "later" in answered(settings), "a worker that is started again answers")
+    assert letters(settings).keys() == due.keys()
+    commands_go_on(settings)
+
+
+def commands_go_on(settings: Settings) -> None:
+    where = ["--bootstrap-servers", settings.bootstrap_servers, "--prefix", settings.prefix]
+    for words in (
+        ["tail", "clicks", "--from-start", "--until-end"],
+        ["tail", "suggestions", "--json", "--from-start", "--until-end"],
+        ["dead-letters"],
+        ["dead-letters", "--replay"],
+        ["neighbours", "--all"],
+        ["models", "list"],
+    ):
+        result = CliRunner().invoke(app, [*words, *where], prog_name="crosscurrent")
+        assert result.exit_code == 0, result.output
+        if words[0] in ("tail", "dead-letters"):
+            assert "a header whose name is not UTF-8" in result.output
+
+
+def test_a_batch_that_cannot_be_decompressed_is_passed_over(created_topics: Settings) -> None:
+    topic = f"{created_topics.prefix}clicks"
+    try:
+        asyncio.run(store(created_topics, topic, garbled(batch_of([b"a" * 500] * 3, "lz4"))))
+    except AssertionError:
+        pytest.skip("this broker refuses such a batch")
+    asyncio.run(store(created_topics, topic, batch_of([b"good"])))
+    with TopicReader(created_topics, ["clicks"]) as reader:
+        records = [record for batch in reader.read(from_start=True, until_end=True) for record in batch]
+    assert [isinstance(record, Unreadable) for record in records] == [True, True, True, False]
