@@ -26,6 +26,7 @@ from streams.wire.topics import TOPICS, Identity
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.service import TASK_KINDS
+from streams.worker.source_ends import SourceEnds
 
 
 class Packer:
@@ -74,7 +75,7 @@ class Workbench:
     """
 
     def __init__(self, catalog: Iterable[Event], now_ms: int) -> None:
-        self._settings = Settings(publish_bytes_per_s=1 << 40, outbox_bytes=1 << 30)  # the bench paces the flushes
+        self._settings = Settings(publish_bytes_per_s=10**12, outbox_bytes=1 << 30)  # the bench paces the flushes
         self.packer = Packer(now_ms)
         self.metrics = Metrics()
         self.tables = GlobalTables(self._settings, self.metrics)
@@ -88,11 +89,12 @@ class Workbench:
             metrics=self.metrics,
             identities=identities,
             clock=self._clock,
-            highwater=lambda tp: self._offsets[tp.topic, tp.partition],
+            highwater=lambda _: None,
             commit=lambda _: None,
             policy=Policy(emit_empty=True, max_suggestion_age_s=0),
             on_failure=self._fail,
         )
+        self._context.source_ends = SourceEnds(self._context.log, self._end, identities, self._settings.prefix)
         for event in catalog:
             self.tables.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
         self._tasks: dict[str, dict[int, PartitionTask]] = {"shoppers": {}, "items": {}}
@@ -116,6 +118,10 @@ class Workbench:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await self.producer.close()
+
+    def _end(self, partition: TopicPartition) -> int:
+        """End of a partition: records are offered, not appended."""
+        return self._offsets[partition.topic, partition.partition]
 
     def _clock(self) -> float:
         return self.packer.now_ms / 1000
