@@ -33,7 +33,7 @@ from streams.wire.checkpoints import Forgotten, Progress, decode_forgotten, deco
 from streams.wire.codec import decode_catalog
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, decode_position, decode_row
 from streams.wire.partitioner import partition_of
-from streams.wire.record import Record, refusal
+from streams.wire.record import Record, check_at, refusal
 from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
@@ -154,6 +154,7 @@ class GlobalTables:
     def _neighbours(self, record: Record) -> None:
         if record.key == POSITION_KEY:
             position = decode_position(record)
+            check_at(record, position.at, time.time())
             held = self.positions.get(record.partition)
             if held is None or held.topic_id != position.topic_id or position.position >= held.position:
                 self.positions[record.partition] = position
@@ -170,6 +171,7 @@ class GlobalTables:
                 self._removed[record.partition].add(item_id)
             return
         row = decode_row(record)
+        check_at(record, row.at, time.time())
         if row.position < self._row_positions.get(row.item_id, -1):
             self._regressed[record.partition].add(row.item_id)
             self._metrics.foreign_rows.inc()

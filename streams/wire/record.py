@@ -24,6 +24,9 @@ Partitions: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 NEWEST_S = 253_402_300_799
 """Latest event time, in epoch seconds: the end of the year 9999."""
 
+AHEAD_S = 25 * 3600.0
+"""How far an event time may be ahead: the hour that the shop's records may, and a day by which clocks may be wrong."""
+
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=NEWEST_S)]
 """Event time in epoch seconds."""
 
@@ -131,6 +134,13 @@ def check_key(record: Record, path: str, name: str) -> None:
     if name.encode() != record.key:
         key = repr((record.key or b"")[:SHOWN_BYTES])
         raise refusal(record, path, f"the record's key, {key}", repr(name[:SHOWN_BYTES]))
+
+
+def check_at(record: Record, at: float, now_s: float) -> None:
+    """Raise RecordError for an event time that lies ahead of the record's own time and ours: it would age all else."""
+    latest = max(record.timestamp / 1000, now_s) + AHEAD_S
+    if at > latest:
+        raise refusal(record, "$.at", f"at most {latest:.0f}, a day after its record", f"{at:.0f}")
 
 
 def where(record: Record) -> str:

@@ -22,7 +22,7 @@ from streams.errors import RecordError, TakeOverError
 from streams.kafka.cursor import Cursor
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wire.pair_deltas import DecodedPairs, decode_pairs, shared_item_partitions
-from streams.wire.record import Record, refusal
+from streams.wire.record import Record, check_at, refusal
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 
@@ -173,6 +173,7 @@ class NeighbourTask(PartitionTask):
             raise refusal(record, "$.source", "a partition of clicks or purchases as they are", repr(pairs.source))
         if (self._item_partitions[pairs.a] != record.partition).any():
             raise refusal(record, "$.a", "items of its partition", "others")
+        check_at(record, float(pairs.at.max(initial=0.0)), self.context.clock())
         if pairs.last_offset >= (end := ends[pairs.source]):
             if self._looked_up != record.offset:
                 return None

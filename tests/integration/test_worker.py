@@ -9,7 +9,7 @@ import math
 import signal
 import socket
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from streams.wire.codec import decode_dead_letter, decode_suggestion
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
 from streams.wire.schemas import DeadLetterRecord, Reason, SuggestedItemRecord, SuggestionRecord, Trigger
+from tests.support.internal_records import FORGED
 from tests.support.poison import PATHS, POISON
 from tests.support.processes import WorkerProcess, eventually
 
@@ -622,6 +623,29 @@ def test_a_forgotten_shopper_stays_forgotten_after_a_kill(shop: Shop, policy: Pa
         assert "mug" in ids(answer), "the cart of a forgotten shopper is remembered"
         assert {item["anchor"] for item in answer["items"]} == {"kettle"}
         assert second.stop() == 0
+
+
+def test_forged_records_of_internal_topics_are_passed_over_counted_and_stop_no_start(
+    shop: Shop, policy: Path, tmp_path: Path
+) -> None:
+    prefix, sent = shop.settings.prefix, Counter[str]()
+    with KafkaProducer(**shop.settings.kafka_python_options(), acks="all") as producer:
+        for forged in FORGED.values():
+            if forged.key is not None:  # Apache Kafka compacts by key, and wants one
+                producer.send(f"{prefix}{forged.topic}", key=forged.key, value=forged.value, partition=0)
+                sent[forged.topic] += 1
+    shop.offer("kettle", **CATALOGUE["kettle"])
+    for name in ("first", "second"):
+        with WorkerProcess(shop.settings, tmp_path / name, policy).await_ready() as worker:
+            shop.view("kettle")
+            for topic in ("progress", "forgotten", "neighbours", "snapshots"):
+                assert worker.counter("mirror_unusable")[(f"{prefix}{topic}",)] == sent[topic]
+            assert worker.running
+            worker.kill()
+    letters = eventually(
+        lambda: found if len(found := shop.all("dead-letters")) >= sent["pairs"] else None, "dead letters of pairs"
+    )
+    assert {decode_dead_letter(record).topic for record in letters} == {f"{prefix}pairs"}
 
 
 def test_a_worker_ends_well_at_sigterm_and_does_not_start_on_a_topic_made_again(

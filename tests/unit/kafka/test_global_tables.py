@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from streams.kafka.global_tables import TABLE_TOPICS, GlobalTables
@@ -29,6 +31,18 @@ def test_a_record_in_a_partition_that_is_not_its_keys_is_passed_over(kind: str) 
         held = bool(tables.progress or tables.announced or len(tables.neighbours))
         assert held is (partition == PLACES[kind])
         assert _unusable(metrics, internal.topic) == (not held)
+
+
+@pytest.mark.parametrize("kind", ["row", "position"])
+def test_a_date_far_ahead_is_refused(kind: str) -> None:
+    [internal] = [written for written in WRITTEN if written.kind == kind]
+    ahead = f'"at":{time.time() + 2 * 86_400:.1f}'.encode()
+    metrics = Metrics()
+    tables = GlobalTables(Settings(), metrics, identities=IDENTITIES)
+    value = (internal.value or b"").replace(b'"at":1773480413.5', ahead)
+    tables.apply(internal._replace(value=value).record(partition=PLACES["row"]))
+    assert not (tables.positions or len(tables.neighbours))
+    assert _unusable(metrics, "neighbours") == 1
 
 
 def test_forged_records_are_counted_each_and_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:

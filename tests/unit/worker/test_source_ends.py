@@ -27,10 +27,10 @@ def _visit(shop: Shop, begin_s: float) -> None:
         shop.click(USER, item, begin_s + place)
 
 
-def _forge_pairs(shop: Shop, source: str, offset: int, partition: int = KETTLE) -> None:
+def _forge_pairs(shop: Shop, source: str, offset: int, partition: int = KETTLE, at: float = 1_699_990_000.0) -> None:
     items = Items()
     batch = PairBatch(source, items, 1)
-    batch.add(offset, 1_699_990_000.0, [(items.index("kettle"), items.index("mug"), 0, 5.0)])
+    batch.add(offset, at, [(items.index("kettle"), items.index("mug"), 0, 5.0)])
     [(_, value, _)] = batch.messages(10_000)
     shop.log.append("pairs", partition, b"clicks-0", value)
 
@@ -83,6 +83,23 @@ async def test_forged_pairs_are_dead_letters_and_true_ones_count(
     await process.complete()
     assert shop.rows() == await _undisturbed()
     assert not process.failures
+    await process.die()
+
+
+async def test_pairs_dated_far_ahead_age_nothing() -> None:
+    shop = Shop()
+    _visit(shop, 0.0)
+    process = Process(shop)
+    await _learn(process)
+    _forge_pairs(shop, CLICKS, 2, at=shop.now_ms / 1000 + 2 * 86_400)
+    await process.complete()
+    assert [letter["topic"] for letter in shop.values("dead-letters")] == []  # it is applied already
+    _visit(shop, 10_000.0)
+    _forge_pairs(shop, CLICKS, 3, at=shop.now_ms / 1000 + 2 * 86_400)
+    await process.complete()
+    [letter] = shop.values("dead-letters")
+    assert "`$.at` must be at most" in letter["reason"]
+    assert shop.rows() == await _undisturbed()
     await process.die()
 
 
