@@ -38,8 +38,17 @@ class Categories:
         known = self._nodes.get(path)
         if known is not None:
             return known
-        above, parted, _ = path.rpartition("/")
-        parent = self.node(above) if parted else ROOT
+        new = [path]
+        above, _, _ = path.rpartition("/")
+        while above and above not in self._nodes:
+            new.append(above)
+            above, _, _ = above.rpartition("/")
+        node = self._nodes[above] if above else ROOT
+        while new:
+            node = self._add(new.pop(), node)
+        return node
+
+    def _add(self, path: str, parent: int) -> int:
         node = len(self._paths)
         if node == len(self.parent):
             self.parent = np.concatenate([self.parent, np.zeros_like(self.parent)])

@@ -14,6 +14,10 @@ PAIR_KIND_NAMES = ("viewed_with", "bought_with", "viewed_then_bought")
 PAIR_KINDS = len(PAIR_KIND_NAMES)
 
 
+MAX_TRIGGER_IDS = 100
+"""Most items of its event that a suggestion names."""
+
+
 class Action(StrEnum):
     """What a shopper did."""
 

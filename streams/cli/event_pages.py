@@ -170,6 +170,8 @@ Java clients, kafka-python and aiokafka have it (librdkafka: `partitioner=murmur
   integer. One before 2000, or more than an hour after the record's append, makes the record a dead letter. Crosscurrent
   writes RFC 3339 in UTC with milliseconds.
 * **Prices** are numbers >= 0 in the shop's currency.
+* **Bounds** of texts, lists and objects are given with each field; a value has at most 1,048,576 bytes, decompressed. A
+  record beyond a bound is a dead letter with the field's path.
 * **Optional fields** (`?`) may be left out or null. Unknown fields are ignored. A field given twice is bad, and so is a
   lone surrogate in a string.
 * **The key must equal the id in the value.** A record in another partition than its key's is used where it is, and

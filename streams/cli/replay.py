@@ -64,14 +64,15 @@ def rees46(
 
 
 def _replay(settings: Settings, load: Callable[[], DataSet], limit: int | None, speed: float) -> None:
-    from streams.connectors.replay import replay
+    from streams.connectors.replay import CheckedSender, RejectedRecords, replay
     from streams.kafka.blocking import Sender
 
     with Sender(settings, ["catalog", "clicks", "purchases"]) as sender:
+        checked = CheckedSender(sender, RejectedRecords(complain))
         data = load()
         for note in data.notes:
             complain(note)
         with counting_progress(total=data.count if limit is None else min(limit, data.count)) as progress:
-            sent = replay(data, sender, limit=limit, speed=speed, on_sent=lambda: progress(advance=1))
+            replay(data, checked, limit=limit, speed=speed, on_sent=lambda: progress(advance=1))
             sender.flush()
-    print(f"sent {', '.join(f'{count} {settings.prefix}{topic}' for topic, count in sent.items())}")
+    print(f"sent {', '.join(f'{count} {settings.prefix}{topic}' for topic, count in checked.sent.items())}")

@@ -24,7 +24,7 @@ from models.evaluation.prequential.replay import Event
 from models.evaluation.prequential.sent import Moment, SentLists
 from models.shop.events import CatalogItem
 from streams.connectors.jsonl import DECODERS, Line, usable
-from streams.connectors.replay import KEYS, NAMED, DataMissingError, DataSet, SourceEvent
+from streams.connectors.replay import KEYS, DataMissingError, DataSet, RejectedRecords, SourceEvent
 from streams.connectors.simulated_shop import SimulatedShop
 from streams.errors import RecordError
 from streams.wire.codec import NEWEST_MS
@@ -43,22 +43,6 @@ WITH_NULLS = ("catalog", "profiles")
 
 FILES = ("profiles", "clicks", "purchases")
 """Topics of a folder, in the order of events with equal times."""
-
-
-class RejectedRecords:
-    """Counts would-be dead letters, and reports the first few."""
-
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self._report = report
-        self.count = 0
-
-    def __call__(self, error: RecordError) -> None:
-        """Count a record."""
-        self.count += 1
-        if self.count <= NAMED:
-            self._report(f"{error}; left out")
-        elif self.count == NAMED + 1:
-            self._report("more are bad; they are counted")
 
 
 @dataclass

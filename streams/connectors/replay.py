@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from streams.connectors.jsonl import Sends
-from streams.errors import CrosscurrentError
+from streams.connectors.jsonl import DECODERS, Line, Sends
+from streams.errors import CrosscurrentError, RecordError
 
-KEYS = {"clicks": "user_id", "purchases": "user_id", "catalog": "item_id"}
+KEYS = {"catalog": "item_id", "clicks": "user_id", "purchases": "user_id"}
 MAX_SPEED = float("inf")
 NAMED = 20
 """Bad lines that are named. The rest is counted, or a file of the wrong kind would fill the screen."""
@@ -50,6 +50,46 @@ class BadLines:
             self._report(f"{self._file}:{line}: {kind}, got {got[:60]!r}")
         elif self.counts.total() == NAMED + 1:
             self._report(f"{self._file}: more lines are bad; they are counted")
+
+
+class RejectedRecords:
+    """Counts would-be dead letters, and reports the first few."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self.count = 0
+
+    def __call__(self, error: RecordError) -> None:
+        """Count a record."""
+        self.count += 1
+        if self.count <= NAMED:
+            self._report(f"{error}; left out")
+        elif self.count == NAMED + 1:
+            self._report("more are bad; they are counted")
+
+
+class CheckedSender:
+    """Sends what a worker would take; would-be dead letters are rejected, such as the 17th click as `clicks 17`.
+
+    Attributes:
+        sent: number of records passed on, by topic.
+    """
+
+    def __init__(self, sender: Sends, rejected: RejectedRecords) -> None:
+        self._sender, self._rejected = sender, rejected
+        self._places: Counter[str] = Counter()
+        self.sent = dict.fromkeys(KEYS, 0)
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+        """See [`Sends`][streams.connectors.jsonl.Sends]."""
+        self._places[topic] += 1
+        try:
+            DECODERS[topic](Line(topic, round(time.time() * 1000), key, value))
+            self._sender.send(topic, key, value)
+        except RecordError as error:
+            self._rejected(RecordError(error.path, error.expected, error.got, f"{topic} {self._places[topic]}"))
+        else:
+            self.sent[topic] += 1
 
 
 @dataclass

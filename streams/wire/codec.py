@@ -4,13 +4,15 @@ Every public topic has one `decode_...`. Whatever bytes a record holds, it retur
 raises [`RecordError`][streams.errors.RecordError] and nothing else. The error's text is the dead letter's reason. Any
 other exception is a bug and stops the worker.
 
-Checked beyond the types in `streams.wire.schemas`: ids fit in 256 bytes, the key is the id in the value, `at` is
-neither before 2000 nor more than an hour after the append, the value is valid UTF-8, and no field is given twice.
+Checked beyond the types in `streams.wire.schemas`: ids and texts fit in bytes, the key is the id in the value, `at` is
+neither before 2000 nor more than an hour after the append, the value has at most 1 MiB of valid UTF-8, and no field is
+given twice.
 """
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -26,6 +28,9 @@ from streams.wire.schemas import (
     ID_WORDS,
     MAX_AHEAD_MS,
     MAX_ID_BYTES,
+    MAX_NAME_BYTES,
+    MAX_TEXT_BYTES,
+    MAX_VALUE_BYTES,
     OLDEST_MS,
     CatalogRecord,
     ClickRecord,
@@ -103,6 +108,7 @@ def decode_purchase(record: Record) -> Purchase:
         if len(line.item_id) > SHORT_ID:
             _check_id(record, f"$.items[{number}].item_id", line.item_id)
         lines.append(Line(line.item_id, 1.0 if line.quantity is None else line.quantity, line.price))
+    _check_text(record, "$.currency", wire.currency, MAX_NAME_BYTES)
     _check_given_once(record, value, wire)
     return Purchase(wire.user_id, wire.order_id, _seconds(record, value, wire.at), tuple(lines), wire.currency)
 
@@ -114,6 +120,11 @@ def decode_catalog(record: Record) -> CatalogItem | None:
         return None
     value, wire = _decode(_CATALOG, record)
     _check_key(record, "$.item_id", wire.item_id)
+    _check_text(record, "$.title", wire.title, MAX_TEXT_BYTES)
+    _check_text(record, "$.category", wire.category, MAX_TEXT_BYTES)
+    _check_text(record, "$.brand", wire.brand, MAX_NAME_BYTES)
+    _check_text(record, "$.currency", wire.currency, MAX_NAME_BYTES)
+    _check_attributes(record, wire.attributes)
     _check_given_once(record, value, wire)
     return CatalogItem(
         item_id=wire.item_id,
@@ -135,6 +146,7 @@ def decode_profile(record: Record) -> Profile:
         return Profile((record.key or b"").decode(), record.timestamp / 1000)
     value, wire = _decode(_PROFILE, record)
     _check_key(record, "$.user_id", wire.user_id)
+    _check_attributes(record, wire.attributes)
     _check_given_once(record, value, wire)
     return Profile(
         user_id=wire.user_id,
@@ -204,6 +216,34 @@ def dead_letter(record: Record, error: RecordError, at_ms: int) -> tuple[bytes, 
     return record.topic.encode(), orjson.dumps(letter)
 
 
+def shorter_dead_letter(value: bytes) -> bytes | None:
+    """A dead letter without its copy of the record; None where it has none."""
+    letter = orjson.loads(value)
+    copies = [letter["key"], letter["value"]]
+    if copies == [None, None]:
+        return None
+    size = sum(len(base64.b64decode(copy or "")) for copy in copies)
+    return orjson.dumps(letter | {"key": None, "value": None, "left_out_bytes": size})
+
+
+def shorter_suggestion(value: bytes, *, may_be_empty: bool) -> bytes | None:
+    """A suggestion with the better half of its items, or with half the ids of its trigger, whichever takes more bytes.
+
+    None where it has none of them, or only one item and must not be empty.
+    """
+    suggestion = orjson.loads(value)
+    items, trigger = suggestion["items"], suggestion["trigger"]
+    ids, fewest = trigger["item_ids"], 0 if may_be_empty else 1
+    if len(items) > fewest and not (ids and len(orjson.dumps(ids)) > len(orjson.dumps(items))):
+        suggestion["items"] = items[: max(fewest, len(items) // 2)]
+    elif ids:
+        trigger.setdefault("item_count", len(ids))
+        trigger["item_ids"] = ids[: len(ids) // 2]
+    else:
+        return None
+    return orjson.dumps(suggestion)
+
+
 def written(at_s: float) -> str:
     """A time as all records have it: RFC 3339, UTC, milliseconds.
 
@@ -228,6 +268,8 @@ def _decode(decoder: msgspec.json.Decoder[T], record: Record) -> tuple[bytes, T]
     value = record.value
     if value is None:
         raise refusal(record, "$", "a JSON object", "null")
+    if len(value) > MAX_VALUE_BYTES:
+        raise rejections.too_large(record, decoder)
     try:
         if not value.isascii():
             value.decode()  # the decoder skips unknown fields without looking at their bytes
@@ -248,6 +290,22 @@ def _check_key(record: Record, path: str, name: str) -> None:
 def _check_id(record: Record, path: str, name: str) -> None:
     if len(name.encode()) > MAX_ID_BYTES:
         raise rejections.too_long(record, path, name)
+
+
+def _check_text(record: Record, path: str, text: str | None, most: int) -> None:
+    """The decoder has counted characters, which take up to four bytes each."""
+    if text is not None and len(text) > most // 4 and (size := len(text.encode())) > most:
+        wanted = f"a string of at most {most:,} bytes in UTF-8"
+        raise refusal(record, path, wanted, f"{size:,} bytes, {rejections.shown(text)}")
+
+
+def _check_attributes(record: Record, attributes: Mapping[str, str | float | bool] | None) -> None:
+    for name, value in (attributes or {}).items():
+        if len(name.encode()) > MAX_NAME_BYTES:
+            wanted = "an object whose names are strings of at most 256 bytes in UTF-8"
+            raise refusal(record, "$.attributes", wanted, f"a name of {len(name.encode()):,} bytes")
+        if type(value) is str:
+            _check_text(record, f"$.attributes[{rejections.shown(name)}]", value, MAX_TEXT_BYTES)
 
 
 def _check_tombstone(record: Record) -> None:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from streams.errors import RecordError
 from streams.wire.record import Record, refusal
-from streams.wire.schemas import AT_WORDS, ID_WORDS, expected
+from streams.wire.schemas import AT_WORDS, ID_WORDS, MAX_PARSED_BYTES, MAX_TEXT_BYTES, MAX_VALUE_BYTES, expected
 
 SHOWN = 60
 """Characters of a wrong value that are quoted: enough to find it, and the log stays readable."""
 
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]|\[\.\.\.\]")
-_MISSING = re.compile(r"missing required field `(\w+)`")
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
 _AT_PATH = re.compile(r" - at `(\$[^`]*)`$")
 _OBJECT = "a JSON object in UTF-8"
 _NOTHING = "nothing"
@@ -42,8 +43,7 @@ class _Object(dict[str, Any]):
         super().__init__(pairs)
         self.twice: list[str] = []
         if len(self) < len(pairs):
-            names = [name for name, _ in pairs]
-            self.twice = [name for name in self if names.count(name) > 1]
+            self.twice = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
 
 
 def too_long(record: Record, path: str, name: str) -> RecordError:
@@ -64,9 +64,7 @@ def explained(record: Record, record_type: type[msgspec.Struct], error: Exceptio
     """
     if not isinstance(error, msgspec.ValidationError):
         return _not_json(record, error)
-    text = str(error)
-    found, missing = _AT_PATH.search(text), _MISSING.search(text)
-    path = (found[1] if found else "$") + (f".{missing[1]}" if missing else "")
+    path = _path_of(error)
     try:
         part: Any = _read_again(record)
     except RecordError as not_json:  # further on, where the decoder did not get to
@@ -75,15 +73,33 @@ def explained(record: Record, record_type: type[msgspec.Struct], error: Exceptio
     for step in _STEP.finditer(path):
         name, index = step.groups()
         if name:
-            wanted, part = words.get(name, wanted), part.get(name, _NOTHING)
+            wanted, part = words.get(name, wanted), _part(part, name)
         elif index:
-            wanted, part = "an object", part[int(index)]
+            wanted, part = "an object", _part(part, int(index))
         else:  # the decoder does not say which value of an object is wrong: take the first that is
-            name = next((name for name, value in part.items() if not _plain(value)), "")
-            wanted, part = "a string, a number or a boolean", part.get(name)
-            path = f"{path[: step.start()]}[{shown(name)}]"
+            path = path[: step.start()]
+            values = part.items() if isinstance(part, dict) else ()
+            wrong = next((name for name, value in values if not _plain(value)), None)
+            if wrong is not None:
+                wanted, part = "a string of at most 1,024 bytes in UTF-8, a number or a boolean", part[wrong]
+                path = f"{path}[{shown(wrong)}]"
             break
     return refusal(record, path, wanted, part if part is _NOTHING else shown(part))
+
+
+def too_large(record: Record, decoder: msgspec.json.Decoder[Any]) -> RecordError:
+    """The error for a value that is too large; it is that of a field if one is at fault."""
+    size = len(record.value or b"")
+    if size <= MAX_PARSED_BYTES:
+        try:
+            decoder.decode(record.value or b"")
+        except msgspec.ValidationError as error:
+            path = _path_of(error).removesuffix("[...]")
+            wanted = _expected(cast(type[msgspec.Struct], decoder.type)).get(path.rpartition(".")[2], _OBJECT)
+            return refusal(record, path, wanted, f"something else in a value of {size:,} bytes")
+        except (ValueError, RecursionError):
+            pass
+    return refusal(record, "$", f"of at most {MAX_VALUE_BYTES:,} bytes", f"{size:,} bytes")
 
 
 def check_given_once(record: Record, record_type: type[msgspec.Struct]) -> None:
@@ -114,7 +130,7 @@ def shown(came: Any) -> str:
     """A value as one short line of ASCII.
 
     >>> shown("12,50"), shown(None), shown(b"key"), shown([1, 2])
-    ('"12,50"', 'null', '"key"', 'a list')
+    ('"12,50"', 'null', '"key"', 'a list of 2')
     """
     match came:
         case _Number():
@@ -122,12 +138,34 @@ def shown(came: Any) -> str:
         case bytes():
             text = json.dumps(came[: 4 * SHOWN].decode("utf-8", "replace"))
         case list():
-            return "a list"
+            return f"a list of {len(came):,}"
         case dict():
-            return "an object"
+            return f"an object of {len(came):,}"
         case _:
             text = json.dumps(came)
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
+
+
+def _path_of(error: msgspec.ValidationError) -> str:
+    """Path of the field that the decoder refuses."""
+    text = str(error)  # may quote the value
+    found, missing = _AT_PATH.search(text), _MISSING.match(text)
+    return (found[1] if found else "$") + (f".{missing[1]}" if missing else "")
+
+
+def _part(value: Any, step: str | int) -> Any:
+    """A field or an element.
+
+    The decoder refuses the first of two fields of one name. What is read again here is the last, and may have no such
+    part.
+    """
+    match value:
+        case dict():
+            return value.get(step, _NOTHING)
+        case list() if isinstance(step, int) and step < len(value):
+            return value[step]
+        case _:
+            return _NOTHING
 
 
 def _not_json(record: Record, error: Exception) -> RecordError:
@@ -148,4 +186,10 @@ def _read_again(record: Record) -> _Object:
 
 
 def _plain(value: Any) -> bool:
-    return math.isfinite(float(value)) if isinstance(value, _Number) else isinstance(value, str | bool)
+    match value:
+        case _Number():
+            return math.isfinite(float(value))
+        case str():
+            return len(value) <= MAX_TEXT_BYTES
+        case _:
+            return isinstance(value, bool)

@@ -24,6 +24,33 @@ that was never set, and would precede every window."""
 MAX_AHEAD_MS = 3_600_000
 """An event may be dated at most an hour after its append: clocks differ, but one date far ahead would age all else."""
 
+MAX_TEXT_BYTES = 1_024
+"""Longest title, category and attribute value: each is held for every item, and a suggestion repeats the first two."""
+
+MAX_NAME_BYTES = 256
+"""Longest brand, currency and name of an attribute."""
+
+MAX_DEPTH = 16
+"""Most parts of a category's path: every prefix of a path is a node of the tree."""
+
+MAX_ATTRIBUTES = 64
+"""Most attributes of an item or a shopper."""
+
+MAX_LINES = 10_000
+"""Most lines of a purchase: an order of that size is learnt from within a tenth of a second."""
+
+MAX_VALUE_BYTES = 1 << 20
+"""Largest value. A producer that compresses can pass a much larger one through a broker's own limit."""
+
+MAX_PARSED_BYTES = 8 << 20
+"""A larger value is refused without a look at its fields, which takes 3 ms a megabyte."""
+
+MAX_FEATURE = 1e6
+"""Largest feature of a suggested item, either way: all are logarithms and flags."""
+
+MAX_INT64 = 2**63 - 1
+"""Largest number of a partition or an offset, and largest count."""
+
 ID_WORDS = "a non-empty string of at most 256 bytes in UTF-8"
 AT_WORDS = "RFC 3339 with a zone, or epoch milliseconds as an integer"
 
@@ -33,7 +60,7 @@ def _must(expected: str, **more: Any) -> Meta:
 
 
 Version: TypeAlias = Annotated[Literal[1], _must("1", description="Version of this contract.")]
-Id: TypeAlias = Annotated[str, _must(ID_WORDS, min_length=1, extra_json_schema={"maxLength": MAX_ID_BYTES})]
+Id: TypeAlias = Annotated[str, _must(ID_WORDS, min_length=1, max_length=MAX_ID_BYTES)]
 At: TypeAlias = Annotated[
     int | Annotated[datetime, Meta(tz=True)],
     _must(AT_WORDS, extra_json_schema={"examples": ["2026-03-14T09:26:53.589Z", 1_773_480_413_589]}),
@@ -47,18 +74,25 @@ Quantity: TypeAlias = Annotated[float, _must("a finite number > 0", gt=0)]
 Text: TypeAlias = Annotated[str, _must("a string")]
 Flag: TypeAlias = Annotated[bool, _must("true or false")]
 Number: TypeAlias = Annotated[float, _must("a number")]
-Whole: TypeAlias = Annotated[int, _must("an integer")]
+Whole: TypeAlias = Annotated[int, _must("an integer from 0 to 2^63 - 1", ge=0, le=MAX_INT64)]
 Category: TypeAlias = Annotated[
     str,
     _must(
-        "a path of non-empty parts parted by /, most general first",
+        "a path of 1 to 16 non-empty parts parted by /, most general first, of at most 1,024 bytes in UTF-8",
         min_length=1,
-        pattern="^[^/]+(/[^/]+)*$",
+        max_length=MAX_TEXT_BYTES,
+        pattern=f"^[^/]+(/[^/]+){{0,{MAX_DEPTH - 1}}}$",
         extra_json_schema={"examples": ["Kitchen/Kettles"]},
     ),
 ]
+Title: TypeAlias = Annotated[str, _must("a string of at most 1,024 bytes in UTF-8", max_length=MAX_TEXT_BYTES)]
+Name: TypeAlias = Annotated[str, _must("a string of at most 256 bytes in UTF-8", max_length=MAX_NAME_BYTES)]
 Attributes: TypeAlias = Annotated[
-    dict[str, str | float | bool], _must("an object whose values are strings, numbers or booleans")
+    dict[str, Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] | float | bool],
+    _must(
+        "an object of at most 64 strings of at most 1,024 bytes in UTF-8, numbers or booleans",
+        max_length=MAX_ATTRIBUTES,
+    ),
 ]
 
 
@@ -101,9 +135,14 @@ class PurchaseRecord(Struct, gc=False):
     at: Annotated[At, Meta(description="When it was bought.")]
     items: Annotated[
         list[LineRecord],
-        _must("a list of at least one line", min_length=1, description="The lines, in the order bought."),
+        _must(
+            "a list of 1 to 10,000 lines",
+            min_length=1,
+            max_length=MAX_LINES,
+            description="The lines, in the order bought.",
+        ),
     ]
-    currency: Annotated[Text | None, Meta(description="Currency of the prices.")] = None
+    currency: Annotated[Name | None, Meta(description="Currency of the prices.")] = None
 
 
 class CatalogRecord(Struct, gc=False):
@@ -111,14 +150,16 @@ class CatalogRecord(Struct, gc=False):
 
     v: Version
     item_id: Annotated[Id, Meta(description="The item; the key.")]
-    title: Annotated[Text, Meta(description="What a shopper reads.")]
+    title: Annotated[Title, Meta(description="What a shopper reads.")]
     category: Annotated[Category, Meta(description="Where it belongs.")]
     price: Annotated[Price, Meta(description="Price of one.")]
-    brand: Annotated[Text | None, Meta(description="Who makes it.")] = None
+    brand: Annotated[Name | None, Meta(description="Who makes it.")] = None
     in_stock: Annotated[Flag | None, Meta(description="Whether it can be sold now; true where left out.")] = None
     rating: Annotated[Rating | None, Meta(description="What shoppers think of it on average.")] = None
-    currency: Annotated[Text | None, Meta(description="Currency of the price.")] = None
-    attributes: Annotated[Attributes | None, Meta(description="Anything else worth knowing.")] = None
+    currency: Annotated[Name | None, Meta(description="Currency of the price.")] = None
+    attributes: Annotated[
+        Attributes | None, Meta(description="Anything else worth knowing, by names of at most 256 bytes.")
+    ] = None
 
 
 class ProfileRecord(Struct, gc=False):
@@ -127,7 +168,9 @@ class ProfileRecord(Struct, gc=False):
     v: Version
     user_id: Annotated[Id, Meta(description="The shopper; the key.")]
     at: Annotated[At, Meta(description="When it was so.")]
-    attributes: Annotated[Attributes | None, Meta(description="Anything worth knowing.")] = None
+    attributes: Annotated[
+        Attributes | None, Meta(description="Anything worth knowing, by names of at most 256 bytes.")
+    ] = None
     consent: Annotated[Flag | None, Meta(description="Whether events may be learnt from; true where left out.")] = None
     forget: Annotated[
         Flag | None, Meta(description="True erases this shopper: nothing at or before `at` is ever learnt from again.")
@@ -179,7 +222,7 @@ class SuggestedItemRecord(Struct, gc=False):
     reasons: Annotated[list[Reason], _must("a list of reasons", description="Why, strongest first.")]
     propensity: Annotated[Number, Meta(description="Probability with which it was chosen; below 1 where explored.")]
     features: Annotated[
-        list[Number] | None,
+        list[Annotated[float, _must("a number", ge=-MAX_FEATURE, le=MAX_FEATURE)]] | None,
         Meta(
             description="What was known of it, for learning; "
             "`FEATURES` of `models/ranking/features.py` names the numbers."
@@ -194,7 +237,8 @@ class Trigger(Struct, gc=False):
     partition: Annotated[Whole, Meta(description="Its partition.")]
     offset: Annotated[Whole, Meta(description="Its offset.")]
     action: Annotated[Text, Meta(description="view, click, add_to_cart or purchase.")]
-    item_ids: Annotated[list[str], _must("a list of ids", description="Its items.")]
+    item_ids: Annotated[list[str], _must("a list of ids", description="Its items; the first 100 of more.")]
+    item_count: Annotated[Whole | None, Meta(description="How many items it has, where not all are named.")] = None
 
 
 class SuggestionRecord(Struct, gc=False):
@@ -202,7 +246,8 @@ class SuggestionRecord(Struct, gc=False):
 
     v: Version
     suggestion_id: Annotated[
-        Text, Meta(description="`<full source topic>-<partition>-<offset>`: one event has one id; keep the first.")
+        Annotated[str, _must("a string of at most 512 bytes in UTF-8", max_length=512)],
+        Meta(description="`<full source topic>-<partition>-<offset>`: one event has one id; keep the first."),
     ]
     user_id: Annotated[Id, Meta(description="For whom; the key.")]
     at: Annotated[WrittenAt, Meta(description="When the trigger happened.")]

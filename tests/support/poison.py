@@ -51,8 +51,26 @@ def _line(number: int, **changes: Any) -> bytes:
     return value_of("purchases", items=lines)
 
 
+def _padded(topic: str, size: int) -> bytes:
+    """The good value of a topic with an unknown field that gives it a size."""
+    value = value_of(topic, padding="")
+    return value[:-2] + b"x" * (size - len(value)) + value[-2:]
+
+
+def _repeated(topic: str, first: str) -> bytes:
+    """The good value of a topic after a field that is wrong in a way of its own and given again later."""
+    return b"{" + first.encode() + b", " + value_of(topic)[1:]
+
+
+def _deep_attributes() -> bytes:
+    return value_of("catalog")[:-1] + b', "attributes": ' + b'{"a": ' * DEEP + b"1" + b"}" * DEEP + b"}"
+
+
 _AT_CLICK = '"2024-05-01T12:00:00.000Z"'
 _LONG = "é" * 128 + "x"  # 129 characters, 257 bytes
+_LONG_TEXT = "é" * 512 + "x"  # 513 characters, 1,025 bytes
+_MEBIBYTE = 1 << 20
+_DECODERS_OWN = "Object missing required field `user_id` - at `$.items[7].x`"
 
 # name, topic, value, path, and the key where it is not the usual one
 _CASES: list[tuple[Any, ...]] = [
@@ -117,6 +135,7 @@ _CASES: list[tuple[Any, ...]] = [
     # action and figures of a click
     ("no action", "clicks", value_of("clicks", action=LEFT_OUT), "$.action"),
     ("unknown action", "clicks", value_of("clicks", action="purchase"), "$.action"),
+    ("action that reads like a message of the decoder", "clicks", value_of("clicks", action=_DECODERS_OWN), "$.action"),
     ("action in capitals", "clicks", value_of("clicks", action="VIEW"), "$.action"),
     ("negative dwell", "clicks", value_of("clicks", dwell_ms=-1), "$.dwell_ms"),
     ("dwell in writing", "clicks", value_of("clicks", dwell_ms="12"), "$.dwell_ms"),
@@ -145,7 +164,26 @@ _CASES: list[tuple[Any, ...]] = [
     ("time beyond any date", "clicks", _raw("clicks", _AT_CLICK, "9" * 400), "$.at"),
     ("time of 5,000 digits", "clicks", _raw("clicks", _AT_CLICK, "1" * 5000), "$.at"),
     ("time beyond int64", "clicks", value_of("clicks", at=2**63), "$.at"),
-    # a field given twice
+    # a field given twice; of the last nothing can be quoted where the decoder stops
+    (
+        "lines twice, then a number",
+        "purchases",
+        _repeated("purchases", '"items": [{"item_id": ""}], "items": 5'),
+        "$.items[0].item_id",
+    ),
+    ("lines twice, then fewer", "purchases", value_of("purchases", items=[])[:-1] + b', "items": [{}, 7]}', "$.items"),
+    (
+        "attributes twice, then a number",
+        "catalog",
+        _repeated("catalog", '"attributes": {"a": []}, "attributes": 5'),
+        "$.attributes",
+    ),
+    (
+        "attribute twice, then a good one",
+        "catalog",
+        _repeated("catalog", '"attributes": {"a": [], "a": 1}'),
+        "$.attributes",
+    ),
     ("user given twice", "clicks", value_of("clicks")[:-1] + b', "user_id": "u1"}', "$.user_id"),
     ("user given twice, once escaped", "clicks", value_of("clicks")[:-1] + b', "user\\u005fid": "u1"}', "$.user_id"),
     ("price given twice", "catalog", value_of("catalog")[:-1] + b', "price": 1}', "$.price"),
@@ -176,6 +214,9 @@ _CASES: list[tuple[Any, ...]] = [
     ("price of a line beyond float64", "purchases", _raw("purchases", "3.5", "1e400"), "$.items[1].price"),
     ("price of 400 digits", "purchases", _raw("purchases", "3.5", "7" * 400), "$.items[1].price"),
     ("currency is a number", "purchases", value_of("purchases", currency=978), "$.currency"),
+    ("currency of 257 bytes", "purchases", value_of("purchases", currency=_LONG), "$.currency"),
+    ("10,001 lines", "purchases", value_of("purchases", items=[{"item_id": "i1"}] * 10_001), "$.items"),
+    ("100,000 lines", "purchases", value_of("purchases", items=[{"item_id": "i1"}] * 100_000), "$.items"),
     # catalogue
     ("item without title", "catalog", value_of("catalog", title=LEFT_OUT), "$.title"),
     ("item without price", "catalog", value_of("catalog", price=LEFT_OUT), "$.price"),
@@ -198,7 +239,45 @@ _CASES: list[tuple[Any, ...]] = [
     ("withdrawn with an empty key", "catalog", None, "$", b""),
     ("withdrawn with a key that is no UTF-8", "catalog", None, "$", b"\xff"),
     ("withdrawn with a key of 257 bytes", "catalog", None, "$", b"k" * 257),
+    ("category of 17 parts", "catalog", value_of("catalog", category="/".join("abcdefghijklmnopq")), "$.category"),
+    ("category of 1,000 parts", "catalog", value_of("catalog", category="/".join("x" * 1000)), "$.category"),
+    ("category of 1,025 bytes", "catalog", value_of("catalog", category=_LONG_TEXT), "$.category"),
+    ("title of 1,025 bytes", "catalog", value_of("catalog", title=_LONG_TEXT), "$.title"),
+    ("title of 300 kB", "catalog", value_of("catalog", title="T" * 300_000), "$.title"),
+    ("title of 2 MB", "catalog", value_of("catalog", title="T" * 2_000_000), "$.title"),
+    ("brand of 257 bytes", "catalog", value_of("catalog", brand=_LONG), "$.brand"),
+    ("item currency of 257 bytes", "catalog", value_of("catalog", currency=_LONG), "$.currency"),
+    ("attribute of 1,025 bytes", "catalog", value_of("catalog", attributes={"b": _LONG_TEXT}), '$.attributes["b"]'),
+    (
+        "attribute of 1,025 characters",
+        "catalog",
+        value_of("catalog", attributes={"a": 1, "": "x" * 1025}),
+        '$.attributes[""]',
+    ),
+    ("attribute named in 257 bytes", "catalog", value_of("catalog", attributes={_LONG: 1}), "$.attributes"),
+    ("attribute of 400 digits", "catalog", value_of("catalog", attributes={"n": 10**400}), '$.attributes["n"]'),
+    ("65 attributes", "catalog", value_of("catalog", attributes=dict.fromkeys(map(str, range(65)), 1)), "$.attributes"),
+    ("attributes nested too deeply", "catalog", _deep_attributes(), "$"),
+    # the whole value
+    ("value of 1 MiB and a byte", "clicks", _padded("clicks", _MEBIBYTE + 1), "$"),
+    ("value of 9 MiB", "purchases", _padded("purchases", 9 * _MEBIBYTE), "$"),
+    ("profile of 1 MiB and a byte", "profiles", _padded("profiles", _MEBIBYTE + 1), "$"),
+    ("feedback of 1 MiB and a byte", "feedback", _padded("feedback", _MEBIBYTE + 1), "$"),
     # profiles and feedback
+    (
+        "profile attribute of 1,025 bytes",
+        "profiles",
+        value_of("profiles", attributes={"b": _LONG_TEXT}),
+        '$.attributes["b"]',
+    ),
+    (
+        "profile of 65 attributes",
+        "profiles",
+        value_of("profiles", attributes=dict.fromkeys(map(str, range(65)), 1)),
+        "$.attributes",
+    ),
+    ("feedback on a suggestion of 257 bytes", "feedback", value_of("feedback", suggestion_id=_LONG), "$.suggestion_id"),
+    ("feedback on an item of 257 bytes", "feedback", value_of("feedback", item_id=_LONG), "$.item_id"),
     ("profile without time", "profiles", value_of("profiles", at=LEFT_OUT), "$.at"),
     ("consent in writing", "profiles", value_of("profiles", consent="no"), "$.consent"),
     ("forget is 1", "profiles", value_of("profiles", forget=1), "$.forget"),

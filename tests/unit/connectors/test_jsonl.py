@@ -57,7 +57,7 @@ def test_no_line_breaks_it(topic: str, value: bytes) -> None:
 
 
 def test_a_line_too_large_is_named_too() -> None:
-    huge = value_of("catalog", attributes={"text": "x" * 1_000_001})
+    huge = value_of("catalog", description="x" * 1_000_001)
     sent, reported, bad = published("catalog", [huge, value_of("catalog")])
     assert (len(sent), bad) == (1, 1)
     assert reported[0].startswith("events.jsonl:1: the value must be a record of less than a megabyte")

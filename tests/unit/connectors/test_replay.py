@@ -8,7 +8,16 @@ import pytest
 from streams.connectors.complete_journey import data_set_of
 from streams.connectors.jsonl import DECODERS, Line
 from streams.connectors.rees46 import COLUMNS, rees46
-from streams.connectors.replay import NAMED, BadLines, DataMissingError, DataSet, SourceEvent, replay
+from streams.connectors.replay import (
+    NAMED,
+    BadLines,
+    CheckedSender,
+    DataMissingError,
+    DataSet,
+    RejectedRecords,
+    SourceEvent,
+    replay,
+)
 from tests.support.poison import value_of
 
 pd = pytest.importorskip("pandas", reason="install the extra `completejourney` to run this")
@@ -46,6 +55,22 @@ def test_catalogue_first_then_events_up_to_the_limit() -> None:
     assert replay(data, sent, limit=2, on_sent=lambda: calls.append(1)) == {"catalog": 1, "clicks": 2, "purchases": 0}
     assert [(topic, key) for topic, key, _ in sent] == [("catalog", b"i1"), ("clicks", b"u0"), ("clicks", b"u1")]
     assert len(calls) == 2
+
+
+def test_what_would_be_a_dead_letter_is_named_and_left_out() -> None:
+    click = {"v": 1, "user_id": "u1", "item_id": "i1", "action": "view", "at": NOW_MS - 1}
+    good = {"v": 1, "item_id": "i1", "title": "A kettle", "category": "Kitchen/Kettles", "price": 29.9}
+    catalog = [good, good | {"category": "/".join("abcdefghijklmnopq")}]
+    data = DataSet(catalog, [SourceEvent("clicks", 0.0, click | {"item_id": item}) for item in ("i1", "i" * 257)], 2)
+    sent, named = Sent(), list[str]()
+    checked = CheckedSender(sent, RejectedRecords(named.append))
+    replay(data, checked)
+    assert checked.sent == {"catalog": 1, "clicks": 1, "purchases": 0}
+    assert [topic for topic, *_ in sent] == ["catalog", "clicks"]
+    assert [sentence.partition(",")[0] for sentence in named] == [
+        "catalog 2: field `$.category` must be a path of 1 to 16 non-empty parts parted by /",
+        "clicks 2: field `$.item_id` must be a non-empty string of at most 256 bytes in UTF-8",
+    ]
 
 
 def test_speed_is_seconds_of_then_a_second_of_now() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from models.shop.catalog import KNOWN, NONE, OFFERED, Catalog
+from models.shop.categories import Categories
 from models.shop.events import CatalogItem
 from models.shop.items import Items
 
@@ -25,6 +26,16 @@ def test_an_item_is_as_it_was_put_last() -> None:
     assert item is not None
     assert item.title == "Kettle 2"
     assert (len(catalog), catalog.version) == (1, 2)
+
+
+def test_a_path_of_any_number_of_parts_is_a_node_under_its_prefixes() -> None:
+    categories = Categories()
+    parts = [str(number) for number in range(2_000)]
+    deepest = categories.node("/".join(parts))
+    assert len(categories) == 2_001
+    assert categories.path(categories.at_depth(deepest, 1_234)) == "/".join(parts[:1_234])
+    assert categories.node("0/1/other") == 2_001
+    assert categories.path(categories.parent[2_001]) == "0/1"
 
 
 def test_a_withdrawn_item_is_unknown_until_it_is_put_again() -> None:

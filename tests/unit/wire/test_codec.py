@@ -12,6 +12,7 @@ from streams.errors import RecordError
 from streams.wire.codec import (
     MAX_DEAD_LETTER_BYTES,
     dead_letter,
+    decode_answer,
     decode_catalog,
     decode_click,
     decode_dead_letter,
@@ -19,10 +20,38 @@ from streams.wire.codec import (
     decode_profile,
     decode_purchase,
     decode_suggestion,
+    shorter_dead_letter,
+    shorter_suggestion,
     written,
 )
-from tests.support.poison import CLICK, KEYS, PATHS, POISON, value_of
+from tests.support.poison import CLICK, DEEP, KEYS, PATHS, POISON, value_of
 from tests.support.shop_records import APPENDED_MS, DECODERS, Rec
+
+REASON = {"source": "bought_with", "anchor": "i1", "count": 7, "lift": 3.5, "text": "Bought together"}
+ITEM = {
+    "item_id": "i2",
+    "kind": "cross-sell",
+    "anchor": "i1",
+    "score": 0.5,
+    "price": 9.9,
+    "category": "Kitchen/Mugs",
+    "title": "A mug",
+    "reasons": [REASON],
+    "propensity": 1.0,
+}
+TRIGGER = {"topic": "clicks", "partition": 3, "offset": 17, "action": "view", "item_ids": ["i1"]}
+SUGGESTION = {
+    "v": 1,
+    "suggestion_id": "clicks-3-17",
+    "user_id": "u1",
+    "at": "2024-05-01T12:00:00.000Z",
+    "trigger": TRIGGER,
+    "items": [ITEM],
+    "models": {"counts": "1"},
+    "policy": "0123456789ab",
+    "arm": "main",
+    "latency_ms": 3.5,
+}
 
 
 def rec(topic: str, **changes: Any) -> Rec:
@@ -116,6 +145,61 @@ def test_an_id_of_256_bytes_is_the_longest() -> None:
     record.key = longest.encode()
     click = decode_click(record)
     assert (click.user_id, click.item_id, click.session_id, click.event_id) == (longest,) * 4
+
+
+def test_values_at_the_bounds_are_taken() -> None:
+    text, name = "é" * 512, "é" * 128
+    attributes: dict[str, Any] = {name: text} | dict.fromkeys(map(str, range(63)), 1e308)
+    item = decode_catalog(rec("catalog", title=text, brand=name, currency=name, attributes=attributes))
+    assert item is not None
+    assert (item.title, item.brand, item.currency, item.attributes) == (text, name, name, attributes)
+    category = "/".join("abcdefghijklmnop")
+    item = decode_catalog(rec("catalog", category=category))
+    assert item is not None
+    assert item.category == category
+    assert decode_catalog(rec("catalog", category=text)) is not None
+    assert decode_profile(rec("profiles", attributes=attributes)).attributes == attributes
+    lines = [{"item_id": f"i{number}"} for number in range(10_000)]
+    purchase = decode_purchase(rec("purchases", items=lines, currency=name))
+    assert (len(purchase.lines), purchase.currency) == (10_000, name)
+    padding = (1 << 20) - len(value_of("clicks", padding=""))
+    assert decode_click(rec("clicks", padding="x" * padding)) == decode_click(rec("clicks"))
+
+
+def test_an_unknown_object_with_many_names_costs_no_more_than_its_size() -> None:
+    names = b", ".join(b'"n%d": 1' % number for number in range(60_000))
+    record = Rec("clicks", b"u1", value_of("clicks")[:-1] + b', "x": {"twice": 1, ' + names + b', "twice": 2}}')
+    started = time.process_time()
+    assert decode_click(record) == decode_click(rec("clicks"))
+    assert time.process_time() - started < 2  # 0.1 s; where each name is looked for among all, a minute
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"suggestion_id": "x" * 513}, "$.suggestion_id"),
+        ({"trigger": TRIGGER | {"offset": 2**63}}, "$.trigger.offset"),
+        ({"trigger": TRIGGER | {"partition": -1}}, "$.trigger.partition"),
+        ({"trigger": TRIGGER | {"item_count": 10**30}}, "$.trigger.item_count"),
+        ({"items": [ITEM | {"item_id": "x" * 257}]}, "$.items[0].item_id"),
+        ({"items": [ITEM | {"features": [0.0, 1e7]}]}, "$.items[0].features[1]"),
+        ({"items": [ITEM | {"score": 10**400}]}, "$.items[0].score"),
+        ({"padding": "x" * (1 << 20)}, "$"),
+    ],
+)
+def test_a_suggestion_that_no_worker_has_sent(changes: dict[str, Any], path: str) -> None:
+    with pytest.raises(RecordError) as caught:
+        decode_answer(Rec("suggestions", b"u1", json.dumps(SUGGESTION | changes).encode()))
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("topic", ["suggestions", "dead-letters"])
+@pytest.mark.parametrize("field", ["items", "topic", "x"])
+def test_no_depth_of_nesting_is_too_much_for_a_decoder(topic: str, field: str) -> None:
+    decode = {"suggestions": decode_answer, "dead-letters": decode_dead_letter}[topic]
+    for value in (b"[" * DEEP + b"]" * DEEP, b'{"a": ' * DEEP + b"1" + b"}" * DEEP, b"[" * DEEP):
+        with pytest.raises(RecordError):
+            decode(Rec(topic, b"u1", b'{"v": 1, "%s": %s}' % (field.encode(), value)))
 
 
 def test_purchase() -> None:
@@ -238,33 +322,42 @@ def test_a_dead_letter_always_fits_a_message(size: int) -> None:
 
 
 def test_suggestion_is_read_back() -> None:
-    reason = {"source": "bought_with", "anchor": "i1", "count": 7, "lift": 3.5, "text": "Bought together"}
-    item = {
-        "item_id": "i2",
-        "kind": "cross-sell",
-        "anchor": "i1",
-        "score": 0.5,
-        "price": 9.9,
-        "category": "Kitchen/Mugs",
-        "title": "A mug",
-        "reasons": [reason],
-        "propensity": 1.0,
-    }
-    suggestion = {
-        "v": 1,
-        "suggestion_id": "clicks-3-17",
-        "user_id": "u1",
-        "at": "2024-05-01T12:00:00.000Z",
-        "trigger": {"topic": "clicks", "partition": 3, "offset": 17, "action": "view", "item_ids": ["i1"]},
-        "items": [item],
-        "models": {"counts": "1"},
-        "policy": "0123456789ab",
-        "arm": "main",
-        "latency_ms": 3.5,
-    }
-    read = decode_suggestion(Rec("suggestions", b"u1", json.dumps(suggestion).encode()))
+    read = decode_suggestion(Rec("suggestions", b"u1", json.dumps(SUGGESTION).encode()))
     assert read.items[0].reasons[0].lift == 3.5
     assert read.trigger.item_ids == ["i1"]
+
+
+def _lengths(value: bytes, *, may_be_empty: bool) -> list[tuple[int, int, int | None]]:
+    """Items, named items of the trigger, and `item_count`, each time the suggestion is shortened."""
+    lengths = []
+    shorter = value
+    while more := shorter_suggestion(shorter, may_be_empty=may_be_empty):
+        shorter = more
+        read = decode_suggestion(Rec("suggestions", b"u1", shorter))
+        assert read.items == decode_suggestion(Rec("suggestions", b"u1", value)).items[: len(read.items)]
+        lengths.append((len(read.items), len(read.trigger.item_ids), read.trigger.item_count))
+    return lengths
+
+
+def test_a_suggestion_is_shortened_to_its_best_items_and_then_to_none_of_its_trigger() -> None:
+    few = json.dumps(SUGGESTION | {"items": [ITEM] * 6}).encode()
+    assert _lengths(few, may_be_empty=True) == [(3, 1, None), (1, 1, None), (0, 1, None), (0, 0, 1)]
+    assert _lengths(few, may_be_empty=False) == [(3, 1, None), (1, 1, None), (1, 0, 1)]
+    many = {"item_ids": [f"item-{number:0200d}" for number in range(100)], "item_count": 7_000}
+    large = json.dumps(SUGGESTION | {"items": [ITEM] * 2, "trigger": TRIGGER | many}).encode()
+    assert _lengths(large, may_be_empty=False)[:4] == [(2, 50, 7000), (2, 25, 7000), (2, 12, 7000), (2, 6, 7000)]
+
+
+def test_a_dead_letter_is_shortened_by_its_copy() -> None:
+    record = Rec("clicks", b"u1", b"x" * 1000)
+    with pytest.raises(RecordError) as caught:
+        decode_click(record)
+    shorter = shorter_dead_letter(dead_letter(record, caught.value, APPENDED_MS)[1])
+    assert shorter is not None
+    letter = decode_dead_letter(Rec("dead-letters", b"clicks", shorter))
+    assert (letter.key, letter.value, letter.left_out_bytes) == (None, None, 1002)
+    assert letter.reason.startswith(str(caught.value))
+    assert shorter_dead_letter(shorter) is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"at": APPENDED_MS}], ids=["RFC 3339", "milliseconds"])
