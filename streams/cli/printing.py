@@ -62,10 +62,12 @@ def suggestion_lines(record: Record) -> Iterator[Parts]:
     """Shopper and trigger of a suggestion, then a line per item with its price and first reason."""
     suggestion = decode_suggestion(record)
     trigger = suggestion.trigger
+    unnamed = 0 if trigger.item_count is None else trigger.item_count - len(trigger.item_ids)
+    more = f" and {unnamed:,} more" if unnamed else ""
     yield (
         (suggestion.at, "dim"),
         (f"  {suggestion.user_id}", "bold"),
-        (f"  {trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}", ""),
+        (f"  {trigger.action.replace('_', ' ')} of {', '.join(trigger.item_ids)}{more}", ""),
         ("" if suggestion.items else "  nothing to suggest", "dim"),
         (f"  {suggestion.latency_ms:.0f} ms", "dim"),
     )
@@ -89,13 +91,8 @@ def dead_letter_lines(record: Record) -> Iterator[Parts]:
 def _content(letter: DeadLetterRecord) -> str:
     if letter.left_out_bytes is not None:
         return f"{letter.left_out_bytes} bytes, left out here"
-    parts = []
-    for name, text in (("key", letter.key), ("value", letter.value)):
-        try:
-            parts.append(f"{name} {shown(None if text is None else b64decode(text))}")
-        except ValueError:
-            parts.append(f"{name} {shown(text)} (not base64)")
-    return ", ".join(parts)
+    copies = (("key", letter.key), ("value", letter.value))
+    return ", ".join(f"{name} {shown(None if text is None else b64decode(text))}" for name, text in copies)
 
 
 def printable(text: str) -> str:

@@ -300,6 +300,16 @@ def test_dead_letter_keeps_the_record_and_says_why() -> None:
     assert letter.reason == f"{caught.value}; sent to dead-letters"
 
 
+@pytest.mark.parametrize("changes", [{"key": "A"}, {"value": "é"}, {"value": "AA==AA=="}, {"value": "A A="}])
+def test_a_dead_letter_whose_copy_is_no_base64_is_none(changes: dict[str, str]) -> None:
+    record = Rec("clicks", b"u1", b"{}")
+    with pytest.raises(RecordError) as caught:
+        decode_click(record)
+    letter = json.loads(dead_letter(record, caught.value, APPENDED_MS)[1])
+    with pytest.raises(RecordError, match="must be base64 or null"):
+        decode_dead_letter(Rec("dead-letters", b"clicks", json.dumps(letter | changes).encode()))
+
+
 def test_dead_letter_of_a_record_without_key_and_value() -> None:
     record = Rec("clicks", None, None)
     with pytest.raises(RecordError) as caught:
