@@ -89,11 +89,25 @@ class SendError(CrosscurrentError):
 
     Attributes:
         passing: whether a retry can succeed.
+        too_large: whether fewer or shorter records could be sent.
     """
 
-    def __init__(self, topic: str, partition: int, reason: str, *, passing: bool) -> None:
+    def __init__(
+        self, topic: str, partition: int, reason: str, *, passing: bool = False, too_large: bool = False
+    ) -> None:
         self.passing = passing
+        self.too_large = too_large
         super().__init__(f"a send to {topic}-{partition} was not acknowledged: {reason}")
+
+    @classmethod
+    def over_limit(cls, topic: str, partition: int, size: int, config: str, limit: int | None) -> SendError:
+        """The broker takes no record, or packet of records, of this size; `config` of the topic is its limit."""
+        allowed = "" if limit is None else f" ({limit:,})"
+        reason = (
+            f"{size:,} bytes are more than {config} of topic {topic}{allowed} allows: "
+            f"set it to {max(1_048_588, 2 * size)} or more (`kafka-configs --alter --add-config`)"
+        )
+        return cls(topic, partition, reason, too_large=True)
 
 
 class TakeOverError(CrosscurrentError):

@@ -73,7 +73,9 @@ class ProcessService(Service):
         self.failure: BaseException | None = None
         self._on_ready, self._on_failure = on_ready, on_failure
         self._log, self._sender = log, KafkaSender(settings)
-        self.producer = BatchingProducer(self._sender, timeout_s=settings.send_timeout_s, on_failure=self.fail)
+        self.producer = BatchingProducer(
+            self._sender, timeout_s=settings.send_timeout_s, on_failure=self.fail, on_too_large=metrics.too_large
+        )
         self.consumer = GroupConsumer(settings, topics, log, metrics)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._starting: asyncio.Task[None] | None = None

@@ -37,6 +37,9 @@ class Metrics:
             "events", "Records applied, by topic and by what became of them", "topic", "outcome"
         )
         self.dead_letters = self._counter("dead_letters", "Records sent to the dead letters", "topic")
+        self._too_large = self._counter(
+            "too_large", "Records over the broker's limit, and whether they were sent shortened", "topic", "outcome"
+        )
         self.unusable = self._counter("mirror_unusable", "Records of mirrored topics passed over", "topic")
         self._expired = self._counter("expired", "Records retention deleted before they were applied", "topic")
         self._repeated = self._counter("delivered_again", "Records delivered more than once and skipped", "topic")
@@ -95,6 +98,10 @@ class Metrics:
         """Count the outcomes of a run of records, by topic and outcome."""
         for (topic, outcome), n in outcomes.items():
             self._events.labels(topic, outcome).inc(n)
+
+    def too_large(self, topic: str, outcome: str) -> None:
+        """Count a record that the broker found too large."""
+        self._too_large.labels(topic, outcome).inc()
 
     def suggested(self, items: Mapping[str, int]) -> None:
         """Count suggested items, by kind."""

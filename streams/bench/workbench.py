@@ -42,16 +42,16 @@ class Packer:
         where = TopicPartition(topic, partition)
         if topic in ("pairs", "neighbours"):
             self._kept[topic] += [
-                StoredRecord(topic, partition, offset, self.now_ms, key, value)
-                for offset, (key, value) in enumerate(packet, self._ends[where])
+                StoredRecord(topic, partition, offset, self.now_ms, message.key, message.value)
+                for offset, message in enumerate(packet, self._ends[where])
             ]
         self._ends[where] += len(packet)
 
     def pack(self, packet: Sequence[Message]) -> Any:
         """A record batch with these messages."""
         batch = BatchBuilder(PACKET_BYTES + 100_000, 0)
-        for key, value in packet:
-            batch.append(key=key, value=value, timestamp=None)
+        for message in packet:
+            batch.append(key=message.key, value=message.value, timestamp=None)
         return batch
 
     def take(self, topic: str) -> list[StoredRecord]:

@@ -21,6 +21,9 @@ are allowed, some are not."""
 
 MAX_ITEMS, MAX_CROSS_SELL, MAX_UPSELL, MAX_PER_CATEGORY = 6, 4, 2, 2
 
+MAX_TRIGGER_IDS = 100
+"""Of the contract; `item_count` says where a trigger has more."""
+
 EXCLUDED = "tea-mugs-plain-1"
 """An item that shoppers view and the policy excludes."""
 
@@ -77,8 +80,11 @@ class Promises:
         where = (trigger["topic"], trigger["partition"], trigger["offset"])
         if where != (source.topic, source.partition, source.offset):
             yield "names another trigger than its id does"
-        if trigger["action"] != event.action or tuple(trigger["item_ids"]) != event.item_ids:
+        item_ids = tuple(trigger["item_ids"])
+        if trigger["action"] != event.action or item_ids != event.item_ids[:MAX_TRIGGER_IDS]:
             yield "tells its trigger wrong"
+        if trigger.get("item_count", len(item_ids)) != len(event.item_ids):
+            yield "tells another number of items than its trigger has"
         if abs(epoch_s(value["at"]) - event.at_s) > 0.0005:
             yield "has another time than its trigger"
         kinds = Counter(item["kind"] for item in items)

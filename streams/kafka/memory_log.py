@@ -121,5 +121,5 @@ class MemoryLog:
         """See [`streams.kafka.producer.Sender.send`][]; raises the next of `failures` instead, if any."""
         if self.failures:
             raise self.failures.pop(0)
-        for key, value in packet:
-            self.append(topic, partition, key, value)
+        for message in packet:
+            self.append(topic, partition, message.key, message.value)

@@ -95,6 +95,19 @@ def identities(settings: Settings) -> dict[str, Identity]:
     return {full_name(settings.prefix, name): Identity(it.topic_id, it.partitions) for name, it in found.items()}
 
 
+def config_of(settings: Settings, topic: str, name: str) -> str | None:
+    """A config of a topic by its full name; None where the broker does not tell it.
+
+    Raises:
+        BrokerError: no broker answers, or it refuses.
+    """
+    with administration(settings) as client:
+        resource = ConfigResource(ConfigResourceType.TOPIC, topic)
+        configs = client.describe_configs([resource], config_filter="all").get("topic", {})
+    value: str | None = configs.get(topic, {}).get(name, {}).get("value")
+    return value
+
+
 def _raise_if(differences: Sequence[str]) -> None:
     if differences:
         message = f"topics are not as they must be: {'; '.join(differences)}"

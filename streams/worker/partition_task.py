@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 from streams.errors import RecordError, TakeOverError
 from streams.kafka.cursor import Cursor
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
-from streams.wire.codec import dead_letter
+from streams.wire.codec import dead_letter, shorter_dead_letter
 from streams.wire.record import Record
 from streams.worker.context import WorkerContext
 
@@ -254,7 +254,7 @@ class PartitionTask(ABC):
         """Send a record to the dead letters."""
         key, value = dead_letter(record, error, round(self.context.clock() * 1000))
         partition = record.partition % self.context.partitions("dead-letters")
-        self.context.producer.enqueue(self.context.name("dead-letters"), partition, key, value)
+        self.context.producer.enqueue(self.context.name("dead-letters"), partition, key, value, shorter_dead_letter)
         self.context.metrics.dead_letters.labels(record.topic).inc()
         logger.warning("%s", error)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import orjson
@@ -22,11 +23,12 @@ from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
+from models.shop.events import MAX_TRIGGER_IDS
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.threads import run_in_daemon_thread
-from streams.wire.codec import written
+from streams.wire.codec import shorter_suggestion, written
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
 from streams.wire.topics import Identity, full_name
@@ -72,6 +74,7 @@ class SuggestionBatcher:
         self._recommender, self._producer, self._metrics = recommender, producer, metrics
         self._topic = full_name(settings.prefix, "suggestions")
         self._partitions = identities[self._topic].partitions
+        self._max_bytes = settings.outbox_bytes
         self._batch_records, self._clock, self._on_failure = settings.batch_records, clock, on_failure
         self.predictor: SequencePredictor | None = None
         self._requests: list[SuggestionRequest] = []  # not being answered yet
@@ -125,12 +128,14 @@ class SuggestionBatcher:
             raise
 
     async def step(self) -> None:
-        """Wait for the batch under way, or for one turn of the event loop, and begin the next batch.
+        """Wait for the batch under way, or for one turn of the event loop; begin the next when the producer has room.
 
         Raises:
+            SendError: the producer has failed.
             Exception: as of `flush`.
         """
         await (asyncio.sleep(0) if self._under_way is None else asyncio.wait([self._under_way]))
+        await self._producer.wait_below(self._max_bytes)
         self.flush()
 
     async def drain(self) -> None:
@@ -140,6 +145,7 @@ class SuggestionBatcher:
             Exception: as of `flush`.
         """
         submitted = self._submitted
+        await self._producer.wait_below(self._max_bytes)
         self.flush()
         while self._answered < submitted:
             await self.step()
@@ -161,9 +167,11 @@ class SuggestionBatcher:
         queries = _queries(batch)
         try:
             expected = await run_in_daemon_thread(lambda: expected_of(predictor, queries), "expectations")
+            await self._producer.wait_below(self._max_bytes)
             self._answer(batch, predictor, expected)
             self._under_way = None
-            self.flush()
+            if self._producer.bytes <= self._max_bytes:
+                self.flush()
         except Exception as error:
             self._under_way = None
             self._fail(error)
@@ -180,6 +188,7 @@ class SuggestionBatcher:
         """Send the suggestions of a batch, given the predictions of these weights."""
         recommender, metrics = self._recommender, self._metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
+        shorten = partial(shorter_suggestion, may_be_empty=emit_empty)
         versions, versions_with_model = self._versions(None), self._versions(predictor)
         answers = recommender.suggest_each(_queries(batch), expected)
         outcomes: Counter[tuple[str, str]] = Counter()
@@ -196,7 +205,7 @@ class SuggestionBatcher:
             answered_with = versions if query.window is None else versions_with_model
             value = _value(record, item_ids, query, items, answered_with, policy_hash, latency_ms)
             key = query.user_id.encode()
-            self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value)
+            self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value, shorten)
         self._answered += len(batch)
         metrics.outcomes(outcomes)
         metrics.suggested(kinds)
@@ -225,19 +234,22 @@ def _value(
     latency_ms: float,
 ) -> bytes:
     """A record of the suggestions topic."""
+    trigger = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "action": query.action,
+        "item_ids": item_ids[:MAX_TRIGGER_IDS],
+    }
+    if len(item_ids) > MAX_TRIGGER_IDS:
+        trigger["item_count"] = len(item_ids)
     return orjson.dumps(
         {
             "v": 1,
             "suggestion_id": query.seed,
             "user_id": query.user_id,
             "at": written(query.at),
-            "trigger": {
-                "topic": record.topic,
-                "partition": record.partition,
-                "offset": record.offset,
-                "action": query.action,
-                "item_ids": item_ids,
-            },
+            "trigger": trigger,
             "items": items,
             "models": versions,
             "policy": policy_hash,

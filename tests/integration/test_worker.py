@@ -9,7 +9,7 @@ import math
 import signal
 import socket
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import orjson
 import pytest
 from aiokafka.errors import KafkaError
 from kafka import KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from models.shop.policy import Policy
 from streams.brokers.broker import Broker
@@ -647,5 +648,60 @@ def test_a_shop_that_writes_in_transactions_is_answered_at_once(
         assert sorted(latencies)[4] < 250, latencies
     finally:
         producer.close(timeout=5)
+        shop.close()
+        worker.kill()
+
+
+def test_what_is_over_the_brokers_limit_is_shortened_or_left_out_and_stops_nothing(
+    kafka_broker: KafkaBroker, prefix: str, policy: Path, tmp_path: Path
+) -> None:
+    settings = kafka_broker.settings(prefix=prefix, partitions=1, item_partitions=1)
+    topic_admin.create(settings)
+    worker, shop = WorkerProcess(settings, tmp_path, policy), Shop(settings)
+
+    def limit(most: int, *topics: str) -> None:
+        """Set the largest packet of topics."""
+        configs = {"max.message.bytes": str(most)}
+        with administration(settings) as client:
+            client.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, prefix + topic, configs) for topic in topics]
+            )
+
+    def outcomes() -> Counter[tuple[str, ...]]:
+        return worker.counter("too_large")
+
+    try:
+        worker.await_ready()
+        for item_id, fields in CATALOGUE.items():
+            shop.offer(item_id, **fields, title=f"A {item_id} {'x' * 200}")
+        for _ in range(4):
+            shop.buy(shop.somebody(), "kettle", "mug", "tea", "lamp")
+        whole = eventually(lambda: found if len((found := shop.view("kettle"))["items"]) > 2 else None, "a list")
+        trigger = shop.answer(shop.buy("ann", *(f"item-{number}" for number in range(10_000))))["trigger"]
+        assert (trigger["item_ids"], trigger["item_count"]) == ([f"item-{number}" for number in range(100)], 10_000)
+
+        limit(2_000, "suggestions", "dead-letters")
+        answer = shop.view("kettle")
+        assert ids(answer) == ids(whole)[: len(ids(answer))]
+        assert 0 < len(ids(answer)) < len(ids(whole))
+        shop.publish("clicks", "ann", {"user_id": "ann", "item_id": "x" * 3_000})
+        (record,) = eventually(lambda: shop.all("dead-letters"), "a dead letter")
+        letter = decode_dead_letter(record)
+        assert (letter.path, letter.value) == ("$.item_id", None)
+        assert outcomes() == {("shortened", f"{prefix}suggestions"): 1, ("shortened", f"{prefix}dead-letters"): 1}
+
+        limit(100, "suggestions")
+        shop.click("ann", "kettle")
+        eventually(lambda: outcomes()["left out", f"{prefix}suggestions"], "a suggestion is left out")
+        limit(1_048_588, "suggestions")
+        assert ids(shop.view("kettle")) == ids(whole)
+        complaint = f"more than max.message.bytes of topic {prefix}suggestions allows: set it to 1048588 or more"
+        assert worker.complaints.count(complaint) == 2  # one for each outcome
+
+        limit(50, "progress")
+        shop.click("ann", "kettle")
+        assert worker.wait() == 1
+        assert f"more than max.message.bytes of topic {prefix}progress (50) allows: set it to" in worker.complaints
+    finally:
         shop.close()
         worker.kill()

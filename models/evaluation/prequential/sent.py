@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from models.evaluation.prequential.replay import Event
 from models.serving.recommender import SuggestedItem
-from models.shop.events import Action, Click, Purchase
+from models.shop.events import MAX_TRIGGER_IDS, Action, Click, Purchase
 
 
 class Moment(NamedTuple):
@@ -27,7 +27,7 @@ def moment_of(event: Event) -> Moment | None:
     if isinstance(event, Click):
         return Moment(event.user_id, round(event.at * 1000), event.action, (event.item_id,))
     if isinstance(event, Purchase):
-        return Moment(event.user_id, round(event.at * 1000), Action.PURCHASE, tuple(event.item_ids))
+        return Moment(event.user_id, round(event.at * 1000), Action.PURCHASE, tuple(event.item_ids[:MAX_TRIGGER_IDS]))
     return None
 
 

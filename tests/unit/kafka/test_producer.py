@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 
 from streams.errors import SendError
 from streams.kafka.memory_log import MemoryLog
-from streams.kafka.producer import PACKET_RECORDS, BatchingProducer, Message
+from streams.kafka.producer import LEFT_OUT, PACKET_RECORDS, SHORTENED, BatchingProducer, Message
 
 MAX_BYTES = 1000
 
@@ -63,6 +64,80 @@ async def test_it_fails_after_its_timeout() -> None:
     with pytest.raises(SendError, match="not enough replicas"):
         await producer.wait_acked(producer.mark())
     assert failures
+
+
+class Limited(MemoryLog):
+    """A broker that takes no packet over a limit."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(clock=lambda: 0)
+        self.limit, self.refused = limit, 0
+
+    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+        size = sum(message.size for message in packet)
+        if size > self.limit:
+            self.refused += 1
+            raise SendError.over_limit(topic, partition, size, "max.message.bytes", self.limit)
+        await super().send(topic, partition, packet)
+
+
+def halved(value: bytes) -> bytes | None:
+    return value[: len(value) // 2] if len(value) > 1 else None
+
+
+def limited(limit: int) -> tuple[Limited, BatchingProducer, list[BaseException], Counter[str]]:
+    log, failures, outcomes = Limited(limit), list[BaseException](), Counter[str]()
+    producer = BatchingProducer(
+        log, timeout_s=5.0, on_failure=failures.append, on_too_large=lambda _, outcome: outcomes.update([outcome])
+    )
+    return log, producer, failures, outcomes
+
+
+async def test_packets_over_the_limit_are_halved_and_keep_their_order() -> None:
+    log, producer, failures, outcomes = limited(500)
+    sent: list[bytes | None] = [b"%03d" % number * 20 for number in range(200)]
+    for value in sent:
+        producer.enqueue("t", 0, None, value)
+    await producer.wait_acked(producer.mark())
+    assert values(log) == sent
+    assert (failures, outcomes, producer.bytes, producer.retries) == ([], {}, 0, 0)
+    first_refused = log.refused
+    for value in sent:
+        producer.enqueue("t", 0, None, value)
+    await producer.wait_acked(producer.mark())
+    assert log.refused == first_refused  # the producer has learnt the limit
+
+
+async def test_a_message_over_the_limit_is_shortened_and_counted_once(caplog: pytest.LogCaptureFixture) -> None:
+    log, producer, failures, outcomes = limited(100)
+    for value in (b"a" * 50, b"b" * 1000, b"c" * 50, b"d" * 300):
+        producer.enqueue("t", 0, None, value, halved)
+    await producer.wait_acked(producer.mark())
+    assert [value[:1] * (len(value) // 10) for value in values(log) if value] == [b"aaaaa", b"bbbbbb", b"ccccc", b"ddd"]
+    assert (failures, outcomes, producer.bytes) == ([], {SHORTENED: 2}, 0)
+    assert len(caplog.records) == 1
+    assert "1,032 bytes are more than max.message.bytes of topic t (100) allows" in caplog.text
+
+
+async def test_where_nothing_fits_nothing_stops(caplog: pytest.LogCaptureFixture) -> None:
+    log, producer, failures, outcomes = limited(20)
+    for _ in range(3):
+        producer.enqueue("t", 0, b"key", b"value", halved)
+    await producer.wait_acked(producer.mark())
+    assert (values(log), failures, outcomes, producer.bytes) == ([], [], {LEFT_OUT: 3}, 0)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_a_message_that_cannot_be_shortened_fails_with_the_cure() -> None:
+    _, producer, failures, _ = limited(100)
+    producer.enqueue("progress", 0, b"key", b"x" * 300)
+    with pytest.raises(SendError) as caught:
+        await producer.wait_acked(producer.mark())
+    assert failures == [caught.value]
+    assert str(caught.value) == (
+        "a send to progress-0 was not acknowledged: 335 bytes are more than max.message.bytes of topic progress (100) "
+        "allows: set it to 1048588 or more (`kafka-configs --alter --add-config`)"
+    )
 
 
 async def test_messages_enqueued_while_a_packet_is_under_way_leave_as_one_packet() -> None:
