@@ -14,8 +14,13 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
+from streams.errors import RecordError
 from streams.kafka.log import Log
 from streams.wire.record import Record
+
+RUN_BYTES = 1 << 20
+"""Records with more bytes of values are not applied together, but for the last: a run of large dead letters would hold
+up the event loop, and fill the producer far beyond its bound."""
 
 
 @dataclass(slots=True)
@@ -128,10 +133,12 @@ class Cursor:
         return record
 
     def take_many(self, most: int) -> list[Record]:
-        """Up to `most` records from the front, as far as they are available."""
+        """Up to `most` records, or `RUN_BYTES`, from the front, as far as they are available."""
         taken: list[Record] = []
-        while len(taken) < most and self.front() is not None:
-            taken.append(self.take())
+        size = 0
+        while len(taken) < most and size < RUN_BYTES and self.front() is not None:
+            taken.append(record := self.take())
+            size += size_of(record)
         return taken
 
     def applied(self, record: Record) -> None:
@@ -146,3 +153,11 @@ class Cursor:
         if not self._pieces and self.expected > self.position:
             self.tally.holes += self.expected - self.position
             self.position = self.expected
+
+
+def size_of(record: Record) -> int:
+    """Bytes of a record's value; 0 of one that the client could not read."""
+    try:
+        return len(record.value or b"")
+    except RecordError:
+        return 0

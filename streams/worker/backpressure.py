@@ -1,8 +1,11 @@
 """Back-pressure: the one place that compares what waits in a worker with its bounds.
 
 Records wait in their tasks, queries in the batcher, messages in the producer. Full tasks pause their own partitions; a
-full producer pauses all partitions and the tasks; a full batcher makes the shopper tasks wait. `load` shows how near
-the fullest of them is to its bound.
+full producer pauses all partitions, the tasks, their flushes and the answers; a full batcher makes the shopper tasks
+wait. `load` shows how near the fullest of them is to its bound.
+
+The producer is looked at before each step that fills it: a run of records, with their dead letters; a batch of answers;
+a message of pairs; a slice of rows. So what waits in it exceeds the bound by one such step at most.
 """
 
 from __future__ import annotations
@@ -75,8 +78,10 @@ class Backpressure:
         """Have the waiting queries answered; return when less than a full batch waits, or none is being answered.
 
         Raises:
+            SendError: the producer has failed.
             Exception: the first failure of answering, now or earlier.
         """
+        await self.wait_for_producer()
         self._batcher.flush()
         while self._batcher.busy and self._batcher.waiting >= self._batcher.max_batch:
             await self._batcher.step()

@@ -131,6 +131,8 @@ class NeighbourTask(PartitionTask):
             self.rows.published(index)
             sent += len(value)
             if done % SLICE == SLICE - 1:
+                if self.owned:
+                    await self.context.backpressure.wait_for_producer()
                 ahead_s = sent / rate - (now() - started)
                 await asyncio.sleep(max(0.0, ahead_s) if self.owned else 0.0)
                 if self.cursors is not cursors or (not self.owned and now() - started > LAST_ROWS_S):

@@ -11,7 +11,7 @@ log nothing is waited for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 
 from aiokafka import TopicPartition
@@ -20,7 +20,7 @@ from models.serving.recommender import Query
 from models.sessions.visits import EventStatus, Visits
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
-from streams.kafka.cursor import Cursor
+from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
@@ -118,13 +118,15 @@ class ShopperTask(PartitionTask):
             return side.take_many(most)
         self._waiting_since = None
         run: list[Record] = []
-        while len(run) < most and click is not None and purchase is not None:
+        size = 0
+        while len(run) < most and size < RUN_BYTES and click is not None and purchase is not None:
             if click.timestamp <= purchase.timestamp:
                 run.append(clicks.take())
                 click = clicks.front()
             else:
                 run.append(purchases.take())
                 purchase = purchases.front()
+            size += size_of(run[-1])
         return run
 
     def _worth_waiting(self, cursor: Cursor) -> bool:
@@ -151,7 +153,7 @@ class ShopperTask(PartitionTask):
                 outcome = "dead letter"
             if outcome is not None:
                 outcomes[record.topic, outcome] += 1
-            if partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
+            elif partition_of(record.key or b"", self._partitions[record.topic]) != record.partition:
                 self.context.metrics.misplaced.inc()
             cursor.applied(record)
         self.context.metrics.outcomes(outcomes)
@@ -246,11 +248,20 @@ class ShopperTask(PartitionTask):
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
         batches, self._pairs = self._pairs, self._new_pairs()
+        messages = self._messages(batches)
         try:  # answer before learning, and before the positions say that the events are applied
             await self.context.batcher.drain()
+            for message in messages:
+                self.context.producer.enqueue(*message)
+                await self.context.backpressure.wait_for_producer()
         finally:
-            topic, most = self.context.name("pairs"), self.context.settings.max_message_bytes
-            for source, batch in batches.items():
-                for item_partition, value, _ in batch.messages(most):
-                    self.context.producer.enqueue(topic, item_partition, f"{source}-{self.number}".encode(), value)
+            for message in messages:
+                self.context.producer.enqueue(*message)
         await self.checkpoint(progress)
+
+    def _messages(self, batches: Mapping[str, PairBatch]) -> Iterator[tuple[str, int, bytes, bytes]]:
+        """The deltas as topic, partition, key and value."""
+        topic, most = self.context.name("pairs"), self.context.settings.max_message_bytes
+        for source, batch in batches.items():
+            for item_partition, value, _ in batch.messages(most):
+                yield topic, item_partition, f"{source}-{self.number}".encode(), value
