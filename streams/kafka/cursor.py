@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 
 from streams.kafka.log import Log
-from streams.wire.record import Record
+from streams.wire.record import Record, raw_value
+
+WEIGHT_BYTES = 1 << 14
+"""A record that waits counts once more for each so many bytes of its value: 2,000 large ones would fill 2 GB."""
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ class Cursor:
         self.expected = position
         """Offset after the last one delivered (or known to be missing)."""
         self.held = 0
-        """Records delivered and not yet taken."""
+        """Records delivered and not yet taken; a large one counts as several."""
         self._log = log
         self._pieces: deque[Missing | deque[Record]] = deque()
 
@@ -69,7 +72,7 @@ class Cursor:
         if fresh[0].offset > self.expected:
             self._pieces.append(Missing(self.expected, fresh[0].offset))
         self._pieces.append(fresh)
-        self.held += len(fresh)
+        self.held += sum(map(_weight, fresh))
         self.expected = fresh[-1].offset + 1
 
     def expect(self, end: int) -> None:
@@ -109,7 +112,7 @@ class Cursor:
         if (after := read[-1].offset + 1) < missing.stop:
             self._pieces.appendleft(Missing(after, missing.stop))
         self._pieces.appendleft(deque(read))
-        self.held += len(read)
+        self.held += sum(map(_weight, read))
 
     def front(self) -> Record | None:
         """The next record, if it has been delivered or read."""
@@ -124,7 +127,7 @@ class Cursor:
         record = records.popleft()
         if not records:
             self._pieces.popleft()
-        self.held -= 1
+        self.held -= _weight(record)
         return record
 
     def take_many(self, most: int) -> list[Record]:
@@ -146,3 +149,7 @@ class Cursor:
         if not self._pieces and self.expected > self.position:
             self.tally.holes += self.expected - self.position
             self.position = self.expected
+
+
+def _weight(record: Record) -> int:
+    return 1 + len(raw_value(record) or b"") // WEIGHT_BYTES
