@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from typer.testing import CliRunner
 
 from streams.cli.entry import app
 from streams.kafka.blocking import TopicReader
+from streams.kafka.codecs import MAX_BATCH_BYTES
 from streams.settings import Settings
 from streams.wire.codec import decode_dead_letter
 from streams.wire.record import Unreadable
 from streams.wire.schemas import DeadLetterRecord
 from streams.wire.topics import TOPICS
-from tests.support.batches import CODECS, NoText, batch_of, garbled
+from tests.support.batches import CODECS, NoText, batch_of, garbled, with_offset_delta
 from tests.support.poison import GOOD, value_of
 from tests.support.processes import WorkerProcess, eventually
 
@@ -82,13 +84,21 @@ def test_no_record_stops_a_reader_and_every_codec_is_answered(
             for number in range(3):
                 user_id = f"{codec}-{number}"
                 producer.send(f"{prefix}clicks", key=user_id.encode(), value=click(user_id))
-    bad: dict[tuple[str, int, int], bytes] = {}
+    sent: dict[
+        tuple[str, int, int], bytes | None
+    ] = {}  # what is bad, by place: the value that its dead letter must have
     with KafkaProducer(**settings.kafka_python_options(), acks="all") as producer:
         for name in (topic.name for topic in TOPICS):
             value = value_of(name) if name in GOOD else b"{}"
             done = producer.send(prefix + name, key=b"u1", value=value, headers=[(NoText("x"), b"")]).get(60)
-            bad[done.topic, done.partition, done.offset] = value
-    offset = asyncio.run(store(settings, f"{prefix}clicks", batch_of([b"a", b"b" * 1000], "zstd", bad=1)))
+            sent[done.topic, done.partition, done.offset] = value
+    for name, raw, values in (
+        ("clicks", batch_of([b"a", b"b" * 1000], "zstd", bad=1), [b"a", b"b" * 1000]),
+        ("clicks", with_offset_delta(batch_of([b"a", b"b"]), 60), [None, None]),
+        ("purchases", batch_of([bytes(MAX_BATCH_BYTES)], "zstd"), [None]),
+    ):
+        first = asyncio.run(store(settings, prefix + name, raw))
+        sent |= {(prefix + name, 0, first + number): value for number, value in enumerate(values)}
     with KafkaProducer(**settings.kafka_python_options(), acks="all") as producer:
         for number in range(8):
             producer.send(f"{prefix}clicks", key=b"next-%d" % number, value=click(f"next-{number}"))
@@ -96,14 +106,12 @@ def test_no_record_stops_a_reader_and_every_codec_is_answered(
     expected = {f"{codec}-{number}" for codec in CODECS[1:] for number in range(3)} | {f"next-{n}" for n in range(8)}
     eventually(lambda: answered(settings) >= expected, "everybody is answered", lambda: workers[0].complaints[-2000:])
     consumed = {prefix + name for name in ("clicks", "purchases", "profiles", "feedback", "catalog", "pairs")}
-    due = {where: value for where, value in bad.items() if where[0] in consumed}
-    due |= {(f"{prefix}clicks", 0, offset): b"a", (f"{prefix}clicks", 0, offset + 1): b"b" * 1000}
+    due = {place: value for place, value in sent.items() if place[0] in consumed}
     found = eventually(lambda: came if (came := letters(settings)).keys() >= due.keys() else None, "dead letters")
-    assert found.keys() == due.keys()
-    for (topic, partition, number), letter in found.items():
-        if (topic, partition, number) in bad:
-            assert letter.reason.startswith(f"{topic}-{partition}@{number}: the value must be in a record that a Kafka")
-            assert letter.value is not None
+    assert {place: None if one.value is None else b64decode(one.value) for place, one in found.items()} == due
+    assert all(
+        one.reason.startswith(f"{topic}-{number}@{at}: the value must be") for (topic, number, at), one in found.items()
+    )
     for process in workers:
         assert process.running
         assert process.page("/health")[0] == 200
