@@ -13,10 +13,11 @@ import pytest
 from kafka import KafkaProducer
 
 from streams.brokers.embedded import EmbeddedBroker
+from streams.brokers.kafka import KafkaBroker
 from streams.kafka import topic_admin
 from streams.lifecycle import SILENT_S
 from streams.settings import Settings
-from tests.support.faulty_process import BOUND_S
+from tests.support.faulty_process import AHEAD_S, BOUND_S
 from tests.support.processes import WorkerProcess, eventually
 
 PARTITIONS = 1
@@ -102,3 +103,20 @@ def test_ready_says_that_no_broker_answers_and_the_log_stays_short(tmp_path: Pat
             eventually(lambda: not ready(), "it is not ready without a broker")
             assert 0 < worker.complaints.count("[ERROR]") - before <= 3
             assert worker.stop() == 0
+
+
+def test_a_clock_that_is_far_off_is_said(kafka_broker: KafkaBroker, prefix: str, tmp_path: Path) -> None:
+    settings = kafka_broker.settings(prefix=prefix, partitions=PARTITIONS, item_partitions=PARTITIONS)
+    topic_admin.create(settings)
+    producer = KafkaProducer(**settings.kafka_python_options())
+    with WorkerProcess(settings, tmp_path, fault="clock").await_ready() as worker:
+
+        def said() -> bool:
+            producer.send(f"{prefix}clicks", b"{}", b"ann").get(timeout=30)
+            return "notices" in orjson.loads(worker.page("/ready")[1])
+
+        eventually(said, "the clock is found to be ahead")
+        assert AHEAD_S - 10 < worker.gauge("clock_ahead_seconds") <= AHEAD_S
+        assert worker.complaints.count("our clock is at least ") == 1
+        assert worker.stop() == 0
+    producer.close()

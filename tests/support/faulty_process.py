@@ -24,6 +24,10 @@ BOUND_S = 3.0
 """Longest time from a failure or a signal to the end, where Faust hangs."""
 
 
+AHEAD_S = 120.0
+"""Of a clock that is wrong."""
+
+
 class BuiltInError(Exception):
     """The fault."""
 
@@ -45,6 +49,13 @@ def _work(_: object) -> None:
     time.sleep(3600)
 
 
+_time = time.time
+
+
+def _time_ahead() -> float:
+    return _time() + AHEAD_S
+
+
 def _start_work(self: ProcessService) -> None:
     self.spawn(_fail_soon(), "faulty")
 
@@ -54,7 +65,8 @@ async def _start_and_hang(self: ProcessService) -> None:
     await _hang()
 
 
-FAULTS: Mapping[str, Sequence[tuple[type, str, Any]]] = {
+FAULTS: Mapping[str, Sequence[tuple[Any, str, Any]]] = {
+    "clock": [(time, "time", _time_ahead)],
     "warming up": [(Worker, "warm", _fail), (Trainer, "warm", _fail)],
     "warming up for an hour": [(Worker, "warm", _work), (Trainer, "warm", _work)],
     "record": [(GlobalTables, "apply", _fail)],
