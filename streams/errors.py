@@ -77,6 +77,12 @@ class BrokerError(CrosscurrentError):
         )
 
     @classmethod
+    def brings_nothing(cls, partition: tuple[str, int], position: int) -> BrokerError:
+        """A broker answers, and does not return records that it says it has."""
+        topic, number = partition
+        return cls(f"the broker brings nothing of {topic}-{number} from {position} on")
+
+    @classmethod
     def silent(cls, bootstrap_servers: str, seconds: float) -> BrokerError:
         """A process that was connected gets no answers any more."""
         return cls(

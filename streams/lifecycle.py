@@ -251,7 +251,7 @@ class ProcessService(Service):
         """Flush, leave the group, close everything."""
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
-            await asyncio.wait([self._starting])
+            await asyncio.wait([self._starting], timeout=CLOSE_S)
         for name, task in self._running.items():
             if name not in self.outlives:
                 task.cancel()

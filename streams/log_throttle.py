@@ -42,6 +42,6 @@ class LogThrottle(logging.Filter):
             self._left_out[key] = self._left_out.get(key, 0) + 1
             return False
         if left_out := self._left_out.pop(key, 0):
-            record.msg, record.args = f"{record.getMessage()} ({left_out} lines like this were left out)", None
+            record.msg, record.args = f"{record.getMessage()} ({left_out} lines like this were left out)", ()
         self._passed_at[key] = now
         return True

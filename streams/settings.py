@@ -122,7 +122,7 @@ class Settings(BaseSettings):
     web_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /metrics, /health and /ready."""
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
-    """Port of /metrics, /health and /ready."""
+    """Port of /metrics, /health and /ready; 0: a free one. Where it is not set and taken, a free one as well."""
     web_enabled: bool = True
     """Whether to serve /metrics, /health and /ready."""
     policy: Path | None = None

@@ -706,6 +706,20 @@ def test_a_shop_that_writes_in_transactions_is_answered_at_once(
             producer.commit_transaction()
             latencies.append(shop.answer(shop.click("bob", "kettle"))["latency_ms"])
         assert sorted(latencies)[4] < 250, latencies
+
+        def gauge(name: str) -> float:
+            return worker.gauge(name, topic=f"{prefix}purchases", partition="0")
+
+        producer.begin_transaction()
+        order |= {"order_id": "open", "at": round(time.time() * 1000)}
+        producer.send(f"{prefix}purchases", key=b"ann", value=orjson.dumps(order)).get(timeout=60)
+        eventually(lambda: gauge("open_transaction") == 1, "the open transaction is seen")
+        latencies = [shop.answer(shop.click("bob", "kettle"))["latency_ms"] for _ in range(8)]
+        assert sorted(latencies)[4] < 250, latencies
+        assert gauge("lag") == 0
+        producer.commit_transaction()
+        eventually(lambda: gauge("open_transaction") == 0, "it has ended")
+        assert sum(worker.counter("watchdog_reads").values()) == 0
     finally:
         producer.close(timeout=5)
         shop.close()
