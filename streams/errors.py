@@ -201,11 +201,17 @@ class TakeOverError(CrosscurrentError):
         )
 
     @classmethod
-    def parted(cls, task: str, got: Sequence[str], wanted: Sequence[str]) -> TakeOverError:
-        """The group gave partitions that belong together to different workers."""
+    def parted(cls, task: str, got: Sequence[str], wanted: Sequence[str], changes: str) -> TakeOverError:
+        """Partitions that belong together were not assigned together; `changes` of the topics explain it, if any."""
+        if changes:
+            why = f"{changes}; topics must not be deleted or get partitions while workers run: {_ANEW}"
+        else:
+            why = (
+                "the topics are as they were, so a member of the group is no worker of this version with this "
+                "--prefix; stop it, or use another --group"
+            )
         return cls(
-            f"lane {task} got partitions of {', '.join(got)} only, and needs those of {', '.join(wanted)}: all members "
-            "of the group must be workers of this version with the same --prefix; stop others, or use another --group"
+            f"lane {task} got partitions of {', '.join(got)} only, and needs those of {', '.join(wanted)}: {why}"
         )
 
 

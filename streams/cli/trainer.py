@@ -26,7 +26,7 @@ def check_torch() -> None:
         raise typer.TyperException(message)
 
 
-@with_settings("group", "snapshot_store", "web_host", "web_port", "web_enabled")
+@with_settings("group", "policy", "snapshot_store", "web_host", "web_port", "web_enabled")
 def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a trainer: it learns from clicks, stores snapshots and announces them. One works, others stand by."""
     with ended_at_once_by_sigterm():
@@ -34,11 +34,13 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
         from streams.kafka.codecs import check_codecs
         from streams.kafka.rights import TRAINER
         from streams.kafka.topic_admin import identities
+        from streams.policy_file import read_policy
 
         check_torch()
         check_codecs()
+        policy = read_policy(settings.policy, settings.visits.purchase_memory_s)
         found = identities(settings, TRAINER)
         from streams.trainer.app import create_trainer_app  # takes seconds
 
-        app, trainer = create_trainer_app(settings, found, on_ready=say_ready)
+        app, trainer = create_trainer_app(settings, policy, found, on_ready=say_ready)
         run_app(app, trainer, log_level, new_event_loop())

@@ -25,6 +25,7 @@ from models.sequence.config import MODEL
 from models.sequence.gate import Comparison
 from models.sequence.scorer import Scorer
 from models.shop.events import CatalogItem
+from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.errors import StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
@@ -306,7 +307,10 @@ class TrainingLoop:
 
 
 class Trainer(ProcessService):
-    """Connects a training loop to a broker; see [`ProcessService`][streams.lifecycle.ProcessService]."""
+    """Connects a training loop to a broker; see [`ProcessService`][streams.lifecycle.ProcessService].
+
+    Of the policy it needs only `misplaced`.
+    """
 
     noun = "trainer"
     outlives = ("mirror", TRAINING_LOOP)
@@ -316,6 +320,7 @@ class Trainer(ProcessService):
     def __init__(
         self,
         settings: Settings,
+        policy: Policy,
         identities: Mapping[str, Identity],
         on_ready: Callable[[], None],
         on_failure: Callable[[BaseException], None],
@@ -327,7 +332,9 @@ class Trainer(ProcessService):
         self.pauses, self.deliver = _always, _ignore
         self.leadership = self.listener = Leadership(TopicPartition(snapshots, 0))
         store = SnapshotStore.of(settings)
-        self.training = TrainerState(settings, log, store, identities, self._offer, metrics)
+        self.training = TrainerState(
+            settings, log, store, identities, self._offer, metrics, refuses_misplaced=policy.misplaced == "dead-letter"
+        )
         self._tables = GlobalTables(
             settings,
             metrics,

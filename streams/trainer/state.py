@@ -39,6 +39,7 @@ from streams.trainer.list_attribution import ListAttribution
 from streams.trainer.log_reader import LogReader
 from streams.trainer.metrics import TrainerMetrics
 from streams.wire.codec import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
 from streams.wire.topics import Identity
 
@@ -54,6 +55,7 @@ class TrainerState:
     Args:
         identities: of all topics, by full name.
         offer: the catalogue's item of an id; None: unknown.
+        refuses_misplaced: nothing is learnt from records in a partition other than their key's, as the policy says.
 
     Attributes:
         version: newest snapshot with a trainer's state that this one comes from or has stored; None: none.
@@ -70,7 +72,10 @@ class TrainerState:
         identities: Mapping[str, Identity],
         offer: Callable[[str], CatalogItem | None],
         metrics: TrainerMetrics,
+        *,
+        refuses_misplaced: bool = False,
     ) -> None:
+        self._refuses_misplaced = refuses_misplaced
         self._settings, self._store, self._offer, self._metrics = settings, store, offer, metrics
         self._reader = LogReader(settings, log, identities, metrics, store.url)
         self.version: str | None = None
@@ -137,6 +142,8 @@ class TrainerState:
         async with aclosing(self._reader.past(number)) as past:
             async for record in past:
                 appended_s = record.timestamp / 1000
+                if self._refuses(record):
+                    continue
                 try:
                     if self._reader.topics[record.topic] == "clicks":
                         visits.apply_click(decode_click(record), appended_s, record.offset, learn=False)
@@ -164,10 +171,18 @@ class TrainerState:
         self._describe()
         return applied
 
+    def _refuses(self, record: Record) -> bool:
+        """Whether a record is misplaced and nothing is learnt from those."""
+        if not self._refuses_misplaced:
+            return False
+        return partition_of(record.key or b"", len(self._reader.partitions)) != record.partition
+
     def _apply(self, record: Record) -> str:
         """Apply one record; returns what became of it."""
         appended_s, number, topic = record.timestamp / 1000, record.partition, self._reader.topics[record.topic]
         event: Click | Purchase
+        if topic != "suggestions" and self._refuses(record):
+            return "dead letter"
         try:
             if topic == "clicks":
                 event = decode_click(record)
@@ -190,6 +205,8 @@ class TrainerState:
         try:
             profile = decode_profile(record)
         except RecordError:
+            return
+        if self._refuses(record) and not profile.forget:
             return
         self.window_builder.apply_profile(record.partition, profile)
         consent = self.window_builder.visits[record.partition].consent

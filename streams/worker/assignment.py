@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from aiokafka import TopicPartition
 
-from streams.errors import TakeOverError
-from streams.threads import spawn
+from streams.errors import BrokerError, TakeOverError, TopicsError
+from streams.threads import run_in_daemon_thread, spawn
 from streams.wire.record import Record
+from streams.wire.topics import Identity
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask, TaskKind
 
@@ -23,6 +24,8 @@ class TaskManager:
     Args:
         revoke_flush_s: longest flush before a rebalance; the next owner repeats the rest, with the same effect.
         on_failure: called when a task fails.
+        look_at_topics: identities of all topics now, by full name, or the TopicsError that says what is wrong with
+            them; may block.
     """
 
     def __init__(
@@ -32,11 +35,13 @@ class TaskManager:
         *,
         revoke_flush_s: float,
         on_failure: Callable[[BaseException], None],
+        look_at_topics: Callable[[], Mapping[str, Identity]],
     ) -> None:
         self._kinds = {context.name(topic): kind for kind in kinds for topic in kind.topics}
         self._context = context
         self._revoke_flush_s = revoke_flush_s
-        self._on_failure = on_failure
+        self._on_failure, self._look_at_topics = on_failure, look_at_topics
+        self._explaining: asyncio.Task[None] | None = None
         self._tasks: dict[str, PartitionTask] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._closed = False
@@ -85,7 +90,9 @@ class TaskManager:
             kind = self._kinds[members[0].topic]
             if len(members) != len(kind.topics):
                 topics = [self._context.name(topic) for topic in kind.topics]
-                self._on_failure(TakeOverError.parted(name, [tp.topic for tp in members], topics))
+                if self._explaining is None:
+                    parted = self._explain_parted(name, [tp.topic for tp in members], topics)
+                    self._explaining = spawn(parted, "look at the topics", self._on_failure)
                 return
             if name not in self._tasks:
                 task = self._tasks[name] = kind.make(name, members, self._context)
@@ -94,6 +101,19 @@ class TaskManager:
             if not self._tasks[name].cursors:
                 self.fresh.update(members)
             self._tasks[name].on_assigned()
+
+    async def _explain_parted(self, name: str, got: Sequence[str], wanted: Sequence[str]) -> None:
+        """Fail, and say why partitions that belong together did not come together."""
+        try:
+            now = await run_in_daemon_thread(self._look_at_topics, "topics")
+        except TopicsError as error:
+            changes = str(error)
+        except BrokerError:
+            changes = ""
+        else:
+            changed = [topic for topic in wanted if now[topic] != self._context.identities[topic]]
+            changes = f"{', '.join(changed)} changed since this worker started" if changed else ""
+        raise TakeOverError.parted(name, got, wanted, changes)
 
     def _drop(self, name: str) -> None:
         task = self._tasks.pop(name)
@@ -145,7 +165,7 @@ class TaskManager:
     async def close(self) -> None:
         """Stop all tasks; none is started any more."""
         self._closed = True
-        running = list(self._running.values())
+        running = [*self._running.values(), *([self._explaining] if self._explaining else [])]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

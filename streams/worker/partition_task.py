@@ -74,8 +74,9 @@ class PartitionTask(ABC):
 
     def overtaken(self) -> bool:
         """Whether another owner has gone further, so that our state is outdated."""
-        recorded, positions = self.recorded(), {tp.topic: at for tp, at in self.positions().items()}
-        return recorded is not None and any(at.position > positions[topic] for topic, at in recorded.topics.items())
+        recorded = self.recorded()
+        known = recorded.topics if recorded else {}
+        return any(tp.topic in known and known[tp.topic].position > at for tp, at in self.positions().items())
 
     def dropped(self) -> None:  # noqa: B027 - most tasks leave nothing behind
         """The partitions are another worker's now, and the task will not run again."""

@@ -17,6 +17,7 @@ from models.sequence.snapshot import read_predictor
 from models.serving.recommender import Learnt
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
+from streams.kafka import topic_admin
 from streams.kafka.global_tables import GlobalTableReader, GlobalTables
 from streams.kafka.group_consumer import Deliver
 from streams.kafka.log import KafkaLog
@@ -107,7 +108,13 @@ class Worker(ProcessService):
         self._backpressure = context.backpressure
         self.pauses = self._backpressure.pauses
         flush_s = settings.session_timeout_s * REVOKE_FLUSH_SHARE
-        self.tasks = self.listener = TaskManager(TASK_KINDS, context, revoke_flush_s=flush_s, on_failure=self.fail)
+        self.tasks = self.listener = TaskManager(
+            TASK_KINDS,
+            context,
+            revoke_flush_s=flush_s,
+            on_failure=self.fail,
+            look_at_topics=lambda: topic_admin.identities(settings),
+        )
         self._watchdog = Watchdog(self.tasks, log, self._backpressure.idle, lambda: self.consumer.delivered, metrics)
 
     @property

@@ -32,12 +32,22 @@ SETTINGS = Settings(learner=SMALL, gate=GateConfig(share=0.2, least=10), train_e
 class Trainee:
     """A trainer's inside, without group and clock: the test says when it leads and what time it is."""
 
-    def __init__(self, shop: Shop, folder: Path, settings: Settings = SETTINGS, topic_id: str = "id") -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        folder: Path,
+        settings: Settings = SETTINGS,
+        topic_id: str = "id",
+        *,
+        refuses_misplaced: bool = False,
+    ) -> None:
         self.shop, self.now = shop, 0.0
         self.store = SnapshotStore(str(folder))
         self.metrics = TrainerMetrics()
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
-        self.training = TrainerState(settings, shop.log, self.store, identities, self._offer, self.metrics)
+        self.training = TrainerState(
+            settings, shop.log, self.store, identities, self._offer, self.metrics, refuses_misplaced=refuses_misplaced
+        )
         self.tables = GlobalTables(
             settings,
             self.metrics,

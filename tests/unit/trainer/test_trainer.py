@@ -26,6 +26,7 @@ from models.shop.kinds import CROSS_SELL
 from streams.errors import TakeOverError
 from streams.snapshots.format import TRAINING
 from streams.trainer.log_reader import READ
+from streams.wire.partitioner import partition_of
 from tests.support.trainee import SETTINGS, Trainee, suggestion
 from tests.support.world import PARTITIONS, Shop
 
@@ -156,6 +157,23 @@ async def test_bad_records_and_holes_and_expired_ranges_are_passed_over(shop: Sh
     assert figure("crosscurrent_expired_total", {"topic": "clicks"}) == 2
     bad = {"topic": "clicks", "outcome": "dead letter"}
     assert trainee.metrics.registry.get_sample_value("crosscurrent_events_total", bad) == 1
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+async def test_misplaced_records_are_learnt_from_unless_the_policy_refuses_them(
+    shop: Shop, tmp_path: Path, refuses: bool
+) -> None:
+    looks = shopping(shop, 10)
+    for number in range(PARTITIONS):
+        for record in shop.log.records("clicks", number)[:3]:
+            shop.log.append("clicks", 1 - number, record.key, record.value)
+    for _ in range(2):
+        trainee = await Trainee(shop, tmp_path, refuses_misplaced=refuses).take_over()
+        await trainee.apply()
+        assert trainee.looks == looks + (0 if refuses else 6)
+        shoppers = trainee.training.window_builder.visits[0]._shoppers  # read again by the second
+        assert any(partition_of(user.encode(), PARTITIONS) for user in shoppers) is not refuses
+        await trainee.publish()
 
 
 async def test_who_refuses_or_is_forgotten_is_not_learnt_from(shop: Shop, tmp_path: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from aiokafka import TopicPartition
 
+from streams.errors import BrokerError, TakeOverError, TopicsError
+from streams.wire.topics import Identity
 from streams.worker.assignment import TaskManager
 from streams.worker.catalog_task import CatalogTask
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask, TaskKind
-from tests.support.world import PARTITIONS, Process, Shop
+from streams.worker.service import TASK_KINDS
+from tests.support.world import PARTITIONS, TOPICS, Process, Shop
 
 INTERVAL_S = 0.2
 NUMBERS = range(PARTITIONS)
@@ -52,6 +55,7 @@ def _tasks(failures: list[BaseException]) -> tuple[TaskManager, list[_Noted]]:
         process.context,
         revoke_flush_s=1.0,
         on_failure=failures.append,
+        look_at_topics=lambda: process.context.identities,
     )
     tasks.on_assigned({TopicPartition("catalog", number) for number in NUMBERS})
     return tasks, made
@@ -101,3 +105,42 @@ async def test_a_revoked_task_is_flushed_no_more() -> None:
     await tasks.close()
     assert first.flushed_at == pytest.approx([INTERVAL_S * turn for turn in (0, 1, 2)])
     assert not second.flushed_at
+
+
+def _topics(**partitions: int) -> dict[str, Identity]:
+    """Topics as they are at the start, but for these partition counts."""
+    return {topic: Identity(f"id-of-{topic}", partitions.get(topic, PARTITIONS)) for topic in TOPICS}
+
+
+@pytest.mark.parametrize(
+    ("look", "reason"),
+    [
+        (_topics, "a member of the group is no worker of this version"),
+        (lambda: _topics(clicks=3), "clicks changed since this worker started; topics must not be deleted or get"),
+        (TopicsError("topics are not as they must be: missing: purchases"), "missing: purchases; topics must not be"),
+        (BrokerError("none"), "a member of the group is no worker of this version"),
+    ],
+)
+async def test_partitions_that_come_apart_are_explained(
+    look: Callable[[], dict[str, Identity]] | Exception, reason: str
+) -> None:
+    def look_at_topics() -> dict[str, Identity]:
+        if isinstance(look, Exception):
+            raise look
+        return look()
+
+    failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    tasks = TaskManager(
+        TASK_KINDS,
+        Process(Shop()).context,
+        revoke_flush_s=1.0,
+        on_failure=failed.set_result,
+        look_at_topics=look_at_topics,
+    )
+    for _ in range(2):  # the group may answer again meanwhile
+        tasks.on_assigned({TopicPartition("clicks", 1), TopicPartition("pairs", 0)})
+    error = await asyncio.wait_for(failed, 5)
+    assert isinstance(error, TakeOverError)
+    assert str(error).startswith("lane shoppers-1 got partitions of clicks only, and needs those of clicks, purchases")
+    assert reason in str(error)
+    await tasks.close()

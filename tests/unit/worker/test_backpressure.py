@@ -113,7 +113,13 @@ async def test_a_partition_pauses_without_a_task_or_without_its_state() -> None:
 @pytest.mark.parametrize(("delivers", "checks"), [(0, 1), (1, PATIENCE_CHECKS)])
 async def test_the_watchdog_reads_what_is_not_delivered_sooner_if_nothing_is(delivers: int, checks: int) -> None:
     process = Process(Shop(), settings=SETTINGS)
-    tasks = TaskManager(TASK_KINDS, process.context, revoke_flush_s=1.0, on_failure=process.failures.append)
+    tasks = TaskManager(
+        TASK_KINDS,
+        process.context,
+        revoke_flush_s=1.0,
+        on_failure=process.failures.append,
+        look_at_topics=lambda: process.context.identities,
+    )
     tasks.on_assigned({TopicPartition(topic, 0) for topic in TASK_KINDS[0].topics})
     (task,) = tasks
     await task.ready.wait()

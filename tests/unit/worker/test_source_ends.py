@@ -165,6 +165,23 @@ async def test_a_row_beyond_the_end_is_withdrawn_and_the_next_one_is_served(rest
     await process.die()
 
 
+async def test_a_checkpoint_of_other_topics_changes_nothing() -> None:
+    shop = Shop()
+    _visit(shop, 0.0)
+    process = Process(shop)
+    await _learn(process)
+    topics = {"visitors": TopicProgress("id", PARTITIONS, FAR)}
+    shop.log.append("progress", 0, *encode_progress(Progress(VERSION, "shoppers-0", topics)))
+    await process.context.table_reader.caught_up()
+    task = process.tasks["shoppers-0"]
+    assert not task.overtaken()
+    task.on_revoked()
+    task.on_assigned()
+    await task._hold_state()
+    assert task.ready.is_set()
+    await process.die()
+
+
 async def test_an_append_time_ahead_of_the_clock_does_not_shorten_the_memory() -> None:
     shop = Shop()
     shop.buy(USER, ["kettle"], 0.0, "order")
