@@ -235,10 +235,10 @@ class StoreUnreachableError(StoreError):
     """The store does not answer, or denies access."""
 
     @classmethod
-    def of(cls, url: str, error: BaseException) -> StoreUnreachableError:
+    def of(cls, url: str, reason: str) -> StoreUnreachableError:
         """No usable answer from the store."""
         return cls(
-            f"the store of snapshots {url} could not be used ({_reason(error)}): check snapshot_store, the rights on "
+            f"the store of snapshots {url} could not be used ({reason}): check snapshot_store, the rights on "
             "it, and that the package for its kind of URL is installed"
         )
 
