@@ -67,7 +67,7 @@ async def connecting(settings: Settings) -> AsyncIterator[None]:
         raise broker_error(settings, error) from error
 
 
-def broker_error(settings: Settings, error: BaseException, operation: str = "READ") -> BrokerError:
+def broker_error(settings: Settings, error: BaseException, operation: str = "READ") -> BrokerError | RightsError:
     """The error for an operator, given that of a client; `operation` is what was tried on the topics it names."""
     names = error.args[0] if error.args else ""
     if isinstance(error, theirs.TopicAuthorizationFailedError | kafka.errors.TopicAuthorizationFailedError):
