@@ -6,8 +6,8 @@ CrosscurrentError
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
 ├── CodecError       compressed records cannot be read: install the missing package, `make install` has it
 ├── BrokerError      no broker answers, or a broker does not start: check the address and the security settings
-│   ├── LoginError   TLS or the login fail: the sentence says which setting does not fit the broker's
-│   └── RightsError  rights on the broker are missing: grant those that it names
+├── LoginError       a broker does not let us in: the sentence says which setting does not fit the broker's
+├── RightsError      rights on the broker are missing: grant those that it names
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops; repair the broker, start it again
 ├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to recreate
@@ -91,14 +91,14 @@ class BrokerError(CrosscurrentError):
         )
 
 
-class LoginError(BrokerError):
+class LoginError(CrosscurrentError):
     """A broker answers and does not let us in: TLS or the login fail."""
 
     def __init__(self, address: str, fault: str) -> None:
         super().__init__(f"the Kafka broker at {address} {fault}")
 
 
-class RightsError(BrokerError):
+class RightsError(CrosscurrentError):
     """Rights on the broker are missing, such as `WRITE on topic suggestions`."""
 
     def __init__(self, principal: str, missing: Sequence[str], process: str = "") -> None:
@@ -282,10 +282,10 @@ class StoreUnreachableError(StoreError):
     """The store does not answer, or denies access."""
 
     @classmethod
-    def of(cls, url: str, error: BaseException) -> StoreUnreachableError:
+    def of(cls, url: str, reason: str) -> StoreUnreachableError:
         """No usable answer from the store."""
         return cls(
-            f"the store of snapshots {url} could not be used ({_reason(error)}): check snapshot_store, the rights on "
+            f"the store of snapshots {url} could not be used ({reason}): check snapshot_store, the rights on "
             "it, and that the package for its kind of URL is installed"
         )
 

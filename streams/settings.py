@@ -37,7 +37,7 @@ LARGEST = 10**15
 """Largest number of a model's table: beyond any count, byte or second that is meant, and exact as a float."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
-_SECRETS = frozenset({"sasl_password"})
+_SECRETS = frozenset({"sasl_password", "snapshot_store"})  # a store's URL may hold a login
 _TABLES = ("visits", "cooccurrence", "learner", "gate", "outcomes", "ranker")
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -127,7 +127,7 @@ class Settings(BaseSettings):
     """Whether to serve /metrics, /health and /ready."""
     policy: Path | None = None
     """TOML file that says what may be suggested; read again at SIGHUP."""
-    snapshot_store: Annotated[str, Field(min_length=1)] = "~/.local/share/crosscurrent/snapshots"
+    snapshot_store: Annotated[str, Field(min_length=1, repr=False)] = "~/.local/share/crosscurrent/snapshots"
     """Where snapshots of models are kept: a folder, or a URL such as s3://BUCKET/FOLDER, whose package (s3fs) has to be
     installed. The same for trainer, workers and commands."""
     train_every_s: Annotated[float, Field(gt=0, le=3600)] = 10.0

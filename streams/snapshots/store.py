@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -43,6 +42,7 @@ from streams.snapshots.format import (
     encode_snapshot,
     sha256,
 )
+from streams.snapshots.masking import masked, without_secrets
 from streams.wire.announcements import Announcement, Announcer
 from streams.wire.topics import full_name
 
@@ -53,7 +53,7 @@ class Stored:
 
     manifest: Manifest
     content: bytes  # of the manifest, as stored
-    url: str  # of the store, without a password
+    url: str  # of the store, without secrets
 
     def announcement(self, by: Announcer) -> Announcement:
         """The record that tells workers to serve it."""
@@ -81,11 +81,10 @@ class SnapshotStore:
 
     @cached_property
     def url(self) -> str:
-        """For people and for announcements: in full, without a password. Raises nothing."""
+        """For people and for announcements: in full, without secrets. Raises nothing."""
         if "://" not in self._url:
             return Path(self._url).expanduser().absolute().as_uri()
-        parts = urlsplit(self._url)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return without_secrets(self._url)
 
     def save(self, snapshot: Snapshot, training: Mapping[str, NDArray[Any]] | None = None) -> Stored:
         """Save a snapshot and the trainer's own state, the manifest last. Readers do not notice a second save."""
@@ -196,7 +195,10 @@ class SnapshotStore:
         try:
             yield
         except Exception as error:
-            raise StoreUnreachableError.of(self.url, error) from error
+            said = str(error) or type(error).__name__
+            if (shown := masked(said, self._url)) != said:
+                raise StoreUnreachableError.of(self.url, shown) from None  # a traceback would show the secret
+            raise StoreUnreachableError.of(self.url, said) from error
 
     def _folder(self, model: str, version: str) -> str:
         """Path of a snapshot's folder. A name cannot lead outside the store."""
