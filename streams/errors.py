@@ -14,6 +14,7 @@ CrosscurrentError
 └── StoreError       a snapshot cannot be loaded or saved; workers keep serving theirs and try again
     ├── SnapshotMissingError     it is not in the store: `crosscurrent models list` says what is
     ├── SnapshotCorruptError     its content is not what was saved: import a good copy, or roll back
+    ├── SnapshotTooLargeError    it is larger than snapshot_bytes: raise that, or see who wrote it
     └── StoreUnreachableError    the store does not answer: check snapshot_store, rights and the package for its URL
 ```
 
@@ -276,6 +277,18 @@ class SnapshotCorruptError(StoreError):
     def archive(cls, path: Path, expected: str, came: str) -> SnapshotCorruptError:
         """A file to import is wrong."""
         return cls(f"{path}: expected {expected}, got {came}; nothing was imported")
+
+
+class SnapshotTooLargeError(StoreError):
+    """A file of a snapshot has more bytes than may be read."""
+
+    @classmethod
+    def of(cls, place: str, size: int, most: int) -> SnapshotTooLargeError:
+        """It was not read, or not written."""
+        return cls(
+            f"{place} has {size:,} bytes, and at most {most:,} are read: raise snapshot_bytes if it is meant to be so "
+            "large (a manifest has 256 MB at most), or find out who wrote it"
+        )
 
 
 class StoreUnreachableError(StoreError):

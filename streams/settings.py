@@ -130,6 +130,8 @@ class Settings(BaseSettings):
     snapshot_store: Annotated[str, Field(min_length=1, repr=False)] = "~/.local/share/crosscurrent/snapshots"
     """Where snapshots of models are kept: a folder, or a URL such as s3://BUCKET/FOLDER, whose package (s3fs) has to be
     installed. The same for trainer, workers and commands."""
+    snapshot_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 2 << 30
+    """Most bytes of one file of a snapshot; a larger one is refused before it is read. Loading takes twice its size."""
     train_every_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """The trainer learns what has gathered after so many seconds of append time, and when the log stands still for as
     long; sooner where much gathers. Less learns sooner, with more work for each look."""
