@@ -125,7 +125,7 @@ class Worker(ProcessService):
 
     @property
     def standing(self) -> dict[str, Any]:
-        """Further keys of /ready: tasks that hold their state, misplaced records by topic, snapshots, a missing package."""
+        """Further keys of /ready: tasks that hold their state, misplaced records, snapshots, a missing package."""
         missing = missing_for(len(self.tables.catalog))
         return {
             "lanes": {task.name: task.ready.is_set() for task in self.tasks},
