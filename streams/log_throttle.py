@@ -21,8 +21,8 @@ REPEATING = ("streams.kafka.producer",)
 class LogThrottle(logging.Filter):
     """Passes one warning and one error of all libraries together every few seconds, and says how many it left out.
 
-    Our own lines pass, except those of `REPEATING`; critical ones always pass. Errors whose message is a sentence for an
-    operator are written without a traceback, whoever logs them.
+    Our own lines pass, except those of `REPEATING`; critical ones always pass. Errors whose message is a sentence for
+    an operator are written without a traceback, whoever logs them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
