@@ -158,7 +158,7 @@ class ProcessService(Service):
         """The failure as one sentence."""
         if isinstance(self.failure, CrosscurrentError | ModelError):
             return str(self.failure)
-        return f"the {self.noun} stops because of a bug ({self.failure!r}): please report it, with its log"
+        return f"unexpected error of the {self.noun}, {self.failure!r}: please report it with the traceback in its log"
 
     @property
     def longest_stop_s(self) -> float:

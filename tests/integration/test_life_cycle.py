@@ -34,16 +34,16 @@ def settings(embedded_broker: EmbeddedBroker, prefix: str) -> Iterator[Settings]
     yield settings
 
 
-BUG = "stops because of a bug (BuiltInError()): please report it, with its log"
+BUG = "unexpected error of the {}, BuiltInError(): please report it with the traceback in its log"
 
 
 def test_whatever_fails_while_a_process_starts_or_stops_it_ends_with_a_sentence(
     settings: Settings, tmp_path: Path
 ) -> None:
     faults = {
-        ("worker", "record"): f"the worker {BUG}",
-        ("trainer", "record"): f"the trainer {BUG}",
-        ("worker", "assignment"): f"the worker {BUG}",
+        ("worker", "record"): BUG.format("worker"),
+        ("trainer", "record"): BUG.format("trainer"),
+        ("worker", "assignment"): BUG.format("worker"),
         ("worker", "swallowed"): f"the process did not stop within {BOUND_S:g} s of its failure: BuiltInError()",
         ("worker", "stop"): f"the process did not stop within {3 * BOUND_S:g} s of SIGTERM",
     }

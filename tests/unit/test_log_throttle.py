@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+from typing import Any
 
 from mode.utils.logging import ExtensionFormatter
 
+from streams.errors import BrokerError
 from streams.log_throttle import EVERY_S, LogThrottle
 
 
@@ -20,8 +22,8 @@ class Log:
         self._handler.setFormatter(ExtensionFormatter(stream=self._stream, fmt="%(levelname)s %(name)s %(message)s"))
         self._handler.addFilter(LogThrottle(lambda: self.now))
 
-    def write(self, name: str, level: int, message: str, *args: object) -> None:
-        self._handler.handle(logging.LogRecord(name, level, __file__, 1, message, args, None))
+    def write(self, name: str, level: int, message: str, *args: object, exc_info: Any = None) -> None:
+        self._handler.handle(logging.LogRecord(name, level, __file__, 1, message, args, exc_info))
 
     @property
     def lines(self) -> list[str]:
@@ -55,3 +57,17 @@ def test_our_own_lines_pass_but_for_repeated_sends_and_critical_ones_always_do()
         log.write("aiokafka", logging.INFO, "joined")
     counts = {word: sum(word in line for line in log.lines) for word in ("expired", "acknowledged", "crash", "joined")}
     assert counts == {"expired": 8, "acknowledged": 1, "crash": 8, "joined": 8}
+
+
+def test_a_sentence_for_an_operator_has_no_traceback_and_a_bug_has_one() -> None:
+    log = Log()
+    for error in (BrokerError("no broker answers"), ZeroDivisionError("division by zero")):
+        try:
+            raise error
+        except Exception as raised:
+            exc_info = type(raised), raised, raised.__traceback__
+        log.now += EVERY_S
+        log.write("mode", logging.ERROR, "Error: %r", error, exc_info=exc_info)
+    assert log.lines[0].endswith("Error: BrokerError('no broker answers')")
+    assert log.lines[1].endswith("Error: ZeroDivisionError('division by zero')")
+    assert log.lines[2].startswith("Traceback")
