@@ -27,7 +27,7 @@ from models.sequence.scorer import Scorer
 from models.shop.events import CatalogItem
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
-from streams.errors import StoreError
+from streams.errors import SnapshotMissingError, StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import BatchingProducer
@@ -284,7 +284,14 @@ class TrainingLoop:
         announced = self._tables.announced.get(model)
         reason = "" if self.leadership.holds(term) else "another trainer may lead now"
         if announced is not None and announced.by == "trainer" and announced.version > version:
-            reason = f"a trainer has announced {announced.version}, which has seen more"
+            if await self._is_stored(model, announced.version):
+                reason = f"a trainer has announced {announced.version}, which has seen more"
+            else:
+                logger.warning(
+                    "%s %s is announced and not in the store: another program writes to `snapshots`, or the store has "
+                    "lost it",
+                    model, announced.version,
+                )  # fmt: skip
         if reason:
             self._metrics.snapshot("overtaken")
             logger.warning("%s %s is stored and not announced: %s", model, version, reason)
@@ -296,6 +303,16 @@ class TrainingLoop:
             self._served = self._candidate
         self._metrics.snapshot("announced")
         logger.info("%s %s is announced", model, version)
+
+    async def _is_stored(self, model: str, version: str) -> bool:
+        """Whether the store has a snapshot, as far as is known."""
+        try:
+            await run_in_daemon_thread(lambda: self._store.stored(model, version), _THREAD)
+        except SnapshotMissingError:
+            return False
+        except (StoreError, SnapshotError):
+            pass
+        return True
 
     async def _prune(self, model: str, version: str) -> None:
         announced = self._tables.announced.get(model)

@@ -26,6 +26,7 @@ from models.shop.kinds import CROSS_SELL
 from streams.errors import TakeOverError
 from streams.snapshots.format import TRAINING
 from streams.trainer.log_reader import READ
+from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.partitioner import partition_of
 from tests.support.trainee import SETTINGS, Trainee, suggestion
 from tests.support.world import PARTITIONS, Shop
@@ -215,6 +216,18 @@ async def test_a_worse_candidate_is_stored_and_not_announced(
     assert "is stored and not announced: on" in caplog.text
     metrics = trainee.store.load(MODEL, worse).metrics
     assert metrics["hr@20"] < metrics["served_hr@20"]
+
+
+async def test_an_announcement_of_what_is_not_in_the_store_holds_up_no_other(shop: Shop, tmp_path: Path) -> None:
+    version = "99991231T235959Z-999999999999-0a1b2c3d"
+    key, value = encode_announcement(Announcement(1, MODEL, version, "", "0f" * 32, 2.0e11, "trainer"))
+    shop.log.append("snapshots", partition_of(key, PARTITIONS), key, value)
+    trainee = await Trainee(shop, tmp_path).take_over()
+    shopping(shop, 20)
+    await trainee.apply()
+    stored = await trainee.publish()
+    assert sorted(trainee.announced()) == sorted([version, str(stored)])
+    assert trainee.mirror_of(MODEL) == stored
 
 
 async def test_without_the_lead_nothing_is_announced(shop: Shop, tmp_path: Path) -> None:
