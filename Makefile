@@ -7,12 +7,16 @@ MINUTES ?= 60
 JSON ?=
 HTML ?=
 
+UV ?= uv
+
+LOCKED = $(UV) pip compile --config-file requirements/uv.toml --quiet --generate-hashes --python-version 3.13 \
+	--python-platform linux --no-header --no-annotate --no-emit-package torch
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 WARM := .venv/.warm
 
 .DEFAULT_GOAL := help
-.PHONY: help install warm check format test test-fast coverage demo bench drills soak evaluate docs site clean
+.PHONY: help install warm check format test test-fast coverage demo bench drills soak evaluate docs site lock clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -64,6 +68,12 @@ docs: $(INSTALLED) ## write the generated pages
 
 site: $(INSTALLED) ## build the docs into build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+lock: ## choose the packages of the images, with hashes (UV=/path/to/uv; requirements/torch.lock is written by hand)
+	echo "setuptools>=77" | $(LOCKED) - > requirements/build.lock
+	$(LOCKED) --extra large pyproject.toml > requirements/worker.lock
+	{ echo "-r torch.lock"; $(LOCKED) --extra large --extra learning pyproject.toml; } > requirements/trainer.lock
+	$(LOCKED) --extra completejourney pyproject.toml > requirements/replay.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

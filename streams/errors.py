@@ -6,14 +6,15 @@ CrosscurrentError
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
 ├── CodecError       compressed records cannot be read: install the missing package, `make install` has it
 ├── BrokerError      no broker answers, or a broker does not start: check the address and the security settings
-│   ├── LoginError   TLS or the login fail: the sentence says which setting does not fit the broker's
-│   └── RightsError  rights on the broker are missing: grant those that it names
+├── LoginError       a broker does not let us in: the sentence says which setting does not fit the broker's
+├── RightsError      rights on the broker are missing: grant those that it names
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops; repair the broker, start it again
 ├── TakeOverError    state cannot be taken over: the worker stops; the sentence says which topics to recreate
 └── StoreError       a snapshot cannot be loaded or saved; workers keep serving theirs and try again
     ├── SnapshotMissingError     it is not in the store: `crosscurrent models list` says what is
     ├── SnapshotCorruptError     its content is not what was saved: import a good copy, or roll back
+    ├── SnapshotTooLargeError    it is larger than snapshot_bytes: raise that, or see who wrote it
     └── StoreUnreachableError    the store does not answer: check snapshot_store, rights and the package for its URL
 ```
 
@@ -77,6 +78,12 @@ class BrokerError(CrosscurrentError):
         )
 
     @classmethod
+    def brings_nothing(cls, partition: tuple[str, int], position: int) -> BrokerError:
+        """A broker answers, and does not return records that it says it has."""
+        topic, number = partition
+        return cls(f"the broker brings nothing of {topic}-{number} from {position} on")
+
+    @classmethod
     def silent(cls, bootstrap_servers: str, seconds: float) -> BrokerError:
         """A process that was connected gets no answers any more."""
         return cls(
@@ -85,14 +92,14 @@ class BrokerError(CrosscurrentError):
         )
 
 
-class LoginError(BrokerError):
+class LoginError(CrosscurrentError):
     """A broker answers and does not let us in: TLS or the login fail."""
 
     def __init__(self, address: str, fault: str) -> None:
         super().__init__(f"the Kafka broker at {address} {fault}")
 
 
-class RightsError(BrokerError):
+class RightsError(CrosscurrentError):
     """Rights on the broker are missing, such as `WRITE on topic suggestions`."""
 
     def __init__(self, principal: str, missing: Sequence[str], process: str = "") -> None:
@@ -272,14 +279,26 @@ class SnapshotCorruptError(StoreError):
         return cls(f"{path}: expected {expected}, got {came}; nothing was imported")
 
 
+class SnapshotTooLargeError(StoreError):
+    """A file of a snapshot has more bytes than may be read."""
+
+    @classmethod
+    def of(cls, place: str, size: int, most: int) -> SnapshotTooLargeError:
+        """It was not read, or not written."""
+        return cls(
+            f"{place} has {size:,} bytes, and at most {most:,} are read: raise snapshot_bytes if it is meant to be so "
+            "large (a manifest has 256 MB at most), or find out who wrote it"
+        )
+
+
 class StoreUnreachableError(StoreError):
     """The store does not answer, or denies access."""
 
     @classmethod
-    def of(cls, url: str, error: BaseException) -> StoreUnreachableError:
+    def of(cls, url: str, reason: str) -> StoreUnreachableError:
         """No usable answer from the store."""
         return cls(
-            f"the store of snapshots {url} could not be used ({_reason(error)}): check snapshot_store, the rights on "
+            f"the store of snapshots {url} could not be used ({reason}): check snapshot_store, the rights on "
             "it, and that the package for its kind of URL is installed"
         )
 

@@ -67,7 +67,7 @@ class App(FolderlessApp):
             web_enabled=settings.web_enabled,
             web_bind=settings.web_host,
             web_host=settings.web_host,
-            web_port=settings.web_port,
+            web_port=max(1, settings.web_port),  # not used: WebServer listens, and Faust refuses 0
             web_tables_enabled=False,
             web_router_enabled=False,
             web_graph_enabled=False,

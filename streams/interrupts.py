@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -43,15 +42,17 @@ def end_at_once(code: int, sentence: str | None = None) -> NoReturn:
             stream.flush()
         except OSError:
             pass  # its reader has gone
-    logging.shutdown()
     os._exit(code)
 
 
 def end_within(seconds: float, sentence: str) -> None:
-    """End the process with 1 and a sentence after so many seconds, whatever it does; there is no way back."""
-    timer = Timer(seconds, end_at_once, (1, sentence))
-    timer.daemon = True
-    timer.start()
+    """End the process with 1 and a sentence after so many seconds, whatever it does; there is no way back.
+
+    A second later it ends without the sentence, as nobody may be reading standard error.
+    """
+    for timer in (Timer(seconds, end_at_once, (1, sentence)), Timer(seconds + 1, os._exit, (1,))):
+        timer.daemon = True
+        timer.start()
 
 
 @contextmanager

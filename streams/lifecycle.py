@@ -158,7 +158,7 @@ class ProcessService(Service):
         """The failure as one sentence."""
         if isinstance(self.failure, CrosscurrentError | ModelError):
             return str(self.failure)
-        return f"the {self.noun} stops because of a bug ({self.failure!r}): please report it, with its log"
+        return f"unexpected error of the {self.noun}, {self.failure!r}: please report it with the traceback in its log"
 
     @property
     def longest_stop_s(self) -> float:
@@ -251,7 +251,7 @@ class ProcessService(Service):
         """Flush, leave the group, close everything."""
         if self._starting is not None and not self._starting.done():
             self._starting.cancel()
-            await asyncio.wait([self._starting])
+            await asyncio.wait([self._starting], timeout=CLOSE_S)
         for name, task in self._running.items():
             if name not in self.outlives:
                 task.cancel()

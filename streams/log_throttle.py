@@ -6,6 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 
+from models.errors import ModelError
+from streams.errors import CrosscurrentError
+
 EVERY_S = 5.0
 """Between two lines of one kind."""
 
@@ -18,7 +21,8 @@ REPEATING = ("streams.kafka.producer",)
 class LogThrottle(logging.Filter):
     """Passes one warning and one error of all libraries together every few seconds, and says how many it left out.
 
-    Our own lines pass, except those of `REPEATING`; critical ones always pass.
+    Our own lines pass, except those of `REPEATING`; critical ones always pass. Errors whose message is a sentence for
+    an operator are written without a traceback, whoever logs them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,6 +33,8 @@ class LogThrottle(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """See [`logging.Filter`][]."""
+        if record.exc_info and isinstance(record.exc_info[1], CrosscurrentError | ModelError | None):
+            record.exc_info = None
         if not logging.WARNING <= record.levelno < logging.CRITICAL:
             return True
         kind = record.name
@@ -42,6 +48,6 @@ class LogThrottle(logging.Filter):
             self._left_out[key] = self._left_out.get(key, 0) + 1
             return False
         if left_out := self._left_out.pop(key, 0):
-            record.msg, record.args = f"{record.getMessage()} ({left_out} lines like this were left out)", None
+            record.msg, record.args = f"{record.getMessage()} ({left_out} lines like this were left out)", ()
         self._passed_at[key] = now
         return True

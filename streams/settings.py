@@ -37,7 +37,7 @@ LARGEST = 10**15
 """Largest number of a model's table: beyond any count, byte or second that is meant, and exact as a float."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
-_SECRETS = frozenset({"sasl_password"})
+_SECRETS = frozenset({"sasl_password", "snapshot_store"})  # a store's URL may hold a login
 _TABLES = ("visits", "cooccurrence", "learner", "gate", "outcomes", "ranker")
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -122,14 +122,16 @@ class Settings(BaseSettings):
     web_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /metrics, /health and /ready."""
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066
-    """Port of /metrics, /health and /ready."""
+    """Port of /metrics, /health and /ready; 0: a free one. Where it is not set and taken, a free one as well."""
     web_enabled: bool = True
     """Whether to serve /metrics, /health and /ready."""
     policy: Path | None = None
     """TOML file that says what may be suggested; read again at SIGHUP."""
-    snapshot_store: Annotated[str, Field(min_length=1)] = "~/.local/share/crosscurrent/snapshots"
+    snapshot_store: Annotated[str, Field(min_length=1, repr=False)] = "~/.local/share/crosscurrent/snapshots"
     """Where snapshots of models are kept: a folder, or a URL such as s3://BUCKET/FOLDER, whose package (s3fs) has to be
     installed. The same for trainer, workers and commands."""
+    snapshot_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 2 << 30
+    """Most bytes of one file of a snapshot; a larger one is refused before it is read. Loading takes twice its size."""
     train_every_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """The trainer learns what has gathered after so many seconds of append time, and when the log stands still for as
     long; sooner where much gathers. Less learns sooner, with more work for each look."""

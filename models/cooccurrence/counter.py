@@ -94,6 +94,10 @@ class CoOccurrence:
         """Number of rows."""
         return int(self._used[0])
 
+    def __contains__(self, index: int) -> bool:
+        """Whether an item has a row."""
+        return 0 <= index < len(self._row_of) and bool(self._row_of[index] != NOWHERE)
+
     @property
     def totals(self) -> Totals:
         """The partition's baskets. On taking over they are set to what was recorded."""
@@ -205,8 +209,7 @@ class CoOccurrence:
 
     def mark_dirty(self, index: int) -> None:
         """Have the row of an item published again; nothing happens where it has none."""
-        slot = int(self._row_of[index]) if 0 <= index < len(self._row_of) else NOWHERE
-        if slot != NOWHERE and not self._dirty_since[slot]:
+        if index in self and not self._dirty_since[slot := self._slot(index)]:
             self._calls += 1
             self._dirty_since[slot] = self._calls
 
@@ -311,10 +314,9 @@ class CoOccurrence:
         )
 
     def _slot(self, index: int) -> int:
-        slot = int(self._row_of[index]) if 0 <= index < len(self._row_of) else NOWHERE
-        if slot == NOWHERE:
+        if index not in self:
             raise KeyError(self._items.name(index))
-        return slot
+        return int(self._row_of[index])
 
     def _make_room(self, rows: int) -> None:
         """Make room for all items, and for so many more rows."""

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ranking.features import WIDTH
+from models.ranking.features import MAX_FEATURE, WIDTH
 from models.shop.events import Action, Click, Purchase
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.stored_state import pack, unpack
@@ -92,12 +92,11 @@ class Impression:
 
 
 def feature_rows(described: Sequence[Sequence[float] | None]) -> NDArray[np.float32]:
-    """(n, WIDTH) features of a list's items: NaN where an item has none, or not WIDTH of them."""
+    """(n, WIDTH) features of a list's items: NaN where an item has none, not WIDTH of them, or one beyond bounds."""
     rows = np.full((len(described), WIDTH), np.nan, np.float32)
-    with np.errstate(over="ignore"):  # too great a number becomes infinite, which is not a description either
-        for place, features in enumerate(described):
-            if features is not None and len(features) == WIDTH:
-                rows[place] = features
+    for place, features in enumerate(described):
+        if features is not None and len(features) == WIDTH and max(map(abs, features)) <= MAX_FEATURE:
+            rows[place] = features
     return rows
 
 

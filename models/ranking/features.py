@@ -31,6 +31,9 @@ FEATURES = (
 
 WIDTH = len(FEATURES)
 
+MAX_FEATURE = 1e6
+"""Largest feature that is believed, either way: all are logarithms and flags. Anybody may write a suggestion."""
+
 FLOOR = 1e-4
 """Added to a share before its logarithm is taken: a share of one in ten thousand is as good as none."""
 

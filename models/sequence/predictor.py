@@ -47,7 +47,7 @@ class SequencePredictor:
         inline_limit: most shoppers that take a few milliseconds only.
 
     Raises:
-        ModuleNotFoundError: there are too many items to compare, and usearch is not installed.
+        PackageMissingError: there are too many items to compare, and usearch is not installed.
     """
 
     def __init__(self, scorer: Scorer, version: str) -> None:

@@ -6,11 +6,13 @@ search, 2018; usearch's). It finds most of the nearest, not all: see `recall`.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import PackageMissingError
 from models.sequence.kernels import largest
 
 EXACT = 100_000
@@ -127,6 +129,15 @@ def finder(vectors: NDArray[np.float32], seed: int = 1) -> Finder:
     """The finder for a number of vectors.
 
     Raises:
-        ModuleNotFoundError: there are more than `EXACT`, and usearch is not installed.
+        PackageMissingError: there are more than `EXACT`, and usearch is not installed.
     """
+    if (missing := missing_for(len(vectors))) is not None:
+        raise missing
     return Exact(vectors) if len(vectors) <= EXACT else Indexed(vectors, seed)
+
+
+def missing_for(vectors: int) -> PackageMissingError | None:
+    """The error of `finder` for so many vectors, if it has one."""
+    if vectors <= EXACT or find_spec("usearch") is not None:
+        return None
+    return PackageMissingError.too_many_items(vectors, EXACT)

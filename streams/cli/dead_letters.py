@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +21,7 @@ def command(
     json: Annotated[bool, typer.Option("--json", help="Values unchanged, a line each (without --replay)")] = False,
 ) -> None:
     """Show all dead letters that are kept; --replay sends them to their topics again and goes on where it ended."""
+    from streams.cli.printing import printable
     from streams.cli.tail import command as tail
     from streams.kafka.blocking import TopicReader
 
@@ -34,7 +34,9 @@ def command(
     from streams.kafka.blocking import Sender
     from streams.kafka.rights import REPLAY_GROUP
 
-    report = partial(typer.echo, err=True)
+    def report(sentence: str) -> None:
+        typer.echo(printable(sentence), err=True)
+
     with TopicReader(settings, ["dead-letters"], group=REPLAY_GROUP) as reader:
         with Sender(settings, list(DECODERS)) as sender:
             replayer = Replayer(settings.prefix, sender, lambda: round(time.time() * 1000), report)

@@ -105,7 +105,7 @@ def import_(
     from streams.snapshots.archive import read_archive
     from streams.snapshots.registry import SnapshotRegistry
 
-    snapshot = read_archive(file)
+    snapshot = read_archive(file, settings.snapshot_bytes)
     if snapshot.model != model:
         raise SnapshotCorruptError.archive(file, f"a snapshot of `{model}` (--model)", f"one of `{snapshot.model}`")
     registry = SnapshotRegistry(settings, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
@@ -43,14 +44,20 @@ def new_table(title: str, left: Sequence[str], right: Sequence[str], *, no_wrap:
     return table
 
 
-def print_value(record: Record) -> None:
-    """Write the value unchanged and a line end; a null value as `null`. An unreadable record is told on stderr."""
+def print_value(record: Record, *, unchanged: bool) -> None:
+    """Write the value and a line end; a null value as `null`. An unreadable record is reported on standard error.
+
+    Args:
+        record: any.
+        unchanged: byte for byte; else with control characters escaped, which does not change what JSON means.
+    """
     try:
-        value = record.value
+        value = b"null" if record.value is None else record.value
     except RecordError as error:
         print(error, file=sys.stderr)
         return
-    sys.stdout.buffer.write((b"null" if value is None else value) + b"\n")
+    line = value if unchanged else printable(value.decode("utf-8", "backslashreplace")).encode()
+    sys.stdout.buffer.write(line + b"\n")
 
 
 def print_lines(lines_of: Callable[[Record], Iterator[Parts]], record: Record) -> None:
@@ -96,15 +103,16 @@ def dead_letter_lines(record: Record) -> Iterator[Parts]:
 def _content(letter: DeadLetterRecord) -> str:
     if letter.left_out_bytes is not None:
         return f"{letter.left_out_bytes} bytes, left out here"
-    parts = []
-    for name, text in (("key", letter.key), ("value", letter.value)):
-        try:
-            parts.append(f"{name} {shown(None if text is None else b64decode(text))}")
-        except ValueError:
-            parts.append(f"{name} {shown(text)} (not base64)")
-    return ", ".join(parts)
+    copies = (("key", letter.key), ("value", letter.value))
+    return ", ".join(f"{name} {shown(None if text is None else b64decode(text))}" for name, text in copies)
 
 
 def printable(text: str) -> str:
-    """The text without control characters."""
-    return "".join(char if char.isprintable() else "\ufffd" for char in text)
+    r"""The text with control characters escaped as in JSON, so that no record can steer a terminal.
+
+    >>> print(printable("red \x1b[31m kettle"))
+    red \u001b[31m kettle
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)

@@ -9,7 +9,6 @@ import typer
 
 from streams.cli.options import with_settings
 from streams.cli.worker import LogLevel, run_app, say_ready
-from streams.interrupts import ended_at_once_by_sigterm
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -29,18 +28,17 @@ def check_torch() -> None:
 @with_settings("group", "policy", "snapshot_store", "web_host", "web_port", "web_enabled")
 def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a trainer: it learns from clicks, stores snapshots and announces them. One works, others stand by."""
-    with ended_at_once_by_sigterm():
-        from streams.faust_app import new_event_loop
-        from streams.kafka.codecs import check_codecs
-        from streams.kafka.rights import TRAINER
-        from streams.kafka.topic_admin import identities
-        from streams.policy_file import read_policy
+    from streams.faust_app import new_event_loop
+    from streams.kafka.codecs import check_codecs
+    from streams.kafka.rights import TRAINER
+    from streams.kafka.topic_admin import identities
+    from streams.policy_file import read_policy
 
-        check_torch()
-        check_codecs()
-        policy = read_policy(settings.policy, settings.visits.purchase_memory_s)
-        found = identities(settings, TRAINER)
-        from streams.trainer.app import create_trainer_app  # takes seconds
+    check_torch()
+    check_codecs()
+    policy = read_policy(settings.policy, settings.visits.purchase_memory_s)
+    found = identities(settings, TRAINER)
+    from streams.trainer.app import create_trainer_app  # takes seconds
 
-        app, trainer = create_trainer_app(settings, policy, found, on_ready=say_ready)
-        run_app(app, trainer, log_level, new_event_loop())
+    app, trainer = create_trainer_app(settings, policy, found, on_ready=say_ready)
+    run_app(app, trainer, log_level, new_event_loop())

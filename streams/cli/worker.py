@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from streams.cli.options import with_settings
-from streams.interrupts import end_at_once, ended_at_once_by_sigterm
+from streams.interrupts import end_at_once
 
 if TYPE_CHECKING:
     from models.shop.policy import Policy
@@ -23,11 +23,6 @@ LogLevel = Annotated[str, typer.Option(help="DEBUG, INFO, WARNING or ERROR, on s
 @with_settings("group", "policy", "web_host", "web_port", "web_enabled")
 def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     """Run a worker: clicks and purchases in, suggestions out. SIGTERM ends it, SIGHUP reads the policy again."""
-    with ended_at_once_by_sigterm():
-        _run(settings, log_level)
-
-
-def _run(settings: Settings, log_level: str) -> None:
     from streams.faust_app import new_event_loop
     from streams.kafka.codecs import check_codecs
     from streams.kafka.rights import WORKER

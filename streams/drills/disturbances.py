@@ -163,7 +163,8 @@ def soak(context: DrillContext) -> None:
             else:
                 group.stop(number)
             context.wait(chance.uniform(*DOWN_S), stream.check)
-            group[number].start().await_ready()
+            context.workers.revive()
+            context.trainers.revive()
             if time.monotonic() > told + TELL_S:
                 told = time.monotonic()
                 context.tell()

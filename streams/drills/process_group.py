@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from streams.processes import Process, crosscurrent, environment
+from streams.processes import Process, ProcessError, crosscurrent, environment
 from streams.settings import Settings
 
 STOP_S = 30.0
@@ -63,6 +63,17 @@ class ProcessGroup:
             if (code := process.exit_code) is not None:
                 self.complaints.append(f"{process.name} ended by itself with exit code {code}: {process.last_words()}")
                 process.kill()
+
+    def revive(self) -> None:
+        """Start those that do not run and wait until they are ready; complain of those that are not in time."""
+        self.check()
+        for process in self._processes:
+            if not process.running:
+                try:
+                    process.start().await_ready()
+                except ProcessError as error:
+                    self.complaints.append(str(error))
+                    process.kill()
 
     def stop(self, *numbers: int) -> None:
         """Stop some side by side, by default all; complain of those that do not exit with 0."""

@@ -132,7 +132,7 @@ class Sender:
         except KafkaError as error:
             raise self._not_acknowledged(name, error) from error
 
-    def _not_acknowledged(self, topic: str, error: KafkaError) -> BrokerError:
+    def _not_acknowledged(self, topic: str, error: KafkaError) -> BrokerError | RightsError:
         if isinstance(error, AuthorizationError):
             return broker_error(self._settings, error, "WRITE")
         return BrokerError(f"a record for {topic} was not acknowledged: {str(error) or type(error).__name__}")

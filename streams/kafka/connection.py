@@ -67,11 +67,12 @@ async def connecting(settings: Settings) -> AsyncIterator[None]:
         raise broker_error(settings, error) from error
 
 
-def broker_error(settings: Settings, error: BaseException, operation: str = "READ") -> BrokerError:
+def broker_error(settings: Settings, error: BaseException, operation: str = "READ") -> BrokerError | RightsError:
     """The error for an operator, given that of a client; `operation` is what was tried on the topics it names."""
     names = error.args[0] if error.args else ""
     if isinstance(error, theirs.TopicAuthorizationFailedError | kafka.errors.TopicAuthorizationFailedError):
-        topics = sorted(names) if isinstance(names, set | frozenset | list | tuple) else [names]
+        named = names if isinstance(names, set | frozenset | list) else [names]
+        topics = sorted({str(getattr(it, "topic", it)) for it in named})  # names, or partitions
         return RightsError(settings.principal, [f"{operation} on topic {name}" for name in topics])
     if isinstance(error, theirs.GroupAuthorizationFailedError):
         return RightsError(settings.principal, [f"READ on group {names}"])

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 from aiokafka import TopicPartition
 
-from streams.errors import RecordError
 from streams.kafka.log import Log
-from streams.wire.record import Record
+from streams.wire.record import Record, raw_value
+
+WEIGHT_BYTES = 1 << 14
+"""A record that waits counts once more for each so many bytes of its value: 2,000 large ones would fill 2 GB."""
 
 RUN_BYTES = 1 << 20
 """Records with more bytes of values are not applied together, but for the last: a run of large dead letters would hold
@@ -61,7 +63,7 @@ class Cursor:
         self.expected = position
         """Offset after the last one delivered (or known to be missing)."""
         self.held = 0
-        """Records delivered and not yet taken."""
+        """Records delivered and not yet taken; a large one counts as several."""
         self._log = log
         self._pieces: deque[Missing | deque[Record]] = deque()
 
@@ -74,7 +76,7 @@ class Cursor:
         if fresh[0].offset > self.expected:
             self._pieces.append(Missing(self.expected, fresh[0].offset))
         self._pieces.append(fresh)
-        self.held += len(fresh)
+        self.held += sum(map(_weight, fresh))
         self.expected = fresh[-1].offset + 1
 
     def expect(self, end: int) -> None:
@@ -114,7 +116,7 @@ class Cursor:
         if (after := read[-1].offset + 1) < missing.stop:
             self._pieces.appendleft(Missing(after, missing.stop))
         self._pieces.appendleft(deque(read))
-        self.held += len(read)
+        self.held += sum(map(_weight, read))
 
     def front(self) -> Record | None:
         """The next record, if it has been delivered or read."""
@@ -129,7 +131,7 @@ class Cursor:
         record = records.popleft()
         if not records:
             self._pieces.popleft()
-        self.held -= 1
+        self.held -= _weight(record)
         return record
 
     def take_many(self, most: int) -> list[Record]:
@@ -161,8 +163,9 @@ class Cursor:
 
 
 def size_of(record: Record) -> int:
-    """Bytes of a record's value; 0 of one that the client could not read."""
-    try:
-        return len(record.value or b"")
-    except RecordError:
-        return 0
+    """Bytes of a record's value, or of what is known of it."""
+    return len(raw_value(record) or b"")
+
+
+def _weight(record: Record) -> int:
+    return 1 + size_of(record) // WEIGHT_BYTES

@@ -22,7 +22,7 @@ from models.cooccurrence.index import Neighbours
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
-from streams.errors import RecordError
+from streams.errors import BrokerError, RecordError
 from streams.kafka.connection import connecting
 from streams.kafka.consumers import new_consumer
 from streams.kafka.log import Log
@@ -276,11 +276,20 @@ class GlobalTableReader:
                 self._moved = asyncio.Event()
 
     async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
-        """See [`CatchesUp.caught_up`][]."""
+        """See [`CatchesUp.caught_up`][].
+
+        Raises:
+            BrokerError: the broker returned nothing within the send timeout.
+        """
         ends = await self._log.ends(self._partitions if partitions is None else partitions)
         self._waiting += 1
         try:
-            while any(self._positions[p] < end for p, end in ends.items()):
+            before, deadline = -1, 0.0
+            while behind := [p for p, end in ends.items() if self._positions[p] < end]:
+                if (reached := sum(self._positions.values())) != before:
+                    before, deadline = reached, time.monotonic() + self._settings.send_timeout_s
+                elif time.monotonic() > deadline:
+                    raise BrokerError.brings_nothing(behind[0], self._positions[behind[0]])
                 await self._moved.wait()
         finally:
             self._waiting -= 1

@@ -155,8 +155,7 @@ class KafkaLog:
             if reached > position:  # the fetch position also moves past compacted records and markers
                 position, deadline = reached, time.monotonic() + self._settings.send_timeout_s
             elif time.monotonic() > deadline:
-                message = f"the broker brings nothing of {partition.topic}-{partition.partition} from {position} on"
-                raise BrokerError(message)
+                raise BrokerError.brings_nothing(partition, position)
             if records:
                 yield records
 

@@ -84,7 +84,6 @@ class KafkaSender:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._producer: Any = None
-        self._limits: dict[str, int | None] = {}  # by topic, of those that a single message was over
 
     async def start(self) -> None:
         """Connect.
@@ -118,7 +117,8 @@ class KafkaSender:
             await (await self._producer.send_batch(batch, topic, partition=partition))
         except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
             config = "max.message.bytes" if isinstance(error, MessageSizeTooLargeError) else "segment.bytes"
-            limit = await self._limit(topic, config) if len(packet) == 1 else None
+            final = len(packet) == 1 and packet[0].shorten is None
+            limit = await self._limit(topic, config) if final else None
             size = sum(message.size for message in packet)
             raise SendError.over_limit(topic, partition, size, config, limit) from error
         except KafkaError as error:
@@ -127,14 +127,12 @@ class KafkaSender:
             raise SendError(topic, partition, reason, passing=True) from error
 
     async def _limit(self, topic: str, config: str) -> int | None:
-        """The limit that a topic has, for a sentence; None where the broker does not say."""
-        if topic not in self._limits:
-            try:
-                value = await run_in_daemon_thread(lambda: config_of(self._settings, topic, config), "limit")
-                self._limits[topic] = int(value or "")
-            except (CrosscurrentError, ValueError):
-                self._limits[topic] = None
-        return self._limits[topic]
+        """The limit that a topic has, for the last sentence of this process; None where the broker does not say."""
+        try:
+            value = await run_in_daemon_thread(lambda: config_of(self._settings, topic, config), "limit")
+            return int(value or "")
+        except (CrosscurrentError, ValueError):
+            return None
 
 
 @dataclass(slots=True)

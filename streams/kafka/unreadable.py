@@ -43,8 +43,9 @@ MAX_FAULT_CHARS = 200
 MAX_MS = (1 << 63) - 1
 
 _PREFIX = struct.Struct(">qi")  # base offset, length of the rest
+_BOUNDS = struct.Struct(">qiibIhi")  # the header up to the last offset
 _HEADER = struct.Struct(">qiibIhiqqqhii")
-_MAGIC_AT, _LAST_DELTA_AT = 16, 23
+_FORMAT_AT, _FORMAT = 16, 2
 _CODEC_MASK, _APPEND_TIME, _CONTROL = 0x07, 0x08, 0x20
 
 _CRC_ERROR = re.compile(r"Invalid CRC - |failed crc check$")  # aiokafka's and kafka-python's messages
@@ -73,20 +74,25 @@ class _Batches:
         return bool(self._records.has_next()) and (limit is None or tally.total < limit)
 
     def next_batch(self) -> Any:
-        """The next batch; None: there is none."""
-        if not self.has_next():
-            return None
+        """The next batch; None: there is none, or enough bytes were decompressed."""
         if self._tally_limit is None:
             self._tally_limit = tally.total + MAX_FETCH_BYTES
-        self._start = self._end
-        base, length = _PREFIX.unpack_from(self._data, self._start)
-        self._end = self._start + _PREFIX.size + length
-        self.next_offset = base + 1
-        self.ends_fetch = True
-        if self._end - self._start >= _HEADER.size and self._data[self._start + _MAGIC_AT] == 2:
-            attributes, last_delta = struct.unpack_from(">hi", self._data, self._start + _LAST_DELTA_AT - 2)
-            self.next_offset += max(0, last_delta)
-            self.ends_fetch = bool(attributes & _CODEC_MASK)
+        elif tally.total >= self._tally_limit:
+            return None
+        if not self._records.has_next():
+            return None
+        start = self._start = self._end
+        if len(self._data) - start >= _HEADER.size:
+            base, length, _, magic, _, attributes, last_delta = _BOUNDS.unpack_from(self._data, start)
+        else:
+            base, length = _PREFIX.unpack_from(self._data, start)
+            magic = attributes = last_delta = 0
+        self._end = start + _PREFIX.size + length
+        if magic == _FORMAT and length >= _HEADER.size - _PREFIX.size:
+            self.next_offset = base + 1 + last_delta if last_delta > 0 else base + 1
+            self.ends_fetch = attributes & _CODEC_MASK != 0
+        else:
+            self.next_offset, self.ends_fetch = base + 1, True
         return self._records.next_batch()
 
     @property
@@ -182,7 +188,7 @@ def _records(partition: Any, batch: bytes, error: Exception) -> Iterator[Record]
     Raises:
         _FormatError: from here on they cannot be told apart.
     """
-    if len(batch) < _HEADER.size or batch[_MAGIC_AT] != 2 or _CRC_ERROR.search(str(error)):
+    if len(batch) < _HEADER.size or batch[_FORMAT_AT] != _FORMAT or _CRC_ERROR.search(str(error)):
         raise _FormatError(str(error))
     base, _, _, _, _, attributes, _, first_ms, max_ms, *_, count = _HEADER.unpack_from(batch)
     if attributes & _CONTROL:

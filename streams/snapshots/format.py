@@ -29,6 +29,12 @@ from streams.errors import SnapshotCorruptError
 FORMAT = 1
 """Version of the files' form; readers refuse others."""
 
+MAX_BYTES = 2 << 30
+"""Most bytes of one file, by default. For a million items, weights take 0.3 GB and the trainer's own state 0.8 GB."""
+
+MAX_MANIFEST_BYTES = 256 << 20
+"""... of the manifest, whose largest part are the ids: those of a million items take 10 to 50 MB."""
+
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 TRAINING = "training.safetensors"
@@ -135,13 +141,16 @@ def decode_arrays(content: bytes, place: str) -> dict[str, NDArray[Any]]:
         arrays, end = {}, 0
         for name, tensor in sorted(header.items(), key=lambda entry: entry[1].data_offsets):
             first, end = _after(end, tensor, name)
+            if start + end > len(content):
+                message = f"array {name!r:.80} up to byte {start + end} of {len(content)}"
+                raise ValueError(message)
             flat = np.frombuffer(content, DTYPES[tensor.dtype], math.prod(tensor.shape), start + first)
             arrays[name] = np.require(flat.reshape(tensor.shape), requirements="A")
             arrays[name].setflags(write=False)
         if start + end != len(content):
             message = f"arrays up to byte {start + end} of {len(content)}"
             raise ValueError(message)
-    except (ValueError, RecursionError) as error:  # msgspec's are ValueErrors, and so is bad UTF-8
+    except (ValueError, OverflowError, RecursionError) as error:  # msgspec's are ValueErrors, and so is bad UTF-8
         raise SnapshotCorruptError.of(place, "arrays in safetensors", f"something else ({error})") from error
     return arrays
 

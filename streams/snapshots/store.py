@@ -7,7 +7,8 @@
 ```
 
 Readers see a file whole or not at all: in a folder it is written under another name and renamed; object stores put
-whole objects. All that is read is compared with its checksum. Everything here blocks: call it off the event loop.
+whole objects. What cannot be saved whole, as on a full disk, is deleted. A file's size is looked at before it is read,
+and all that is read is compared with its checksum. Everything here blocks: call it off the event loop.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -28,12 +28,21 @@ from numpy.typing import NDArray
 
 from models.errors import SnapshotError
 from models.snapshot import MODEL_NAME, VERSION, Snapshot
-from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreError, StoreUnreachableError
+from streams.errors import (
+    SnapshotCorruptError,
+    SnapshotMissingError,
+    SnapshotTooLargeError,
+    StoreError,
+    StoreUnreachableError,
+)
 from streams.settings import Settings
 from streams.snapshots.format import (
     MANIFEST,
+    MAX_BYTES,
+    MAX_MANIFEST_BYTES,
     TRAINING,
     WEIGHTS,
+    FileForm,
     Manifest,
     check_file,
     decode_arrays,
@@ -43,6 +52,7 @@ from streams.snapshots.format import (
     encode_snapshot,
     sha256,
 )
+from streams.snapshots.masking import masked, without_secrets
 from streams.wire.announcements import Announcement, Announcer
 from streams.wire.topics import full_name
 
@@ -53,7 +63,7 @@ class Stored:
 
     manifest: Manifest
     content: bytes  # of the manifest, as stored
-    url: str  # of the store, without a password
+    url: str  # of the store, without secrets
 
     def announcement(self, by: Announcer) -> Announcement:
         """The record that tells workers to serve it."""
@@ -61,43 +71,71 @@ class Stored:
         return Announcement(1, manifest.model, manifest.version, self.url, sha256(self.content), manifest.at, by)
 
 
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file, under another name until it is whole.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; what stood there before stays.
+    """
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 class SnapshotStore:
     """Snapshots by model and version. The constructor connects to nothing.
 
-    The prefix stands before the models' folders, as before topic names, so that shops can share a store.
+    The prefix stands before the models' folders, as before topic names, so that shops can share a store. `max_bytes` is
+    the most of one file.
 
     Raises (every method, unless it says otherwise):
         StoreUnreachableError: the store does not answer or refuses, or the package for its URL is not installed.
     """
 
-    def __init__(self, url: str, prefix: str = "") -> None:
+    def __init__(self, url: str, prefix: str = "", max_bytes: int = MAX_BYTES) -> None:
         self._url = url
         self._prefix = prefix
+        self._max_bytes = max_bytes
 
     @classmethod
     def of(cls, settings: Settings) -> SnapshotStore:
         """The store of a process."""
-        return cls(settings.snapshot_store, settings.prefix)
+        return cls(settings.snapshot_store, settings.prefix, settings.snapshot_bytes)
 
     @cached_property
     def url(self) -> str:
-        """For people and for announcements: in full, without a password. Raises nothing."""
+        """For people and for announcements: in full, without secrets. Raises nothing."""
         if "://" not in self._url:
             return Path(self._url).expanduser().absolute().as_uri()
-        parts = urlsplit(self._url)
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return without_secrets(self._url)
 
     def save(self, snapshot: Snapshot, training: Mapping[str, NDArray[Any]] | None = None) -> Stored:
-        """Save a snapshot and the trainer's own state, the manifest last. Readers do not notice a second save."""
+        """Save a snapshot and the trainer's own state, the manifest last. Readers do not notice a second save.
+
+        Raises:
+            SnapshotTooLargeError: a file would be too long to be read again.
+        """
         extra = None if training is None else encode_arrays(training)
         manifest, weights = encode_snapshot(snapshot, extra)
         folder = self._folder(snapshot.model, snapshot.version)
-        with self._using_store():
-            self._files.makedirs(folder, exist_ok=True)
-            self._put(f"{folder}/{WEIGHTS}", weights)
-            if extra is not None:
-                self._put(f"{folder}/{TRAINING}", extra)
-            self._put(f"{folder}/{MANIFEST}", manifest)
+        contents = {WEIGHTS: weights, TRAINING: extra, MANIFEST: manifest}
+        for file, content in contents.items():
+            self._check_size(file, len(content or b""), self._place(folder, file))
+        try:
+            with self._using_store():
+                self._files.makedirs(folder, exist_ok=True)
+                for file, content in contents.items():
+                    if content is not None:
+                        self._put(f"{folder}/{file}", content)
+        except StoreUnreachableError:
+            self._discard_incomplete(folder)
+            raise
         return Stored(decode_manifest(manifest, self._place(folder, MANIFEST)), manifest, self.url)
 
     def stored(self, model: str, version: str, checksum: str | None = None) -> Stored:
@@ -126,7 +164,7 @@ class SnapshotStore:
             SnapshotShapeError: an array does not match the manifest.
         """
         manifest = self.stored(model, version, checksum).manifest
-        return decode_snapshot(manifest, *self._read(model, version, WEIGHTS))
+        return decode_snapshot(manifest, *self._read(model, version, WEIGHTS, manifest.weights))
 
     def training(self, model: str, version: str) -> dict[str, NDArray[Any]] | None:
         """The trainer's own state as of a snapshot, read-only; None if none was saved (as with an imported one).
@@ -139,7 +177,7 @@ class SnapshotStore:
         form = self.stored(model, version).manifest.training
         if form is None:
             return None
-        content, place = self._read(model, version, TRAINING)
+        content, place = self._read(model, version, TRAINING, form)
         check_file(content, form, place)
         return decode_arrays(content, place)
 
@@ -196,7 +234,10 @@ class SnapshotStore:
         try:
             yield
         except Exception as error:
-            raise StoreUnreachableError.of(self.url, error) from error
+            said = str(error) or type(error).__name__
+            if (shown := masked(said, self._url)) != said:
+                raise StoreUnreachableError.of(self.url, shown) from None  # a traceback would show the secret
+            raise StoreUnreachableError.of(self.url, said) from error
 
     def _folder(self, model: str, version: str) -> str:
         """Path of a snapshot's folder. A name cannot lead outside the store."""
@@ -214,28 +255,43 @@ class SnapshotStore:
         """Name of a file in errors."""
         return f"{self.url.rstrip('/')}/{'/'.join(folder.split('/')[-2:])}/{file}"
 
-    def _read(self, model: str, version: str, file: str) -> tuple[bytes, str]:
-        """Content of a file, and its name in errors."""
+    def _read(self, model: str, version: str, file: str, form: FileForm | None = None) -> tuple[bytes, str]:
+        """Content of a file, of the size that the manifest says if one is given; and its name in errors."""
         folder = self._folder(model, version)
-        place = self._place(folder, file)
-        with self._using_store(), suppress(FileNotFoundError):
-            content: bytes = self._files.cat_file(f"{folder}/{file}")
-            return content, place
-        raise SnapshotMissingError.file(place)
+        path, place = f"{folder}/{file}", self._place(folder, file)
+        try:
+            with self._using_store():
+                info = self._files.info(path)
+        except StoreUnreachableError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise SnapshotMissingError.file(place) from error
+            raise
+        if info["type"] != "file":  # reading a pipe may never end
+            raise SnapshotCorruptError.of(place, "a file", f"a thing of type {info['type']!r:.20}")
+        size = info["size"]
+        self._check_size(file, size, place)
+        if form is not None and size != form.bytes:
+            raise SnapshotCorruptError.of(place, f"{form.bytes} bytes", str(size))
+        with self._using_store():
+            content: bytes = self._files.cat_file(path, 0, size) if size else b""
+        return content, place
+
+    def _check_size(self, file: str, size: int, place: str) -> None:
+        most = min(self._max_bytes, MAX_MANIFEST_BYTES) if file == MANIFEST else self._max_bytes
+        if size > most:
+            raise SnapshotTooLargeError.of(place, size, most)
+
+    def _discard_incomplete(self, folder: str) -> None:
+        """Delete what was saved of a snapshot, as it takes room, unless it was complete before."""
+        with suppress(Exception):
+            if not self._files.exists(f"{folder}/{MANIFEST}"):
+                self._files.rm(folder, recursive=True)
 
     def _put(self, path: str, content: bytes) -> None:
         if not isinstance(self._files, LocalFileSystem):
             self._files.pipe_file(path, content)
             return
-        temporary = Path(f"{path}.{uuid.uuid4().hex}")
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(Path(path), content)
 
     def _folders(self, model: str) -> list[str]:
         """All versions, also incomplete ones, oldest first."""

@@ -143,7 +143,7 @@ def decode_profile(record: Record) -> Profile:
     """The profile of a record of `profiles`. A null value gives consent back, as of its append time."""
     if record.value is None:
         _check_tombstone(record)
-        return Profile((record.key or b"").decode(), record.timestamp / 1000)
+        return Profile((record.key or b"").decode(), min(record.timestamp, NEWEST_MS) / 1000)
     value, wire = _decode(_PROFILE, record)
     _check_key(record, "$.user_id", wire.user_id)
     _check_attributes(record, wire.attributes)
@@ -188,7 +188,13 @@ def decode_answer(record: Record) -> tuple[SuggestionRecord, float]:
 
 def decode_dead_letter(record: Record) -> DeadLetterRecord:
     """A record of `dead-letters`."""
-    return _decode(_DEAD_LETTER, record)[1]
+    letter = _decode(_DEAD_LETTER, record)[1]
+    for path, text in (("$.key", letter.key), ("$.value", letter.value)):
+        try:
+            base64.b64decode(text or "", validate=True)
+        except ValueError:
+            raise refusal(record, path, "base64 or null", rejections.shown(text)) from None
+    return letter
 
 
 def dead_letter(record: Record, error: RecordError, at_ms: int) -> tuple[bytes, bytes]:

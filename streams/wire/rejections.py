@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -36,14 +37,25 @@ class _Number(str):
     __slots__ = ()
 
 
-class _Object(dict[str, Any]):
-    """A JSON object and the names that it gives twice."""
+class _Repeating(dict[str, Any]):
+    """A JSON object that gives some names twice."""
 
-    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
-        super().__init__(pairs)
-        self.twice: list[str] = []
-        if len(self) < len(pairs):
-            self.twice = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
+    twice: Sequence[str]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object."""
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
+    repeating = _Repeating(value)
+    repeating.twice = [name for name, times in Counter(name for name, _ in pairs).items() if times > 1]
+    return repeating
+
+
+def _twice(value: Any) -> Sequence[str]:
+    """Names that an object gives twice."""
+    return value.twice if isinstance(value, _Repeating) else ()
 
 
 def too_long(record: Record, path: str, name: str) -> RecordError:
@@ -105,16 +117,17 @@ def too_large(record: Record, decoder: msgspec.json.Decoder[Any]) -> RecordError
 def check_given_once(record: Record, record_type: type[msgspec.Struct]) -> None:
     """Raise RecordError if a decoded record gives a known field twice."""
     value, words = _read_again(record), _expected(record_type)
-    lines, attributes = value.get("items"), value.get("attributes")
+    lines: Any = value.get("items")
+    attributes: Any = value.get("attributes")
     parts = [("$", value)]
     if "items" in words and isinstance(lines, list):
         parts += [(f"$.items[{number}]", line) for number, line in enumerate(lines)]
     for path, part in parts:
-        for name in part.twice:
+        for name in _twice(part):
             if name in words:
                 raise refusal(record, f"{path}.{name}", "one value", f"two, the last {shown(part[name])}")
-    if "attributes" in words and isinstance(attributes, _Object):
-        for name in attributes.twice:
+    if "attributes" in words:
+        for name in _twice(attributes):
             path = f"$.attributes[{shown(name)}]"
             raise refusal(record, path, "one value", f"two, the last {shown(attributes[name])}")
 
@@ -173,12 +186,12 @@ def _not_json(record: Record, error: Exception) -> RecordError:
     return refusal(record, "$", _OBJECT, f"{shown(record.value)} ({why})")
 
 
-def _read_again(record: Record) -> _Object:
+def _read_again(record: Record) -> dict[str, Any]:
     """The value as plain objects, to be quoted."""
     text = (record.value or b"").decode()
     try:
-        value: _Object = json.loads(
-            text, object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+        value: dict[str, Any] = json.loads(
+            text, object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
         )
     except (ValueError, RecursionError) as error:
         raise _not_json(record, error) from None

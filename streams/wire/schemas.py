@@ -45,9 +45,6 @@ MAX_VALUE_BYTES = 1 << 20
 MAX_PARSED_BYTES = 8 << 20
 """A larger value is refused without a look at its fields, which takes 3 ms a megabyte."""
 
-MAX_FEATURE = 1e6
-"""Largest feature of a suggested item, either way: all are logarithms and flags."""
-
 MAX_INT64 = 2**63 - 1
 """Largest number of a partition or an offset, and largest count."""
 
@@ -222,7 +219,7 @@ class SuggestedItemRecord(Struct, gc=False):
     reasons: Annotated[list[Reason], _must("a list of reasons", description="Why, strongest first.")]
     propensity: Annotated[Number, Meta(description="Probability with which it was chosen; below 1 where explored.")]
     features: Annotated[
-        list[Annotated[float, _must("a number", ge=-MAX_FEATURE, le=MAX_FEATURE)]] | None,
+        list[Number] | None,
         Meta(
             description="What was known of it, for learning; "
             "`FEATURES` of `models/ranking/features.py` names the numbers."

@@ -11,9 +11,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from models.errors import SnapshotFormatError, SnapshotShapeError
+from models.errors import PackageMissingError, SnapshotFormatError, SnapshotShapeError
 from models.snapshot import Snapshot
-from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
+from streams.errors import SnapshotCorruptError, SnapshotMissingError, SnapshotTooLargeError, StoreUnreachableError
 from streams.metrics import Metrics
 from streams.snapshots.store import SnapshotStore
 from streams.threads import run_in_daemon_thread
@@ -34,7 +34,9 @@ FAULTS: dict[type[Exception], str] = {
     SnapshotCorruptError: "corrupt",
     SnapshotShapeError: "shape",
     SnapshotFormatError: "format",
+    SnapshotTooLargeError: "too large",
     StoreUnreachableError: "unreachable",
+    PackageMissingError: "package",
 }
 """Label of a fault in the metrics; anything else is `model`: the model rejected the snapshot."""
 
@@ -63,6 +65,8 @@ class ModelLoader:
         self._wanted: Announcement | None = None
         self.installed: str | None = None
         """Version in use, set when `install` has returned."""
+        self.fault: str | None = None
+        """Why the announced snapshot is not in use, as of the last try."""
         self._changed = asyncio.Event()
 
     @property
@@ -113,7 +117,7 @@ class ModelLoader:
         if self._wanted != wanted:
             return
         await run_in_daemon_thread(lambda: self._install(snapshot), _THREAD)
-        self.installed = snapshot.version
+        self.installed, self.fault = snapshot.version, None
         self._metrics.snapshot_taken(self.model, snapshot.at)
         logger.info("%s %s is in use (announced by %s)", self.model, snapshot.version, wanted.by)
 
@@ -128,13 +132,14 @@ class ModelLoader:
 
     def _report(self, wanted: Announcement, error: Exception, pause_s: float) -> None:
         fault = FAULTS.get(type(error), "model")
+        self.fault = str(error) or type(error).__name__
         self._metrics.snapshot_faults.labels(self.model, fault).inc()
         elsewhere = "" if wanted.url == self._store.url else f" (it was announced from the store {wanted.url})"
         logger.warning(
             "%s %s cannot be taken: %s%s; %s stays in use, next try in %g s",
             self.model,
             wanted.version,
-            str(error) or type(error).__name__,
+            self.fault,
             elsewhere,
             self.installed or "none",
             pause_s,

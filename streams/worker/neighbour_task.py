@@ -6,7 +6,7 @@ The next owner adopts the rows from its global table and reads on from the recor
 record skips the deltas that it includes.
 
 Rows of items that are in no catalogue are learnt for a while, since a catalogue may come after the first clicks. Too
-many, or too old ones, are dropped at the beginning of a round, with a tombstone for each that is published.
+many, or too old ones, are dropped, with a tombstone for each that is published.
 """
 
 from __future__ import annotations
@@ -154,6 +154,7 @@ class NeighbourTask(PartitionTask):
             except RecordError as error:
                 self.send_to_dead_letters(record, error)
             cursor.applied(record)
+        self._drop_unknown()
 
     async def finish_run(self) -> None:
         """Look up the ends of the sources, if a message waits for that; without one, no request is made."""
@@ -222,7 +223,6 @@ class NeighbourTask(PartitionTask):
                 self.rows.mark_dirty(self.context.items.find(item_id))
             if self.cursors.get(self._pairs_tp) is not cursor:
                 return
-        self._drop_unknown()
         position, cursors, dirty = cursor.position, self.cursors, self.rows.dirty()
         if not dirty and position == self._recorded_position:
             return
@@ -241,6 +241,8 @@ class NeighbourTask(PartitionTask):
         now = asyncio.get_running_loop().time
         sent, started = 0, now()
         for done, index in enumerate(dirty):
+            if index not in self.rows:
+                continue  # dropped meanwhile
             key = self.context.items.name(index).encode()
             value = encode_row(self.rows.row(index, cursor.position))
             producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, key, value)

@@ -14,6 +14,7 @@ from models.ranking.ranker import order_of
 from models.sequence import kernels
 from models.sequence.config import MODEL
 from models.sequence.snapshot import read_predictor
+from models.sequence.vector_index import missing_for
 from models.serving.recommender import Learnt
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
@@ -124,10 +125,15 @@ class Worker(ProcessService):
 
     @property
     def standing(self) -> dict[str, Any]:
-        """Further keys of /ready: the tasks, and whether each holds its state; misplaced records by topic."""
+        """Further keys of /ready: tasks that hold their state, misplaced records, snapshots, a missing package."""
+        missing = missing_for(len(self.tables.catalog))
         return {
             "lanes": {task.name: task.ready.is_set() for task in self.tasks},
             "misplaced": self._placement.misplaced,
+            "snapshots": {
+                loader.model: {"in_use": loader.installed, "fault": loader.fault} for loader in self._loaders
+            },
+            "missing": missing and str(missing),
         }
 
     def warm(self) -> None:
@@ -139,6 +145,8 @@ class Worker(ProcessService):
     def on_tables_read(self) -> None:
         """Start loading snapshots, and spare the garbage collector the tables."""
         logger.info("mirrored %d rows and %d items", len(self.tables.neighbours), len(self.tables.catalog))
+        if (missing := missing_for(len(self.tables.catalog))) is not None:
+            logger.warning("%s", missing)
         for loader in self._loaders:
             self.spawn(loader.run(), f"snapshots of {loader.model}")
         self.spawn(self.policy_loader.run(), "policy")

@@ -106,6 +106,14 @@ def test_raw_lines_and_nulls(crosscurrent: Command, created_topics: Settings) ->
     assert sorted((record.key, record.value) for record in records) == [(b"kettle", None), (b"mug", None)]
 
 
+def test_control_characters_are_escaped_but_in_json(crosscurrent: Command) -> None:
+    value = '{"title": "\x1b[2J\x9b31m"}'
+    assert crosscurrent("publish", "clicks", "--raw", stdin=value.encode() + b"\n").exit_code == 0
+    shown = ["tail", "clicks", "--from-start", "--until-end"]
+    assert crosscurrent(*shown).stdout == '{"title": "\\u001b[2J\\u009b31m"}\n'
+    assert crosscurrent(*shown, "--json").stdout_bytes == value.encode() + b"\n"
+
+
 def test_poison_passes_through_a_broker_unchanged(created_topics: Settings) -> None:
     sendable = [
         (topic, key, value)

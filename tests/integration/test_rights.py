@@ -174,7 +174,7 @@ def test_without_one_of_its_rights_a_command_names_it(kafka: SecuredKafka, run: 
                 if rights in clients:
                     with pytest.raises(RightsError) as raised:
                         require(clients[rights], kafka.settings(user_of(rights), prefix=PREFIX), rights)
-                    error = raised.value.needed_by(f"crosscurrent {rights.command}")
+                    error: BaseException | None = raised.value.needed_by(f"crosscurrent {rights.command}")
                 else:
                     error = run(rights, *ARGUMENTS.get(rights.command, rights.command.split())).exception
                 assert isinstance(error, RightsError), (rights.command, grant, error)

@@ -21,6 +21,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from kafka import KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from models.shop.policy import Policy
 from streams.brokers.broker import Broker
@@ -499,9 +500,10 @@ def test_the_pages_answer_on_the_loopback_address_only_and_fausts_own_are_off(
     assert (status, orjson.loads(body)) == (200, {"healthy": True, "failure": None})
     status, body = worker.page("/ready")
     tasks = {f"{kind}-{number}": True for kind in ("shoppers", "items", "catalog") for number in range(PARTITIONS)}
+    snapshots = {model: {"in_use": None, "fault": None} for model in ("sequence", "ranker")}
     said = orjson.loads(body)
     assert isinstance(said.pop("misplaced"), dict)
-    assert (status, said) == (200, {"ready": True, "lanes": tasks})
+    assert (status, said) == (200, {"ready": True, "lanes": tasks, "snapshots": snapshots, "missing": None})
     for path in ("/table", "/table/", "/tables/", "/router", "/router/", "/graph", "/graph/", "/production-index/"):
         assert worker.page(path)[0] == 404, path
     with pytest.raises(OSError), socket.create_connection(("127.0.0.2", worker.port), timeout=5):
@@ -729,6 +731,20 @@ def test_a_shop_that_writes_in_transactions_is_answered_at_once(
             producer.commit_transaction()
             latencies.append(shop.answer(shop.click("bob", "kettle"))["latency_ms"])
         assert sorted(latencies)[4] < 250, latencies
+
+        def gauge(name: str) -> float:
+            return worker.gauge(name, topic=f"{prefix}purchases", partition="0")
+
+        producer.begin_transaction()
+        order |= {"order_id": "open", "at": round(time.time() * 1000)}
+        producer.send(f"{prefix}purchases", key=b"ann", value=orjson.dumps(order)).get(timeout=60)
+        eventually(lambda: gauge("open_transaction") == 1, "the open transaction is seen")
+        latencies = [shop.answer(shop.click("bob", "kettle"))["latency_ms"] for _ in range(8)]
+        assert sorted(latencies)[4] < 250, latencies
+        assert gauge("lag") == 0
+        producer.commit_transaction()
+        eventually(lambda: gauge("open_transaction") == 0, "it has ended")
+        assert sum(worker.counter("watchdog_reads").values()) == 0
     finally:
         producer.close(timeout=5)
         shop.close()
@@ -765,3 +781,56 @@ def test_a_foreign_commit_of_the_group_skips_no_event(
             assert "recorded in `progress` is 20, and the group has committed 50; going on at 20" in worker.complaints
     finally:
         shop.close()
+
+
+def test_what_is_over_the_brokers_limit_is_shortened_or_left_out_and_stops_nothing(
+    kafka_broker: KafkaBroker, prefix: str, policy: Path, tmp_path: Path
+) -> None:
+    settings = kafka_broker.settings(prefix=prefix, partitions=1, item_partitions=1)
+    topic_admin.create(settings)
+    worker, shop = WorkerProcess(settings, tmp_path, policy), Shop(settings)
+
+    def limit(most: int, *topics: str) -> None:
+        """Set the largest packet of topics."""
+        configs = {"max.message.bytes": str(most)}
+        with administration(settings) as client:
+            client.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, prefix + topic, configs) for topic in topics]
+            )
+
+    def outcomes() -> Counter[tuple[str, ...]]:
+        return worker.counter("too_large")
+
+    try:
+        worker.await_ready()
+        for item_id, fields in CATALOGUE.items():
+            shop.offer(item_id, **fields, title=f"A {item_id} {'x' * 200}")
+        for _ in range(4):
+            shop.buy(shop.somebody(), "kettle", "mug", "tea", "lamp")
+        whole = eventually(lambda: found if len((found := shop.view("kettle"))["items"]) > 2 else None, "a list")
+        trigger = shop.answer(shop.buy("ann", *(f"item-{number}" for number in range(10_000))))["trigger"]
+        assert (trigger["item_ids"], trigger["item_count"]) == ([f"item-{number}" for number in range(100)], 10_000)
+
+        limit(2_000, "suggestions", "dead-letters")
+        assert 0 < len(ids(shop.view("kettle"))) < len(ids(whole))
+        shop.publish("clicks", "ann", {"user_id": "ann", "item_id": "x" * 3_000})
+        (record,) = eventually(lambda: shop.all("dead-letters"), "a dead letter")
+        letter = decode_dead_letter(record)
+        assert (letter.path, letter.value) == ("$.item_id", None)
+        assert outcomes() == {("shortened", f"{prefix}suggestions"): 1, ("shortened", f"{prefix}dead-letters"): 1}
+
+        limit(100, "suggestions")
+        shop.click("ann", "kettle")
+        eventually(lambda: outcomes()["left out", f"{prefix}suggestions"], "a suggestion is left out")
+        limit(1_048_588, "suggestions")
+        assert len(ids(shop.view("kettle"))) == len(ids(whole))
+        complaint = f"more than max.message.bytes of topic {prefix}suggestions allows: set it to 1048588 or more"
+        assert worker.complaints.count(complaint) == 2  # one for each outcome
+
+        limit(50, "progress")
+        shop.click("ann", "kettle")
+        assert worker.wait() == 1
+        assert f"more than max.message.bytes of topic {prefix}progress (50) allows: set it to" in worker.complaints
+    finally:
+        shop.close()
+        worker.kill()

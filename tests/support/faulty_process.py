@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from streams import faust_app, lifecycle
@@ -21,6 +22,10 @@ VARIABLE = "FAULT"
 
 BOUND_S = 3.0
 """Longest time from a failure or a signal to the end, where Faust hangs."""
+
+
+AHEAD_S = 120.0
+"""Of a clock that is wrong."""
 
 
 class BuiltInError(Exception):
@@ -40,53 +45,49 @@ async def _hang(*_: object) -> None:
     await asyncio.Event().wait()
 
 
+def _work(_: object) -> None:
+    time.sleep(3600)
+
+
+_time = time.time
+
+
+def _time_ahead() -> float:
+    return _time() + AHEAD_S
+
+
 def _start_work(self: ProcessService) -> None:
     self.spawn(_fail_soon(), "faulty")
 
 
-def _connect_while_warm(self: ProcessService) -> None:
-    time.sleep(3600)
+async def _start_and_hang(self: ProcessService) -> None:
+    asyncio.get_running_loop().create_task(self._start())
+    await _hang()
 
 
-def build_in(fault: str) -> None:
-    """Make one part fail."""
-    for service in (Worker, Trainer):
-        if fault == "warming up":
-            service.warm = _fail  # type: ignore[method-assign]
-        elif fault == "warming up for an hour":
-            service.warm = _connect_while_warm  # type: ignore[method-assign]
-        elif fault == "tables read":
-            service.on_tables_read = _fail  # type: ignore[method-assign]
-        elif fault == "task":
-            service.start_work = _start_work  # type: ignore[method-assign]
-        elif fault == "stop":
-            service.on_stop = _hang  # type: ignore[method-assign]
-    if fault == "record":
-        GlobalTables.apply = _fail  # type: ignore[method-assign]
-    elif fault == "reader":
-        GlobalTableReader.run = _fail_soon  # type: ignore[method-assign]
-    elif fault == "group":
-        GroupConsumer.start = _fail_soon  # type: ignore[method-assign]
-    elif fault == "assignment":
-        GroupConsumer._take = _fail  # type: ignore[method-assign]
-    elif fault == "swallowed":
-        GlobalTableReader.run = _fail_soon  # type: ignore[method-assign]
-        ProcessService.on_start = _hang  # type: ignore[method-assign]
-        App.crash = _hang  # type: ignore[method-assign]
-        start = ProcessService._start
-
-        async def on_start(self: Any) -> None:
-            asyncio.get_running_loop().create_task(start(self))
-            await _hang()
-
-        ProcessService.on_start = on_start  # type: ignore[method-assign]
-    faust_app.FAILED_S = BOUND_S
-    lifecycle.STOP_SPARE_S = BOUND_S
-    lifecycle.CLOSE_S = 0.0 if fault == "stop" else lifecycle.CLOSE_S
-    if fault == "stop":
-        Worker.stop_s = Trainer.stop_s = 0.0
+FAULTS: Mapping[str, Sequence[tuple[Any, str, Any]]] = {
+    "clock": [(time, "time", _time_ahead)],
+    "warming up": [(Worker, "warm", _fail), (Trainer, "warm", _fail)],
+    "warming up for an hour": [(Worker, "warm", _work), (Trainer, "warm", _work)],
+    "record": [(GlobalTables, "apply", _fail)],
+    "reader": [(GlobalTableReader, "run", _fail_soon)],
+    "tables read": [(Worker, "on_tables_read", _fail), (Trainer, "on_tables_read", _fail)],
+    "group": [(GroupConsumer, "start", _fail_soon)],
+    "assignment": [(GroupConsumer, "_take", _fail)],
+    "task": [(Worker, "start_work", _start_work), (Trainer, "start_work", _start_work)],
+    "swallowed": [
+        (GlobalTableReader, "run", _fail_soon),
+        (ProcessService, "on_start", _start_and_hang),
+        (App, "crash", _hang),
+    ],
+    "stop": [(Worker, "on_stop", _hang), (Trainer, "on_stop", _hang)],
+}
+"""What is replaced, by the fault's name."""
 
 
 if __name__ == "__main__":
-    build_in(os.environ[VARIABLE])
+    for owner, name, replacement in FAULTS[os.environ[VARIABLE]]:
+        setattr(owner, name, replacement)
+    faust_app.FAILED_S = lifecycle.STOP_SPARE_S = BOUND_S
+    Worker.stop_s = Trainer.stop_s = lifecycle.CLOSE_S = BOUND_S
     main()

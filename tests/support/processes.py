@@ -146,6 +146,14 @@ class WorkerProcess:
         tasks: dict[str, bool] = orjson.loads(self.page("/ready")[1])["lanes"]
         return tasks
 
+    def gauge(self, name: str, **labels: str) -> float:
+        """A gauge by its labels; 0 where it has no value yet."""
+        for family in text_string_to_metric_families(self.page("/metrics")[1].decode()):
+            for sample in family.samples:
+                if sample.name == f"crosscurrent_{name}" and sample.labels == labels:
+                    return sample.value
+        return 0.0
+
     def counter(self, name: str) -> Counter[tuple[str, ...]]:
         """A counter, by the values of its labels in the order of the labels' names."""
         found: Counter[tuple[str, ...]] = Counter()

@@ -346,6 +346,7 @@ def test_an_answer_to_nothing_is_told() -> None:
         (lambda value: value.update(at=written(AT + 1)), "has another time than its trigger"),
         (lambda value: value["trigger"].update(offset=7), "names another trigger than its id does"),
         (lambda value: value["trigger"].update(item_ids=["mug"]), "tells its trigger wrong"),
+        (lambda value: value["trigger"].update(item_count=2), "tells another number of items than its trigger has"),
     ],
 )
 def test_a_wrong_trigger_is_told(change: Callable[[dict[str, Any]], None], sentence: str) -> None:
@@ -353,6 +354,23 @@ def test_a_wrong_trigger_is_told(change: Callable[[dict[str, Any]], None], sente
     value = orjson.loads(record.value or b"")
     change(value)
     assert broken([record._replace(value=orjson.dumps(value))], [KETTLE]) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("named", "count", "sentences"),
+    [
+        (100, 101, []),
+        (99, 101, ["tells its trigger wrong"]),
+        (101, 101, ["tells its trigger wrong"]),
+        (100, 100, ["tells another number of items than its trigger has"]),
+    ],
+)
+def test_the_first_hundred_items_of_a_trigger_are_named(named: int, count: int, sentences: list[str]) -> None:
+    bought = purchase(0, *(f"item {number}" for number in range(101)), after_s=1)
+    record = answer(bought)
+    value = orjson.loads(record.value or b"")
+    value["trigger"] |= {"item_ids": value["trigger"]["item_ids"][:named], "item_count": count}
+    assert broken([record._replace(value=orjson.dumps(value))], [], [bought]) == sentences
 
 
 def test_a_purchase_has_no_upsells() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from streams.errors import CodecError
 from streams.kafka import codecs
+from streams.kafka.blocking import TopicReader
+from streams.settings import Settings
 
 CLIENTS: dict[str, ModuleType] = {"aiokafka": aiokafka.codec, "kafka-python": kafka.codec}
 
@@ -100,3 +102,9 @@ def test_a_library_that_returns_something_else_is_named(monkeypatch: pytest.Monk
     monkeypatch.setattr("kafka.codec.lz4_decode", lambda _: b"")
     with pytest.raises(CodecError, match="it does not return what was compressed"):
         codecs.check_codecs()
+
+
+def test_a_reader_of_topics_checks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kafka.codec.zstd", None)
+    with pytest.raises(CodecError):
+        TopicReader(Settings(bootstrap_servers="127.0.0.1:1"), ["clicks"])

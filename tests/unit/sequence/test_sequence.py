@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 import torch
 
-from models.errors import SnapshotError
+from models.errors import PackageMissingError, SnapshotError
 from models.sequence import kernels, vector_index
 from models.sequence.config import LearnerConfig
 from models.sequence.features import PRICES, Contents, content, contents_of
@@ -20,7 +21,7 @@ from models.sequence.kernels import LookBatch
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
 from models.sequence.snapshot import read_predictor
-from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder
+from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder, missing_for
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.window_buffer import LookWindow, Windows
 from models.sessions.visits import Window as LooksWindow
@@ -322,6 +323,15 @@ def test_an_index_finds_nearly_all_of_the_nearest_and_says_how_many() -> None:
     assert found.places[:, 0].tolist() == true.places[:, 0].tolist() == list(range(40))
     np.testing.assert_allclose(found.shares[:, 0], true.shares[:, 0], rtol=0.2)  # the sum is an estimate
     assert isinstance(finder(vectors), Exact)
+
+
+def test_more_items_than_can_be_compared_need_a_package_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert missing_for(EXACT + 1) is None
+    monkeypatch.setitem(sys.modules, "usearch", None)
+    assert missing_for(EXACT) is None
+    sentence = "cannot be used for 100,001 items: .* need the package usearch: pip install 'crosscurrent.large.'"
+    with pytest.raises(PackageMissingError, match=sentence):
+        finder(np.zeros((EXACT + 1, 2), np.float32))
 
 
 def test_an_index_of_half_precision_finds_as_many_of_the_nearest_as_one_of_single_precision(

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import pickle
+import random
 import tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from models.errors import SnapshotFormatError
-from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
+from models.errors import SnapshotError, SnapshotFormatError
+from streams.errors import (
+    SnapshotCorruptError,
+    SnapshotMissingError,
+    SnapshotTooLargeError,
+    StoreError,
+    StoreUnreachableError,
+)
 from streams.snapshots.archive import read_archive, write_archive
 from streams.snapshots.format import MANIFEST, WEIGHTS, encode_snapshot
 from streams.snapshots.store import SnapshotStore
@@ -133,6 +141,75 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, damage: Callable[[bytes],
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(SnapshotCorruptError, match="a.tar: expected"):
         read_archive(file)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])
+def test_a_member_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    """By what its header says, and by what is really there: a hole of a terabyte."""
+    info = tarfile.TarInfo(name)
+    info.size = 1 << 40
+    for there in (0, 1 << 40):
+        (tmp_path / "a.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT))
+        os.truncate(tmp_path / "a.tar", 512 + there)
+        with pytest.raises(SnapshotTooLargeError, match="a.tar.* has 1,099,511,62[0-9,]+ bytes, and at most"):
+            read_archive(tmp_path / "a.tar")
+    packed(tmp_path / "b.tar", list(GOOD.items()))
+    with pytest.raises(SnapshotTooLargeError, match="b.tar: weights.safetensors has [0-9]+ bytes, and at most 120 are"):
+        read_archive(packed(tmp_path / "b.tar", [(WEIGHTS, WEIGHTS_BYTES)]), max_bytes=120)
+
+
+def test_a_chain_of_long_names_is_refused(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1
+    (tmp_path / "a.tar").write_bytes((info.tobuf(tarfile.GNU_FORMAT) + b"x".ljust(512, b"\0")) * 5_000)
+    with pytest.raises(SnapshotCorruptError, match="a.tar: expected a tar that `crosscurrent models export` wrote"):
+        read_archive(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("size", ["-1", "x", "9" * 30, "9" * 5_000, "1e3", "0.5", ""])
+def test_a_size_that_lies_is_refused(tmp_path: Path, size: str) -> None:
+    info = tarfile.TarInfo(MANIFEST)
+    info.pax_headers = {"size": size}
+    archive = tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT)
+    with archive:
+        archive.addfile(info)
+    with pytest.raises((SnapshotCorruptError, SnapshotTooLargeError)):
+        read_archive(tmp_path / "a.tar")
+
+
+def test_of_a_thousand_members_the_first_wrong_one_ends_it(tmp_path: Path) -> None:
+    file = packed(tmp_path / "a.tar", [*GOOD.items(), *((f"more-{number}", b"") for number in range(1_000))])
+    with pytest.raises(SnapshotCorruptError, match="alone, got 'more-0'; nothing was imported"):
+        read_archive(file)
+
+
+def test_mutated_archives_are_refused_or_whole(tmp_path: Path) -> None:
+    """Whatever byte is changed: an error that may be raised, or the snapshot as it was."""
+    write_archive(kettle_snapshot(), tmp_path / "a.tar")
+    good = (tmp_path / "a.tar").read_bytes()
+    chance = random.Random(13)
+    for _ in range(500):
+        bad = bytearray(good)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            bad[chance.randrange(len(bad))] = chance.choice((0, 1, 0x2D, 0x30, 0x39, 0x7F, 0x80, 0xFF))
+        (tmp_path / "b.tar").write_bytes(bad)
+        try:
+            assert read_archive(tmp_path / "b.tar") == kettle_snapshot()
+        except (StoreError, SnapshotError):
+            continue
+
+
+def test_a_link_to_write_to_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link.tar").symlink_to(tmp_path / "target.tar")
+    write_archive(kettle_snapshot(), tmp_path / "link.tar")
+    assert (tmp_path / "link.tar").is_symlink()
+    assert read_archive(tmp_path / "link.tar") == kettle_snapshot()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tar")
+    with pytest.raises(SnapshotCorruptError, match="expected a regular file, got something else"):
+        read_archive(tmp_path / "a.tar")
 
 
 def test_files_that_cannot_be_had_are_told(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import fsspec
 import msgspec
@@ -17,7 +19,7 @@ from safetensors import numpy as safetensors
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.snapshot import Snapshot
-from streams.errors import SnapshotCorruptError, SnapshotMissingError, StoreUnreachableError
+from streams.errors import SnapshotCorruptError, SnapshotMissingError, SnapshotTooLargeError, StoreUnreachableError
 from streams.settings import Settings
 from streams.snapshots.format import MANIFEST, TRAINING, WEIGHTS, decode_arrays, encode_arrays, encode_snapshot, sha256
 from streams.snapshots.store import SnapshotStore
@@ -338,8 +340,11 @@ def packed(header: str, data: bytes = b"") -> bytes:
         packed('{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
                '"b":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"a"),
         packed('{"a":{"dtype":"U8","shape":[4611686018427387904,4],"data_offsets":[0,0]}}'),
+        packed('{"a":{"dtype":"U8","shape":[9223372036854775807],"data_offsets":[0,9223372036854775807]}}', b"a"),
+        packed('{"a":{"dtype":"U8","shape":[0,4611686018427387904,4],"data_offsets":[0,0]}}'),
+        packed('{"a":{"dtype":"U8","shape":[' + "1," * 99 + '1],"data_offsets":[0,1]}}', b"a"),
     ],
-    ids=range(15),
+    ids=range(18),
 )  # fmt: skip
 def test_what_is_no_file_of_arrays_is_refused(content: bytes) -> None:
     with pytest.raises(SnapshotCorruptError, match="here: expected arrays in safetensors, got something else"):
@@ -354,6 +359,106 @@ def test_the_same_snapshot_has_the_same_bytes_in_every_process() -> None:
     environ = {**os.environ, "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ)
     assert done.stdout.split() == [sha256(content) for content in encode_snapshot(kettle_snapshot(), b"x")]
+
+
+# -- sizes -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, TRAINING])
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    """Each would take a terabyte of memory."""
+    store = SnapshotStore(str(tmp_path))
+    snapshot = kettle_snapshot()
+    store.save(snapshot, {"moments": np.zeros(3)})
+    os.truncate(file(store, snapshot, name), 1 << 40)
+    with pytest.raises(
+        SnapshotTooLargeError, match=f"{name} has 1,099,511,627,776 bytes, and at most [0-9,]+ are read"
+    ):
+        store.training("sequence", snapshot.version) if name == TRAINING else store.load("sequence", snapshot.version)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, TRAINING])
+def test_a_file_of_another_size_than_the_manifests_is_refused_before_it_is_read(
+    folder_store: SnapshotStore, snapshot: Snapshot, name: str
+) -> None:
+    folder_store.save(snapshot, {"moments": np.zeros(3)})
+    os.truncate(file(folder_store, snapshot, name), 2 << 30)
+    with pytest.raises(SnapshotCorruptError, match=f"{name}: expected [0-9]+ bytes, got 2147483648"):
+        (folder_store.training if name == TRAINING else folder_store.load)("sequence", snapshot.version)
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    folder_store: SnapshotStore, snapshot: Snapshot, name: str
+) -> None:
+    path = file(folder_store, snapshot, name)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(SnapshotCorruptError, match=f"{name}: expected a file, got a thing of type 'other'"):
+        folder_store.load("sequence", snapshot.version)
+
+
+def test_the_bound_is_a_setting_and_holds_for_writing_too(tmp_path: Path) -> None:
+    settings = Settings(snapshot_store=str(tmp_path), snapshot_bytes=1 << 20)
+    store = SnapshotStore.of(settings)
+    store.save(kettle_snapshot(10), {"moments": np.zeros(100_000)})
+    with pytest.raises(
+        SnapshotTooLargeError, match="training.safetensors has 1,200,.* bytes, and at most 1,048,576 are"
+    ):
+        store.save(kettle_snapshot(20), {"moments": np.zeros(150_000)})
+    assert store.versions("sequence") == [kettle_snapshot(10).version]
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+from streams.errors import StoreUnreachableError
+from streams.snapshots.archive import write_archive
+from streams.snapshots.store import SnapshotStore
+from tests.support.kettle_model import kettle_snapshot
+from pathlib import Path
+
+store = SnapshotStore(sys.argv[1])
+store.save(kettle_snapshot(10), {"moments": np.zeros(1_000)})
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+for moments in (np.zeros(10_000), np.zeros(5_000)):
+    try:
+        store.save(kettle_snapshot(20), {"moments": moments})
+    except StoreUnreachableError as error:
+        print(error)
+store.load("sequence", kettle_snapshot(10).version)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+try:
+    write_archive(kettle_snapshot(10), Path(sys.argv[1], "a.tar"))
+except StoreUnreachableError as error:
+    print(error)
+"""
+"""A file that grows beyond the limit fails in the middle of a write, as on a full disk; the weights before it fit."""
+
+
+def test_on_a_full_disk_no_half_snapshot_is_left_and_the_others_can_be_loaded(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("the one before")
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    sentences = done.stdout.splitlines()
+    assert len(sentences) == 3
+    assert all("could not be used ([Errno 27] File too large)" in sentence for sentence in sentences[:2])
+    assert sentences[2].endswith("a.tar cannot be used: File too large")
+    assert sorted(os.listdir(tmp_path)) == ["a.tar", "sequence"]
+    assert (tmp_path / "a.tar").read_text() == "the one before"
+    assert os.listdir(tmp_path / "sequence") == [kettle_snapshot(10).version]
+    assert sorted(os.listdir(tmp_path / "sequence" / kettle_snapshot(10).version)) == [MANIFEST, TRAINING, WEIGHTS]
+
+
+def test_a_second_save_that_fails_leaves_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = SnapshotStore(str(tmp_path))
+    store.save(kettle_snapshot())
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=full))
+    with pytest.raises(StoreUnreachableError, match="No space left on device"):
+        store.save(kettle_snapshot())
+    monkeypatch.undo()
+    assert_same(store.load("sequence", kettle_snapshot().version), kettle_snapshot())
 
 
 # -- stores that cannot be used ----------------------------------------------------------------------------------------

@@ -182,7 +182,7 @@ def test_an_unknown_object_with_many_names_costs_no_more_than_its_size() -> None
         ({"trigger": TRIGGER | {"partition": -1}}, "$.trigger.partition"),
         ({"trigger": TRIGGER | {"item_count": 10**30}}, "$.trigger.item_count"),
         ({"items": [ITEM | {"item_id": "x" * 257}]}, "$.items[0].item_id"),
-        ({"items": [ITEM | {"features": [0.0, 1e7]}]}, "$.items[0].features[1]"),
+        ({"items": [ITEM | {"features": [0.0, 10**400]}]}, "$.items[0].features[1]"),
         ({"items": [ITEM | {"score": 10**400}]}, "$.items[0].score"),
         ({"padding": "x" * (1 << 20)}, "$"),
     ],
@@ -298,6 +298,16 @@ def test_dead_letter_keeps_the_record_and_says_why() -> None:
     assert base64.b64decode(letter.key or "") == record.key
     assert base64.b64decode(letter.value or "") == record.value
     assert letter.reason == f"{caught.value}; sent to dead-letters"
+
+
+@pytest.mark.parametrize("changes", [{"key": "A"}, {"value": "é"}, {"value": "AA==AA=="}, {"value": "A A="}])
+def test_a_dead_letter_whose_copy_is_no_base64_is_none(changes: dict[str, str]) -> None:
+    record = Rec("clicks", b"u1", b"{}")
+    with pytest.raises(RecordError) as caught:
+        decode_click(record)
+    letter = json.loads(dead_letter(record, caught.value, APPENDED_MS)[1])
+    with pytest.raises(RecordError, match="must be base64 or null"):
+        decode_dead_letter(Rec("dead-letters", b"clicks", json.dumps(letter | changes).encode()))
 
 
 def test_dead_letter_of_a_record_without_key_and_value() -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from itertools import count
 
 import pytest
 from aiokafka import TopicPartition
 
+from models.shop.policy import Policy
+from streams.kafka.memory_log import MemoryLog
+from streams.kafka.producer import Message
 from streams.settings import Settings
 from streams.worker.assignment import TaskManager
 from streams.worker.backpressure import HELD_RUNS
 from streams.worker.service import TASK_KINDS
 from streams.worker.watchdog import PATIENCE_CHECKS, Watchdog
-from tests.support.world import Process, Shop
+from tests.support.world import PARTITIONS, Process, Shop
 
 CLICKS = TopicPartition("clicks", 0)
 SETTINGS = Settings(batch_records=10, outbox_bytes=1 << 20)
@@ -50,6 +55,47 @@ async def test_all_partitions_pause_while_the_producer_is_full() -> None:
     assert not backpressure.idle(CLICKS)
     await backpressure.wait_for_producer()
     assert not backpressure.pauses(CLICKS)
+    await process.die()
+
+
+class Paused(MemoryLog):
+    """A broker that acknowledges nothing until `go_on` is set."""
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__(clock=lambda: shop.now_ms)
+        self.go_on = asyncio.Event()
+
+    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+        await self.go_on.wait()
+        await super().send(topic, partition, packet)
+
+
+async def test_what_waits_in_the_producer_exceeds_its_bound_by_one_step_at_most() -> None:
+    shop = Shop()
+    shop.log = log = Paused(shop)
+    process = Process(shop, Policy(emit_empty=True), Settings(outbox_bytes=1 << 20))
+    for number in range(3_000):
+        shop.click(f"user {number}", "kettle", number)
+        shop.buy(f"user {number}", [f"item {number} {line} {'x' * 200}" for line in range(20)], number, str(number))
+    for number in range(200):
+        log.append("clicks", number % PARTITIONS, b"bad", b"x" * 300_000)
+    await process.take_over_all()
+    tasks = list(process.tasks.values())
+    running = [asyncio.create_task(task.run()) for task in tasks]
+    for task in tasks:
+        for tp, end in (await log.ends(task.partitions)).items():
+            task.read_to(tp, end)
+    await asyncio.sleep(1)
+    flushing = asyncio.gather(*(task.flush() for task in tasks))
+    await asyncio.sleep(1)
+    waited = process.producer.bytes
+    assert 1 << 20 < waited < 3 << 20
+    assert all(sum(task.positions().values()) < 3_000 for task in tasks)
+    log.go_on.set()
+    await flushing
+    assert not process.failures
+    for running_task in running:
+        running_task.cancel()
     await process.die()
 
 

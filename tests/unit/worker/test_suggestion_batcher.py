@@ -10,6 +10,7 @@ import pytest
 from models.sequence.config import MODEL
 from models.sequence.predictor import SequencePredictor
 from models.shop.events import Click
+from models.shop.policy import Policy
 from streams.worker.shopper_task import ShopperTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
@@ -64,6 +65,18 @@ async def test_queries_of_several_tasks_in_one_turn_are_one_batch() -> None:
     assert len(await _sent(process)) == USERS
     for task in tasks:
         task.cancel()
+    await process.die()
+
+
+async def test_a_suggestion_names_a_hundred_items_of_its_trigger_and_counts_more() -> None:
+    process = Process(Shop(), Policy(emit_empty=True))
+    await process.take_over_all()
+    for number in (100, 101):
+        process.shop.buy("ann", [f"item {line}" for line in range(number)], number, f"order {number}")
+    await process.complete()
+    triggers = [value["trigger"] for value in process.shop.values("suggestions")]
+    assert [(len(trigger["item_ids"]), trigger.get("item_count")) for trigger in triggers] == [(100, None), (100, 101)]
+    assert triggers[1]["item_ids"] == [f"item {line}" for line in range(100)]
     await process.die()
 
 
