@@ -76,26 +76,23 @@ class CompiledPolicy:
     def __init__(self, policy: Policy, catalog: Catalog, items: Items) -> None:
         self._policy = policy
         self._catalog, self._items = catalog, items
-        self._nodes, self._brands, self._indices = ROOT + 1, 0, 0  # of which the arrays say what the policy bars
+        self._nodes, self._brands = ROOT + 1, 0  # of which the arrays say what the policy bars
         self._group = np.zeros(0, np.int32)
         self._category_barred = np.zeros(0, np.bool_)
         self._brand_barred = np.zeros(0, np.bool_)
-        self._barred_items: list[int] = []
-        self._applied = 0  # of these, to the memory for queries
         self._deny = _Pairs(policy.deny_pairs)
         self._allow = _Pairs(policy.allow_pairs)
-        self._excluded_items = frozenset(policy.exclude_items)
+        self._barred_items = np.array([items.index(item_id) for item_id in policy.exclude_items], np.int64)
         self._excluded_brands = frozenset(policy.exclude_brands)
         self._excluded_categories = frozenset(policy.exclude_categories)
 
     def cover(self) -> None:
-        """Compile for the categories, brands and items added since the last call.
+        """Compile for the categories and brands added since the last call.
 
         The first call takes a second for 100,000 categories. It may be made in a thread while the catalogue changes.
         """
         self._cover_categories()
         self._cover_brands()
-        self._cover_items()
 
     def _cover_categories(self) -> None:
         categories = self._catalog.categories
@@ -124,16 +121,6 @@ class CompiledPolicy:
                 self._brand_barred[code] = brand in self._excluded_brands
         self._brands = brands
 
-    def _cover_items(self) -> None:
-        items = len(self._items)
-        if items - self._indices < len(self._excluded_items):
-            new = range(self._indices, items)
-            self._barred_items += [index for index in new if self._items.name(index) in self._excluded_items]
-        else:
-            known = map(self._items.find, self._excluded_items)
-            self._barred_items += [index for index in known if self._indices <= index < items]
-        self._indices = items
-
     def rules(self) -> Rules:
         """The rules as arrays that cover the catalogue as it is now."""
         self._catalog.make_room()
@@ -157,20 +144,18 @@ class CompiledPolicy:
 
         The serials of its queries must grow, from 1 on.
         """
-        items, nodes = max(len(self._catalog.facts), self._indices), len(self._group)
+        items, nodes = max(len(self._catalog.facts), len(self._items)), len(self._group)
         if before is None or len(before.barred) < items or len(before.taken) < nodes:
-            self._applied = 0
+            barred = np.zeros(items, np.uint8)
+            barred[self._barred_items] = _BY_POLICY
             before = QueryState(
                 np.zeros(4, np.int64),
-                np.zeros(items, np.uint8),
+                barred,
                 np.zeros(items, np.int32),
                 np.zeros(items, np.int32),
                 np.zeros(nodes, np.int64),
                 np.zeros(self._deny.first.shape[1], np.uint64),
             )
-        if self._applied < len(self._barred_items):
-            before.barred[self._barred_items[self._applied :]] |= _BY_POLICY
-            self._applied = len(self._barred_items)
         return before
 
 

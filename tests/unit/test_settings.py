@@ -56,8 +56,12 @@ def test_every_setting_has_a_variable_and_a_key(tmp_path: Path) -> None:
     }
     names = set(Settings.model_fields) - {"visits", "cooccurrence", "learner", "gate", "outcomes", "ranker"}
     texts |= dict.fromkeys(names - set(texts), "20")
-    texts |= {"max_message_bytes": "20000", "publish_bytes_per_s": "20000", "outbox_bytes": "2000000"}
-    texts["snapshot_bytes"] = "2000000"
+    texts |= {
+        "max_message_bytes": "20000",
+        "publish_bytes_per_s": "20000",
+        "outbox_bytes": "2000000",
+        "snapshot_bytes": "2000000",
+    }
     environ = {f"CROSSCURRENT_{name.upper()}": text for name, text in texts.items()}
     by_variable = Settings.load({}, environ)
     file = tmp_path / "all.toml"
