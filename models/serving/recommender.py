@@ -159,6 +159,17 @@ class Recommender:
         self._compiled.rules()
         self._query_state = self._compiled.query_state()
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
+        pool, query = self._pool, self._query_state
+        arrays = [*pool[:-3], *pool.queues, *query]
+        return self.popularity.nbytes + sum(array.nbytes for array in arrays)
+
+    def held(self) -> NDArray[np.int64]:
+        """Indices that it keeps from one call to the next."""
+        return np.concatenate([self._compiled.held(), self.popularity.held()])
+
     def warm(self) -> None:
         """Compile, or load what was compiled before: seconds, or a fraction, for which no event then has to wait."""
         nothing = Visit([], [], [], [], [])

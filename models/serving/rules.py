@@ -86,6 +86,10 @@ class CompiledPolicy:
         self._barred_brands = np.array([catalog.brands.code(brand) for brand in policy.exclude_brands], np.int64)
         self._barred_categories = frozenset(policy.exclude_categories)
 
+    def held(self) -> NDArray[np.int64]:
+        """Indices that it keeps: of the items that the policy excludes."""
+        return self._barred_items
+
     def rules(self) -> Rules:
         """The rules as arrays that cover the catalogue as it is now."""
         catalog, categories = self._catalog, self._catalog.categories

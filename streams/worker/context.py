@@ -19,6 +19,9 @@ from streams.wire.topics import Identity, full_name
 from streams.worker.backpressure import Backpressure
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
+QUERY_BYTES = 3_000
+"""Of a query that waits, with its visit."""
+
 
 @dataclass(slots=True)
 class WorkerContext:
@@ -54,6 +57,20 @@ class WorkerContext:
             self.recommender, self.producer, self.metrics, self.settings, self.identities, self.clock, on_failure
         )
         self.backpressure = Backpressure(self.producer, self.batcher, self.settings)
+
+    def sizes(self) -> dict[str, int]:
+        """Memory of what is not a task's, in bytes by state."""
+        tables, predictor = self.tables, self.batcher.predictor
+        return {
+            "item ids": tables.items.nbytes,
+            "catalog": tables.catalog.nbytes,
+            "neighbours": tables.row_bytes,
+            "forgotten": tables.forgotten_bytes,
+            "serving": self.recommender.nbytes,
+            "sequence model": predictor.nbytes if predictor is not None else 0,
+            "waiting queries": QUERY_BYTES * self.batcher.waiting,
+            "outbox": self.producer.bytes,
+        }
 
     def name(self, topic: str) -> str:
         """Full name of a topic."""

@@ -73,8 +73,9 @@ class PartitionTask(ABC):
         recorded, positions = self.recorded(), {tp.topic: at for tp, at in self.positions().items()}
         return recorded is not None and any(at.position > positions[topic] for topic, at in recorded.topics.items())
 
-    def dropped(self) -> None:  # noqa: B027 - most tasks leave nothing behind
-        """The partitions are another worker's now, and the task will not run again."""
+    def dropped(self) -> None:
+        """The partitions are another worker's now: give up the state. The task will not run again."""
+        self.cursors = {}
 
     @abstractmethod
     async def publish(self) -> None:

@@ -11,8 +11,9 @@ log nothing is waited for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import chain
 
 from aiokafka import TopicPartition
 
@@ -57,6 +58,10 @@ class ShopperTask(PartitionTask):
         self._clicks_time_s = 0.0
         self._waiting_since: float | None = None
         self._pairs = self._new_pairs()
+
+    def pending_items(self) -> Iterator[int]:
+        """Indices of items that wait to be learnt: few, while those of the visits are many."""
+        return chain(self.visits.joining(), *(batch.held() for batch in self._pairs.values()))
 
     # -- restoring -------------------------------------------------------------------------------------------------
 
@@ -246,6 +251,11 @@ class ShopperTask(PartitionTask):
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
         batches, self._pairs = self._pairs, self._new_pairs()
+        with self.context.items.kept():
+            await self._send(batches)
+        await self.checkpoint(progress)
+
+    async def _send(self, batches: Mapping[str, PairBatch]) -> None:
         try:  # answer before learning, and before the positions say that the events are applied
             await self.context.batcher.drain()
         finally:
@@ -253,4 +263,3 @@ class ShopperTask(PartitionTask):
             for source, batch in batches.items():
                 for item_partition, value, _ in batch.messages(most):
                     self.context.producer.enqueue(topic, item_partition, f"{source}-{self.number}".encode(), value)
-        await self.checkpoint(progress)
