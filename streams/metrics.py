@@ -83,6 +83,7 @@ class Metrics:
         self.items = self._gauge("items", "Items known by id")
         self.catalog_items = self._gauge("catalog_items", "Items in the catalogue")
         self.rows = self._gauge("rows", "Rows of neighbours held")
+        self._state_bytes = self._gauge("state_bytes", "Memory of what is held, about", "state")
         self.snapshot_faults = self._counter(
             "snapshot_faults", "Announced snapshots that could not be taken", "model", "fault"
         )
@@ -115,6 +116,11 @@ class Metrics:
         """Count suggested items, by kind."""
         for kind, n in items.items():
             self._suggested.labels(kind).inc(n)
+
+    def states(self, sizes: Mapping[str, int]) -> None:
+        """Set the memory of what is held, in bytes by state."""
+        for state, size in sizes.items():
+            self._state_bytes.labels(state).set(size)
 
     def snapshot_taken(self, model: str, at: float) -> None:
         """A snapshot was installed; `at` is the event time of the last event behind it, in epoch seconds."""

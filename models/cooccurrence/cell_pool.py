@@ -69,6 +69,20 @@ class Cells:
             placed = take(self.heads, self.ids, size)
         return placed
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.ids.nbytes + self.weights.nbytes + self.counts.nbytes
+
+    def held(self, starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Neighbours in some rows, given by start and length; repeated as often as they are there."""
+        used = lengths > 0
+        changes = np.zeros(int(self.heads[0]) + 1, np.int8)
+        changes[starts[used]] += 1
+        changes[starts[used] + lengths[used]] -= 1
+        found: NDArray[np.int32] = self.ids[: int(self.heads[0])][np.cumsum(changes, dtype=np.int8)[:-1] == 1]
+        return found
+
     def grow(self) -> None:
         """Double the room; this copies what is in use, at half a gigabyte a second."""
         used, room = int(self.heads[0]), 2 * len(self.ids)

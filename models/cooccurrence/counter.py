@@ -99,6 +99,17 @@ class CoOccurrence:
         return 0 <= index < len(self._row_of) and bool(self._row_of[index] != NOWHERE)
 
     @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        arrays = self._row_of, self._rows, self._dirty_since, self._published
+        return self._cells.nbytes + sum(array.nbytes for array in arrays)
+
+    def held(self) -> NDArray[np.int32]:
+        """Indices that it keeps: of rows, and of neighbours."""
+        rows = self._rows[: len(self)]
+        return np.concatenate([rows["item"], self._cells.held(rows["start"], rows["length"])])
+
+    @property
     def totals(self) -> Totals:
         """The partition's baskets. On taking over they are set to what was recorded."""
         total = self._total[0]

@@ -106,6 +106,17 @@ class Neighbours:
         """Indices of the items that have rows, ascending: an order that another process does not share."""
         return np.flatnonzero(self._position != _NO_ROW)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        arrays = self._position, self.start, self.length, self.own, self.own_count, self.at
+        return self._cells.nbytes + sum(array.nbytes for array in arrays)
+
+    def held(self) -> NDArray[np.int64]:
+        """Indices that it keeps: of rows, and of neighbours."""
+        rows = self.items_with_rows()
+        return np.concatenate([rows, self._cells.held(self.start[rows], self.length[rows])])
+
     def arrays(self) -> Rows:
         """The arrays as they are now, with the baskets of the shop as of its newest basket."""
         baskets_at = max((total.at for total in self.totals.values()), default=0.0)

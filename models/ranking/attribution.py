@@ -42,6 +42,9 @@ TOPICS = ("clicks", "purchases")
 ALL = -1
 """Instead of an item: the whole list. No item has this index."""
 
+LIST_BYTES, ACTION_BYTES, GONE_BYTES = 2_000, 500, 300
+"""Of an open list, of an action that is remembered, of the id of a list that is closed."""
+
 _NONE, _FOLLOWED, _TAKEN = 0, 1, 2
 _CLICKED, _SHOWN, _DISMISSED = 3, 4, 5
 _SAID = {"shown": _SHOWN, "clicked": _CLICKED, "dismissed": _DISMISSED}
@@ -216,6 +219,12 @@ class Attribution:
     def __len__(self) -> int:
         """Open lists."""
         return len(self._open) - len(self._over)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+        actions = sum(map(len, self._actions.values()))
+        return LIST_BYTES * len(self._open) + ACTION_BYTES * actions + GONE_BYTES * len(self._gone_ids)
 
     # -- events ---------------------------------------------------------------------------------------------------
 

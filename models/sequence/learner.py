@@ -61,6 +61,12 @@ class Learner:
         """Windows added and not yet learnt."""
         return len(self._new)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes: windows, and four times the weights (Adam keeps two moments, learning a gradient)."""
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
+        return self._new.nbytes + self._old.nbytes + 4 * weights
+
     def add(self, window: LookWindow) -> bool:
         """Add a window; returns whether a chunk is full, and `learn` is due."""
         self._new.add(window)

@@ -25,6 +25,9 @@ ITEMS = 50
 SHOPPERS = 50_000
 """Shoppers whose states are kept, the most recent: 40 MB."""
 
+KEPT_BYTES = 1_500
+"""Of a window that is kept, with its shopper: up to twenty looks, each in three lists."""
+
 ROWS = 32
 """Shoppers that are scored together: bounds memory, which is 4 bytes an item and shopper."""
 
@@ -85,6 +88,20 @@ class SequencePredictor:
     def forget(self, user_id: str) -> None:
         """Drop what is kept of a shopper, at the next `expect`; may be called by another thread during one."""
         self._to_forget.append(user_id)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about: vectors of items, states and windows of shoppers."""
+        return self._scorer.vectors.nbytes + self._hidden.nbytes + self._cell.nbytes + KEPT_BYTES * len(self._kept)
+
+    def held(self) -> NDArray[np.int64]:
+        """Indices of the items that it has vectors of."""
+        return self._scorer.items
+
+    def clear(self) -> None:
+        """Drop what is kept of all shoppers; their states are computed again when they are needed."""
+        self._free += [place for _, place in self._kept.values()]
+        self._kept.clear()
 
     def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
         """State of each shopper after the window; a shopper may come several times, and is processed in this order."""

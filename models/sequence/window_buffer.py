@@ -53,6 +53,11 @@ class Windows:
         """Number of windows kept."""
         return min(self._count, self._most)
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return sum(int(getattr(self, name).nbytes) for name in _COLUMNS)
+
     def add(self, window: LookWindow) -> None:
         """Take a window of at least one look."""
         looks = self.items.shape[1]

@@ -111,6 +111,15 @@ class Popularity:
             self._scan(first, number)  # fills the places that some have left
         self._next = (first + number) % items
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return sum(array.nbytes for table in (self.by_category, self.by_brand, self._seen) for array in table)
+
+    def held(self) -> NDArray[np.int64]:
+        """Indices that it keeps: of the items on its lists."""
+        return np.flatnonzero(self._seen.node != _NOWHERE)
+
     def _scan(self, first: int, number: int) -> None:
         catalog, neighbours = self._catalog, self._neighbours
         state = ScanState(

@@ -142,7 +142,7 @@ class Recommender:
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
         self.learnt = Learnt(no_order(), "")  # may be replaced at any time, as the policy
-        self._items = items
+        self.items = items
         self._config = config
         self._reason_text = ReasonText(items, catalog)
         self._serial = 1
@@ -160,7 +160,7 @@ class Recommender:
 
     def prepared(self, policy: Policy) -> PreparedPolicy:
         """Compile a policy. May be called in a thread while queries are answered and the catalogue changes."""
-        compiled = CompiledPolicy(policy, self.catalog, self._items)
+        compiled = CompiledPolicy(policy, self.catalog, self.items)
         compiled.cover()
         limits = Limits(
             policy.max_items,
@@ -177,6 +177,17 @@ class Recommender:
     def put_in_force(self, prepared: PreparedPolicy) -> None:
         """Answer by a policy from the next query on."""
         self._in_force = prepared
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
+        pool, query = self._pool, self._in_force.query_state
+        arrays = [*pool[:-3], *pool.queues, *query]
+        return self.popularity.nbytes + sum(array.nbytes for array in arrays)
+
+    def held(self) -> NDArray[np.int64]:
+        """Indices that it keeps from one call to the next."""
+        return np.concatenate([self._in_force.compiled.held(), self.popularity.held()])
 
     def warm(self) -> None:
         """Compile, or load what was compiled before: seconds, or a fraction, for which no event then has to wait."""
@@ -211,7 +222,7 @@ class Recommender:
             self.popularity.by_brand,
             self.catalog.categories.parent,
             self.learnt.order,
-            self._items.order,
+            self.items.order,
             in_force.query_state,
             self._pool,
         )
@@ -242,7 +253,7 @@ class Recommender:
 
     def _suggested(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:
         """Answers as they are sent."""
-        get, name, reason = self.catalog.get, self._items.name, self._reason_text.reason
+        get, name, reason = self.catalog.get, self.items.name, self._reason_text.reason
         places = out.item.shape[1]
         described = np.round(out.features, 4).reshape(-1, WIDTH).tolist()
         items, kinds, anchors, scores, propensities = _flat(out.item, out.kind, out.anchor, out.score, out.propensity)

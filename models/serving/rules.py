@@ -86,6 +86,10 @@ class CompiledPolicy:
         self._excluded_brands = frozenset(policy.exclude_brands)
         self._excluded_categories = frozenset(policy.exclude_categories)
 
+    def held(self) -> NDArray[np.int64]:
+        """Indices that it keeps: of the items that the policy excludes."""
+        return self._barred_items
+
     def cover(self) -> None:
         """Compile for the categories and brands added since the last call.
 

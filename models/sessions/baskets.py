@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Iterator
 
 _Basket = tuple[float, str, tuple[int, ...], float]
 """(event time, order id, items, append time)."""
@@ -27,6 +28,15 @@ class Baskets:
     def __len__(self) -> int:
         """Purchases remembered."""
         return len(self._baskets)
+
+    @property
+    def lines(self) -> int:
+        """Lines of all purchases."""
+        return sum(len(basket[2]) for basket in self._baskets)
+
+    def held(self) -> Iterator[int]:
+        """Items of all purchases."""
+        return (item for basket in self._baskets for item in basket[2])
 
     def newest(self, appended_s: float) -> float:
         """Event time of the last purchase appended at or after a time, -inf if there is none."""

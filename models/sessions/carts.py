@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _Change = tuple[float, int, bool, float]
 """(event time, offset, added, append time): of two changes of an item the greater one is the last."""
@@ -55,6 +55,14 @@ class Cart:
         self._changes = {item: changes for item, changes in kept.items() if changes}
         appended = (change[3] for changes in self._changes.values() for change in changes)
         self._oldest_s = min(appended, default=float("inf"))
+
+    def __len__(self) -> int:
+        """Changes remembered."""
+        return sum(map(len, self._changes.values()))
+
+    def held(self) -> Iterable[int]:
+        """Items of all changes."""
+        return self._changes
 
     def items(self) -> list[int]:
         """Items in the cart, by event time and offset of their addition."""

@@ -6,6 +6,9 @@ from math import inf
 
 from models.shop.events import Profile
 
+SHOPPER_BYTES = 150
+"""Of a shopper who has said something."""
+
 
 class Consent:
     """What the shoppers of one partition have said in their profiles.
@@ -28,6 +31,11 @@ class Consent:
     def __init__(self) -> None:
         self._forgotten: dict[str, float] = {}
         self._withdrawn: set[str] = set()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+        return SHOPPER_BYTES * (len(self._forgotten) + len(self._withdrawn))
 
     def apply(self, profile: Profile) -> float | None:
         """Take a profile, in the order of its log; returns until when the shopper is forgotten, if it says so."""

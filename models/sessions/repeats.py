@@ -22,6 +22,10 @@ class Repeats:
         self._seen: dict[str, tuple[float, float]] = {}  # id: append time, event time
         self._limit = _FIRST_LIMIT
 
+    def __len__(self) -> int:
+        """Ids held, outdated ones included."""
+        return len(self._seen)
+
     def again(self, name: str, at: float, appended_s: float, horizon_s: float) -> bool:
         """Note an id with its event time; returns whether it had been seen at or after the horizon, an append time.
 

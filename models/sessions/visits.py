@@ -18,8 +18,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain, islice
 from typing import NamedTuple
 
 from models.sessions.baskets import Baskets
@@ -37,6 +39,13 @@ ACTION_CODES = {Action.VIEW: 0, Action.CLICK: 1, Action.ADD_TO_CART: 2}
 KEPT_WINDOWS = 3
 """How many windows of looks the window, and the looks before a purchase, are taken from. More than one, since a late
 look has a place in the log and none in the window. As many again are kept for purchases that are applied late."""
+
+SHOPPER_BYTES, LOOK_BYTES, REPEAT_BYTES, LINE_BYTES, JOIN_BYTES = 800, 220, 220, 90, 300
+"""Of a shopper, of a look or a change of the cart, of an `event_id` or `order_id`, of a line of a purchase (and of the
+purchase itself), of a purchase that waits for its views."""
+
+SAMPLE = 100
+"""Shoppers that memory is estimated from: those that wait longest for eviction."""
 
 _NEVER = float("-inf")
 
@@ -146,6 +155,14 @@ class _Shopper:
         self.looks = Looks()
         self.cart: Cart | None = None
         self.events: Repeats | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+        events, orders = len(self.events or ()), len(self.orders or ())
+        repeats, baskets = events + orders, self.baskets.lines + len(self.baskets)
+        looks, changes = len(self.looks.trail), 0 if self.cart is None else len(self.cart)
+        return SHOPPER_BYTES + LOOK_BYTES * looks + REPEAT_BYTES * repeats + LINE_BYTES * baskets + LOOK_BYTES * changes
 
     def drop_purchases(self) -> None:
         self.bought_s = _NEVER  # append time of the last purchase
@@ -356,6 +373,33 @@ class Visits:
         shopper.looks.expire(self._clicks_s - self._look_memory_s, self._kept)
         looks = [look for look in shopper.looks.recent[-config.items :] if look[0] >= at - config.window_s]
         return Window([look[2] for look in looks], [look[3] for look in looks], [look[0] for look in looks])
+
+    # -- what is kept ----------------------------------------------------------------------------------------------
+
+    def shoppers(self) -> list[str]:
+        """Ids of the shoppers that it remembers."""
+        return list(self._shoppers)
+
+    def held(self, user_id: str) -> Iterator[int]:
+        """Indices of the items that it remembers of a shopper."""
+        if (shopper := self._shoppers.get(user_id)) is not None:
+            yield from (look[2] for look in shopper.looks.trail)
+            yield from shopper.baskets.held()
+            if shopper.cart is not None:
+                yield from shopper.cart.held()
+
+    def joining(self) -> Iterator[int]:
+        """Indices of the items whose viewed-then-bought pairs are still to be made."""
+        return chain.from_iterable(join.bought for join in self._joins)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about: that of some shoppers, times their number."""
+        some = list(islice(self._eviction_queue, SAMPLE))
+        if not some:
+            return 0
+        taken = sum(self._shoppers[user_id].nbytes for user_id in some)
+        return taken * len(self._shoppers) // len(some) + JOIN_BYTES * len(self._joins)
 
     def _shopper(self, user_id: str) -> _Shopper:
         """A shopper's state. Each call also checks one other for eviction: few are held beyond those within memory."""

@@ -34,6 +34,10 @@ FACT = np.dtype(
 """32 bytes an item, half a cache line: classifying a candidate waits for memory once."""
 
 
+ITEM_BYTES, ATTRIBUTE_BYTES, CODE_BYTES = 400, 150, 250
+"""Of an item without its texts, of an attribute without its texts, of a category, brand or currency."""
+
+
 class Codes:
     """Numbers words in order of appearance, from 1 on; no word is `NONE`.
 
@@ -83,10 +87,17 @@ class Catalog:
         self.version = 0
         self._items = items
         self._offers: dict[int, CatalogItem] = {}
+        self._offer_bytes = 0
 
     def __len__(self) -> int:
         """Number of items, in stock or not."""
         return len(self._offers)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+        words = CODE_BYTES * (len(self.categories) + len(self.brands) + len(self.currencies))
+        return self.facts.nbytes + self._offer_bytes + words
 
     def put(self, item: CatalogItem) -> None:
         """Add or replace an item."""
@@ -100,12 +111,14 @@ class Catalog:
             self.currencies.code(item.currency),
             OFFERED if item.in_stock else KNOWN,
         )
+        self._offer_bytes += _bytes_of(item) - _bytes_of(self._offers.get(index))
         self._offers[index] = item
         self.version += 1
 
     def withdraw(self, item_id: str) -> None:
         """Remove an item: it is no longer suggested or compared with. Unknown ids are ignored."""
-        if self._offers.pop(self._items.find(item_id), None) is not None:
+        if (item := self._offers.pop(self._items.find(item_id), None)) is not None:
+            self._offer_bytes -= _bytes_of(item)
             self.facts["state"][self._items.find(item_id)] = 0
             self.version += 1
 
@@ -119,8 +132,27 @@ class Catalog:
         known: NDArray[np.bool_] = self.facts["state"][indices] & KNOWN != 0
         return known
 
+    def held(self) -> NDArray[np.int64]:
+        """Indices that it keeps: of the items that it has."""
+        return np.flatnonzero(self.facts["state"] & KNOWN)
+
+    def freed(self, indices: NDArray[np.int64]) -> None:
+        """Indices that are going to be given to other items."""
+        self.facts[indices[indices < len(self.facts)]] = 0
+        self.version += 1
+
     def make_room(self) -> None:
         """Let `facts` cover all indices given so far; items that are not in the catalogue have state 0."""
         if len(self.facts) < len(self._items):
             more = np.zeros(2 * len(self._items) - len(self.facts), FACT)
             self.facts = np.concatenate([self.facts, more])
+
+
+def _bytes_of(item: CatalogItem | None) -> int:
+    """Memory that an item takes, about; 0 for none."""
+    if item is None:
+        return 0
+    texts = sum(map(len, (item.item_id, item.title, item.category, item.brand or "", item.currency or "")))
+    for name, value in item.attributes.items():
+        texts += ATTRIBUTE_BYTES + len(name) + (len(value) if isinstance(value, str) else 0)
+    return ITEM_BYTES + texts

@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 TABLE_TOPICS = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
 """Topics that have a table."""
 
+ROW_BYTES, FORGOTTEN_BYTES = 350, 150
+"""Of a row, besides its arrays: its id, its position, its place among those of its partition; of a shopper."""
+
 SLICE = 200
 """Records applied before the event loop gets a turn: 200 rows of 100 neighbours take about 5 ms."""
 
@@ -101,6 +104,16 @@ class GlobalTables:
     def topics(self) -> list[str]:
         """Full names of the topics held."""
         return list(self._apply)
+
+    @property
+    def row_bytes(self) -> int:
+        """Memory of the rows of neighbours, about."""
+        return self.neighbours.nbytes + ROW_BYTES * len(self.neighbours)
+
+    @property
+    def forgotten_bytes(self) -> int:
+        """Memory of the shoppers who asked to be forgotten, about."""
+        return FORGOTTEN_BYTES * len(self.forgotten)
 
     def apply(self, record: Record) -> None:
         """Apply one record. An unusable one is counted and skipped: the owner of its partition reports it."""

@@ -402,10 +402,24 @@ class Trainer(ProcessService):
 
     def measure(self) -> None:
         """Update the gauges."""
-        self.metrics.items.set(len(self.training.items))
+        self.metrics.items.set(self.training.items.used)
+        self.metrics.states(self._sizes())
         self.metrics.catalog_items.set(len(self._tables.catalog))
         for cursor in self.training.cursors.values():
             self.metrics.cursor(cursor)
+
+    def _sizes(self) -> dict[str, int]:
+        """Memory of what is held, in bytes by state."""
+        training, tables = self.training, self._tables
+        visits = training.window_builder.visits
+        return {
+            "item ids": training.items.nbytes + tables.items.nbytes,
+            "catalog": tables.catalog.nbytes,
+            "forgotten": tables.forgotten_bytes,
+            "shoppers": sum(each.nbytes + each.consent.nbytes for each in visits),
+            "sequence model": training.learner.nbytes,
+            "lists": training.attribution.nbytes,
+        }
 
     def _offer(self, item_id: str) -> CatalogItem | None:
         return self._tables.catalog.get(self._tables.items.find(item_id))

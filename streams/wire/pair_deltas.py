@@ -105,6 +105,10 @@ class ItemPartitions:
             found = self._known[indices]
         return found
 
+    def freed(self, indices: NDArray[np.int64]) -> None:
+        """Indices that are going to be given to other items."""
+        self._known[indices[indices < len(self._known)]] = -1
+
 
 shared_item_partitions = lru_cache(4)(ItemPartitions)
 """Shared by all batches and tasks of a process, which has one numbering of items."""
@@ -134,6 +138,10 @@ class PairBatch:
     def __len__(self) -> int:
         """Number of pairs."""
         return len(self._pairs)
+
+    def held(self) -> Iterator[int]:
+        """Indices of the items of its pairs, TOTAL among them."""
+        return chain.from_iterable(pair[:2] for pair in self._pairs)
 
     def add(self, offset: int, at: float, pairs: Iterable[Pair]) -> None:
         """Add the pairs of one event, by its offset in the source partition and its event time in epoch seconds.
@@ -238,6 +246,11 @@ class _Columns:
     def _between(self, start: int, stop: int) -> _Columns:
         chosen = slice(start, stop)
         return _Columns(self.event[chosen], self.a[chosen], self.b[chosen], self.kind[chosen], self.weight[chosen])
+
+
+def forget_partitions(items: Items, item_partitions: int, indices: NDArray[np.int64]) -> None:
+    """Indices are going to be given to other items."""
+    shared_item_partitions(items, item_partitions).freed(indices)
 
 
 def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> DecodedPairs:

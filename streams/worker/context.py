@@ -21,6 +21,9 @@ from streams.worker.placement import Placement
 from streams.worker.source_ends import SourceEnds
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
+QUERY_BYTES = 3_000
+"""Of a query that waits, with its visit."""
+
 
 @dataclass(slots=True)
 class WorkerContext:
@@ -60,6 +63,20 @@ class WorkerContext:
         self.backpressure = Backpressure(self.producer, self.batcher, self.settings)
         self.placement = Placement(self.identities, self.metrics)
         self.source_ends = SourceEnds(self.log, self.highwater, self.identities, self.settings.prefix)
+
+    def sizes(self) -> dict[str, int]:
+        """Memory of what is not a task's, in bytes by state."""
+        tables, predictor = self.tables, self.batcher.predictor
+        return {
+            "item ids": tables.items.nbytes,
+            "catalog": tables.catalog.nbytes,
+            "neighbours": tables.row_bytes,
+            "forgotten": tables.forgotten_bytes,
+            "serving": self.recommender.nbytes,
+            "sequence model": predictor.nbytes if predictor is not None else 0,
+            "waiting queries": QUERY_BYTES * self.batcher.waiting,
+            "outbox": self.producer.bytes,
+        }
 
     def name(self, topic: str) -> str:
         """Full name of a topic."""

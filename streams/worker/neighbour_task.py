@@ -208,6 +208,7 @@ class NeighbourTask(PartitionTask):
 
     def dropped(self) -> None:
         """See [`PartitionTask.dropped`][]."""
+        super().dropped()
         self.context.tables.unwatch(self._rows_tp.partition)
 
     async def publish(self) -> None:

@@ -78,8 +78,9 @@ class PartitionTask(ABC):
         known = recorded.topics if recorded else {}
         return any(tp.topic in known and known[tp.topic].position > at for tp, at in self.positions().items())
 
-    def dropped(self) -> None:  # noqa: B027 - most tasks leave nothing behind
-        """The partitions are another worker's now, and the task will not run again."""
+    def dropped(self) -> None:
+        """The partitions are another worker's now: give up the state. The task will not run again."""
+        self.cursors = {}
 
     @abstractmethod
     async def publish(self) -> None:

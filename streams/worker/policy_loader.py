@@ -39,7 +39,9 @@ class PolicyLoader:
             await self._requested.wait()
             self._requested.clear()
             try:
-                prepared = await run_in_daemon_thread(self._prepare, "policy")
+                with self._recommender.items.kept():  # a policy that is not in force yet names items by index
+                    prepared = await run_in_daemon_thread(self._prepare, "policy")
+                    self._recommender.put_in_force(prepared)
             except PolicyError as error:
                 self._metrics.policy_reads.labels("refused").inc()
                 logger.error("%s; the policy in force is kept", error)
@@ -47,7 +49,6 @@ class PolicyLoader:
                 self._metrics.policy_reads.labels("refused").inc()
                 logger.error("the policy cannot be used: %r; the policy in force is kept", error, exc_info=error)
             else:
-                self._recommender.put_in_force(prepared)
                 self._metrics.policy_reads.labels("in force").inc()
                 logger.info("policy %s is in force", prepared.hash)
 

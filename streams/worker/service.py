@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import time
@@ -33,6 +34,7 @@ from streams.worker import shopper_task
 from streams.worker.assignment import TaskManager
 from streams.worker.catalog_task import CatalogTask
 from streams.worker.context import WorkerContext
+from streams.worker.id_sweep import IdSweep
 from streams.worker.model_loader import ModelLoader
 from streams.worker.neighbour_task import NeighbourTask
 from streams.worker.partition_task import TaskKind
@@ -53,6 +55,12 @@ CONSUMED = [topic for kind in TASK_KINDS for topic in kind.topics]
 REVOKE_FLUSH_SHARE = 1 / 6
 """Of the session timeout: longest flush before joining the rebalanced group. Together with the wait for a heartbeat
 before it, it stays below half a session, which is how long a join of the embedded broker waits."""
+
+SWEEP_S = 1.0
+"""Between two looks whether item ids can be freed."""
+
+RECORD_BYTES = 1_000
+"""Of a record that waits, about."""
 
 COLLECTOR_THRESHOLDS = (5_000, 10, 1_000)
 """Of Python's garbage collector. The hot path makes many objects and hardly any cycles, and a collection delays the
@@ -103,6 +111,7 @@ class Worker(ProcessService):
             policy=read_policy(),
             on_failure=self.fail,
         )
+        self.context = context
         self._recommender, self._batcher = context.recommender, context.batcher
         self._placement = context.placement
         self.policy_loader = PolicyLoader(read_policy, self._recommender, metrics)
@@ -156,7 +165,26 @@ class Worker(ProcessService):
     def start_work(self) -> None:
         """Flush the tasks and watch the delivery."""
         self.spawn(self.tasks.keep_flushing(self.settings.flush_interval_s), "flush")
+        self.spawn(self._free_ids(), "item ids")
         self.spawn(self.every(self.settings.watchdog_s, self._watchdog.check), "watchdog")
+
+    async def _free_ids(self) -> None:
+        sweep = IdSweep(self.context, lambda: self.tasks)
+        while True:
+            while sweep.step():
+                await asyncio.sleep(0)
+            await asyncio.sleep(SWEEP_S)
+
+    def _sizes(self) -> dict[str, int]:
+        """Memory of the tasks' state, in bytes."""
+        rows = shoppers = records = 0
+        for task in self.tasks:
+            records += RECORD_BYTES * task.held
+            if isinstance(task, NeighbourTask):
+                rows += task.rows.nbytes
+            elif isinstance(task, ShopperTask):
+                shoppers += task.visits.nbytes + task.visits.consent.nbytes
+        return {"owned rows": rows, "shoppers": shoppers, "waiting records": records}
 
     async def finish_work(self) -> None:
         """Flush all tasks: pair deltas first, then rows of our own items that they change."""
@@ -173,12 +201,13 @@ class Worker(ProcessService):
         """Update the gauges."""
         metrics = self.metrics
         metrics.tasks.set(sum(task.ready.is_set() for task in self.tasks))
-        metrics.items.set(len(self.tables.items))
+        metrics.items.set(self.tables.items.used)
         metrics.catalog_items.set(len(self.tables.catalog))
         metrics.rows.set(len(self.tables.neighbours))
         metrics.load.set(self._backpressure.load)
         metrics.outbox_bytes.set(self.producer.bytes)
         metrics.retries.set(self.producer.retries)
+        metrics.states(self.context.sizes() | self._sizes())
         for task in self.tasks:
             for cursor in task.cursors.values():
                 metrics.cursor(cursor)
@@ -191,7 +220,8 @@ class Worker(ProcessService):
 
     def _install_predictor(self, snapshot: Snapshot) -> None:
         """Predict with other weights from the next batch on; called in a thread."""
-        self._batcher.predictor = read_predictor(snapshot, self.tables.items, self.tables.catalog)
+        with self.tables.items.kept():
+            self._batcher.predictor = read_predictor(snapshot, self.tables.items, self.tables.catalog)
 
     def _install_order(self, snapshot: Snapshot) -> None:
         """Rank by what was learnt from outcomes, from the next batch on; called in a thread."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from itertools import chain
 from typing import TypeVar
 
 from aiokafka import TopicPartition
@@ -59,6 +60,10 @@ class ShopperTask(PartitionTask):
         self._clicks_time_s = 0.0
         self._waiting_since: float | None = None
         self._pairs = self._new_pairs()
+
+    def pending_items(self) -> Iterator[int]:
+        """Indices of items that wait to be learnt: few, while those of the visits are many."""
+        return chain(self.visits.joining(), *(batch.held() for batch in self._pairs.values()))
 
     # -- restoring -------------------------------------------------------------------------------------------------
 
@@ -267,6 +272,11 @@ class ShopperTask(PartitionTask):
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
         batches, self._pairs = self._pairs, self._new_pairs()
+        with self.context.items.kept():
+            await self._send(batches)
+        await self.checkpoint(progress)
+
+    async def _send(self, batches: Mapping[str, PairBatch]) -> None:
         messages = self._messages(batches)
         try:  # answer before learning, and before the positions say that the events are applied
             await self.context.batcher.drain()
@@ -276,7 +286,6 @@ class ShopperTask(PartitionTask):
         finally:
             for message in messages:
                 self.context.producer.enqueue(*message)
-        await self.checkpoint(progress)
 
     def _messages(self, batches: Mapping[str, PairBatch]) -> Iterator[tuple[str, int, bytes, bytes]]:
         """The deltas as topic, partition, key and value."""

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import orjson
@@ -99,6 +100,12 @@ class SuggestionBatcher:
     def busy(self) -> bool:
         """Whether a batch is being answered in a thread."""
         return self._under_way is not None
+
+    def held(self) -> Iterator[int]:
+        """Indices of the items of all queries that wait."""
+        for _, _, query in self._requests:
+            visit, window = query.visit, query.window
+            yield from chain(query.trigger, visit.items, visit.cart, visit.bought, window.items if window else ())
 
     def submit(self, request: SuggestionRequest) -> None:
         """Add a query; the next `flush` that finds no batch under way answers it."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.sequence.predictor import Expected, SequencePredictor
 from models.sessions.visits import Window
@@ -34,6 +35,13 @@ class SilentModel(SequencePredictor):
         if self.error is not None:
             raise self.error
         return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(shoppers) + 1, np.int64))
+
+    def held(self) -> NDArray[np.int64]:
+        """No items."""
+        return np.empty(0, np.int64)
+
+    def clear(self) -> None:
+        """Nothing is kept."""
 
     def forget(self, user_id: str) -> None:
         """Nothing is kept."""

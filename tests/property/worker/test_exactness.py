@@ -14,6 +14,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.shop.policy import Policy
 from streams.settings import Settings
 from streams.wire.partitioner import partition_of
+from streams.worker.id_sweep import IdSweep
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
@@ -84,6 +85,13 @@ async def deliver(process: Process, at: int, length: int) -> None:
             await process.work(task.name)
 
 
+def sweep(process: Process) -> None:
+    """Free all ids that nobody refers to."""
+    swept = IdSweep(process.context, process.tasks.values, least=0)
+    while swept.step():
+        pass
+
+
 async def disturbed(
     history: list[Event], steps: list[tuple[str, int, int]], unknown_items: int = 10_000
 ) -> tuple[dict[str, Any], Shop]:
@@ -98,9 +106,11 @@ async def disturbed(
         return process
 
     process, dead = started(), list[Process]()
+
     await process.take_over_all()
     told = iter(enumerate(history))
     for what, at, length in steps:
+        sweep(process)
         for number, event in [pair for _, pair in zip(range(length), told, strict=False)]:
             happen(shop, number, event)
         if what == "deliver":
@@ -127,6 +137,7 @@ async def disturbed(
     for number, event in told:
         happen(shop, number, event)
     await process.complete()
+    sweep(process)
     await process.complete()
     for each in [process, *dead]:
         assert not each.failures

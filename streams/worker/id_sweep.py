@@ -1,0 +1,97 @@
+"""Frees the indices of item ids that nothing refers to any more, so that made-up ids do not fill the memory.
+
+Mark and sweep, a little at a time. Everybody who keeps indices from one turn of the event loop to the next is listed
+here, and in no other place:
+
+* the visits of shoppers: marked some shoppers a turn, as they are many. Whatever a visit gains meanwhile has come
+  through `Items.index`, which marks it;
+* all others: marked together, in the turn in which indices are freed. Indices that they have copied from a visit are
+  seen there.
+
+Records and messages name items by id, so an item that comes back just gets another index. No result depends on an
+index: ties are settled by id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from streams.wire.pair_deltas import forget_partitions
+from streams.worker.context import WorkerContext
+from streams.worker.neighbour_task import NeighbourTask
+from streams.worker.partition_task import PartitionTask
+from streams.worker.shopper_task import ShopperTask
+
+logger = logging.getLogger(__name__)
+
+LEAST = 20_000
+"""Ids more than after the last sweep before the next one begins: 10 MB."""
+
+SLICE = 200
+"""Shoppers marked in a turn: less than a millisecond."""
+
+
+class IdSweep:
+    """Sweeps when the number of ids has doubled, and grown by `least`.
+
+    `tasks` gives the partition tasks of the moment.
+    """
+
+    def __init__(
+        self, context: WorkerContext, tasks: Callable[[], Iterable[PartitionTask]], least: int = LEAST
+    ) -> None:
+        self._context, self._tasks, self._least = context, tasks, least
+        self._left = 0  # ids after the last sweep
+        self._marking: Iterator[None] | None = None
+
+    def step(self) -> bool:
+        """Do a little; returns whether there is more to do at once."""
+        items = self._context.items
+        if self._marking is None:
+            if items.used < max(2 * self._left, self._left + self._least):
+                return False
+            items.begin()
+            self._marking = self._mark_visits()
+        if next(self._marking, self) is None:
+            return True
+        if self._context.batcher.busy or items.keeping:
+            return False  # a thread or a flush has indices; the next step looks again
+        self._marking = None
+        self._sweep()
+        return False
+
+    def _mark_visits(self) -> Iterator[None]:
+        for visits in [task.visits for task in self._tasks() if isinstance(task, ShopperTask)]:
+            shoppers = iter(visits.shoppers())
+            while some := list(islice(shoppers, SLICE)):
+                self._mark(item for user_id in some for item in visits.held(user_id))
+                yield None
+
+    def _mark(self, indices: Iterable[int]) -> None:
+        self._context.items.mark(np.fromiter(indices, np.int64))
+
+    def _sweep(self) -> None:
+        context, predictor = self._context, self._context.batcher.predictor
+        items, tables = context.items, context.tables
+        for held in (tables.catalog.held(), tables.neighbours.held(), context.recommender.held()):
+            items.mark(held)
+        self._mark(context.batcher.held())
+        if predictor is not None:
+            items.mark(predictor.held())
+        for task in self._tasks():
+            if isinstance(task, NeighbourTask):
+                items.mark(task.rows.held())
+            elif isinstance(task, ShopperTask):
+                self._mark(task.pending_items())
+        before, freed = items.used, items.free()
+        if len(freed):
+            tables.catalog.freed(freed)
+            forget_partitions(items, context.partitions("pairs"), freed)
+            if predictor is not None:
+                predictor.clear()
+        self._left = items.used
+        logger.info("%d of %d item ids are freed: nothing refers to them any more", len(freed), before)
