@@ -104,7 +104,7 @@ class AppRunner(faust.Worker):
         stop_s: float,
         on_failure: Callable[[BaseException], None],
     ) -> None:
-        super().__init__(app, loglevel=log_level, redirect_stdouts=False, loop=loop)
+        super().__init__(app, quiet=True, loglevel=log_level, redirect_stdouts=False, loop=loop)
         self._stop_s, self._on_failure = stop_s, on_failure
 
     async def start(self) -> None:

