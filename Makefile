@@ -4,6 +4,7 @@ PYTHON ?= python3
 EXTRAS ?= embedded,completejourney,evaluation,large,learning,dev
 SECONDS ?=
 MINUTES ?= 60
+RECORDS ?= 20000000
 JSON ?=
 HTML ?=
 
@@ -16,7 +17,7 @@ INSTALLED := .venv/.installed
 WARM := .venv/.warm
 
 .DEFAULT_GOAL := help
-.PHONY: help install warm check format test test-fast coverage demo bench drills soak evaluate docs site lock clean
+.PHONY: help install warm check format test test-fast fuzz coverage demo bench drills soak evaluate docs site lock clean
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +44,9 @@ test: $(INSTALLED) $(WARM) ## all tests; on Apache Kafka too where KAFKA_HOME na
 
 test-fast: $(INSTALLED) $(WARM) ## the tests that need no broker and less than ten seconds each
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not broker and not slow"
+
+fuzz: $(INSTALLED) $(WARM) ## RECORDS (20000000) mutants at every decoder; what is refused in a new way joins tests/corpus
+	FUZZ_RECORDS=$(RECORDS) FUZZ_SEED=$$(date +%s) FUZZ_KEEP=1 $(BIN)/pytest -n 2 tests/property/test_fuzz.py
 
 coverage: $(INSTALLED) $(WARM) ## all tests, and which lines they do not reach (build/coverage; kernels run as machine code)
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
