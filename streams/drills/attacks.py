@@ -87,7 +87,15 @@ def _good_values(item_ids: Sequence[str], name: str, now_ms: int) -> Mapping[str
             "at": now_ms,
             "items": [{"item_id": item_id, "price": 1.5}],
         },
-        "catalog": {"v": 1, "item_id": f"item-{name}", "title": "A", "category": "Attic/Odds", "price": 1.5},
+        "catalog": {
+            "v": 1,
+            "item_id": f"item-{name}",
+            "title": "A",
+            "category": "Attic/Odds",
+            "price": 1.5,
+            "currency": "EUR",
+            "in_stock": True,
+        },
         "profiles": {"v": 1, "user_id": user_id, "at": now_ms, "attributes": {"age": 40}},
         "feedback": {"v": 1, "user_id": user_id, "suggestion_id": "clicks-0-0", "action": "shown", "at": now_ms},
     }

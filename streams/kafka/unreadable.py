@@ -162,7 +162,8 @@ class _Parts(NamedTuple):
 
 def _recovered(partition: Any, batches: _Batches, offset: int, error: Exception) -> Iterator[Record]:
     """The records of a batch from an offset on, after a client could not parse it."""
-    batch, after = batches.current, offset
+    batch = batches.current
+    after = max(offset, _PREFIX.unpack_from(batch)[0])  # offsets before the batch may not exist
     try:
         for record in _records(partition, batch, error):
             if record.offset >= batches.next_offset:

@@ -130,6 +130,12 @@ def test_a_batch_that_cannot_be_read_is_unreadable_at_each_of_its_offsets(read: 
     assert {raw_value(record) for record in records[3:6]} == {None}
 
 
+def test_offsets_that_do_not_exist_before_a_bad_batch_are_not_unreadable(read: Read) -> None:
+    bad = WHOLE["a checksum that is wrong"]
+    records = fetched(read, batch(base=10) + at(16, bad) + batch(base=19), 10)
+    assert [record.offset for record in records] == [10, 11, 12, 16, 17, 18, 19, 20, 21]
+
+
 @pytest.mark.parametrize(("count", "read_well"), [(4, 3), (2, 2)])
 def test_a_wrong_number_of_records_hides_none(read: Read, count: int, read_well: int) -> None:
     records = fetched(read, around(with_count(batch(), count)), 10)
