@@ -33,6 +33,7 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     def policy() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)
 
+    policy()  # a wrong file is reported before any broker is asked
     check_codecs()
     app, worker = create_app(settings, policy, identities(settings, WORKER), on_ready=say_ready)
     loop = new_event_loop()
