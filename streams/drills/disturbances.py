@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from models.sessions.visits import VisitConfig
 from streams.drills.attacker import Attacker, AttackStream
 from streams.drills.feed import Feeder
 from streams.drills.foreign_commit import commit_ends
@@ -43,8 +44,9 @@ TELL_S = 60.0
 
 HOSTILE_POLICY = f'{POLICY}misplaced = "dead-letter"\n'
 
-SELDOM = {"flush_interval_s": 5.0}
-"""Settings of a soak: brokers keep all rows of an hour, and every start reads them."""
+SOAK_SETTINGS = {"flush_interval_s": 5.0, "visits": VisitConfig(window_s=120.0, click_memory_s=480.0)}
+"""Settings of a soak. Rows are published seldom, as brokers keep all of them and every start reads them. Clicks are
+remembered for minutes, so that the memory of workers reaches its bound while they are watched."""
 
 
 @dataclass(slots=True)
@@ -194,5 +196,13 @@ DRILLS: Mapping[str, Drill] = {
     # The unseen items make a swap as much work as in a large shop.
     "swap": Drill(swap, rate=50.0, seconds=120.0, trained=True, swapped=True, unseen=50_000),
     "hostile": Drill(hostile, rate=100.0, seconds=30.0, trained=True, attacked=True, policy=HOSTILE_POLICY),
-    "soak": Drill(soak, rate=200.0, seconds=120.0, trained=True, attacked=True, policy=HOSTILE_POLICY, settings=SELDOM),
+    "soak": Drill(
+        soak,
+        rate=200.0,
+        seconds=120.0,
+        trained=True,
+        attacked=True,
+        policy=HOSTILE_POLICY,
+        settings=SOAK_SETTINGS,
+    ),
 }

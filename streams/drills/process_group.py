@@ -32,7 +32,8 @@ class ProcessGroup:
         options = ["--no-web", *(() if policy is None else ("--policy", str(policy)))]
         command = crosscurrent(kind, *options, settings=settings)
         environ = environment(
-            **{name: getattr(settings, name) for name in (*SETTINGS, "snapshot_store", "flush_interval_s")}
+            **{name: getattr(settings, name) for name in (*SETTINGS, "snapshot_store", "flush_interval_s")},
+            **{f"visits__{name}": getattr(settings.visits, name) for name in ("window_s", "click_memory_s")},
         )
         self._processes = [
             Process(f"{kind} {number}" if count > 1 else f"the {kind}", command, logs / f"{kind}-{number}.log", environ)

@@ -44,7 +44,8 @@ exclude_items = ["{EXCLUDED}"]
 class Promises:
     """Checks suggestions. Clicks and purchases come by partition and offset, without repeated ones.
 
-    `suggestions` is iterated twice, each partition in order; their values are not kept.
+    `suggestions` is iterated twice, each partition in order; their values are not kept. Workers remember carts for
+    `cart_memory_s` by append time.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class Promises:
         clicks: Sequence[Event],
         purchases: Sequence[Event],
         suggestions: Iterable[Raw],
+        cart_memory_s: float,
     ) -> None:
-        self._catalog = catalog
+        self._catalog, self._cart_memory_s = catalog, cart_memory_s
         self._events = {event.record.id: event for event in (*clicks, *purchases)}
         self._clicks, self._purchases = _by_shopper(clicks), _by_shopper(purchases)
         self._suggestions = suggestions
@@ -146,7 +148,7 @@ class Promises:
         return {click.item_ids[0] for click in self._clicks[user_id] if click.action == "add_to_cart"}
 
     def _surely_in_cart(self, event: Event, answer: Raw) -> set[str]:
-        """Items certainly in the cart at a click: added by it or earlier in the log, and not emptied by a purchase.
+        """Items certainly in the cart at a click: added by it or lately in the log, and not emptied by a purchase.
 
         Clicks of a partition are applied in the order of the log. A purchase may have been applied unless it was
         appended after the answer.
@@ -157,6 +159,8 @@ class Promises:
         for click in self._clicks[event.user_id]:
             if click.record.offset > event.record.offset:
                 break
+            if answer.timestamp / 1000 - click.appended_s >= self._cart_memory_s:
+                continue
             if click.action in ("add_to_cart", "remove_from_cart"):
                 change = (click.at_s, click.record.offset, click.action == "add_to_cart")
                 last[click.item_ids[0]] = max(change, last.get(click.item_ids[0], change))

@@ -87,7 +87,7 @@ def judge(
     """
     clicks, purchases = first_events(evidence.clicks), first_events(evidence.purchases)
     triggers = {event.record.id: event for event in (*clicks, *purchases) if event.triggers}
-    promises = Promises(evidence.catalog, clicks, purchases, evidence.suggestions)
+    promises = Promises(evidence.catalog, clicks, purchases, evidence.suggestions, visits.look_memory_s)
     answers = {name: found[0] for name, found in promises.answers.items()}
     missing = [name for name in triggers if name not in answers]
     broken = list(promises.broken())

@@ -28,6 +28,8 @@ from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_pos
 AT = 1_773_480_000.0
 VISITS, COOCCURRENCE = VisitConfig(), CoOccurrenceConfig()
 
+CART_MEMORY_S = 100.0
+
 CATALOG: dict[str, dict[str, Any]] = {
     item_id: {"title": item_id, "category": category, "price": price, "in_stock": True, "currency": "EUR", **more}
     for item_id, category, price, more in (
@@ -287,7 +289,7 @@ def test_the_recount_agrees_with_the_models_on_an_untidy_shop() -> None:
 
 
 def broken(suggestions: list[Raw], clicks: list[Raw], purchases: list[Raw] | None = None) -> list[str]:
-    promises = Promises(CATALOG, first_events(clicks), first_events(purchases or []), suggestions)
+    promises = Promises(CATALOG, first_events(clicks), first_events(purchases or []), suggestions, CART_MEMORY_S)
     return sorted(sentence for _, sentence in promises.broken())
 
 
@@ -296,7 +298,7 @@ GOOD = [suggested("kettle-plus", "upsell", "kettle"), suggested("mug", "cross-se
 
 
 def test_a_good_suggestion_breaks_nothing() -> None:
-    promises = Promises(CATALOG, first_events([KETTLE]), [], [answer(KETTLE, *GOOD)])
+    promises = Promises(CATALOG, first_events([KETTLE]), [], [answer(KETTLE, *GOOD)], CART_MEMORY_S)
     assert list(promises.broken()) == []
     assert promises.items == 2
 
@@ -392,6 +394,11 @@ def test_what_is_surely_in_the_cart_is_not_suggested() -> None:
     assert IN_CART_OR_BOUGHT in broken(answers, [added, looked], [later])
     taken_out = [added, click(1, "mug", "remove_from_cart"), click(2, "kettle")]
     assert broken([answer(taken_out[2], suggested("mug", "cross-sell", "kettle"))], taken_out) == []
+
+
+def test_a_cart_that_workers_no_longer_remember_may_be_suggested_again() -> None:
+    added, looked = click(0, "mug", "add_to_cart"), click(round(CART_MEMORY_S), "kettle")
+    assert broken([answer(looked, *GOOD)], [added, looked]) == []
 
 
 def test_a_category_of_the_cart_is_not_cross_sold() -> None:
