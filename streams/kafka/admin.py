@@ -11,8 +11,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from streams.errors import BrokerError
-from streams.kafka.connection import broker_error, check_connection
-from streams.kafka.log import reaching
+from streams.kafka.connection import broker_error, check_connection, reaching
 from streams.settings import Settings
 
 EMBEDDED_CLUSTER_ID = "crosscurrent-embedded"

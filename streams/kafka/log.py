@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import kafka.errors
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
@@ -28,19 +26,6 @@ RANGE_RECORDS = 2_000
 
 RETRY_PAUSE_S = 0.5
 """Before a retry of a request that failed for a passing reason (a leader that moves)."""
-
-
-@contextmanager
-def reaching(settings: Settings, operation: str = "READ") -> Iterator[None]:
-    """Raise errors of a Kafka client as errors of the broker; `operation` is what is tried on topics.
-
-    Raises:
-        BrokerError: a client failed.
-    """
-    try:
-        yield
-    except (KafkaError, OSError, kafka.errors.KafkaError) as error:
-        raise broker_error(settings, error, operation) from error
 
 
 class Log(Protocol):
