@@ -38,7 +38,7 @@ _FAULTS = (aiokafka.errors.KafkaError, OSError, TimeoutError)
 
 
 def check_connection(settings: Settings, wait_s: float = WAIT_S) -> None:
-    """Make sure that a broker answers and lets us in. Blocks, also where an event loop runs.
+    """Make sure that a broker answers and accepts our connection. Blocks, also where an event loop runs.
 
     Raises:
         LoginError: TLS or the login fail; a retry would, too.

@@ -1,4 +1,4 @@
-"""Whether any broker answers: seen from the answers that the clients of a process get anyway."""
+"""Whether any broker answers, by the answers that the clients of a process get anyway."""
 
 from __future__ import annotations
 

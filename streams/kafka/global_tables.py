@@ -302,7 +302,7 @@ class GlobalTableReader:
                 if (reached := sum(self._positions.values())) != before:
                     before, deadline = reached, time.monotonic() + self._settings.send_timeout_s
                 elif time.monotonic() > deadline:
-                    raise BrokerError.brings_nothing(behind[0], self._positions[behind[0]])
+                    raise BrokerError.no_records(behind[0], self._positions[behind[0]])
                 await self._moved.wait()
         finally:
             self._waiting -= 1

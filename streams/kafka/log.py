@@ -140,7 +140,7 @@ class KafkaLog:
             if reached > position:  # the fetch position also moves past compacted records and markers
                 position, deadline = reached, time.monotonic() + self._settings.send_timeout_s
             elif time.monotonic() > deadline:
-                raise BrokerError.brings_nothing(partition, position)
+                raise BrokerError.no_records(partition, position)
             if records:
                 yield records
 

@@ -86,7 +86,7 @@ class Unreadable:
     timestamp: int
     key: bytes | None
     recovered_value: bytes | None
-    """The value, where it could be read; None where not."""
+    """The value; None where it could not be read either."""
     fault: str
     """What is wrong with the record."""
 
