@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from streams.errors import BrokerError
 from streams.kafka.connection import broker_error, connecting
-from streams.kafka.consumers import new_consumer
+from streams.kafka.consumers import clients_of, new_consumer
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
 from streams.wire.record import Record
@@ -91,7 +91,7 @@ class KafkaLog:
     @property
     def clients(self) -> list[Any]:
         """Clients of aiokafka, while connected."""
-        return [consumer._client for consumer in (self._consumer, self._group) if consumer is not None]  # noqa: SLF001
+        return clients_of(self._consumer, self._group)
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See [`Log.starts`][]."""
