@@ -6,7 +6,7 @@ CrosscurrentError
 ├── TopicsError      topics are missing or differ: `crosscurrent topics check` says how, `topics create` makes them
 ├── CodecError       compressed records cannot be read: install the missing package, `make install` has it
 ├── BrokerError      no broker answers, or a broker does not start: check the address and the security settings
-├── LoginError       a broker does not let us in: the sentence says which setting does not fit the broker's
+├── LoginError       a broker refuses the connection: the sentence says which setting does not fit the broker's
 ├── RightsError      rights on the broker are missing: grant those that it names
 ├── RecordError      a record cannot be used: it goes to `dead-letters` and the stream goes on
 ├── SendError        a send was not acknowledged: the worker tries again, then stops; repair the broker, start it again
@@ -27,13 +27,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-_ANEW = (
-    "to learn anew from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours and "
+_LEARN_AGAIN = (
+    "to learn again from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours and "
     "progress (keep `forgotten`), run `crosscurrent topics create` and start the workers with another --group"
 )
 
-_ANEW_TRAINER = (
-    "to learn anew from what the shop's topics hold, stop the trainer and start it with another snapshot_store "
+_LEARN_AGAIN_TRAINER = (
+    "to learn again from what the shop's topics hold, stop the trainer and start it with another snapshot_store "
     "(workers and commands, too), or delete the model's folder in {url}"
 )
 
@@ -78,10 +78,10 @@ class BrokerError(CrosscurrentError):
         )
 
     @classmethod
-    def brings_nothing(cls, partition: tuple[str, int], position: int) -> BrokerError:
+    def no_records(cls, partition: tuple[str, int], position: int) -> BrokerError:
         """A broker answers, and does not return records that it says it has."""
         topic, number = partition
-        return cls(f"the broker brings nothing of {topic}-{number} from {position} on")
+        return cls(f"the broker returns no records of {topic}-{number} from offset {position} on")
 
     @classmethod
     def silent(cls, bootstrap_servers: str, seconds: float) -> BrokerError:
@@ -93,7 +93,7 @@ class BrokerError(CrosscurrentError):
 
 
 class LoginError(CrosscurrentError):
-    """A broker answers and does not let us in: TLS or the login fail."""
+    """A broker answers and refuses the connection: TLS or the login fail."""
 
     def __init__(self, address: str, fault: str) -> None:
         super().__init__(f"the Kafka broker at {address} {fault}")
@@ -174,7 +174,7 @@ class TakeOverError(CrosscurrentError):
         then, now = f"{then_partitions} partitions, id {then_id}", f"{now_partitions} partitions, id {now_id}"
         return cls(
             f"topic {topic} is not the one whose positions are in `{where}` (then {then}; now {now}): its offsets mean "
-            f"other events now; {_ANEW}, or use another --prefix"
+            f"other events now; {_LEARN_AGAIN}, or use another --prefix"
         )
 
     @classmethod
@@ -182,7 +182,8 @@ class TakeOverError(CrosscurrentError):
         """The log ends before the recorded position: records are gone, or another program wrote the position."""
         return cls(
             f"{partition} ends at offset {end}, before the recorded position {position} (in `{where}`): the topic was "
-            f"made anew, the broker lost acknowledged records, or another program writes to `{where}`; {_ANEW}"
+            f"created again, the broker lost acknowledged records, or another program writes to `{where}`; "
+            f"{_LEARN_AGAIN}"
         )
 
     @classmethod
@@ -190,7 +191,7 @@ class TakeOverError(CrosscurrentError):
         """A snapshot was learnt from another topic of this name."""
         return cls(
             f"topic {topic} is not the one that {snapshot} was learnt from (another id, or other partitions): "
-            f"{_ANEW_TRAINER.format(url=url)}"
+            f"{_LEARN_AGAIN_TRAINER.format(url=url)}"
         )
 
     @classmethod
@@ -198,14 +199,14 @@ class TakeOverError(CrosscurrentError):
         """The log ends before a record that was learnt."""
         return cls(
             f"{partition} ends at offset {end}, before {position}, up to which the trainer has learnt: the topic was "
-            f"made anew or the broker lost acknowledged records; {_ANEW_TRAINER.format(url=url)}"
+            f"created again or the broker lost acknowledged records; {_LEARN_AGAIN_TRAINER.format(url=url)}"
         )
 
     @classmethod
     def parted(cls, task: str, got: Sequence[str], wanted: Sequence[str], changes: str) -> TakeOverError:
         """Partitions that belong together were not assigned together; `changes` of the topics explain it, if any."""
         if changes:
-            why = f"{changes}; topics must not be deleted or get partitions while workers run: {_ANEW}"
+            why = f"{changes}; topics must not be deleted or get partitions while workers run: {_LEARN_AGAIN}"
         else:
             why = (
                 "the topics are as they were, so a member of the group is no worker of this version with this "

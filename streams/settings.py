@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     """Bytes waiting to be sent above which nothing more is applied. A flush waits for what was sent before it, so more
     delays what is learnt; much less leaves the connection idle between two packets."""
     watchdog_s: Annotated[float, Field(gt=0, le=3600)] = 3.0
-    """A partition that lags and brings nothing for so long is read from the log directly."""
+    """A partition that lags and delivers nothing for so long is read from the log directly."""
     web_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Address of /metrics, /health and /ready."""
     web_port: Annotated[int, Field(ge=0, le=65_535)] = 6066

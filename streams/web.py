@@ -31,6 +31,6 @@ def add_pages(app: Any, process: ProcessService) -> None:
     async def ready(self: Any, request: Request) -> Response:
         """200 while the process has joined, holds its state, and brokers answer; else the cause."""
         obstacle, notices = process.obstacle, process.notices
-        said = {"cause": obstacle} if obstacle else {}
-        body = {"ready": obstacle is None, **said, **process.standing} | ({"notices": notices} if notices else {})
+        body = {"ready": obstacle is None} | ({"cause": obstacle} if obstacle else {}) | process.standing
+        body |= {"notices": notices} if notices else {}
         return self.json(body, status=200 if obstacle is None else 503)  # type: ignore[no-any-return]

@@ -32,7 +32,7 @@ def command(
     }
     for path, text in stale.items():
         if check:
-            typer.echo(f"docs/{path.name} is out of date: `make docs` makes it anew", err=True)
+            typer.echo(f"docs/{path.name} is out of date: `make docs` writes it again", err=True)
         else:
             path.write_text(text, encoding="utf-8")
             print(f"docs/{path.name} written")

@@ -44,7 +44,7 @@ class AttackVerdict:
     letters: int  # of them: in the dead letters with a reason
     without: list[str]  # those that are not, and should
     unexplained: list[str]  # dead letters of good records
-    silent: list[str]  # forged records of topics of which no log names one; empty if the logs are not judged
+    unlogged: list[str]  # forged records of topics of which no log names one; empty if the logs are not judged
     refused: Mapping[str, int]  # attacks that the broker refused
     error_lines: Mapping[str, int]  # lines of the logs with ERROR or CRITICAL, by kind
 
@@ -55,7 +55,7 @@ class AttackVerdict:
         for what, records in (
             ("bad records are not in the dead letters", self.without),
             ("good records are in the dead letters", self.unexplained),
-            ("forged records were passed over without a word", self.silent),
+            ("forged records were skipped, and no log names one of their topic", self.unlogged),
         ):
             if records:
                 found.append(f"{len(records)} {what}, such as {'; '.join(records[:EXAMPLES])}")
@@ -74,7 +74,7 @@ class AttackVerdict:
             "without_letter": self.without[:EXAMPLES],
             "unexplained": len(self.unexplained),
             "unexplained_letters": self.unexplained[:EXAMPLES],
-            "passed_over_in_silence": self.silent[:EXAMPLES],
+            "not_logged": self.unlogged[:EXAMPLES],
             "refused_by_the_broker": dict(self.refused),
             "error_lines": dict(self.error_lines),
         }
@@ -92,7 +92,7 @@ def await_letters(settings: Settings, attacker: Attacker, watch: Callable[[], No
 
 
 def reasons(dead_letters: Iterable[Raw]) -> dict[Place, str]:
-    """Reasons by the records that were put aside."""
+    """Reasons of dead letters, by the records they are of."""
     found: dict[Place, str] = {}
     for record in dead_letters:
         value = orjson.loads(record.value or b"null")
@@ -111,7 +111,7 @@ def judge_attacks(
         letters=sum(bool(letters.get(place)) for place in due),
         without=[_shown(place, name) for place, name in due.items() if not letters.get(place)],
         unexplained=[_shown(place, reason) for place, reason in letters.items() if place not in attacker.bad],
-        silent=[
+        unlogged=[
             _shown(place, name)
             for place, name in forged.items()
             if place[0] not in named  # one line in a while, the others are counted in metrics only

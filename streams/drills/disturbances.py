@@ -62,7 +62,7 @@ class DrillContext:
     seconds: float  # events are fed at least so long
     opened: float  # when feeding began, by the monotonic clock
     say: Callable[[str], None]  # what is done, for the notes
-    tell: Callable[[], None]  # how far it is, for people who wait
+    tell: Callable[[], None]  # reports progress
     faults: list[Fault]  # so far
     attacker: Attacker
 

@@ -11,8 +11,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from streams.errors import BrokerError
-from streams.kafka.connection import broker_error, check_connection
-from streams.kafka.log import reaching
+from streams.kafka.connection import broker_error, check_connection, reaching
 from streams.settings import Settings
 
 EMBEDDED_CLUSTER_ID = "crosscurrent-embedded"
@@ -59,10 +58,10 @@ def recognised(settings: Settings) -> Settings:
 
 
 def _reach(settings: Settings, connect_s: float) -> None:
-    """Wait until a broker answers and lets us in. kafka-python would wait too, but without saying what is wrong.
+    """Wait until a broker answers and accepts our connection. kafka-python would wait, too, and not say what is wrong.
 
     Raises:
-        LoginError: a broker does not let us in.
+        LoginError: a broker refuses the connection.
         BrokerError: none answered in time.
     """
     deadline = time.monotonic() + connect_s

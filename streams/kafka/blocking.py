@@ -15,10 +15,9 @@ from kafka.errors import AuthorizationError, KafkaError, MessageSizeTooLargeErro
 from streams.errors import BrokerError, RecordError, RightsError, TopicsError
 from streams.kafka.admin import CONNECT_S, administration
 from streams.kafka.codecs import check_codecs
-from streams.kafka.connection import broker_error
+from streams.kafka.connection import broker_error, reaching
 from streams.kafka.consumers import new_blocking_consumer
 from streams.kafka.embedded_ends import true_ends_blocking
-from streams.kafka.log import reaching
 from streams.kafka.rights import NOT_THERE, lacking, may_use_group
 from streams.settings import Settings
 from streams.wire.topics import full_name

@@ -1,4 +1,4 @@
-"""Notices that our clock and the brokers' are far apart, from the append times of records as they arrive."""
+"""Compares our clock with the brokers', by the append times of records as they arrive."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from aiokafka import TopicPartition
 logger = logging.getLogger(__name__)
 
 FAR_S = 30.0
-"""A difference that is said. Deliveries take less, unless a broker stalls."""
+"""A difference that is reported. Deliveries take less, unless a broker stalls."""
 
 IN_A_ROW = 3
-"""Deliveries that have to agree: one alone may have been held up on its way."""
+"""Deliveries that have to agree: a single one may have been delayed."""
 
 APPEND_TIME = 1
 """Timestamp type of records that carry the broker's clock; others carry their sender's."""
 
 
 class ClockCheck:
-    """Bounds of the difference between the clocks.
+    """The least difference of the clocks that explains the append times.
 
-    A record that arrives at `now` was appended before, and after the partition was last known to hold no more. An
-    append time outside of that span is the clocks' fault.
+    A record was appended before it arrives, and after its partition was last read to the end. An append time outside of
+    that span means that the clocks differ.
 
     Attributes:
-        ahead_s: at least so many seconds is our clock ahead of the brokers' (negative: behind); 0 while they agree.
+        ahead_s: our clock is at least so many seconds ahead of the brokers' (negative: behind); 0 while they agree.
     """
 
     def __init__(self) -> None:

@@ -1,19 +1,19 @@
-"""Whether a broker lets us in: one connection, made step by step, so that each fault has its own sentence.
+"""Errors of connections: a check before clients connect, and their errors as errors of the broker.
 
-The clients say "unable to bootstrap" for all of them, and kafka-python tries again until its time is up, which locks
-accounts where logins are counted.
+The clients say "unable to bootstrap" for every fault, and kafka-python tries again until its time is up, which locks
+accounts where logins are counted. The check makes one connection step by step, so each fault has its own sentence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-import aiokafka.errors as theirs
+import aiokafka.errors
 import kafka.errors
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.admin import SaslHandShakeRequest
@@ -34,11 +34,11 @@ WRONG_NAME = (62, 64)
 NOT_NOW = (9, 10)
 """Its codes for a certificate that is not valid yet, and for one that has expired."""
 
-_FAULTS = (theirs.KafkaError, OSError, TimeoutError)
+_FAULTS = (aiokafka.errors.KafkaError, OSError, TimeoutError)
 
 
 def check_connection(settings: Settings, wait_s: float = WAIT_S) -> None:
-    """Make sure that a broker answers and lets us in. Blocks, also where an event loop runs.
+    """Make sure that a broker answers and accepts our connection. Blocks, also where an event loop runs.
 
     Raises:
         LoginError: TLS or the login fail; a retry would, too.
@@ -58,8 +58,8 @@ async def connecting(settings: Settings) -> AsyncIterator[None]:
     """
     try:
         yield
-    except (theirs.KafkaError, OSError) as error:
-        if isinstance(error, theirs.KafkaConnectionError | OSError):
+    except (aiokafka.errors.KafkaError, OSError) as error:
+        if isinstance(error, aiokafka.errors.KafkaConnectionError | OSError):
             try:
                 await _check(settings, WAIT_S)
             except OSError:
@@ -67,14 +67,27 @@ async def connecting(settings: Settings) -> AsyncIterator[None]:
         raise broker_error(settings, error) from error
 
 
+@contextmanager
+def reaching(settings: Settings, operation: str = "READ") -> Iterator[None]:
+    """Raise errors of a Kafka client as errors of the broker; `operation` is what is tried on topics.
+
+    Raises:
+        BrokerError: a client failed.
+    """
+    try:
+        yield
+    except (aiokafka.errors.KafkaError, OSError, kafka.errors.KafkaError) as error:
+        raise broker_error(settings, error, operation) from error
+
+
 def broker_error(settings: Settings, error: BaseException, operation: str = "READ") -> BrokerError | RightsError:
     """The error for an operator, given that of a client; `operation` is what was tried on the topics it names."""
     names = error.args[0] if error.args else ""
-    if isinstance(error, theirs.TopicAuthorizationFailedError | kafka.errors.TopicAuthorizationFailedError):
+    if isinstance(error, aiokafka.errors.TopicAuthorizationFailedError | kafka.errors.TopicAuthorizationFailedError):
         named = names if isinstance(names, set | frozenset | list) else [names]
         topics = sorted({str(getattr(it, "topic", it)) for it in named})  # names, or partitions
         return RightsError(settings.principal, [f"{operation} on topic {name}" for name in topics])
-    if isinstance(error, theirs.GroupAuthorizationFailedError):
+    if isinstance(error, aiokafka.errors.GroupAuthorizationFailedError):
         return RightsError(settings.principal, [f"READ on group {names}"])
     if isinstance(error, kafka.errors.GroupAuthorizationFailedError):
         return RightsError(settings.principal, [f"READ on the group ({error})"])
@@ -115,16 +128,16 @@ class _Peer:
         """What is wrong with TLS or the login; None where nothing is known to be."""
         if isinstance(error, ssl.SSLCertVerificationError):
             return _certificate_fault(error)
-        if isinstance(error, theirs.SaslAuthenticationFailed | theirs.AuthenticationFailedError):
+        if isinstance(error, aiokafka.errors.SaslAuthenticationFailed | aiokafka.errors.AuthenticationFailedError):
             said = error.args[0] if error.args else error
             return (
                 f"refuses the login of {self._user!r} with {self._mechanism} ({said}): check sasl_username and "
                 "CROSSCURRENT_SASL_PASSWORD"
             )
-        if isinstance(error, theirs.UnsupportedSaslMechanismError):
+        if isinstance(error, aiokafka.errors.UnsupportedSaslMechanismError):
             offered = ", ".join(await self._mechanisms()) or "others"
             return f"does not take sasl_mechanism {self._mechanism}, but {offered}"
-        if isinstance(error, theirs.IllegalSaslStateError):
+        if isinstance(error, aiokafka.errors.IllegalSaslStateError):
             return f"takes no login at this port: set security_protocol to {self._protocol.removeprefix('SASL_')}"
         if isinstance(error, ConnectionRefusedError):
             return None

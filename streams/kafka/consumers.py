@@ -20,6 +20,11 @@ def new_consumer(settings: Settings, **options: Any) -> Any:
     return aiokafka.AIOKafkaConsumer(**settings.aiokafka_options(), **options)
 
 
+def clients_of(*consumers: Any) -> list[Any]:
+    """Clients of aiokafka behind some consumers; a consumer that is None, as before it connects, has none."""
+    return [consumer._client for consumer in consumers if consumer is not None]  # noqa: SLF001 - there is no public way
+
+
 def new_blocking_consumer(settings: Settings, **options: Any) -> Any:
     """A consumer of kafka-python."""
     consumer = KafkaConsumer(**settings.kafka_python_options(), **options)

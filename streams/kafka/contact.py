@@ -1,4 +1,4 @@
-"""Whether any broker answers: seen from the answers that the clients of a process get anyway."""
+"""Whether any broker answers, by the answers that the clients of a process get anyway."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class BrokerContact:
         A process that was stopped, or whose event loop was busy, has not waited: more than two ticks do not count.
         """
         clients = list(self._clients())
-        connections = [connection for client in clients for connection in client._conns.values()]  # noqa: SLF001
-        answered_at = max((connection._last_action for connection in connections), default=self._answered_at)  # noqa: SLF001
+        times = [connection._last_action for client in clients for connection in client._conns.values()]  # noqa: SLF001
+        answered_at = max(times, default=self._answered_at)
         since_s = 0.0 if self._looked_at is None else now - self._looked_at
         self._looked_at = now
         if answered_at > self._answered_at or not clients:

@@ -24,7 +24,7 @@ from models.shop.events import CatalogItem
 from models.shop.items import Items
 from streams.errors import BrokerError, RecordError
 from streams.kafka.connection import connecting
-from streams.kafka.consumers import new_consumer
+from streams.kafka.consumers import clients_of, new_consumer
 from streams.kafka.log import Log
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -266,7 +266,7 @@ class GlobalTableReader:
     @property
     def clients(self) -> list[Any]:
         """Clients of aiokafka, while connected."""
-        return [] if self._consumer is None else [self._consumer._client]  # noqa: SLF001
+        return clients_of(self._consumer)
 
     async def run(self) -> None:
         """Apply records as they arrive, until cancelled."""
@@ -302,7 +302,7 @@ class GlobalTableReader:
                 if (reached := sum(self._positions.values())) != before:
                     before, deadline = reached, time.monotonic() + self._settings.send_timeout_s
                 elif time.monotonic() > deadline:
-                    raise BrokerError.brings_nothing(behind[0], self._positions[behind[0]])
+                    raise BrokerError.no_records(behind[0], self._positions[behind[0]])
                 await self._moved.wait()
         finally:
             self._waiting -= 1

@@ -19,7 +19,7 @@ from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionE
 
 from streams.kafka.clock import ClockCheck
 from streams.kafka.connection import connecting
-from streams.kafka.consumers import new_consumer
+from streams.kafka.consumers import clients_of, new_consumer
 from streams.kafka.log import Log
 from streams.kafka.transactions import OpenTransactions
 from streams.metrics import Metrics
@@ -126,7 +126,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
     @property
     def clients(self) -> list[Any]:
         """Clients of aiokafka, while connected."""
-        return [] if self._consumer is None else [self._consumer._client]  # noqa: SLF001
+        return clients_of(self._consumer)
 
     @property
     def notices(self) -> list[str]:

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import kafka.errors
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from streams.errors import BrokerError
 from streams.kafka.connection import broker_error, connecting
-from streams.kafka.consumers import new_consumer
+from streams.kafka.consumers import clients_of, new_consumer
 from streams.kafka.embedded_ends import true_ends
 from streams.settings import Settings
 from streams.wire.record import Record
@@ -28,19 +26,6 @@ RANGE_RECORDS = 2_000
 
 RETRY_PAUSE_S = 0.5
 """Before a retry of a request that failed for a passing reason (a leader that moves)."""
-
-
-@contextmanager
-def reaching(settings: Settings, operation: str = "READ") -> Iterator[None]:
-    """Raise errors of a Kafka client as errors of the broker; `operation` is what is tried on topics.
-
-    Raises:
-        BrokerError: a client failed.
-    """
-    try:
-        yield
-    except (KafkaError, OSError, kafka.errors.KafkaError) as error:
-        raise broker_error(settings, error, operation) from error
 
 
 class Log(Protocol):
@@ -106,7 +91,7 @@ class KafkaLog:
     @property
     def clients(self) -> list[Any]:
         """Clients of aiokafka, while connected."""
-        return [consumer._client for consumer in (self._consumer, self._group) if consumer is not None]  # noqa: SLF001
+        return clients_of(self._consumer, self._group)
 
     async def starts(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """See [`Log.starts`][]."""
@@ -155,7 +140,7 @@ class KafkaLog:
             if reached > position:  # the fetch position also moves past compacted records and markers
                 position, deadline = reached, time.monotonic() + self._settings.send_timeout_s
             elif time.monotonic() > deadline:
-                raise BrokerError.brings_nothing(partition, position)
+                raise BrokerError.no_records(partition, position)
             if records:
                 yield records
 

@@ -114,8 +114,7 @@ class MemoryLog:
                 waited_s += PAUSE_S
             else:
                 position = max(position, self._ends[partition])
-                message = f"the broker brings nothing of {partition.topic}-{partition.partition} from {position} on"
-                raise BrokerError(message)
+                raise BrokerError.no_records(partition, position)
 
     async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
         """See [`streams.kafka.producer.Sender.send`][]; raises the next of `failures` instead, if any."""

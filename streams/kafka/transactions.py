@@ -1,4 +1,4 @@
-"""Tells records that wait behind an open transaction apart from records that a worker does not keep up with."""
+"""Records that wait behind an open transaction: they are no lag of the worker."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from streams.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 OPEN_S = 30.0
-"""A transaction that is open for so long is said. Clients time out after 60 s by default, brokers allow 15 minutes."""
+"""A transaction that is open for so long is reported. The default timeout is 60 s; brokers allow up to 15 minutes."""
 
 
 class _Open(NamedTuple):
@@ -20,7 +20,7 @@ class _Open(NamedTuple):
 
     stable: int
     since: float
-    said: bool
+    reported: bool
 
 
 class OpenTransactions:
@@ -36,7 +36,7 @@ class OpenTransactions:
         return [
             f"records of {tp.topic}-{tp.partition} from {at.stable} on wait for a transaction to end"
             for tp, at in self._open.items()
-            if at.said
+            if at.reported
         ]
 
     def look(self, partition: TopicPartition, stable: int, end: int, now: float) -> None:
@@ -48,9 +48,9 @@ class OpenTransactions:
             return
         open_ = self._open.get(partition)
         if open_ is None or open_.stable != stable:
-            open_ = _Open(stable, now, said=False)
-        if now - open_.since >= OPEN_S and not open_.said:
-            open_ = open_._replace(said=True)
+            open_ = _Open(stable, now, reported=False)
+        if now - open_.since >= OPEN_S and not open_.reported:
+            open_ = open_._replace(reported=True)
             logger.warning(
                 "%d records of %s-%d from %d on wait for a transaction that has been open for %.0f s; they are read "
                 "when their producer commits or aborts it (kafka-transactions.sh find-hanging names it)",

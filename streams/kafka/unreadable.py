@@ -26,6 +26,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.kafka.codecs import BOUNDED, CODECS, DecompressionError, check_codecs, limit_decompression, tally
 from streams.wire.record import Record, Unreadable
+from streams.wire.schemas import MAX_INT64
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +40,6 @@ MAX_FETCH_BYTES = 32 << 20
 """Decompressed bytes after which the rest of a fetch is left, to be fetched again: what is held stays bounded."""
 
 MAX_FAULT_CHARS = 200
-
-MAX_MS = (1 << 63) - 1
 
 _PREFIX = struct.Struct(">qi")  # base offset, length of the rest
 _BOUNDS = struct.Struct(">qiibIhi")  # the header up to the last offset
@@ -203,7 +202,7 @@ def _records(partition: Any, batch: bytes, error: Exception) -> Iterator[Record]
             raise _FormatError(message)
         parts = _parts(data[start:at], first_ms)
         offset = base + parts.offset_delta
-        timestamp = min(max_ms if attributes & _APPEND_TIME else parts.timestamp, MAX_MS)
+        timestamp = min(max_ms if attributes & _APPEND_TIME else parts.timestamp, MAX_INT64)
         if parts.fault:
             yield _unreadable(partition, offset, timestamp, parts.key, parts.value, parts.fault)
         else:

@@ -1,4 +1,4 @@
-"""URLs of stores without what must stay secret: logins, and the parameters that signed URLs carry.
+"""URLs of stores without their secrets: logins, and the parameters of signed URLs.
 
 A URL is shown in errors, logs, pages, announcements and by `crosscurrent models`.
 """
@@ -11,7 +11,7 @@ from urllib.parse import unquote
 MASK = "***"
 
 LEAST = 4
-"""Characters from which on a secret is looked for in the errors of others: shorter ones stand in every text."""
+"""Fewest characters of a secret that is masked in a driver's errors: shorter ones occur in any text."""
 
 _AUTHORITY = re.compile(r"[^/?#]*")
 _HOST_AND_PORT = re.compile(r"[^:]*(:\d*)?")
@@ -31,7 +31,7 @@ def without_secrets(url: str) -> str:
 
 
 def masked(text: str, url: str) -> str:
-    """A text of others, such as a driver's error, without the secrets of the URL."""
+    """An error of a store's driver without the secrets of the URL."""
     secrets = {secret for part in url.split("::") for secret in _parted(part)[1]}
     secrets |= {unquote(secret) for secret in secrets}
     for secret in sorted(secrets, key=len, reverse=True):

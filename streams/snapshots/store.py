@@ -234,10 +234,10 @@ class SnapshotStore:
         try:
             yield
         except Exception as error:
-            said = str(error) or type(error).__name__
-            if (shown := masked(said, self._url)) != said:
+            reason = str(error) or type(error).__name__
+            if (shown := masked(reason, self._url)) != reason:
                 raise StoreUnreachableError.of(self.url, shown) from None  # a traceback would show the secret
-            raise StoreUnreachableError.of(self.url, said) from error
+            raise StoreUnreachableError.of(self.url, reason) from error
 
     def _folder(self, model: str, version: str) -> str:
         """Path of a snapshot's folder. A name cannot lead outside the store."""
@@ -267,7 +267,7 @@ class SnapshotStore:
                 raise SnapshotMissingError.file(place) from error
             raise
         if info["type"] != "file":  # reading a pipe may never end
-            raise SnapshotCorruptError.of(place, "a file", f"a thing of type {info['type']!r:.20}")
+            raise SnapshotCorruptError.of(place, "a file", f"something of type {info['type']!r:.20}")
         size = info["size"]
         self._check_size(file, size, place)
         if form is not None and size != form.bytes:

@@ -12,9 +12,6 @@ from models.shop.items import Items
 from models.shop.kinds import KIND_NAMES
 from streams.wire.schemas import SuggestionRecord
 
-GREATEST_OFFSET = 2**63 - 1
-"""Kafka's; a suggestion with a greater one is not from a worker."""
-
 
 class ListAttribution:
     """Feeds an [`Attribution`][models.ranking.attribution.Attribution] with decoded records.
@@ -40,8 +37,7 @@ class ListAttribution:
     def record_suggestion(self, record: SuggestionRecord, at: float) -> str:
         """Record a list; returns what became of it. Its producer may be another one that writes like a worker."""
         number, offset, topic = record.trigger.partition, record.trigger.offset, self._topics.get(record.trigger.topic)
-        known = topic in TOPICS and 0 <= number < len(self._windows.visits) and 0 <= offset <= GREATEST_OFFSET
-        if topic is None or not known or not record.items:
+        if topic not in TOPICS or number >= len(self._windows.visits) or not record.items:
             return "passed over"
         if self._windows.refuses(record.user_id, at):
             return EventStatus.FORGOTTEN.value

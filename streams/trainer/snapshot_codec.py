@@ -84,7 +84,7 @@ def restore(parts: Parts, config: LearnerConfig, snapshot: Snapshot, training: M
     parts.window_builder.restore(nested("curriculum", training))
     order = nested("ranker", training)
     if order and not parts.ranker.restore(order):
-        logger.warning("the order of lists was learnt by other code, and is learnt anew from here on")
+        logger.warning("the order of lists was learnt by other code, and is learnt again from here on")
 
 
 def sequence_snapshot(

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from models.snapshot import MODEL_NAME, VERSION
-from streams.wire.record import SHOWN_BYTES, Record, Seconds, check_key, decoded, refusal
+from streams.wire.record import SHOWN, Record, Seconds, check_key, decoded, refusal
 
 Announcer = Literal["trainer", "rollback", "import"]
 
@@ -49,7 +49,7 @@ def decode_announcement(record: Record) -> tuple[str, Announcement | None]:
     key = (record.key or b"").decode(errors="replace")
     if record.value is None:
         if not MODEL_NAME.match(key):
-            raise refusal(record, None, "keyed by a model, as the value is null", repr(key[:SHOWN_BYTES]))
+            raise refusal(record, None, "keyed by a model, as the value is null", repr(key[:SHOWN]))
         return key, None
     announcement = decoded(_decode, record, "an announcement of a snapshot")
     check_key(record, "$.model", announcement.model)

@@ -23,7 +23,7 @@ import orjson
 from models.shop.events import Action, CatalogItem, Click, Feedback, Line, Profile, Purchase
 from streams.errors import RecordError
 from streams.wire import rejections
-from streams.wire.record import Record, raw_value, refusal
+from streams.wire.record import NEWEST_S, Record, raw_value, refusal
 from streams.wire.schemas import (
     ID_WORDS,
     MAX_AHEAD_MS,
@@ -45,8 +45,8 @@ from streams.wire.schemas import (
 SHORT_ID = MAX_ID_BYTES // 4
 """An id of at most this many characters always fits: no character takes more than four bytes."""
 
-NEWEST_MS = 253_402_300_799_000
-"""End of the year 9999 in epoch milliseconds, the latest time that can be written; for senders' wrong timestamps."""
+NEWEST_MS = 1000 * NEWEST_S
+"""Latest time that can be written, in epoch milliseconds; for senders' wrong timestamps."""
 
 MAX_DEAD_LETTER_BYTES = 900_000
 """A larger dead letter leaves out its copy of the record, to stay below a broker's default message limit (1,048,588

@@ -102,8 +102,8 @@ def decode_row(record: Record) -> Row:
     """The row that a record of `neighbours` holds.
 
     Raises:
-        RecordError: it holds none, its tables do not fit its neighbours or hold what nobody can have counted, or its
-            key is not its item.
+        RecordError: it holds none, its tables do not fit its neighbours or hold impossible counts, or its key is not
+            its item.
     """
     wire = decoded(_decode_row, record, "a row of neighbours")
     names = wire.neighbours

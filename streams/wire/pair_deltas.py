@@ -248,11 +248,6 @@ class _Columns:
         return _Columns(self.event[chosen], self.a[chosen], self.b[chosen], self.kind[chosen], self.weight[chosen])
 
 
-def forget_partitions(items: Items, item_partitions: int, indices: NDArray[np.int64]) -> None:
-    """Indices are going to be given to other items."""
-    shared_item_partitions(items, item_partitions).freed(indices)
-
-
 def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> DecodedPairs:
     """The pairs of a message that are not applied yet; new item ids are added to `items`.
 

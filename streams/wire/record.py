@@ -10,13 +10,14 @@ from typing import Annotated, Protocol, TypeAlias, TypeVar
 from msgspec import Meta
 
 from streams.errors import RecordError
+from streams.wire.schemas import MAX_ID_BYTES, MAX_INT64
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Offset: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""In a partition; also a count or a time in milliseconds. What Kafka, and an int64, can hold."""
+Offset: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_INT64)]
+"""In a partition; also a count, or a time in milliseconds."""
 
 Partitions: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 """Number of partitions of a topic."""
@@ -40,11 +41,11 @@ TopicName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=249)]
 TopicId: TypeAlias = Annotated[str, Meta(max_length=64)]
 """As the broker gives it; may be empty."""
 
-SomeId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=256)]
+SomeId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)]
 """Of an item or a shopper."""
 
-SHOWN_BYTES = 60
-"""Of a key in an error: enough to find it, and the log stays readable."""
+SHOWN = 60
+"""Characters of a wrong value or key that an error quotes: enough to find it, and the log stays readable."""
 
 
 class Record(Protocol):
@@ -85,7 +86,7 @@ class Unreadable:
     timestamp: int
     key: bytes | None
     recovered_value: bytes | None
-    """The value, where it could be read; None where not."""
+    """The value; None where it could not be read either."""
     fault: str
     """What is wrong with the record."""
 
@@ -132,8 +133,8 @@ def decoded(decode: Callable[[bytes], T], record: Record, what: str) -> T:
 def check_key(record: Record, path: str, name: str) -> None:
     """Raise RecordError unless the record's key is the name at this path of its value."""
     if name.encode() != record.key:
-        key = repr((record.key or b"")[:SHOWN_BYTES])
-        raise refusal(record, path, f"the record's key, {key}", repr(name[:SHOWN_BYTES]))
+        key = repr((record.key or b"")[:SHOWN])
+        raise refusal(record, path, f"the record's key, {key}", repr(name[:SHOWN]))
 
 
 def check_at(record: Record, at: float, now_s: float) -> None:

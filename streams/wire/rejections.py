@@ -17,11 +17,8 @@ from typing import Any, cast
 import msgspec
 
 from streams.errors import RecordError
-from streams.wire.record import Record, refusal
+from streams.wire.record import SHOWN, Record, refusal
 from streams.wire.schemas import AT_WORDS, ID_WORDS, MAX_PARSED_BYTES, MAX_TEXT_BYTES, MAX_VALUE_BYTES, expected
-
-SHOWN = 60
-"""Characters of a wrong value that are quoted: enough to find it, and the log stays readable."""
 
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]|\[\.\.\.\]")
 _MISSING = re.compile(r"Object missing required field `(\w+)`")

@@ -46,7 +46,7 @@ MAX_PARSED_BYTES = 8 << 20
 """A larger value is refused without a look at its fields, which takes 3 ms a megabyte."""
 
 MAX_INT64 = 2**63 - 1
-"""Largest number of a partition or an offset, and largest count."""
+"""Largest number of a partition, offset or count: what Kafka and int64 arrays hold."""
 
 ID_WORDS = "a non-empty string of at most 256 bytes in UTF-8"
 AT_WORDS = "RFC 3339 with a zone, or epoch milliseconds as an integer"

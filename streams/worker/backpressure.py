@@ -4,7 +4,7 @@ Records wait in their tasks, queries in the batcher, messages in the producer. F
 full producer pauses all partitions, the tasks, their flushes and the answers; a full batcher makes the shopper tasks
 wait. `load` shows how near the fullest of them is to its bound.
 
-The producer is looked at before each step that fills it: a run of records, with their dead letters; a batch of answers;
+The producer is checked before each step that fills it: a run of records, with their dead letters; a batch of answers;
 a message of pairs; a slice of rows. So what waits in it exceeds the bound by one such step at most.
 """
 

@@ -20,7 +20,7 @@ from itertools import islice
 
 import numpy as np
 
-from streams.wire.pair_deltas import forget_partitions
+from streams.wire.pair_deltas import shared_item_partitions
 from streams.worker.context import WorkerContext
 from streams.worker.neighbour_task import NeighbourTask
 from streams.worker.partition_task import PartitionTask
@@ -90,7 +90,7 @@ class IdSweep:
         before, freed = items.used, items.free()
         if len(freed):
             tables.catalog.freed(freed)
-            forget_partitions(items, context.partitions("pairs"), freed)
+            shared_item_partitions(items, context.partitions("pairs")).freed(freed)
             if predictor is not None:
                 predictor.clear()
         self._left = items.used

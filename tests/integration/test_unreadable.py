@@ -16,6 +16,7 @@ from kafka import KafkaProducer
 from typer.testing import CliRunner, Result
 
 from streams.cli.entry import app
+from streams.drills.raw_producer import NotUtf8
 from streams.errors import CodecError
 from streams.kafka.blocking import TopicReader
 from streams.kafka.codecs import MAX_BATCH_BYTES
@@ -24,7 +25,7 @@ from streams.wire.codec import decode_dead_letter
 from streams.wire.record import Unreadable
 from streams.wire.schemas import DeadLetterRecord
 from streams.wire.topics import TOPICS
-from tests.support.batches import CODECS, NoText, batch_of, garbled, with_offset_delta
+from tests.support.batches import CODECS, batch_of, garbled, with_offset_delta
 from tests.support.poison import GOOD, value_of
 from tests.support.processes import WorkerProcess, eventually
 
@@ -91,7 +92,7 @@ def test_no_record_stops_a_reader_and_every_codec_is_answered(
     with KafkaProducer(**settings.kafka_python_options(), acks="all") as producer:
         for name in (topic.name for topic in TOPICS):
             value = value_of(name) if name in GOOD else b"{}"
-            done = producer.send(prefix + name, key=b"u1", value=value, headers=[(NoText("x"), b"")]).get(60)
+            done = producer.send(prefix + name, key=b"u1", value=value, headers=[(NotUtf8("x"), b"")]).get(60)
             sent[done.topic, done.partition, done.offset] = value
     batches: list[tuple[str, bytes, list[bytes | None]]] = [
         ("clicks", batch_of([b"a", b"b" * 1000], "zstd", bad=1), [b"a", b"b" * 1000]),

@@ -5,22 +5,15 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 
-from aiokafka.record.util import calc_crc32c
 from kafka.record.default_records import DefaultRecordBatchBuilder
+
+from streams.drills import raw_producer
+from streams.drills.raw_producer import ATTRIBUTES_AT, RECORDS_AT, NotUtf8, sign
 
 FIRST_MS = 1_700_000_000_000
 
-CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+CODECS = tuple(raw_producer.CODECS)
 """By their numbers in a batch."""
-
-HEADER_BYTES = 61
-
-
-class NoText(str):
-    """A header's name that a client of kafka-python sends as bytes that are not UTF-8."""
-
-    def encode(self, *_: object) -> bytes:
-        return b"\xff\xfe"
 
 
 def batch(codec: str = "none", records: int = 3, bad: int | None = None, base: int = 0) -> bytes:
@@ -33,7 +26,7 @@ def batch_of(values: Sequence[bytes | None], codec: str = "none", *, bad: int | 
     """A batch of values, with keys `k0`, `k1` and so on."""
     builder = DefaultRecordBatchBuilder(2, CODECS.index(codec), 0, -1, -1, -1, 1 << 31)
     for number, value in enumerate(values):
-        headers = [(NoText("x") if number == bad else "name", b"header")]
+        headers = [(NotUtf8("x") if number == bad else "name", b"header")]
         builder.append(number, FIRST_MS + number, b"k%d" % number, value, headers)
     return at(base, bytes(builder.build()))
 
@@ -47,8 +40,7 @@ def sealed(raw: bytes | bytearray) -> bytes:
     """The batch with its length and checksum made right."""
     buffer = bytearray(raw)
     struct.pack_into(">i", buffer, 8, len(buffer) - 12)
-    struct.pack_into(">I", buffer, 17, calc_crc32c(bytes(buffer[21:])))
-    return bytes(buffer)
+    return bytes(sign(buffer))
 
 
 def with_field(raw: bytes, form: str, position: int, value: int) -> bytes:
@@ -70,17 +62,17 @@ def with_last_delta(raw: bytes, delta: int) -> bytes:
 
 def with_attributes(raw: bytes, change: Callable[[int], int]) -> bytes:
     """The batch with other attributes."""
-    (attributes,) = struct.unpack_from(">h", raw, 21)
-    return with_field(raw, ">h", 21, change(attributes))
+    (attributes,) = struct.unpack_from(">h", raw, ATTRIBUTES_AT)
+    return with_field(raw, ">h", ATTRIBUTES_AT, change(attributes))
 
 
 def garbled(raw: bytes) -> bytes:
     """The batch with garbage at the start of its records."""
-    return sealed(raw[:HEADER_BYTES] + b"\x00garbage" + raw[HEADER_BYTES + 14 :])
+    return sealed(raw[:RECORDS_AT] + b"\x00garbage" + raw[RECORDS_AT + 14 :])
 
 
 def with_offset_delta(raw: bytes, delta: int) -> bytes:
     """An uncompressed batch of small records whose first record has another offset delta of one byte."""
     buffer = bytearray(raw)
-    buffer[HEADER_BYTES + 3] = (delta << 1 ^ delta >> 7) & 0xFF  # behind three fields of one byte each
+    buffer[RECORDS_AT + 3] = (delta << 1 ^ delta >> 7) & 0xFF  # behind three fields of one byte each
     return sealed(buffer)

@@ -137,7 +137,7 @@ class LogContract:
     async def test_a_range_that_the_log_never_fills_is_an_error(self, subject: LogUnderTest) -> None:
         await subject.append(numbered(0, 5))
         topic, number = subject.partition
-        with pytest.raises(BrokerError, match=f"brings nothing of {topic}-{number} from 5 on"):
+        with pytest.raises(BrokerError, match=f"no records of {topic}-{number} from offset 5 on"):
             await offsets(subject, 0, 6)
 
     async def test_no_record_of_a_time_is_before_the_offset_found_for_it(self, subject: LogUnderTest) -> None:

@@ -97,7 +97,7 @@ def test_bad_records_without_letter_and_letters_of_good_records_are_complaints()
 def test_forged_records_must_be_named_in_a_log() -> None:
     forged = ("neighbours", 2, 5)
     assert judged({BAD: "why"}, "neighbours-2@5: no row", forged).complaints == []
-    assert judged({BAD: "why"}, "neighbours-2@6: no row", forged).silent == ["neighbours-2@5 (forged)"]
+    assert judged({BAD: "why"}, "neighbours-2@6: no row", forged).unlogged == ["neighbours-2@5 (forged)"]
     assert judged({BAD: "why"}, None, forged).complaints == []
     assert {*ANSWERED, *MIRRORED} < {topic.name for topic in TOPICS}
 

@@ -18,13 +18,13 @@ from kafka.record.legacy_records import LegacyRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords
 
 from streams.connectors.jsonl import Line
+from streams.drills.raw_producer import RECORDS_AT
 from streams.errors import CodecError, RecordError
 from streams.kafka import unreadable
 from streams.wire.codec import dead_letter, decode_dead_letter
 from streams.wire.record import Record, Unreadable, raw_value
 from tests.support.batches import (
     CODECS,
-    HEADER_BYTES,
     at,
     batch,
     batch_of,
@@ -99,8 +99,8 @@ WHOLE: dict[str, bytes] = {
     **{f"garbage in {codec}": garbled(batch(codec)) for codec in CODECS[1:]},
     "an unknown codec": with_attributes(batch(), lambda _: 7),
     "a checksum that is wrong": batch()[:-1] + b"!",
-    "a batch that is cut off": sealed(batch()[:HEADER_BYTES]),
-    "10 million records that are not there": with_last_delta(with_count(batch()[: HEADER_BYTES + 5], 10_000_000), 2),
+    "a batch that is cut off": sealed(batch()[:RECORDS_AT]),
+    "10 million records that are not there": with_last_delta(with_count(batch()[: RECORDS_AT + 5], 10_000_000), 2),
     "an offset beyond the batch": with_offset_delta(batch(), 60),
 }
 """Batches none of whose records can be read, by what is wrong."""
@@ -191,7 +191,7 @@ def test_a_good_batch_with_a_wrong_checksum_once_is_read(read: Read, caplog: pyt
 
 def test_control_batches_and_empty_ones_are_passed_over_even_if_they_are_wrong(read: Read) -> None:
     control = with_attributes(batch(bad=0), lambda attributes: attributes | 0x20)
-    empty = with_last_delta(with_count(batch()[:HEADER_BYTES], 0), 2)  # as compaction leaves them
+    empty = with_last_delta(with_count(batch()[:RECORDS_AT], 0), 2)  # as compaction leaves them
     for passed_over in (control, empty):
         assert [record.offset for record in fetched(read, around(passed_over), 10)] == [10, 11, 12, 16, 17, 18]
 
@@ -234,7 +234,7 @@ def test_mutated_batches_raise_nothing_and_every_offset_after_them_is_delivered(
     for _ in range(300):
         buffer = bytearray(batch(draw.choice(CODECS)))
         for _ in range(draw.randint(1, 3)):
-            first = draw.choice([21, 21, HEADER_BYTES])
+            first = draw.choice([21, 21, RECORDS_AT])
             buffer[draw.randrange(first, len(buffer))] = draw.randrange(256)
         records = fetched(read, around(with_last_delta(bytes(buffer), 2)), 10)  # a broker sets the last offset itself
         offsets = [record.offset for record in records]

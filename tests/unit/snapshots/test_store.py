@@ -394,7 +394,7 @@ def test_what_is_no_file_is_refused_and_not_waited_for(
     path = file(folder_store, snapshot, name)
     path.unlink()
     os.mkfifo(path)
-    with pytest.raises(SnapshotCorruptError, match=f"{name}: expected a file, got a thing of type 'other'"):
+    with pytest.raises(SnapshotCorruptError, match=f"{name}: expected a file, got something of type 'other'"):
         folder_store.load("sequence", snapshot.version)
 
 

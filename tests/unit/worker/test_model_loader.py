@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.partitioner import partition_of
 from streams.worker.model_loader import ModelLoader
 from tests.support.kettle_model import kettle_snapshot
+from tests.support.loaders import running, until
 from tests.support.world import PARTITIONS, MemoryFollower, Process, Shop
 
 SHAPES = {"items": (3, 2), "bias": (3,), "scale": ()}
@@ -76,23 +76,6 @@ class Branch:
 @pytest.fixture
 def branch(tmp_path: Path) -> Branch:
     return Branch(tmp_path)
-
-
-@contextlib.asynccontextmanager
-async def running(loader: ModelLoader) -> AsyncIterator[None]:
-    task = asyncio.create_task(loader.run())
-    try:
-        yield
-        assert not task.done(), "the loader has ended"
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_what_is_announced_comes_into_use_in_another_thread(branch: Branch) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from streams.metrics import Metrics
 from streams.policy_file import read_policy
 from streams.worker.policy_loader import PolicyLoader
 from tests.support.corner_shop import WIDE, CornerShop
+from tests.support.loaders import running, until
 
 
 class Counter:
@@ -46,23 +45,6 @@ class Counter:
 @pytest.fixture
 def counter(tmp_path: Path) -> Counter:
     return Counter(tmp_path)
-
-
-@contextlib.asynccontextmanager
-async def running(loader: PolicyLoader) -> AsyncIterator[None]:
-    task = asyncio.create_task(loader.run())
-    try:
-        yield
-        assert not task.done(), "the loader has ended"
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.002)
 
 
 async def test_a_request_reads_the_file_in_a_thread_and_the_next_query_is_answered_by_it(counter: Counter) -> None:
