@@ -26,6 +26,7 @@ from streams.errors import BrokerError, RecordError
 from streams.kafka.connection import connecting
 from streams.kafka.consumers import new_consumer
 from streams.kafka.log import Log
+from streams.log_throttle import BadRecordLog
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.announcements import Announcement, decode_announcement
@@ -46,10 +47,6 @@ ROW_BYTES, FORGOTTEN_BYTES = 350, 150
 
 SLICE = 200
 """Records applied before the event loop gets a turn: 200 rows of 100 neighbours take about 5 ms."""
-
-
-REPORT_S = 10.0
-"""Between two log lines about unusable records of a topic; a metric counts all."""
 
 
 class GlobalTables:
@@ -85,7 +82,7 @@ class GlobalTables:
         self.announced: dict[str, Announcement] = {}
         """The snapshot to serve, by model."""
         self._metrics, self._identities = metrics, identities
-        self._report_at: dict[str, float] = {}
+        self._bad_records = BadRecordLog(logger)
         self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
@@ -121,9 +118,7 @@ class GlobalTables:
             self._apply[record.topic](record)
         except RecordError as error:
             self._metrics.unusable.labels(record.topic).inc()
-            if (now := time.monotonic()) >= self._report_at.get(record.topic, now):
-                self._report_at[record.topic] = now + REPORT_S
-                logger.warning("%s; the record is passed over (further ones are counted in metrics only)", error)
+            self._bad_records.write(record.topic, error, "is passed over")
 
     def items_of(self, partition: int) -> set[str]:
         """Items whose rows are in an item partition."""
