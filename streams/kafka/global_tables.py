@@ -45,8 +45,8 @@ TABLE_TOPICS = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
 ROW_BYTES, FORGOTTEN_BYTES = 350, 150
 """Of a row, besides its arrays: its id, its position, its place among those of its partition; of a shopper."""
 
-SLICE = 200
-"""Records applied before the event loop gets a turn: 200 rows of 100 neighbours take about 5 ms."""
+TURN_S = 0.005
+"""After so long the event loop gets a turn: 200 rows of 100 neighbours, or one large record that is refused."""
 
 
 class GlobalTables:
@@ -218,6 +218,17 @@ class CatchesUp(Protocol):
         """Return when everything that these partitions, or all, held at the call is applied."""
 
 
+async def apply_in_turns(tables: GlobalTables, records: Iterable[Record]) -> None:
+    """Apply records; others get a turn now and then, however long each takes: a hostile one may take a second."""
+    turn_at = time.monotonic() + TURN_S
+    for record in records:
+        tables.apply(record)
+        if time.monotonic() >= turn_at:
+            await asyncio.sleep(0)
+            turn_at = time.monotonic() + TURN_S
+    await asyncio.sleep(0)
+
+
 class GlobalTableReader:
     """Reads the topics of global tables from their first record on; `identities` are by full topic name."""
 
@@ -273,10 +284,7 @@ class GlobalTableReader:
                     self._consumer.seek(partition, start)
                 continue
             for records in fetched.values():
-                for first in range(0, len(records), SLICE):
-                    for record in records[first : first + SLICE]:
-                        self.tables.apply(record)
-                    await asyncio.sleep(0)
+                await apply_in_turns(self.tables, records)
             if self._waiting:  # the fetch position also moves past markers and compacted records
                 for partition in self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)
