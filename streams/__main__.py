@@ -14,14 +14,14 @@ import typer
 from models.errors import ModelError
 from streams.cli.entry import app
 from streams.errors import CrosscurrentError
-from streams.interrupts import ended_at_once_by_sigterm
+from streams.interrupts import signals_of_a_service
 
 # Before numpy is imported: its library would start a thread per core for small matrix products. Work is shared among
 # processes here, and more threads in each only wait for each other. An existing value is kept.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SERVICES = (["worker"], ["trainer"])
-"""Commands that SIGTERM ends with 0, also before their event loop runs."""
+"""Commands that SIGTERM ends with 0 and that SIGHUP does not end, also before their event loop runs."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: of the command line; None: the process's own.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
-    with ended_at_once_by_sigterm() if arguments[:1] in SERVICES else nullcontext():
+    with signals_of_a_service() if arguments[:1] in SERVICES else nullcontext():
         _run(arguments)
 
 

@@ -27,9 +27,12 @@ def set_by_signals(event: Event) -> Iterator[None]:
 
 
 @contextmanager
-def ended_at_once_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the process with 0 at once, while it holds nothing yet that has to be written down."""
-    with _handled((signal.SIGTERM,), lambda *_: end_at_once(0)):
+def signals_of_a_service() -> Iterator[None]:
+    """Let SIGTERM end the process with 0 at once, while it holds nothing that has to be written, and SIGHUP do nothing.
+
+    A worker takes SIGHUP as soon as it has a policy, and both take SIGTERM as soon as their event loop runs.
+    """
+    with _handled((signal.SIGTERM,), lambda *_: end_at_once(0)), _handled((signal.SIGHUP,), lambda *_: None):
         yield
 
 

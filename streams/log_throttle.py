@@ -1,4 +1,4 @@
-"""Bounds the log while a broker is down: clients log every broken connection again and again."""
+"""Bounds the log: while a broker is down clients log every broken connection, and bad records may come in floods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from models.errors import ModelError
-from streams.errors import CrosscurrentError
+from streams.errors import CrosscurrentError, RecordError
 
 EVERY_S = 5.0
 """Between two lines of one kind."""
@@ -16,6 +16,23 @@ OURS = ("streams", "models")
 
 REPEATING = ("streams.kafka.producer",)
 """Loggers of ours that repeat themselves while a broker is down, once for each partition."""
+
+BAD_RECORDS_S = 10.0
+"""Between two lines about bad records of a topic."""
+
+
+class BadRecordLog:
+    """Logs one bad record of a topic every few seconds. Whoever calls it counts all of them in a metric."""
+
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger, self._clock = logger, clock
+        self._silent_until: dict[str, float] = {}
+
+    def write(self, topic: str, why: RecordError | str, fate: str) -> None:
+        """Log why a record cannot be used, and what becomes of it."""
+        if (now := self._clock()) >= self._silent_until.get(topic, now):
+            self._silent_until[topic] = now + BAD_RECORDS_S
+            self._logger.warning("%s; the record %s (further ones are counted in metrics only)", why, fate)
 
 
 class LogThrottle(logging.Filter):

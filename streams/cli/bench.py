@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from streams.cli.figures import FiguresFile, write_figures
+
 
 def command(
     kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka from KAFKA_HOME, not the embedded one")] = False,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="OUT", help="Write the figures to a file", show_default=False)
-    ] = None,
+    json: FiguresFile = None,
     events: Annotated[int, typer.Option(min=1_000, help="Events of each backlog")] = 60_000,
     seconds: Annotated[float, typer.Option(min=4, help="Seconds of each steady stream")] = 12.0,
     repeats: Annotated[int, typer.Option(min=1, help="Turns of each side; the middle one counts")] = 2,
@@ -30,7 +29,6 @@ def command(
     """
     from dataclasses import replace
 
-    import orjson
     from rich.console import Console
 
     from streams.bench.benchmark import BenchmarkConfig
@@ -46,5 +44,4 @@ def command(
     progress = Console(stderr=True, highlight=False)
     figures = run(config, kafka=kafka, say=progress.print)
     show(figures, Console(highlight=False))
-    if json is not None:
-        json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+    write_figures(json, figures)

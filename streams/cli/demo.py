@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from streams.cli.figures import FiguresFile, write_figures
 
 
 def command(
@@ -17,16 +18,12 @@ def command(
     seed: Annotated[int, typer.Option("--seed", help="Of the simulated shop")] = 7,
     kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka from KAFKA_HOME, not the embedded one")] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Print one event and its suggestion at the end")] = False,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="File for the figures", show_default=False, dir_okay=False)
-    ] = None,
+    json: FiguresFile = None,
 ) -> None:
     """Start a broker, two workers and a simulated shop; show live suggestions, and how many of them are right.
 
     Ctrl-C ends everything; nothing is left behind.
     """
-    import orjson
-
     from streams.demo.demo import Demo, DemoConfig
     from streams.demo.screen import console
     from streams.errors import CrosscurrentError
@@ -36,8 +33,7 @@ def command(
     demo.summary()
     if follow:
         demo.follow()
-    if json is not None:
-        json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+    write_figures(json, figures)
     if seconds is not None and not figures["suggestions"]["live"]:
         message = "no suggestion came while the shop was live"
         raise CrosscurrentError(message)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from streams.cli.figures import FiguresFile, make_folder, write_figures
+
 Drill = Literal["kill", "rolling", "pause", "swap", "hostile", "soak", "all"]
 
 
@@ -16,9 +18,7 @@ def command(
     ],
     kafka: Annotated[bool, typer.Option("--kafka", help="Apache Kafka from KAFKA_HOME, not the embedded one")] = False,
     times: Annotated[int, typer.Option("--times", min=1, help="Runs of each")] = 1,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="File for the figures", show_default=False, dir_okay=False)
-    ] = None,
+    json: FiguresFile = None,
     rate: Annotated[
         float | None,
         typer.Option(
@@ -39,7 +39,11 @@ def command(
     keep: Annotated[
         Path | None,
         typer.Option(
-            "--keep", help="Folder for log and suggestions of the last run", show_default=False, file_okay=False
+            "--keep",
+            help="Folder for log and suggestions of the last run",
+            show_default=False,
+            file_okay=False,
+            callback=make_folder,
         ),
     ] = None,
 ) -> None:
@@ -54,7 +58,6 @@ def command(
     """
     from uuid import uuid4
 
-    import orjson
     from rich.console import Console
 
     from streams.brokers.broker import Broker
@@ -102,9 +105,7 @@ def command(
                 console.print(report.line(outcome))
                 for sentence in report.complaints(outcome):
                     console.print(f"  {sentence}")
-                if json is not None:
-                    figures = report.figures(name, kafka, outcomes)
-                    json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+                write_figures(json, report.figures(name, kafka, outcomes))
     table_console().print(report.table(broker.title, outcomes))
     if not all(outcome.good for outcome in outcomes):
         raise typer.Exit(1)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from streams.cli.figures import FiguresFile, check_file, write_figures, write_file
 from streams.cli.options import with_options
 
 if TYPE_CHECKING:
@@ -32,13 +33,22 @@ UNITS_S = {"s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
 
 
 FILE_OPTIONS: dict[str, Any] = {
-    name: Annotated[Path | None, typer.Option(f"--{name}", metavar=metavar, help=text, show_default=False)]
-    for name, metavar, text in (
-        ("json", "OUT", "Write the figures to a file"),
-        ("html", "OUT", "Write a report with plots"),
-        ("policy", None, "TOML file that says what may be suggested"),
-        ("config", None, "TOML file with settings"),
-    )
+    "json": FiguresFile,
+    "html": Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="OUT",
+            help="Write a report with plots",
+            show_default=False,
+            dir_okay=False,
+            callback=check_file,
+        ),
+    ],
+    "policy": Annotated[
+        Path | None, typer.Option("--policy", help="TOML file that says what may be suggested", show_default=False)
+    ],
+    "config": Annotated[Path | None, typer.Option("--config", help="TOML file with settings", show_default=False)],
 }
 
 Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn")]
@@ -71,15 +81,12 @@ class EvaluationFrame:
 
     def finish(self, figures: Mapping[str, Any], *tables: Table) -> None:
         """Write the files that were asked for, and print the tables."""
-        import orjson
-
         from streams.cli.evaluation_report import report
         from streams.cli.printing import table_console
 
-        if self.json is not None:
-            self.json.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+        write_figures(self.json, figures)
         if self.html is not None:
-            self.html.write_text(report(figures), encoding="utf-8")
+            write_file(self.html, report(figures).encode())
         for table in tables:
             table_console().print(table)
 

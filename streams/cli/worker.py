@@ -37,7 +37,12 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     check_codecs()
     app, worker = create_app(settings, policy, identities(settings, WORKER), on_ready=say_ready)
     loop = new_event_loop()
-    loop.add_signal_handler(signal.SIGHUP, worker.policy_loader.request)
+
+    def read_again(*_: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(worker.policy_loader.request)
+
+    signal.signal(signal.SIGHUP, read_again)  # a handler of the loop would miss signals before the loop runs
     run_app(app, worker, log_level, loop)
 
 

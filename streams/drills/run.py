@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -256,8 +257,7 @@ class Run:
             self._note(f"{feeder.sent:,} events were fed")
             if config.seconds >= JUDGED_S:
                 self._complaints += memory.complaints(memory_log.samples)
-            if config.plot is not None:
-                memory.write_plot(memory_log.samples, config.plot)
+            self._write_plot(memory_log.samples)
             return feeder.started_s, feeder.ended_s
 
     def _say_how_far(self, feeder: Feeder, attacker: Attacker, samples: memory.Samples) -> None:
@@ -265,8 +265,7 @@ class Run:
         minutes = (time.monotonic() - self._opened) / 60
         held = ", ".join(f"{name} {mb} MB" for name, mb in now.items())
         self._tell(f"{minutes:.1f} min: {feeder.sent:,} events, {len(attacker.bad):,} bad records; {held}")
-        if self._config.plot is not None:
-            memory.write_plot(samples, self._config.plot)
+        self._write_plot(samples)
         if self._config.so_far is not None:
             figures = {
                 "minutes": round(minutes, 1),
@@ -277,8 +276,22 @@ class Run:
                 "notes": self._notes,
             }
             part = self._config.so_far.with_suffix(".part")
-            part.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
-            os.replace(part, self._config.so_far)
+            with self._noted_failure():
+                part.write_bytes(orjson.dumps(figures, option=orjson.OPT_INDENT_2) + b"\n")
+                os.replace(part, self._config.so_far)
+
+    def _write_plot(self, samples: memory.Samples) -> None:
+        if self._config.plot is not None:
+            with self._noted_failure():
+                memory.write_plot(samples, self._config.plot)
+
+    @contextmanager
+    def _noted_failure(self) -> Iterator[None]:
+        """Go on where a file cannot be written, as on a full disk: the verdict is worth more."""
+        try:
+            yield
+        except OSError as error:
+            self._note(str(error))
 
     def _await_caught_up(self, settings: Settings, workers: ProcessGroup, attacker: Attacker) -> None:
         within_s = CAUGHT_UP_S + self._sent / EVENTS_PER_S

@@ -8,7 +8,7 @@ apply) and the records delivered beyond it, and reads from the log what delivery
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -160,6 +160,18 @@ class Cursor:
         if not self._pieces and self.expected > self.position:
             self.tally.holes += self.expected - self.position
             self.position = self.expected
+
+
+def runs_of(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Records in runs of at most `RUN_BYTES`, but for the last record of each."""
+    first = size = 0
+    for number, record in enumerate(records, 1):
+        size += size_of(record)
+        if size >= RUN_BYTES:
+            yield records[first:number]
+            first, size = number, 0
+    if first < len(records):
+        yield records[first:] if first else records
 
 
 def size_of(record: Record) -> int:

@@ -26,6 +26,7 @@ from streams.errors import BrokerError, RecordError
 from streams.kafka.connection import connecting
 from streams.kafka.consumers import clients_of, new_consumer
 from streams.kafka.log import Log
+from streams.log_throttle import BadRecordLog
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.announcements import Announcement, decode_announcement
@@ -44,12 +45,8 @@ TABLE_TOPICS = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
 ROW_BYTES, FORGOTTEN_BYTES = 350, 150
 """Of a row, besides its arrays: its id, its position, its place among those of its partition; of a shopper."""
 
-SLICE = 200
-"""Records applied before the event loop gets a turn: 200 rows of 100 neighbours take about 5 ms."""
-
-
-REPORT_S = 10.0
-"""Between two log lines about unusable records of a topic; a metric counts all."""
+TURN_S = 0.005
+"""After so long the event loop gets a turn: 200 rows of 100 neighbours, or one large record that is refused."""
 
 
 class GlobalTables:
@@ -85,7 +82,7 @@ class GlobalTables:
         self.announced: dict[str, Announcement] = {}
         """The snapshot to serve, by model."""
         self._metrics, self._identities = metrics, identities
-        self._report_at: dict[str, float] = {}
+        self._bad_records = BadRecordLog(logger)
         self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
         self._regressed: defaultdict[int, set[str]] = defaultdict(set)
@@ -121,9 +118,7 @@ class GlobalTables:
             self._apply[record.topic](record)
         except RecordError as error:
             self._metrics.unusable.labels(record.topic).inc()
-            if (now := time.monotonic()) >= self._report_at.get(record.topic, now):
-                self._report_at[record.topic] = now + REPORT_S
-                logger.warning("%s; the record is passed over (further ones are counted in metrics only)", error)
+            self._bad_records.write(record.topic, error, "is passed over")
 
     def items_of(self, partition: int) -> set[str]:
         """Items whose rows are in an item partition."""
@@ -223,6 +218,17 @@ class CatchesUp(Protocol):
         """Return when everything that these partitions, or all, held at the call is applied."""
 
 
+async def apply_in_turns(tables: GlobalTables, records: Iterable[Record]) -> None:
+    """Apply records; others get a turn now and then, however long each takes: a hostile one may take a second."""
+    turn_at = time.monotonic() + TURN_S
+    for record in records:
+        tables.apply(record)
+        if time.monotonic() >= turn_at:
+            await asyncio.sleep(0)
+            turn_at = time.monotonic() + TURN_S
+    await asyncio.sleep(0)
+
+
 class GlobalTableReader:
     """Reads the topics of global tables from their first record on; `identities` are by full topic name."""
 
@@ -278,10 +284,7 @@ class GlobalTableReader:
                     self._consumer.seek(partition, start)
                 continue
             for records in fetched.values():
-                for first in range(0, len(records), SLICE):
-                    for record in records[first : first + SLICE]:
-                        self.tables.apply(record)
-                    await asyncio.sleep(0)
+                await apply_in_turns(self.tables, records)
             if self._waiting:  # the fetch position also moves past markers and compacted records
                 for partition in self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)

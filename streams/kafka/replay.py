@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from models.sessions.visits import VisitConfig
-from streams.kafka.cursor import Cursor
+from streams.kafka.cursor import Cursor, runs_of
 from streams.kafka.log import Log
 from streams.wire.record import Record
 
@@ -56,8 +56,9 @@ async def read_again(
         async with aclosing(log.read_range(tp, start, cursor.position)) as batches:
             async for batch in batches:
                 replayed(len(batch))
-                yield batch
-                await asyncio.sleep(0)
+                for run in runs_of(batch):
+                    yield run
+                    await asyncio.sleep(0)
 
 
 async def _records(batches: AsyncGenerator[Sequence[Record], None]) -> AsyncGenerator[Record, None]:

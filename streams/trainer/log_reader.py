@@ -5,6 +5,7 @@ So a backlog is learnt in the order of its days. Of `profiles` everything is rea
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from models.sequence.config import MODEL
 from models.snapshot import Snapshot
 from streams.errors import TakeOverError
-from streams.kafka.cursor import Cursor
+from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
 from streams.kafka.log import Log
 from streams.kafka.replay import read_again, recent_past
 from streams.settings import Settings
@@ -144,16 +145,21 @@ class LogReader:
         return any(cursor.needs_reading or cursor.held for cursor in cursors)
 
     async def apply_profiles(self, apply: Callable[[Record], None]) -> None:
-        """Apply profiles that are expected, of each partition `batch_records` at most."""
+        """Apply profiles that are expected, of each partition `batch_records` or `RUN_BYTES` at most."""
         for cursor in self._profile_cursors:
+            size = 0
             for _ in range(self._settings.batch_records):
-                if (record := await _front(cursor)) is None:
+                if size >= RUN_BYTES or (record := await _front(cursor)) is None:
                     break
                 apply(cursor.take())
                 cursor.applied(record)
+                size += size_of(record)
+            await asyncio.sleep(0)
 
     async def apply_some(self, apply: Callable[[Record], str], due: Callable[[], bool]) -> int:
-        """Apply records that are expected, the smallest append time first, `batch_records` at most, until `due`.
+        """Apply records that are expected, the smallest append time first, until `due`.
+
+        At most `batch_records` or `RUN_BYTES` of them are applied: the event loop gets no turn meanwhile.
 
         `apply` returns what became of a record. Returns how many were applied.
         """
@@ -162,13 +168,14 @@ class LogReader:
             if (record := await _front(cursor)) is not None:
                 fronts.append((record.timestamp, order, cursor))
         heapify(fronts)
-        applied, outcomes = 0, Counter[tuple[str, str]]()
-        while fronts and applied < self._settings.batch_records and not due():
+        applied, size, outcomes = 0, 0, Counter[tuple[str, str]]()
+        while fronts and applied < self._settings.batch_records and size < RUN_BYTES and not due():
             _, order, cursor = fronts[0]
             record = cursor.take()
             outcomes[record.topic, apply(record)] += 1
             cursor.applied(record)
             applied += 1
+            size += size_of(record)
             if (after := cursor.front()) is not None:
                 heapreplace(fronts, (after.timestamp, order, cursor))
             elif cursor.needs_reading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 
@@ -13,6 +14,7 @@ from models.shop.policy import Policy
 from streams.kafka.global_tables import CatchesUp, GlobalTables
 from streams.kafka.log import Log
 from streams.kafka.producer import BatchingProducer
+from streams.log_throttle import BadRecordLog
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import Identity, full_name
@@ -20,6 +22,8 @@ from streams.worker.backpressure import Backpressure
 from streams.worker.placement import Placement
 from streams.worker.source_ends import SourceEnds
 from streams.worker.suggestion_batcher import SuggestionBatcher
+
+logger = logging.getLogger(__name__)
 
 QUERY_BYTES = 3_000
 """Of a query that waits, with its visit."""
@@ -52,6 +56,7 @@ class WorkerContext:
     backpressure: Backpressure = field(init=False)
     source_ends: SourceEnds = field(init=False)
     placement: Placement = field(init=False)
+    bad_records: BadRecordLog = field(init=False)
 
     def __post_init__(self, policy: Policy, on_failure: Callable[[BaseException], None]) -> None:
         tables = self.tables = self.table_reader.tables
@@ -62,6 +67,7 @@ class WorkerContext:
         )
         self.backpressure = Backpressure(self.producer, self.batcher, self.settings)
         self.placement = Placement(self.identities, self.metrics)
+        self.bad_records = BadRecordLog(logger)
         self.source_ends = SourceEnds(self.log, self.highwater, self.identities, self.settings.prefix)
 
     def sizes(self) -> dict[str, int]:

@@ -127,11 +127,12 @@ class NeighbourTask(PartitionTask):
     def _withdraw(self, item_id: str, position: int, end: int) -> None:
         """Take a row out of the topic that claims more of `pairs` than there is: nothing would ever replace it."""
         self.context.metrics.unusable.labels(self._rows_tp.topic).inc()
-        logger.warning(
-            "the row of %.60r in %s-%d claims offset %d of `pairs`, which ends at %d: another program writes there; "
-            "the row is withdrawn",
-            item_id, self._rows_tp.topic, self._rows_tp.partition, position, end,
-        )  # fmt: skip
+        where = f"{self._rows_tp.topic}-{self._rows_tp.partition}"
+        why = (
+            f"the row of {item_id!r:.60} in {where} claims offset {position} of `pairs`, which ends at {end}: another "
+            "program writes there"
+        )
+        self.context.bad_records.write(self._rows_tp.topic, why, "is withdrawn")
         self.context.producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, item_id.encode(), None)
 
     # -- applying --------------------------------------------------------------------------------------------------

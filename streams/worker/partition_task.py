@@ -273,7 +273,7 @@ class PartitionTask(ABC):
         partition = record.partition % self.context.partitions("dead-letters")
         self.context.producer.enqueue(self.context.name("dead-letters"), partition, key, value, shorter_dead_letter)
         self.context.metrics.dead_letters.labels(record.topic).inc()
-        logger.warning("%s", error)
+        self.context.bad_records.write(record.topic, error, "is sent to dead-letters")
 
 
 def _report_difference(tp: TopicPartition, recorded: int, committed: int | None) -> None:

@@ -63,7 +63,9 @@ def test_whatever_fails_while_a_process_starts_or_stops_it_ends_with_a_sentence(
             process.kill()
 
 
-def test_sigterm_ends_a_start_under_way_with_exit_code_0(settings: Settings, tmp_path: Path) -> None:
+def test_sigterm_ends_a_start_under_way_with_exit_code_0_and_sighup_does_not(
+    settings: Settings, tmp_path: Path
+) -> None:
     def stage() -> str | None:
         try:
             return str(orjson.loads(worker.page("/ready")[1])["cause"])
@@ -71,6 +73,8 @@ def test_sigterm_ends_a_start_under_way_with_exit_code_0(settings: Settings, tmp
             return None  # not listening yet
 
     with WorkerProcess(settings, tmp_path, fault="warming up for an hour") as worker:
+        assert eventually(stage, "its pages answer") == "warming up"
+        worker.signal(signal.SIGHUP)
         assert eventually(stage, "its pages answer") == "warming up"
         started = time.monotonic()
         assert worker.stop() == 0

@@ -6,10 +6,11 @@ import io
 import logging
 from typing import Any
 
+import pytest
 from mode.utils.logging import ExtensionFormatter
 
-from streams.errors import BrokerError
-from streams.log_throttle import EVERY_S, LogThrottle
+from streams.errors import BrokerError, RecordError
+from streams.log_throttle import BAD_RECORDS_S, EVERY_S, BadRecordLog, LogThrottle
 
 
 class Log:
@@ -57,6 +58,19 @@ def test_our_own_lines_pass_but_for_repeated_sends_and_critical_ones_always_do()
         log.write("aiokafka", logging.INFO, "joined")
     counts = {word: sum(word in line for line in log.lines) for word in ("expired", "acknowledged", "crash", "joined")}
     assert counts == {"expired": 8, "acknowledged": 1, "crash": 8, "joined": 8}
+
+
+def test_a_flood_of_bad_records_is_a_line_of_each_topic_every_few_seconds(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    log = BadRecordLog(logging.getLogger("streams.worker"), lambda: now)
+    for tick in range(300):
+        now = tick / 10
+        for topic in ("clicks", "purchases"):
+            log.write(topic, RecordError("$.at", "a time", "null", f"{topic}-0@{tick}"), "is sent to dead-letters")
+    assert len(caplog.messages) == 2 * 30 / BAD_RECORDS_S
+    assert caplog.messages[0].endswith(
+        "; the record is sent to dead-letters (further ones are counted in metrics only)"
+    )
 
 
 def test_a_sentence_for_an_operator_has_no_traceback_and_a_bug_has_one() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,6 +73,16 @@ def test_an_error_of_ours_is_one_sentence_and_a_bug_keeps_its_traceback(
     monkeypatch.setattr(command_line, "app", fail(KeyError("a bug")))
     with pytest.raises(KeyError):
         command_line.main(["worker"])
+
+
+@pytest.mark.parametrize(("command", "code"), [("worker", 0), ("trainer", 0), ("tail", -signal.SIGHUP)])
+def test_sighup_ends_no_service_before_its_event_loop_runs(command: str, code: int) -> None:
+    program = (
+        "import os, signal; from streams import __main__ as program; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+        "program.app = lambda *_, **__: os.kill(os.getpid(), signal.SIGHUP); "
+        f"program.main(['{command}'])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == code
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:

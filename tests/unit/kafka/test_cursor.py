@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiokafka import TopicPartition
 
-from streams.kafka.cursor import WEIGHT_BYTES, Cursor
+from streams.kafka.cursor import RUN_BYTES, WEIGHT_BYTES, Cursor, runs_of
 from streams.kafka.memory_log import MemoryLog, StoredRecord
 from streams.wire.record import Record, Unreadable
 
@@ -35,3 +35,11 @@ def test_an_unreadable_record_counts_by_what_could_be_read_of_it() -> None:
     kept: Record = Unreadable("t", 0, 1, 0, None, bytes(3 * WEIGHT_BYTES), "garbage")
     cursor.offer([lost, kept])
     assert cursor.held == 1 + 4
+
+
+def test_a_run_ends_with_the_record_that_makes_it_large() -> None:
+    sizes = [3, RUN_BYTES - 3, RUN_BYTES, 1, RUN_BYTES - 2, 0]
+    records = [StoredRecord("t", 0, offset, 0, b"k", bytes(size)) for offset, size in enumerate(sizes)]
+    assert [[record.offset for record in run] for run in runs_of(records)] == [[0, 1], [2], [3, 4, 5]]
+    assert list(runs_of(records[3:])) == [records[3:]]
+    assert list(runs_of([])) == []

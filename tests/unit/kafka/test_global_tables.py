@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
-from streams.kafka.global_tables import TABLE_TOPICS, GlobalTables
+from streams.kafka.global_tables import TABLE_TOPICS, GlobalTables, apply_in_turns
+from streams.kafka.memory_log import StoredRecord
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.partitioner import partition_of
@@ -55,3 +57,22 @@ def test_forged_records_are_counted_each_and_logged_once_in_a_while(caplog: pyte
     topics = {internal.topic for internal in forged}
     assert sum(_unusable(metrics, topic) for topic in topics) == len(forged)
     assert len([record for record in caplog.records if "passed over" in record.message]) == len(topics)
+
+
+async def test_others_get_a_turn_after_each_record_that_takes_long_to_refuse() -> None:
+    metrics = Metrics()
+    tables = GlobalTables(Settings(), metrics, identities=IDENTITIES)
+    value = b'{"v":1,"item_id":"mug","title":"Mug","category":"Kitchen","price":-1,"x":[' + b"1," * 40_000 + b"1]}"
+    hostile = [StoredRecord("catalog", 0, offset, 0, b"mug", value) for offset in range(10)]
+    turns = 0
+
+    async def serve() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    serving = asyncio.create_task(serve())
+    await apply_in_turns(tables, hostile)
+    serving.cancel()
+    assert turns >= len(hostile)
