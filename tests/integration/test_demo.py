@@ -116,11 +116,10 @@ def test_it_shows_right_suggestions_and_ends_by_itself(tmp_path: Path, start: Ca
 @pytest.mark.parametrize(
     ("number", "to_group", "when"),
     [
-        (signal.SIGINT, False, "live for"),
-        (signal.SIGINT, True, "live for"),
+        (signal.SIGINT, True, "live for"),  # Ctrl-C
         (signal.SIGTERM, False, "live for"),
         (signal.SIGTERM, True, "\nshop "),
-        (signal.SIGINT, True, "\nworkers "),
+        (signal.SIGINT, False, "\nworkers "),
     ],
 )
 def test_a_signal_ends_it_and_leaves_nothing_behind(

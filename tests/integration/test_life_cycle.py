@@ -78,7 +78,7 @@ def test_sigterm_ends_a_start_under_way_with_exit_code_0_and_sighup_does_not(
         assert eventually(stage, "its pages answer") == "warming up"
         started = time.monotonic()
         assert worker.stop() == 0
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30  # the warm-up takes an hour
         assert worker.printed == ""
 
 

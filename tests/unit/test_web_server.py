@@ -49,7 +49,7 @@ async def ask(server: WebServer) -> bytes:
 
 
 async def test_half_open_requests_end_and_keep_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_server, "CONNECTION_S", 0.2)
+    monkeypatch.setattr(web_server, "CONNECTION_S", 1.0)
     async with serving(web_port=0) as server:
         slow = [await asyncio.open_connection("127.0.0.1", port_of(server)) for _ in range(MAX_CONNECTIONS + 5)]
         for _, writer in slow:
