@@ -22,16 +22,16 @@ BAD_RECORDS_S = 10.0
 
 
 class BadRecordLog:
-    """Logs one bad record of a topic every few seconds. Whoever calls it counts all of them in a metric."""
+    """Logs one bad record of a topic every few seconds. Callers count all of them in a metric."""
 
     def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
         self._logger, self._clock = logger, clock
-        self._silent_until: dict[str, float] = {}
+        self._next_at: dict[str, float] = {}
 
     def write(self, topic: str, why: RecordError | str, fate: str) -> None:
         """Log why a record cannot be used, and what becomes of it."""
-        if (now := self._clock()) >= self._silent_until.get(topic, now):
-            self._silent_until[topic] = now + BAD_RECORDS_S
+        if (now := self._clock()) >= self._next_at.get(topic, now):
+            self._next_at[topic] = now + BAD_RECORDS_S
             self._logger.warning("%s; the record %s (further ones are counted in metrics only)", why, fate)
 
 
@@ -39,7 +39,7 @@ class LogThrottle(logging.Filter):
     """Passes one warning and one error of all libraries together every few seconds, and says how many it left out.
 
     Our own lines pass, except those of `REPEATING`; critical ones always pass. Errors whose message is a sentence for
-    an operator are written without a traceback, whoever logs them.
+    an operator are written without a traceback.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
