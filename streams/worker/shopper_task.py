@@ -93,22 +93,21 @@ class ShopperTask(PartitionTask):
     def _replay(self, record: Record, joined: int) -> None:
         """Apply a past record to the state only: its effects are published already, except for pending joins."""
         appended_s = record.timestamp / 1000
-        if (
-            record.topic != self._profiles_tp.topic
-            and self._refuses_misplaced
-            and not self.context.placement.fits(record)
-        ):
-            return
+        refused = self._refuses_misplaced and not self.context.placement.fits(record)
         try:
-            if record.topic == self._clicks_tp.topic:
+            if record.topic == self._profiles_tp.topic:
+                profile = decode_profile(record)
+                if profile.forget or not refused:
+                    self.visits.apply_profile(profile)
+            elif refused:
+                return
+            elif record.topic == self._clicks_tp.topic:
                 self._join_before(appended_s)
                 self.visits.apply_click(decode_click(record), appended_s, record.offset, learn=False)
-            elif record.topic == self._purchases_tp.topic:
+            else:
                 self.visits.apply_purchase(
                     decode_purchase(record), appended_s, record.offset, learn=False, join=record.offset >= joined
                 )
-            else:
-                self.visits.apply_profile(decode_profile(record))
         except RecordError:
             pass  # in the dead letters already: its position is below ours
 

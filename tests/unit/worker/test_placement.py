@@ -89,6 +89,18 @@ async def test_what_was_bought_counts_where_it_belongs_only(restarted: bool) -> 
     await process.die()
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_refused_profile_changes_no_consent(restarted: bool) -> None:
+    shop = Shop()
+    _send(shop, "profiles", 1, consent=False)
+    process = await _applied(shop, REFUSES)
+    if restarted:
+        await process.die()
+        process = await _applied(shop, REFUSES)
+    assert not process.tasks["shoppers-1"].visits.consent.refuses(USER, AT / 1000)  # type: ignore[attr-defined]
+    await process.die()
+
+
 async def test_who_asks_to_be_forgotten_is_forgotten_wherever_the_record_lies() -> None:
     shop = Shop()
     _send(shop, "profiles", 1, forget=True)
