@@ -18,7 +18,9 @@ T = TypeVar("T")
 Offset: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 """In a partition; also a count or a time in milliseconds. What Kafka, and an int64, can hold."""
 
-Partitions: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+MAX_PARTITIONS = 1_000_000
+
+Partitions: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_PARTITIONS)]
 """Number of partitions of a topic."""
 
 NEWEST_S = 253_402_300_799
