@@ -34,7 +34,7 @@ from streams.wire.checkpoints import Forgotten, Progress, decode_forgotten, deco
 from streams.wire.codec import decode_catalog
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, decode_position, decode_row
 from streams.wire.partitioner import partition_of
-from streams.wire.record import Record, check_at, refusal
+from streams.wire.record import MAX_PARTITIONS, Record, check_at, refusal
 from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class GlobalTables:
         self.announced: dict[str, Announcement] = {}
         """The snapshot to serve, by model."""
         self._metrics, self._identities = metrics, identities
+        self._most_partitions = max((identity.partitions for identity in identities.values()), default=MAX_PARTITIONS)
         self._bad_records = BadRecordLog(logger)
         self._on_forgotten, self._on_offered, self._on_announced = on_forgotten, on_offered, on_announced
         self._items_of: defaultdict[int, set[str]] = defaultdict(set)
@@ -190,6 +191,8 @@ class GlobalTables:
 
     def _progress(self, record: Record) -> None:
         progress = decode_progress(record)
+        if progress.number >= self._most_partitions:
+            raise refusal(record, "$.lane", f"a task of partitions below {self._most_partitions}", progress.task)
         self._check_place(record, lambda partitions: progress.number % partitions)
         self.progress[progress.task] = progress.merged(self.progress.get(progress.task))
 

@@ -19,7 +19,9 @@ T = TypeVar("T")
 Offset: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_INT64)]
 """In a partition; also a count, or a time in milliseconds."""
 
-Partitions: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+MAX_PARTITIONS = 1_000_000
+
+Partitions: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_PARTITIONS)]
 """Number of partitions of a topic."""
 
 NEWEST_S = 253_402_300_799

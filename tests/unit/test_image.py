@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from streams.lifecycle import CLOSE_S, STOP_SPARE_S
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -86,6 +89,17 @@ def test_images_that_are_pulled_are_pinned_and_the_others_are_built_from_a_lock(
             assert DIGEST.fullmatch(service["image"]), name
         elif service["build"] != ".":
             assert service["build"]["args"]["KIND"] in KINDS
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "kind"),
+    [("worker-1", "streams.worker.service", "Worker"), ("trainer", "streams.trainer.service", "Trainer")],
+)
+def test_a_container_is_not_killed_before_it_has_stopped(name: str, module: str, kind: str) -> None:
+    if kind == "Trainer":
+        pytest.importorskip("torch", reason="install the extra `learning` to run this")
+    longest_s = getattr(import_module(module), kind).stop_s + CLOSE_S + STOP_SPARE_S
+    assert int(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) > longest_s
 
 
 @pytest.mark.parametrize("name", COMPOSE["services"])

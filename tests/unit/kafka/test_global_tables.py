@@ -35,6 +35,18 @@ def test_a_record_in_a_partition_that_is_not_its_keys_is_passed_over(kind: str) 
         assert _unusable(metrics, internal.topic) == (not held)
 
 
+def test_progress_of_partitions_that_do_not_exist_is_passed_over() -> None:
+    metrics = Metrics()
+    tables = GlobalTables(Settings(), metrics, identities=IDENTITIES)
+    for number in range(0, 80, 8):  # all of them belong in partition 0
+        name = f"shoppers-{number}"
+        tables.apply(
+            StoredRecord("progress", 0, 0, 0, name.encode(), b'{"v":1,"lane":"%b","topics":{}}' % name.encode())
+        )
+    assert list(tables.progress) == ["shoppers-0"]
+    assert _unusable(metrics, "progress") == 9
+
+
 @pytest.mark.parametrize("kind", ["row", "position"])
 def test_a_date_far_ahead_is_refused(kind: str) -> None:
     [internal] = [written for written in WRITTEN if written.kind == kind]
