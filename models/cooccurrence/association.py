@@ -47,8 +47,8 @@ def shrunk_lift(n_ab: float, n_a: float, n_b: float, n: float, strength: float) 
 
 @cached_njit("float64(float64, float64, float64)")
 def _surprise(observed: float, expected: float, total: float) -> float:
-    """One cell of the likelihood ratio; a cell of 0 adds nothing."""
-    return observed * math.log(observed / expected * total) if observed > 0.0 else 0.0
+    """One cell of the likelihood ratio. A cell of 0 adds nothing, nor one so small that `expected` is rounded to 0."""
+    return observed * math.log(observed / expected * total) if observed > 0.0 and expected > 0.0 else 0.0
 
 
 @cached_njit("float64(float64, float64, float64, float64)")

@@ -69,6 +69,8 @@ class AttributionConfig:
     most_open: int = 50_000
     """Lists that are open at a time; further ones are passed over, as closing one early would call its sale a miss.
     A list takes about 1 kB, in memory and in each snapshot's state."""
+    most_of_shopper: int = 200
+    """... of one shopper: everything that he does is compared with all of them. Nobody sees so many within an hour."""
     late_s: float = 60.0
     """How much later than its fellows an event may be and still count (event time), and a list than its trigger (append
     time): as long as the policy's `max_suggestion_age_s`. Everything done in so long is remembered."""
@@ -185,7 +187,8 @@ class Attribution:
 
     Attributes:
         opened: number of lists that were opened.
-        skipped: ... that were not: too many were open, or actions since their trigger may be forgotten.
+        skipped: ... that were not: too many were open, in all or of the shopper, or actions since their trigger may be
+            forgotten.
         closed: ... that were closed.
         late: looks, carts and purchases more than `late_s` behind the clock: a list that they answer may have closed.
         counts: (3, len(COUNTED)) items of closed lists by kind; items that were not shown are not counted.
@@ -237,7 +240,7 @@ class Attribution:
         forgotten = impression.offset <= self._behind.get((number, topic), -1)
         if not forgotten and (opened is not None or suggestion_id in self._gone_ids):
             return
-        if forgotten or len(self) >= self._config.most_open:
+        if forgotten or len(self) >= self._config.most_open or self._has_most(impression.user_id):
             self.skipped += 1
             return
         n = len(impression.items)
@@ -247,6 +250,11 @@ class Attribution:
         for action in self._actions_of_user.get(impression.user_id, ()):
             opened.apply(action, self._config.late_s)
         self._ripen(number)
+
+    def _has_most(self, user_id: str) -> bool:
+        """Whether a shopper has as many open lists as are compared with what he does."""
+        mine, most = self._of_user.get(user_id, ()), self._config.most_of_shopper
+        return len(mine) >= most and sum((self._open[name].end, name) not in self._over for name in mine) >= most
 
     def record_action(
         self, number: int, user_id: str, item: int, at: float, topic: str, offset: int, *, taken: bool

@@ -34,6 +34,9 @@ from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 
+FEWEST = 1e-200
+"""Decayed baskets of the shop; fewer count as none, as shares of them would exceed all numbers."""
+
 
 @inline_njit
 def find_sources(
@@ -235,13 +238,14 @@ def _weighed(candidate: Any, significant: float, weights: Weights) -> float:
 @inline_njit
 def _unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> float:
     """Share of the sources' baskets that is shrinkage, weighed by recency and added, for each basket of the shop."""
-    if not rows.baskets > 0.0:
+    baskets = decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s)
+    if not baskets > FEWEST:
         return 0.0
     total = 0.0
     for place in range(pool.size[1]):
         known = baskets_with(pool.sources[place], at, rows)
         total += pool.recency[place] * weights.basket_shrinkage / (known + weights.basket_shrinkage)
-    return float(total / decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s))
+    return float(total / baskets)
 
 
 @inline_njit

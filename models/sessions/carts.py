@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+MAX_CHANGES = 200
+"""Changes of one cart that are remembered, the last of the log: each event of its shopper looks at all of them."""
+
 _Change = tuple[float, int, bool, float]
 """(event time, offset, added, append time): of two changes of an item the greater one is the last."""
 
 
 class Cart:
-    """The last change of each item within memory.
+    """The last change of each item within memory, of `MAX_CHANGES` at most.
 
     Where an earlier change is appended after the last one, both are kept, since the one appended later is remembered
     longer. So the cart depends on the changes within memory alone.
@@ -23,10 +26,11 @@ class Cart:
     [7]
     """
 
-    __slots__ = ("_changes", "_oldest_s")
+    __slots__ = ("_changes", "_oldest_s", "_size")
 
     def __init__(self) -> None:
         self._changes: dict[int, list[_Change]] = {}  # of each item, the last first
+        self._size = 0
         self._oldest_s = float("inf")  # no change was appended before this
 
     def set(self, item: int, added: bool, at: float, offset: int, appended_s: float) -> None:
@@ -36,9 +40,15 @@ class Cart:
         if changes:
             if any(other > change and other[3] >= appended_s for other in changes):
                 return
+            self._size -= len(changes)
             changes[:] = [other for other in changes if other > change or other[3] > appended_s]
+            self._size += len(changes)
         changes.append(change)
         changes.sort(reverse=True)
+        self._size += 1
+        if self._size > MAX_CHANGES:
+            first = min(other[1] for others in self._changes.values() for other in others)
+            self._keep(lambda other: other[1] != first)
         self._oldest_s = min(self._oldest_s, appended_s)
 
     def drop(self, until: float) -> None:
@@ -53,6 +63,7 @@ class Cart:
     def _keep(self, wanted: Callable[[_Change], bool]) -> None:
         kept = {item: [change for change in changes if wanted(change)] for item, changes in self._changes.items()}
         self._changes = {item: changes for item, changes in kept.items() if changes}
+        self._size = len(self)
         appended = (change[3] for changes in self._changes.values() for change in changes)
         self._oldest_s = min(appended, default=float("inf"))
 

@@ -54,7 +54,10 @@ def test_log_likelihood_ratio_is_the_g_statistic() -> None:
     assert log_likelihood_ratio(12, 5, 7, 30) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("table", [(0, 0, 0, 0), (5, 0, 0, 0), (3, 0, -1, 40), (1, 10, 10, 100)])
+@pytest.mark.parametrize(
+    "table",
+    [(0, 0, 0, 0), (5, 0, 0, 0), (3, 0, -1, 40), (1, 10, 10, 100), (1e-200, 0, 0, 1), (5e-324, 5e-324, 5e-324, 1e50)],
+)
 def test_log_likelihood_ratio_is_never_negative_nor_undefined(table: tuple[float, float, float, float]) -> None:
     ratio = log_likelihood_ratio(*table)
     assert math.isfinite(ratio)

@@ -161,6 +161,17 @@ def test_lists_beyond_the_most_are_passed_over() -> None:
     assert (len(attribution), attribution.skipped) == (2, 1)
 
 
+def test_lists_of_one_shopper_beyond_the_most_are_passed_over_until_others_of_his_are_over() -> None:
+    attribution = Attribution(AttributionConfig(window_s=100.0, late_s=10.0, most_of_shopper=2))
+    for name in "abc":
+        attribution.record_impression(0, sent(name))
+    attribution.record_impression(0, sent("of another", user="bob"))
+    assert (len(attribution), attribution.skipped) == (3, 1)
+    attribution.advance(0, 1_111.0, AHEAD)
+    attribution.record_impression(0, sent("later", 1_110.0))
+    assert (len(attribution), attribution.skipped) == (1, 1)
+
+
 def test_of_who_is_forgotten_nothing_is_left(attribution: Attribution) -> None:
     attribution.record_impression(0, sent("later", 1_050.0))
     attribution.record_impression(0, sent("other", user="bob"))

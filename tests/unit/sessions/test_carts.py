@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.sessions.baskets import Baskets
-from models.sessions.carts import Cart
+from models.sessions.carts import MAX_CHANGES, Cart
 
 Word = tuple[int, bool, float, int, float]
 """(item, added, event time, offset, append time)."""
@@ -54,6 +54,17 @@ def test_an_earlier_word_that_came_late_counts_when_the_last_one_has_left_memory
     cart.expire(151.0)
     assert cart.items() == []
     assert not cart._changes
+
+
+def test_of_too_many_changes_the_last_ones_of_the_log_are_kept() -> None:
+    words = [(item, True, 1e6 - item, item, 0.0) for item in range(MAX_CHANGES + 5)]
+    cart = cart_of(words)
+    assert len(cart) == MAX_CHANGES
+    assert sorted(cart.items()) == list(range(5, MAX_CHANGES + 5))
+    cart.set(7, False, 2e6, MAX_CHANGES + 5, 0.0)  # in the place of its addition
+    assert len(cart) == MAX_CHANGES
+    cart.drop(1e6)
+    assert len(cart) == 1
 
 
 words = st.lists(
