@@ -18,18 +18,29 @@ from streams.kafka.admin import administration
 SECONDS = 8.0
 """Of feeding, which continues until the killed worker is ready again."""
 
-SWAP_SECONDS = 24.0
+SWAP_SECONDS = 16.0
 """Of the drill with a trainer: time for one or two swaps and two kills."""
 
+FREQUENT = {"train_every_s": 1.5, "snapshot_every_s": 3.0}
+"""Settings of trainers: nobody waits long for the last snapshot."""
 
-@pytest.mark.parametrize("drill", ["kill", "hostile"])
-def test_nothing_is_missing_and_nothing_wrong(drill: str, broker: Broker, prefix: str) -> None:
+
+@pytest.mark.parametrize(
+    ("drill", "rate", "broker"),
+    # on the embedded broker the drill below kills a worker
+    [("kill", 250.0, "kafka"), ("hostile", 50.0, "embedded"), ("hostile", 50.0, "kafka")],
+    indirect=["broker"],
+)
+def test_nothing_is_missing_and_nothing_wrong(
+    drill: str, rate: float, broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if DRILLS[drill].trained:
         pytest.importorskip(
             "torch", reason="pip install 'crosscurrent[learning]' brings torch, which the trainer needs"
         )
+    monkeypatch.setitem(DRILLS, drill, replace(DRILLS[drill], settings=FREQUENT))
     said: list[str] = []
-    config = RunConfig(drill, rate=DRILLS[drill].rate, seconds=SECONDS)
+    config = RunConfig(drill, rate=rate, seconds=SECONDS)
     outcome = Run(config, broker.settings(prefix=prefix), said.append).run()
     verdict = outcome.verdict
     assert outcome.complaints == []
@@ -52,7 +63,8 @@ def test_every_look_is_learnt_once_though_trainer_and_worker_are_killed(
     embedded_broker: EmbeddedBroker, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch", reason="pip install 'crosscurrent[learning]' brings torch, which the trainer needs")
-    monkeypatch.setitem(DRILLS, "swap", replace(DRILLS["swap"], unseen=2_000))  # latency is not tested here
+    quick = replace(DRILLS["swap"], unseen=2_000, settings=FREQUENT)  # latency is not tested here
+    monkeypatch.setitem(DRILLS, "swap", quick)
     said: list[str] = []
     settings = embedded_broker.settings(prefix=prefix)
     outcome = Run(RunConfig("swap", rate=50.0, seconds=SWAP_SECONDS, keep=tmp_path), settings, said.append).run()
