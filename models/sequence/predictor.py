@@ -63,10 +63,15 @@ class SequencePredictor:
         self._kept: OrderedDict[str, tuple[Window, int]] = OrderedDict()  # and its row in both arrays
         self._free: list[int] = []  # rows of forgotten shoppers
         self._to_forget: deque[str] = deque()
+        self._outdated = False
         self._hidden, self._cell = self._scorer.start(1024)
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
         """What each shopper, by id and window, will probably look at next, most likely first; nothing without looks."""
+        if self._outdated:
+            self._outdated = False
+            self._free += [place for _, place in self._kept.values()]
+            self._kept.clear()
         while self._to_forget:
             if (kept := self._kept.pop(self._to_forget.popleft(), None)) is not None:
                 self._free.append(kept[1])
@@ -99,9 +104,8 @@ class SequencePredictor:
         return self._scorer.items
 
     def clear(self) -> None:
-        """Drop what is kept of all shoppers; their states are computed again when they are needed."""
-        self._free += [place for _, place in self._kept.values()]
-        self._kept.clear()
+        """Drop what is kept of all shoppers, as `forget` does; their states are computed again when they are needed."""
+        self._outdated = True
 
     def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
         """State of each shopper after the window; a shopper may come several times, and is processed in this order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from threading import Lock
 
@@ -26,6 +26,8 @@ class Items:
     Indices are given again to other ids after `begin`, `mark` and `free`: mark and sweep, by a caller who knows
     everybody that keeps indices. Whatever `index` returns since `begin` counts as marked.
 
+    `on_added` is called with every id that gets an index, and with that.
+
     >>> items = Items()
     >>> items.index("kettle"), items.index("mug"), items.index("kettle")
     (0, 1, 0)
@@ -37,13 +39,15 @@ class Items:
     ([0], -1, 0, 2, 2)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_added: Callable[[int, str], None] = lambda index, item_id: None) -> None:
+        self._on_added = on_added
         self._indices: dict[str, int] = {}
         self._numbering = Lock()
         self._names: list[str | None] = []  # None: free
-        self._free: list[int] = []
+        self._free: list[int] = []  # the smallest last
+        self._left = 0  # ids after the last `free`
         self._marked = memoryview(bytearray(1024))
-        self._keeping = 0
+        self._kept: dict[object, Callable[[], NDArray[np.integer]] | None] = {}
         self._text_bytes = 0
         self.order: NDArray[np.uint64] = np.zeros((1024, 2), np.uint64)
 
@@ -74,7 +78,7 @@ class Items:
 
     def _add(self, item_id: str) -> int:
         index = self._free.pop() if self._free else len(self._names)
-        if index == len(self.order):
+        while index >= len(self.order):
             self.order = np.concatenate([self.order, np.zeros_like(self.order)])
             self._marked = memoryview(bytearray(self._marked) + bytearray(len(self._marked)))
         raw = item_id.encode(errors="surrogatepass")
@@ -89,6 +93,7 @@ class Items:
         self._indices[item_id] = index
         self._marked[index] = 1
         self._text_bytes += sys.getsizeof(item_id)
+        self._on_added(index, item_id)
         return index
 
     def find(self, item_id: str) -> int:
@@ -104,6 +109,10 @@ class Items:
 
     # -- giving indices again --------------------------------------------------------------------------------------
 
+    def due(self, least: int) -> bool:
+        """Whether there are twice as many ids as were left by the last `free`, and at least so many more."""
+        return self.used >= max(2 * self._left, self._left + least)
+
     def begin(self) -> None:
         """Begin to mark: from now on, indices count as kept that `index` returns or `mark` is told of."""
         with self._numbering:
@@ -112,28 +121,35 @@ class Items:
     @property
     def keeping(self) -> bool:
         """Whether anybody keeps indices that cannot be seen, in `kept`."""
-        return self._keeping > 0
+        return None in self._kept.values()
 
     def mark(self, indices: NDArray[np.integer]) -> None:
         """Keep indices; negative ones are ignored."""
         np.frombuffer(self._marked, np.uint8)[indices[indices >= 0]] = 1
 
     @contextmanager
-    def kept(self) -> Generator[None]:
-        """Free nothing meanwhile: a thread, or a coroutine, has indices where nobody sees them."""
+    def kept(self, held: Callable[[], NDArray[np.integer]] | None = None) -> Generator[None]:
+        """Meanwhile, free nothing that `held` gives: a coroutine, or a thread, has indices where nobody else sees them.
+
+        Without `held` nothing at all is freed meanwhile: only for what is rare and short.
+        """
+        keeper = object()
         with self._numbering:
-            self._keeping += 1
+            self._kept[keeper] = held
         try:
             yield
         finally:
             with self._numbering:
-                self._keeping -= 1
+                del self._kept[keeper]
 
     def free(self) -> NDArray[np.int64]:
-        """Free what is not marked since `begin`; returns those indices. None while anybody is in `kept`."""
+        """Free what is not marked since `begin` or kept; returns those indices."""
         with self._numbering:
-            if self._keeping:
+            if self.keeping:
                 return np.empty(0, np.int64)
+            for held in self._kept.values():
+                assert held is not None
+                self.mark(held())
             unmarked = np.flatnonzero(np.frombuffer(self._marked, np.uint8)[: len(self._names)] == 0)
             freed = [index for index in unmarked.tolist() if self._names[index] is not None]
             for index in freed:
@@ -142,5 +158,28 @@ class Items:
                 del self._indices[name]
                 self._names[index] = None
                 self._text_bytes -= sys.getsizeof(name)
-            self._free += freed[::-1]
+            self._free = sorted([*freed, *self._free], reverse=True)
+            self._left = self.used
             return np.array(freed, np.int64)
+
+    # -- state -----------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """The ids by index, empty where an index is free: to be stored, and given to `restore`."""
+        return [name or "" for name in self._names]
+
+    @property
+    def left(self) -> int:
+        """Number of ids after the last `free`; likewise."""
+        return self._left
+
+    def restore(self, names: Sequence[str], left: int) -> None:
+        """Continue from what `names` and `left` gave; nothing may have been numbered yet."""
+        gaps = []
+        for name in names:
+            if name:
+                self.index(name)
+            else:
+                gaps.append(len(self._names))
+                self._names.append(None)
+        self._free, self._left = gaps[::-1], left

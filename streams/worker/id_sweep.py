@@ -6,7 +6,7 @@ here, and in no other place:
 * the visits of shoppers: marked some shoppers a turn, as they are many. Whatever a visit gains meanwhile has come
   through `Items.index`, which marks it;
 * all others: marked together, in the turn in which indices are freed. Indices that they have copied from a visit are
-  seen there.
+  seen there. What a flush has, and nobody else, it shows through `Items.kept`.
 
 Records and messages name items by id, so an item that comes back just gets another index. No result depends on an
 index: ties are settled by id.
@@ -45,21 +45,20 @@ class IdSweep:
         self, context: WorkerContext, tasks: Callable[[], Iterable[PartitionTask]], least: int = LEAST
     ) -> None:
         self._context, self._tasks, self._least = context, tasks, least
-        self._left = 0  # ids after the last sweep
         self._marking: Iterator[None] | None = None
 
     def step(self) -> bool:
         """Do a little; returns whether there is more to do at once."""
         items = self._context.items
         if self._marking is None:
-            if items.used < max(2 * self._left, self._left + self._least):
+            if not items.due(self._least):
                 return False
             items.begin()
             self._marking = self._mark_visits()
         if next(self._marking, self) is None:
             return True
-        if self._context.batcher.busy or items.keeping:
-            return False  # a thread or a flush has indices; the next step looks again
+        if items.keeping:
+            return False  # a snapshot or a policy is being read; the next step looks again
         self._marking = None
         self._sweep()
         return False
@@ -77,11 +76,8 @@ class IdSweep:
     def _sweep(self) -> None:
         context, predictor = self._context, self._context.batcher.predictor
         items, tables = context.items, context.tables
-        for held in (tables.catalog.held(), tables.neighbours.held(), context.recommender.held()):
-            items.mark(held)
-        self._mark(context.batcher.held())
-        if predictor is not None:
-            items.mark(predictor.held())
+        for holder in (tables.catalog, tables.neighbours, context.recommender, context.batcher):
+            items.mark(holder.held())
         for task in self._tasks():
             if isinstance(task, NeighbourTask):
                 items.mark(task.rows.held())
@@ -93,5 +89,4 @@ class IdSweep:
             shared_item_partitions(items, context.partitions("pairs")).freed(freed)
             if predictor is not None:
                 predictor.clear()
-        self._left = items.used
         logger.info("%d of %d item ids are freed: nothing refers to them any more", len(freed), before)

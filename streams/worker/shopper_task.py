@@ -16,6 +16,7 @@ from contextlib import aclosing
 from itertools import chain
 from typing import TypeVar
 
+import numpy as np
 from aiokafka import TopicPartition
 
 from models.serving.recommender import Query
@@ -63,7 +64,7 @@ class ShopperTask(PartitionTask):
 
     def pending_items(self) -> Iterator[int]:
         """Indices of items that wait to be learnt: few, while those of the visits are many."""
-        return chain(self.visits.joining(), *(batch.held() for batch in self._pairs.values()))
+        return chain(self.visits.joining(), _held(self._pairs))
 
     # -- restoring -------------------------------------------------------------------------------------------------
 
@@ -271,7 +272,7 @@ class ShopperTask(PartitionTask):
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
         batches, self._pairs = self._pairs, self._new_pairs()
-        with self.context.items.kept():
+        with self.context.items.kept(lambda: np.fromiter(_held(batches), np.int64)):
             await self._send(batches)
         await self.checkpoint(progress)
 
@@ -292,3 +293,8 @@ class ShopperTask(PartitionTask):
         for source, batch in batches.items():
             for item_partition, value, _ in batch.messages(most):
                 yield topic, item_partition, f"{source}-{self.number}".encode(), value
+
+
+def _held(batches: Mapping[str, PairBatch]) -> Iterator[int]:
+    """Indices of the items of pairs, TOTAL among them."""
+    return chain.from_iterable(batch.held() for batch in batches.values())

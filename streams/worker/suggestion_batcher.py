@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
@@ -79,6 +81,8 @@ class SuggestionBatcher:
         self._batch_records, self._clock, self._on_failure = settings.batch_records, clock, on_failure
         self.predictor: SequencePredictor | None = None
         self._requests: list[SuggestionRequest] = []  # not being answered yet
+        self._answering: Sequence[SuggestionRequest] = ()  # in a thread
+        self._answers_with: SequencePredictor | None = None  # there
         self._submitted = self._answered = 0  # since the start
         self._under_way: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
@@ -101,11 +105,11 @@ class SuggestionBatcher:
         """Whether a batch is being answered in a thread."""
         return self._under_way is not None
 
-    def held(self) -> Iterator[int]:
-        """Indices of the items of all queries that wait."""
-        for _, _, query in self._requests:
-            visit, window = query.visit, query.window
-            yield from chain(query.trigger, visit.items, visit.cart, visit.bought, window.items if window else ())
+    def held(self) -> NDArray[np.int64]:
+        """Indices of the items of all queries that wait or are being answered, and of what predictors may answer."""
+        predictors = {self.predictor, self._answers_with}
+        queried = np.fromiter(_held(chain(self._answering, self._requests)), np.int64)
+        return np.concatenate([queried, *(predictor.held() for predictor in predictors if predictor is not None)])
 
     def submit(self, request: SuggestionRequest) -> None:
         """Add a query; the next `flush` that finds no batch under way answers it."""
@@ -126,6 +130,7 @@ class SuggestionBatcher:
         max_batch = self._max_batch(predictor)
         batch, self._requests = self._requests[:max_batch], self._requests[max_batch:]
         if predictor is not None and len(batch) > predictor.inline_limit:
+            self._answering, self._answers_with = batch, predictor
             self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, predictor))
             return
         try:
@@ -176,7 +181,7 @@ class SuggestionBatcher:
             expected = await run_in_daemon_thread(lambda: expected_of(predictor, queries), "expectations")
             await self._producer.wait_below(self._max_bytes)
             self._answer(batch, predictor, expected)
-            self._under_way = None
+            self._under_way, self._answering, self._answers_with = None, (), None
             if self._producer.bytes <= self._max_bytes:
                 self.flush()
         except Exception as error:
@@ -229,6 +234,13 @@ class SuggestionBatcher:
 
 def _queries(batch: Sequence[SuggestionRequest]) -> list[Query]:
     return [request.query for request in batch]
+
+
+def _held(requests: Iterable[SuggestionRequest]) -> Iterator[int]:
+    """Indices of the items of queries."""
+    for _, _, query in requests:
+        visit, window = query.visit, query.window
+        yield from chain(query.trigger, visit.items, visit.cart, visit.bought, window.items if window else ())
 
 
 def _value(
