@@ -42,6 +42,9 @@ logger = logging.getLogger(__name__)
 TABLE_TOPICS = ("catalog", "neighbours", "progress", "forgotten", "snapshots")
 """Topics that have a table."""
 
+MAX_MODELS = 100
+"""Models whose announcements are held; there are two."""
+
 ROW_BYTES, FORGOTTEN_BYTES = 350, 150
 """Of a row, besides its arrays: its id, its position, its place among those of its partition; of a shopper."""
 
@@ -207,6 +210,8 @@ class GlobalTables:
         self._check_place(record, lambda partitions: partition_of(model.encode(), partitions))
         if announcement is None:
             self.announced.pop(model, None)
+        elif model not in self.announced and len(self.announced) >= MAX_MODELS:
+            raise refusal(record, None, f"of one of at most {MAX_MODELS} models", f"another, {model!r}")
         else:
             self.announced[model] = announcement
         self._on_announced(model, announcement)

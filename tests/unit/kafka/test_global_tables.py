@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from streams.kafka.global_tables import TABLE_TOPICS, GlobalTables, apply_in_turns
+from streams.kafka.global_tables import MAX_MODELS, TABLE_TOPICS, GlobalTables, apply_in_turns
 from streams.kafka.memory_log import StoredRecord
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -45,6 +45,20 @@ def test_progress_of_partitions_that_do_not_exist_is_passed_over() -> None:
         )
     assert list(tables.progress) == ["shoppers-0"]
     assert _unusable(metrics, "progress") == 9
+
+
+def test_made_up_models_are_held_up_to_a_bound() -> None:
+    [internal] = [written for written in WRITTEN if written.kind == "announcement"]
+    metrics = Metrics()
+    tables = GlobalTables(Settings(), metrics)
+    for number in range(MAX_MODELS + 5):
+        model, value = f"model-{number}".encode(), internal.value or b""
+        tables.apply(internal._replace(key=model, value=value.replace(b"sequence", model)).record())
+    assert len(tables.announced) == MAX_MODELS
+    assert _unusable(metrics, "snapshots") == 5
+    tables.apply(internal._replace(key=b"model-0", value=None).record())
+    tables.apply(internal._replace(key=b"sequence").record())
+    assert "sequence" in tables.announced
 
 
 @pytest.mark.parametrize("kind", ["row", "position"])
