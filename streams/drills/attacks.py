@@ -33,6 +33,9 @@ NOT_UTF8 = ((NotUtf8("not UTF-8"), b"1"),)
 UNKNOWN_LOOKS, UNKNOWN_SHOPPERS = 8, 60
 """Looks at items that are in no catalogue: so few of a shopper that no row is full."""
 
+CART_ITEMS = 2_000
+"""Items of a cart; ten times what is remembered of it."""
+
 MOST_LINES, MOST_BYTES = 10_000, 1 << 20
 """Bounds of the contract: lines of a purchase, bytes of a value."""
 
@@ -68,6 +71,7 @@ def attacks(item_ids: Sequence[str], name: str) -> Iterator[Attack]:
     yield from _of_bytes(good, name, now_ms, item_ids)
     yield from _of_sizes(good, name, now_ms)
     yield from _unknown_items(name, now_ms)
+    yield _crowded_cart(name, now_ms)
     yield from _of_internal_topics(item_ids)
     lines = [{"item_id": item_id} for item_id in item_ids[:3]]
     user_id = f"misplaced-{name}"
@@ -232,6 +236,14 @@ def _unknown_items(name: str, now_ms: int) -> Iterator[Attack]:
             [_record(user_id, click | {"item_id": i}) for i in ids],
             frozenset(),
         )
+
+
+def _crowded_cart(name: str, now_ms: int) -> Attack:
+    """Good events of one shopper, each of which would cost more than the one before."""
+    user_id = f"crowded-{name}"
+    click = {"v": 1, "user_id": user_id, "action": "add_to_cart", "at": now_ms}
+    additions = [_record(user_id, click | {"item_id": f"line-{n}"}) for n in range(CART_ITEMS)]
+    return Attack(f"a cart of {CART_ITEMS:,} items", "clicks", additions, frozenset())
 
 
 def _base64(numbers: Sequence[float], kind: str) -> str:
