@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-MAX_CHANGES = 200
+MAX_CHANGES = 500
 """Changes of one cart that are remembered, the last of the log: each event of its shopper looks at all of them."""
 
 _Change = tuple[float, int, bool, float]
