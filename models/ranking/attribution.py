@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -228,6 +229,12 @@ class Attribution:
         """Memory that it takes, about."""
         actions = sum(map(len, self._actions.values()))
         return LIST_BYTES * len(self._open) + ACTION_BYTES * actions + GONE_BYTES * len(self._gone_ids)
+
+    def held(self) -> NDArray[np.int64]:
+        """Indices of the items of all lists and actions; negative ones are none."""
+        listed = (item for opened in list(self._open.values()) for item in opened.impression.items)
+        acted = (action.item for actions in list(self._actions.values()) for action in list(actions))
+        return np.fromiter(chain(listed, acted), np.int64)
 
     # -- events ---------------------------------------------------------------------------------------------------
 

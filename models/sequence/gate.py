@@ -87,6 +87,10 @@ class Gate:
             free.append(held.popleft()[1])
         return free
 
+    def held(self) -> NDArray[np.int64]:
+        """Indices of the items of all windows that are held back."""
+        return np.fromiter((item for _, window in list(self._held) for item in window.items), np.int64)
+
     def compare(self, candidate: Scorer, served: Scorer | None) -> Comparison:
         """Compare a candidate with what serves, on what is held back now; anything is better than nothing."""
         windows = [window for _, window in self._held]

@@ -67,6 +67,11 @@ class Learner:
         weights = sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
         return self._new.nbytes + self._old.nbytes + 4 * weights
 
+    def held(self) -> NDArray[np.int64]:
+        """Indices of the items of all windows and of the vocabulary; negative ones are none."""
+        windows = (kept.items[: len(kept)].ravel() for kept in (self._new, self._old))
+        return np.concatenate([self.vocabulary.item, *windows])
+
     def add(self, window: LookWindow) -> bool:
         """Add a window; returns whether a chunk is full, and `learn` is due."""
         self._new.add(window)

@@ -120,6 +120,11 @@ class Popularity:
         """Indices that it keeps: of the items on its lists."""
         return np.flatnonzero(self._seen.node != _NOWHERE)
 
+    def words_held(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Numbers of the categories and brands on whose lists it has items."""
+        on_lists = self._seen.node != _NOWHERE
+        return self._seen.node[on_lists], self._seen.brand[on_lists]
+
     def _scan(self, first: int, number: int) -> None:
         catalog, neighbours = self._catalog, self._neighbours
         state = ScanState(

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from models.jit import inline_njit
 from models.shop.catalog import KNOWN, OFFERED, Catalog
-from models.shop.categories import ROOT
 from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 from models.shop.policy import Policy
@@ -76,7 +75,9 @@ class CompiledPolicy:
     def __init__(self, policy: Policy, catalog: Catalog, items: Items) -> None:
         self._policy = policy
         self._catalog, self._items = catalog, items
-        self._nodes, self._brands = ROOT + 1, 0  # of which the arrays say what the policy bars
+        self._added = -1  # categories of which the arrays say what the policy bars
+        self._brands = self._reused = 0  # likewise of brands
+        self._added_as = np.zeros(0, np.int64)
         self._group = np.zeros(0, np.int32)
         self._category_barred = np.zeros(0, np.bool_)
         self._brand_barred = np.zeros(0, np.bool_)
@@ -100,30 +101,38 @@ class CompiledPolicy:
 
     def _cover_categories(self) -> None:
         categories = self._catalog.categories
-        nodes, parents = len(categories), categories.parent  # in this order: the parents cover the nodes
+        added = categories.added
+        if added == self._added:
+            return
+        # In this order, since they may change meanwhile: the arrays cover the nodes, and what changes is seen again.
+        nodes, added_as, parents = len(categories), categories.added_as, categories.parent
         if nodes > len(self._group):
             more = len(parents) - len(self._group)
             self._group = np.concatenate([self._group, np.zeros(more, np.int32)])
             self._category_barred = np.concatenate([self._category_barred, np.zeros(more, np.bool_)])
+            self._added_as = np.concatenate([self._added_as, np.zeros(more, np.int64)])
             self._deny.make_room(more)
             self._allow.make_room(more)
-        for node in range(self._nodes, nodes):
+        added_as = added_as[:nodes].copy()
+        new = np.flatnonzero(added_as != self._added_as[:nodes])
+        for node in new[np.argsort(added_as[new])].tolist():  # a parent comes before its children
             path, parent = categories.path(node), int(parents[node])
             self._group[node] = categories.at_depth(node, self._policy.category_depth)
             self._category_barred[node] = self._category_barred[parent] or path in self._excluded_categories
             self._deny.add(node, parent, path)
             self._allow.add(node, parent, path)
-        self._nodes = nodes
+        self._added_as[:nodes], self._added = added_as, added
 
     def _cover_brands(self) -> None:
-        brands = len(self._catalog.brands)
+        brands, reused = len(self._catalog.brands), self._catalog.brands.reused
         if brands > len(self._brand_barred):
             more = 2 * brands - len(self._brand_barred)
             self._brand_barred = np.concatenate([self._brand_barred, np.zeros(more, np.bool_)])
-        if self._excluded_brands and brands > self._brands:
-            for code, brand in enumerate(self._catalog.brands.words()[self._brands : brands], self._brands):
+        first = self._brands if reused == self._reused else 0
+        if self._excluded_brands and brands > first:
+            for code, brand in enumerate(self._catalog.brands.words()[first:brands], first):
                 self._brand_barred[code] = brand in self._excluded_brands
-        self._brands = brands
+        self._brands, self._reused = brands, reused
 
     def rules(self) -> Rules:
         """The rules as arrays that cover the catalogue as it is now."""

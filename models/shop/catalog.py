@@ -39,27 +39,60 @@ ITEM_BYTES, ATTRIBUTE_BYTES, CODE_BYTES = 400, 150, 250
 
 
 class Codes:
-    """Numbers words in order of appearance, from 1 on; no word is `NONE`.
+    """Numbers words from 1 on; no word is `NONE`. `free` gives the numbers of unused ones to others.
+
+    Attributes:
+        reused: numbers given to another word so far.
 
     >>> codes = Codes()
     >>> codes.code("Acme"), codes.code("Bolt"), codes.code("Acme"), codes.code(None), len(codes)
     (1, 2, 1, 0, 3)
+    >>> codes.free(np.array([2]))
+    >>> codes.code("Core"), codes.words(), codes.used, codes.reused
+    (1, [None, 'Core', 'Bolt'], 2, 1)
     """
 
     def __init__(self) -> None:
+        self.reused = 0
         self._codes: dict[str | None, int] = {None: NONE}
+        self._words: list[str | None] = [None]  # None, too: free
+        self._free: list[int] = []
 
     def __len__(self) -> int:
         """One more than the largest code."""
-        return len(self._codes)
+        return len(self._words)
+
+    @property
+    def used(self) -> int:
+        """Number of words."""
+        return len(self._codes) - 1
 
     def code(self, word: str | None) -> int:
         """Number of a word."""
-        return self._codes.setdefault(word, len(self._codes))
+        known = self._codes.get(word)
+        if known is not None:
+            return known
+        if self._free:
+            code = self._free.pop()
+            self._words[code] = word
+            self.reused += 1
+        else:
+            code = len(self._words)
+            self._words.append(word)
+        self._codes[word] = code
+        return code
 
     def words(self) -> list[str | None]:
         """All words, by code. Safe to call from another thread."""
-        return list(self._codes)
+        return list(self._words)
+
+    def free(self, held: NDArray[np.integer]) -> None:
+        """Free all codes but these."""
+        for code in set(range(1, len(self._words))).difference(held.tolist()):
+            if (word := self._words[code]) is not None:
+                del self._codes[word]
+                self._words[code] = None
+                self._free.append(code)
 
 
 class Catalog:
@@ -88,6 +121,7 @@ class Catalog:
         self._items = items
         self._offers: dict[int, CatalogItem] = {}
         self._offer_bytes = 0
+        self._words_left = 0  # after the last `free_words`
 
     def __len__(self) -> int:
         """Number of items, in stock or not."""
@@ -140,6 +174,23 @@ class Catalog:
         """Indices that are going to be given to other items."""
         self.facts[indices[indices < len(self.facts)]] = 0
         self.version += 1
+
+    @property
+    def words(self) -> int:
+        """Number of categories, with all above them, of brands, and of currencies."""
+        return self.categories.used + self.brands.used + self.currencies.used
+
+    def words_due(self, least: int) -> bool:
+        """Whether there are twice as many as were left by the last `free_words`, and at least so many more."""
+        return self.words >= max(2 * self._words_left, self._words_left + least)
+
+    def free_words(self, categories: NDArray[np.integer], brands: NDArray[np.integer]) -> None:
+        """Free the categories, brands and currencies that no item has, but not these of others who keep numbers."""
+        facts = self.facts[self.held()]
+        self.categories.free(np.concatenate([facts["category"], categories]))
+        self.brands.free(np.unique(np.concatenate([facts["brand"], brands])))
+        self.currencies.free(np.unique(facts["currency"]))
+        self._words_left = self.words
 
     def make_room(self) -> None:
         """Let `facts` cover all indices given so far; items that are not in the catalogue have state 0."""

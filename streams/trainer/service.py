@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
@@ -37,7 +38,7 @@ from streams.snapshots.store import SnapshotStore, Stored
 from streams.threads import run_in_daemon_thread
 from streams.trainer.leadership import Leadership
 from streams.trainer.metrics import TrainerMetrics
-from streams.trainer.state import TrainerState
+from streams.trainer.state import LEAST_IDS, TrainerState
 from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.partitioner import partition_of
@@ -48,6 +49,12 @@ logger = logging.getLogger(__name__)
 
 TRAINER_TABLES = ("catalog", "forgotten", "snapshots")
 """Compacted topics that a trainer needs: the items, who must not be learnt from, which snapshots serve."""
+
+LEAST_WORDS = 5_000
+"""Categories, brands and currencies more than were left by the last round of freeing before the next one."""
+
+SWEEP_S = 1.0
+"""Between two looks whether the catalogue's ids can be freed."""
 
 LOOK_S = 0.5
 """Between two checks of the log's end when everything is applied; small against `train_every_s`."""
@@ -386,6 +393,7 @@ class Trainer(ProcessService):
     def start_work(self) -> None:
         """Learn whenever we lead."""
         self.spawn(self.training_loop.run(), TRAINING_LOOP)
+        self.spawn(self.every(SWEEP_S, self._free_catalog), "item ids")
 
     async def on_stop(self) -> None:
         """Learn nothing more, store the state, leave the group, close everything."""
@@ -422,7 +430,18 @@ class Trainer(ProcessService):
         }
 
     def _offer(self, item_id: str) -> CatalogItem | None:
-        return self._tables.catalog.get(self._tables.items.find(item_id))
+        item = self._tables.catalog.get(self._tables.items.find(item_id))
+        return item if item is not None and item.item_id == item_id else None  # its index may just have been freed
+
+    async def _free_catalog(self) -> None:
+        """Free what the catalogue has numbered and no item has any more."""
+        items, catalog, nobody = self._tables.items, self._tables.catalog, np.empty(0, np.int64)
+        if not (items.due(LEAST_IDS) or catalog.words_due(LEAST_WORDS)):
+            return
+        items.begin()
+        items.mark(catalog.held())
+        catalog.freed(items.free())
+        catalog.free_words(nobody, nobody)
 
     def _forget(self, forgotten: Forgotten) -> None:
         self.training.forget(forgotten.user_id, forgotten.before)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import SnapshotShapeError
@@ -78,8 +79,8 @@ def restore(parts: Parts, config: LearnerConfig, snapshot: Snapshot, training: M
         if then != wanted:
             where = f"{MODEL} {snapshot.version}"
             raise SnapshotShapeError.of(where, f"config.{path}", f"{wanted}, as the settings say", str(then))
-    for name in unpack(training["items.names"], training["items.ends"]):
-        parts.items.index(name)
+    left = training.get("items.left")  # older snapshots have none
+    parts.items.restore(unpack(training["items.names"], training["items.ends"]), 0 if left is None else int(left[0]))
     parts.learner.restore(snapshot.arrays, nested("learner", training))
     parts.window_builder.restore(nested("curriculum", training))
     order = nested("ranker", training)
@@ -92,9 +93,9 @@ def sequence_snapshot(
 ) -> tuple[Snapshot, dict[str, NDArray[Any]]]:
     """The sequence model, and the training state of all parts; takes time. All windows must have been gathered."""
     items, learner, window_builder, attribution, ranker = parts
-    names, ends = pack([items.name(index) for index in range(len(items))])
+    names, ends = pack(items.names())
     training: dict[str, NDArray[Any]] = {
-        **nest("items", {"names": names, "ends": ends}),
+        **nest("items", {"names": names, "ends": ends, "left": np.array([items.left], np.int64)}),
         **nest("learner", learner.training()),
         **nest("curriculum", window_builder.training()),
         **nest("outcomes", attribution.training()),

@@ -6,6 +6,7 @@ Blocking work runs in a thread, one piece at a time, and no record is applied me
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.ranking.attribution import Attribution
 from models.ranking.ranker import Ranker
-from models.sequence.features import Contents, content
+from models.sequence.features import NOTHING, Contents, content
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
 from models.sequence.scorer import Scorer
@@ -47,6 +48,11 @@ SEED = 1
 """Of all random numbers: the same log, read in the same pieces, gives the same weights."""
 
 _THREAD = "training"
+
+LEAST_IDS = 20_000
+"""Ids more than were left by the last round of freeing before the next one: 4 MB."""
+
+logger = logging.getLogger(__name__)
 
 
 class TrainerState:
@@ -84,7 +90,7 @@ class TrainerState:
 
     def _begin(self) -> None:
         settings, reader = self._settings, self._reader
-        self.items, self._contents, self._described = Items(), Contents(), 0
+        self.items, self._contents = Items(self._describe), Contents()
         self.learner = Learner(settings.learner, self._contents, SEED)
         self.window_builder = WindowBuilder(
             self.items,
@@ -129,11 +135,9 @@ class TrainerState:
         for number in self._reader.partitions:
             await self._rebuild_visits(number)
         self.cursors = self._reader.cursors
-        self._describe()
 
     def _restore(self, snapshot: Snapshot, training: Mapping[str, NDArray[Any]]) -> None:
         snapshot_codec.restore(self._parts, self._settings.learner, snapshot, training)
-        self._describe()
         self._stored_events = self.window_builder.events
 
     async def _rebuild_visits(self, number: int) -> None:
@@ -168,8 +172,21 @@ class TrainerState:
         """Apply records that are expected, until there are enough or a chunk is due; returns how many."""
         await self._reader.apply_profiles(self._apply_profile)
         applied = await self._reader.apply_some(self._apply, lambda: self.window_builder.due)
-        self._describe()
+        if self.items.due(LEAST_IDS):
+            await run_in_daemon_thread(self._free_ids, _THREAD)
         return applied
+
+    def _free_ids(self) -> None:
+        """Free the indices of ids that nothing refers to any more; takes 10 us a shopper."""
+        items = self.items
+        items.begin()
+        for visits in self.window_builder.visits:
+            held = (index for user_id in visits.shoppers() for index in visits.held(user_id))
+            items.mark(np.fromiter(held, np.int64))
+        for holder in (self.window_builder.gate, self.learner, self.attribution):
+            items.mark(holder.held())
+        before, freed = items.used, items.free()
+        logger.info("%d of %d item ids are freed: nothing refers to them any more", len(freed), before)
 
     def _refuses(self, record: Record) -> bool:
         """Whether a record is misplaced and nothing is learnt from those."""
@@ -224,12 +241,10 @@ class TrainerState:
         if (index := self.items.find(item.item_id)) >= 0:
             self._contents.put(index, content(item))
 
-    def _describe(self) -> None:
-        """Look up the items that are new."""
-        for index in range(self._described, len(self.items)):
-            if (item := self._offer(self.items.name(index))) is not None:
-                self._contents.put(index, content(item))
-        self._described = len(self.items)
+    def _describe(self, index: int, item_id: str) -> None:
+        """Look up an item that gets an index."""
+        item = self._offer(item_id)
+        self._contents.put(index, NOTHING if item is None else content(item))
 
     # -- learning --------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Frees the indices of item ids that nothing refers to any more, so that made-up ids do not fill the memory.
 
+So it does with the numbers of categories, brands and currencies that no item has any more.
+
 Mark and sweep, a little at a time. Everybody who keeps indices from one turn of the event loop to the next is listed
 here, and in no other place:
 
@@ -31,27 +33,34 @@ logger = logging.getLogger(__name__)
 LEAST = 20_000
 """Ids more than after the last sweep before the next one begins: 10 MB."""
 
+LEAST_WORDS = 5_000
+"""Likewise, categories, brands and currencies: 10 MB."""
+
 SLICE = 200
 """Shoppers marked in a turn: less than a millisecond."""
 
 
 class IdSweep:
-    """Sweeps when the number of ids has doubled, and grown by `least`.
+    """Sweeps when the number of ids has doubled, and grown by `least`; or that of words, and by `least_words`.
 
     `tasks` gives the partition tasks of the moment.
     """
 
     def __init__(
-        self, context: WorkerContext, tasks: Callable[[], Iterable[PartitionTask]], least: int = LEAST
+        self,
+        context: WorkerContext,
+        tasks: Callable[[], Iterable[PartitionTask]],
+        least: int = LEAST,
+        least_words: int = LEAST_WORDS,
     ) -> None:
-        self._context, self._tasks, self._least = context, tasks, least
+        self._context, self._tasks, self._least, self._least_words = context, tasks, least, least_words
         self._marking: Iterator[None] | None = None
 
     def step(self) -> bool:
         """Do a little; returns whether there is more to do at once."""
         items = self._context.items
         if self._marking is None:
-            if not items.due(self._least):
+            if not (items.due(self._least) or self._context.tables.catalog.words_due(self._least_words)):
                 return False
             items.begin()
             self._marking = self._mark_visits()
@@ -89,4 +98,7 @@ class IdSweep:
             shared_item_partitions(items, context.partitions("pairs")).freed(freed)
             if predictor is not None:
                 predictor.clear()
+        words = tables.catalog.words
+        tables.catalog.free_words(*context.recommender.popularity.words_held())
+        logger.info("%d of %d categories, brands and currencies are freed", words - tables.catalog.words, words)
         logger.info("%d of %d item ids are freed: nothing refers to them any more", len(freed), before)

@@ -177,14 +177,15 @@ class Worker(ProcessService):
 
     def _sizes(self) -> dict[str, int]:
         """Memory of the tasks' state, in bytes."""
-        rows = shoppers = records = 0
+        rows = shoppers = records = pairs = 0
         for task in self.tasks:
             records += RECORD_BYTES * task.held
             if isinstance(task, NeighbourTask):
                 rows += task.rows.nbytes
             elif isinstance(task, ShopperTask):
                 shoppers += task.visits.nbytes + task.visits.consent.nbytes
-        return {"owned rows": rows, "shoppers": shoppers, "waiting records": records}
+                pairs += shopper_task.PAIR_BYTES * task.waiting_pairs
+        return {"owned rows": rows, "shoppers": shoppers, "waiting records": records, "waiting pairs": pairs}
 
     async def finish_work(self) -> None:
         """Flush all tasks: pair deltas first, then rows of our own items that they change."""

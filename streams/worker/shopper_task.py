@@ -42,6 +42,12 @@ IDLE_JOIN_S = 1.0
 """How far the brokers' clocks may be ahead of ours when joins are finished by our clock, while no click arrives."""
 
 
+MOST_PAIRS = 100_000
+"""Pairs of a task that may wait for a flush, and those of one more event."""
+
+PAIR_BYTES = 160
+"""Of a pair that waits: a tuple, its weight, and its place in a list."""
+
 T = TypeVar("T")
 
 TOPICS = ("clicks", "purchases", "profiles", "feedback")
@@ -158,7 +164,10 @@ class ShopperTask(PartitionTask):
         policy, now = self.context.recommender.policy, self.context.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
-        for record in records:
+        for done, record in enumerate(records):
+            if self.waiting_pairs > MOST_PAIRS:
+                self._put_back(records[done:])
+                break
             cursor = self.cursors[TopicPartition(record.topic, record.partition)]
             try:
                 outcome = self._apply_one(record, oldest_ms)
@@ -170,9 +179,21 @@ class ShopperTask(PartitionTask):
             cursor.applied(record)
         self.context.metrics.outcomes(outcomes)
 
+    def _put_back(self, records: Sequence[Record]) -> None:
+        for tp, cursor in self.cursors.items():
+            if mine := [record for record in records if record.topic == tp.topic]:
+                cursor.put_back(mine)
+
+    @property
+    def waiting_pairs(self) -> int:
+        """Pairs that the next flush sends."""
+        return sum(map(len, self._pairs.values()))
+
     async def finish_run(self) -> None:
-        """See [`PartitionTask.finish_run`][]: answer the queries of this task and the others."""
+        """See [`PartitionTask.finish_run`][]: answer the queries of this task and the others; flush too many pairs."""
         await self.context.backpressure.wait_for_batcher()
+        if self.waiting_pairs > MOST_PAIRS:
+            await self.flush(last=True)
 
     @property
     def _refuses_misplaced(self) -> bool:

@@ -30,6 +30,7 @@ class _Town:
         self.catalog = Catalog(self.items)
         self.neighbours = Neighbours(self.items, HALF_LIFE_S)
         self.popularity = Popularity(self.items, self.catalog, self.neighbours)
+        self.letters = "ABC"  # of categories
         self.offers: dict[str, CatalogItem] = {}
         self.weights: dict[str, float] = {}
 
@@ -37,8 +38,8 @@ class _Town:
         """One item comes, moves, sells out, goes, rises or falls."""
         what = self.random.random()
         if what < 0.5:
-            path = "/".join(self.random.choice("ABC") for _ in range(self.random.randint(1, 3)))
-            brand = self.random.choice([None, "Acme", "Bolt"])
+            path = "/".join(self.random.choice(self.letters) for _ in range(self.random.randint(1, 3)))
+            brand = self.random.choice([None, "Acme", self.letters])
             item = CatalogItem(item_id, item_id, path, 1.0, brand, in_stock=self.random.random() < 0.9)
             self.offers[item_id] = item
             self.catalog.put(item)
@@ -101,6 +102,24 @@ def test_a_small_shop_is_seen_whole_by_each_batch() -> None:
         town.popularity.refresh()
         for path in ("", "A", "A/B"):
             assert town.popular(path) == town.best(path), (number, path)
+
+
+def test_numbers_of_categories_and_brands_are_given_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(popularity, "SLICE", 15)
+    town = _Town(3)
+    for number in range(60):
+        town.letters = "ABCDEFGHIJKLMNOPQRST"[number // 4 :][:3]
+        for _ in range(12):
+            town.change(f"item-{town.random.randrange(40)}")
+            town.popularity.refresh()
+            town.catalog.free_words(*town.popularity.words_held())
+        for _ in range(7):
+            town.popularity.refresh()
+        town.catalog.free_words(*town.popularity.words_held())
+        for path in ("", town.letters[0], "/".join(town.letters[:2])):
+            assert town.popular(path) == town.best(path), (number, path)
+    assert len(town.catalog.categories) < town.catalog.categories.added / 2
+    assert town.catalog.brands.reused > 3
 
 
 def test_one_large_branch_leaves_places_to_others() -> None:

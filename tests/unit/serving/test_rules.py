@@ -209,3 +209,20 @@ def test_a_new_policy_judges_the_next_query() -> None:
     assert set(shop.kinds("kettle", cart=["green"])) == {"better", "best"}
     shop.recommender.policy = Policy(**WIDE)
     assert "mug" in shop.kinds("kettle", cart=["green"])
+
+
+def test_a_category_or_brand_with_the_number_of_another_is_barred_by_its_own_name() -> None:
+    policy: dict[str, Any] = {
+        "exclude_categories": ["Kitchen/3"],
+        "exclude_brands": ["brand 4"],
+        "deny_pairs": [("Kitchen/Tea", "Kitchen/5")],
+        "category_depth": 2,
+    }
+    shop, seen = _shop(**policy), []
+    before = set(shop.kinds("kettle"))
+    for number in range(9):
+        shop.offer("new", f"Kitchen/{number}/{number}", 7.0, brand=f"brand {number}")
+        seen.append(set(shop.kinds("kettle")) - before)
+        shop.catalog.free_words(*shop.recommender.popularity.words_held())
+    assert len(shop.catalog.categories) < 20
+    assert seen == [set() if number in (3, 4, 5) else {"new"} for number in range(9)]

@@ -25,6 +25,7 @@ from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, Netwo
 from models.shop.kinds import CROSS_SELL
 from streams.errors import TakeOverError
 from streams.snapshots.format import TRAINING
+from streams.trainer import state
 from streams.trainer.log_reader import READ
 from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.partitioner import partition_of
@@ -530,3 +531,43 @@ async def test_a_record_that_is_no_suggestion_is_passed_over(shop: Shop, tmp_pat
     labels = {"topic": "suggestions", "outcome": "passed over"}
     assert value("crosscurrent_events_total", labels) == len(wrong)
     assert await trainee.publish() is not None
+
+
+# -- what is held ------------------------------------------------------------------------------------------------------
+
+
+def named(trainee: Trainee) -> tuple[dict[str, tuple[float, float]], list[list[str]]]:
+    """The use of the shop's own items, and the windows to learn again, by the items' ids."""
+    learner, name = trainee.training.learner, trainee.training.items.name
+    words = learner.vocabulary
+    used = zip(words.item.tolist(), words.uses.tolist(), words.at.tolist(), strict=True)
+    uses = {name(item): (use, at) for item, use, at in used if item >= 0}
+    own = {item_id: use for item_id, use in uses.items() if item_id.startswith("item-")}
+    return own, [list(map(name, window.items)) for window in learner._old.each()]
+
+
+async def test_ids_that_nothing_refers_to_any_more_are_freed_and_what_is_learnt_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = replace(SETTINGS.learner, buffer=40, vocabulary=60)
+    settings = SETTINGS.model_copy(update={"learner": learner})
+    seen, ids, stored = [], [], []
+    for least in (1, 1 << 40):
+        monkeypatch.setattr(state, "LEAST_IDS", least)
+        shop = Shop()
+        trainee = await Trainee(shop, tmp_path / str(least), settings).take_over()
+        for turn in range(10):
+            for n in range(60):
+                shop.click(f"robot-{turn}-{n % 6}", f"made-up-{turn}-{n}", 100_000.0 * turn + n)
+            shopping(shop, 20, turn)
+            await trainee.apply()
+            await trainee.publish()
+            shop.now_ms += 3 * 86_400_000
+            if turn == 5:
+                trainee = await Trainee(shop, tmp_path / str(least), settings).take_over()
+        ids.append(trainee.training.items.used)
+        stored.append(len(trainee.training.items.names()))
+        seen.append(named(trainee))
+    assert seen[0] == seen[1]
+    assert ids[0] < ids[1] / 2
+    assert stored[0] < stored[1] / 2

@@ -248,6 +248,27 @@ def test_nothing_is_freed_while_a_thread_numbers_what_nobody_has_yet() -> None:
     asyncio.run(scenario())
 
 
+def test_an_item_of_ever_new_categories_brands_and_currencies_takes_no_memory() -> None:
+    async def scenario() -> None:
+        made = shop()
+        process = await started(made)
+        sweep, catalog, seen = IdSweep(process.context, process.tasks.values, least_words=20), [], []
+        for turn in range(30):
+            path = "/".join(f"{turn}-{n}" for n in range(16))
+            made.offer("restless", path, 5.0, brand=f"brand {turn}", currency=f"c{turn}")
+            made.click("ann", "item-1", turn)
+            await process.complete()
+            run(sweep)
+            catalog.append(process.context.tables.catalog.words)
+            seen.append({item["category"] for item in made.values("suggestions")[-1]["items"]} - {path})
+        assert max(catalog) < 100 < 30 * 18
+        assert all(categories <= {"Shop/0", "Shop/1", "Shop/2"} for categories in seen)
+        assert not process.failures
+        await process.die()
+
+    asyncio.run(scenario())
+
+
 def test_a_freed_index_is_given_again_and_what_came_meanwhile_stays() -> None:
     items = Items()
     for name in ("kettle", "mug", "tea"):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 from aiokafka import TopicPartition
 
+from models.sessions.pairs import Pair
 from streams.errors import TakeOverError
 from streams.settings import Settings
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
+from streams.wire.pair_deltas import PairBatch
 from streams.wire.partitioner import partition_of
+from streams.worker import shopper_task
 from streams.worker.partition_task import PartitionTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
@@ -115,6 +119,33 @@ async def test_no_batch_is_larger_than_the_model_allows() -> None:
     assert sum(asked for asked, _ in slow.asked) == 40
     assert max(asked for asked, _ in slow.asked) == 3
     await process.die()
+
+
+async def test_pairs_are_flushed_before_there_are_too_many_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, waited, add = [], [], PairBatch.add
+
+    def noted(batch: PairBatch, offset: int, at: float, pairs: Iterable[Pair]) -> None:
+        add(batch, offset, at, pairs)
+        if not batch.source.startswith("joins"):  # joins that are ready are made together
+            waited.append(len(batch))
+
+    monkeypatch.setattr(PairBatch, "add", noted)
+    for most in (1 << 40, 50):
+        monkeypatch.setattr(shopper_task, "MOST_PAIRS", most)
+        waited.clear()
+        shop = Shop()
+        process = Process(shop)
+        await process.take_over_all()
+        for number in range(60):
+            shop.click(f"user {number % 2}", f"item {number % 9}", float(number))
+            shop.buy(f"user {number % 2}", [f"item {n % 11}" for n in range(number, number + 5)], number, f"o {number}")
+        await process.read_on()
+        await process.complete()
+        assert not process.failures
+        rows.append(shop.rows())
+        await process.die()
+    assert rows[0] == rows[1]
+    assert max(waited) <= 50 + 25
 
 
 # -- where to go on ----------------------------------------------------------------------------------------------------
