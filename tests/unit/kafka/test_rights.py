@@ -90,7 +90,7 @@ def test_a_topic_that_may_not_be_seen_lacks_describe_where_no_more_is_needed() -
         (kafka.errors.TopicAuthorizationFailedError("clicks"), "WRITE", ["WRITE on topic clicks"]),
         (aiokafka.errors.GroupAuthorizationFailedError("g"), "READ", ["READ on group g"]),
     ],
-    ids=str,
+    ids=["a topic", "a partition", "some topics", "a topic, kafka-python", "a group"],
 )
 def test_a_refusal_while_working_names_the_right(error: Exception, operation: str, missing: list[str]) -> None:
     settings = Settings.model_validate(
