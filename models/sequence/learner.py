@@ -114,7 +114,7 @@ class Learner:
             for number, moments in optimiser.state_dict()["state"].items():
                 for name in _MOMENTS:
                     moment = np.asarray(moments[name])
-                    if moment.shape == self.network.items.weight.shape:
+                    if prefix == "items" and moment.ndim:
                         moment = moment[: len(self.vocabulary)]
                     found[f"{prefix}.{number}.{name}"] = moment
         return {name: array.copy() for name, array in found.items()}
@@ -134,17 +134,12 @@ class Learner:
             state = optimiser.state_dict()
             for name, array in nested(prefix, training).items():
                 number, moment = name.split(".", 1)
-                value: int | Tensor = torch.from_numpy(np.array(array))
-                if prefix == "items":
-                    value = int(array) if moment == "step" else self._roomy(array)
+                parameter = optimiser.param_groups[0]["params"][int(number)]
+                value: int | Tensor = _padded(array, parameter) if array.ndim else torch.from_numpy(np.array(array))
+                if prefix == "items" and moment == "step":
+                    value = int(array)
                 state["state"].setdefault(int(number), {})[moment] = value
             optimiser.load_state_dict(state)
-
-    def _roomy(self, rows: NDArray[Any]) -> Tensor:
-        """(slots, units) values of the vocabulary, padded to as many rows as the table of item vectors has."""
-        table = torch.zeros_like(self.network.items.weight.data)
-        table[: len(rows)] = torch.from_numpy(np.array(rows))
-        return table
 
     # -- learning --------------------------------------------------------------------------------------------------
 
@@ -257,6 +252,16 @@ class Learner:
                 more[: len(weights)] = moments[name]
                 moments[name] = more
         self._item_optimiser.load_state_dict(state)
+
+
+def _padded(rows: NDArray[Any], parameter: Tensor) -> Tensor:
+    """Moments, padded with zeros to the shape of their parameter.
+
+    Those of item vectors are stored for the vocabulary only. So were, by mistake, those of any table of equal shape.
+    """
+    table = torch.zeros_like(parameter.data)
+    table[: len(rows)] = torch.from_numpy(np.array(rows))
+    return table
 
 
 class _Batch(NamedTuple):
