@@ -141,6 +141,25 @@ def test_a_learner_of_many_items_goes_on_after_a_restart() -> None:
 
 
 @pytest.mark.slow
+def test_a_learner_goes_on_after_a_restart_with_as_many_rows_of_items_as_of_categories() -> None:
+    contents = Contents()
+    contents.put(0, (7, 8, 9))
+    whole, restarted = (Learner(SMALL, contents, seed=7) for _ in range(2))
+    visits = [window(list(range(start, start + 16)), 100.0 * start) for start in range(0, 4_096, 16)]
+    for one in visits[:-64]:
+        if whole.add(one):
+            whole.learn()
+    shapes = [parameter.shape for parameter in whole.network.parameters()]
+    assert shapes.count(whole.network.items.weight.shape) > 1
+    restarted.restore(whole.arrays(), whole.training())
+    for one in visits[-64:]:
+        for learner in (whole, restarted):
+            if learner.add(one):
+                learner.learn()
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(restarted.arrays()[name], array, err_msg=name)
+
+
 def test_an_item_that_nobody_looked_at_is_expected_where_its_like_are() -> None:
     contents = Contents()
     for chain in CHAINS:
