@@ -14,7 +14,7 @@ class Categories:
 
     Attributes:
         parent: (capacity,) int32, the parent node; the root is its own parent. Replaced when it grows.
-        added_as: (capacity,) int64, when the node was added: after its parent, and anew with every path that it gets.
+        added_as: (capacity,) int64, when the node was added: after its parent, and again with every path that it gets.
         added: paths added so far.
 
     >>> categories = Categories()

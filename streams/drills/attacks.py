@@ -213,7 +213,8 @@ def _of_sizes(good: Mapping[str, dict[str, Any]], name: str, now_ms: int) -> Ite
     yield Attack("an id of 257 bytes", "catalog", [_record("é" * 128 + "x", item | {"item_id": "é" * 128 + "x"})])
     largest = item | {"title": "é" * 512, "category": "/".join(["p"] * 16), "brand": "b" * 256}
     largest |= {"attributes": {str(n): "x" * 1_024 for n in range(64)}}
-    yield Attack("the largest item", "catalog", [_record(key, largest)], frozenset())
+    key = f"largest-{name}"  # compaction would leave only the bad records of the other item
+    yield Attack("the largest item", "catalog", [_record(key, largest | {"item_id": key})], frozenset())
     for lines in (MOST_LINES, MOST_LINES + 1, 10 * MOST_LINES):
         user_id, ids = f"lines-{lines}-{name}", [{"item_id": f"line-{n}"} for n in range(lines)]
         value = {"v": 1, "user_id": user_id, "order_id": "o1", "at": now_ms, "items": ids}

@@ -1,7 +1,7 @@
 """Apache Kafka with TLS, SCRAM logins and access control lists, on one node, for tests of rights and of logins.
 
 It has two ports. The plaintext one is for administration: who comes there is a super user. The other speaks SASL_SSL
-with SCRAM-SHA-512 only, and whoever logs in may do what the lists say.
+with SCRAM-SHA-512 only, and a user may do what the lists say.
 """
 
 from __future__ import annotations
