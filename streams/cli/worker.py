@@ -30,12 +30,12 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     from streams.policy_file import read_policy
     from streams.worker.app import create_app
 
-    def policy() -> Policy:
+    def read() -> Policy:
         return read_policy(settings.policy, settings.visits.purchase_memory_s)
 
-    policy()  # a wrong file is reported before any broker is asked
+    policy = read()  # a wrong file is reported before any broker is asked
     check_codecs()
-    app, worker = create_app(settings, policy, identities(settings, WORKER), on_ready=say_ready)
+    app, worker = create_app(settings, policy, read, identities(settings, WORKER), on_ready=say_ready)
     loop = new_event_loop()
 
     def read_again(*_: object) -> None:

@@ -24,6 +24,7 @@ Batch = tuple[TopicPartition, Sequence[Record]]
 
 def create_app(
     settings: Settings,
+    policy: Policy,
     read_policy: Callable[[], Policy],
     identities: Mapping[str, Identity],
     *,
@@ -38,7 +39,7 @@ def create_app(
     async def deliver(partition: TopicPartition, records: Sequence[Record]) -> None:
         await channels[partition.topic].put((partition, records))
 
-    worker = app.inner = Worker(settings, read_policy, identities, deliver, on_ready, app.failed)
+    worker = app.inner = Worker(settings, policy, read_policy, identities, deliver, on_ready, app.failed)
 
     async def offer(batches: AsyncIterable[Batch]) -> None:
         async for partition, records in batches:

@@ -70,8 +70,8 @@ events of that moment: 3 ms for the youngest 5,000 objects, 20 ms for 50,000. Fu
 class Worker(ProcessService):
     """Everything between the topics, in one process; see [`ProcessService`][streams.lifecycle.ProcessService].
 
-    `read_policy` reads the policy, at once and whenever `policy_loader` is asked to; `deliver` puts a batch into the
-    channel of its topic's agent.
+    `policy` is in force at the start, and `read_policy` reads it again whenever `policy_loader` is asked to. `deliver`
+    puts a batch into the channel of its topic's agent.
     """
 
     noun = "worker"
@@ -81,6 +81,7 @@ class Worker(ProcessService):
     def __init__(
         self,
         settings: Settings,
+        policy: Policy,
         read_policy: Callable[[], Policy],
         identities: Mapping[str, Identity],
         deliver: Deliver,
@@ -108,7 +109,7 @@ class Worker(ProcessService):
             clock=time.time,
             highwater=self.consumer.highwater,
             commit=self.consumer.commit,
-            policy=read_policy(),
+            policy=policy,
             on_failure=self.fail,
         )
         self.context = context
