@@ -1,7 +1,8 @@
 """Copies the events of a run to topics of another prefix, where one worker applies them undisturbed.
 
 The copies have the same partition, order, key, value and append time. Topics with `LogAppendTime` would give them new
-times, so the topics of the copies keep the senders' times until all is copied. (The embedded broker always does.)
+times, and compacted ones lose the older records of a key, which are old enough to go at once. So the topics of the
+copies keep the senders' times and all records until the copies have been compared. (The embedded broker always does.)
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 from collections.abc import Container
 
 from kafka import KafkaProducer
-from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.admin import AlterConfigOp, ConfigResource, ConfigResourceType
 
 from streams.drills.errors import DrillError
 from streams.drills.evidence import INPUTS, Place, Raw, read
@@ -23,7 +24,9 @@ from streams.wire.topics import TOPICS, full_name
 COPY_S, CONFIGS_S = 60.0, 30.0
 """Longest waits: for the last acknowledgement of a copy, and until the broker shows the altered configuration."""
 
-TIMESTAMPS = "message.timestamp.type"
+KEEPS_ALL = {"message.timestamp.type": "CreateTime", "cleanup.policy": "delete", "retention.ms": "-1"}
+"""Settings of a topic that keeps records as they are sent."""
+
 INPUT_TOPICS = [topic for topic in TOPICS if topic.name in INPUTS]
 
 
@@ -37,7 +40,7 @@ def copy(settings: Settings, other: Settings, bad: Container[Place] = ()) -> Non
     if other.embedded:
         topic_admin.create(other)
     else:
-        _create_topics_that_keep_times(other)
+        _create_topics_that_keep_all(other)
     originals = {topic: read(settings, topic, bad) for topic in INPUTS}
     _send(other, originals)
     for topic, records in originals.items():
@@ -46,15 +49,15 @@ def copy(settings: Settings, other: Settings, bad: Container[Place] = ()) -> Non
             message = f"the broker does not keep a copy of {full_name(settings.prefix, topic)} as it is"
             raise DrillError(message)
     if not other.embedded:
-        _restore_append_times(other)
+        _restore_configs(other)
 
 
-def _create_topics_that_keep_times(settings: Settings) -> None:
+def _create_topics_that_keep_all(settings: Settings) -> None:
     wanted = {
         full_name(settings.prefix, topic.name): {
             "num_partitions": settings.partitions,
             "replication_factor": settings.replication,
-            "configs": {**topic.all_configs, TIMESTAMPS: "CreateTime"},
+            "configs": {**topic.all_configs, **KEEPS_ALL},
         }
         for topic in INPUT_TOPICS
     }
@@ -63,17 +66,13 @@ def _create_topics_that_keep_times(settings: Settings) -> None:
         client.wait_for_topics(list(wanted))
 
 
-def _restore_append_times(settings: Settings) -> None:
-    """Set `LogAppendTime` again, which workers require, and create the other topics."""
-    altered = [
-        ConfigResource(
-            ConfigResourceType.TOPIC,
-            full_name(settings.prefix, topic.name),
-            {TIMESTAMPS: topic.all_configs[TIMESTAMPS]},
-        )
-        for topic in INPUT_TOPICS
-        if TIMESTAMPS in topic.all_configs
-    ]
+def _restore_configs(settings: Settings) -> None:
+    """Give the topics the settings that workers require, and create the other topics."""
+    altered = []
+    for topic in INPUT_TOPICS:
+        defaults = {name: (AlterConfigOp.DELETE, None) for name in KEEPS_ALL.keys() - topic.all_configs}
+        name = full_name(settings.prefix, topic.name)
+        altered.append(ConfigResource(ConfigResourceType.TOPIC, name, {**topic.all_configs, **defaults}))
     with administration(settings) as client:
         client.alter_configs(altered)
     deadline = time.monotonic() + CONFIGS_S
