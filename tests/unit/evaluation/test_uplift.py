@@ -175,6 +175,21 @@ def test_with_probability_0_nothing_changes() -> None:
     assert (found["ours"]["uplift"], found["ours"]["accepted"]["upsell"], found["ours"]["lists"]) == (0.0, 0.0, 3)
 
 
+def test_what_a_shopper_answers_depends_on_no_other_shopper() -> None:
+    """So arms differ by what they show, and not by how many numbers were drawn before."""
+    users = [f"u{number}" for number in range(40)]
+    events: list[Event] = []
+    for number, user in enumerate(users):
+        events += [click("kettle", 100.0 * number, user=user), order(100.0 * number + 50, Line("kettle"), user=user)]
+    shown = {100.0 * number: [TEA] for number in range(40)}
+    every, second = (Loop(SHOP, events, Likes(0.5), seed=1) for _ in range(2))
+    every.run(Scripted(shown))
+    second.run(Scripted({at: items for at, items in shown.items() if at % 200.0 == 0.0}))
+    took = [every.gained["cross-sell", user] for user in users[::2]]
+    assert took == [second.gained["cross-sell", user] for user in users[::2]]
+    assert set(took) == {0.0, 5.0}
+
+
 # -- the simulated shop ------------------------------------------------------------------------------------------------
 
 
