@@ -15,17 +15,14 @@ from streams.cli.evaluation_frame import (
     complain,
     counting_progress,
     evaluation,
+    learn_beside,
     log_of,
     source_name,
     window_of,
 )
-from streams.errors import CrosscurrentError
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from models.evaluation.prequential.replay import Engine
-    from streams.settings import Settings
 
 
 Source = Literal["completejourney", "rees46", "simulated", "jsonl"]
@@ -73,7 +70,8 @@ def command(
     for item in log.catalog:
         engine.catalog.put(item)
     if any(ranking.uses_sequence for ranking in rankings.values()):
-        _learn(engine, [name for name, ranking in rankings.items() if ranking.uses_ranker], settings, seed)
+        ranked = [name for name, ranking in rankings.items() if ranking.uses_ranker]
+        learn_beside(engine, ranked, settings, seed, ", or leave them out with --methods counting,popularity,random")
     scoring = PrequentialConfig(window_s=window, seed=seed)
     sent = sent_of(suggestions, complain) if suggestions is not None and SENT in names else None
     prequential = Prequential(engine, scoring, names, sent, clock)
@@ -113,26 +111,6 @@ def _print_counts(figures: dict[str, Any], seconds: float) -> None:
         )
     if figures["triggers"] and not figures["lists"]:
         complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")
-
-
-def _learn(engine: Engine, ranked: list[str], settings: Settings, seed: int) -> None:
-    """Give an engine the training of the sequence model, and of the rankers of some recommenders."""
-    times = settings.train_every_s, settings.snapshot_every_s
-    try:
-        from models.evaluation.prequential.ordering import Ordering
-        from models.evaluation.prequential.training import StreamTraining
-
-        for name in ranked:
-            engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, seed)
-    except ModuleNotFoundError as error:
-        message = (
-            "the sequence model needs PyTorch, and the order of lists river: pip install 'crosscurrent[learning]', or "
-            "leave them out with --methods counting,popularity,random"
-        )
-        raise CrosscurrentError(message) from error
-    engine.training = StreamTraining(
-        engine.items, engine.catalog, settings.visits, settings.learner, settings.gate, *times, seed
-    )
 
 
 def _tables(figures: dict[str, Any]) -> list[Table]:

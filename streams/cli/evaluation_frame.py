@@ -19,10 +19,12 @@ import typer
 
 from streams.cli.figures import FiguresFile, check_file, write_figures, write_file
 from streams.cli.options import with_options
+from streams.errors import CrosscurrentError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from models.evaluation.prequential.replay import Engine
     from models.shop.policy import Policy
     from streams.connectors.event_log import EventLog
     from streams.settings import Settings
@@ -152,6 +154,30 @@ def log_of(source: str, path: Path | None = None, limit: int | None = None, seed
 
         data_set = rees46(path, complain)
     return log_of_data_set(data_set, limit, now_ms, complain)
+
+
+def learn_beside(engine: Engine, ranked: Sequence[str], settings: Settings, seed: int, otherwise: str = "") -> None:
+    """Give an engine the training of the sequence model, and of the rankers of some recommenders.
+
+    Raises:
+        CrosscurrentError: the extra `learning` is not installed; `otherwise` says what to do without it.
+    """
+    times = settings.train_every_s, settings.snapshot_every_s
+    try:
+        from models.evaluation.prequential.ordering import Ordering
+        from models.evaluation.prequential.training import StreamTraining
+
+        for name in ranked:
+            engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, seed)
+    except ModuleNotFoundError as error:
+        message = (
+            "the sequence model needs PyTorch, and the order of lists river: pip install 'crosscurrent[learning]'"
+            + otherwise
+        )
+        raise CrosscurrentError(message) from error
+    engine.training = StreamTraining(
+        engine.items, engine.catalog, settings.visits, settings.learner, settings.gate, *times, seed
+    )
 
 
 def source_name(source: str, path: Path | None) -> str:
