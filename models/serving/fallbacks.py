@@ -87,11 +87,11 @@ def _add(
             candidate.exact = True
             candidate.relation = relation
             if anchor >= 0:
-                candidate.kin = anchor
                 if fits(item, kind, anchor, rules, query):
                     candidate.anchor = anchor
+                candidate.kin = candidate.anchor if kind == UPSELL else anchor
                 brand = rules.facts[item].brand
-                if brand != NONE and brand == rules.facts[query.anchors[anchor]].brand:
+                if brand != NONE and brand == rules.facts[query.anchors[candidate.kin]].brand:
                     candidate.relation = BRAND
             candidate.score = weakest * BELOW * WORTH[candidate.relation] * _popularity(item, at, state.rows)
             if candidate.seen:

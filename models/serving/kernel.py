@@ -124,7 +124,7 @@ def _answer(
         why.anchor[query],
         why.events[query],
         why.of_views[query],
-        why.of_anchor[query],
+        why.whose[query],
         why.lift[query],
         why.strength[query],
     )

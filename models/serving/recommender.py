@@ -44,7 +44,7 @@ class SuggestedItem(TypedDict):
     category: str
     title: str
     reasons: list[Reason]
-    """Strongest first; at least one."""
+    """Strongest first, of an upsell those about its anchor before all others; at least one."""
     propensity: float
     """Probability with which it has come to its place; below 1 only where the policy explores."""
     features: NotRequired[list[float]]

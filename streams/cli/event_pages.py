@@ -126,7 +126,7 @@ PAGES: dict[str, Page] = {
                             "anchor": "kettle-2",
                             "count": 37,
                             "lift": 6.2,
-                            "text": "Often bought together with Kettle, 1.7 l, steel",
+                            "text": "Bought together with Kettle, 1.7 l, steel in 37 baskets",
                         }
                     ],
                     "propensity": 1.0,

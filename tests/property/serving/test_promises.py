@@ -237,7 +237,8 @@ def _check_reasons(world: World, one: SuggestedItem) -> None:
             assert reason["source"] in ("content", "popularity")
             row = world.rows.get(name, {"views": 0.0, "baskets": 0.0})
             assert reason["count"] == (round(row["baskets"]) or round(row["views"]))
-            assert ("anchor" in reason) is (reason["source"] == "content")
+            assert ("anchor" in reason) is (reason["source"] == "content" or one["kind"] == "upsell")
+            assert reason.get("anchor") == one["anchor"] or one["kind"] == "cross-sell"
             continue
         row, kind = world.rows[reason["anchor"]], EVIDENCE[reason["source"]]
         assert reason["anchor"] in {*world.trigger, *world.cart, *world.visit}

@@ -114,7 +114,7 @@ def test_an_event_is_answered_before_it_is_learnt_and_known_a_flush_later() -> N
         [item["reasons"][0]["text"] for item in answered.lists[OURS] if item["item_id"] == "mug"]
         for answered in ours.run([look("a", "mug", 0), look("b", "kettle", 0.5), look("c", "kettle", 2)])
     ]
-    assert texts == [[], ["New in Mugs"], ["Popular in Mugs: looked at once"]]
+    assert texts == [[], ["New in Mugs"], ["From Mugs: viewed or added to the cart once"]]
 
 
 def test_a_repeated_event_and_a_forgotten_shopper_are_not_answered() -> None:

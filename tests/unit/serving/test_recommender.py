@@ -61,8 +61,8 @@ def test_the_kettle_gets_the_mug_that_completes_it_and_the_steel_kettle_that_bet
     }
     assert (steel["item_id"], steel["kind"], steel["anchor"]) == ("steel-kettle", "upsell", "kettle")
     assert {one["text"] for one in steel["reasons"]} == {
-        "Bought once after a look at Kettle",
-        "Looked at together with Kettle 2 times",
+        "Bought once after Kettle was viewed or added to the cart",
+        "Viewed or added to the cart together with Kettle 2 times",
     }
     assert (mug["price"], mug["category"], mug["title"], mug["propensity"]) == (8.0, "Kitchen/Mugs", "Mug", 1.0)
 
@@ -70,7 +70,7 @@ def test_the_kettle_gets_the_mug_that_completes_it_and_the_steel_kettle_that_bet
 def test_the_drill_that_nobody_bought_with_a_kettle_comes_last_and_for_its_popularity(kettle_shop: CornerShop) -> None:
     drill = kettle_shop.ask("kettle")[-1]
     assert drill["item_id"] == "drill"
-    assert drill["reasons"] == [{"source": "popularity", "count": 1, "text": "Popular in Drills: bought once"}]
+    assert drill["reasons"] == [{"source": "popularity", "count": 1, "text": "From Drills: bought once"}]
 
 
 def test_who_bought_a_kettle_gets_the_mug_and_no_other_kettle(kettle_shop: CornerShop) -> None:
@@ -306,7 +306,7 @@ def test_fall_backs_fill_what_is_left_and_stay_below_evidence() -> None:
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > scores[1] > 0
     assert answers[1]["reasons"] == [
-        {"source": "popularity", "count": 1900, "text": "Popular in 19: looked at 1900 times"}
+        {"source": "popularity", "count": 1900, "text": "From 19: viewed or added to the cart 1900 times"}
     ]
 
 
@@ -351,6 +351,41 @@ def test_reasons_prefer_an_anchor_to_stronger_evidence_of_the_visit() -> None:
         "bought_with": ("kettle", 1),
         "viewed_then_bought": ("pot", 2),
     }
+
+
+def test_an_upsells_first_reason_is_about_its_anchor_though_others_say_more() -> None:
+    shop = CornerShop()
+    for name, price in (("kettle", 20.0), ("steel", 24.0), ("glass", 30.0)):
+        shop.offer(name, "Kettles", price)
+    shop.learn("kettle", {"glass": (1.0, 0.0, 0.0)}, views=100.0)
+    shop.learn("steel", {"glass": (0.0, 0.0, 90.0)}, views=100.0)
+    shop.predictor = Foreseen(shop, {"glass": 0.9})
+    glass = next(one for one in shop.ask("kettle", visit=["steel"]) if one["item_id"] == "glass")
+    sources = [(one["source"], one.get("anchor")) for one in glass["reasons"]]
+    assert glass["anchor"] == "kettle"
+    assert sources == [("viewed_with", "kettle"), ("sequence", None), ("viewed_then_bought", "steel")]
+    shop.learn("kettle", {}, views=100.0)
+    first = next(one for one in shop.ask("kettle", visit=["steel"]) if one["item_id"] == "glass")["reasons"][0]
+    assert (first["source"], first["anchor"]) == ("sequence", "kettle")
+    assert first["text"].startswith("An alternative to Kettle, similar in category and price to what is expected")
+
+
+def test_a_fall_back_upsell_is_related_to_the_anchor_that_it_is_for() -> None:
+    """The first anchor, of its brand, costs more than it; it is the other one's upsell."""
+    shop = CornerShop(Policy(**WIDE))
+    shop.offer("dear", "Kettles", 90.0, brand="Acme")
+    shop.offer("kettle", "Kettles", 20.0, brand="Bolt")
+    shop.offer("glass", "Kettles", 30.0, brand="Acme")
+    (glass,) = shop.ask("dear", cart=["kettle"])
+    assert glass["anchor"] == "kettle"
+    assert glass["reasons"] == [
+        {
+            "source": "popularity",
+            "anchor": "kettle",
+            "count": 0,
+            "text": "New in Kettles, an alternative to Kettle",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -464,8 +499,18 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     weight = RecommenderConfig().cross_expected * 0.3
     assert told["teapot"]["score"] == pytest.approx(weight / (1 + weight))
     assert told["teapot"]["reasons"] == [
-        {"source": "sequence", "count": 0, "text": "Often next in visits like this one"}
+        {
+            "source": "sequence",
+            "count": 0,
+            "text": "Similar in category and price to what is expected next in visits like this one",
+        }
     ]
+    assert [one["anchor"] for one in told["steel-kettle"]["reasons"][:-1]] == ["kettle"] * 2
+    assert told["steel-kettle"]["reasons"][-1] == {
+        "source": "sequence",
+        "count": 2,
+        "text": "Expected next in visits like this one: viewed or added to the cart 2 times",
+    }
     shop.catalog.withdraw("teapot")
     shop.catalog.withdraw("gold-kettle")
     shop.predictor = None
