@@ -23,6 +23,7 @@ import orjson
 from models.evaluation.prequential.replay import Event
 from models.evaluation.prequential.sent import Moment, SentLists
 from models.shop.events import CatalogItem
+from streams.connectors.folder import reading
 from streams.connectors.jsonl import DECODERS, Line, usable
 from streams.connectors.replay import KEYS, DataMissingError, DataSet, RejectedRecords, SourceEvent
 from streams.connectors.simulated_shop import SimulatedShop
@@ -127,14 +128,7 @@ def _decoded(values: Iterator[SourceEvent], now_ms: int, rejected: RejectedRecor
 
 def _lines(folder: Path, topic: str, now_ms: int, rejected: RejectedRecords) -> Iterator[Any]:
     path = folder / f"{topic}.jsonl"
-    try:
-        with path.open("rb") as lines:
-            values = (b"" if topic in WITH_NULLS and line.strip() == b"null" else line for line in lines)
-            for *_, meaning in usable(topic, values, path.name, lambda: now_ms, rejected):
-                yield meaning
-    except OSError as error:
-        message = (
-            f"{path} cannot be read ({error.strerror}): a folder of events holds catalog.jsonl, clicks.jsonl and "
-            "purchases.jsonl, a value of the topic a line"
-        )
-        raise DataMissingError(message) from error
+    with reading(path) as lines:
+        values = (b"" if topic in WITH_NULLS and line.strip() == b"null" else line for line in lines)
+        for *_, meaning in usable(topic, values, path.name, lambda: now_ms, rejected):
+            yield meaning

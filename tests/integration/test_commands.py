@@ -21,14 +21,17 @@ from typer.testing import CliRunner, Result
 from models.cooccurrence.counter import Row
 from streams.cli.entry import app
 from streams.cli.event_pages import PAGES
+from streams.connectors import backfill
 from streams.connectors.rees46 import COLUMNS
 from streams.errors import CrosscurrentError, TopicsError
 from streams.kafka.admin import administration
 from streams.kafka.blocking import Sender, TopicReader
 from streams.settings import Settings
+from streams.wire.backfill import NAME, place_of
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wire.partitioner import partition_of
 from tests.support.poison import POISON, value_of
+from tests.support.world import Process, Shop
 
 Command = Callable[..., Result]
 
@@ -154,6 +157,8 @@ def test_wrong_usage_is_told(crosscurrent: Command, arguments: list[str], words:
         ["tail"],
         ["neighbours", "--all"],
         ["replay", "rees46", "no-such-file"],
+        ["backfill", "rees46", "no-such-file"],
+        ["backfill", "no-such-folder"],
         ["models", "list"],
     ],
     ids=" ".join,
@@ -326,6 +331,63 @@ def test_replay_of_the_complete_journey(crosscurrent: Command, created_topics: S
     clicks, purchases = (all_records(created_topics, topic) for topic in ("clicks", "purchases"))
     assert len(clicks) + len(purchases) == 300
     assert {json.loads(record.value)["action"] for record in clicks} == {"add_to_cart"}
+
+
+# -- backfill ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)  # nothing here depends on the kind
+async def test_a_backfill_that_is_interrupted_goes_on_and_a_second_one_sends_nothing(
+    crosscurrent: Command, created_topics: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "STRETCH", 10)
+    for topic in ("catalog", "purchases"):
+        values = (
+            value_of(topic, item_id=item, category=item) if topic == "catalog" else history_order(number)
+            for number, item in enumerate(["kettle", "mug", "tea"] * (1 if topic == "catalog" else 10))
+        )
+        (tmp_path / f"{topic}.jsonl").write_bytes(b"\n".join(values))
+    send, sent = Sender.send, 0
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 3 + 47:
+            raise KeyboardInterrupt
+        send(*arguments)
+
+    monkeypatch.setattr(Sender, "send", interrupted)
+    assert crosscurrent("backfill", str(tmp_path)).exit_code != 0
+    events = [*all_records(created_topics, "clicks"), *all_records(created_topics, "purchases")]
+    assert 40 <= len(events) < 90
+    for known in (len(events), 90):
+        result = crosscurrent("backfill", str(tmp_path))
+        assert result.exit_code == 0, result.output
+        assert f"records/s; {known} events were sent before" in result.stdout
+        assert "there is no clicks.jsonl" in result.stderr
+    places = []
+    shop = Shop()
+    for topic in ("catalog", "clicks", "purchases"):
+        for record in all_records(created_topics, topic):
+            if topic != "catalog":
+                places.append(place_of(record))
+            shop.now_ms = record.timestamp
+            shop.publish(topic, record.key.decode(), json.loads(record.value))
+    assert len(shop.values("catalog")) == 3
+    assert sorted(place.number for place in places if place) == list(range(90))
+    shop.mark(((NAME, b""),))
+    process = Process(shop)
+    await process.take_over_all()
+    await process.complete()
+    assert shop.values("suggestions") == []
+    assert shop.rows()["kettle"]["cells"]["tea"][1][1] == 30.0  # orders with both
+    await process.die()
+
+
+def history_order(number: int) -> bytes:
+    items = [{"item_id": "kettle"}, {"item_id": "tea"}]
+    at = 1_600_000_000_000 + 1000 * number
+    return value_of("purchases", user_id=f"u{number}", order_id=f"o{number}", at=at, items=items)
 
 
 def test_ends_of_a_topic_are_where_a_plain_consumer_finds_them(created_topics: Settings) -> None:
