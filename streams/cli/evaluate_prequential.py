@@ -48,8 +48,8 @@ def command(
 
     An item is taken if it is put into the cart or bought within the window after it was suggested, and followed if it
     is looked at or taken. Ours: crosscurrent (what a worker with a trainer sends), the same with fixed weights instead
-    of an order learnt from outcomes, and its parts, counting and sequence. Beside them the most popular items and
-    random ones, within the same rules and caps. Sources: completejourney, rees46 FILE,
+    of an order learnt from outcomes, and its parts, counting and sequence. Beside them the most popular items, what the
+    household buys most often, and random items, within the same rules and caps. Sources: completejourney, rees46 FILE,
     simulated, and jsonl FOLDER with catalog.jsonl, clicks.jsonl and purchases.jsonl (`crosscurrent tail` writes them).
     """
     import time
@@ -114,6 +114,7 @@ def _print_counts(figures: dict[str, Any], seconds: float) -> None:
 
 
 def _tables(figures: dict[str, Any]) -> list[Table]:
+    from models.evaluation.prequential.tallies import ALONG, PARTS, SLICES
     from streams.cli.printing import new_table
 
     hours = figures["window_s"] / UNITS_S["h"]
@@ -121,16 +122,15 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
     headings = ("HR", "95 %", "MRR", "prec.", "recall", "F1", "NDCG", "lists", "wanted")
     hits = new_table(f"{said}; figures in %", ["lists, outcome", "method"], headings)
     methods = figures["methods"]
-    readings = [name for name in next(iter(methods.values())) if "," in name]
+    readings = [f"{part}, {outcome}" for part in SLICES for outcome in ALONG]
     for reading in readings:
         for name, found in methods.items():
             row = found[reading]
             by_figure = {key.partition("@")[0]: key for key in row["interval"]}
-            interval = "-".join(_shown(end, 1) for end in row["interval"][by_figure["hr"]])
-            cells = [_shown(row[by_figure[key]], 2) for key in ("hr", "mrr", "precision", "recall", "f1", "ndcg")]
+            cells = [_shown(row[by_figure[key]], 2) for key in ("mrr", "precision", "recall", "f1", "ndcg")]
             counts = f"{row['n']:,}", f"{row['with_targets']:,}"
             first = reading if name == next(iter(methods)) else ""
-            hits.add_row(first, name, cells[0], interval, *cells[1:], *counts, end_section=name == list(methods)[-1])
+            hits.add_row(first, name, *_rate(row), *cells, *counts, end_section=name == list(methods)[-1])
     columns = {
         "items": "items",
         "taken": "taken",
@@ -148,7 +148,22 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
             row = found["lists"][kind]
             cells = [f"{row[key]:,}" if key in ("items", "taken") else _shown(row.get(key), 2) for key in columns]
             lists.add_row(kind, name, *cells, end_section=name == list(methods)[-1])
-    return [hits, lists]
+    rated = ("taken", "95 %", "new", "95 %", "credited", "95 %", "lift", "revenue")
+    worth = new_table("HR of what is taken, in %; revenue of 1,000 lists", ["kind", "method"], rated)
+    for kind in PARTS:
+        for name, found in methods.items():
+            rates = [found[f"{kind}, {outcome}"] for outcome in ("taken", "new to household, taken", "credited")]
+            cells = [cell for row in rates for cell in _rate(row)]
+            others = [_shown(found["lists"][kind].get(key), 2) for key in ("lift_per_anchor", "revenue_per_1000_lists")]
+            worth.add_row(kind, name, *cells, *others, end_section=name == list(methods)[-1])
+    worth.caption = "new: to the household; credited: a taking counts 1 - base rate; lift: price steps taken per list"
+    return [hits, worth, lists]
+
+
+def _rate(row: dict[str, Any]) -> tuple[str, str]:
+    """The hit rate of a reading and its interval."""
+    name = next(key for key in row if key.startswith("hr@"))
+    return _shown(row[name], 2), "-".join(_shown(end, 1) for end in row["interval"][name])
 
 
 def _shown(value: float | None, digits: int) -> str:
