@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli import evaluate_baskets, evaluate_prequential, evaluate_uplift, evaluate_upsells
+from streams.cli import evaluate_arms, evaluate_baskets, evaluate_prequential, evaluate_uplift, evaluate_upsells
 from streams.cli.evaluation_frame import EvaluationFrame, Methods, Seed, chosen, evaluation, sampled, staged_progress
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ app.command("prequential")(evaluate_prequential.command)
 app.command("baskets")(evaluate_baskets.command)
 app.command("upsells")(evaluate_upsells.command)
 app.command("uplift")(evaluate_uplift.command)
+app.command("arms")(evaluate_arms.command)
 
 
 @app.command("next-item")

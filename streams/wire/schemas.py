@@ -255,7 +255,7 @@ class SuggestionRecord(Struct, gc=False):
     items: Annotated[list[SuggestedItemRecord], _must("a list of items", description="Best first.")]
     models: Annotated[dict[str, str], _must("an object", description="Version of each model that took part.")]
     policy: Annotated[Text, Meta(description="Hash of the policy in force.")]
-    arm: Annotated[Text, Meta(description="Arm of the experiment.")]
+    arm: Annotated[Text, Meta(description="Arm of the experiment: default, none, popular or fixed.")]
     latency_ms: Annotated[Number, Meta(description="From the trigger's append to the hand-over to the producer.")]
 
 

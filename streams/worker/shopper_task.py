@@ -243,7 +243,7 @@ class ShopperTask(PartitionTask):
         predicted = self.context.batcher.predictor is not None
         window = self.visits.window(event.user_id, event.at) if predicted else None
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
-        query = Query(action, trigger, visit, event.at, seed, event.user_id, window)
+        query = Query(action, trigger, visit, event.at, seed, event.user_id, window, policy.arm_of(event.user_id))
         self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
         return None
 

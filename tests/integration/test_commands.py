@@ -173,6 +173,35 @@ def test_missing_topics_are_told_and_not_made(created_topics: Settings, argument
         assert not [name for name in client.list_topics() if name.startswith(prefix)]
 
 
+# -- evaluate arms -----------------------------------------------------------------------------------------------------
+
+
+def test_arms_are_compared_from_the_topics_alone(
+    crosscurrent: Command, created_topics: Settings, tmp_path: Path
+) -> None:
+    with Sender(created_topics, ["suggestions", "purchases"]) as sender:
+        for number in range(12):
+            user_id, arm, twice = f"user {number}", "none" if number < 4 else "default", 1 if number < 4 else 2
+            sent = json.loads(suggestion(number)) | {"user_id": user_id, "arm": arm, "at": "2026-03-14T09:26:53.589Z"}
+            lines = [{"item_id": "kettle", "quantity": twice, "price": 10.0 + number}]
+            order = {"v": 1, "user_id": user_id, "order_id": "order", "at": "2026-03-14T10:00:00Z", "items": lines}
+            sender.send("suggestions", user_id.encode(), json.dumps(sent).encode())
+            for _ in range(2):  # the second is a repetition
+                sender.send("purchases", user_id.encode(), json.dumps(order).encode())
+        sender.send("suggestions", b"user 0", b"{}")
+    result = crosscurrent("evaluate", "arms", "--json", str(tmp_path / "arms.json"))
+    assert result.exit_code == 0
+    figures = json.loads((tmp_path / "arms.json").read_bytes())
+    assert (figures["protocol"], figures["unusable"], figures["orders_not_counted"]) == ("arms", 1, 0)
+    none, ours = figures["arms"]["none"], figures["arms"]["default"]
+    assert (none["shoppers"], none["orders"], none["per_shopper"]) == (4, 4, 11.5)
+    assert (ours["shoppers"], ours["orders"], ours["per_shopper"]) == (8, 8, 35.0)
+    assert ours["difference"]["none"]["per_shopper"] == 23.5
+    assert "35.00" in result.stdout
+    assert "Not told: " in result.stderr
+    assert "records that cannot be used: 1" in result.stderr
+
+
 # -- tail --------------------------------------------------------------------------------------------------------------
 
 

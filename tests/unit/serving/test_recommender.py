@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.ranking.features import no_order
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.explanations import ReasonText
-from models.serving.recommender import Query, RecommenderConfig
+from models.serving.recommender import Learnt, Query, RecommenderConfig
 from models.sessions.visits import Visit, Window
 from models.shop.events import BOUGHT_WITH, Action
-from models.shop.policy import Policy
+from models.shop.policy import FIXED, POPULAR, Policy
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
 KETTLE_SHOP_V1: tuple[tuple[list[str], list[str]], ...] = (
@@ -515,3 +516,46 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     shop.catalog.withdraw("gold-kettle")
     shop.predictor = None
     assert shop.ask("kettle") == before
+
+
+# -- arms of an experiment ---------------------------------------------------------------------------------------------
+
+
+def test_the_popular_arm_gets_the_most_popular_items_the_rules_allow_whatever_the_visit() -> None:
+    shop = CornerShop(Policy(max_items=3, max_per_category=1, explore=1.0))
+    shop.offer("kettle", "Kitchen/Kettles", 100.0)
+    for name, category, price, views in [
+        ("better", "Kitchen/Kettles", 130.0, 60.0),
+        ("dear", "Kitchen/Kettles", 300.0, 900.0),
+        ("mug", "Kitchen/Mugs", 8.0, 30.0),
+        ("cup", "Kitchen/Mugs", 9.0, 25.0),
+        ("drill", "Tools/Drills", 60.0, 90.0),
+        ("saw", "Tools/Saws", 20.0, 10.0),
+    ]:
+        shop.offer(name, category, price)
+        shop.learn(name, {}, views=views, baskets=0.0)
+    shop.learn("kettle", {"saw": (9.0, 9.0, 9.0)})
+    found = shop.ask("kettle", visit=["drill"], arm=POPULAR)
+    assert [one["item_id"] for one in found] == ["drill", "better", "mug"]
+    assert [one["reasons"] for one in found] == [
+        [{"source": "popularity", "count": n, "text": f"Popular in {place}: looked at {n} times"}]
+        for place, n in [("Drills", 90), ("Kettles", 60), ("Mugs", 30)]
+    ]
+    assert all(one["propensity"] == 1.0 and "features" not in one for one in found)
+    assert next(iter(shop.kinds("kettle"))) == "saw"
+
+
+def test_the_popular_arm_finds_enough_in_a_shop_of_one_branch() -> None:
+    shop = CornerShop(Policy(max_items=30, max_cross_sell=30))
+    shop.offer("kettle", "Shop/Kettles", 100.0)
+    for number in range(30):
+        shop.offer(f"thing-{number:02d}", f"Shop/Kind {number}", 5.0)
+    assert len(shop.ask("kettle", arm=POPULAR)) == 30
+
+
+def test_the_fixed_arm_is_ordered_by_the_evidence_whatever_was_learnt(kettle_shop: CornerShop) -> None:
+    before = kettle_shop.ask("kettle")
+    order = no_order()
+    order.learnt[:] = True
+    kettle_shop.recommender.learnt = Learnt(order, "v")
+    assert kettle_shop.ask("kettle", arm=FIXED) == before != kettle_shop.ask("kettle")
