@@ -170,8 +170,8 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
             row = found["lists"][kind]
             cells = [f"{row[key]:,}" if key in ("items", "taken") else _shown(row.get(key), 2) for key in columns]
             lists.add_row(kind, name, *cells, end_section=name == list(methods)[-1])
-    headings = ("taken", "95 %", "new", "95 %", "credited", "95 %", "lift", "revenue")
-    worth = new_table("HR of what is taken, in %; revenue of 1,000 lists", ["kind", "method"], headings)
+    rated = ("taken", "95 %", "new", "95 %", "credited", "95 %", "lift", "revenue")
+    worth = new_table("HR of what is taken, in %; revenue of 1,000 lists", ["kind", "method"], rated)
     for kind in PARTS:
         for name, found in methods.items():
             rates = [found[f"{kind}, {outcome}"] for outcome in ("taken", "new to household, taken", "credited")]
