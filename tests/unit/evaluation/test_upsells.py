@@ -156,4 +156,4 @@ def test_the_command_writes_what_scripts_read(tmp_path: object, capsys: pytest.C
     for found in figures["methods"].values():
         assert found["hr@2"] == found["acceptance@2"] == 100.0
     said = capsys.readouterr().out
-    assert len(re.findall(r"crosscurrent +│ 100\.00 │ 100\.0-100\.0 │", said)) == 2  # nothing is cut or wrapped
+    assert len(re.findall(r"crosscurrent +│ +100\.00 │ 100\.0-100\.0 │", said)) == 2  # nothing is cut or wrapped
