@@ -241,7 +241,7 @@ def test_tail_for_people(crosscurrent: Command, created_topics: Settings) -> Non
     put(created_topics, "suggestions", [suggestion(1), b"no suggestion"])
     put(created_topics, "dead-letters", [json.dumps(PAGES["dead-letters"].example).encode()])
     output = crosscurrent("tail", "--from-start", "--until-end").stdout
-    for words in ("shopper-17", "view of kettle-2", "Mug, stoneware", "8.50", "cross-sell", "Often bought together"):
+    for words in ("shopper-17", "view of kettle-2", "Mug, stoneware", "8.50", "cross-sell", "Bought together with"):
         assert words in output
     assert "the value must be a JSON object in UTF-8" in output
     output = crosscurrent("tail", "dead-letters", "--from-start", "--until-end").stdout

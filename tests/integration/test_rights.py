@@ -283,6 +283,7 @@ def test_with_exactly_these_rights_everything_works_until_one_is_taken_away(
         events.write_text(f"{','.join(COLUMNS)}\n{row}\n")
         works("replay", "replay", "rees46", str(events))
         works("backfill", "backfill", "rees46", str(events))
+        works("evaluate arms")
         assert {*seen, "worker", "trainer"} == set(table)
 
         kafka.revoke("trainer", suggestions("READ"))
