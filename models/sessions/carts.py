@@ -75,7 +75,7 @@ class Cart:
         """Items of all changes."""
         return self._changes
 
-    def items(self, since: float = float("-inf")) -> list[int]:
-        """Items in the cart that were added at or after an event time, by event time and offset of their addition."""
-        last = [(changes[0], item) for item, changes in self._changes.items() if changes[0][0] >= since]
+    def items(self) -> list[int]:
+        """Items in the cart, by event time and offset of their addition."""
+        last = [(changes[0], item) for item, changes in self._changes.items()]
         return [item for (_, _, added, _), item in sorted(last, key=lambda pair: (*pair[0][:2], pair[1])) if added]

@@ -350,7 +350,7 @@ class Visits:
         cart: list[int] = []
         if shopper.cart is not None:
             shopper.cart.expire(self._cart_horizon_s())
-            cart = shopper.cart.items(at - self._look_memory_s)
+            cart = shopper.cart.items()
         oldest = at - config.window_s
         found: dict[int, Look] = {}
         for look in shopper.looks.recent[: -config.items - 1 : -1]:

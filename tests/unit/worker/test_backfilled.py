@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from models.shop.policy import Policy
 from streams.wire.backfill import NAME
-from streams.wire.partitioner import partition_of
-from tests.support.world import PARTITIONS, Process, Shop
+from tests.support.world import Process, Shop
 
 HISTORY = ((NAME, b"source 1"),)
 
@@ -70,20 +69,4 @@ async def test_what_follows_history_is_answered_from_it() -> None:
     assert {item["item_id"] for item in suggestion["items"]} >= {"tea", "mug"}
     assert suggestion["items"][0]["reasons"][0]["count"] == 6
     assert (latencies(process), counted(process, "repeated")) == (1.0, 1.0)
-    await process.die()
-
-
-async def test_a_cart_of_last_year_is_not_the_cart_of_today() -> None:
-    shop = Shop()
-    offers(shop)
-    shop.click("ann", "tea", -30 * 86_400.0, "add_to_cart")
-    shop.click("ann", "mug", 9_000.0, "add_to_cart")
-    shop.click("ann", "kettle", 9_001.0)
-    process = Process(shop)
-    await process.take_over_all()
-    await process.read_on()
-    visits = process.tasks[f"shoppers-{partition_of(b'ann', PARTITIONS)}"].visits  # type: ignore[attr-defined]
-    today = 1_699_990_000.0 + 9_001.0
-    mug = process.context.items.find("mug")
-    assert visits.snapshot("ann", today, 0.0).cart == [mug]
     await process.die()
