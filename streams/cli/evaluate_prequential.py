@@ -15,8 +15,10 @@ from streams.cli.evaluation_frame import (
     complain,
     counting_progress,
     evaluation,
+    hit_rate,
     learn_beside,
     log_of,
+    rounded,
     source_name,
     window_of,
 )
@@ -127,10 +129,10 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
         for name, found in methods.items():
             row = found[reading]
             by_figure = {key.partition("@")[0]: key for key in row["interval"]}
-            cells = [_shown(row[by_figure[key]], 2) for key in ("mrr", "precision", "recall", "f1", "ndcg")]
+            cells = [rounded(row[by_figure[key]], 2) for key in ("mrr", "precision", "recall", "f1", "ndcg")]
             counts = f"{row['n']:,}", f"{row['with_targets']:,}"
             first = reading if name == next(iter(methods)) else ""
-            hits.add_row(first, name, *_rate(row), *cells, *counts, end_section=name == list(methods)[-1])
+            hits.add_row(first, name, *hit_rate(row), *cells, *counts, end_section=name == list(methods)[-1])
     columns = {
         "items": "items",
         "taken": "taken",
@@ -146,25 +148,17 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
     for kind in next(iter(methods.values()))["lists"]:
         for name, found in methods.items():
             row = found["lists"][kind]
-            cells = [f"{row[key]:,}" if key in ("items", "taken") else _shown(row.get(key), 2) for key in columns]
+            cells = [f"{row[key]:,}" if key in ("items", "taken") else rounded(row.get(key), 2) for key in columns]
             lists.add_row(kind, name, *cells, end_section=name == list(methods)[-1])
     rated = ("taken", "95 %", "new", "95 %", "credited", "95 %", "lift", "revenue")
     worth = new_table("HR of what is taken, in %; revenue of 1,000 lists", ["kind", "method"], rated)
     for kind in PARTS:
         for name, found in methods.items():
             rates = [found[f"{kind}, {outcome}"] for outcome in ("taken", "new to household, taken", "credited")]
-            cells = [cell for row in rates for cell in _rate(row)]
-            others = [_shown(found["lists"][kind].get(key), 2) for key in ("lift_per_anchor", "revenue_per_1000_lists")]
+            cells = [cell for row in rates for cell in hit_rate(row)]
+            others = [
+                rounded(found["lists"][kind].get(key), 2) for key in ("lift_per_anchor", "revenue_per_1000_lists")
+            ]
             worth.add_row(kind, name, *cells, *others, end_section=name == list(methods)[-1])
     worth.caption = "new: to the household; credited: a taking counts 1 - base rate; lift: price steps taken per list"
     return [hits, worth, lists]
-
-
-def _rate(row: dict[str, Any]) -> tuple[str, str]:
-    """The hit rate of a reading and its interval."""
-    name = next(key for key in row if key.startswith("hr@"))
-    return _shown(row[name], 2), "-".join(_shown(end, 1) for end in row["interval"][name])
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

@@ -14,6 +14,7 @@ from streams.cli.evaluation_frame import (
     complain,
     counting_progress,
     evaluation,
+    hit_rate,
     log_of,
     source_name,
     window_of,
@@ -107,15 +108,9 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
     for name, found in figures["methods"].items():
         cells = [f"{found[figure]:.2f}" for figure in ("hr@10", "mrr@10", "acceptance@2")]
         steps = ["-" if found[step] is None else f"{found[step]:.1f}" for step in ("step_shown", "step_taken")]
-        taken.add_row(name, *_rate(found), *cells, *steps)
-        rates = *_rate(found["new to household"]), *_rate(found["credited"])
+        taken.add_row(name, *hit_rate(found), *cells, *steps)
+        rates = *hit_rate(found["new to household"]), *hit_rate(found["credited"])
         worth.add_row(name, *rates, f"{found['lift_per_anchor']:.3f}", f"{found['revenue_per_1000_lists']:.2f}")
     taken.caption = f"{figures['open']:,} looks whose window was open at the end are not counted"
     worth.caption = "new: to the household; credited: a taking counts 1 - base rate; lift: acceptance x step taken"
     return [taken, worth]
-
-
-def _rate(reading: dict[str, Any]) -> tuple[str, str]:
-    """The hit rate of a reading and its interval."""
-    low, high = reading["interval"]["hr@2"]
-    return f"{reading['hr@2']:.2f}", f"{low:.1f}-{high:.1f}"

@@ -180,6 +180,17 @@ def learn_beside(engine: Engine, ranked: Sequence[str], settings: Settings, seed
     )
 
 
+def hit_rate(figures: dict[str, Any]) -> tuple[str, str]:
+    """Cells of the first hit rate of some figures in percent, and of its interval."""
+    name = next(key for key in figures if key.startswith("hr@"))
+    return rounded(figures[name], 2), "-".join(rounded(end, 1) for end in figures["interval"][name])
+
+
+def rounded(value: float | None, digits: int) -> str:
+    """A cell with a number, or an empty one."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
 def source_name(source: str, path: Path | None) -> str:
     """A source as figures name it."""
     return source if path is None else f"{source} {path.name}"

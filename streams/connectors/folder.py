@@ -27,6 +27,9 @@ from streams.connectors.replay import DataMissingError, DataSet, RejectedRecords
 TOPICS = ("clicks", "purchases")
 """Topics of events, in the order of events with equal times."""
 
+WITH_NULLS = ("catalog", "profiles")
+"""Topics whose values may be null."""
+
 _any_json = msgspec.json.Decoder()
 
 
@@ -52,10 +55,8 @@ def folder(path: Path, report: Callable[[str], None]) -> DataSet:
     """
     rejected, now_ms = RejectedRecords(report), round(time.time() * 1000)
     catalog: dict[bytes, dict[str, Any]] = {}
-    with reading(path / "catalog.jsonl") as file:
-        lines = (b"" if line.strip() == b"null" else line for line in file)
-        for _, key, value, _ in usable("catalog", lines, "catalog.jsonl", lambda: now_ms, rejected):
-            catalog[key] = _any_json.decode(value)
+    for _, key, value, _ in usable_lines(path, "catalog", now_ms, rejected):
+        catalog[key] = _any_json.decode(value)
     files = event_files(path)
     carts = len(files) < len(TOPICS)
     times, places, numbers, count = array("d"), array("q"), array("b"), 0
@@ -90,6 +91,20 @@ def digest_of(files: list[Path]) -> str:
         with reading(path) as file:
             digest.update(file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def usable_lines(
+    path: Path, topic: str, now_ms: int, rejected: RejectedRecords
+) -> Iterator[tuple[int, bytes, bytes, Any]]:
+    """What `usable` makes of a topic's file in a folder; null lines where null is a value of the topic are left out.
+
+    Raises:
+        DataMissingError: the file cannot be read.
+    """
+    file = path / f"{topic}.jsonl"
+    with reading(file) as lines:
+        values = (b"" if topic in WITH_NULLS and line.strip() == b"null" else line for line in lines)
+        yield from usable(topic, values, file.name, lambda: now_ms, rejected)
 
 
 @contextmanager
