@@ -41,9 +41,6 @@ COUNTING = {"cooccurrence": "counts-1"}
 """Version of the co-occurrence counts in records: they have no snapshots."""
 
 
-_ARMS = range(len(ARMS))
-
-
 class SuggestionRequest(NamedTuple):
     """A query and the event that asks it."""
 
@@ -202,7 +199,7 @@ class SuggestionBatcher:
         recommender, metrics = self._recommender, self._metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
         shorten = partial(shorter_suggestion, may_be_empty=emit_empty)
-        versions = {(arm, used is not None): self._versions(arm, used) for arm in _ARMS for used in (None, predictor)}
+        versions: dict[tuple[int, bool], dict[str, str]] = {}
         answers = recommender.suggest_each(_queries(batch), expected)
         outcomes: Counter[tuple[str, str]] = Counter()
         kinds: Counter[str] = Counter()
@@ -217,8 +214,10 @@ class SuggestionBatcher:
             sent = [] if withheld else items
             for item in sent:
                 kinds[item["kind"]] += 1
-            answered_with = versions[query.arm, query.window is not None]
-            value = _value(record, item_ids, query, sent, answered_with, policy_hash, latency_ms)
+            took_part = query.arm, query.window is not None
+            if took_part not in versions:
+                versions[took_part] = self._versions(query.arm, predictor if query.window is not None else None)
+            value = _value(record, item_ids, query, sent, versions[took_part], policy_hash, latency_ms)
             key = query.user_id.encode()
             self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value, shorten)
         self._answered += len(batch)
