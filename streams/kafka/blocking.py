@@ -146,9 +146,8 @@ class Sender:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if (
-            kind is not None
-        ):  # drop what is not acknowledged: `close` alone would raise its own error and leave a thread
+        if kind is not None:
+            # What is not acknowledged is dropped: `close` alone would raise its own error and leave a thread.
             self._producer._sender.force_close()  # noqa: SLF001 - there is no public way
             with suppress(KafkaError):
                 self._producer.close(timeout=ABORT_S)

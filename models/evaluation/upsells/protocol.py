@@ -258,12 +258,12 @@ class _Methods:
         self.purchases, self._personal = Purchases(), PersonalTerms()
         self._popular = np.zeros(len(items))
         self._chance = np.random.default_rng(seed)
-        self._ranks: Mapping[str, Callable[[Click, int, NDArray[np.int32]], NDArray[np.float64]]] = {
-            "random": lambda _, __, allowed: self._chance.random(len(allowed)),
-            "nearest-price": lambda _, __, allowed: -self._catalog.facts["price"][allowed],
-            "popularity": lambda _, __, allowed: self._popular[allowed],
-            "last-item": lambda _, anchor, allowed: self._pairs(anchor, allowed),
-            "household": lambda event, _, allowed: self._bought(event.user_id, allowed),
+        self._ranks: Mapping[str, Callable[[Click, int, NDArray[np.int32], Visit], NDArray[np.float64]]] = {
+            "random": lambda _, __, allowed, ___: self._chance.random(len(allowed)),
+            "nearest-price": lambda _, __, allowed, ___: -self._catalog.facts["price"][allowed],
+            "popularity": lambda _, __, allowed, ___: self._popular[allowed],
+            "last-item": lambda _, anchor, allowed, __: self._pairs(anchor, allowed),
+            "household": lambda event, _, allowed, __: self._bought(event.user_id, allowed),
             "personal-terms": self._terms,
         }
 
@@ -280,7 +280,7 @@ class _Methods:
             looks = Visit(visit.items, visit.ages_s, visit.actions, [], barred)
             (suggested,) = self._recommender.suggest_many([Query(event.action, [anchor], looks, event.at, "")])
             return np.array([self._items.find(item["item_id"]) for item in suggested], np.int32)
-        scores, id_order = self._ranks[name](event, anchor, allowed), self._items.order[allowed]
+        scores, id_order = self._ranks[name](event, anchor, allowed, visit), self._items.order[allowed]
         return allowed[np.lexsort((id_order[:, 1], id_order[:, 0], -self._popular[allowed], -scores))[:K]]
 
     def _pairs(self, anchor: int, allowed: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -296,9 +296,9 @@ class _Methods:
         baskets = self.purchases.of(user_id)
         return np.array([baskets[item] for item in allowed.tolist()], np.float64)
 
-    def _terms(self, event: Click, anchor: int, allowed: NDArray[np.int32]) -> NDArray[np.float64]:
+    def _terms(self, event: Click, anchor: int, allowed: NDArray[np.int32], visit: Visit) -> NDArray[np.float64]:
         """PerNIR's personal terms, asked with the cart and the anchor."""
-        given = [item for item in self.visit(event).cart if item != anchor]
+        given = [item for item in visit.cart if item != anchor]
         scores = self._personal.scores(event.user_id, [*given, anchor])
         return np.array([scores.get(item, 0.0) for item in allowed.tolist()])
 
