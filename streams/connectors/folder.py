@@ -3,14 +3,14 @@
 * Events are sorted by time; at equal times clicks come before purchases, and lines of one file keep their order. Only
   the time and the place of each line are held in memory, 17 bytes an event.
 * Without `clicks.jsonl`, each item of an order is also an add_to_cart click just before the order.
+* Without `purchases.jsonl`, nothing is bought. One of the two is needed.
 * Lines that cannot be used are named and left out. Null values of the catalogue (items withdrawn) are skipped.
 """
 
 from __future__ import annotations
 
-import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import file_digest, sha256
 from io import BufferedReader
@@ -27,8 +27,18 @@ from streams.connectors.replay import DataMissingError, DataSet, RejectedRecords
 TOPICS = ("clicks", "purchases")
 """Topics of events, in the order of events with equal times."""
 
+HOLDS = (
+    "a folder of events holds catalog.jsonl, and clicks.jsonl or purchases.jsonl or both, a value of the topic a line"
+)
+
 WITH_NULLS = ("catalog", "profiles")
 """Topics whose values may be null."""
+
+MISSING = {
+    "clicks": "there is no clicks.jsonl: each item of an order also counts as added to the cart",
+    "purchases": "there is no purchases.jsonl: nothing is bought",
+}
+"""What a folder without the file of a topic means."""
 
 _any_json = msgspec.json.Decoder()
 
@@ -47,18 +57,18 @@ class _Lines:
             yield line
 
 
-def folder(path: Path, report: Callable[[str], None]) -> DataSet:
-    """A folder as a data set; the first bad lines are reported.
+def folder(path: Path, now_ms: int, rejected: RejectedRecords) -> DataSet:
+    """A folder as a data set; times are compared with `now_ms`, epoch milliseconds.
 
     Raises:
-        DataMissingError: a file cannot be read.
+        DataMissingError: a file cannot be read, or there are no events.
     """
-    rejected, now_ms = RejectedRecords(report), round(time.time() * 1000)
     catalog: dict[bytes, dict[str, Any]] = {}
     for _, key, value, _ in usable_lines(path, "catalog", now_ms, rejected):
         catalog[key] = _any_json.decode(value)
     files = event_files(path)
-    carts = len(files) < len(TOPICS)
+    missing = set(TOPICS) - {file.stem for file in files}
+    carts = "clicks" in missing
     times, places, numbers, count = array("d"), array("q"), array("b"), 0
     for number, name in enumerate(files):
         with reading(name) as file:
@@ -69,15 +79,23 @@ def folder(path: Path, report: Callable[[str], None]) -> DataSet:
                 numbers.append(number)
                 count += 1 + len(event.item_ids) if carts else 1
     at = np.frombuffer(times) if times else np.empty(0)
-    notes = ["there is no clicks.jsonl: each item of an order also counts as added to the cart"] if carts else []
+    notes = [MISSING[topic] for topic in missing]
     if rejected.count:
         notes.append(f"{rejected.count} lines cannot be used and are left out")
     return DataSet(list(catalog.values()), _events(files, at, places, numbers, carts=carts), count, notes)
 
 
 def event_files(path: Path) -> list[Path]:
-    """Files of events in a folder, in the order of events with equal times; purchases are always expected."""
-    return [path / f"{topic}.jsonl" for topic in TOPICS if topic != "clicks" or (path / "clicks.jsonl").exists()]
+    """Files of events in a folder, in the order of events with equal times.
+
+    Raises:
+        DataMissingError: there is none.
+    """
+    files = [file for topic in TOPICS if (file := path / f"{topic}.jsonl").exists()]
+    if not files:
+        message = f"{path} holds neither clicks.jsonl nor purchases.jsonl: {HOLDS}"
+        raise DataMissingError(message)
+    return files
 
 
 def digest_of(files: list[Path]) -> str:
@@ -114,10 +132,7 @@ def reading(path: Path) -> Iterator[BufferedReader]:
         with path.open("rb") as file:
             yield file
     except OSError as error:
-        message = (
-            f"{path} cannot be read ({error.strerror}): a folder of events holds catalog.jsonl, clicks.jsonl and "
-            "purchases.jsonl, a value of the topic a line"
-        )
+        message = f"{path} cannot be read ({error.strerror}): {HOLDS}"
         raise DataMissingError(message) from error
 
 

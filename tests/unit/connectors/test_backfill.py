@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,10 @@ class Topics:
 # -- a folder ----------------------------------------------------------------------------------------------------------
 
 
+def read(path: Path, report: Callable[[str], None] = pytest.fail) -> DataSet:
+    return folder(path, AT_MS + 1_000_000, RejectedRecords(report))
+
+
 def told(events: Sequence[SourceEvent]) -> list[str]:
     return [event.value.get("order_id") or event.value["item_id"] for event in events if event.topic != "catalog"]
 
@@ -89,7 +93,7 @@ def test_events_of_a_folder_are_merged_by_time(tmp_path: Path) -> None:
         clicks=[click("ann", "tea", 5), click("ann", "kettle", 1), b"", click("bob", "mug", 3), click("bob", "tea", 3)],
         purchases=[order("bob", "o2", 4, "tea"), order("ann", "o1", 3, "mug")],
     )
-    data = folder(tmp_path, pytest.fail)
+    data = read(tmp_path)
     assert [(item["item_id"], item["price"]) for item in data.catalog] == [("kettle", 10.5), ("mug", 9.5), ("tea", 9.5)]
     events = list(data.events)
     assert told(events) == ["kettle", "mug", "tea", "o1", "o2", "tea"]
@@ -100,7 +104,7 @@ def test_events_of_a_folder_are_merged_by_time(tmp_path: Path) -> None:
 def test_items_of_orders_count_as_added_to_the_cart_where_there_are_no_clicks(tmp_path: Path) -> None:
     orders = [order("ann", "o2", 9, "tea"), order("ann", "o1", 3, "mug", "kettle", "mug")]
     write(tmp_path, catalog=ITEMS, purchases=orders)
-    data = folder(tmp_path, pytest.fail)
+    data = read(tmp_path)
     events = list(data.events)
     assert [event.topic for event in events] == ["clicks", "clicks", "purchases", "clicks", "purchases"]
     assert [event.value["item_id"] for event in events[:2]] == ["mug", "kettle"]
@@ -109,22 +113,29 @@ def test_items_of_orders_count_as_added_to_the_cart_where_there_are_no_clicks(tm
     assert data.count == 5
     assert len(data.notes) == 1
     (tmp_path / "clicks.jsonl").write_bytes(b"")
-    assert [event.topic for event in folder(tmp_path, pytest.fail).events] == ["purchases", "purchases"]
+    assert [event.topic for event in read(tmp_path).events] == ["purchases", "purchases"]
 
 
 def test_bad_lines_of_a_folder_are_named_and_left_out(tmp_path: Path) -> None:
     write(tmp_path, catalog=ITEMS, clicks=[b"{", click("ann", "mug", 1)], purchases=[order("ann", "o1", 3)])
     reported: list[str] = []
-    data = folder(tmp_path, reported.append)
+    data = read(tmp_path, reported.append)
     assert told(list(data.events)) == ["mug"]
     assert [sentence.partition(": ")[0] for sentence in reported] == ["clicks.jsonl:1", "purchases.jsonl:1"]
     assert data.notes == ["2 lines cannot be used and are left out"]
 
 
-def test_a_folder_without_orders_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, catalog=ITEMS, clicks=[click("ann", "mug", 1)])
-    with pytest.raises(DataMissingError, match=r"purchases\.jsonl cannot be read"):
-        folder(tmp_path, pytest.fail)
+def test_clicks_alone_will_do(tmp_path: Path) -> None:
+    data = read(write(tmp_path, catalog=ITEMS, clicks=[click("ann", "mug", 1)]))
+    assert told(list(data.events)) == ["mug"]
+    assert (data.count, data.notes) == (1, ["there is no purchases.jsonl: nothing is bought"])
+
+
+def test_a_folder_without_events_or_catalogue_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataMissingError, match=r"holds neither clicks\.jsonl nor purchases\.jsonl"):
+        read(write(tmp_path / "catalogue", catalog=ITEMS))
+    with pytest.raises(DataMissingError, match=r"catalog\.jsonl cannot be read"):
+        read(write(tmp_path / "orders", purchases=[order("ann", "o1", 3, "mug")]))
 
 
 def test_a_source_is_known_by_its_events(tmp_path: Path) -> None:

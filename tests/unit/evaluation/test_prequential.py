@@ -478,8 +478,31 @@ def test_bad_lines_are_named_and_counted_as_dead_letters_would_be(tmp_path: Path
     assert len(said) == 21
 
 
-def test_a_folder_without_clicks_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataMissingError, match=r"clicks\.jsonl cannot be read .*: a folder of events holds"):
+def test_a_folder_of_orders_only_is_read_as_a_backfill_sends_it(tmp_path: Path) -> None:
+    profile = {"user_id": "a", "at": 1_700_000_001_000, "consent": False}
+    folder = write(tmp_path, catalog=[offer("mug")], purchases=[order("a", "mug", 1_000)], profiles=[profile])
+    log = log_of_folder(folder, None, NOW_MS, pytest.fail)
+    added, refused, bought = log.events
+    assert added == Click("a", "mug", Action.ADD_TO_CART, 1_700_000_000.999, session_id="o1000", event_id="o1000-0")
+    assert (refused, bought) == (
+        Profile("a", 1_700_000_001.0, consent=False),
+        Purchase("a", "o1000", 1_700_000_001.0, (Line("mug"),)),
+    )
+    assert (log.count, log.rejected.count) == (3, 0)
+    assert log.notes == ["there is no clicks.jsonl: each item of an order also counts as added to the cart"]
+    assert [*log_of_folder(folder, 2, NOW_MS, pytest.fail).events] == [added, refused]
+
+
+def test_a_folder_of_clicks_only_is_read_whatever_else_its_lines_hold(tmp_path: Path) -> None:
+    line = orjson.dumps({"v": 1, **click("a", "mug", 0)})
+    folder = write(tmp_path, catalog=[offer("mug")], clicks=[line[:-1] + b', "session_number": 123456789012345678901}'])
+    log = log_of_folder(folder, None, NOW_MS, pytest.fail)
+    assert [event.at for event in log.events] == [1_700_000_000.0]
+    assert log.notes == ["there is no purchases.jsonl: nothing is bought"]
+
+
+def test_a_folder_without_events_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataMissingError, match=r"holds neither clicks\.jsonl nor purchases\.jsonl: a folder of events"):
         log_of_folder(write(tmp_path, catalog=[offer("mug")]), None, NOW_MS, pytest.fail)
 
 
