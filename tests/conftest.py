@@ -1,4 +1,4 @@
-"""Brokers for tests: one of each kind for the whole run, and topics of its own for each test.
+"""Brokers for tests: Apache Kafka for the whole run, an embedded broker for each process; topics for each test.
 
 The embedded broker is always there, Apache Kafka where `KAFKA_HOME` names one. With `REQUIRE_BROKER=1` a test whose
 broker cannot be had fails instead of being skipped.
@@ -56,20 +56,24 @@ def _do_without(reason: str) -> NoReturn:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what needs a broker, and keep the tests of one broker in one process: one of each for all processes."""
+    """Mark what needs a broker, and keep the tests of one broker in one process.
+
+    There is one Apache Kafka of each kind for all processes. Embedded brokers start at once and need little: each
+    process may have its own, and the tests of one file share it.
+    """
     for item in items:
         names = getattr(item, "fixturenames", ())
         chosen = item.callspec.params.get("broker") if hasattr(item, "callspec") else None
         used = [kind for kind in ("embedded", "kafka", "secured") if chosen == kind or f"{kind}_broker" in names]
         for kind in used:
-            item.add_marker(pytest.mark.xdist_group(kind))
+            item.add_marker(pytest.mark.xdist_group(f"{kind}-{item.path.stem}" if kind == "embedded" else kind))
         if used or INTEGRATION in item.path.parents:
             item.add_marker(pytest.mark.broker)
 
 
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[EmbeddedBroker]:
-    """An embedded broker for the whole run."""
+    """An embedded broker for this process."""
     broker = EmbeddedBroker()
     try:
         broker.start()

@@ -19,6 +19,15 @@ from streams.brokers.embedded import EmbeddedBroker
 LONG_S = 180.0
 """For a start on a machine that still has to compile the kernels."""
 
+SHORT = """
+from functools import partial
+from streams.__main__ import main
+from streams.demo import demo
+demo.DemoConfig = partial(demo.DemoConfig, history=300)
+main()
+"""
+"""The demo with little history, where only its end is tested."""
+
 PROC = Path("/proc")
 MARK = "DEMO_UNDER_TEST"
 
@@ -28,13 +37,13 @@ pytestmark = pytest.mark.skipif(not PROC.is_dir(), reason="needs /proc to find p
 class Demo:
     """A demo in a session of its own, all of whose processes can be found by a variable of their environment."""
 
-    def __init__(self, output: Path, *options: str) -> None:
+    def __init__(self, output: Path, program: tuple[str, str], *options: str) -> None:
         self._mark = f"{MARK}={uuid.uuid4().hex}"
         name, value = self._mark.split("=")
         self._output = output
         with output.open("wb") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "demo", *options],
+                [sys.executable, *program, "demo", *options],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, name: value, "CROSSCURRENT_PREFIX": "not-for-the-demo-"},
@@ -77,8 +86,8 @@ def start(tmp_path: Path, embedded_broker: EmbeddedBroker) -> Iterator[Callable[
     """Starts a demo; what a test leaves behind is ended."""
     started: list[Demo] = []
 
-    def start(*options: str) -> Demo:
-        started.append(Demo(tmp_path / "output.txt", *options))
+    def start(*options: str, program: tuple[str, str] = ("-m", "streams")) -> Demo:
+        started.append(Demo(tmp_path / "output.txt", program, *options))
         return started[-1]
 
     yield start
@@ -91,7 +100,7 @@ def start(tmp_path: Path, embedded_broker: EmbeddedBroker) -> Iterator[Callable[
 @pytest.fixture
 def demo(start: Callable[..., Demo]) -> Demo:
     """A running demo that nobody ends."""
-    return start("--rate", "20")
+    return start("--rate", "20", program=("-c", SHORT))
 
 
 def test_it_shows_right_suggestions_and_ends_by_itself(tmp_path: Path, start: Callable[..., Demo]) -> None:

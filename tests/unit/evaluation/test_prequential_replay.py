@@ -194,16 +194,23 @@ def records(answered: list[Answered]) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.slow
-def test_equal_runs_give_equal_figures() -> None:
-    catalog, events = simulated_events(600)
-    assert over(catalog, events)[0].as_json() == over(catalog, events)[0].as_json()
+@pytest.fixture(scope="module")
+def alone() -> tuple[Prequential, list[Answered]]:
+    """A run without lists that were sent."""
+    return over(*simulated_events(600))
 
 
 @pytest.mark.slow
-def test_lists_that_a_worker_sent_have_the_figures_of_those_the_engine_gives(tmp_path: Path) -> None:
+def test_equal_runs_give_equal_figures(alone: tuple[Prequential, list[Answered]]) -> None:
+    assert over(*simulated_events(600))[0].as_json() == alone[0].as_json()
+
+
+@pytest.mark.slow
+def test_lists_that_a_worker_sent_have_the_figures_of_those_the_engine_gives(
+    tmp_path: Path, alone: tuple[Prequential, list[Answered]]
+) -> None:
     catalog, events = simulated_events(600)
-    alone, answered = over(catalog, events)
+    prequential, answered = alone
     lines = [orjson.dumps(record) for record in records(answered)]
     file = tmp_path / "suggestions.jsonl"
     file.write_bytes(b"\n".join([*reversed(lines), lines[0]]))  # in any order, one of them twice
@@ -211,7 +218,7 @@ def test_lists_that_a_worker_sent_have_the_figures_of_those_the_engine_gives(tmp
     assert figures["methods"][SENT]["both, taken"]["n"] > 300
     ours, sent = figures["methods"][OURS], figures["methods"][SENT]
     assert sent == {name: found for name, found in ours.items() if name != "seconds"}
-    assert figures["methods"][OURS] == alone.as_json()["methods"][OURS]
+    assert figures["methods"][OURS] == prequential.as_json()["methods"][OURS]
     n = len(lines)
     same = figures["sent"].pop("same_items")
     items = sum(len(orjson.loads(line)["items"]) for line in lines)

@@ -215,13 +215,19 @@ def in_the_simulated_shop(answers: Answers | None = None, seed: int = 3) -> tupl
     return own, loops
 
 
+@pytest.fixture(scope="module")
+def answered() -> tuple[list[Event], dict[str, Loop]]:
+    """A run with the shop's own answers."""
+    return in_the_simulated_shop()
+
+
 def plain_revenue(events: Sequence[Event]) -> float:
     orders = [event for event in events if isinstance(event, Purchase)]
     return sum(line.quantity * line.price for order in orders for line in order.lines if line.price is not None)
 
 
-def test_the_arm_without_lists_is_the_plain_shop() -> None:
-    own, loops = in_the_simulated_shop()
+def test_the_arm_without_lists_is_the_plain_shop(answered: tuple[list[Event], dict[str, Loop]]) -> None:
+    own, loops = answered
     found = figures(loops, seed=1)
     assert found["none"]["revenue"] == round(plain_revenue(own), 2) > 0.0
     assert (found["none"]["lists"], found["none"]["uplift_interval"]) == (0, [0.0, 0.0])
@@ -242,9 +248,9 @@ def test_without_acceptance_all_arms_earn_the_same() -> None:
     assert loops["none"].revenue == loops["ours"].revenue == loops["popularity"].revenue
 
 
-def test_a_seed_gives_the_same_figures() -> None:
-    first, same, other = (figures(in_the_simulated_shop(seed=seed)[1], seed=1) for seed in (3, 3, 4))
-    assert first == same != other
+def test_a_seed_gives_the_same_figures(answered: tuple[list[Event], dict[str, Loop]]) -> None:
+    same, other = (figures(in_the_simulated_shop(seed=seed)[1], seed=1) for seed in (3, 4))
+    assert figures(answered[1], seed=1) == same != other
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
