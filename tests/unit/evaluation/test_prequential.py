@@ -517,9 +517,9 @@ def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(
     pytest.importorskip("torch", reason="install the extra `learning` to run this")
     out, page = tmp_path / "out.json", tmp_path / "out.html"
     written = ["--json", str(out), "--html", str(page)]
-    assert run("prequential", "simulated", "--limit", "800", "--window", "1h", *written) == 0
+    assert run("prequential", "simulated", "--limit", "500", "--window", "1h", *written) == 0
     figures = orjson.loads(out.read_bytes())
-    assert (figures["protocol"], figures["source"], figures["events"]) == ("prequential", "simulated", 800)
+    assert (figures["protocol"], figures["source"], figures["events"]) == ("prequential", "simulated", 500)
     assert figures["lists"] + figures["open"] == figures["triggers"]
     assert list(figures["methods"]) == list(METHODS)
     found = figures["methods"][OURS]["both, taken"]
