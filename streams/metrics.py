@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 OUTCOMES = (
     "suggested",
+    "withheld",
     "nothing to suggest",
+    "backfilled",
     "no trigger",
     "too old",
     "forgotten",
@@ -18,7 +20,7 @@ OUTCOMES = (
     "dead letter",
     "noted",
 )
-"""Outcomes of a record. The first seven add up to all clicks and purchases; `noted` are valid profiles, feedback and
+"""Outcomes of a record. The first nine add up to all clicks and purchases; `noted` are valid profiles, feedback and
 catalogue records."""
 
 LATENCY_BUCKETS_S = (

@@ -5,15 +5,19 @@ Reading one takes time, a second for 100,000 ids: a worker does it in a thread.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from pydantic import FailFast, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, FailFast, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from models.errors import PolicyError
 from models.shop.events import Action
-from models.shop.policy import Policy
+from models.shop.policy import ARMS, Policy
 from streams.toml_file import SHOWN, TomlError, parse, read, shown, statements
 
 _Flag = Annotated[bool, Field(strict=True, description="true or false")]
@@ -25,6 +29,20 @@ _Pairs = Annotated[
     tuple[tuple[_Word, _Word], ...],
     Field(max_length=10_000, description="a list of at most 10,000 [anchor's category, cross-sell's category]"),
     FailFast(),
+]
+
+
+def _pairs_of(table: object) -> tuple[tuple[object, object], ...]:
+    if not isinstance(table, dict):
+        raise ValueError  # noqa: TRY004 - pydantic asks for this one
+    return tuple(table.items())
+
+
+_Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+_Arms = Annotated[
+    tuple[tuple[Literal["default", "none", "popular", "fixed"], _Share], ...],
+    Field(description="a table of arms and their shares of the shoppers"),
+    BeforeValidator(_pairs_of),
 ]
 
 
@@ -51,6 +69,7 @@ class _Keys(TypedDict, total=False):
     explore: Annotated[float, Field(strict=True, ge=0, le=1, description="a number from 0 to 1")]
     max_suggestion_age_s: _Number
     misplaced: Annotated[Literal["warn", "dead-letter"], Field(description='"warn" or "dead-letter"')]
+    arms: _Arms
 
 
 _validate = TypeAdapter(_Keys).validate_python
@@ -98,21 +117,24 @@ def parse_policy(text: str, name: str) -> Policy:
         table = parse(text)
     except TomlError as error:
         raise _located(name, error.line, str(error)) from error
-    wrong = set(table) - set(_HINTS)
+    wrong: set[tuple[str, ...]] = {(key,) for key in set(table) - set(_HINTS)}
     given: _Keys = {}
     try:
         given = _validate({key: table[key] for key in table if key in _HINTS})
     except ValidationError as error:
-        wrong |= {str(each["loc"][0]) for each in error.errors()}
+        wrong |= {_path(each["loc"], table) for each in error.errors()}
     if wrong:
         lines = _lines_of_keys(text)
-        key = min(wrong, key=lines.__getitem__)
-        raise _located(name, lines[key], _sentence(key, table[key]))
+        path = min(wrong, key=lines.__getitem__)
+        raise _located(name, lines[path], _sentence(path, reduce(getitem, path, table)))
     policy = Policy(**given)
+    if (shares := math.fsum(share for _, share in policy.arms)) > 1 + 1e-9:  # 0.7 + 0.2 + 0.1 may be a little more
+        sentence = f"arms must have shares that sum to at most 1, got {shares:g}"
+        raise _located(name, _lines_of_keys(text)["arms",], sentence)
     if policy.max_step < policy.min_step:
         lines = _lines_of_keys(text)
         sentence = f"max_step must be at least min_step ({policy.min_step:g}), got {policy.max_step:g}"
-        raise _located(name, lines.get("max_step") or lines["min_step"], sentence)
+        raise _located(name, lines.get(("max_step",)) or lines["min_step",], sentence)
     return policy
 
 
@@ -120,20 +142,38 @@ def _located(name: str, line: int, sentence: str) -> PolicyError:
     return PolicyError(f"{name}:{line}: {sentence}")
 
 
-def _sentence(key: str, value: Any) -> str:
+def _path(at: Sequence[int | str], table: Mapping[str, Any]) -> tuple[str, ...]:
+    """Key of an error, and the arm if it is about one; from a location of pydantic."""
+    key = str(at[0])
+    return (key, list(table[key])[int(at[1])]) if key == "arms" and len(at) > 1 else (key,)
+
+
+def _sentence(path: tuple[str, ...], value: Any) -> str:
+    key, *arm = path
+    if arm and arm[0] not in ARMS:
+        return f"{shown('.'.join(path))} is no arm; these are: {', '.join(ARMS)}"
+    if arm:
+        return f"{'.'.join(path)} must be a number from 0 to 1, got {value!r:.{SHOWN}}"
     if key not in _HINTS:
         return f"{shown(key)} is not a key of a policy; these are: {', '.join(_HINTS)}"
     return f"{key} must be {_HINTS[key].__metadata__[0].description}, got {value!r:.{SHOWN}}"
 
 
-def _lines_of_keys(text: str) -> dict[str, int]:
-    """Line on which each top-level key of valid TOML is first given."""
-    lines: dict[str, int] = {}
-    in_table = False
+def _lines_of_keys(text: str) -> dict[tuple[str, ...], int]:
+    """Line on which each key of valid TOML is first given, of the top level and of `arms`."""
+    lines: dict[tuple[str, ...], int] = {}
+    table = ""
     for line, statement in statements(text):
         header = statement.startswith("[")
-        if header or not in_table:
-            for key in parse(statement):
-                lines.setdefault(key, line)
-        in_table |= header
+        if not header and table not in ("", "arms"):
+            continue
+        found = parse(statement)
+        if header:
+            table = next(iter(found))
+        elif table:
+            found = {table: found}
+        for key, value in found.items():
+            lines.setdefault((key,), line)
+            for inner in value if key == "arms" and isinstance(value, dict) else ():
+                lines.setdefault((key, inner), line)
     return lines

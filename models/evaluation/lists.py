@@ -11,6 +11,9 @@ a target that was in it.
 | recall@k | hits / targets | lists with targets |
 | F1@k | 2 hits / (items + targets) | lists with targets |
 | NDCG@k | sum of 1 / log2(1 + place) of the hits, over that of all targets in the first places | lists with targets |
+
+Hits may weigh less than 1, as takings do that are credited (`models.evaluation.purchases`): sums then add up weights,
+HR is the greatest weight, and MRR the greatest weight / place.
 """
 
 from __future__ import annotations
@@ -47,21 +50,26 @@ class Place(NamedTuple):
     """Whether it was suggested without evidence about the visit."""
 
 
-def gains(hits: Sequence[bool], targets: int, k: int) -> tuple[float, float, float, float, float, float]:
-    """What a list of up to k places adds to each of FIGURES; `hits` are by place, `targets` counts all, hits included.
+def gains(hits: Sequence[float], targets: int, k: int) -> tuple[float, float, float, float, float, float]:
+    """What a list of up to k places adds to each of FIGURES; `targets` counts all, hits included.
+
+    `hits` has the weight of each place: 1 (True) for a hit, 0 for none, or anything between.
 
     >>> [round(gain, 3) for gain in gains([False, True, True], targets=4, k=3)]  # places 2 and 3
     [1.0, 0.5, 0.667, 0.5, 0.571, 0.531]
     >>> gains([], targets=2, k=3)
     (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    >>> [round(gain, 3) for gain in gains([0.0, 0.4, 0.9], targets=4, k=3)[:3]]
+    [0.9, 0.3, 0.433]
     """
     hit = sum(hits)
     if not hit:
         return (0.0,) * 6
-    first = next(place for place, is_hit in enumerate(hits, 1) if is_hit)
-    gained = sum(1.0 / math.log2(1 + place) for place, is_hit in enumerate(hits, 1) if is_hit)
+    first = max(weight / place for place, weight in enumerate(hits, 1))
+    gained = sum(weight / math.log2(1 + place) for place, weight in enumerate(hits, 1))
     ideal = sum(1.0 / math.log2(1 + place) for place in range(1, min(targets, k) + 1))
-    return 1.0, 1.0 / first, hit / len(hits), hit / targets, 2.0 * hit / (len(hits) + targets), gained / ideal
+    most = float(max(hits))
+    return most, first, hit / len(hits), hit / targets, 2.0 * hit / (len(hits) + targets), gained / ideal
 
 
 def diversity(traits: Sequence[Hashable]) -> float:

@@ -17,7 +17,7 @@ from models.serving.rules import ANCHORS, MAY_UPSELL, fits
 from models.serving.state import CROSS_SELLS, EVIDENCE, FALL_BACK, UPSELLS, ServingState
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
-from models.shop.kinds import CROSS_SELL, UPSELL
+from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 
 BRAND, NEAR, POPULAR = 1, 2, 3
 """Relations of a fallback to an anchor, the closest first."""
@@ -87,11 +87,11 @@ def _add(
             candidate.exact = True
             candidate.relation = relation
             if anchor >= 0:
-                candidate.kin = anchor
                 if fits(item, kind, anchor, rules, query):
                     candidate.anchor = anchor
+                candidate.kin = candidate.anchor if kind == UPSELL else anchor
                 brand = rules.facts[item].brand
-                if brand != NONE and brand == rules.facts[query.anchors[anchor]].brand:
+                if brand != NONE and brand == rules.facts[query.anchors[candidate.kin]].brand:
                     candidate.relation = BRAND
             candidate.score = weakest * BELOW * WORTH[candidate.relation] * _popularity(item, at, state.rows)
             if candidate.seen:
@@ -101,6 +101,40 @@ def _add(
             push(UPSELLS if kind == UPSELL else CROSS_SELLS, place, state.pool, state.id_order)
         if taken == PER_ANCHOR:
             return
+
+
+@inline_njit
+def add_most_popular(at: float, state: ServingState) -> None:
+    """Queue the top items of the shop and of the first anchors' categories, and all above these, by popularity alone.
+
+    The whole shop's list has a few items of each branch only, so those nearer to the anchors complete it.
+    """
+    rules, query = state.rules, state.query
+    for place in range(min(query.now[ANCHORS], MAX_ANCHORS)):
+        node = rules.group[rules.facts[query.anchors[place]].category]
+        while node != ROOT:
+            _add_popular(node, at, state)
+            node = state.parent[node]
+    _add_popular(ROOT, at, state)
+
+
+@inline_njit
+def _add_popular(row: int, at: float, state: ServingState) -> None:
+    """Queue the items of a node's list, cross-sells and upsells."""
+    top = state.by_category
+    for index in range(top.length[row]):
+        item = top.items[row, index]
+        place = place_of(item, state.rules, state.query, state.pool)
+        candidate = state.pool.candidates[place]
+        if candidate.kind == NEITHER or candidate.tier != 0:
+            continue
+        candidate.tier = FALL_BACK
+        candidate.exact = True
+        candidate.relation = POPULAR
+        if candidate.kind == UPSELL:
+            candidate.kin = candidate.anchor
+        candidate.score = _popularity(item, at, state.rows)
+        push(UPSELLS if candidate.kind == UPSELL else CROSS_SELLS, place, state.pool, state.id_order)
 
 
 @inline_njit

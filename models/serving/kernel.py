@@ -12,11 +12,12 @@ from models.ranking.features import WIDTH
 from models.sequence.predictor import Expected
 from models.serving.candidates import collect, expect, find_sources, place_of, score
 from models.serving.explanations import Reasons, explain
-from models.serving.fallbacks import fall_back
+from models.serving.fallbacks import add_most_popular, fall_back
 from models.serving.reranking import Situation, describe, find_top, rerank
 from models.serving.rules import ANCHORS, begin
 from models.serving.selection import count_cross_sells, explore_last, take_best, weakest_evidence
 from models.serving.state import ServingState
+from models.shop.policy import FIXED, POPULAR
 
 
 class Joined(NamedTuple):
@@ -39,6 +40,7 @@ class Batch(NamedTuple):
     visit: Joined  # latest first
     ages_s: NDArray[np.float64]  # of the visits' items
     expected: Expected
+    arms: NDArray[np.int8]  # (queries,): indices into `models.shop.policy.ARMS`
 
 
 class Answers(NamedTuple):
@@ -89,28 +91,33 @@ def _answer(
         return
     pool.size[0] = 0
     pool.queues.length[:] = 0
-    find_sources(trigger, cart, visit, ages_s, state)
-    for item in visit:
-        pool.candidates[place_of(item, state.rules, state.query, pool)].seen = True
-    collect(at, state)
-    first, end = batch.expected.ends[query], batch.expected.ends[query + 1]
-    expect(batch.expected.items[first:end], batch.expected.shares[first:end], state)
-    score(at, state)
     situation = Situation(at, len(visit), len(cart), not batch.upsells[query])
-    find_top(at, state)
-    rerank(situation, state, features)
-    size = take_best(at, chosen, 0, state)
-    exploring = limits.explore > 0.0
-    crosses = count_cross_sells(chosen, size, pool)
-    need_crosses = exploring or (size < limits.items and crosses < limits.cross_sell)
-    need_upsells = exploring or (size < limits.items and size - crosses < limits.upsell)
-    if need_crosses or need_upsells:
-        weakest = weakest_evidence(chosen, size, state.weights, pool)
-        pool.queues.length[:] = 0
-        fall_back(at, weakest, need_crosses, need_upsells, state)
-        size = take_best(at, chosen, size, state)
-    if exploring and size:
-        out.propensity[query, size - 1] = explore_last(at, batch.seeds[query], chosen, size, state)
+    if batch.arms[query] == POPULAR:
+        add_most_popular(at, state)
+        size = take_best(at, chosen, 0, state)
+    else:
+        find_sources(trigger, cart, visit, ages_s, state)
+        for item in visit:
+            pool.candidates[place_of(item, state.rules, state.query, pool)].seen = True
+        collect(at, state)
+        first, end = batch.expected.ends[query], batch.expected.ends[query + 1]
+        expect(batch.expected.items[first:end], batch.expected.shares[first:end], state)
+        score(at, state)
+        find_top(at, state)
+        if batch.arms[query] != FIXED:
+            rerank(situation, state, features)
+        size = take_best(at, chosen, 0, state)
+        exploring = limits.explore > 0.0
+        crosses = count_cross_sells(chosen, size, pool)
+        need_crosses = exploring or (size < limits.items and crosses < limits.cross_sell)
+        need_upsells = exploring or (size < limits.items and size - crosses < limits.upsell)
+        if need_crosses or need_upsells:
+            weakest = weakest_evidence(chosen, size, state.weights, pool)
+            pool.queues.length[:] = 0
+            fall_back(at, weakest, need_crosses, need_upsells, state)
+            size = take_best(at, chosen, size, state)
+        if exploring and size:
+            out.propensity[query, size - 1] = explore_last(at, batch.seeds[query], chosen, size, state)
     out.size[query] = size
     for place in range(size):
         candidate = pool.candidates[chosen[place]]
@@ -124,7 +131,7 @@ def _answer(
         why.anchor[query],
         why.events[query],
         why.of_views[query],
-        why.of_anchor[query],
+        why.whose[query],
         why.lift[query],
         why.strength[query],
     )

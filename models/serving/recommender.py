@@ -25,7 +25,7 @@ from models.shop.catalog import Catalog
 from models.shop.events import Action
 from models.shop.items import Items
 from models.shop.kinds import KIND_NAMES
-from models.shop.policy import Policy
+from models.shop.policy import DEFAULT, Policy
 
 NO_LOOKS = Window([], [], [])
 
@@ -44,7 +44,7 @@ class SuggestedItem(TypedDict):
     category: str
     title: str
     reasons: list[Reason]
-    """Strongest first; at least one."""
+    """Strongest first, of an upsell those about its anchor before all others; at least one."""
     propensity: float
     """Probability with which it has come to its place; below 1 only where the policy explores."""
     features: NotRequired[list[float]]
@@ -62,6 +62,7 @@ class Query:
     seed: str  # decides what is left to chance: the suggestion's id
     user_id: str = ""  # whose visit it is
     window: Window | None = None  # the shopper's looks in order, for the sequence model
+    arm: int = DEFAULT  # of the experiment; for `none` the list is the default's, and the caller withholds it
 
 
 @dataclass(frozen=True)
@@ -249,6 +250,7 @@ class Recommender:
             _joined([visit.items for visit in visits]),
             np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64),
             expected,
+            np.array([query.arm for query in queries], np.int8),
         )
 
     def _suggested(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:

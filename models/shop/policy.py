@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, fields
 from functools import cached_property
+
+ARMS = ("default", "none", "popular", "fixed")
+"""Arms of an experiment: our lists; none, to measure what lists bring in; the most popular items within the same rules;
+and ours ordered by the sum of the evidence, without what was learnt from outcomes."""
+
+DEFAULT, NONE, POPULAR, FIXED = range(len(ARMS))
+
+_SALT = b"crosscurrent-arm"
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,27 @@ class Policy:
     """Events older than this, by append time, are learnt from and get no suggestion; 0: no bound."""
     misplaced: str = "warn"
     """Events in a partition other than their key's: "warn" uses them where they are, "dead-letter" refuses them."""
+
+    arms: tuple[tuple[str, float], ...] = ()
+    """(one of `ARMS`, share of the shoppers): the shares sum to at most 1, what is left gets the default."""
+
+    def arm_of(self, user_id: str) -> int:
+        """Index into `ARMS` of a shopper's arm: the same in every process, drawn by a hash of the id.
+
+        >>> Policy().arm_of("ann"), Policy(arms=(("none", 1.0),)).arm_of("ann")
+        (0, 1)
+        """
+        if not self.arms:
+            return DEFAULT
+        digest = hashlib.blake2b(user_id.encode(), digest_size=8, salt=_SALT).digest()
+        drawn = (int.from_bytes(digest, "big") >> 11) * 2.0**-53
+        return next((arm for arm, end in self._ends if drawn < end), DEFAULT)
+
+    @cached_property
+    def _ends(self) -> list[tuple[int, float]]:
+        """Where the share of each arm but the default ends, in the order of `ARMS`."""
+        shares = [dict(self.arms).get(arm, 0.0) for arm in ARMS[1:]]
+        return [(arm, math.fsum(shares[:arm])) for arm in range(1, len(ARMS))]
 
     @cached_property
     def hash(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typer
 
 from streams.cli import (
+    backfill,
     bench,
     broker,
     dead_letters,
@@ -40,6 +41,7 @@ app.command("tail")(tail.command)
 app.command("dead-letters")(dead_letters.command)
 app.command("neighbours")(neighbours.command)
 app.add_typer(replay.app, name="replay")
+app.command("backfill")(backfill.command)
 app.add_typer(models.app, name="models")
 app.command("demo")(demo.command)
 app.command("drill")(drill.command)

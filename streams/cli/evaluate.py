@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streams.cli import evaluate_baskets, evaluate_prequential, evaluate_upsells
+from streams.cli import evaluate_arms, evaluate_baskets, evaluate_prequential, evaluate_uplift, evaluate_upsells
 from streams.cli.evaluation_frame import EvaluationFrame, Methods, Seed, chosen, evaluation, sampled, staged_progress
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ app = typer.Typer(help="Measure rankings against the methods of the literature."
 app.command("prequential")(evaluate_prequential.command)
 app.command("baskets")(evaluate_baskets.command)
 app.command("upsells")(evaluate_upsells.command)
+app.command("uplift")(evaluate_uplift.command)
+app.command("arms")(evaluate_arms.command)
 
 
 @app.command("next-item")

@@ -15,17 +15,16 @@ from streams.cli.evaluation_frame import (
     complain,
     counting_progress,
     evaluation,
+    hit_rate,
+    learn_beside,
     log_of,
+    rounded,
     source_name,
     window_of,
 )
-from streams.errors import CrosscurrentError
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from models.evaluation.prequential.replay import Engine
-    from streams.settings import Settings
 
 
 Source = Literal["completejourney", "rees46", "simulated", "jsonl"]
@@ -51,8 +50,8 @@ def command(
 
     An item is taken if it is put into the cart or bought within the window after it was suggested, and followed if it
     is looked at or taken. Ours: crosscurrent (what a worker with a trainer sends), the same with fixed weights instead
-    of an order learnt from outcomes, and its parts, counting and sequence. Beside them the most popular items and
-    random ones, within the same rules and caps. Sources: completejourney, rees46 FILE,
+    of an order learnt from outcomes, and its parts, counting and sequence. Beside them the most popular items, what the
+    household buys most often, and random items, within the same rules and caps. Sources: completejourney, rees46 FILE,
     simulated, and jsonl FOLDER with catalog.jsonl, clicks.jsonl and purchases.jsonl (`crosscurrent tail` writes them).
     """
     import time
@@ -73,7 +72,8 @@ def command(
     for item in log.catalog:
         engine.catalog.put(item)
     if any(ranking.uses_sequence for ranking in rankings.values()):
-        _learn(engine, [name for name, ranking in rankings.items() if ranking.uses_ranker], settings, seed)
+        ranked = [name for name, ranking in rankings.items() if ranking.uses_ranker]
+        learn_beside(engine, ranked, settings, seed, ", or leave them out with --methods counting,popularity,random")
     scoring = PrequentialConfig(window_s=window, seed=seed)
     sent = sent_of(suggestions, complain) if suggestions is not None and SENT in names else None
     prequential = Prequential(engine, scoring, names, sent, clock)
@@ -115,27 +115,8 @@ def _print_counts(figures: dict[str, Any], seconds: float) -> None:
         complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")
 
 
-def _learn(engine: Engine, ranked: list[str], settings: Settings, seed: int) -> None:
-    """Give an engine the training of the sequence model, and of the rankers of some recommenders."""
-    times = settings.train_every_s, settings.snapshot_every_s
-    try:
-        from models.evaluation.prequential.ordering import Ordering
-        from models.evaluation.prequential.training import StreamTraining
-
-        for name in ranked:
-            engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, seed)
-    except ModuleNotFoundError as error:
-        message = (
-            "the sequence model needs PyTorch, and the order of lists river: pip install 'crosscurrent[learning]', or "
-            "leave them out with --methods counting,popularity,random"
-        )
-        raise CrosscurrentError(message) from error
-    engine.training = StreamTraining(
-        engine.items, engine.catalog, settings.visits, settings.learner, settings.gate, *times, seed
-    )
-
-
 def _tables(figures: dict[str, Any]) -> list[Table]:
+    from models.evaluation.prequential.tallies import ALONG, PARTS, SLICES
     from streams.cli.printing import new_table
 
     hours = figures["window_s"] / UNITS_S["h"]
@@ -143,16 +124,15 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
     headings = ("HR", "95 %", "MRR", "prec.", "recall", "F1", "NDCG", "lists", "wanted")
     hits = new_table(f"{said}; figures in %", ["lists, outcome", "method"], headings)
     methods = figures["methods"]
-    readings = [name for name in next(iter(methods.values())) if "," in name]
+    readings = [f"{part}, {outcome}" for part in SLICES for outcome in ALONG]
     for reading in readings:
         for name, found in methods.items():
             row = found[reading]
             by_figure = {key.partition("@")[0]: key for key in row["interval"]}
-            interval = "-".join(_shown(end, 1) for end in row["interval"][by_figure["hr"]])
-            cells = [_shown(row[by_figure[key]], 2) for key in ("hr", "mrr", "precision", "recall", "f1", "ndcg")]
+            cells = [rounded(row[by_figure[key]], 2) for key in ("mrr", "precision", "recall", "f1", "ndcg")]
             counts = f"{row['n']:,}", f"{row['with_targets']:,}"
             first = reading if name == next(iter(methods)) else ""
-            hits.add_row(first, name, cells[0], interval, *cells[1:], *counts, end_section=name == list(methods)[-1])
+            hits.add_row(first, name, *hit_rate(row), *cells, *counts, end_section=name == list(methods)[-1])
     columns = {
         "items": "items",
         "taken": "taken",
@@ -168,10 +148,17 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
     for kind in next(iter(methods.values()))["lists"]:
         for name, found in methods.items():
             row = found["lists"][kind]
-            cells = [f"{row[key]:,}" if key in ("items", "taken") else _shown(row.get(key), 2) for key in columns]
+            cells = [f"{row[key]:,}" if key in ("items", "taken") else rounded(row.get(key), 2) for key in columns]
             lists.add_row(kind, name, *cells, end_section=name == list(methods)[-1])
-    return [hits, lists]
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+    rated = ("taken", "95 %", "new", "95 %", "credited", "95 %", "lift", "revenue")
+    worth = new_table("HR of what is taken, in %; revenue of 1,000 lists", ["kind", "method"], rated)
+    for kind in PARTS:
+        for name, found in methods.items():
+            rates = [found[f"{kind}, {outcome}"] for outcome in ("taken", "new to household, taken", "credited")]
+            cells = [cell for row in rates for cell in hit_rate(row)]
+            others = [
+                rounded(found["lists"][kind].get(key), 2) for key in ("lift_per_anchor", "revenue_per_1000_lists")
+            ]
+            worth.add_row(kind, name, *cells, *others, end_section=name == list(methods)[-1])
+    worth.caption = "new: to the household; credited: a taking counts 1 - base rate; lift: price steps taken per list"
+    return [hits, worth, lists]

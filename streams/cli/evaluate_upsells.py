@@ -14,6 +14,7 @@ from streams.cli.evaluation_frame import (
     complain,
     counting_progress,
     evaluation,
+    hit_rate,
     log_of,
     source_name,
     window_of,
@@ -81,19 +82,19 @@ def command(
         "source": source_name(source, path),
         "window_s": window,
         "asked": found.asked,
-        "taken": len(found.shoppers),
+        "taken": len(found.taken.shoppers),
         "open": found.open,
         "policy": policy.hash,
         "seed": seed,
         "seconds": round(seconds, 2),
         "methods": found.as_json(seed),
     }
-    frame.finish(figures, _table(figures))
+    frame.finish(figures, *_tables(figures))
     if not found.asked:
         complain("no window has closed before the log ends, so that nothing is counted: try a shorter --window")
 
 
-def _table(figures: dict[str, Any]) -> Table:
+def _tables(figures: dict[str, Any]) -> list[Table]:
     from streams.cli.printing import new_table
 
     title = (
@@ -101,11 +102,15 @@ def _table(figures: dict[str, Any]) -> Table:
         f"one of them within {figures['window_s'] / 86_400.0:.4g} days; figures in %"
     )
     headings = ("HR@2", "95 %", "HR@10", "MRR@10", "acceptance@2", "step shown", "step taken")
-    table = new_table(title, ["method"], headings)
+    taken = new_table(title, ["method"], headings)
+    rated = ("new HR@2", "95 %", "credited HR@2", "95 %", "lift", "revenue")
+    worth = new_table("what it is worth; revenue of 1,000 looks", ["method"], rated)
     for name, found in figures["methods"].items():
-        low, high = found["interval"]["hr@2"]
         cells = [f"{found[figure]:.2f}" for figure in ("hr@10", "mrr@10", "acceptance@2")]
         steps = ["-" if found[step] is None else f"{found[step]:.1f}" for step in ("step_shown", "step_taken")]
-        table.add_row(name, f"{found['hr@2']:.2f}", f"{low:.1f}-{high:.1f}", *cells, *steps)
-    table.caption = f"{figures['open']:,} looks whose window was open at the end are not counted"
-    return table
+        taken.add_row(name, *hit_rate(found), *cells, *steps)
+        rates = *hit_rate(found["new to household"]), *hit_rate(found["credited"])
+        worth.add_row(name, *rates, f"{found['lift_per_anchor']:.3f}", f"{found['revenue_per_1000_lists']:.2f}")
+    taken.caption = f"{figures['open']:,} looks whose window was open at the end are not counted"
+    worth.caption = "new: to the household; credited: a taking counts 1 - base rate; lift: acceptance x step taken"
+    return [taken, worth]

@@ -19,10 +19,12 @@ import typer
 
 from streams.cli.figures import FiguresFile, check_file, write_figures, write_file
 from streams.cli.options import with_options
+from streams.errors import CrosscurrentError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from models.evaluation.prequential.replay import Engine
     from models.shop.policy import Policy
     from streams.connectors.event_log import EventLog
     from streams.settings import Settings
@@ -152,6 +154,41 @@ def log_of(source: str, path: Path | None = None, limit: int | None = None, seed
 
         data_set = rees46(path, complain)
     return log_of_data_set(data_set, limit, now_ms, complain)
+
+
+def learn_beside(engine: Engine, ranked: Sequence[str], settings: Settings, seed: int, otherwise: str = "") -> None:
+    """Give an engine the training of the sequence model, and of the rankers of some recommenders.
+
+    Raises:
+        CrosscurrentError: the extra `learning` is not installed; `otherwise` says what to do without it.
+    """
+    times = settings.train_every_s, settings.snapshot_every_s
+    try:
+        from models.evaluation.prequential.ordering import Ordering
+        from models.evaluation.prequential.training import StreamTraining
+
+        for name in ranked:
+            engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, seed)
+    except ModuleNotFoundError as error:
+        message = (
+            "the sequence model needs PyTorch, and the order of lists river: pip install 'crosscurrent[learning]'"
+            + otherwise
+        )
+        raise CrosscurrentError(message) from error
+    engine.training = StreamTraining(
+        engine.items, engine.catalog, settings.visits, settings.learner, settings.gate, *times, seed
+    )
+
+
+def hit_rate(figures: dict[str, Any]) -> tuple[str, str]:
+    """Cells of the first hit rate of some figures in percent, and of its interval."""
+    name = next(key for key in figures if key.startswith("hr@"))
+    return rounded(figures[name], 2), "-".join(rounded(end, 1) for end in figures["interval"][name])
+
+
+def rounded(value: float | None, digits: int) -> str:
+    """A cell with a number, or an empty one."""
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def source_name(source: str, path: Path | None) -> str:

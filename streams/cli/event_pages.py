@@ -126,7 +126,7 @@ PAGES: dict[str, Page] = {
                             "anchor": "kettle-2",
                             "count": 37,
                             "lift": 6.2,
-                            "text": "Often bought together with Kettle, 1.7 l, steel",
+                            "text": "Bought together with Kettle, 1.7 l, steel in 37 baskets",
                         }
                     ],
                     "propensity": 1.0,
@@ -185,8 +185,9 @@ Changes that could break a reader take a new `v`; fields may be added at any tim
 
 _TRIGGERS = """\
 One record per event that triggers. By default every view, click, add_to_cart and purchase does, remove_from_cart does
-not; an empty list is sent only where the policy says `emit_empty = true`. Sent at least once: one event has one
-`suggestion_id`, its content may be fresher the second time; keep the first.
+not; an empty list is sent only where the policy says `emit_empty = true`, or where `arm` is `none` and a list is
+withheld. Sent at least once: one event has one `suggestion_id`, its content may be fresher the second time; keep the
+first.
 """
 
 

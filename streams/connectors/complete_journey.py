@@ -19,12 +19,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from streams.connectors.replay import DataMissingError, DataSet, SourceEvent
+from streams.connectors.replay import DataMissingError, DataSet, SourceEvent, cart_clicks
 from streams.wire.codec import written
 
 CURRENCY = "USD"
-STEP_S = 0.001
-"""Between two products added to a cart; small enough that baskets of a household never overlap."""
 
 
 def complete_journey() -> DataSet:
@@ -103,10 +101,6 @@ def _events(lines: Any) -> Iterator[SourceEvent]:
         ]
         user_id, order_id = str(household), str(basket)
         products = list(dict.fromkeys(line["item_id"] for line in bought))
-        for number, product in enumerate(products):
-            added_at = at - (len(products) - number) * STEP_S
-            click = {"v": 1, "user_id": user_id, "item_id": product, "action": "add_to_cart", "at": written(added_at)}
-            more = {"session_id": order_id, "event_id": f"{order_id}-{number}"}
-            yield SourceEvent("clicks", added_at, click | more)
+        yield from cart_clicks(user_id, order_id, at, products)
         purchase = {"v": 1, "user_id": user_id, "order_id": order_id, "at": written(at), "items": bought}
         yield SourceEvent("purchases", at, purchase | {"currency": CURRENCY})

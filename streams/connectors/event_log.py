@@ -23,6 +23,7 @@ import orjson
 from models.evaluation.prequential.replay import Event
 from models.evaluation.prequential.sent import Moment, SentLists
 from models.shop.events import CatalogItem
+from streams.connectors.folder import usable_lines
 from streams.connectors.jsonl import DECODERS, Line, usable
 from streams.connectors.replay import KEYS, DataMissingError, DataSet, RejectedRecords, SourceEvent
 from streams.connectors.simulated_shop import SimulatedShop
@@ -37,9 +38,6 @@ SIMULATED_START_S = 1_735_689_600.0
 
 SIMULATED_EVENTS = 50_000
 """Default number of events of the simulated shop: eleven and a half days."""
-
-WITH_NULLS = ("catalog", "profiles")
-"""Topics whose values may be null."""
 
 FILES = ("profiles", "clicks", "purchases")
 """Topics of a folder, in the order of events with equal times."""
@@ -79,11 +77,11 @@ def log_of_folder(folder: Path, limit: int | None, now_ms: int, report: Callable
         DataMissingError: a file cannot be read.
     """
     rejected = RejectedRecords(report)
-    catalog = {item.item_id: item for item in _lines(folder, "catalog", now_ms, rejected)}
+    catalog = {item.item_id: item for *_, item in usable_lines(folder, "catalog", now_ms, rejected)}
     events: list[Event] = []
     for topic in FILES:
         if topic != "profiles" or (folder / "profiles.jsonl").exists():
-            events += _lines(folder, topic, now_ms, rejected)
+            events += [event for *_, event in usable_lines(folder, topic, now_ms, rejected)]
     events.sort(key=attrgetter("at"))
     events = events[:limit]
     return EventLog(list(catalog.values()), iter(events), len(events), rejected)
@@ -123,18 +121,3 @@ def _decoded(values: Iterator[SourceEvent], now_ms: int, rejected: RejectedRecor
             yield DECODERS[topic](Line(topic, now_ms, value[KEYS[topic]].encode(), orjson.dumps(value)))
         except RecordError as error:
             rejected(RecordError(error.path, error.expected, error.got, f"{topic} {places[topic]}"))
-
-
-def _lines(folder: Path, topic: str, now_ms: int, rejected: RejectedRecords) -> Iterator[Any]:
-    path = folder / f"{topic}.jsonl"
-    try:
-        with path.open("rb") as lines:
-            values = (b"" if topic in WITH_NULLS and line.strip() == b"null" else line for line in lines)
-            for *_, meaning in usable(topic, values, path.name, lambda: now_ms, rejected):
-                yield meaning
-    except OSError as error:
-        message = (
-            f"{path} cannot be read ({error.strerror}): a folder of events holds catalog.jsonl, clicks.jsonl and "
-            "purchases.jsonl, a value of the topic a line"
-        )
-        raise DataMissingError(message) from error

@@ -9,6 +9,7 @@ import msgspec
 
 from streams.errors import RecordError
 from streams.wire import codec
+from streams.wire.record import Header
 from streams.wire.topics import TOPICS
 
 
@@ -21,6 +22,7 @@ class Line(NamedTuple):
     value: bytes | None
     partition: int = -1
     offset: int = -1
+    headers: tuple[Header, ...] = ()
 
 
 class Sends(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import orjson
 
 from streams.connectors.jsonl import DECODERS, Line, Sends
 from streams.errors import CrosscurrentError, RecordError
+from streams.wire.codec import written
 
 KEYS = {"catalog": "item_id", "clicks": "user_id", "purchases": "user_id"}
 MAX_SPEED = float("inf")
@@ -33,6 +34,18 @@ class SourceEvent(NamedTuple):
     topic: str  # short name: clicks, purchases
     at: float  # event time in epoch seconds, as in the value
     value: dict[str, Any]  # as in the contract
+
+
+CART_STEP_S = 0.001
+"""Between two products added to a cart; small enough that orders of a shopper never overlap."""
+
+
+def cart_clicks(user_id: str, order_id: str, at: float, item_ids: Sequence[str]) -> Iterator[SourceEvent]:
+    """The items of an order, added to the cart one by one just before the order, for sources that have orders only."""
+    for number, item_id in enumerate(item_ids):
+        added_at = at - (len(item_ids) - number) * CART_STEP_S
+        click = {"v": 1, "user_id": user_id, "item_id": item_id, "action": "add_to_cart", "at": written(added_at)}
+        yield SourceEvent("clicks", added_at, click | {"session_id": order_id, "event_id": f"{order_id}-{number}"})
 
 
 class BadLines:

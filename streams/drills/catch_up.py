@@ -21,7 +21,7 @@ CAUGHT_UP_S = 120.0
 """Longest wait: session timeouts, purchases that wait for their views, and take-overs on a busy machine."""
 
 LEARNT_S = 60.0
-"""Longest wait for a snapshot with everything; one is stored every few seconds."""
+"""Longest wait for the next snapshot; one is stored every few seconds while there is anything to learn."""
 
 LOOK_S = 0.5
 """Between two checks."""
@@ -102,15 +102,18 @@ def await_learnt(settings: Settings, model: str, watch: Callable[[], None]) -> N
     """Wait until a trainer has stored a snapshot of a model that includes all clicks.
 
     The trainer is judged by its last snapshot, stored when it is stopped; clicks that it has not applied by then would
-    look like lost ones. A timeout is no error: if the last clicks teach nothing, no snapshot follows them.
+    look like lost ones. A trainer that is behind is waited for as long as it stores snapshots. That none comes is no
+    error: the last clicks may teach nothing.
     """
     store = SnapshotStore.of(settings)
     with TopicReader(settings, ["clicks"]) as clicks:
         ends = {number: end for (_, number), end in clicks.ends().items()}
-    deadline = time.monotonic() + LEARNT_S
+    version, deadline = "", time.monotonic() + LEARNT_S
     while time.monotonic() < deadline:
         watch()
         newest = store.newest(model)
         if newest is not None and newest.manifest.positions["clicks"] == ends:
             return
+        if newest is not None and newest.manifest.version != version:
+            version, deadline = newest.manifest.version, time.monotonic() + LEARNT_S
         time.sleep(LOOK_S)

@@ -12,6 +12,7 @@ import orjson
 
 from streams.kafka.blocking import TopicReader
 from streams.settings import Settings
+from streams.wire.record import Header
 
 INPUTS = ("clicks", "purchases", "catalog", "profiles", "feedback")
 """Topics that a shop writes to."""
@@ -30,6 +31,7 @@ class Raw(NamedTuple):
     timestamp: int  # epoch milliseconds
     key: bytes | None
     value: bytes | None
+    headers: tuple[Header, ...] = ()
 
     @property
     def id(self) -> str:

@@ -21,6 +21,9 @@ are allowed, some are not."""
 
 MAX_ITEMS, MAX_CROSS_SELL, MAX_UPSELL, MAX_PER_CATEGORY = 6, 4, 2, 2
 
+CART_CHANGES = ("add_to_cart", "remove_from_cart")
+"""Actions."""
+
 MAX_TRIGGER_IDS = 100
 """Of the contract; `item_count` says where a trigger has more."""
 
@@ -58,7 +61,12 @@ class Promises:
     ) -> None:
         self._catalog, self._cart_memory_s = catalog, cart_memory_s
         self._events = {event.record.id: event for event in (*clicks, *purchases)}
-        self._clicks, self._purchases = _by_shopper(clicks), _by_shopper(purchases)
+        self._cart_changes = _by_shopper([click for click in clicks if click.action in CART_CHANGES])
+        self._purchases = _by_shopper(purchases)
+        self._ever_in_cart = {
+            user_id: {change.item_ids[0] for change in changes if change.action == "add_to_cart"}
+            for user_id, changes in self._cart_changes.items()
+        }
         self._suggestions = suggestions
         self._answers: defaultdict[str, list[Raw]] = defaultdict(list)
         for record in suggestions:
@@ -129,7 +137,8 @@ class Promises:
             (not reasons or not all(reasons), "gives no reason"),
         )
         yield from (sentence for wrong, sentence in checks if wrong)
-        if anchor is None or not (anchor_id in event.item_ids or anchor_id in self._ever_in_cart(event.user_id)):
+        ever_in_cart = self._ever_in_cart.get(event.user_id, ())
+        if anchor is None or not (anchor_id in event.item_ids or anchor_id in ever_in_cart):
             yield "has an anchor that is neither of its trigger nor in the cart, or is unknown"
             return
         if item["kind"] == "upsell":
@@ -144,9 +153,6 @@ class Promises:
     def _categories(self, item_ids: set[str]) -> set[str]:
         return {self._catalog[item_id]["category"] for item_id in item_ids if item_id in self._catalog}
 
-    def _ever_in_cart(self, user_id: str) -> set[str]:
-        return {click.item_ids[0] for click in self._clicks[user_id] if click.action == "add_to_cart"}
-
     def _surely_in_cart(self, event: Event, answer: Raw) -> set[str]:
         """Items certainly in the cart at a click: added by it or lately in the log, and not emptied by a purchase.
 
@@ -156,14 +162,13 @@ class Promises:
         if event.action == "purchase":
             return set()
         last: dict[str, tuple[float, int, bool]] = {}
-        for click in self._clicks[event.user_id]:
+        for click in self._cart_changes[event.user_id]:
             if click.record.offset > event.record.offset:
                 break
             if answer.timestamp / 1000 - click.appended_s >= self._cart_memory_s:
                 continue
-            if click.action in ("add_to_cart", "remove_from_cart"):
-                change = (click.at_s, click.record.offset, click.action == "add_to_cart")
-                last[click.item_ids[0]] = max(change, last.get(click.item_ids[0], change))
+            change = (click.at_s, click.record.offset, click.action == "add_to_cart")
+            last[click.item_ids[0]] = max(change, last.get(click.item_ids[0], change))
         purchases = self._purchases[event.user_id]
         emptied_s = max((p.at_s for p in purchases if p.record.timestamp <= answer.timestamp), default=float("-inf"))
         return {item_id for item_id, (at_s, _, added) in last.items() if added and at_s > emptied_s}

@@ -188,7 +188,7 @@ class Run:
         self._say("counting")
         evidence = gather(settings, attacker.bad)
         if config.keep is not None:
-            export(evidence, settings, drill.policy, config.keep)
+            export(evidence, settings, drill.settings, drill.policy, config.keep)
         verdict = judge(
             evidence,
             StoredTopic(baseline, "neighbours"),

@@ -6,7 +6,8 @@ Nothing sent is lost unnoticed, and nothing waits without end.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaProducer, OffsetAndMetadata, TopicPartition
@@ -31,6 +32,9 @@ LINGER_MS = 20
 MAX_WAITING = 20_000
 """Unacknowledged records above which a sender waits, as kafka-python's buffer is unbounded: some 10 MB, or a second of
 sending."""
+
+ABORT_S = 1
+"""How long a sender that gives up waits for its thread."""
 
 POLL_MS = 200
 """How long a reader waits for records before it checks whether it is done."""
@@ -94,7 +98,9 @@ class Sender:
                 request_timeout_ms=round(min(self._timeout_s / 2, 30) * 1000),
             )
 
-    def send(self, topic: str, key: bytes | None, value: bytes | None) -> None:
+    def send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
         """Send a record to a topic (short name); returns before it is acknowledged.
 
         The key gives the partition. A value of None is a tombstone, which needs a key.
@@ -105,7 +111,7 @@ class Sender:
         """
         name = self._full[topic]
         try:
-            self._waiting.append((name, self._producer.send(name, key=key, value=value)))
+            self._waiting.append((name, self._producer.send(name, key=key, value=value, headers=list(headers))))
         except MessageSizeTooLargeError as error:
             size = len(key or b"") + len(value or b"")
             raise RecordError(None, "a record of less than a megabyte", f"{size} bytes") from error
@@ -140,11 +146,16 @@ class Sender:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # What is not acknowledged is dropped: `close` alone would raise its own error and leave a thread.
+            self._producer._sender.force_close()  # noqa: SLF001 - there is no public way
+            with suppress(KafkaError):
+                self._producer.close(timeout=ABORT_S)
+            return
         try:
-            if kind is None:
-                self.flush()
+            self.flush()
         finally:
-            self._producer.close(timeout=None if kind is None else 0)
+            self._producer.close()
 
 
 class TopicReader:

@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 
 from streams.errors import BrokerError, SendError
 from streams.kafka.producer import Message
+from streams.wire.record import Header
 
 WAIT_S, PAUSE_S = 5.0, 0.05
 """How long a range beyond the end is waited for, and between two looks."""
@@ -32,6 +33,7 @@ class StoredRecord:
     timestamp: int
     key: bytes | None
     value: bytes | None
+    headers: tuple[Header, ...] = ()
 
 
 class MemoryLog:

@@ -95,6 +95,8 @@ RIGHTS: tuple[Rights, ...] = (
     Rights("neighbours", read=("neighbours", "catalog")),
     Rights("neighbours --json", read=("neighbours",)),
     Rights("replay", write=("catalog", "clicks", "purchases")),
+    Rights("backfill", read=("catalog", "clicks", "purchases"), write=("catalog", "clicks", "purchases")),
+    Rights("evaluate arms", read=("catalog", "purchases", "suggestions")),
     Rights("models list", read=("snapshots",)),
     Rights("models rollback", read=("snapshots",), write=("snapshots",)),
     Rights("models import", read=("snapshots",), write=("snapshots",)),

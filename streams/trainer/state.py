@@ -39,6 +39,7 @@ from streams.trainer import snapshot_codec
 from streams.trainer.list_attribution import ListAttribution
 from streams.trainer.log_reader import LogReader
 from streams.trainer.metrics import TrainerMetrics
+from streams.wire.backfill import is_backfilled
 from streams.wire.codec import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record
@@ -215,7 +216,8 @@ class TrainerState:
             # The worker that owns the partition sends a shop's bad records to the dead letters.
             return "passed over" if topic == "suggestions" else "dead letter"
         applied = status is EventStatus.APPLIED
-        self.attribution.record_event(number, event, self.items.index, appended_s, record.offset, applied=applied)
+        if not is_backfilled(record):  # nobody was shown a list then
+            self.attribution.record_event(number, event, self.items.index, appended_s, record.offset, applied=applied)
         return "noted" if applied else status.value
 
     def _apply_profile(self, record: Record) -> None:

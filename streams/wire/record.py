@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol, TypeAlias, TypeVar
 
@@ -46,6 +46,9 @@ TopicId: TypeAlias = Annotated[str, Meta(max_length=64)]
 SomeId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_ID_BYTES)]
 """Of an item or a shopper."""
 
+Header: TypeAlias = tuple[str, bytes | None]
+"""Name and value."""
+
 SHOWN = 60
 """Characters of a wrong value or key that an error quotes: enough to find it, and the log stays readable."""
 
@@ -77,6 +80,10 @@ class Record(Protocol):
     def value(self) -> bytes | None:
         """Value as sent; None: a tombstone."""
 
+    @property
+    def headers(self) -> Sequence[Header]:
+        """Headers as sent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -91,6 +98,7 @@ class Unreadable:
     """The value; None where it could not be read either."""
     fault: str
     """What is wrong with the record."""
+    headers: tuple[Header, ...] = ()
 
     @property
     def value(self) -> bytes | None:

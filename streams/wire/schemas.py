@@ -193,8 +193,8 @@ class Reason(Struct, gc=False):
 
     source: Annotated[Text, Meta(description="Which source of candidates brought it.")]
     text: Annotated[Text, Meta(description="A sentence that a shopper could read.")]
-    anchor: Annotated[Id | None, Meta(description="The item it goes with.")] = None
-    count: Annotated[Whole | None, Meta(description="How many times that was seen.")] = None
+    anchor: Annotated[Id | None, Meta(description="The item it is about.")] = None
+    count: Annotated[Whole | None, Meta(description="How many events it counts.")] = None
     lift: Annotated[
         Number | None, Meta(description="How many times more often than chance the two are bought together.")
     ] = None
@@ -216,7 +216,10 @@ class SuggestedItemRecord(Struct, gc=False):
     price: Annotated[Price, Meta(description="As the catalogue had it.")]
     category: Annotated[Category, Meta(description="As the catalogue had it.")]
     title: Annotated[Text, Meta(description="As the catalogue had it.")]
-    reasons: Annotated[list[Reason], _must("a list of reasons", description="Why, strongest first.")]
+    reasons: Annotated[
+        list[Reason],
+        _must("a list of reasons", description="Why, strongest first; of an upsell, first what is about its anchor."),
+    ]
     propensity: Annotated[Number, Meta(description="Probability with which it was chosen; below 1 where explored.")]
     features: Annotated[
         list[Number] | None,
@@ -252,7 +255,7 @@ class SuggestionRecord(Struct, gc=False):
     items: Annotated[list[SuggestedItemRecord], _must("a list of items", description="Best first.")]
     models: Annotated[dict[str, str], _must("an object", description="Version of each model that took part.")]
     policy: Annotated[Text, Meta(description="Hash of the policy in force.")]
-    arm: Annotated[Text, Meta(description="Arm of the experiment.")]
+    arm: Annotated[Text, Meta(description="Arm of the experiment: default, none, popular or fixed.")]
     latency_ms: Annotated[Number, Meta(description="From the trigger's append to the hand-over to the producer.")]
 
 

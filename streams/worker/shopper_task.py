@@ -25,6 +25,7 @@ from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
 from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
 from streams.kafka.replay import read_again, recent_past
+from streams.wire.backfill import is_backfilled
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.pair_deltas import SOURCE_TOPICS, PairBatch, source_name
@@ -230,6 +231,8 @@ class ShopperTask(PartitionTask):
             self._pairs[source].add(record.offset, event.at, pairs)
         if verdict is not EventStatus.APPLIED:
             return "repeated" if verdict is EventStatus.REPEATED else "forgotten"
+        if is_backfilled(record):
+            return "backfilled"
         policy = self.context.recommender.policy
         if action not in policy.triggers:
             return "no trigger"
@@ -240,7 +243,7 @@ class ShopperTask(PartitionTask):
         predicted = self.context.batcher.predictor is not None
         window = self.visits.window(event.user_id, event.at) if predicted else None
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
-        query = Query(action, trigger, visit, event.at, seed, event.user_id, window)
+        query = Query(action, trigger, visit, event.at, seed, event.user_id, window, policy.arm_of(event.user_id))
         self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
         return None
 

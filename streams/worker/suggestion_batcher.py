@@ -27,6 +27,7 @@ from models.sequence.config import MODEL
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
 from models.shop.events import MAX_TRIGGER_IDS
+from models.shop.policy import ARMS, DEFAULT, NONE, POPULAR
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
@@ -38,9 +39,6 @@ from streams.wire.topics import Identity, full_name
 
 COUNTING = {"cooccurrence": "counts-1"}
 """Version of the co-occurrence counts in records: they have no snapshots."""
-
-ARM = "default"
-"""The experiment has only one arm yet."""
 
 
 class SuggestionRequest(NamedTuple):
@@ -201,33 +199,39 @@ class SuggestionBatcher:
         recommender, metrics = self._recommender, self._metrics
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
         shorten = partial(shorter_suggestion, may_be_empty=emit_empty)
-        versions, versions_with_model = self._versions(None), self._versions(predictor)
+        versions: dict[tuple[int, bool], dict[str, str]] = {}
         answers = recommender.suggest_each(_queries(batch), expected)
         outcomes: Counter[tuple[str, str]] = Counter()
         kinds: Counter[str] = Counter()
         now_ms = self._clock() * 1000
         for (record, item_ids, query), items in zip(batch, answers, strict=True):
-            outcomes[record.topic, "suggested" if items else "nothing to suggest"] += 1
+            withheld = bool(items) and query.arm == NONE
+            outcomes[record.topic, "withheld" if withheld else "suggested" if items else "nothing to suggest"] += 1
             if not items and not emit_empty:
                 continue
             latency_ms = max(0.0, round(now_ms - record.timestamp, 1))
             metrics.latency_s.observe(latency_ms / 1000)
-            for item in items:
+            sent = [] if withheld else items
+            for item in sent:
                 kinds[item["kind"]] += 1
-            answered_with = versions if query.window is None else versions_with_model
-            value = _value(record, item_ids, query, items, answered_with, policy_hash, latency_ms)
+            took_part = query.arm, query.window is not None
+            if took_part not in versions:
+                versions[took_part] = self._versions(query.arm, predictor if query.window is not None else None)
+            value = _value(record, item_ids, query, sent, versions[took_part], policy_hash, latency_ms)
             key = query.user_id.encode()
             self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value, shorten)
         self._answered += len(batch)
         metrics.outcomes(outcomes)
         metrics.suggested(kinds)
 
-    def _versions(self, predictor: SequencePredictor | None) -> dict[str, str]:
-        """Versions of the models that take part in an answer."""
+    def _versions(self, arm: int, predictor: SequencePredictor | None) -> dict[str, str]:
+        """Versions of the models that take part in an answer of an arm."""
+        if arm == NONE:
+            return {}
         versions = dict(COUNTING)
-        if predictor is not None:
+        if predictor is not None and arm != POPULAR:
             versions[MODEL] = predictor.version
-        if ranker := self._recommender.learnt.version:
+        if arm == DEFAULT and (ranker := self._recommender.learnt.version):
             versions[RANKER] = ranker
         return versions
 
@@ -272,7 +276,7 @@ def _value(
             "items": items,
             "models": versions,
             "policy": policy_hash,
-            "arm": ARM,
+            "arm": ARMS[query.arm],
             "latency_ms": latency_ms,
         }
     )

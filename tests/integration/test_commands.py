@@ -21,14 +21,17 @@ from typer.testing import CliRunner, Result
 from models.cooccurrence.counter import Row
 from streams.cli.entry import app
 from streams.cli.event_pages import PAGES
+from streams.connectors import backfill
 from streams.connectors.rees46 import COLUMNS
 from streams.errors import CrosscurrentError, TopicsError
 from streams.kafka.admin import administration
 from streams.kafka.blocking import Sender, TopicReader
 from streams.settings import Settings
+from streams.wire.backfill import NAME, place_of
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position, encode_row
 from streams.wire.partitioner import partition_of
 from tests.support.poison import POISON, value_of
+from tests.support.world import Process, Shop
 
 Command = Callable[..., Result]
 
@@ -154,6 +157,8 @@ def test_wrong_usage_is_told(crosscurrent: Command, arguments: list[str], words:
         ["tail"],
         ["neighbours", "--all"],
         ["replay", "rees46", "no-such-file"],
+        ["backfill", "rees46", "no-such-file"],
+        ["backfill", "no-such-folder"],
         ["models", "list"],
     ],
     ids=" ".join,
@@ -166,6 +171,35 @@ def test_missing_topics_are_told_and_not_made(created_topics: Settings, argument
     assert f"topics are missing: {prefix}" in str(result.exception)
     with administration(created_topics) as client:
         assert not [name for name in client.list_topics() if name.startswith(prefix)]
+
+
+# -- evaluate arms -----------------------------------------------------------------------------------------------------
+
+
+def test_arms_are_compared_from_the_topics_alone(
+    crosscurrent: Command, created_topics: Settings, tmp_path: Path
+) -> None:
+    with Sender(created_topics, ["suggestions", "purchases"]) as sender:
+        for number in range(12):
+            user_id, arm, twice = f"user {number}", "none" if number < 4 else "default", 1 if number < 4 else 2
+            sent = json.loads(suggestion(number)) | {"user_id": user_id, "arm": arm, "at": "2026-03-14T09:26:53.589Z"}
+            lines = [{"item_id": "kettle", "quantity": twice, "price": 10.0 + number}]
+            order = {"v": 1, "user_id": user_id, "order_id": "order", "at": "2026-03-14T10:00:00Z", "items": lines}
+            sender.send("suggestions", user_id.encode(), json.dumps(sent).encode())
+            for _ in range(2):  # the second is a repetition
+                sender.send("purchases", user_id.encode(), json.dumps(order).encode())
+        sender.send("suggestions", b"user 0", b"{}")
+    result = crosscurrent("evaluate", "arms", "--json", str(tmp_path / "arms.json"))
+    assert result.exit_code == 0
+    figures = json.loads((tmp_path / "arms.json").read_bytes())
+    assert (figures["protocol"], figures["unusable"], figures["orders_not_counted"]) == ("arms", 1, 0)
+    none, ours = figures["arms"]["none"], figures["arms"]["default"]
+    assert (none["shoppers"], none["orders"], none["per_shopper"]) == (4, 4, 11.5)
+    assert (ours["shoppers"], ours["orders"], ours["per_shopper"]) == (8, 8, 35.0)
+    assert ours["difference"]["none"]["per_shopper"] == 23.5
+    assert "35.00" in result.stdout
+    assert "Not told: " in result.stderr
+    assert "records that cannot be used: 1" in result.stderr
 
 
 # -- tail --------------------------------------------------------------------------------------------------------------
@@ -207,7 +241,7 @@ def test_tail_for_people(crosscurrent: Command, created_topics: Settings) -> Non
     put(created_topics, "suggestions", [suggestion(1), b"no suggestion"])
     put(created_topics, "dead-letters", [json.dumps(PAGES["dead-letters"].example).encode()])
     output = crosscurrent("tail", "--from-start", "--until-end").stdout
-    for words in ("shopper-17", "view of kettle-2", "Mug, stoneware", "8.50", "cross-sell", "Often bought together"):
+    for words in ("shopper-17", "view of kettle-2", "Mug, stoneware", "8.50", "cross-sell", "Bought together with"):
         assert words in output
     assert "the value must be a JSON object in UTF-8" in output
     output = crosscurrent("tail", "dead-letters", "--from-start", "--until-end").stdout
@@ -326,6 +360,63 @@ def test_replay_of_the_complete_journey(crosscurrent: Command, created_topics: S
     clicks, purchases = (all_records(created_topics, topic) for topic in ("clicks", "purchases"))
     assert len(clicks) + len(purchases) == 300
     assert {json.loads(record.value)["action"] for record in clicks} == {"add_to_cart"}
+
+
+# -- backfill ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("broker", ["embedded"], indirect=True)  # nothing here depends on the kind
+async def test_a_backfill_that_is_interrupted_goes_on_and_a_second_one_sends_nothing(
+    crosscurrent: Command, created_topics: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backfill, "STRETCH", 10)
+    for topic in ("catalog", "purchases"):
+        values = (
+            value_of(topic, item_id=item, category=item) if topic == "catalog" else history_order(number)
+            for number, item in enumerate(["kettle", "mug", "tea"] * (1 if topic == "catalog" else 10))
+        )
+        (tmp_path / f"{topic}.jsonl").write_bytes(b"\n".join(values))
+    send, sent = Sender.send, 0
+
+    def interrupted(*arguments: Any) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == 3 + 47:
+            raise KeyboardInterrupt
+        send(*arguments)
+
+    monkeypatch.setattr(Sender, "send", interrupted)
+    assert crosscurrent("backfill", str(tmp_path)).exit_code != 0
+    events = [*all_records(created_topics, "clicks"), *all_records(created_topics, "purchases")]
+    assert 40 <= len(events) < 90
+    for known in (len(events), 90):
+        result = crosscurrent("backfill", str(tmp_path))
+        assert result.exit_code == 0, result.output
+        assert f"records/s; {known} events were sent before" in result.stdout
+        assert "there is no clicks.jsonl" in result.stderr
+    places = []
+    shop = Shop()
+    for topic in ("catalog", "clicks", "purchases"):
+        for record in all_records(created_topics, topic):
+            if topic != "catalog":
+                places.append(place_of(record))
+            shop.now_ms = record.timestamp
+            shop.publish(topic, record.key.decode(), json.loads(record.value))
+    assert len(shop.values("catalog")) == 3
+    assert sorted(place.number for place in places if place) == list(range(90))
+    shop.mark(((NAME, b""),))
+    process = Process(shop)
+    await process.take_over_all()
+    await process.complete()
+    assert shop.values("suggestions") == []
+    assert shop.rows()["kettle"]["cells"]["tea"][1][1] == 30.0  # orders with both
+    await process.die()
+
+
+def history_order(number: int) -> bytes:
+    items = [{"item_id": "kettle"}, {"item_id": "tea"}]
+    at = 1_600_000_000_000 + 1000 * number
+    return value_of("purchases", user_id=f"u{number}", order_id=f"o{number}", at=at, items=items)
 
 
 def test_ends_of_a_topic_are_where_a_plain_consumer_finds_them(created_topics: Settings) -> None:

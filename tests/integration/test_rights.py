@@ -43,6 +43,7 @@ ARGUMENTS = {
     "neighbours": ["neighbours", "--all"],
     "neighbours --json": ["neighbours", "--all", "--json"],
     "replay": ["replay", "rees46", "no-such-file"],
+    "backfill": ["backfill", "rees46", "no-such-file"],
     "dead-letters --replay": ["dead-letters", "--replay"],
     "models rollback": ["models", "rollback", "1"],
 }
@@ -281,6 +282,8 @@ def test_with_exactly_these_rights_everything_works_until_one_is_taken_away(
         row = "2024-05-01 12:00:00 UTC,view,1,2,a.b,brand,9.5,3,session"
         events.write_text(f"{','.join(COLUMNS)}\n{row}\n")
         works("replay", "replay", "rees46", str(events))
+        works("backfill", "backfill", "rees46", str(events))
+        works("evaluate arms")
         assert {*seen, "worker", "trainer"} == set(table)
 
         kafka.revoke("trainer", suggestions("READ"))

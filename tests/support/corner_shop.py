@@ -16,7 +16,7 @@ from models.sessions.visits import Visit, VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, CatalogItem, Click, Line, Purchase
 from models.shop.items import Items
-from models.shop.policy import Policy
+from models.shop.policy import DEFAULT, Policy
 
 NOW = 1_700_000_000.0
 HALF_LIFE_S = 30 * 86400.0
@@ -73,6 +73,7 @@ class CornerShop:
         bought: Sequence[str] = (),
         at: float = NOW,
         seed: str = "clicks-0-0",
+        arm: int = DEFAULT,
     ) -> Query:
         """What is asked for an event on items, with what the shopper has looked at before, latest first."""
         index = self.items.index
@@ -85,7 +86,7 @@ class CornerShop:
             [index(one) for one in cart],
             [index(one) for one in bought],
         )
-        return Query(action, [index(one) for one in trigger], looked, at, seed)
+        return Query(action, [index(one) for one in trigger], looked, at, seed, arm=arm)
 
     def ask(self, *trigger: str, **more: Any) -> list[SuggestedItem]:
         """Suggestions for one event; arguments as of `query`."""

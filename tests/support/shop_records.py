@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from streams.wire.codec import decode_catalog, decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.wire.record import Header
 
 APPENDED_MS = 1_714_564_800_000  # 2024-05-01T12:00:00Z
 DECODERS = {
@@ -24,3 +25,4 @@ class Rec:
     partition: int = 3
     offset: int = 81245
     timestamp: int = APPENDED_MS
+    headers: tuple[Header, ...] = ()

@@ -34,6 +34,10 @@ min_support = 2
 explore = 0.05
 max_suggestion_age_s = 30
 misplaced = "dead-letter"
+
+[arms]
+none = 0.1
+popular = 0.25
 """
 
 
@@ -46,6 +50,7 @@ def test_every_key_can_be_given() -> None:
     assert all(getattr(policy, field.name) != getattr(Policy(), field.name) for field in fields(Policy))
     assert policy.allow_pairs == (("Kitchen", "Food"), ("Kitchen/Kettles", "Kitchen/Mugs"))
     assert policy.triggers == ("view", "purchase")
+    assert policy.arms == (("none", 0.1), ("popular", 0.25))
 
 
 def test_the_largest_numbers_that_are_accepted_can_be_served_by() -> None:
@@ -79,6 +84,21 @@ def test_the_largest_numbers_that_are_accepted_can_be_served_by() -> None:
         ("max_upsell = 1\nexclude_brands = [\n  'a',\n  3,\n]", "shop.toml:2: exclude_brands ", "non-empty strings"),
         ('deny_pairs = [["Toys"]]', "shop.toml:1: deny_pairs ", "[anchor's category, cross-sell's category]"),
         ('allow_pairs = [["Toys", ""]]', "shop.toml:1: allow_pairs ", "[anchor's category, cross-sell's category]"),
+        ("[arms]\nnone = 0.1\npopular = 1.5", "shop.toml:3: arms.popular ", "a number from 0 to 1, got 1.5"),
+        ("[arms]\nnone = true", "shop.toml:2: arms.none ", "a number from 0 to 1, got True"),
+        ("[arms]\nnone = nan", "shop.toml:2: arms.none ", "a number from 0 to 1, got nan"),
+        ("[arms]\nnone = {}", "shop.toml:2: arms.none ", "a number from 0 to 1, got {}"),
+        (
+            "[arms]\nnone = 0.1\n\nours = 0.5",
+            "shop.toml:4: arms.ours ",
+            "no arm; these are: default, none, popular, fi",
+        ),
+        ("arms.none = 0.1\narms.'a\tb' = 0.5", "shop.toml:2: 'arms.a\\tb' ", "no arm"),
+        ("max_items = 1\narms = {none = 0.1, stacked = 1}", "shop.toml:2: arms.stacked ", "no arm"),
+        ("[arms]\nnone = 0.7\npopular = 0.4", "shop.toml:1: arms ", "shares that sum to at most 1, got 1.1"),
+        ("arms = 0.5", "shop.toml:1: arms ", "a table of arms and their shares of the shoppers, got 0.5"),
+        ("arms = [['none', 0.1]]", "shop.toml:1: arms ", "a table of arms"),
+        ("[arms]\nnone = 2\n[policy]\nnone = 1", "shop.toml:2: arms.none ", "from 0 to 1, got 2"),
         ("[policy]\nmax_items = 3", "shop.toml:1: policy ", "not a key"),
         ("\nexclude_items = [\n'a'\n]\nmax_items = \nmax_step = 1", "shop.toml:5: max_items", "Invalid value"),
         ("max_items = 1\nmax_items = 2", "shop.toml:2: max_items", "overwrite"),

@@ -4,6 +4,7 @@ All count without decay. The items of a basket share one time: `last-item` is th
 
 * VSKNN with baskets as sessions, all items of the cart weighted alike: M. Ludewig, D. Jannach, Evaluation of
   session-based recommendation algorithms (2018).
+* The personal terms of PerNIR: see `models.evaluation.personal_terms`.
 * BM25 between items, asked with the anchors; ALS and BPR, asked with the household: see `implicit_models.py`.
 """
 
@@ -20,6 +21,7 @@ from models.evaluation.baskets.protocol import Basket, BasketQuery, Lists, Shop,
 from models.evaluation.next_item.implicit_models import ImplicitModel
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.session_knn import Vsknn, VsknnConfig
+from models.evaluation.personal_terms import PersonalTerms
 from models.jit import cached_njit
 
 MOST_ITEMS = 60
@@ -179,6 +181,23 @@ class HouseholdPopularity(Popularity):
         own = self._own.get(query.basket.household, {})
         scores[list(own)] += list(own.values())
         return self._all, scores
+
+
+class Personal(SingleMethod):
+    """The personal terms of PerNIR."""
+
+    def __init__(self, shop: Shop) -> None:
+        super().__init__("personal-terms", shop)
+        self._terms = PersonalTerms()
+
+    def learn(self, basket: Basket) -> None:
+        """See [`BasketMethods.learn`][]."""
+        self._terms.learn(basket.household, basket.items)
+
+    def scores(self, query: BasketQuery) -> Scores:
+        """See [`SingleMethod.scores`][]."""
+        found = self._terms.scores(query.basket.household, query.anchors.tolist())
+        return np.fromiter(found.keys(), np.int32, len(found)), np.fromiter(found.values(), np.float64, len(found))
 
 
 class Implicit(SingleMethod):

@@ -79,7 +79,7 @@ class Ours:
     """
 
     names: Sequence[str] = (
-        "cooccurrence",
+        "crosscurrent",
         "bought-together",
         "category-pairs",
         "first-purchases",
@@ -213,9 +213,9 @@ class Ours:
     def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
         """See [`BasketMethods.rank`][]."""
         id_order, lists = self._shop.items.order, {}
-        if "cooccurrence" in self._methods:
-            lists["cooccurrence"] = self._recommended(query)
-        if not self._methods - {"cooccurrence"}:
+        if "crosscurrent" in self._methods:
+            lists["crosscurrent"] = self._recommended(query)
+        if not self._methods - {"crosscurrent"}:
             return lists
         items, features = self._features(query)
         alone = {name: features[:, place] for place, name in enumerate(FEATURES)}

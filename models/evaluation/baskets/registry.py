@@ -9,11 +9,13 @@ from models.evaluation.baskets.baselines import (
     HouseholdPopularity,
     Implicit,
     NearestBaskets,
+    Personal,
     Popularity,
 )
 from models.evaluation.baskets.first_purchases import DAY_S
 from models.evaluation.baskets.ours import Ours, OursConfig
 from models.evaluation.baskets.protocol import Basket, BasketMethods, Shop
+from models.evaluation.baskets.tifu_knn import TifuKnn, TifuKnnConfig
 
 BASELINES: Mapping[str, Callable[[Shop, int], BasketMethods]] = {
     "popularity": lambda shop, _: Popularity(shop),
@@ -24,6 +26,8 @@ BASELINES: Mapping[str, Callable[[Shop, int], BasketMethods]] = {
     "basket-weighted": lambda shop, _: BasketCoOccurrence("basket-weighted", shop, normalisation=0.5, weighted=True),
     "vsknn": lambda shop, _: NearestBaskets(shop),
     "household-popularity": lambda shop, _: HouseholdPopularity(shop),
+    "personal-terms": lambda shop, _: Personal(shop),
+    "tifu-knn": lambda shop, _: TifuKnn(shop, TifuKnnConfig()),
     "bm25": lambda shop, seed: Implicit("bm25", shop, seed),
     "als": lambda shop, seed: Implicit("als", shop, seed),
     "bpr": lambda shop, seed: Implicit("bpr", shop, seed),

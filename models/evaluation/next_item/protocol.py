@@ -21,7 +21,7 @@ from models.evaluation.next_item.hybrid import COUNTING, OURS, Hybrid, HybridCon
 from models.evaluation.next_item.implicit_models import MODELS, Implicit
 from models.evaluation.next_item.methods import LastItem, MethodGroup, Popularity, Progress, SequentialRules
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
-from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig
+from models.evaluation.next_item.session_knn import Stan, StanConfig, Vsknn, VsknnConfig, Vstan, VstanConfig
 from models.evaluation.next_item.sessions import Session, Test, whole_sessions
 from models.evaluation.ranks import as_json, figures, place_of
 from models.sessions.visits import VisitConfig
@@ -42,6 +42,7 @@ BASELINES: Mapping[str, Callable[[], MethodGroup]] = {
     "sequential-rules": SequentialRules,
     "vsknn": lambda: Vsknn(VsknnConfig()),
     "stan": lambda: Stan(StanConfig()),
+    "vstan": lambda: Vstan(VstanConfig()),
 }
 """Methods of the literature, besides the models of `implicit`."""
 

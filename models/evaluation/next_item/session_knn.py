@@ -1,11 +1,12 @@
-"""Session-based nearest neighbours: VSKNN and STAN, as in their papers and the session-rec framework.
+"""Session-based nearest neighbours: VSKNN, STAN and VSTAN, as in their papers and the session-rec framework.
 
-Both take the most recent sessions that share an item with the current one, choose the most similar of them, and score
+All take the most recent sessions that share an item with the current one, choose the most similar of them, and score
 their items. Sessions lie one after the other in flat arrays; each place links to the previous place of the same item,
 so that learning is incremental and recent sessions are found first.
 
 * VSKNN: M. Ludewig, D. Jannach, Evaluation of session-based recommendation algorithms (2018).
 * STAN: D. Garg and others, Sequence and time aware neighborhood for session-based recommendations (2019).
+* VSTAN: M. Ludewig and others, Empirical analysis of session-based recommendation algorithms (2020).
 """
 
 from __future__ import annotations
@@ -51,6 +52,16 @@ class StanConfig:
     """Places from the shared item, in a neighbour, at which an item weighs 1/e (lambda 3)."""
 
 
+@dataclass(frozen=True)
+class VstanConfig(StanConfig):
+    """Parameters of VSTAN: the defaults of session-rec."""
+
+    latest: float = 1.02
+    """Distinct items back to the latest one that a neighbour shares at which it weighs 1/e (lambda 4)."""
+    rarity: float = 5.0
+    """How much more a rare item scores: the factor of its inverse document frequency (lambda 5)."""
+
+
 class _Learnt(NamedTuple):
     """All learnt sessions."""
 
@@ -71,6 +82,8 @@ class _Weighing(NamedTuple):
     now: float = 0.0  # epoch seconds
     fade_s: float = math.inf  # age of a session at which it counts 1/e
     distance: float = math.inf  # places from the shared item at which an item counts 1/e
+    size: float = 1.0  # of the current session, squared norm in the similarity; not for VSKNN
+    latest: float = math.inf  # steps back to the latest shared item at which a session counts 1/e; not for VSKNN
 
 
 class _Sessions(SingleMethod):
@@ -151,14 +164,52 @@ class Stan(_Sessions):
     def __init__(self, config: StanConfig) -> None:
         super().__init__()
         self._config = config
+        self._latest = math.inf
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
         """See [`SingleMethod.score`][]."""
         config, length = self._config, len(items)
         weights = {item: math.exp((place - length) / config.position) for place, item in enumerate(items, 1)}
-        fade_s = config.recency_days * 86_400.0
-        weighing = _Weighing(config.neighbours, config.sample, float(times[-1]), fade_s, config.distance)
+        fade_s, size = config.recency_days * 86_400.0, self._size(weights)
+        weighing = _Weighing(
+            config.neighbours, config.sample, float(times[-1]), fade_s, config.distance, size, self._latest
+        )
         return self._scores(items, weights, weighing)
+
+    def _size(self, weights: Mapping[int, float]) -> float:
+        return float(len(weights))
+
+
+class Vstan(Stan):
+    """STAN with the vector similarity of VSKNN, and with inverse document frequencies.
+
+    >>> method = Vstan(VstanConfig())
+    >>> for session in ([1, 2, 3], [4, 5]):
+    ...     method.learn(session, [0.0] * len(session))
+    >>> ids, scores = method.score([2, 9], [0.0, 0.0])  # 2 is one item back, and weighs exp(-1 / 1.02)
+    >>> weight, size = math.exp(-1 / 1.02), 1 + math.exp(-2 / 1.02)
+    >>> expected = weight / math.sqrt(size * 3) * weight * (1 + 5 * math.log(2 / 1))
+    >>> ids.tolist(), [round(float(score / expected), 4) for score in scores]  # 1 and 3 are one place from 2
+    ([1, 2, 3], [0.614, 1.0, 0.614])
+    """
+
+    names: Sequence[str] = ("vstan",)
+
+    def __init__(self, config: VstanConfig) -> None:
+        super().__init__(config)
+        self._latest, self._rarity = config.latest, config.rarity
+        self._views: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._viewed = 0  # places that are counted in `_views`
+
+    def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
+        """See [`SingleMethod.score`][]."""
+        if self._viewed < self._used:
+            self._views, self._viewed = np.bincount(self._items[: self._used]), self._used
+        ids, scores = super().score(items, times)
+        return ids, scores * (1.0 + self._rarity * np.log(self._count / self._views[ids]))
+
+    def _size(self, weights: Mapping[int, float]) -> float:
+        return sum(weight * weight for weight in weights.values())
 
 
 @cached_njit()
@@ -184,7 +235,7 @@ def _score(
                 continue
             all_items[used] = learnt.items[place]
             if weighing.distance != np.inf:
-                nearness = math.exp(-abs(place - shared) / weighing.distance)
+                nearness = math.exp(-abs(place - shared) / weighing.distance - (step - 1) / weighing.latest)
             else:
                 nearness = 1.0 / step
             all_scores[used] = similarity[number] * nearness
@@ -237,7 +288,7 @@ def _similarity(
             session = candidates[number]
             length = learnt.start[session + 1] - learnt.start[session]
             age_s = max(0.0, weighing.now - learnt.ended[session])
-            similarity[number] *= math.exp(-age_s / weighing.fade_s) / math.sqrt(len(latest) * length)
+            similarity[number] *= math.exp(-age_s / weighing.fade_s) / math.sqrt(weighing.size * length)
     return similarity
 
 

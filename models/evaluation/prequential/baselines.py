@@ -1,6 +1,6 @@
-"""Baselines of protocol D: the most popular items, and random items, within the same rules and caps.
+"""Baselines of protocol D: the most popular items, those the household buys, and random ones, within rules and caps.
 
-Both walk a ranking of all offered items and take what `models.serving.rules` allows: cross-sells from the whole shop,
+All walk a ranking of all offered items and take what `models.serving.rules` allows: cross-sells from the whole shop,
 upsells from the categories of the anchors. They differ from the recommender in the ranking only.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.lists import Place
+from models.evaluation.purchases import Purchases
 from models.jit import cached_njit, inline_njit
 from models.serving.recommender import Query
 from models.serving.rules import ANCHORS, CompiledPolicy, QueryState, Rules, begin, classify
@@ -45,6 +46,7 @@ class _Query(NamedTuple):
     bought: NDArray[np.int32]
     upsells: bool
     start: int  # place in the ranking at which the list begins; it goes on at the front
+    own: NDArray[np.int32]  # items that precede the ranking, best first
 
 
 class _Caps(NamedTuple):
@@ -79,6 +81,10 @@ class _RankedLists:
         """Place in the ranking at which the next list begins."""
         return 0
 
+    def _own(self, query: Query) -> NDArray[np.int32]:
+        """(n,) items that precede the ranking for a query, best first."""
+        return np.empty(0, np.int32)
+
     def update(self, items: Sequence[int]) -> None:
         """Count an event with these items."""
         self._age += 1
@@ -99,10 +105,13 @@ class _RankedLists:
             np.array(query.visit.bought, np.int32),
             query.action is not Action.PURCHASE,
             self._start(),
+            self._own(query),
         )
         size = _fill(asked, self._ranking, self._caps, self._rules, self._state, found)
-        ranks = self._ranking.rank[found[:size, 0]] - asked.start
-        found = found[np.argsort(ranks % max(1, len(self._ranking.items)))]
+        ranks = (self._ranking.rank[found[:size, 0]] - asked.start) % max(1, len(self._ranking.items))
+        is_own, place = np.nonzero(found[:size, :1] == asked.own)
+        ranks[is_own] = place - len(asked.own)
+        found = found[np.argsort(ranks)]
         size = _cap(self._caps, self._rules, found)
         return [Place(*row) for row in found[:size].tolist()][: self._policy.max_items]
 
@@ -169,6 +178,24 @@ class MostPopular(_RankedLists):
         return keys
 
 
+class HouseholdPopular(MostPopular):
+    """What the household has in most of its baskets, ties by popularity, then the most popular items.
+
+    The caller counts baskets in `bought`.
+    """
+
+    def __init__(self, items: Items, catalog: Catalog, policy: Policy) -> None:
+        super().__init__(items, catalog, policy)
+        self.bought = Purchases()
+
+    def _own(self, query: Query) -> NDArray[np.int32]:
+        own = self.bought.of(query.user_id)
+        items, baskets = np.fromiter(own.keys(), np.int32, len(own)), np.fromiter(own.values(), np.int64, len(own))
+        ranked = items < len(self._ranking.rank)  # items that came later are no part of the catalogue
+        items, baskets = items[ranked], baskets[ranked]
+        return items[np.lexsort((items, self._ranking.rank[items], -baskets))]
+
+
 class AtRandom(_RankedLists):
     """Random items, all equally likely."""
 
@@ -205,11 +232,12 @@ def _fill(
     begin(query.serial, query.trigger, query.cart, query.bought, query.upsells, rules, state)
     if state.now[ANCHORS] == 0:
         return 0
-    size, n = 0, len(ranking.items)
-    for step in range(n):
+    size, n, before = 0, len(ranking.items), len(query.own)
+    for step in range(before + n):
         if size == caps.cross_sells:
             break
-        size = _take(ranking.items[(query.start + step) % n], CROSS_SELL, 0, size, caps, rules, state, found)
+        item = query.own[step] if step < before else ranking.items[(query.start + step - before) % n]
+        size = _take(item, CROSS_SELL, 0, size, caps, rules, state, found)
     for number in range(state.now[ANCHORS]):
         group = _new_group(number, rules, state)
         if group < 0:
@@ -218,10 +246,15 @@ def _fill(
         turn = first
         while turn < end and ranking.rank[ranking.by_group[turn]] < query.start:
             turn += 1
-        for step in range(end - first):
+        for step in range(before + end - first):
             if size - own == caps.upsells:
                 break
-            item = ranking.by_group[first + (turn - first + step) % (end - first)]
+            if step < before:
+                item = query.own[step]
+                if rules.group[rules.facts[item].category] != group:
+                    continue
+            else:
+                item = ranking.by_group[first + (turn - first + step - before) % (end - first)]
             size = _take(item, UPSELL, own, size, caps, rules, state, found)
     return size
 
@@ -237,8 +270,14 @@ def _take(
     state: QueryState,
     found: NDArray[np.int32],
 ) -> int:
-    """Append an item to a list if the rules class it as wanted and the places from `first` on leave room for it."""
+    """Append an item to a list if the rules class it as wanted and the places from `first` on leave room for it.
+
+    An item that is there already is passed over.
+    """
     kind, place = classify(item, rules, state)
+    for taken in range(first, size):
+        if found[taken, 0] == item:
+            return size
     if kind != wanted or not _fits(item, first, size, caps.per_category, caps.per_brand, rules, found):
         return size
     found[size, 0], found[size, 1], found[size, 2] = item, kind, state.anchors[place]

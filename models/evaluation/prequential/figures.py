@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from models.evaluation.lists import ALL, FIGURES, MEAN_OVER, WITH_ITEMS, WITH_TARGETS, coverage, decile_shares, gini
 from models.evaluation.prequential.tallies import (
+    ALONG,
     BOTH,
     COLUMNS,
     OUTCOMES,
     PARTS,
     SHORTEST_STEP_S,
     SLICES,
+    UPSELLS,
     Tally,
     number,
     percent,
@@ -52,6 +54,7 @@ def slice_figures(tally: Tally, k: tuple[int, int, int], seed: int) -> dict[str,
 def list_figures(tally: Tally, offered: list[int], *, fall_backs: bool) -> dict[str, Any]:
     """Figures by part that do not depend on targets; `fall_backs`: whether the method has any."""
     found: dict[str, Any] = {}
+    n = [sum(step[(1 + len(ALONG)) * part] for step in tally.curve.values()) for part in range(len(PARTS))]
     for part, name in enumerate(PARTS):
         exposure = exposure_of(tally, offered, part)
         items, fallen_back, hit = tally.items[part]
@@ -63,11 +66,16 @@ def list_figures(tally: Tally, offered: list[int], *, fall_backs: bool) -> dict[
             "gini": number(round(gini(exposure), 4)) if len(exposure) else None,
             "diversity_category": percent(by_category, lists),
             "diversity_brand": percent(by_brand, lists),
+            "revenue_per_1000_lists": number(round(1000 * tally.revenue[part] / n[part], 2)) if n[part] else None,
         }
         if fall_backs:
             found[name]["fall_backs"] = percent(fallen_back, items)
     (shown, steps), (taken, steps_taken) = tally.steps
-    found["upsell"] |= {"price_step": percent(steps, shown), "price_step_taken": percent(steps_taken, taken)}
+    found["upsell"] |= {
+        "price_step": percent(steps, shown),
+        "price_step_taken": percent(steps_taken, taken),
+        "lift_per_anchor": percent(steps_taken, n[UPSELLS]),
+    }
     found["both"]["cold_items"] = percent(tally.cold_items, tally.items[BOTH][0])
     return found
 
@@ -110,7 +118,8 @@ def curve(tallies: Mapping[str, Tally], step_s: int) -> dict[str, Any]:
 def _hit_rates(counts: list[int]) -> dict[str, dict[str, float | None]]:
     """Lists of a step and their hit rates by part; `counts` as of `Tally.curve`."""
     found: dict[str, dict[str, float | None]] = {}
+    width = 1 + len(ALONG)
     for place, part in enumerate(PARTS):
-        n, *hits = counts[3 * place : 3 * place + 3]
-        found[part] = {"n": n} | {f"hr {name}": percent(hit, n) for name, hit in zip(OUTCOMES, hits, strict=True)}
+        n, *hits = counts[width * place : width * (place + 1)]
+        found[part] = {"n": n} | {f"hr {name}": percent(hit, n) for name, hit in zip(ALONG, hits, strict=True)}
     return found

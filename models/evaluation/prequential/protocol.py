@@ -14,6 +14,9 @@ the cart or bought recently, and either of another category than all anchors (cr
 Lists that running workers sent for the same events can be scored beside the others. Then only events between the
 earliest and the latest of them get lists, from all methods; other events are only learnt. An event without a sent list
 counts as an empty list.
+
+Two more outcomes are of what is taken: what is **new to the household**, which the shopper has not bought before the
+event, and what is **credited**, where an item counts 1 - base rate as of the event (`models.evaluation.purchases`).
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from models.evaluation.lists import Place
-from models.evaluation.prequential.baselines import AtRandom, MostPopular
+from models.evaluation.prequential.baselines import AtRandom, HouseholdPopular, MostPopular
 from models.evaluation.prequential.figures import curve, exposure_by_decile, list_figures, slice_figures
 from models.evaluation.prequential.replay import EVENTS, SEQUENCE, Answered, Engine, Event, Ranking
 from models.evaluation.prequential.sent import SentLists
@@ -45,13 +48,14 @@ from models.evaluation.prequential.tallies import (
     parts_of,
     percent,
 )
+from models.evaluation.purchases import Purchases
 from models.evaluation.upgrades import is_upgrade
 from models.serving.recommender import RecommenderConfig, SuggestedItem
 from models.shop.catalog import OFFERED
 from models.shop.events import Action, Click, Purchase
 from models.shop.kinds import KIND_NAMES
 
-OURS, POPULARITY, RANDOM, SENT = "crosscurrent", "popularity", "random", "sent"
+OURS, POPULARITY, HOUSEHOLD, RANDOM, SENT = "crosscurrent", "popularity", "household", "random", "sent"
 
 RANKINGS = {
     OURS: Ranking(uses_sequence=True, uses_ranker=True),
@@ -64,7 +68,7 @@ RANKINGS = {
 }
 """What a worker sends; the same without the learnt ranker; counting alone; the sequence model with fallbacks only."""
 
-METHODS = (*RANKINGS, POPULARITY, RANDOM)
+METHODS = (*RANKINGS, POPULARITY, HOUSEHOLD, RANDOM)
 """Methods that need nothing but the log; SENT follows them if there are sent lists."""
 
 PROGRESS_EVERY = 200
@@ -111,6 +115,7 @@ class _Window:
     cold: tuple[int, ...]
     shown: list[ListParts]  # by method
     cold_items: list[int]  # by method: shown items that were cold
+    order: int  # number of events up to its own
     views: int  # number of the shopper's first event after it
     takes: int
 
@@ -143,7 +148,7 @@ class Prequential:
 
     Args:
         engine: with its catalogue filled.
-        baselines: any of POPULARITY and RANDOM.
+        baselines: any of POPULARITY, HOUSEHOLD and RANDOM.
         sent: what running workers sent for the same events.
         clock: the engine's.
 
@@ -155,7 +160,7 @@ class Prequential:
         self,
         engine: Engine,
         config: PrequentialConfig,
-        baselines: Collection[str] = (POPULARITY, RANDOM),
+        baselines: Collection[str] = (POPULARITY, HOUSEHOLD, RANDOM),
         sent: SentLists | None = None,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -164,7 +169,12 @@ class Prequential:
         self._sent, self._clock = sent, clock
         policy = engine.policy
         self._popular = MostPopular(engine.items, engine.catalog, policy)
-        ranked = {POPULARITY: self._popular, RANDOM: AtRandom(engine.items, engine.catalog, policy, config.seed)}
+        self._household = HouseholdPopular(engine.items, engine.catalog, policy)
+        ranked = {
+            POPULARITY: self._popular,
+            HOUSEHOLD: self._household,
+            RANDOM: AtRandom(engine.items, engine.catalog, policy, config.seed),
+        }
         self._baselines = {name: baseline for name, baseline in ranked.items() if name in baselines}
         self.methods = (*engine.recommenders, *self._baselines, *([SENT] if sent is not None else []))
         self._k = (policy.max_cross_sell, policy.max_upsell, policy.max_items)
@@ -172,6 +182,8 @@ class Prequential:
         self._windows: deque[_Window] = deque()
         self._shoppers: dict[str, _Shopper] = {}
         self._events_of: dict[str, list[int]] = {}  # shopper: group, events so far
+        self._before = Purchases()  # those before the event of the oldest open window
+        self._bought: deque[tuple[int, str, list[int]]] = deque()  # later ones: number of the event, shopper, items
         self._traits_of = catalog_traits(engine.catalog, policy.category_depth)
         self._tallies = {name: Tally(self._k, self._traits_of) for name in self.methods}
         self._calibration = Calibration()
@@ -217,11 +229,13 @@ class Prequential:
         known = self._events_of.setdefault(event.user_id, [len(self._events_of) % SHOPPER_GROUPS, 0])
         if answered.query is not None and (self._sent is None or self._sent.covers(event.at)):
             self._ask(answered, known[1])
+        if isinstance(event, Purchase):
+            self._bought.append((self.events, event.user_id, items))
+            self._household.bought.learn(event.user_id, items)
         if views:
             known[1] += 1
-            self._popular.update(items)
-            if RANDOM in self._baselines:
-                self._baselines[RANDOM].update(items)
+            for ranked in {self._popular, *self._baselines.values()}:
+                ranked.update(items)
 
     def _ask(self, answered: Answered, events_before: int) -> None:
         """Open the window of the lists for an event."""
@@ -254,6 +268,7 @@ class Prequential:
                 cold=(COLD_ITEM,) * cold_item + (COLD_SHOPPER,) * cold_shopper,
                 shown=list(map(parts_of, lists)),
                 cold_items=[sum(count(place.item) < config.cold_item_events for place in places) for places in lists],
+                order=self.events,
                 views=shopper.dropped_views + len(shopper.views),
                 takes=shopper.dropped_takes + len(shopper.takes),
             )
@@ -288,14 +303,22 @@ class Prequential:
         shopper.windows -= 1
         if not shopper.windows:
             del self._shoppers[window.user_id]
+        while self._bought and self._bought[0][0] < window.order:
+            self._before.learn(*self._bought.popleft()[1:])
+        new, credits = self._before.new(window.user_id, taken), self._before.credits(window.user_id, taken)
         targets = self._targets(window, taken)
         outcome = ListOutcome(
             group=self._events_of[window.user_id][0],
             step=int(window.at // SHORTEST_STEP_S),
             may_upsell=window.may_upsell,
             cold=window.cold,
-            items=(taken, followed),
-            targets=(targets, targets if followed == taken else self._targets(window, followed)),
+            items=(dict.fromkeys(taken, 1.0), dict.fromkeys(followed, 1.0), dict.fromkeys(new, 1.0), credits),
+            targets=(
+                targets,
+                targets if followed == taken else self._targets(window, followed),
+                targets if new == taken else self._targets(window, new),
+                targets,
+            ),
         )
         for tally, shown, cold_items in zip(self._tallies.values(), window.shown, window.cold_items, strict=True):
             tally.add(shown, cold_items, outcome)
@@ -344,12 +367,7 @@ class Prequential:
             "window_s": config.window_s,
             "cold_item_events": config.cold_item_events,
             "cold_shopper_events": config.cold_shopper_events,
-            "methods": {
-                name: slice_figures(tally, self._k, config.seed)
-                | {"lists": list_figures(tally, offered, fall_backs=name not in self._baselines)}
-                | self._seconds(name)
-                for name, tally in self._tallies.items()
-            },
+            "methods": {name: self._figures(name, tally, offered) for name, tally in self._tallies.items()},
             "curve": curve(self._tallies, step_s),
             "days": curve(self._tallies, STEPS_S[-1])["steps"],
             "exposure_by_decile": exposure_by_decile(self._tallies, offered, popularity),
@@ -359,6 +377,12 @@ class Prequential:
             shares = {name: percent(count, self._items_sent) for name, count in self._same.items()}
             figures["sent"] = {**self._sent.as_json(), "items": self._items_sent, "same_items": shares}
         return figures
+
+    def _figures(self, name: str, tally: Tally, offered: list[int]) -> dict[str, Any]:
+        """Figures of a method."""
+        lists = list_figures(tally, offered, fall_backs=name not in self._baselines)
+        revenue = {"revenue_per_1000_lists": lists["both"]["revenue_per_1000_lists"]}
+        return slice_figures(tally, self._k, self._config.seed) | {"lists": lists} | revenue | self._seconds(name)
 
     def _seconds(self, name: str) -> dict[str, float]:
         """What a method would take alone: its lists, and what has to be learnt for them."""

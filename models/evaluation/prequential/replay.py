@@ -91,8 +91,11 @@ class Engine:
     >>> engine.catalog.put(CatalogItem("mug", "Mug", "Mugs", 9.0))
     >>> looks = [Click(user, item, Action.VIEW, 1e9 + at)
     ...     for user, item, at in [("ann", "kettle", 0), ("ann", "mug", 9), ("bob", "kettle", 60)]]
-    >>> [[item["reasons"][0]["text"] for item in answered.lists["counting"]] for answered in engine.run(looks)]
-    [['New in Mugs'], ['Popular in Kettles: looked at once'], ['Looked at together with Kettle once']]
+    >>> for answered in engine.run(looks):
+    ...     [item["reasons"][0]["text"] for item in answered.lists["counting"]]
+    ['New in Mugs']
+    ['From Kettles: viewed or added to the cart once']
+    ['Viewed or added to the cart together with Kettle once']
     """
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -12,7 +12,13 @@ from models.evaluation.lists import ALL, FIGURES, WITH_ITEMS, WITH_TARGETS, Plac
 from models.shop.catalog import Catalog
 from models.shop.kinds import CROSS_SELL, UPSELL
 
-OUTCOMES = ("taken", "followed")
+OUTCOMES = ("taken", "followed", "new to household, taken", "credited")
+"""What a list is scored by; the last two are of what is taken."""
+
+TAKEN, FOLLOWED, NEW, CREDITED = range(4)
+
+ALONG = OUTCOMES[:NEW]
+"""Outcomes whose curves along the stream are kept."""
 
 PARTS = ("cross-sell", "upsell", "both")
 """Parts of a list that have figures of their own."""
@@ -71,8 +77,8 @@ class ListOutcome(NamedTuple):
     step: int  # number of the shortest step of the curve
     may_upsell: bool
     cold: tuple[int, ...]  # COLD_ITEM and COLD_SHOPPER where they apply
-    items: tuple[set[int], set[int]]  # by OUTCOMES
-    targets: tuple[tuple[int, int, int], tuple[int, int, int]]  # their number, by OUTCOMES and PARTS
+    items: tuple[Mapping[int, float], ...]  # by OUTCOMES: what each item counts
+    targets: tuple[tuple[int, int, int], ...]  # their number, by OUTCOMES and PARTS
 
 
 class Tally:
@@ -85,6 +91,7 @@ class Tally:
         items: by part: items shown, of which from fallbacks, of which taken.
         diversity: by part: lists of two items or more, sums of their diversity by category and by brand.
         steps: of upsells shown and taken: their number, sum of their price steps.
+        revenue: by part: sum of the prices of the items taken.
         cold_items: cold items shown.
     """
 
@@ -92,11 +99,12 @@ class Tally:
         self._k = k
         self._traits_of = traits_of
         self.sums: defaultdict[int, list[float]] = defaultdict(lambda: [0.0] * len(SLICES) * len(OUTCOMES) * COLUMNS)
-        self.curve: defaultdict[int, list[int]] = defaultdict(lambda: [0] * 3 * len(PARTS))
+        self.curve: defaultdict[int, list[int]] = defaultdict(lambda: [0] * (1 + len(ALONG)) * len(PARTS))
         self.exposure: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
         self.items = [[0, 0, 0] for _ in PARTS]
         self.diversity = [[0.0, 0.0, 0.0] for _ in PARTS]
         self.steps = [[0.0, 0.0], [0.0, 0.0]]
+        self.revenue = [0.0 for _ in PARTS]
         self.cold_items = 0
 
     def add(self, shown: ListParts, cold_items: int, outcome: ListOutcome) -> None:
@@ -106,11 +114,11 @@ class Tally:
         for part, places in enumerate(shown):
             if part == UPSELLS and not outcome.may_upsell:
                 continue
-            step[3 * part] += 1
+            step[(1 + len(ALONG)) * part] += 1
             slices = (part, *outcome.cold) if part == BOTH else (part,)
             for number, taken in enumerate(outcome.items):
                 wanted = outcome.targets[number][part]
-                hits = [place.item in taken for place in places] if wanted else []
+                hits = [taken.get(place.item, 0.0) for place in places] if wanted else []
                 gained = gains(hits, wanted, self._k[part]) if any(hits) else ()
                 for which in slices:
                     first = (which * len(OUTCOMES) + number) * COLUMNS
@@ -119,13 +127,15 @@ class Tally:
                     sums[first + len(FIGURES) + WITH_TARGETS] += bool(wanted)
                     for figure, gain in enumerate(gained, first):
                         sums[figure] += gain
-                if gained:
-                    step[3 * part + 1 + number] += 1
-                    if number == 0:
-                        self.items[part][2] += sum(hits)
-        self._describe(shown, outcome.items[0])
+                if gained and number < len(ALONG):
+                    step[(1 + len(ALONG)) * part + 1 + number] += 1
+                if gained and number == TAKEN:
+                    sold = [place.item for place, hit in zip(places, hits, strict=True) if hit]
+                    self.items[part][2] += len(sold)
+                    self.revenue[part] += sum(offer.price for item in sold if (offer := self._traits_of(item)))
+        self._describe(shown, outcome.items[TAKEN])
 
-    def _describe(self, shown: ListParts, taken: set[int]) -> None:
+    def _describe(self, shown: ListParts, taken: Mapping[int, float]) -> None:
         """Add what does not depend on targets."""
         traits_of = self._traits_of
         for part, places in enumerate(shown):
@@ -159,8 +169,8 @@ class Calibration:
             found = self._bins[place.kind - 1, math.frexp(place.score)[1]]
             found[0] += 1
             found[1] += place.score
-            found[2] += place.item in outcome.items[0]
-            found[3] += place.item in outcome.items[1]
+            found[2] += place.item in outcome.items[TAKEN]
+            found[3] += place.item in outcome.items[FOLLOWED]
 
     def as_json(self) -> dict[str, list[dict[str, Any]]]:
         """Bins by kind, lowest scores first."""

@@ -5,6 +5,9 @@ that are neither in the cart nor bought recently; all methods rank the same ones
 puts it into the cart or buys it after the anchor and within the window. Each shopper is asked about an item once a
 window.
 
+Beside what is taken stand what is taken and *new to the household*, which the shopper had not bought before the anchor,
+and what is *credited*: a taking counts 1 - base rate as of the anchor (`models.evaluation.purchases`).
+
 All is prequential: suggest, score, then learn, over the whole log; queries begin at the cut. Counts reach the rankings
 at even distances of event time.
 """
@@ -21,7 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
+from models.evaluation.lists import gains
+from models.evaluation.personal_terms import PersonalTerms
+from models.evaluation.purchases import Purchases
 from models.evaluation.ranks import means
 from models.evaluation.upgrades import Upgrades
 from models.evaluation.worker_counts import WorkerCounts
@@ -38,7 +43,9 @@ K, SHOWN = 10, 2
 REFRESHES = 500
 """How often in a log counts reach the rankings: in a log of a year every 17 hours, of three hours every 22 s."""
 
-METHODS = ("random", "nearest-price", "popularity", "last-item", "household", "upsells")
+OURS = "crosscurrent"
+
+METHODS = ("random", "nearest-price", "popularity", "last-item", "household", "personal-terms", OURS)
 """All methods, in the order of the table; the last is the worker's recommender."""
 
 FIGURES = (f"hr@{SHOWN}", f"hr@{K}", f"mrr@{K}")
@@ -53,7 +60,6 @@ class UpsellsConfig:
     visits: VisitConfig = field(default_factory=VisitConfig)
     counting: CoOccurrenceConfig = field(default_factory=CoOccurrenceConfig)
     ranking: RecommenderConfig = field(default_factory=RecommenderConfig)
-    habits: PurchaseHistoryConfig = field(default_factory=PurchaseHistoryConfig)
 
 
 class Span(NamedTuple):
@@ -72,8 +78,32 @@ class _Query:
     at: float
     anchor: int
     allowed: frozenset[int]
+    credits: NDArray[np.float32]
+    """(n,) of the allowed, in their order: 1 - base rate."""
+    had: frozenset[int]
+    """Those of the allowed that the shopper has bought before."""
     lists: dict[str, NDArray[np.int32]]
     taken: dict[int, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Reading:
+    """Queries with a taken upsell that counts, and what each method gained."""
+
+    shoppers: list[str] = field(default_factory=list)
+    """(n,) shopper of each."""
+    gains: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    """(n, FIGURES), by method."""
+
+    def figures(self, method: str, asked: int, seed: int) -> dict[str, Any]:
+        """Means with 95 % intervals that resample whole shoppers, and acceptance of `asked` queries, in percent."""
+        columns = np.array(self.gains[method]).reshape(-1, len(FIGURES)).T
+        found = means(dict(zip(FIGURES, columns, strict=True)), np.array(self.shoppers), seed)
+        return (
+            {figure: value.percent for figure, value in found.items()}
+            | {f"acceptance@{SHOWN}": round(100 * float(columns[0].sum()) / max(1, asked), 3)}
+            | {"n": len(self.shoppers), "interval": {name: [value.low, value.high] for name, value in found.items()}}
+        )
 
 
 @dataclass(slots=True)
@@ -84,27 +114,31 @@ class Evaluation:
     """Queries with closed windows."""
     open: int = 0
     """Queries whose windows were open at the end; not counted otherwise."""
-    shoppers: list[str] = field(default_factory=list)
-    """(n,) shopper of each query with a taken upsell."""
-    gains: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
-    """(n, FIGURES) of the same, by method."""
+    taken: Reading = field(default_factory=Reading)
+    new: Reading = field(default_factory=Reading)
+    """Only what is new to the household counts."""
+    credited: Reading = field(default_factory=Reading)
+    """What is taken counts 1 - base rate."""
     steps_shown: dict[str, list[float]] = field(default_factory=dict)
     """Price steps of the first `SHOWN` of all lists, by method."""
     steps_taken: dict[str, list[float]] = field(default_factory=dict)
     """Those of them that were taken."""
+    revenue: dict[str, float] = field(default_factory=dict)
+    """Sum of the prices of the first `SHOWN` that were taken, by method."""
 
     def as_json(self, seed: int) -> dict[str, Any]:
-        """Figures with 95 % intervals that resample whole shoppers, acceptance and mean steps, all in percent."""
+        """Figures of each method in percent, revenue of 1,000 queries in the shop's currency."""
         methods: dict[str, Any] = {}
-        for name, rows in self.gains.items():
-            columns = np.array(rows).reshape(-1, len(FIGURES)).T
-            found = means(dict(zip(FIGURES, columns, strict=True)), np.array(self.shoppers), seed)
-            accepted = float(columns[0].sum()) / max(1, self.asked)
+        for name in self.taken.gains:
+            found = self.taken.figures(name, self.asked, seed)
+            shown, taken = _mean(self.steps_shown[name]), _mean(self.steps_taken[name])
             methods[name] = (
-                {figure: value.percent for figure, value in found.items()}
-                | {f"acceptance@{SHOWN}": round(100 * accepted, 3)}
-                | {"step_shown": _mean(self.steps_shown[name]), "step_taken": _mean(self.steps_taken[name])}
-                | {"n": len(rows), "interval": {figure: [value.low, value.high] for figure, value in found.items()}}
+                found
+                | {"step_shown": shown, "step_taken": taken}
+                | {"lift_per_anchor": round(found[f"acceptance@{SHOWN}"] / 100 * (taken or 0.0), 4)}
+                | {"revenue_per_1000_lists": round(1000 * self.revenue[name] / max(1, self.asked), 2)}
+                | {"new to household": self.new.figures(name, self.asked, seed)}
+                | {"credited": self.credited.figures(name, self.asked, seed)}
             )
         return methods
 
@@ -135,8 +169,11 @@ def evaluate(
     """
     state = _Methods(items, catalog, policy, seed, config)
     upgrades = Upgrades(catalog, len(items), policy)
-    evaluation = Evaluation(gains={name: [] for name in methods})
-    evaluation.steps_shown, evaluation.steps_taken = {name: [] for name in methods}, {name: [] for name in methods}
+    evaluation = Evaluation(revenue=dict.fromkeys(methods, 0.0))
+    for by_method in (evaluation.steps_shown, evaluation.steps_taken):
+        by_method |= {name: [] for name in methods}
+    for reading in (evaluation.taken, evaluation.new, evaluation.credited):
+        reading.gains = {name: [] for name in methods}
     queries: dict[str, deque[_Query]] = {}
     asked: dict[tuple[str, int], float] = {}
     every_s, refresh_at = max((span.last - span.first) / REFRESHES, 1e-3), -inf
@@ -156,7 +193,11 @@ def evaluate(
                 if len(allowed):
                     asked[event.user_id, anchor] = event.at
                     lists = {name: state.ranked(name, event, anchor, allowed, visit) for name in methods}
-                    query = _Query(event.at, anchor, frozenset(allowed.tolist()), lists)
+                    offers = frozenset(allowed.tolist())
+                    credits = state.purchases.credits(event.user_id, offers)
+                    had = offers - state.purchases.new(event.user_id, offers)
+                    worth = np.fromiter(credits.values(), np.float32, len(credits))
+                    query = _Query(event.at, anchor, offers, worth, had, lists)
                     queries.setdefault(event.user_id, deque()).append(query)
         state.learn(event)
     for user_id, of_shopper in queries.items():
@@ -164,7 +205,7 @@ def evaluate(
             if query.at + config.window_s > span.last:
                 evaluation.open += 1
             else:
-                _count(user_id, query, upgrades, evaluation)
+                _count(user_id, query, upgrades, catalog, evaluation)
     return evaluation
 
 
@@ -179,7 +220,7 @@ def _take(event: Click | Purchase, items: Items, queries: Iterable[_Query], wind
             query.taken.update(dict.fromkeys(item for item in taken if item in query.allowed))
 
 
-def _count(user_id: str, query: _Query, upgrades: Upgrades, evaluation: Evaluation) -> None:
+def _count(user_id: str, query: _Query, upgrades: Upgrades, catalog: Catalog, evaluation: Evaluation) -> None:
     """Add the results of a query whose window has closed."""
     evaluation.asked += 1
     for name, found in query.lists.items():
@@ -187,13 +228,22 @@ def _count(user_id: str, query: _Query, upgrades: Upgrades, evaluation: Evaluati
         steps = {item: upgrades.step(item, query.anchor) for item in shown}
         evaluation.steps_shown[name] += steps.values()
         evaluation.steps_taken[name] += [step for item, step in steps.items() if item in query.taken]
+        evaluation.revenue[name] += sum(float(catalog.facts["price"][item]) for item in shown if item in query.taken)
     if not query.taken:
         return
-    evaluation.shoppers.append(user_id)
-    for name, found in query.lists.items():
-        places = [place for place, item in enumerate(found.tolist(), 1) if item in query.taken]
-        place = places[0] if places else inf
-        evaluation.gains[name].append((float(place <= SHOWN), float(place <= K), 1.0 / place))
+    credits = dict(zip(query.allowed, query.credits.tolist(), strict=True))
+    for reading, worth in (
+        (evaluation.taken, dict.fromkeys(query.taken, 1.0)),
+        (evaluation.new, {item: 1.0 for item in query.taken if item not in query.had}),
+        (evaluation.credited, {item: credits[item] for item in query.taken}),
+    ):
+        if not worth:
+            continue
+        reading.shoppers.append(user_id)
+        for name, found in query.lists.items():
+            weights = [worth.get(item, 0.0) for item in found.tolist()]
+            (few, *_), (all_of_it, reciprocal, *_) = (gains(weights[:k], len(worth), k) for k in (SHOWN, K))
+            reading.gains[name].append((few, all_of_it, reciprocal))
 
 
 class _Methods:
@@ -205,15 +255,16 @@ class _Methods:
         self._bought_s = policy.bought_days * 86_400.0
         self.counts = WorkerCounts(items, config.visits, config.counting)
         self._recommender = Recommender(items, catalog, self.counts.neighbours, policy, config.ranking)
-        self._history = PurchaseHistory(config.habits)
+        self.purchases, self._personal = Purchases(), PersonalTerms()
         self._popular = np.zeros(len(items))
         self._chance = np.random.default_rng(seed)
-        self._ranks: Mapping[str, Callable[[Click, int, NDArray[np.int32]], NDArray[np.float64]]] = {
-            "random": lambda _, __, allowed: self._chance.random(len(allowed)),
-            "nearest-price": lambda _, __, allowed: -self._catalog.facts["price"][allowed],
-            "popularity": lambda _, __, allowed: self._popular[allowed],
-            "last-item": lambda _, anchor, allowed: self._pairs(anchor, allowed),
-            "household": lambda event, _, allowed: self._bought(event.user_id, allowed),
+        self._ranks: Mapping[str, Callable[[Click, int, NDArray[np.int32], Visit], NDArray[np.float64]]] = {
+            "random": lambda _, __, allowed, ___: self._chance.random(len(allowed)),
+            "nearest-price": lambda _, __, allowed, ___: -self._catalog.facts["price"][allowed],
+            "popularity": lambda _, __, allowed, ___: self._popular[allowed],
+            "last-item": lambda _, anchor, allowed, __: self._pairs(anchor, allowed),
+            "household": lambda event, _, allowed, __: self._bought(event.user_id, allowed),
+            "personal-terms": self._terms,
         }
 
     def visit(self, event: Click) -> Visit:
@@ -224,12 +275,12 @@ class _Methods:
         self, name: str, event: Click, anchor: int, allowed: NDArray[np.int32], visit: Visit
     ) -> NDArray[np.int32]:
         """The first `K` allowed items by a method; ties: the more popular first, then by item id."""
-        if name == "upsells":
+        if name == OURS:
             barred = list(dict.fromkeys([*visit.cart, *visit.bought]))
             looks = Visit(visit.items, visit.ages_s, visit.actions, [], barred)
             (suggested,) = self._recommender.suggest_many([Query(event.action, [anchor], looks, event.at, "")])
             return np.array([self._items.find(item["item_id"]) for item in suggested], np.int32)
-        scores, id_order = self._ranks[name](event, anchor, allowed), self._items.order[allowed]
+        scores, id_order = self._ranks[name](event, anchor, allowed, visit), self._items.order[allowed]
         return allowed[np.lexsort((id_order[:, 1], id_order[:, 0], -self._popular[allowed], -scores))[:K]]
 
     def _pairs(self, anchor: int, allowed: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -242,16 +293,22 @@ class _Methods:
 
     def _bought(self, user_id: str, allowed: NDArray[np.int32]) -> NDArray[np.float64]:
         """Baskets of the shopper with each item."""
-        rows, counts = self._history.rows(user_id), np.zeros(len(self._items))
-        counts[rows["item"]] = rows["count"]
-        return counts[allowed]
+        baskets = self.purchases.of(user_id)
+        return np.array([baskets[item] for item in allowed.tolist()], np.float64)
+
+    def _terms(self, event: Click, anchor: int, allowed: NDArray[np.int32], visit: Visit) -> NDArray[np.float64]:
+        """PerNIR's personal terms, asked with the cart and the anchor."""
+        given = [item for item in visit.cart if item != anchor]
+        scores = self._personal.scores(event.user_id, [*given, anchor])
+        return np.array([scores.get(item, 0.0) for item in allowed.tolist()])
 
     def learn(self, event: Click | Purchase) -> None:
         """Learn an event."""
         self.counts.learn(event)
         if isinstance(event, Purchase):
             bought = list(map(self._items.index, event.item_ids))
-            self._history.learn_one(event.user_id, bought, event.at)
+            self.purchases.learn(event.user_id, bought)
+            self._personal.learn(event.user_id, list(dict.fromkeys(bought)))
             self._popular[bought] += 1.0
         else:
             self._popular[self._items.index(event.item_id)] += 1.0

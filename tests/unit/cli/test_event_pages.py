@@ -18,6 +18,7 @@ from streams.wire.codec import (
     decode_purchase,
     decode_suggestion,
 )
+from streams.wire.record import Header
 from streams.wire.topics import TOPICS
 
 DECODERS = {
@@ -39,6 +40,7 @@ class Rec:
     timestamp: int = 1_800_000_000_000
     partition: int = 0
     offset: int = 0
+    headers: tuple[Header, ...] = ()
 
 
 @pytest.mark.parametrize("path", list(pages()), ids=lambda path: path.name)

@@ -11,6 +11,7 @@ import pytest
 from streams.connectors.replay import SourceEvent
 from streams.connectors.simulated_shop import NAME, SimulatedShop
 from streams.wire.codec import decode_catalog, decode_click, decode_purchase
+from streams.wire.record import Header
 
 START_S = 1_714_564_800.0
 
@@ -23,6 +24,7 @@ class Rec:
     topic: str = "clicks"
     partition: int = 0
     offset: int = 0
+    headers: tuple[Header, ...] = ()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ from models.evaluation.baskets.protocol import (
 )
 from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
 from models.evaluation.baskets.registry import METHODS, method_groups
+from models.evaluation.baskets.tifu_knn import TifuKnn, TifuKnnConfig
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
@@ -171,6 +172,26 @@ def test_co_occurrence_is_divided_and_weighted_as_written_down() -> None:
     assert found[2] == pytest.approx((1 + three) / 3**0.5)  # two baskets with 0
     assert found[3] == pytest.approx(three / 3**0.5 + 2 / 4**0.5)
     assert found[4] == pytest.approx(1 / 4**0.5)
+
+
+def test_tifu_knn_adds_the_nearest_households_to_the_own_vector() -> None:
+    """Ann and bob have item 0; cem has nothing of hers, and is farther away."""
+    market = shop("Tea", "Milk", "Mugs", "Beer", "Rum")
+    method = TifuKnn(market, TifuKnnConfig(neighbours=1, own=0.75))
+    for each in (basket(0, 1), basket(0, 2, household="bob"), basket(3, 4, household="cem")):
+        method.learn(each)
+    method.ready()
+    query = query_of(basket(0, 1, 2, 3), market, nothing(market))
+    assert query is not None
+    ids, scores = method.scores(query)
+    assert dict(zip(ids.tolist(), scores.tolist(), strict=True)) == {0: 1.0, 1: 0.75, 2: 0.25}
+
+
+def test_personal_terms_know_the_favourite_and_popularity_does_not() -> None:
+    market, baskets = town(20, 20)
+    found = run(market, baskets, "popularity", "personal-terms", cut=cut_at(baskets))
+    recalls = {name: np.mean([gain[5] for gain in gains]) for name, gains in found.readings["all"].gains.items()}
+    assert recalls["personal-terms"] > recalls["popularity"]
 
 
 def town(households: int, weeks: int) -> tuple[Shop, list[Basket]]:

@@ -12,9 +12,18 @@ import orjson
 import pytest
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.prequential.baselines import AtRandom, MostPopular
-from models.evaluation.prequential.protocol import METHODS, OURS, Prequential, PrequentialConfig
+from models.evaluation.prequential.baselines import AtRandom, HouseholdPopular, MostPopular
+from models.evaluation.prequential.protocol import (
+    HOUSEHOLD,
+    METHODS,
+    OURS,
+    POPULARITY,
+    RANDOM,
+    Prequential,
+    PrequentialConfig,
+)
 from models.evaluation.prequential.replay import Engine, Event, Ranking
+from models.evaluation.prequential.tallies import OUTCOMES, SLICES
 from models.serving.recommender import Query
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
@@ -114,7 +123,7 @@ def test_an_event_is_answered_before_it_is_learnt_and_known_a_flush_later() -> N
         [item["reasons"][0]["text"] for item in answered.lists[OURS] if item["item_id"] == "mug"]
         for answered in ours.run([look("a", "mug", 0), look("b", "kettle", 0.5), look("c", "kettle", 2)])
     ]
-    assert texts == [[], ["New in Mugs"], ["Popular in Mugs: looked at once"]]
+    assert texts == [[], ["New in Mugs"], ["From Mugs: viewed or added to the cart once"]]
 
 
 def test_a_repeated_event_and_a_forgotten_shopper_are_not_answered() -> None:
@@ -173,6 +182,42 @@ def test_an_upsell_is_a_target_of_its_own_kind() -> None:
     assert figures["upsell, taken"]["with_targets"] == 1
     assert figures["cross-sell, taken"]["with_targets"] == 0
     assert figures["lists"]["upsell"]["price_step_taken"] == pytest.approx(33.333)
+    assert figures["lists"]["upsell"]["lift_per_anchor"] == pytest.approx(16.667)  # of two lists
+    assert figures["lists"]["upsell"]["revenue_per_1000_lists"] == 20_000.0
+
+
+def test_what_is_new_and_what_a_taking_is_credited_with_is_as_of_the_event() -> None:
+    """Ann has the mug in both of her baskets and never had the pan; there are three baskets before she looks."""
+    events: list[Event] = [
+        buy("ann", ["mug"], 0, "o1"),
+        buy("ann", ["mug"], 10, "o2"),
+        buy("bob", ["pan"], 20, "o3"),
+        look("ann", "kettle", 200),
+        buy("ann", ["pan", "mug"], 210, "o4"),
+        END,
+    ]
+    figures = scored(events, policy=Policy(triggers=("view",), bought_days=0)).as_json()["methods"][OURS]
+    taken, new, credited = (figures[f"cross-sell, {name}"] for name in ("taken", "new to household, taken", "credited"))
+    assert (taken["n"], taken["hr@4"], taken["precision@4"], taken["recall@4"]) == (1, 100.0, 100.0, 100.0)
+    assert (new["n"], new["hr@4"], new["precision@4"], new["recall@4"]) == (1, 100.0, 50.0, 100.0)
+    mug, pan = 1 - (2 + 5 * 2 / 3) / (2 + 5), 1 - (0 + 5 * 1 / 3) / (2 + 5)
+    assert credited["hr@4"] == pytest.approx(100 * pan, abs=1e-3)
+    assert credited["precision@4"] == pytest.approx(100 * (mug + pan) / 2, abs=1e-3)
+    assert credited["interval"]["hr@4"] == pytest.approx([100 * pan] * 2, abs=1e-3)
+    assert figures["revenue_per_1000_lists"] == figures["lists"]["cross-sell"]["revenue_per_1000_lists"] == 28_000.0
+
+
+def test_a_basket_that_has_left_the_window_makes_later_takings_old() -> None:
+    events: list[Event] = [
+        look("ann", "kettle", 0),
+        buy("ann", ["pan"], 10, "o1"),
+        look("ann", "kettle", 200),
+        buy("ann", ["pan"], 210, "o2"),
+        END,
+    ]
+    figures = scored(events, policy=Policy(triggers=("view",), bought_days=0)).as_json()["methods"][OURS]
+    assert (figures["both, taken"]["hr@6"], figures["both, new to household, taken"]["hr@6"]) == (100.0, 50.0)
+    assert figures["both, credited"]["hr@6"] == pytest.approx(50.0)  # 1, and 1 - (1 + 5 * 1 / 1) / (1 + 5)
 
 
 def test_items_that_could_not_be_suggested_are_no_targets() -> None:
@@ -242,9 +287,8 @@ def test_equal_runs_are_equal() -> None:
 
     first, second = run(), run()
     assert first == second
-    shares = [first["methods"][name]["cross-sell, followed"]["hr@4"] for name in first["methods"]]
-    assert shares[0] > shares[2]
-    assert shares[1] > shares[2]
+    shares = {name: found["cross-sell, followed"]["hr@4"] for name, found in first["methods"].items()}
+    assert min(shares[OURS], shares[POPULARITY], shares[HOUSEHOLD]) > shares[RANDOM]
 
 
 # -- baselines ---------------------------------------------------------------------------------------------------------
@@ -256,17 +300,21 @@ def many(seed: int) -> Engine:
     return engine(shop=shop)
 
 
-def query(ours: Engine, trigger: list[str], cart: list[str], bought: list[str], action: Action = Action.VIEW) -> Query:
+def query(ours: Engine, trigger: list[str], cart: list[str], bought: list[str], user: str = "ann") -> Query:
     index = ours.items.index
     visit = Visit([], [], [], list(map(index, cart)), list(map(index, bought)))
-    return Query(action, list(map(index, trigger)), visit, AT, "")
+    return Query(Action.VIEW, list(map(index, trigger)), visit, AT, "", user)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_baselines_keep_the_promises_and_the_caps(seed: int) -> None:
     ours, chance = many(seed), np.random.default_rng(seed + 100)
     policy = Policy(max_per_brand=3)
-    for baseline in (MostPopular(ours.items, ours.catalog, policy), AtRandom(ours.items, ours.catalog, policy, seed)):
+    household = HouseholdPopular(ours.items, ours.catalog, policy)
+    for n in range(100):
+        household.bought.learn("ann", [ours.items.index(f"i{number:03d}") for number in range(n, 3 * n)])
+    at_random, popular = AtRandom(ours.items, ours.catalog, policy, seed), MostPopular(ours.items, ours.catalog, policy)
+    for baseline in (popular, household, at_random):
         for _ in range(60):
             names = [f"i{n:03d}" for n in chance.choice(300, 6, replace=False)]
             asked = query(ours, names[:1], names[1:3], names[3:])
@@ -316,6 +364,24 @@ def test_popular_upsells_are_those_of_all_anchors_together() -> None:
     places = popular.suggest(query(ours, ["pot"], ["mug"], []))
     named = [(ours.items.name(place.item), ours.items.name(place.anchor)) for place in places]
     assert named == [("mug-1", "mug"), ("pot-2", "pot")]
+
+
+def test_what_the_household_buys_comes_before_what_all_buy() -> None:
+    shop = [("pot", "Pots", 10.0), ("pot-2", "Pots", 12.0), ("pot-3", "Pots", 13.0)]
+    shop += [(name, f"{name.title()}s", 9.0) for name in ("mug", "cup", "pan", "jug")]
+    ours = engine(shop=shop)
+    household = HouseholdPopular(ours.items, ours.catalog, Policy())
+    for item, times in (("mug", 5), ("cup", 3), ("pot-2", 2), ("pan", 1)):
+        for _ in range(times):
+            household.update([ours.items.index(item)])
+    for basket in (["jug", "cup"], ["jug", "pot-3", "unknown"]):
+        household.bought.learn("ann", list(map(ours.items.index, basket)))
+
+    def suggested(user: str) -> list[str]:
+        return [ours.items.name(place.item) for place in household.suggest(query(ours, ["pot"], [], [], user))]
+
+    assert suggested("ann") == ["jug", "cup", "pot-3", "mug", "pot-2", "pan"]
+    assert suggested("bob") == ["mug", "cup", "pot-2", "pan", "jug", "pot-3"]
 
 
 def _shares_category(ours: Engine, item: str, *others: str) -> bool:
@@ -439,6 +505,7 @@ def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(
     said = capsys.readouterr().out
     assert "crosscurrent" in said
     assert f"{figures['lists']:,} lists counted" in said
+    assert f" {found['hr@6']:.2f} │ {low:.1f}-{high:.1f} " in said  # nothing is cut or wrapped
     html = page.read_text(encoding="utf-8")
     assert not [word for word in ("<script", "<link", "<img", "@import", "src=") if word in html]
     assert set(re.findall(r"https?://[^\"'< ]*", html)) == {
@@ -447,7 +514,7 @@ def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(
     }
     for text in ("Along the stream", "Popularity bias", "Calibration", *METHODS):
         assert text in html
-    assert html.count("<svg") == html.count("</svg>") == 3 + 10
+    assert html.count("<svg") == html.count("</svg>") == 3 + len(SLICES) * len(OUTCOMES)
     assert f"{found['hr@6']:.2f}" in html
 
 

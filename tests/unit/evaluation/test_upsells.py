@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import orjson
 import pytest
 
@@ -35,9 +38,9 @@ def buy(at: float, *items: str, user: str = "ann") -> Purchase:
     return Purchase(user, f"{user}-{at}", at, tuple(map(Line, items)))
 
 
-def run(*events: Click | Purchase, cut: float = 0.0, last: float = 10_000.0, methods: tuple[str, ...] = METHODS) -> Evaluation:  # fmt: skip  # noqa: E501
+def run(*events: Click | Purchase, cut: float = 0.0, last: float = 10_000.0, methods: tuple[str, ...] = METHODS, policy: Policy = POLICY) -> Evaluation:  # fmt: skip  # noqa: E501
     items, catalog = shop()
-    return evaluate(items, catalog, events, Span(0.0, last, cut), POLICY, methods, lambda done: None, 1, CONFIG)
+    return evaluate(items, catalog, events, Span(0.0, last, cut), policy, methods, lambda done: None, 1, CONFIG)
 
 
 def test_allowed_are_those_of_the_category_within_the_steps_rated_no_lower() -> None:
@@ -53,8 +56,8 @@ def test_allowed_are_those_of_the_category_within_the_steps_rated_no_lower() -> 
 
 
 def test_an_upsell_is_taken_by_cart_or_purchase_later_and_within_the_window() -> None:
-    assert run(look(100.0), buy(200.0, "mug", "pan-pro")).shoppers == ["ann"]
-    assert run(look(100.0), look(200.0, "pan-pro", action=Action.ADD_TO_CART)).shoppers == ["ann"]
+    assert run(look(100.0), buy(200.0, "mug", "pan-pro")).taken.shoppers == ["ann"]
+    assert run(look(100.0), look(200.0, "pan-pro", action=Action.ADD_TO_CART)).taken.shoppers == ["ann"]
     for other in (
         look(200.0, "pan-pro"),  # looked at only; it asks about nothing, since royal is too expensive
         buy(1_200.0, "pan-pro"),  # too late
@@ -63,7 +66,7 @@ def test_an_upsell_is_taken_by_cart_or_purchase_later_and_within_the_window() ->
         buy(100.0, "pan-pro"),  # not later
     ):
         found = run(look(100.0), other)
-        assert (found.asked, found.shoppers) == (1, [])
+        assert (found.asked, found.taken.shoppers) == (1, [])
 
 
 def test_open_windows_do_not_count_nor_do_looks_before_the_cut_nor_a_second_look() -> None:
@@ -78,7 +81,7 @@ def test_open_windows_do_not_count_nor_do_looks_before_the_cut_nor_a_second_look
 def test_what_is_in_the_cart_or_was_bought_recently_is_not_allowed() -> None:
     found = run(look(50.0, "pan-plus", action=Action.ADD_TO_CART), look(100.0), buy(200.0, "pan-plus"))
     assert found.asked == 2  # of the plus, the pro; of the pan, too
-    assert found.shoppers == []
+    assert found.taken.shoppers == []
     found = run(buy(50.0, "pan-plus", "pan-pro"), look(100.0))
     assert found.asked == 0
 
@@ -88,20 +91,48 @@ def test_methods_rank_by_price_by_popularity_by_pairs_and_by_what_the_shopper_ha
     past += [buy(50.0 + n, "pan", "pan-plus", user=f"cem-{n}") for n in range(2)]
     methods = ("nearest-price", "popularity", "last-item", "household")
     found = run(*past, look(500.0), buy(600.0, "pan-pro"), methods=methods)
-    assert found.shoppers == ["ann"]
-    reciprocal = {name: gains[0][2] for name, gains in found.gains.items()}
+    assert found.taken.shoppers == ["ann"]
+    reciprocal = {name: gains[0][2] for name, gains in found.taken.gains.items()}
     assert reciprocal == {"nearest-price": 0.5, "popularity": 1.0, "last-item": 0.5, "household": 1.0}
     assert found.steps_shown["popularity"] == pytest.approx([0.8, 0.2])
     assert found.steps_taken["popularity"] == pytest.approx([0.8])
 
 
+def test_personal_terms_know_what_the_shopper_buys_together_with_the_anchor() -> None:
+    """Ann has the plus as often as the pro, and the pro beside the pan; all buy the plus."""
+    past = [buy(n, "pan-plus", user="bob") for n in (1.0, 2.0, 3.0)]
+    past += [buy(10.0, "pan-plus"), buy(20.0, "pan-pro", "pan"), buy(30.0, "pan-plus"), buy(40.0, "pan-pro", "pan")]
+    methods = ("popularity", "household", "personal-terms")
+    policy = replace(POLICY, bought_days=0)
+    found = run(*past, look(100.0), buy(200.0, "pan-pro"), cut=50.0, methods=methods, policy=policy)
+    places = {name: gains[0][2] for name, gains in found.taken.gains.items()}
+    assert places == {"popularity": 0.5, "household": 0.5, "personal-terms": 1.0}
+
+
 def test_ours_is_the_workers_recommender_with_upsells_of_the_anchor_only() -> None:
     past = [click for n in range(9) for click in (look(10.0 * n, user=f"u{n}"), look(10.0 * n + 1, "pan-pro", f"u{n}"))]
-    found = run(*past, look(500.0), buy(600.0, "pan-pro"), cut=400.0, methods=("upsells",))
-    assert found.gains["upsells"] == [(1.0, 1.0, 1.0)]
-    figures = found.as_json(1)["upsells"]
+    found = run(*past, look(500.0), buy(600.0, "pan-pro"), cut=400.0, methods=("crosscurrent",))
+    assert found.taken.gains["crosscurrent"] == [(1.0, 1.0, 1.0)]
+    figures = found.as_json(1)["crosscurrent"]
     assert (figures["hr@2"], figures["mrr@10"], figures["acceptance@2"], figures["n"]) == (100.0, 100.0, 100.0, 1)
-    assert figures["step_taken"] == 80.0
+    assert (figures["step_taken"], figures["lift_per_anchor"]) == (80.0, 80.0)
+    assert figures["revenue_per_1000_lists"] == 18_000.0
+
+
+def test_what_is_new_what_is_credited_lift_and_revenue_are_as_of_the_anchor() -> None:
+    """Ann has the plus in one of her two baskets; of all three baskets one has the plus, one the pro."""
+    past = [buy(10.0, "pan-plus"), buy(20.0, "mug"), buy(30.0, "pan-pro", user="bob")]
+    policy = replace(POLICY, bought_days=0)
+    found = run(*past, look(100.0), look(150.0, user="zoe"), buy(200.0, "pan-plus"), buy(210.0, "pan-pro"), cut=50.0, policy=policy)  # fmt: skip  # noqa: E501
+    figures = found.as_json(1)["household"]
+    assert (found.asked, figures["n"], figures["acceptance@2"]) == (2, 1, 50.0)
+    plus, pro = 1 - (1 + 5 / 3) / (2 + 5), 1 - (0 + 5 / 3) / (2 + 5)
+    new, credited = figures["new to household"], figures["credited"]
+    assert (new["hr@2"], new["mrr@10"], new["n"]) == (100.0, 50.0, 1)  # the pro, behind the plus
+    assert (credited["hr@2"], credited["acceptance@2"]) == pytest.approx((100 * pro, 50 * pro), abs=1e-2)
+    assert credited["mrr@10"] == pytest.approx(100 * max(plus, pro / 2), abs=1e-2)
+    assert figures["lift_per_anchor"] == pytest.approx(0.5 * (20.0 + 80.0) / 2)  # acceptance times mean step taken
+    assert figures["revenue_per_1000_lists"] == 15_000.0  # 12 and 18 of two lists
 
 
 def test_the_command_writes_what_scripts_read(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,4 +155,5 @@ def test_the_command_writes_what_scripts_read(tmp_path: object, capsys: pytest.C
     assert figures["asked"] == figures["taken"] > 0
     for found in figures["methods"].values():
         assert found["hr@2"] == found["acceptance@2"] == 100.0
-    assert "upsells" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert len(re.findall(r"crosscurrent +│ +100\.00 │ 100\.0-100\.0 │", said)) == 2  # nothing is cut or wrapped

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.ranking.features import no_order
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.explanations import ReasonText
-from models.serving.recommender import Query, RecommenderConfig
+from models.serving.recommender import Learnt, Query, RecommenderConfig
 from models.sessions.visits import Visit, Window
 from models.shop.events import BOUGHT_WITH, Action
-from models.shop.policy import Policy
+from models.shop.policy import FIXED, POPULAR, Policy
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
 KETTLE_SHOP_V1: tuple[tuple[list[str], list[str]], ...] = (
@@ -61,8 +62,8 @@ def test_the_kettle_gets_the_mug_that_completes_it_and_the_steel_kettle_that_bet
     }
     assert (steel["item_id"], steel["kind"], steel["anchor"]) == ("steel-kettle", "upsell", "kettle")
     assert {one["text"] for one in steel["reasons"]} == {
-        "Bought once after a look at Kettle",
-        "Looked at together with Kettle 2 times",
+        "Bought once after Kettle was viewed or added to the cart",
+        "Viewed or added to the cart together with Kettle 2 times",
     }
     assert (mug["price"], mug["category"], mug["title"], mug["propensity"]) == (8.0, "Kitchen/Mugs", "Mug", 1.0)
 
@@ -70,7 +71,7 @@ def test_the_kettle_gets_the_mug_that_completes_it_and_the_steel_kettle_that_bet
 def test_the_drill_that_nobody_bought_with_a_kettle_comes_last_and_for_its_popularity(kettle_shop: CornerShop) -> None:
     drill = kettle_shop.ask("kettle")[-1]
     assert drill["item_id"] == "drill"
-    assert drill["reasons"] == [{"source": "popularity", "count": 1, "text": "Popular in Drills: bought once"}]
+    assert drill["reasons"] == [{"source": "popularity", "count": 1, "text": "From Drills: bought once"}]
 
 
 def test_who_bought_a_kettle_gets_the_mug_and_no_other_kettle(kettle_shop: CornerShop) -> None:
@@ -306,7 +307,7 @@ def test_fall_backs_fill_what_is_left_and_stay_below_evidence() -> None:
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > scores[1] > 0
     assert answers[1]["reasons"] == [
-        {"source": "popularity", "count": 1900, "text": "Popular in 19: looked at 1900 times"}
+        {"source": "popularity", "count": 1900, "text": "From 19: viewed or added to the cart 1900 times"}
     ]
 
 
@@ -351,6 +352,41 @@ def test_reasons_prefer_an_anchor_to_stronger_evidence_of_the_visit() -> None:
         "bought_with": ("kettle", 1),
         "viewed_then_bought": ("pot", 2),
     }
+
+
+def test_an_upsells_first_reason_is_about_its_anchor_though_others_say_more() -> None:
+    shop = CornerShop()
+    for name, price in (("kettle", 20.0), ("steel", 24.0), ("glass", 30.0)):
+        shop.offer(name, "Kettles", price)
+    shop.learn("kettle", {"glass": (1.0, 0.0, 0.0)}, views=100.0)
+    shop.learn("steel", {"glass": (0.0, 0.0, 90.0)}, views=100.0)
+    shop.predictor = Foreseen(shop, {"glass": 0.9})
+    glass = next(one for one in shop.ask("kettle", visit=["steel"]) if one["item_id"] == "glass")
+    sources = [(one["source"], one.get("anchor")) for one in glass["reasons"]]
+    assert glass["anchor"] == "kettle"
+    assert sources == [("viewed_with", "kettle"), ("sequence", None), ("viewed_then_bought", "steel")]
+    shop.learn("kettle", {}, views=100.0)
+    first = next(one for one in shop.ask("kettle", visit=["steel"]) if one["item_id"] == "glass")["reasons"][0]
+    assert (first["source"], first["anchor"]) == ("sequence", "kettle")
+    assert first["text"].startswith("An alternative to Kettle, similar in category and price to what is expected")
+
+
+def test_a_fall_back_upsell_is_related_to_the_anchor_that_it_is_for() -> None:
+    """The first anchor, of its brand, costs more than it; it is the other one's upsell."""
+    shop = CornerShop(Policy(**WIDE))
+    shop.offer("dear", "Kettles", 90.0, brand="Acme")
+    shop.offer("kettle", "Kettles", 20.0, brand="Bolt")
+    shop.offer("glass", "Kettles", 30.0, brand="Acme")
+    (glass,) = shop.ask("dear", cart=["kettle"])
+    assert glass["anchor"] == "kettle"
+    assert glass["reasons"] == [
+        {
+            "source": "popularity",
+            "anchor": "kettle",
+            "count": 0,
+            "text": "New in Kettles, an alternative to Kettle",
+        }
+    ]
 
 
 @pytest.mark.parametrize(
@@ -464,9 +500,66 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     weight = RecommenderConfig().cross_expected * 0.3
     assert told["teapot"]["score"] == pytest.approx(weight / (1 + weight))
     assert told["teapot"]["reasons"] == [
-        {"source": "sequence", "count": 0, "text": "Often next in visits like this one"}
+        {
+            "source": "sequence",
+            "count": 0,
+            "text": "Similar in category and price to what is expected next in visits like this one",
+        }
     ]
+    assert [one["anchor"] for one in told["steel-kettle"]["reasons"][:-1]] == ["kettle"] * 2
+    assert told["steel-kettle"]["reasons"][-1] == {
+        "source": "sequence",
+        "count": 2,
+        "text": "Expected next in visits like this one: viewed or added to the cart 2 times",
+    }
     shop.catalog.withdraw("teapot")
     shop.catalog.withdraw("gold-kettle")
     shop.predictor = None
     assert shop.ask("kettle") == before
+
+
+# -- arms of an experiment ---------------------------------------------------------------------------------------------
+
+
+def test_the_popular_arm_gets_the_most_popular_items_the_rules_allow_whatever_the_visit() -> None:
+    shop = CornerShop(Policy(max_items=3, max_per_category=1, explore=1.0))
+    shop.offer("kettle", "Kitchen/Kettles", 100.0)
+    for name, category, price, views in [
+        ("better", "Kitchen/Kettles", 130.0, 60.0),
+        ("dear", "Kitchen/Kettles", 300.0, 900.0),
+        ("mug", "Kitchen/Mugs", 8.0, 30.0),
+        ("cup", "Kitchen/Mugs", 9.0, 25.0),
+        ("drill", "Tools/Drills", 60.0, 90.0),
+        ("saw", "Tools/Saws", 20.0, 10.0),
+    ]:
+        shop.offer(name, category, price)
+        shop.learn(name, {}, views=views, baskets=0.0)
+    shop.learn("kettle", {"saw": (9.0, 9.0, 9.0)})
+    found = shop.ask("kettle", visit=["drill"], arm=POPULAR)
+    assert [one["item_id"] for one in found] == ["drill", "better", "mug"]
+    assert [
+        (one["reasons"][0]["source"], one["reasons"][0].get("anchor"), one["reasons"][0]["count"]) for one in found
+    ] == [
+        ("popularity", None, 90),
+        ("popularity", "kettle", 60),  # an upsell's first reason is about its anchor
+        ("popularity", None, 30),
+    ]
+    assert {len(one["reasons"]) for one in found} == {1}
+    assert all(one["propensity"] == 1.0 and "features" not in one for one in found)
+    assert next(iter(shop.kinds("kettle"))) == "saw"
+
+
+def test_the_popular_arm_finds_enough_in_a_shop_of_one_branch() -> None:
+    shop = CornerShop(Policy(max_items=30, max_cross_sell=30))
+    shop.offer("kettle", "Shop/Kettles", 100.0)
+    for number in range(30):
+        shop.offer(f"thing-{number:02d}", f"Shop/Kind {number}", 5.0)
+    assert len(shop.ask("kettle", arm=POPULAR)) == 30
+
+
+def test_the_fixed_arm_is_ordered_by_the_evidence_whatever_was_learnt(kettle_shop: CornerShop) -> None:
+    before = kettle_shop.ask("kettle")
+    order = no_order()
+    order.learnt[:] = True
+    kettle_shop.recommender.learnt = Learnt(order, "v")
+    assert kettle_shop.ask("kettle", arm=FIXED) == before != kettle_shop.ask("kettle")

@@ -28,6 +28,7 @@ from streams.snapshots.format import TRAINING
 from streams.trainer import state
 from streams.trainer.log_reader import READ
 from streams.wire.announcements import Announcement, encode_announcement
+from streams.wire.backfill import NAME
 from streams.wire.partitioner import partition_of
 from tests.support.trainee import SETTINGS, Trainee, suggestion
 from tests.support.world import PARTITIONS, Shop
@@ -79,6 +80,22 @@ async def test_what_is_learnt_is_what_the_log_holds_and_is_announced(shop: Shop,
     assert trainee.training._contents._classes[trainee.training.items.find("item-3"), 2] > 0
     assert await trainee.publish() is None  # nothing new
     assert (trainee.count("stored"), trainee.count("announced")) == (1, 1)
+
+
+async def test_history_is_learnt_and_answers_no_list(shop: Shop, tmp_path: Path) -> None:
+    looks = shopping(shop, 20)
+    shop.click("new", "kettle", 9_000.0)
+    shop.publish("suggestions", "new", suggestion(shop, "new", 9_000.0, {"mug": [0.5] * len(FEATURES)}))
+    shop.buy("new", ["mug"], 9_001.0, "o")
+    trainee = await Trainee(shop, tmp_path / "live").take_over()
+    await trainee.apply()
+    assert trainee.training.attribution._actions_of_user.keys() > {"new"}
+    shop.mark(((NAME, b""),))
+    trainee = await Trainee(shop, tmp_path / "past").take_over()
+    await trainee.apply()
+    assert trainee.looks == looks + 1
+    attribution = trainee.training.attribution
+    assert (attribution.opened, attribution.late, attribution._actions_of_user) == (1, 0, {})
 
 
 async def test_killed_at_any_moment_nothing_is_learnt_twice_and_nothing_missed(shop: Shop, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from streams.errors import RecordError
 from streams.wire.announcements import Announcement, decode_announcement, encode_announcement
+from streams.wire.record import Header
 
 VERSION = "20260314T092653Z-000000000822-0a1b2c3d"
 ANNOUNCEMENT = Announcement(1, "sequence", VERSION, "s3://shop/snapshots", "0f" * 32, 1_773_480_413.5, "trainer")
@@ -22,6 +23,7 @@ class Rec:
     partition: int = 3
     offset: int = 7
     timestamp: int = 0
+    headers: tuple[Header, ...] = ()
 
 
 def test_an_announcement_comes_back_under_its_model() -> None:

@@ -16,6 +16,7 @@ from streams.wire.neighbour_rows import (
     encode_position,
     encode_row,
 )
+from streams.wire.record import Header
 
 
 @dataclass
@@ -26,6 +27,7 @@ class Rec:
     partition: int = 5
     offset: int = 7
     timestamp: int = 0
+    headers: tuple[Header, ...] = ()
 
 
 def row_of(size: int, seed: int = 1) -> Row:

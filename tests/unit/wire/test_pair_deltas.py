@@ -13,6 +13,7 @@ from models.shop.items import Items
 from streams.errors import RecordError
 from streams.wire.pair_deltas import TOTAL, PairBatch, decode_pairs
 from streams.wire.partitioner import partition_of
+from streams.wire.record import Header
 
 Event = tuple[int, float, list[tuple[int, int, int, float]]]
 Row = tuple[str, str | None, int, float, float]
@@ -26,6 +27,7 @@ class Rec:
     offset: int = 7
     timestamp: int = 0
     key: bytes | None = b"clicks-3"
+    headers: tuple[Header, ...] = ()
 
 
 def shop(size: int) -> Items:

@@ -7,10 +7,13 @@ import threading
 
 import pytest
 
+from models.ranking.features import no_order
+from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import SequencePredictor
+from models.serving.recommender import Learnt
 from models.shop.events import Click
-from models.shop.policy import Policy
+from models.shop.policy import ARMS, Policy
 from streams.worker.shopper_task import ShopperTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
@@ -207,4 +210,37 @@ async def test_a_closed_batcher_sends_nothing() -> None:
     model.let.set()
     await asyncio.sleep(0.05)
     assert not await _sent(process)
+    await process.die()
+
+
+async def test_each_shopper_gets_the_lists_of_his_arm_and_what_is_withheld_is_recorded() -> None:
+    policy = Policy(arms=(("none", 0.25), ("popular", 0.25), ("fixed", 0.25)))
+    process = Process(Shop(), policy)
+    await process.take_over_all()
+    process.shop.offer("kettle", "Kettles", 30.0)
+    process.shop.offer("mug", "Mugs", 8.0)
+    await process.context.table_reader.caught_up([])
+    process.context.recommender.learnt = Learnt(no_order(), "ranker-1")
+    model = SilentModel("model-1", inline_limit=1000)
+    process.context.batcher.predictor = model
+    for number in range(40):
+        process.shop.click(f"user {number}", "kettle", float(number))
+        process.shop.click(f"user {number}", "unknown", float(number))
+    await process.complete()
+    sent = process.shop.values("suggestions")
+    assert len(sent) == 40  # of the unknown item nothing is withheld, as nothing can be suggested
+    counted = {"cooccurrence": "counts-1"}
+    with_model = counted | {MODEL: "model-1"}
+    models = {"none": {}, "popular": counted, "fixed": with_model, "default": with_model | {RANKER: "ranker-1"}}
+    for value in sent:
+        assert value["arm"] == ARMS[policy.arm_of(value["user_id"])]
+        assert [item["item_id"] for item in value["items"]] == ([] if value["arm"] == "none" else ["mug"])
+        assert value["models"] == models[value["arm"]]
+    assert {value["arm"] for value in sent} == set(ARMS)
+    withheld = sum(value["arm"] == "none" for value in sent)
+    exposed = process.context.metrics.registry.get_sample_value
+    outcomes = {"withheld": withheld, "suggested": 40 - withheld, "nothing to suggest": 40}
+    for outcome, n in outcomes.items():
+        assert exposed("crosscurrent_events_total", {"topic": "clicks", "outcome": outcome}) == n
+    assert exposed("crosscurrent_suggested_items_total", {"kind": "cross-sell"}) == 40 - withheld
     await process.die()
