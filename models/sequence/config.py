@@ -25,8 +25,8 @@ class NetworkConfig:
     scale: float = 16.0
     """Of cosines, to make logits: NISER's; with 1 the softmax could not tell one item from tens of thousands."""
     smoothing: float = 1.0
-    """Weight of an item's neighbours in its vector, where its own counts 1; 0: none. Items with few looks learn from
-    those that are looked at beside them."""
+    """Weight of an item's neighbours in its vector, where its own counts 1. Items with few looks learn from those that
+    are looked at beside them."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class LearnerConfig:
     popularity: float = 0.5
     """Power of an item's looks that it is drawn by: between evenly and as often as it is looked at. As `negatives`."""
     neighbours: int = 10
-    """Neighbours that smooth an item's vector, from 1: those that are looked at beside it most often. 80 bytes an
-    item."""
+    """Neighbours that smooth an item's vector: those that are looked at beside it most often. 80 bytes an item. 0 turns
+    smoothing off, which learns at twice the speed; choose 512 `negatives` and a `popularity` of 0.75 then."""
     neighbour_windows: int = 150_000
     """Most recent windows that neighbours are counted from; at most what is kept. 60 MB while they are counted."""
     neighbour_chunks: int = 4

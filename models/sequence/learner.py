@@ -196,7 +196,10 @@ class Learner:
     def _count_neighbours(self) -> None:
         """Count which items are looked at side by side, in the new windows and the latest old ones."""
         new, old, config = self._new, self._old, self._config
-        latest = old.row(np.arange(min(len(old), config.neighbour_windows)))
+        if not config.neighbours:
+            self._neighbours = _no_neighbours(len(self.vocabulary), 0)
+            return
+        latest = old.row(np.arange(min(len(old), max(0, config.neighbour_windows - len(new)))))
         windows = _Batch.of((new, np.arange(len(new))), (old, latest))
         slots = np.empty(windows.items.shape, np.int32)
         for start in range(0, len(slots), _SLICE):

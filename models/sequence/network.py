@@ -78,6 +78,8 @@ class Network(nn.Module):
 
     def neighbours(self, vectors: Tensor, near: Tensor, shares: Tensor) -> Tensor:
         """(n, units): what the neighbours, (n, k) rows of `vectors` and their shares, add to vectors of length 1."""
+        if not near.shape[1]:  # `embedding_bag` takes no empty rows
+            return vectors.new_zeros((len(near), vectors.shape[1]))
         mean = nn.functional.embedding_bag(near, vectors, mode="sum", per_sample_weights=shares)
         return self.config.smoothing * mean
 

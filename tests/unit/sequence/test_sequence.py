@@ -16,10 +16,11 @@ import torch
 
 from models.errors import PackageMissingError, SnapshotError
 from models.sequence import kernels, vector_index
-from models.sequence.config import LearnerConfig
+from models.sequence.config import LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of
 from models.sequence.kernels import LookBatch, neighbours_of
 from models.sequence.learner import Learner
+from models.sequence.network import Network
 from models.sequence.scorer import Scorer
 from models.sequence.snapshot import read_predictor
 from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder, missing_for
@@ -126,7 +127,7 @@ def test_an_item_that_takes_the_slot_of_another_does_not_take_its_neighbours() -
 
 
 def test_a_learner_goes_on_from_a_snapshot_of_before_items_had_neighbours() -> None:
-    first = taught(64, replace(SMALL, network=replace(SMALL.network, smoothing=0.0)))
+    first = taught(64, replace(SMALL, neighbours=0))
     new = ("neighbours.slots", "neighbours.shares", "own")
     old = {name: array for name, array in first.training().items() if name not in new}
     second = Learner(SMALL, Contents(), seed=7)
@@ -137,6 +138,33 @@ def test_a_learner_goes_on_from_a_snapshot_of_before_items_had_neighbours() -> N
         if second.add(window(CHAINS[number % 3], 100.0 * number)):
             second.learn()
     assert second._neighbours.shares.any()
+
+
+def test_a_learner_smooths_nothing_without_neighbours_and_goes_on_from_one_that_does() -> None:
+    contents = Contents()
+    contents.put(11, (11, 1, 5))
+    without = replace(SMALL, neighbours=0)
+    learner = taught(128, without, contents)
+    np.testing.assert_array_equal(learner.arrays()["items.weight"], learner.training()["own"])
+    others = taught(256, contents=contents)
+    learner = Learner(without, contents, seed=7)
+    learner.restore(others.arrays(), others.training())
+    np.testing.assert_array_equal(learner.arrays()["items.weight"], others.arrays()["items.weight"])
+    for number in range(256, 320):
+        if learner.add(window(CHAINS[number % 3], 100.0 * number)):
+            learner.learn()
+    np.testing.assert_array_equal(learner.arrays()["items.weight"], learner.training()["own"])
+
+
+def test_an_item_of_which_nothing_is_known_yet_gets_no_gradient_and_its_neighbour_does() -> None:
+    network = Network(4, NetworkConfig(units=4, item_dropout=0.0))
+    slots, content = torch.tensor([UNKNOWN, 1, 2]), torch.tensor([[3, 0, 0], [0, 0, 0], [0, 0, 0]])
+    vectors = network.vectors(slots, content, torch.tensor([[0], [2]]), torch.tensor([[0.0], [1.0]]))
+    assert not vectors[0].any()
+    (vectors * torch.arange(4.0)).sum().backward()  # type: ignore[no-untyped-call]
+    moved = network.items.weight.grad.to_dense().any(dim=1)
+    assert moved.tolist() == [False, True, True, False]
+    assert not network.content[0].weight.grad.any()
 
 
 def test_one_step_after_the_other_gives_what_a_whole_window_gives(learner: Learner) -> None:
