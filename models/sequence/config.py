@@ -61,7 +61,7 @@ class LearnerConfig:
     """Power of an item's looks that it is drawn by: between evenly and as often as it is looked at. As `negatives`."""
     neighbours: int = 10
     """Neighbours that smooth an item's vector: those that are looked at beside it most often. 80 bytes an item. 0 turns
-    smoothing off, which learns at twice the speed; choose 512 `negatives` and a `popularity` of 0.75 then."""
+    smoothing off and saves the trainer's time; choose 512 `negatives` and a `popularity` of 0.75 then."""
     neighbour_windows: int = 150_000
     """Most recent windows that neighbours are counted from; at most what is kept. 60 MB while they are counted."""
     neighbour_chunks: int = 4
