@@ -24,6 +24,9 @@ class NetworkConfig:
     alone comes to say what it can, as it has to for a cold item (M. Volkovs and others, DropoutNet, 2017)."""
     scale: float = 16.0
     """Of cosines, to make logits: NISER's; with 1 the softmax could not tell one item from tens of thousands."""
+    smoothing: float = 1.0
+    """Weight of an item's neighbours in its vector, where its own counts 1. Items with few looks learn from those that
+    are looked at beside them."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,17 @@ class LearnerConfig:
     """Longest window."""
     batch: int = 128
     """Windows in a step."""
-    negatives: int = 512
-    """Items drawn in a step, besides the other targets of the step."""
-    popularity: float = 0.75
-    """Power of an item's looks that it is drawn by: between evenly and as often as it is looked at."""
+    negatives: int = 1_024
+    """Items drawn in a step, besides the other targets of the step: what smoothed vectors were measured with."""
+    popularity: float = 0.5
+    """Power of an item's looks that it is drawn by: between evenly and as often as it is looked at. As `negatives`."""
+    neighbours: int = 10
+    """Neighbours that smooth an item's vector: those that are looked at beside it most often. 80 bytes an item. 0 turns
+    smoothing off and saves the trainer's time; choose 512 `negatives` and a `popularity` of 0.75 then."""
+    neighbour_windows: int = 150_000
+    """Most recent windows that neighbours are counted from; at most what is kept. 60 MB while they are counted."""
+    neighbour_chunks: int = 4
+    """Neighbours are counted again each time that so many chunks are learnt: they change slowly."""
     rate: float = 5e-3
     """Of Adam."""
 

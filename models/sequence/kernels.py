@@ -78,6 +78,20 @@ class LookBatch(NamedTuple):
         return cls(*(np.array(column, np.int64) for column in (*columns, ends)))
 
 
+class Neighbours(NamedTuple):
+    """The slots that are looked at beside each slot most often."""
+
+    slots: NDArray[np.int32]
+    """(slots, k), strongest first."""
+    shares: Floats
+    """(slots, k): of the sum of its neighbours' counts; 0 behind the last neighbour."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes."""
+        return self.slots.nbytes + self.shares.nbytes
+
+
 class LSTM(NamedTuple):
     """Weights of the recurrent layer.
 
@@ -138,6 +152,53 @@ def item_vectors(
                 value += steps[classes[row, 2], unit]
             found[row, unit] = value
     return units_of(found)
+
+
+@cached_njit(nogil=True)
+def places_of(slots: NDArray[np.int32], count: int) -> tuple[Whole, Whole]:
+    """Places of each of `count` slots in `slots` (n,): of slot `s` from `ends[s]` to `ends[s + 1]`; of 0 none."""
+    ends = np.zeros(count + 1, np.int64)
+    for slot in slots:
+        ends[slot + 1] += slot != 0
+    ends = np.cumsum(ends)
+    at, places = ends[:-1].copy(), np.empty(ends[-1], np.int64)
+    for place in range(len(slots)):
+        if slots[place] != 0:
+            places[at[slots[place]]] = place
+            at[slots[place]] += 1
+    return places, ends
+
+
+@cached_njit(nogil=True)
+def neighbours_of(windows: NDArray[np.int32], first: NDArray[np.int16], count: int, k: int) -> Neighbours:
+    """The k strongest neighbours of each of `count` slots; of equals the lower slot.
+
+    `windows` (n, looks) are slots, of which 0 counts nothing. Two looks next to each other count 2, with one between
+    them 1, if the later one is at `first` (n,) or behind: the looks before were new in another window.
+    """
+    looks = windows.shape[1]
+    places, ends = places_of(windows.ravel(), count)
+    slots, shares = np.zeros((count, k), np.int32), np.zeros((count, k), np.float32)
+    counts, beside = np.zeros(count, np.int64), np.empty(count, np.int32)
+    for slot in range(1, count):
+        found = 0
+        for where in places[ends[slot] : ends[slot + 1]]:
+            row, place = where // looks, where % looks
+            for other in range(max(0, place - 2), min(looks, place + 3)):
+                neighbour = windows[row, other]
+                if neighbour != 0 and neighbour != slot and max(place, other) >= first[row]:
+                    if counts[neighbour] == 0:
+                        beside[found] = neighbour
+                        found += 1
+                    counts[neighbour] += 3 - abs(place - other)
+        beside[:found].sort()
+        order = np.argsort(-counts[beside[:found]], kind="mergesort")[:k]
+        for rank in range(len(order)):
+            slots[slot, rank] = beside[order[rank]]
+            shares[slot, rank] = counts[slots[slot, rank]]
+        shares[slot] /= max(shares[slot].sum(), np.float32(1.0))
+        counts[beside[:found]] = 0
+    return Neighbours(slots, shares)
 
 
 @cached_njit(nogil=True, error_model="numpy")
@@ -219,3 +280,4 @@ def warm() -> None:
     carry_on(looks, floats, LSTM(known, known, wide, wide, wide[0]), Hidden(floats, floats.copy()))
     units_of(floats)
     largest(floats, floats[:, 0].copy(), 1)
+    neighbours_of(np.zeros((1, 1), np.int32), np.zeros(1, np.int16), 1, 1)

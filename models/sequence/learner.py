@@ -16,6 +16,7 @@ from torch import Tensor
 
 from models.sequence.config import LearnerConfig
 from models.sequence.features import Contents
+from models.sequence.kernels import Neighbours, neighbours_of
 from models.sequence.network import Network
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.window_buffer import LookWindow, Windows
@@ -25,6 +26,9 @@ _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 """What Adam keeps of each parameter."""
 
 _FIRST_SLOTS = 1024
+
+_SLICE = 4_096
+"""Windows whose slots are looked up together: bounds memory."""
 
 
 class Learner:
@@ -53,6 +57,7 @@ class Learner:
         self._item_optimiser = torch.optim.SparseAdam([self.network.items.weight], lr=config.rate)
         self._new = Windows(1 << 62, config.looks + 1)
         self._old = Windows(config.buffer, config.looks + 1)
+        self._neighbours = _no_neighbours(len(self.vocabulary), config.neighbours)
         self.learnt = self.chunks = self.positions = 0
         self.loss = 0.0
 
@@ -63,9 +68,9 @@ class Learner:
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes: windows, and four times the weights (Adam keeps two moments, learning a gradient)."""
+        """Memory that it takes: windows, neighbours, and four times the weights (two moments of Adam, a gradient)."""
         weights = sum(parameter.numel() * parameter.element_size() for parameter in self.network.parameters())
-        return self._new.nbytes + self._old.nbytes + 4 * weights
+        return self._new.nbytes + self._old.nbytes + self._neighbours.nbytes + 4 * weights
 
     def held(self) -> NDArray[np.int64]:
         """Indices of the items of all windows and of the vocabulary; negative ones are none."""
@@ -86,6 +91,8 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(chance.integers(1 << 62)))
             self._admit()
+            if self.chunks % self._config.neighbour_chunks == 0:
+                self._count_neighbours()
             once = (new, np.arange(len(new)))
             again = (old, self._draw_again(self._config.replay * len(new), chance))
             self._learn_batches(_Batch.of(*[once] * self._config.passes, again), chance)
@@ -95,9 +102,12 @@ class Learner:
         new.clear()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The weights and the vocabulary's items, by name: what a scorer needs."""
+        """The weights by name: what a scorer needs.
+
+        Items' own vectors have their neighbours in them, so that the sums with those of their content are smoothed.
+        """
         weights = {name: tensor.numpy(force=True) for name, tensor in self.network.state_dict().items()}
-        weights["items.weight"] = weights["items.weight"][: len(self.vocabulary)]
+        weights["items.weight"] = self._smoothed()
         return {name: array.copy() for name, array in weights.items()}
 
     def training(self) -> dict[str, NDArray[Any]]:
@@ -107,7 +117,9 @@ class Learner:
             "vocabulary.uses": self.vocabulary.uses,
             "vocabulary.at": self.vocabulary.at,
             "counts": np.array([self.learnt, self.chunks, self.positions], np.int64),
+            "own": self._own().numpy(force=True),
         }
+        found |= nest("neighbours", self._neighbours._asdict())
         for prefix, windows in (("new", self._new), ("old", self._old)):
             found |= nest(prefix, windows.arrays())
         for prefix, optimiser in (("dense", self._dense_optimiser), ("items", self._item_optimiser)):
@@ -120,9 +132,17 @@ class Learner:
         return {name: array.copy() for name, array in found.items()}
 
     def restore(self, weights: Mapping[str, NDArray[Any]], training: Mapping[str, NDArray[Any]]) -> None:
-        """Continue where another learner of the same configuration gave `arrays` and `training`."""
+        """Continue where another learner of the same configuration gave `arrays` and `training`.
+
+        Training state of before items had neighbours is read, too: weights were stored as they were learnt, and
+        neighbours are counted in due course.
+        """
         self.vocabulary.restore(training["vocabulary.item"], training["vocabulary.uses"], training["vocabulary.at"])
         self._make_room(len(self.vocabulary))
+        self._neighbours = _no_neighbours(len(self.vocabulary), self._config.neighbours)
+        if counted := nested("neighbours", training):
+            self._neighbours = Neighbours(**{name: array.copy() for name, array in counted.items()})
+            weights = {**weights, "items.weight": training["own"]}
         with torch.no_grad():
             for name, tensor in self.network.state_dict().items():
                 learnt = torch.from_numpy(np.array(weights[name]))
@@ -155,12 +175,64 @@ class Learner:
         self._make_room(len(self.vocabulary))
         if not len(void):
             return
+        self._forget_neighbours(void)
         slots = torch.from_numpy(void)
         with torch.no_grad():
             weights = self.network.items.weight
             weights[slots] = torch.randn(len(void), weights.shape[1]) / weights.shape[1] ** 0.5
             for moments in self._item_optimiser.state.values():
                 moments["exp_avg"][slots] = moments["exp_avg_sq"][slots] = 0.0
+
+    def _forget_neighbours(self, void: NDArray[np.int64]) -> None:
+        """Slots that have another item now, or their first one, have no neighbours and are none."""
+        before = self._neighbours
+        slots, shares = _no_neighbours(len(self.vocabulary), before.slots.shape[1])
+        slots[: len(before.slots)], shares[: len(before.slots)] = before
+        lost = np.zeros(len(slots), np.bool_)
+        lost[void] = True
+        shares[lost[slots] | lost[:, None]] = 0.0
+        self._neighbours = Neighbours(slots, shares)
+
+    def _count_neighbours(self) -> None:
+        """Count which items are looked at side by side, in the new windows and the latest old ones."""
+        new, old, config = self._new, self._old, self._config
+        if not config.neighbours:
+            self._neighbours = _no_neighbours(len(self.vocabulary), 0)
+            return
+        latest = old.row(np.arange(min(len(old), max(0, config.neighbour_windows - len(new)))))
+        windows = _Batch.of((new, np.arange(len(new))), (old, latest))
+        slots = np.empty(windows.items.shape, np.int32)
+        for start in range(0, len(slots), _SLICE):
+            slots[start : start + _SLICE] = self.vocabulary.slots(windows.items[start : start + _SLICE])
+        self._neighbours = neighbours_of(slots, windows.first, len(self.vocabulary), config.neighbours)
+
+    def _own(self) -> Tensor:
+        """(slots, units) items' own vectors as they are learnt."""
+        return self.network.items.weight.detach()[: len(self.vocabulary)]
+
+    def _smoothed(self) -> NDArray[np.float32]:
+        """(slots, units) items' own vectors, with what makes the vectors of the items smoothed ones."""
+        content = torch.from_numpy(self._contents.of(self.vocabulary.item))
+        slots = torch.arange(len(content))
+        near, shares = (torch.from_numpy(column) for column in self._neighbours)
+        with torch.no_grad():
+            whole = self.network.unsmoothed(slots, content, slots != UNKNOWN)
+            added = self.network.neighbours(torch.nn.functional.normalize(whole, dim=-1), near, shares)
+            # Neighbours are added to vectors of length 1, which this one becomes only in the scorer.
+            smoothed: NDArray[np.float32] = (self._own() + whole.norm(dim=-1, keepdim=True) * added).numpy()
+        return smoothed
+
+    def _vectors(self, items: NDArray[np.integer]) -> Tensor:
+        """(n, units) smoothed vectors of (n,) items that are all different."""
+        slots = self.vocabulary.slots(items)
+        near, shares = (column[slots] for column in self._neighbours)
+        others = np.setdiff1d(near[shares > 0.0], slots)
+        needed = np.concatenate([slots, others])
+        rows = np.zeros(len(self.vocabulary), np.int64)
+        rows[needed] = np.arange(len(needed))
+        content = self._contents.of(np.concatenate([items, self.vocabulary.item[others]]))
+        parts = (needed, content, rows[near], shares)
+        return self.network.vectors(*(torch.from_numpy(part) for part in parts))
 
     def _draw_again(self, number: int, chance: np.random.Generator) -> NDArray[np.int64]:
         """Rows of older windows, recent ones more often."""
@@ -210,16 +282,16 @@ class Learner:
         if not asked.any():
             return 0.0
         network = self.network
-        content = torch.from_numpy(self._contents.of(items))
-        vectors = network.vectors(torch.from_numpy(slots), content)
+        different, rows = np.unique(np.concatenate([items.ravel(), self.vocabulary.item[draws]]), return_inverse=True)
+        vectors = self._vectors(different)[torch.from_numpy(rows)]
+        drawn = vectors[items.size :]
+        vectors = vectors[: items.size].view(*items.shape, -1)
         told = (windows.actions, windows.gaps)
         actions, gaps = (torch.from_numpy(column[:, : longest - 1].astype(np.int64)) for column in told)
         there = torch.from_numpy(asked)
         expected = network(vectors[:, :-1], actions, gaps)[there]
         right = vectors[:, 1:][there]
         targets = slots[:, 1:][asked]
-        drawn_content = torch.from_numpy(self._contents.of(self.vocabulary.item[draws]))
-        drawn = network.vectors(torch.from_numpy(draws), drawn_content)
         wrong = np.concatenate([targets, draws])
         often = len(targets) * shares[wrong] + len(draws) * drawing[wrong]
         same = torch.from_numpy(targets[:, None] == wrong[None, :])
@@ -252,6 +324,10 @@ class Learner:
                 more[: len(weights)] = moments[name]
                 moments[name] = more
         self._item_optimiser.load_state_dict(state)
+
+
+def _no_neighbours(slots: int, most: int) -> Neighbours:
+    return Neighbours(np.zeros((slots, most), np.int32), np.zeros((slots, most), np.float32))
 
 
 def _padded(rows: NDArray[Any], parameter: Tensor) -> Tensor:

@@ -9,6 +9,9 @@ item and session representations, 2019). Where it differs from the first two, an
   scores follow popularity;
 * an item's vector is the sum of its own and those of its category, brand and step in price, so that an item without
   any look has one;
+* it is smoothed by the vectors of the items that are looked at beside it, wherever it is used, so that items with few
+  looks learn from their neighbours. Graph networks do that by learnt layers (S. Wu and others, Session-based
+  recommendation with graph neural networks, 2019); here the weights are counted;
 * the action and the time since the look before are inputs;
 * cross-entropy over sampled negatives, corrected by how often each is drawn (Y. Bengio, J.-S. Senecal, 2008), instead
   of pairwise losses: its scores are log-probabilities, which blends can weigh.
@@ -45,18 +48,40 @@ class Network(nn.Module):
         for table in (*self.content, self.actions, self.gaps):
             nn.init.zeros_(table.weight)
 
-    def vectors(self, slots: Tensor, content: Tensor) -> Tensor:
-        """(..., units) item vectors of length 1 of (...,) slots and (..., 3) content; 0 where nothing is known."""
-        own = self.items(slots)
+    def vectors(self, slots: Tensor, content: Tensor, near: Tensor, shares: Tensor) -> Tensor:
+        """(n, units) smoothed item vectors of length 1; 0 where nothing is known.
+
+        Args:
+            slots: (m,), of which the first n are asked for, and all others are neighbours of those.
+            content: (m, 3) of the items.
+            near: (n, k) rows of the neighbours among the m.
+            shares: (n, k) of the neighbours.
+        """
         known = slots != UNKNOWN
         if self.training and self.config.item_dropout:
             described = content.any(dim=-1)
             known = known & ~(described & (torch.rand(slots.shape) < self.config.item_dropout))
-        whole = own * known[..., None]
+        whole = self.unsmoothed(slots, content, known)
+        # The gradient of a vector of 0 would be immense, and Adam would learn nothing more of its content.
+        alone = nn.functional.normalize(whole, dim=-1) * whole.detach().any(dim=-1, keepdim=True)
+        asked = len(near)
+        near_ones = self.neighbours(alone, near, shares * known[:asked, None])  # as cold items: without any
+        return nn.functional.normalize(alone[:asked] + near_ones, dim=-1)
+
+    def unsmoothed(self, slots: Tensor, content: Tensor, known: Tensor) -> Tensor:
+        """(m, units) sums of the items' own vectors, where `known` (m,), and those of their content."""
+        whole: Tensor = self.items(slots) * known[:, None]
         if content.any():
             for table, classes in zip(self.content, content.unbind(-1), strict=True):
                 whole = whole + table(classes)
-        return nn.functional.normalize(whole, dim=-1)
+        return whole
+
+    def neighbours(self, vectors: Tensor, near: Tensor, shares: Tensor) -> Tensor:
+        """(n, units): what the neighbours, (n, k) rows of `vectors` and their shares, add to vectors of length 1."""
+        if not near.shape[1]:  # `embedding_bag` takes no empty rows
+            return vectors.new_zeros((len(near), vectors.shape[1]))
+        mean = nn.functional.embedding_bag(near, vectors, mode="sum", per_sample_weights=shares)
+        return self.config.smoothing * mean
 
     def forward(self, vectors: Tensor, actions: Tensor, gaps: Tensor) -> Tensor:
         """(windows, looks, units) vectors of length 1, expected after each look.

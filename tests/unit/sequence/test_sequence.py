@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,11 @@ import torch
 
 from models.errors import PackageMissingError, SnapshotError
 from models.sequence import kernels, vector_index
-from models.sequence.config import LearnerConfig
+from models.sequence.config import LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of
-from models.sequence.kernels import LookBatch
+from models.sequence.kernels import LookBatch, neighbours_of
 from models.sequence.learner import Learner
+from models.sequence.network import Network
 from models.sequence.scorer import Scorer
 from models.sequence.snapshot import read_predictor
 from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder, missing_for
@@ -33,6 +35,12 @@ from tests.support.sequence_model import CHAINS, SMALL, frozen, scorer, taught, 
 
 def looked(items: Sequence[int]) -> LooksWindow:
     return LooksWindow(list(items), [0] * len(items), [10.0 * place for place in range(len(items))])
+
+
+def scorer_of_own(learner: Learner, contents: Contents) -> Scorer:
+    """Of the items' own vectors without their neighbours."""
+    weights = {**learner.arrays(), "items.weight": learner.training()["own"]}
+    return Scorer(weights, learner.vocabulary.item, contents, 16.0)
 
 
 def best(answers: Scorer, items: Sequence[int]) -> int:
@@ -50,17 +58,113 @@ def test_what_comes_next_depends_on_all_of_the_visit_and_not_only_on_its_last_it
     assert [best(answers, [10, 11]), best(answers, [20, 11]), best(answers, [0, 1])] == [12, 22, 2]
 
 
-def test_the_scorer_agrees_with_the_network(learner: Learner) -> None:
+def test_the_scorer_agrees_with_the_network_and_its_smoothed_vectors() -> None:
+    contents = Contents()
+    for item in (11, 12, 20):
+        contents.put(item, (item, 1, 5))
+    taught_ones = taught(256, contents=contents)
+    answers = scorer(taught_ones, contents)
     one = window([20, 11, 22])
-    slots = torch.from_numpy(learner.vocabulary.slots(np.array([one.items])))
-    network = learner.network.eval()
+    network = taught_ones.network.eval()
     with torch.inference_mode():
-        vectors = network.vectors(slots, torch.zeros(1, 3, 3, dtype=torch.long))
+        vectors = taught_ones._vectors(np.array(one.items))[None]
         expected = network(vectors, torch.tensor([one.actions]), torch.tensor([one.gaps]))[0, -1]
-        known = torch.from_numpy(learner.vocabulary.slots(scorer(learner).items))
-        logits = 16.0 * network.vectors(known, torch.zeros(len(known), 3, dtype=torch.long)) @ expected
-    answers = scorer(learner)
-    np.testing.assert_allclose(answers.logits(answers.read([one[:3]]))[0], logits.numpy(), atol=1e-4)
+        ranked = taught_ones._vectors(answers.items)
+        unsmoothed = scorer_of_own(taught_ones, contents).vectors
+    np.testing.assert_allclose(answers.vectors, ranked.numpy(), atol=1e-5)
+    np.testing.assert_allclose(answers.logits(answers.read([one[:3]]))[0], 16.0 * (ranked @ expected), atol=1e-4)
+    assert np.abs(answers.vectors - unsmoothed).max() > 0.1
+
+
+def test_an_item_has_the_neighbours_that_it_is_looked_at_beside_and_passes_none_on() -> None:
+    a, b, c, d, e = range(1, 6)
+    windows = np.array([[a, b, c, a], [d, e, 0, 0], [b, a, d, 0], [c, 0, b, 0]], np.int32)
+    first = np.array([1, 1, 2, 1], np.int16)  # in the third the first two looks were in a window before
+    found = neighbours_of(windows, first, 7, 2)
+    # a: b 2 + 1, c 1 + 2, d 2; b: a 3, c 2 + 1, d 1; c: a 3, b 3; d: a 2, e 2, b 1
+    assert found.slots.tolist() == [[0, 0], [b, c], [a, c], [a, b], [a, e], [d, 0], [0, 0]]
+    np.testing.assert_allclose(found.shares[1:6], [[0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5], [1.0, 0.0]])
+    assert not found.shares[[0, 6]].any()
+    assert neighbours_of(windows, first, 7, 1).slots[:, 0].tolist() == [0, b, a, a, a, d, 0]
+
+
+def test_the_strongest_neighbours_are_those_of_counting_all_pairs() -> None:
+    chance = np.random.default_rng(6)
+    windows = chance.integers(0, 12, (400, 7)).astype(np.int32)
+    first = chance.integers(1, 7, 400).astype(np.int16)
+    counts = np.zeros((12, 12), np.int64)
+    for row, start in zip(windows, first.tolist(), strict=True):
+        for later in range(start, 7):
+            for gap in (1, 2):
+                one, other = row[later], row[later - gap] if later >= gap else 0
+                if one and other and one != other:
+                    counts[one, other] += 3 - gap
+                    counts[other, one] += 3 - gap
+    found = neighbours_of(windows, first, 12, 4)
+    order = np.argsort(-counts[1:], axis=1, kind="stable")[:, :4]
+    np.testing.assert_array_equal(found.slots[1:], order)
+    strongest = np.take_along_axis(counts[1:], order, axis=1)
+    np.testing.assert_allclose(found.shares[1:], strongest / strongest.sum(axis=1, keepdims=True), rtol=1e-6)
+
+
+def test_an_item_that_takes_the_slot_of_another_does_not_take_its_neighbours() -> None:
+    config = replace(SMALL, vocabulary=9, neighbour_chunks=2)
+    learner = taught(64, config)
+    before = learner._neighbours
+    gone = set(learner.vocabulary.item.tolist())
+    for number in range(64):
+        learner.add(window((30, 31), 1e9 + number))
+    learner.learn()  # without counting neighbours
+    slots = learner.vocabulary.slots(np.array([30, 31]))
+    assert gone != set(learner.vocabulary.item.tolist())
+    assert before.shares[slots].any() and np.isin(before.slots, slots).any()
+    assert not learner._neighbours.shares[slots].any()
+    assert not learner._neighbours.shares[np.isin(learner._neighbours.slots, slots)].any()
+    for number in range(64):
+        learner.add(window((30, 31), 2e9 + number))
+    learner.learn()
+    assert learner._neighbours.slots[slots, 0].tolist() == slots[::-1].tolist()
+
+
+def test_a_learner_goes_on_from_a_snapshot_of_before_items_had_neighbours() -> None:
+    first = taught(64, replace(SMALL, neighbours=0))
+    new = ("neighbours.slots", "neighbours.shares", "own")
+    old = {name: array for name, array in first.training().items() if name not in new}
+    second = Learner(SMALL, Contents(), seed=7)
+    second.restore(first.arrays(), old)
+    for name, array in first.arrays().items():
+        np.testing.assert_array_equal(second.arrays()[name], array, err_msg=name)
+    for number in range(64, 64 + 4 * 64):
+        if second.add(window(CHAINS[number % 3], 100.0 * number)):
+            second.learn()
+    assert second._neighbours.shares.any()
+
+
+def test_a_learner_smooths_nothing_without_neighbours_and_goes_on_from_one_that_does() -> None:
+    contents = Contents()
+    contents.put(11, (11, 1, 5))
+    without = replace(SMALL, neighbours=0)
+    learner = taught(128, without, contents)
+    np.testing.assert_array_equal(learner.arrays()["items.weight"], learner.training()["own"])
+    others = taught(256, contents=contents)
+    learner = Learner(without, contents, seed=7)
+    learner.restore(others.arrays(), others.training())
+    np.testing.assert_array_equal(learner.arrays()["items.weight"], others.arrays()["items.weight"])
+    for number in range(256, 320):
+        if learner.add(window(CHAINS[number % 3], 100.0 * number)):
+            learner.learn()
+    np.testing.assert_array_equal(learner.arrays()["items.weight"], learner.training()["own"])
+
+
+def test_an_item_of_which_nothing_is_known_yet_gets_no_gradient_and_its_neighbour_does() -> None:
+    network = Network(4, NetworkConfig(units=4, item_dropout=0.0))
+    slots, content = torch.tensor([UNKNOWN, 1, 2]), torch.tensor([[3, 0, 0], [0, 0, 0], [0, 0, 0]])
+    vectors = network.vectors(slots, content, torch.tensor([[0], [2]]), torch.tensor([[0.0], [1.0]]))
+    assert not vectors[0].any()
+    (vectors * torch.arange(4.0)).sum().backward()  # type: ignore[no-untyped-call]
+    moved = network.items.weight.grad.to_dense().any(dim=1)
+    assert moved.tolist() == [False, True, True, False]
+    assert not network.content[0].weight.grad.any()
 
 
 def test_one_step_after_the_other_gives_what_a_whole_window_gives(learner: Learner) -> None:
