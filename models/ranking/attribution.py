@@ -161,6 +161,8 @@ class _Open:
             return
         what = action.what
         self.shopped |= what == _TAKEN
+        if action.item != ALL and action.item not in self.impression.items:
+            return
         if what == _SHOWN:
             self.shown = self.shown or [False] * len(self.impression.items)
         for place, item in enumerate(self.impression.items):
