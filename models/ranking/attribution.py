@@ -156,6 +156,8 @@ class _Open:
             return
         what, items = action.what, self.impression.items
         self.shopped |= what == _TAKEN
+        if action.item != ALL and action.item not in self.impression.items:
+            return
         if what == _SHOWN:
             self.shown = self.shown or bytearray(len(items))
         if action.item != ALL and action.item not in items:
