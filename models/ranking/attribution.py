@@ -156,8 +156,6 @@ class _Open:
             return
         what, items = action.what, self.impression.items
         self.shopped |= what == _TAKEN
-        if action.item != ALL and action.item not in self.impression.items:
-            return
         if what == _SHOWN:
             self.shown = self.shown or bytearray(len(items))
         if action.item != ALL and action.item not in items:
@@ -438,8 +436,8 @@ class Attribution:
         impressions = [opened.impression for opened in lists]
         actions = [action for number in sorted(self._actions) for action in self._actions[number]]
         gone = [(where, offset, name) for where, heap in sorted(self._gone.items()) for offset, name in sorted(heap)]
-        unsaid = [np.full(len(opened.levels), -1, np.int8) for opened in lists]
-        marks = [
+        unsaid = [[-1] * len(opened.levels) for opened in lists]
+        marks: list[Sequence[Sequence[int]]] = [
             [impression.kinds for impression in impressions],
             [opened.levels for opened in lists],
             [opened.dismissed for opened in lists],

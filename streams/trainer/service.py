@@ -333,7 +333,7 @@ class TrainingLoop:
 class Trainer(ProcessService):
     """Connects a training loop to a broker; see [`ProcessService`][streams.lifecycle.ProcessService].
 
-    Of the policy it needs only `misplaced`.
+    Of the policy it needs `misplaced`, `credit` and `step_power`.
     """
 
     noun = "trainer"
@@ -356,9 +356,7 @@ class Trainer(ProcessService):
         self.pauses, self.deliver = _always, _ignore
         self.leadership = self.listener = Leadership(TopicPartition(snapshots, 0))
         store = SnapshotStore.of(settings)
-        self.training = TrainerState(
-            settings, log, store, identities, self._offer, metrics, refuses_misplaced=policy.misplaced == "dead-letter"
-        )
+        self.training = TrainerState(settings, log, store, identities, self._offer, metrics, policy)
         self._tables = GlobalTables(
             settings,
             metrics,

@@ -28,6 +28,7 @@ from models.sequence.windowing import WindowBuilder
 from models.sessions.visits import EventStatus
 from models.shop.events import CatalogItem, Click, Purchase
 from models.shop.items import Items
+from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
@@ -66,7 +67,7 @@ class TrainerState:
     Args:
         identities: of all topics, by full name.
         offer: the catalogue's item of an id; None: unknown.
-        refuses_misplaced: nothing is learnt from records in a partition other than their key's, as the policy says.
+        policy: says what an order is for, and whether records in a partition other than their key's are learnt from.
 
     Attributes:
         version: newest snapshot with a trainer's state that this one comes from or has stored; None: none.
@@ -84,10 +85,9 @@ class TrainerState:
         identities: Mapping[str, Identity],
         offer: Callable[[str], CatalogItem | None],
         metrics: TrainerMetrics,
-        *,
-        refuses_misplaced: bool = False,
+        policy: Policy,
     ) -> None:
-        self._refuses_misplaced = refuses_misplaced
+        self._policy = policy
         self._settings, self._store, self._offer, self._metrics = settings, store, offer, metrics
         self._reader = LogReader(settings, log, identities, metrics, store.url)
         self.version: str | None = None
@@ -108,7 +108,7 @@ class TrainerState:
             len(reader.partitions),
         )
         self.attribution, self.pools = Attribution(settings.outcomes), Attribution(settings.outcomes, WIDTH)
-        self.ranker = Ranker(settings.ranker, SEED)
+        self.ranker = Ranker(settings.ranker, self._policy)
         self._parts = snapshot_codec.Parts(
             self.items, self.learner, self.window_builder, self.attribution, self.pools, self.ranker
         )
@@ -199,7 +199,7 @@ class TrainerState:
 
     def _refuses(self, record: Record) -> bool:
         """Whether a record is misplaced and nothing is learnt from those."""
-        if not self._refuses_misplaced:
+        if self._policy.misplaced != "dead-letter":
             return False
         return partition_of(record.key or b"", len(self._reader.partitions)) != record.partition
 

@@ -8,7 +8,7 @@ of which three digits are enough.
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -92,7 +92,7 @@ def encode_pool(
     trigger: Trigger,
     item_ids: list[str],
     kinds: NDArray[np.int8],
-    features: NDArray[np.float32],
+    features: NDArray[np.floating[Any]],
 ) -> tuple[bytes, bytes]:
     """Key and value of a record of `pools`; arguments as of [`LoggedPool`][]."""
     value = _encode(

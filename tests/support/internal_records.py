@@ -38,7 +38,7 @@ class Internal(NamedTuple):
         return StoredRecord(self.topic, partition, 7, 1_773_480_413_500, self.key, self.value)
 
 
-POOL_FEATURES = np.arange(2.0 * WIDTH, dtype=np.float32).reshape(2, WIDTH) / 8
+POOL_FEATURES = np.arange(2.0 * WIDTH).reshape(2, WIDTH) / 8
 
 WRITTEN = [
     Internal(
@@ -85,7 +85,12 @@ WRITTEN = [
         "pool",
         "pools",
         *encode_pool(
-            "dan", 1_773_480_413.5, Trigger("shop-clicks", 3, 812), ["mug", "tea"], np.array([1, 2]), POOL_FEATURES
+            "dan",
+            1_773_480_413.5,
+            Trigger("shop-clicks", 3, 812),
+            ["mug", "tea"],
+            np.array([1, 2], np.int8),
+            POOL_FEATURES,
         ),
     ),
 ]

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
 from models.shop.events import CatalogItem
 from models.shop.kinds import CROSS_SELL
+from models.shop.policy import Policy
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.producer import BatchingProducer
 from streams.settings import Settings
@@ -48,10 +49,9 @@ class Trainee:
         self.shop, self.now = shop, 0.0
         self.store = SnapshotStore(str(folder))
         self.metrics = TrainerMetrics()
+        policy = Policy(misplaced="dead-letter" if refuses_misplaced else "warn")
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
-        self.training = TrainerState(
-            settings, shop.log, self.store, identities, self._offer, self.metrics, refuses_misplaced=refuses_misplaced
-        )
+        self.training = TrainerState(settings, shop.log, self.store, identities, self._offer, self.metrics, policy)
         self.tables = GlobalTables(
             settings,
             self.metrics,

@@ -6,10 +6,14 @@ recommender learns from its own pools.
 
 from __future__ import annotations
 
+from array import array
 from math import inf
+
+import numpy as np
 
 from models.ranking.attribution import Attribution, AttributionConfig, Impression
 from models.ranking.candidate_pool import CandidatePool
+from models.ranking.features import WIDTH
 from models.ranking.ranker import Ranker, RankerConfig
 from models.serving.recommender import Learnt, Query
 from models.shop.events import Click, Purchase
@@ -40,7 +44,7 @@ class Ordering:
         snapshot_every_s: float,
         policy: Policy,
     ) -> None:
-        self.outcomes = Attribution(outcomes)
+        self.outcomes = Attribution(outcomes, WIDTH)
         self.ranker = Ranker(ranker, policy)
         self._items = items
         self._train_every_s, self._snapshot_every_s = train_every_s, snapshot_every_s
@@ -49,8 +53,9 @@ class Ordering:
 
     def record_impression(self, query: Query, topic: str, offset: int, pool: CandidatePool) -> None:
         """Open a pool by the topic and offset of its trigger; its outcomes may have come before it."""
-        items, kinds = pool.items.tolist(), pool.kinds.tolist()
-        logged = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, pool.features)
+        items, kinds = array("i", pool.items.tolist()), bytearray(pool.kinds)
+        features = pool.features.astype(np.float16)
+        logged = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
         self.outcomes.record_impression(_NUMBER, logged)
 
     def record_event(self, event: Click | Purchase, applied: bool, appended_s: float, offset: int) -> None:

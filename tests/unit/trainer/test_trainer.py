@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -20,7 +19,7 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.errors import SnapshotShapeError
 from models.ranking.attribution import AttributionConfig
-from models.ranking.features import FEATURES, FLOOR
+from models.ranking.features import FEATURES
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
 from models.shop.kinds import CROSS_SELL
@@ -355,7 +354,10 @@ async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Sho
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 ANSWERED = SETTINGS.model_copy(
-    update={"outcomes": AttributionConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_credits=5.0)}
+    update={
+        "outcomes": AttributionConfig(window_s=50.0, late_s=5.0),
+        "ranker": RankerConfig(least_credits=5.0, least_judged=5.0),
+    }
 )
 
 
@@ -365,8 +367,8 @@ def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
         user, at_s = f"user-{number % 7}", 10.0 * number
         shop.click(user, "kettle", at_s)
         items = {
-            item: [{"evidence": 0.0, "base": math.log(FLOOR)}.get(name, float(place)) for name in FEATURES]
-            for place, item in enumerate((f"mug-{number}", f"tea-{number}", f"pot-{number}"))
+            f"{item}-{number}": [{"evidence": 0.0, "base": 0.0, "views": 0.0}.get(name, at) for name in FEATURES]
+            for item, at in (("mug", 0.0), ("tea", 2.0), ("pot", 1.0))
         }
         shop.publish("suggestions", user, suggestion(shop, user, at_s, [f"mug-{number}", f"tea-{number}"]))
         log_pool(shop, *pool(shop, user, at_s, items))
@@ -388,7 +390,7 @@ async def test_an_order_is_learnt_from_what_became_of_pools_and_announced(shop: 
     snapshot = trainee.store.load("ranker", version)
     order = order_of(snapshot)
     assert order.learnt.tolist() == [False, True, False]
-    assert order.weights[CROSS_SELL].sum() > 0.0  # the second, of which all numbers are greater
+    assert order.weights[CROSS_SELL].sum() > 0.0  # the second, of which most numbers are greater
     assert set(snapshot.positions) == set(READ)
     value = trainee.metrics.registry.get_sample_value
     assert value("crosscurrent_trainer_suggested_items", {"kind": "cross_sell", "fate": "taken"}) == taken
