@@ -106,6 +106,8 @@ class Closed(NamedTuple):
 
     at: float
     """Event time of its trigger, epoch seconds."""
+    items: NDArray[np.int32]
+    """(n,) indices."""
     kinds: NDArray[np.int8]
     """(n,) `models.shop.kinds.CROSS_SELL` or `UPSELL`."""
     places: NDArray[np.int16]
@@ -401,6 +403,7 @@ class Attribution:
         learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(impression.features), axis=1)
         return Closed(
             impression.at,
+            np.array(impression.items, np.int32),
             kinds,
             np.arange(len(levels), dtype=np.int16),
             impression.features.astype(np.float32),

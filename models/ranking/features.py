@@ -29,9 +29,7 @@ FEATURES = (
     "price",  # logarithm of its price over its anchor's, 0 where one is free, from -3 to 3
     "brand",  # 1: of its anchor's brand
     "near",  # 1: its category and its anchor's have the same parent
-    "cart bought",  # log(1 + items of the cart) times its bought-with share
-    "cart base",  # ... times `base`
-    "cart evidence",  # ... times `evidence`
+    "learnt",  # its score by the learnt order of the worker, without the bias: that judges the order, and is not learnt
 )
 """Names of the features, in order."""
 
@@ -50,14 +48,27 @@ UNSEEN_BASKETS = 0.3
 """Baskets that every item is taken to have had besides its own."""
 
 
-class Order(NamedTuple):
-    """A learnt order of pools; see the module."""
+EVIDENCE, LEARNT, POPULARITY = range(3)
+ORDERS = ("evidence", "learnt", "popularity")
+"""The orders that are compared, of which one serves; metrics name them so."""
 
-    learnt: NDArray[np.bool_]  # (3,) by kind: whether there is one
-    weights: NDArray[np.float64]  # (3, WIDTH)
-    bias: NDArray[np.float64]  # (3,)
+POPULAR_WEIGHTS = np.array([{"base": 1.0, "views": 1e-3}.get(name, 0.0) for name in FEATURES])
+"""(WIDTH,) of the order by popularity: views settle ties."""
+
+FIRST_WEIGHTS = np.array([{"evidence": 0.5, "views": 0.5}.get(name, 0.0) for name in FEATURES])
+"""(WIDTH,) that a learnt order begins with."""
+
+
+class Order(NamedTuple):
+    """What was learnt of the order of pools, by kind."""
+
+    serves: NDArray[np.int8]  # (3,) index into ORDERS
+    weights: NDArray[np.float64]  # (3, WIDTH) of the learnt order
+    bias: NDArray[np.float64]  # (3, len(ORDERS)): of each order, so that acceptances are as frequent as takings
+    uptake: NDArray[np.float32]  # (2, items): added to the learnt score of a cross-sell and an upsell; 0 for all beyond
 
 
 def no_order() -> Order:
-    """An order without any kind learnt."""
-    return Order(np.zeros(3, np.bool_), np.zeros((3, WIDTH)), np.zeros(3))
+    """What is known before anything is learnt: the sum of the evidence serves."""
+    weights = np.tile(FIRST_WEIGHTS, (3, 1))
+    return Order(np.zeros(3, np.int8), weights, np.zeros((3, len(ORDERS))), np.zeros((2, 0), np.float32))

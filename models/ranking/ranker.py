@@ -20,9 +20,12 @@ suggestion has no part in their sales. So a taking counts for the part that its 
 learnt at face value, and `share` the policy's `credit` (the attributable fraction: P. Cole, B. MacMahon, Attributable
 risk percent in case-control studies, 1971).
 
-Every pool first judges three orders before it is learnt (prequentially): the learnt one, that by the sum of the
-evidence, and that by popularity. What puts credits highest in the recent stream is served. Until a kind has
-`least_credits` its learnt order is mixed with the sum of the evidence, as far as credits are missing.
+What no feature tells of an item is learnt item by item: how often it was taken over how often the weights expected
+that, as a logarithm with `prior` takings of both kinds added, is its uptake, and is added to its score.
+
+Three orders are judged by what was taken (prequentially): the learnt one by the score that the worker gave before, the
+sum of the evidence, and popularity. The one that puts credits highest in the recent stream is served. Until a kind has
+`least_credits` its learnt order is mixed with the one that it begins with, as far as credits are missing.
 
 river's ADWIN watches the loss of each source (`models.ranking.drift`): for a while after a source has become worse the
 weights are learnt faster.
@@ -40,7 +43,21 @@ from numpy.typing import NDArray
 
 from models.ranking.attribution import Closed
 from models.ranking.drift import Drift, DriftConfig
-from models.ranking.features import BASE_UNIT, FEATURES, SOURCES, WIDTH, Order, no_order
+from models.ranking.features import (
+    BASE_UNIT,
+    EVIDENCE,
+    FEATURES,
+    FIRST_WEIGHTS,
+    LEARNT,
+    ORDERS,
+    POPULAR_WEIGHTS,
+    POPULARITY,
+    SOURCES,
+    WIDTH,
+    Order,
+    no_order,
+)
+from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
@@ -49,10 +66,6 @@ from models.stored_state import nest, nested
 MODEL = "ranker"
 CODE = "ranker-3"
 
-LEARNT, EVIDENCE, POPULARITY = range(3)
-ORDERS = ("learnt", "evidence", "popularity")
-"""The orders that are compared, as metrics name them."""
-
 RANKED_KINDS = {CROSS_SELL: "cross_sell", UPSELL: "upsell"}
 """Kinds that are learnt separately, as metrics name them."""
 
@@ -60,11 +73,10 @@ CUT = 10
 """Places of an order that the comparison looks at: about those that a list can show."""
 
 _SHARES = len(SOURCES)
-_BASE, _VIEWS, _STEP = FEATURES.index("base"), FEATURES.index("views"), FEATURES.index("step")
-_FIXED = np.zeros((len(ORDERS), WIDTH))
-_FIXED[(LEARNT, EVIDENCE), FEATURES.index("evidence")] = 1.0
-_FIXED[POPULARITY, (_BASE, _VIEWS)] = 1.0, 1e-3
-"""Weights of the orders that are not learnt; of the learnt one, those that it begins with."""
+_EVIDENCE, _BASE, _STEP, _LEARNT = map(FEATURES.index, ("evidence", "base", "step", "learnt"))
+
+UPTAKE_BYTES = 40
+"""Of an item whose uptake is known, of both kinds, and of its id in a snapshot; the arrays grow with the items."""
 
 _LEARNT_BY = np.frombuffer(f"{CODE} {', '.join(FEATURES)}".encode(), np.uint8)
 """Code and features that a stored state must have been learnt by."""
@@ -77,7 +89,13 @@ class RankerConfig:
     rate: float = 0.05
     """Of AdaGrad."""
     pull: float = 1e-3
-    """Of the weights towards the order by the sum of the evidence."""
+    """Of the weights towards those that they begin with."""
+    prior: float = 5.0
+    """Takings that every item's uptake is taken to have had, expected and real."""
+    most_taken: float = 500.0
+    """Takings of an item that its uptake remembers: beyond them all count half."""
+    most_items: int = 50_000
+    """Items with an uptake in a snapshot: those of which most takings were expected or seen."""
     least_credits: float = 200.0
     """Credits of a kind, as many as whole takings, with which its learnt order counts in full."""
     least_judged: float = 30.0
@@ -110,7 +128,8 @@ class Ranker:
         for kind, orders in self._kinds.items():
             mine = closed.learnable & (closed.kinds == kind)
             if mine.any():
-                orders.learn(closed.features[mine].astype(np.float64), closed.taken[mine].astype(np.float64))
+                rows, taken = closed.features[mine].astype(np.float64), closed.taken[mine].astype(np.float64)
+                orders.learn(closed.items[mine], rows, taken)
         self.learnt += 1
 
     @property
@@ -119,23 +138,48 @@ class Ranker:
         return any(orders.best != EVIDENCE for orders in self._kinds.values())
 
     def order(self) -> Order:
-        """The best order of each kind; none where that is the sum of the evidence."""
-        found = no_order()
+        """The learnt order of each kind, and whether it serves."""
+        items = self.items()
+        uptake = np.zeros((2, int(items.max()) + 1 if len(items) else 0), np.float32)
+        uptake[:, items] = self._uptake(items)
+        found = no_order()._replace(uptake=uptake)
         for kind, orders in self._kinds.items():
-            best = orders.best
-            if best != EVIDENCE:
-                found.learnt[kind] = True
-                found.weights[kind] = orders.weights()[best]
-                found.bias[kind] = orders.bias[best]
+            found.serves[kind] = orders.best
+            found.weights[kind] = orders.weights()
+            found.bias[kind] = orders.bias
         return found
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """The order, as the arrays of a snapshot."""
-        return dict(self.order()._asdict())
+    def items(self) -> NDArray[np.int64]:
+        """Indices of the items with an uptake, at most `most_items`; of equals the first go."""
+        known = [orders.known() for orders in self._kinds.values()]
+        seen = np.zeros(max(map(len, known)))
+        for takings in known:
+            seen[: len(takings)] += takings
+        found = np.flatnonzero(seen)
+        if len(found) > self._config.most_items:
+            strongest = np.argsort(-seen[found], kind="stable")[: self._config.most_items]
+            found = np.sort(found[strongest])
+        return found
+
+    def _uptake(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(2, n) of (n,) items."""
+        return np.stack([orders.uptake(items) for orders in self._kinds.values()]).astype(np.float32)
+
+    def held(self) -> NDArray[np.int64]:
+        """Indices of `items`. It forgets the uptake of all others: their indices may come to mean other items."""
+        items = self.items()
+        for orders in self._kinds.values():
+            orders.keep(items)
+        return items
+
+    def snapshot_arrays(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
+        """Indices of the items whose uptake a snapshot has, and the arrays of the snapshot."""
+        items, order = self.items(), self.order()
+        return items, {**order._asdict(), "uptake": self._uptake(items)}
 
     def config_of(self) -> dict[str, Any]:
         """The configuration of a snapshot."""
-        return {"features": list(FEATURES), "sources": list(SOURCES)}
+        return {"features": list(FEATURES)}
 
     def metrics(self) -> dict[str, float]:
         """How good each order has been recently, which one serves, and what has drifted.
@@ -181,7 +225,7 @@ class _Kind:
     """The orders of one kind of suggestion.
 
     Attributes:
-        bias: (orders,) that make acceptances of each order as frequent as takings are.
+        bias: (len(ORDERS),) that make acceptances of each order as frequent as takings are.
         takings, credited: sums of takings and of credits.
     """
 
@@ -194,13 +238,35 @@ class _Kind:
         self._judged = np.zeros((2, len(ORDERS)))  # sums of gains, and of credits
         self.drift = Drift(_SHARES, config.drift)
         self._losses: deque[NDArray[np.float64]] = deque(maxlen=config.losses)
+        self._takings = np.zeros((2, 0))  # by item: expected, seen
+
+    @property
+    def _sure(self) -> float:
+        """How far what was learnt counts."""
+        return min(1.0, self.credited / self._config.least_credits)
 
     def weights(self) -> NDArray[np.float64]:
-        """(orders, WIDTH) of all orders as they serve."""
-        weights = _FIXED.copy()
-        sure = min(1.0, self.credited / self._config.least_credits)
-        weights[LEARNT] += sure * (self._by_credit.weights - weights[LEARNT])
-        return weights
+        """(WIDTH,) of the learnt order as it serves."""
+        return FIRST_WEIGHTS + self._sure * (self._by_credit.weights - FIRST_WEIGHTS)
+
+    def known(self) -> NDArray[np.float64]:
+        """(items,) takings that were expected or seen of each item."""
+        takings: NDArray[np.float64] = self._takings.sum(axis=0)
+        return takings
+
+    def uptake(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,) what is added to the scores of (n,) items."""
+        found, prior = np.zeros(len(items)), self._config.prior
+        within = items < self._takings.shape[1]
+        expected, seen = self._takings[:, items[within]]
+        found[within] = self._sure * np.log((seen + prior) / (expected + prior))
+        return found
+
+    def keep(self, items: NDArray[np.int64]) -> None:
+        """Forget the uptake of all items but these."""
+        takings, items = self._takings, items[items < self._takings.shape[1]]
+        self._takings = np.zeros_like(takings)
+        self._takings[:, items] = takings[:, items]
 
     def gains(self) -> NDArray[np.float64]:
         """(orders,) mean gain of each, 0 before the first credit."""
@@ -213,12 +279,11 @@ class _Kind:
         if self._judged[1, EVIDENCE] < self._config.least_judged:
             return EVIDENCE
         gains = self.gains()
-        best = max((EVIDENCE, LEARNT, POPULARITY), key=lambda order: gains[order])
-        return best
+        return max((EVIDENCE, LEARNT, POPULARITY), key=lambda order: float(gains[order]))
 
-    def learn(self, rows: NDArray[np.float64], taken: NDArray[np.float64]) -> None:
-        """Learn (n, WIDTH) features of a pool and (n,) which of it were taken, after they have judged the orders."""
-        scores = rows @ self.weights().T
+    def learn(self, items: NDArray[np.int32], rows: NDArray[np.float64], taken: NDArray[np.float64]) -> None:
+        """Learn (n,) items of a pool, their (n, WIDTH) features and which were taken, after that judged the orders."""
+        scores = np.stack([rows[:, _EVIDENCE], rows[:, _LEARNT], rows @ POPULAR_WEIGHTS], axis=1)
         self._calibrate(scores, float(taken.sum()))
         if not taken.any():
             return
@@ -228,8 +293,24 @@ class _Kind:
         self._judge(scores + self._step_power * rows[:, _STEP, None], credits)
         faster = self.drift.faster()
         self._watch(rows[:, :_SHARES], credits)
+        rows[:, _LEARNT] = 0.0
+        self._expect(items, self._by_credit.shares(rows), credits)
         self._by_credit.learn(rows, credits, faster)
         self._by_taking.learn(rows, taken, faster)
+
+    def _expect(self, items: NDArray[np.int32], shares: NDArray[np.float64], credits: NDArray[np.float64]) -> None:
+        """Count what the weights expected of a pool's credits, and what came, for each item."""
+        more = int(items.max()) + 1 - self._takings.shape[1]
+        if more > 0:
+            self._takings = np.concatenate([self._takings, np.zeros((2, more + self._takings.shape[1] // 2))], axis=1)
+        total = float(credits.sum())
+        if total < _LEAST:
+            return
+        counted = min(1.0, total)
+        self._takings[0, items] += counted * shares
+        self._takings[1, items] += counted * credits / total
+        many = items[self._takings[:, items].max(axis=0) > self._config.most_taken]
+        self._takings[:, many] /= 2.0
 
     def _calibrate(self, scores: NDArray[np.float64], takings: float) -> None:
         """Move the biases so that acceptances of a pool sum to its takings."""
@@ -267,6 +348,7 @@ class _Kind:
             "bias": np.stack([self.bias, self._bias_squares]),
             "sums": np.array([self.takings, self.credited]),
             "judged": self._judged.copy(),
+            "takings": self._takings.copy(),
             "losses": np.array(self._losses).reshape(-1, _SHARES),
             "alarms": self.drift.alarms.copy(),
         }
@@ -277,7 +359,7 @@ class _Kind:
         self._by_taking.restore(nested("by taking", training))
         self.bias, self._bias_squares = (row.copy() for row in training["bias"])
         self.takings, self.credited = training["sums"].tolist()
-        self._judged = training["judged"].copy()
+        self._judged, self._takings = training["judged"].copy(), training["takings"].copy()
         for losses in training["losses"]:
             self.drift.update(losses)
             self._losses.append(losses)
@@ -287,13 +369,16 @@ class _Kind:
 _BIAS = -12.0
 """With it a candidate is next to never accepted: outcomes raise it."""
 
+_LEAST = 1e-3
+"""Credits of a pool that are too few to be learnt."""
+
 
 class _ListWise:
     """Weights by the softmax loss over pools; see the module."""
 
     def __init__(self, config: RankerConfig) -> None:
         self._config = config
-        self.weights = _FIXED[LEARNT].copy()
+        self.weights = FIRST_WEIGHTS.copy()
         self._squares = np.ones(WIDTH)
 
     def shares(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -305,10 +390,10 @@ class _ListWise:
     def learn(self, rows: NDArray[np.float64], targets: NDArray[np.float64], faster: float) -> None:
         """Learn that (n,) targets were taken of a pool; less than one taking in all counts as that part of a list."""
         total = float(targets.sum())
-        if total < 1e-3 or len(rows) < 2:
+        if total < _LEAST or len(rows) < 2:
             return
         gradient = min(1.0, total) * ((self.shares(rows) - targets / total) @ rows)
-        gradient += self._config.pull * (self.weights - _FIXED[LEARNT])
+        gradient += self._config.pull * (self.weights - FIRST_WEIGHTS)
         self._squares += gradient**2
         self.weights -= faster * self._config.rate * gradient / np.sqrt(self._squares)
 
@@ -321,13 +406,18 @@ class _ListWise:
         self.weights, self._squares = training["weights"].copy(), training["squares"].copy()
 
 
-def order_of(snapshot: Snapshot) -> Order:
-    """The order of a snapshot.
+def order_of(snapshot: Snapshot, items: Items) -> Order:
+    """The order of a snapshot, over indices of `items`, of which ids that are new get one.
 
     Raises:
         SnapshotFormatError: it was made by other code.
         SnapshotShapeError: it is of another shape, or of other features.
     """
     empty = no_order()._asdict()
-    snapshot.require(CODE, {name: array.shape for name, array in empty.items()})
-    return Order(*(np.array(snapshot.arrays[name], array.dtype) for name, array in empty.items()))
+    shapes = {name: array.shape for name, array in empty.items()} | {"uptake": (2, len(snapshot.vocabulary))}
+    snapshot.require(CODE, shapes)
+    order = Order(*(np.array(snapshot.arrays[name], array.dtype) for name, array in empty.items()))
+    indices = np.array([items.index(item_id) for item_id in snapshot.vocabulary], np.int64)
+    uptake = np.zeros((2, int(indices.max()) + 1 if len(indices) else 0), np.float32)
+    uptake[:, indices] = order.uptake
+    return order._replace(uptake=uptake)

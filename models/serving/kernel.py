@@ -111,9 +111,9 @@ def _answer(
         expect(batch.expected.items[first:end], batch.expected.shares[first:end], state)
         score(at, state)
         logged = batch.logged[query]
-        learnt = state.learnt.learnt.any() and batch.arms[query] != FIXED
+        learnt = state.learnt.serves.any() and batch.arms[query] != FIXED
         if learnt or logged >= 0:
-            situation = situation_of(at, len(cart), state)
+            situation = situation_of(at, state)
             gather(at, state)
             if logged >= 0:
                 _log(logged, situation, state, out)

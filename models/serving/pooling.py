@@ -5,9 +5,9 @@ neighbour of anything in their visit, so the pool also has the most bought items
 upsells the top items of the anchors' categories. What workers log of a pool (`models.ranking.candidate_pool`) is what a
 learnt order ranks, with the same numbers. The order is linear in them:
 
-    acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature)))
+    acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature + uptake of the item)))
 
-Without one the order stays that of the sum, and only candidates with evidence have a place in it.
+Where the sum of the evidence serves, only candidates with evidence have a place in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import inline_njit
-from models.ranking.features import BASE_UNIT, SHARE_UNIT, UNSEEN_BASKETS, WIDTH
+from models.ranking.features import (
+    BASE_UNIT,
+    FEATURES,
+    POPULAR_WEIGHTS,
+    POPULARITY,
+    SHARE_UNIT,
+    UNSEEN_BASKETS,
+    WIDTH,
+)
+from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
 from models.serving.candidates import baskets_with, place_of, step_factor, step_of
 from models.serving.fallbacks import MAX_ANCHORS, POPULAR, relate
 from models.serving.popularity import PLACES, TopItems
@@ -36,21 +45,23 @@ MOST_BOUGHT = 40
 
 _STEEPEST = 3.0
 
+_LEARNT = FEATURES.index("learnt")
+"""The last feature."""
+
 
 class Situation(NamedTuple):
     """What all candidates of a query share."""
 
     at: float  # time of the query, epoch seconds
     baskets: float  # of the shop, decayed to it, at least 1
-    cart: float  # log(1 + items of the cart)
 
 
 @inline_njit
-def situation_of(at: float, cart: int, state: ServingState) -> Situation:
-    """The situation of a query at a time with so many items in the cart."""
+def situation_of(at: float, state: ServingState) -> Situation:
+    """The situation of a query at a time."""
     rows = state.rows
     baskets = decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s)
-    return Situation(at, max(1.0, baskets), math.log(1.0 + cart))
+    return Situation(at, max(1.0, baskets))
 
 
 @inline_njit
@@ -100,14 +111,16 @@ def _join(top: TopItems, row: int, kind: int, anchor: int, most: int, state: Ser
 
 @inline_njit
 def rerank(situation: Situation, by_learnt: bool, state: ServingState, features: NDArray[np.float64]) -> None:
-    """Queue the pool by the learnt order, and nothing else, for each kind that has one, if it is wanted at all.
+    """Queue the pool by the learnt order or by popularity, and nothing else, for each kind for which one serves.
 
-    Otherwise those that joined the pool leave it. `features` (WIDTH,) is working memory.
+    Otherwise, and if it is not wanted `by_learnt`, those that joined the pool leave it. `features` (WIDTH,) is working
+    memory.
     """
     learnt, pool = state.learnt, state.pool
     for queue in (CROSS_SELLS, UPSELLS):
         kind = UPSELL if queue == UPSELLS else CROSS_SELL
-        if not (by_learnt and learnt.learnt[kind]):
+        order = learnt.serves[kind] if by_learnt else EVIDENCE_SERVES
+        if order == EVIDENCE_SERVES:
             for number in range(pool.top_sizes[queue]):
                 candidate = pool.candidates[pool.top[queue, number]]
                 if candidate.tier == JOINED:
@@ -117,11 +130,13 @@ def rerank(situation: Situation, by_learnt: bool, state: ServingState, features:
         for number in range(pool.top_sizes[queue]):
             place = pool.top[queue, number]
             describe(place, situation, state, features)
-            total = learnt.bias[kind]
-            for column in range(WIDTH):
-                total += learnt.weights[kind, column] * features[column]
+            total = features[_LEARNT]
+            if order == POPULARITY:
+                total = 0.0
+                for column in range(WIDTH):
+                    total += POPULAR_WEIGHTS[column] * features[column]
             candidate = pool.candidates[place]
-            candidate.score = 1.0 / (1.0 + math.exp(-total))
+            candidate.score = 1.0 / (1.0 + math.exp(-total - learnt.bias[kind, order]))
             if kind == UPSELL:
                 anchor = state.query.anchors[candidate.anchor]
                 candidate.score *= step_factor(candidate.item, anchor, state.weights, state.rules)
@@ -135,18 +150,16 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     candidate = state.pool.candidates[place]
     item, upsell = candidate.item, candidate.kind == UPSELL
     fact, anchor = facts[item], facts[state.query.anchors[candidate.anchor]]
-    bought = math.log(1.0 + candidate.bought / SHARE_UNIT)
-    features[0], features[1] = math.log(1.0 + candidate.viewed / SHARE_UNIT), bought
+    features[0] = math.log(1.0 + candidate.viewed / SHARE_UNIT)
+    features[1] = math.log(1.0 + candidate.bought / SHARE_UNIT)
     features[2] = math.log(1.0 + candidate.joined / SHARE_UNIT)
     features[3] = math.log(1.0 + candidate.expected / SHARE_UNIT)
-    evidence = math.log(1.0 + candidate.evidence / BASE_UNIT)
-    features[4] = evidence
+    features[4] = math.log(1.0 + candidate.evidence / BASE_UNIT)
     views = 0.0
     if item < len(rows.at):
         views = rows.own[item, 0] * 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
     share = (baskets_with(item, at, rows) + UNSEEN_BASKETS) / situation.baskets
-    base = math.log(1.0 + share / BASE_UNIT)
-    features[5], features[6] = math.log(1.0 + views), base
+    features[5], features[6] = math.log(1.0 + views), math.log(1.0 + share / BASE_UNIT)
     features[7] = math.log((candidate.bought + BASE_UNIT) / (share + BASE_UNIT)) if candidate.bought > 0.0 else 0.0
     features[8] = candidate.significance
     if upsell:
@@ -161,4 +174,10 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     features[13] = min(_STEEPEST, max(-_STEEPEST, price))
     features[14] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
     features[15] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
-    features[16], features[17], features[18] = situation.cart * bought, situation.cart * base, situation.cart * evidence
+    learnt, kind = state.learnt, UPSELL if upsell else CROSS_SELL
+    total = 0.0
+    for column in range(_LEARNT):
+        total += learnt.weights[kind, column] * features[column]
+    if item < learnt.uptake.shape[1]:
+        total += learnt.uptake[UPSELLS if upsell else CROSS_SELLS, item]
+    features[_LEARNT] = total

@@ -193,11 +193,12 @@ class Recommender:
         """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
         pool, query = self._pool, self._in_force.query_state
         arrays = [*pool[:-3], *pool.queues, *query]
-        return self.popularity.nbytes + sum(array.nbytes for array in arrays)
+        return self.popularity.nbytes + sum(array.nbytes for array in [*arrays, *self.learnt.order])
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps from one call to the next."""
-        return np.concatenate([self._in_force.compiled.held(), self.popularity.held()])
+        uptake = np.flatnonzero(self.learnt.order.uptake.any(axis=0))
+        return np.concatenate([self._in_force.compiled.held(), self.popularity.held(), uptake])
 
     def warm(self) -> None:
         """Compile, or load what was compiled before: seconds, or a fraction, for which no event then has to wait."""

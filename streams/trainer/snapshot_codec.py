@@ -140,11 +140,12 @@ def sequence_snapshot(
 def order_snapshot(parts: Parts, cut: Cut) -> Snapshot:
     """The learnt order of lists. It has no training state of its own: that is in the sequence model's snapshot."""
     ranker = parts.ranker
+    items, arrays = ranker.snapshot_arrays()
     return Snapshot(
         model=RANKER,
         code=RANKER_CODE,
-        arrays=ranker.arrays(),
-        vocabulary=(),
+        arrays=arrays,
+        vocabulary=tuple(map(parts.items.name, items.tolist())),
         config=ranker.config_of(),
         positions=cut.positions,
         learnt={"events": ranker.learnt},

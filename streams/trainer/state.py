@@ -192,7 +192,7 @@ class TrainerState:
         for visits in self.window_builder.visits:
             held = (index for user_id in visits.shoppers() for index in visits.held(user_id))
             items.mark(np.fromiter(held, np.int64))
-        for holder in (self.window_builder.gate, self.learner, self.attribution, self.pools):
+        for holder in (self.window_builder.gate, self.learner, self.attribution, self.pools, self.ranker):
             items.mark(holder.held())
         before, freed = items.used, items.free()
         logger.info("%d of %d item ids are freed: nothing refers to them any more", len(freed), before)

@@ -19,9 +19,10 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.errors import SnapshotShapeError
 from models.ranking.attribution import AttributionConfig
-from models.ranking.features import FEATURES
+from models.ranking.features import EVIDENCE, FEATURES, FIRST_WEIGHTS, LEARNT
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
+from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL
 from streams.errors import TakeOverError
 from streams.snapshots.format import TRAINING
@@ -367,7 +368,9 @@ def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
         user, at_s = f"user-{number % 7}", 10.0 * number
         shop.click(user, "kettle", at_s)
         items = {
-            f"{item}-{number}": [{"evidence": 0.0, "base": 0.0, "views": 0.0}.get(name, at) for name in FEATURES]
+            f"{item}-{number}": [
+                {"evidence": 0.0, "base": 0.0, "views": 0.0, "step": 0.0}.get(name, at) for name in FEATURES
+            ]
             for item, at in (("mug", 0.0), ("tea", 2.0), ("pot", 1.0))
         }
         shop.publish("suggestions", user, suggestion(shop, user, at_s, [f"mug-{number}", f"tea-{number}"]))
@@ -388,9 +391,10 @@ async def test_an_order_is_learnt_from_what_became_of_pools_and_announced(shop: 
     assert closed == 2 * taken == 2 * training.ranker.learnt
     version = trainee.mirror_of("ranker")
     snapshot = trainee.store.load("ranker", version)
-    order = order_of(snapshot)
-    assert order.learnt.tolist() == [False, True, False]
-    assert order.weights[CROSS_SELL].sum() > 0.0  # the second, of which most numbers are greater
+    order = order_of(snapshot, Items())
+    assert order.serves.tolist() == [EVIDENCE, LEARNT, EVIDENCE]
+    gained = order.weights[CROSS_SELL] - FIRST_WEIGHTS
+    assert gained[FEATURES.index("lift")] > 0.0  # the second, of which most numbers are greater
     assert set(snapshot.positions) == set(READ)
     value = trainee.metrics.registry.get_sample_value
     assert value("crosscurrent_trainer_suggested_items", {"kind": "cross_sell", "fate": "taken"}) == taken
