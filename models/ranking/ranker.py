@@ -27,8 +27,7 @@ Three orders are judged by what was taken (prequentially): the learnt one by the
 sum of the evidence, and popularity. The one that puts credits highest in the recent stream is served. Until a kind has
 `least_credits` its learnt order is mixed with the one that it begins with, as far as credits are missing.
 
-river's ADWIN watches the loss of each source (`models.ranking.drift`): for a while after a source has become worse the
-weights are learnt faster.
+river's ADWIN watches the loss of each source (`models.ranking.drift`) and raises an alarm where one has become worse.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ class RankerConfig:
     """Of AdaGrad."""
     pull: float = 1e-3
     """Of the weights towards those that they begin with."""
-    prior: float = 5.0
+    prior: float = 2.0
     """Takings that every item's uptake is taken to have had, expected and real."""
     most_taken: float = 500.0
     """Takings of an item that its uptake remembers: beyond them all count half."""
@@ -105,7 +104,7 @@ class RankerConfig:
     losses: int = 1_000
     """Outcomes of a source that a trainer that takes over reads its drift from."""
     drift: DriftConfig = field(default_factory=DriftConfig)
-    """When weights are learnt faster."""
+    """When it raises an alarm."""
 
 
 class Ranker:
@@ -291,12 +290,11 @@ class _Kind:
         self.takings += float(taken.sum())
         self.credited += float(credits.sum())
         self._judge(scores + self._step_power * rows[:, _STEP, None], credits)
-        faster = self.drift.faster()
         self._watch(rows[:, :_SHARES], credits)
         rows[:, _LEARNT] = 0.0
         self._expect(items, self._by_credit.shares(rows), credits)
-        self._by_credit.learn(rows, credits, faster)
-        self._by_taking.learn(rows, taken, faster)
+        self._by_credit.learn(rows, credits)
+        self._by_taking.learn(rows, taken)
 
     def _expect(self, items: NDArray[np.int32], shares: NDArray[np.float64], credits: NDArray[np.float64]) -> None:
         """Count what the weights expected of a pool's credits, and what came, for each item."""
@@ -387,7 +385,7 @@ class _ListWise:
         odds: NDArray[np.float64] = np.exp(scores - scores.max())
         return odds / odds.sum()
 
-    def learn(self, rows: NDArray[np.float64], targets: NDArray[np.float64], faster: float) -> None:
+    def learn(self, rows: NDArray[np.float64], targets: NDArray[np.float64]) -> None:
         """Learn that (n,) targets were taken of a pool; less than one taking in all counts as that part of a list."""
         total = float(targets.sum())
         if total < _LEAST or len(rows) < 2:
@@ -395,7 +393,7 @@ class _ListWise:
         gradient = min(1.0, total) * ((self.shares(rows) - targets / total) @ rows)
         gradient += self._config.pull * (self.weights - FIRST_WEIGHTS)
         self._squares += gradient**2
-        self.weights -= faster * self._config.rate * gradient / np.sqrt(self._squares)
+        self.weights -= self._config.rate * gradient / np.sqrt(self._squares)
 
     def training(self) -> dict[str, NDArray[Any]]:
         """See `Ranker.training`."""
