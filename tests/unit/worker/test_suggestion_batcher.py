@@ -319,3 +319,25 @@ async def test_a_pool_that_the_broker_finds_too_large_is_left_out_and_everything
     assert "visitor" in {value["user_id"] for value in process.shop.values("suggestions")}
     assert not process.failures
     await process.die()
+
+
+async def test_lists_are_the_same_whether_their_pools_are_logged_or_not() -> None:
+    sent = []
+    for budget in (0, 10**9):
+        process = Process(Shop(), settings=Settings(pools=PoolConfig(bytes_per_s=budget)))
+        await process.take_over_all()
+        for number in range(12):
+            process.shop.offer(f"item {number}", f"aisle {number % 5}", 10.0 + number)
+        for user in range(20):
+            bought = [f"item {user * step % 12}" for step in (1, 3, 7)]
+            for number, item in enumerate(bought):
+                process.shop.click(f"user {user}", item, 10.0 * user + number)
+            process.shop.buy(f"user {user}", bought, 10.0 * user + 5, f"order {user}")
+            if user % 5 == 0:
+                await process.complete()
+        await process.complete()
+        sent.append({value["suggestion_id"]: value["items"] for value in process.shop.values("suggestions")})
+        assert bool(process.shop.values("pools")) == bool(budget)
+        await process.die()
+    assert sent[0] == sent[1]
+    assert sum(len(items) > 2 for items in sent[0].values()) > 20
