@@ -266,7 +266,7 @@ async def test_pools_of_the_arms_that_learn_are_logged_behind_their_lists() -> N
         sent.append((topic, partition))
         enqueue(topic, partition, *message)
 
-    process.producer.enqueue = noted  # type: ignore[method-assign]
+    process.producer.enqueue = noted  # type: ignore[assignment,method-assign]
     for user in range(12):
         process.shop.buy(f"user {user}", ["kettle", "mug", "tea"], float(user), f"order {user}")
     await process.complete()
