@@ -50,6 +50,8 @@ class Metrics:
         )
         self._holes = self._counter("holes", "Offsets the log does not have (compaction, markers)", "topic")
         self._suggested = self._counter("suggested_items", "Items suggested", "kind")
+        self.pools_written = self._counter("pools_written", "Pools of candidates logged for the trainer")
+        self.pools_bytes = self._counter("pools_bytes", "Bytes of pools logged")
         self._lag = self._gauge("lag", "Records not yet applied", "topic", "partition")
         self._unstable = self._gauge(
             "open_transaction", "Records that wait for a transaction to end; not in the lag", "topic", "partition"

@@ -67,6 +67,8 @@ class _Keys(TypedDict, total=False):
     max_per_category: _Whole
     min_support: _Whole
     explore: Annotated[float, Field(strict=True, ge=0, le=1, description="a number from 0 to 1")]
+    credit: Annotated[float, Field(strict=True, ge=0, le=1, description="a number from 0 to 1")]
+    step_power: Annotated[float, Field(strict=True, ge=0, le=4, description="a number from 0 to 4")]
     max_suggestion_age_s: _Number
     misplaced: Annotated[Literal["warn", "dead-letter"], Field(description='"warn" or "dead-letter"')]
     arms: _Arms

@@ -38,10 +38,18 @@ LARGEST = 10**15
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
 _SECRETS = frozenset({"sasl_password", "snapshot_store"})  # a store's URL may hold a login
-_TABLES = ("visits", "cooccurrence", "learner", "gate", "outcomes", "ranker")
+_TABLES = ("visits", "cooccurrence", "learner", "gate", "pools", "outcomes", "ranker")
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PoolConfig:
+    """Which pools of candidates workers log, for the trainer to learn the order of lists from."""
+
+    bytes_per_s: int = 64 << 10
+    """Most bytes of pools that a worker writes a second, on average; 0: none, and no order is learnt."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +158,8 @@ class Settings(BaseSettings):
     """How the sequence model is taught, and its shape."""
     gate: GateConfig = GateConfig()
     """When newly learnt weights may serve."""
+    pools: PoolConfig = PoolConfig()
+    """Which pools of candidates are logged."""
     outcomes: AttributionConfig = AttributionConfig()
     """What counts as an answer to a suggestion."""
     ranker: RankerConfig = RankerConfig()

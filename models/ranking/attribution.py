@@ -1,7 +1,8 @@
 """Which suggestions were followed: attributes later looks, carts, purchases and feedback to lists.
 
-A list is open for `window_s` of event time after its trigger. What its shopper does with one of its items meanwhile is
-attributed to it, and to the shopper's other open lists with the item. The trigger itself does not count.
+A list is what was suggested, or the whole pool of candidates that it was chosen from. It is open for `window_s` of
+event time after its trigger. What its shopper does with one of its items meanwhile is attributed to it, and to the
+shopper's other open lists with the item. The trigger itself does not count.
 
 * A look, or feedback `clicked`, gives a reward of `followed`.
 * An addition to the cart, or a purchase, gives a reward of `taken`.
@@ -22,6 +23,7 @@ lists by their own time. After `training` and `restore`, the same lists close wi
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +34,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ranking.features import MAX_FEATURE, WIDTH
 from models.shop.events import Action, Click, Purchase
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.stored_state import pack, unpack
@@ -43,8 +44,9 @@ TOPICS = ("clicks", "purchases")
 ALL = -1
 """Instead of an item: the whole list. No item has this index."""
 
-LIST_BYTES, ACTION_BYTES, GONE_BYTES = 2_000, 500, 300
-"""Of an open list, of an action that is remembered, of the id of a list that is closed."""
+LIST_BYTES, ITEM_BYTES, ACTION_BYTES, GONE_BYTES = 1_500, 8, 500, 300
+"""Of an open list, of each of its items without features, of an action that is remembered, of the id of a list that is
+closed."""
 
 _NONE, _FOLLOWED, _TAKEN = 0, 1, 2
 _CLICKED, _SHOWN, _DISMISSED = 3, 4, 5
@@ -69,7 +71,9 @@ class AttributionConfig:
     """... of one that was put into the cart or bought."""
     most_open: int = 50_000
     """Lists that are open at a time; further ones are passed over, as closing one early would call its sale a miss.
-    A list takes about 1 kB, in memory and in each snapshot's state."""
+    A list takes about 1.5 kB in memory, and 0.2 kB in each snapshot's state."""
+    most_open_pools: int = 10_000
+    """... and pools of candidates. One of 150 candidates takes about 8 kB in memory, and 7 kB in a snapshot's state."""
     most_of_shopper: int = 200
     """... of one shopper: everything that he does is compared with all of them. Nobody sees so many within an hour."""
     late_s: float = 60.0
@@ -90,20 +94,11 @@ class Impression:
     offset: int
     """Of the trigger."""
     items: Sequence[int]
-    """Indices, best first."""
+    """Indices; of a list, best first."""
     kinds: Sequence[int]
     """`models.shop.kinds.CROSS_SELL` or `UPSELL`."""
-    features: NDArray[np.float32]
-    """(n, width), not finite where an item was not described."""
-
-
-def feature_rows(described: Sequence[Sequence[float] | None]) -> NDArray[np.float32]:
-    """(n, WIDTH) features of a list's items: NaN where an item has none, not WIDTH of them, or one beyond bounds."""
-    rows = np.full((len(described), WIDTH), np.nan, np.float32)
-    for place, features in enumerate(described):
-        if features is not None and len(features) == WIDTH and max(map(abs, features)) <= MAX_FEATURE:
-            rows[place] = features
-    return rows
+    features: NDArray[np.float16]
+    """(n, width) of a pool; (n, 0) of a list, which is only counted."""
 
 
 class Closed(NamedTuple):
@@ -111,18 +106,20 @@ class Closed(NamedTuple):
 
     at: float
     """Event time of its trigger, epoch seconds."""
+    items: NDArray[np.int32]
+    """(n,) indices."""
     kinds: NDArray[np.int8]
     """(n,) `models.shop.kinds.CROSS_SELL` or `UPSELL`."""
     places: NDArray[np.int16]
     """(n,) in the list, 0 first."""
     features: NDArray[np.float32]
-    """(n, `models.ranking.features.WIDTH`) as sent."""
+    """(n, width) as sent."""
     rewards: NDArray[np.float32]
     """(n,) from 0 to 1."""
     examined: NDArray[np.bool_]
     """(n,) False where the shop said that it was not shown."""
     learnable: NDArray[np.bool_]
-    """(n,) False where it was suggested without evidence, and so has no features."""
+    """(n,) False where its features are not finite."""
     taken: NDArray[np.bool_]
     """(n,) put into the cart or bought."""
     shopped: bool
@@ -150,26 +147,28 @@ class _Open:
     impression: Impression
     topic: int
     end: float
-    levels: list[int]
-    dismissed: list[int]
-    shown: list[bool] | None  # None: nothing was said of any
+    levels: bytearray
+    dismissed: bytearray
+    shown: bytearray | None  # None: nothing was said of any
     shopped: bool = False  # something was taken, of the list or not
 
     def apply(self, action: UserAction, late_s: float) -> None:
         """Apply an action of its shopper. Neither order nor repetition changes the result."""
         if action.at > self.end or self.end + late_s < action.clock_s or not self._answered_by(action):
             return
-        what = action.what
+        what, items = action.what, self.impression.items
         self.shopped |= what == _TAKEN
         if what == _SHOWN:
-            self.shown = self.shown or [False] * len(self.impression.items)
-        for place, item in enumerate(self.impression.items):
+            self.shown = self.shown or bytearray(len(items))
+        if action.item != ALL and action.item not in items:
+            return
+        for place, item in enumerate(items):
             if action.item not in (item, ALL):
                 continue
             if what == _DISMISSED:
                 self.dismissed[place] = max(self.dismissed[place], _WITH_THE_LIST if action.item == ALL else _BY_NAME)
             elif self.shown is not None and what == _SHOWN:
-                self.shown[place] = True
+                self.shown[place] = 1
             else:
                 self.levels[place] = max(self.levels[place], _TAKEN if what == _TAKEN else _FOLLOWED)
 
@@ -186,6 +185,9 @@ class _Open:
 class Attribution:
     """Open lists of all partitions, and recent actions.
 
+    Args:
+        width: number of features of an item; 0: lists, not pools.
+
     Attributes:
         opened: number of lists that were opened.
         skipped: ... that were not: too many were open, in all or of the shopper, or actions since their trigger may be
@@ -195,8 +197,8 @@ class Attribution:
         counts: (3, len(COUNTED)) items of closed lists by kind; items that were not shown are not counted.
 
     >>> attribution = Attribution(AttributionConfig(window_s=60.0, late_s=0.0))
-    >>> features = np.zeros((2, 1), np.float32)
-    >>> attribution.record_impression(0, Impression("clicks-0-7", "ann", 100.0, "clicks", 7, [4, 5], [1, 2], features))
+    >>> items, features = [4, 5], np.empty((2, 0), np.float16)
+    >>> attribution.record_impression(0, Impression("clicks-0-7", "ann", 100.0, "clicks", 7, items, [1, 2], features))
     >>> attribution.advance(0, 130.0, 1e9)
     >>> attribution.record_action(0, "ann", 5, 130.0, "clicks", 8, taken=False)
     >>> attribution.advance(0, 161.0, 1e9)
@@ -204,9 +206,11 @@ class Attribution:
     [[0.0, 0.20000000298023224]]
     """
 
-    def __init__(self, config: AttributionConfig) -> None:
-        self._config = config
+    def __init__(self, config: AttributionConfig, width: int = 0) -> None:
+        self._config, self._width = config, width
+        self._most_open = config.most_open_pools if width else config.most_open
         self._open: dict[str, _Open] = {}
+        self._rows = 0  # items of all open lists
         self._of_user: dict[str, list[str]] = {}
         self._ends: dict[int, list[tuple[float, str]]] = {}  # a heap by partition
         self._over: set[tuple[float, str]] = set()
@@ -228,11 +232,12 @@ class Attribution:
     def nbytes(self) -> int:
         """Memory that it takes, about."""
         actions = sum(map(len, self._actions.values()))
-        return LIST_BYTES * len(self._open) + ACTION_BYTES * actions + GONE_BYTES * len(self._gone_ids)
+        items = (ITEM_BYTES + 2 * self._width) * self._rows
+        return LIST_BYTES * len(self._open) + items + ACTION_BYTES * actions + GONE_BYTES * len(self._gone_ids)
 
     def held(self) -> NDArray[np.int64]:
         """Indices of the items of all lists and actions; negative ones are none."""
-        listed = (item for opened in list(self._open.values()) for item in opened.impression.items)
+        listed = chain.from_iterable(opened.impression.items for opened in list(self._open.values()))
         acted = (action.item for actions in list(self._actions.values()) for action in list(actions))
         return np.fromiter(chain(listed, acted), np.int64)
 
@@ -247,11 +252,13 @@ class Attribution:
         forgotten = impression.offset <= self._behind.get((number, topic), -1)
         if not forgotten and (opened is not None or suggestion_id in self._gone_ids):
             return
-        if forgotten or len(self) >= self._config.most_open or self._has_most(impression.user_id):
+        if forgotten or len(self) >= self._most_open or self._has_most(impression.user_id):
             self.skipped += 1
             return
         n = len(impression.items)
-        opened = _Open(number, impression, topic, impression.at + self._config.window_s, [_NONE] * n, [0] * n, None)
+        opened = _Open(
+            number, impression, topic, impression.at + self._config.window_s, bytearray(n), bytearray(n), None
+        )
         self._add(opened)
         self.opened += 1
         for action in self._actions_of_user.get(impression.user_id, ()):
@@ -382,7 +389,7 @@ class Attribution:
         if impression.offset > self._behind.get(where, -1):
             heappush(self._gone.setdefault(where, []), (impression.offset, suggestion_id))
             self._gone_ids.add(suggestion_id)
-        levels, dismissed = np.array(closing.levels), np.array(closing.dismissed)
+        levels, dismissed = np.frombuffer(closing.levels, np.int8), np.frombuffer(closing.dismissed, np.int8)
         followed = (levels == _FOLLOWED) & (dismissed == 0)
         rewards = np.where(levels == _TAKEN, config.taken, np.where(followed, config.followed, 0.0))
         shown = np.array(closing.shown or [closing.shown is None] * len(levels), np.bool_)
@@ -396,9 +403,10 @@ class Attribution:
         learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(impression.features), axis=1)
         return Closed(
             impression.at,
+            np.array(impression.items, np.int32),
             kinds,
             np.arange(len(levels), dtype=np.int16),
-            impression.features,
+            impression.features.astype(np.float32),
             rewards.astype(np.float32),
             examined,
             learnable,
@@ -409,11 +417,13 @@ class Attribution:
     def _add(self, opened: _Open) -> None:
         impression = opened.impression
         self._open[impression.suggestion_id] = opened
+        self._rows += len(impression.items)
         self._of_user.setdefault(impression.user_id, []).append(impression.suggestion_id)
         heappush(self._ends.setdefault(opened.number, []), (opened.end, impression.suggestion_id))
 
     def _drop(self, suggestion_id: str) -> _Open:
         dropped = self._open.pop(suggestion_id)
+        self._rows -= len(dropped.impression.items)
         self._over.discard((dropped.end, suggestion_id))
         mine = self._of_user[dropped.impression.user_id]
         mine.remove(suggestion_id)
@@ -429,18 +439,12 @@ class Attribution:
         impressions = [opened.impression for opened in lists]
         actions = [action for number in sorted(self._actions) for action in self._actions[number]]
         gone = [(where, offset, name) for where, heap in sorted(self._gone.items()) for offset, name in sorted(heap)]
-        width = impressions[0].features.shape[1] if impressions else 0
-        items = [
-            row
-            for opened in lists
-            for row in zip(
-                opened.impression.items,
-                opened.impression.kinds,
-                opened.levels,
-                opened.dismissed,
-                [-1] * len(opened.levels) if opened.shown is None else opened.shown,
-                strict=True,
-            )
+        unsaid = [[-1] * len(opened.levels) for opened in lists]
+        marks: list[Sequence[Sequence[int]]] = [
+            [impression.kinds for impression in impressions],
+            [opened.levels for opened in lists],
+            [opened.dismissed for opened in lists],
+            [none if opened.shown is None else opened.shown for opened, none in zip(lists, unsaid, strict=True)],
         ]
         headers = [
             (opened.number, opened.topic, opened.impression.offset, opened.shopped, len(opened.levels))
@@ -454,8 +458,11 @@ class Attribution:
             "behind": _table([(*where, offset) for where, offset in sorted(self._behind.items())], 3),
             "lists": _table(headers, 5),
             "ats": np.array([impression.at for impression in impressions], np.float64),
-            "items": _table(items, 5),
-            "features": np.concatenate([np.empty((0, width), np.float32), *(sent.features for sent in impressions)]),
+            "items": _joined([impression.items for impression in impressions], np.int32),
+            "marks": np.column_stack([_joined(column, np.int8) for column in marks]),
+            "features": np.concatenate(
+                [np.empty((0, self._width), np.float16), *(sent.features for sent in impressions)]
+            ),
             "deeds": _table([(act.number, act.what, act.item, act.topic, act.offset) for act in actions], 5),
             "deeds.at": _table([(act.at, act.clock_s, act.appended_s) for act in actions], 3, np.float64),
             "gone": _table([(*where, offset) for where, offset, _ in gone], 3),
@@ -484,16 +491,22 @@ class Attribution:
         for number, clock_s, appended_s in training["clocks"].tolist():
             self._clock_s[int(number)], self._appended_s[int(number)] = clock_s, appended_s
         self._behind = {(number, topic): offset for number, topic, offset in training["behind"].tolist()}
-        rows, features, first = training["items"].tolist(), np.array(training["features"], np.float32), 0
+        items, features, first = training["items"], training["features"][:, : self._width].astype(np.float16), 0
+        if (marks := training.get("marks")) is None:  # in older snapshots they are in the same table
+            items, marks = items[:, 0], items[:, 1:]
         lists = zip(texts("ids"), texts("users"), training["lists"].tolist(), training["ats"].tolist(), strict=True)
         for suggestion_id, user_id, (number, topic, offset, shopped, n), at in lists:
             last = first + n
-            items, kinds, levels, dismissed, shown = (list(column) for column in zip(*rows[first:last], strict=True))
+            indices = array("i", items[first:last].astype(np.int32).tobytes())
+            kinds, levels, dismissed, shown = marks[first:last].T.tolist()
+            of_pool = features[first:last].copy()
             impression = Impression(
-                suggestion_id, user_id, at, TOPICS[topic], offset, items, kinds, features[first:last]
+                suggestion_id, user_id, at, TOPICS[topic], offset, indices, bytearray(kinds), of_pool
             )
-            end, said = at + self._config.window_s, None if -1 in shown else [bool(flag) for flag in shown]
-            self._add(_Open(number, impression, topic, end, levels, dismissed, said, bool(shopped)))
+            said, end = None if -1 in shown else bytearray(shown), at + self._config.window_s
+            self._add(
+                _Open(number, impression, topic, end, bytearray(levels), bytearray(dismissed), said, bool(shopped))
+            )
             first = last
         users, ids = texts("deeds.users"), texts("deeds.ids")
         actions = zip(users, ids, training["deeds"].tolist(), training["deeds.at"].tolist(), strict=True)
@@ -514,3 +527,8 @@ class Attribution:
 def _table(rows: Sequence[tuple[Any, ...]], width: int, kind: type[np.generic] = np.int64) -> NDArray[Any]:
     """(n, width), also for no rows."""
     return np.array(rows, kind).reshape(-1, width)
+
+
+def _joined(lists: Sequence[Sequence[int]], kind: type[np.generic]) -> NDArray[Any]:
+    """The elements of all lists, one after the other."""
+    return np.concatenate([np.empty(0, kind), *(np.asarray(part, kind) for part in lists)])

@@ -1,6 +1,6 @@
-"""The features of a suggested item, and the learnt order that is linear in them.
+"""The features of a candidate, and the learnt order that is linear in them.
 
-Workers score with an `Order` and send the features with suggestions; the trainer learns from the same numbers.
+Workers score with an `Order` and log the features of a sample of pools; the trainer learns from the same numbers.
 """
 
 from __future__ import annotations
@@ -13,40 +13,62 @@ from numpy.typing import NDArray
 from models.shop.events import PAIR_KIND_NAMES
 
 SOURCES = (*PAIR_KIND_NAMES, "sequence")
-"""Whose shares and ranks are features."""
+"""Whose shares are features."""
 
 FEATURES = (
-    *(f"{source} share" for source in SOURCES),  # logarithm; FLOOR is added first
-    *(f"{source} rank" for source in SOURCES),  # logarithm: 0 is the best; those without a share come last together
-    "evidence",  # logarithm of the score by the sum of the evidence, before the step of an upsell
-    "views",  # logarithm of one more than the item's own, decayed
-    "base",  # logarithm of the share of all baskets that have it; FLOOR is added first
+    *(f"{source} share" for source in SOURCES),  # log(1 + share / SHARE_UNIT)
+    "evidence",  # log(1 + score / BASE_UNIT) of the score by the sum of the evidence, before the step of an upsell
+    "views",  # log(1 + its own views, decayed)
+    "base",  # log(1 + share of all baskets that have it / BASE_UNIT)
+    "lift",  # of a cross-sell: logarithm of its bought-with share over its share of all baskets, 0 without the first
+    "significance",  # of a cross-sell: how much of its bought-with share chance does not explain, 0 to 1
     "seen",  # 1: the visit has looked at it
-    "step",  # logarithm of its price over its anchor's, 0 where one is free, from -3 to 3
-    "looks",  # logarithm of one more than the items of the visit
-    "cart",  # ... of the cart
-    "purchase",  # 1: the trigger is one
+    "counted",  # 1: there is evidence for it
+    "step",  # logarithm of its step in price over its anchor (`models.serving.candidates.step_of`); 0 for a cross-sell
+    "step squared",
+    "price",  # logarithm of its price over its anchor's, 0 where one is free, from -3 to 3
+    "brand",  # 1: of its anchor's brand
+    "near",  # 1: its category and its anchor's have the same parent
+    "learnt",  # its score by the learnt order of the worker, without the bias: that judges the order, and is not learnt
 )
 """Names of the features, in order."""
 
 WIDTH = len(FEATURES)
 
 MAX_FEATURE = 1e6
-"""Largest feature that is believed, either way: all are logarithms and flags. Anybody may write a suggestion."""
+"""Largest feature that is believed, either way: all are logarithms and flags. Anybody may write a pool."""
 
-FLOOR = 1e-4
-"""Added to a share before its logarithm is taken: a share of one in ten thousand is as good as none."""
+SHARE_UNIT = 1e-3
+"""Share up to which a source says next to nothing."""
+
+BASE_UNIT = 1e-4
+"""... and an item's share of all baskets."""
+
+UNSEEN_BASKETS = 0.3
+"""Baskets that every item is taken to have had besides its own."""
+
+
+EVIDENCE, LEARNT, POPULARITY = range(3)
+ORDERS = ("evidence", "learnt", "popularity")
+"""The orders that are compared, of which one serves; metrics name them so."""
+
+POPULAR_WEIGHTS = np.array([{"base": 1.0, "views": 1e-3}.get(name, 0.0) for name in FEATURES])
+"""(WIDTH,) of the order by popularity: views settle ties."""
+
+FIRST_WEIGHTS = np.array([{"evidence": 0.5, "views": 0.5}.get(name, 0.0) for name in FEATURES])
+"""(WIDTH,) that a learnt order begins with."""
 
 
 class Order(NamedTuple):
-    """A learnt order of lists; see the module."""
+    """What was learnt of the order of pools, by kind."""
 
-    learnt: NDArray[np.bool_]  # (3,) by kind: whether there is one
-    weights: NDArray[np.float64]  # (3, WIDTH)
-    by_looks: NDArray[np.float64]  # (3, len(SOURCES)): of a source's share times `looks`
-    bias: NDArray[np.float64]  # (3,)
+    serves: NDArray[np.int8]  # (3,) index into ORDERS
+    weights: NDArray[np.float64]  # (3, WIDTH) of the learnt order
+    bias: NDArray[np.float64]  # (3, len(ORDERS)): of each order, so that acceptances are as frequent as takings
+    uptake: NDArray[np.float32]  # (2, items): added to the learnt score of a cross-sell and an upsell; 0 for all beyond
 
 
 def no_order() -> Order:
-    """An order without any kind learnt."""
-    return Order(np.zeros(3, np.bool_), np.zeros((3, WIDTH)), np.zeros((3, len(SOURCES))), np.zeros(3))
+    """What is known before anything is learnt: the sum of the evidence serves."""
+    weights = np.tile(FIRST_WEIGHTS, (3, 1))
+    return Order(np.zeros(3, np.int8), weights, np.zeros((3, len(ORDERS))), np.zeros((2, 0), np.float32))

@@ -13,7 +13,7 @@ Shares are weighed by recency of the source and by kinds of co-occurrence and su
 kinds. The sequence model's prediction is one more share. The sum is read as odds, `sum / (1 + sum)`, so that evidence
 of many sources adds up and never exceeds certainty. Two items that many buy are bought together by chance: how much of
 a bought-together share counts depends on how far and how surely it exceeds chance (`significance`). An upsell's
-acceptance is multiplied by its step in price.
+acceptance is multiplied by a power of its step in price.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
     if kind != NEITHER:
         candidate.anchor = anchor
         candidate.viewed = candidate.bought = candidate.joined = candidate.expected = candidate.base = 0.0
-        candidate.strongest = candidate.direct = candidate.score = 0.0
+        candidate.strongest = candidate.direct = candidate.score = candidate.evidence = 0.0
+        candidate.significance = 0.0
         candidate.source = candidate.kin = candidate.chosen = -1
         candidate.relation = 0
         candidate.exact = candidate.seen = False
@@ -225,6 +226,12 @@ def step_of(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
 
 
 @inline_njit
+def step_factor(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
+    """What an upsell's acceptance is multiplied by: the power of its step that the policy says."""
+    return float(step_of(item, anchor, weights, rules) ** weights.step_power)
+
+
+@inline_njit
 def _weighed(candidate: Any, significant: float, weights: Weights) -> float:
     """Sum of a candidate's shares by their weights; of its bought-together share the significant part counts."""
     if candidate.kind == CROSS_SELL:
@@ -267,7 +274,7 @@ def score(at: float, state: ServingState) -> None:
         candidate.tier = EVIDENCE
         candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)
         if upsell:
-            candidate.score *= step_of(candidate.item, state.query.anchors[candidate.anchor], weights, state.rules)
+            candidate.score *= step_factor(candidate.item, state.query.anchors[candidate.anchor], weights, state.rules)
         candidate.exact = upsell or candidate.bought == 0.0
         push(UPSELLS if upsell else CROSS_SELLS, place, state.pool, state.id_order)
 
@@ -279,6 +286,7 @@ def make_exact(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) 
     if candidate.exact:
         return
     lift, log_likelihood = bought_by_chance(pool.sources[candidate.source], candidate.item, at, rows)
-    total = _weighed(candidate, significance(lift, log_likelihood, weights.chance), weights)
+    candidate.significance = significance(lift, log_likelihood, weights.chance)
+    total = _weighed(candidate, candidate.significance, weights)
     candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)
     candidate.exact = True

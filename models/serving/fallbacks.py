@@ -6,11 +6,13 @@ By relation to the anchor, the closest first: of its brand, of a category with t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from models.cooccurrence.index import Rows
 from models.jit import inline_njit
-from models.serving.candidates import place_of, step_of
+from models.serving.candidates import place_of, step_factor
 from models.serving.popularity import BASKETS, VIEWS, TopItems
 from models.serving.queues import push
 from models.serving.rules import ANCHORS, MAY_UPSELL, fits
@@ -83,24 +85,32 @@ def _add(
             continue
         taken += 1
         if candidate.tier == 0:
-            candidate.tier = FALL_BACK
-            candidate.exact = True
-            candidate.relation = relation
-            if anchor >= 0:
-                if fits(item, kind, anchor, rules, query):
-                    candidate.anchor = anchor
-                candidate.kin = candidate.anchor if kind == UPSELL else anchor
-                brand = rules.facts[item].brand
-                if brand != NONE and brand == rules.facts[query.anchors[candidate.kin]].brand:
-                    candidate.relation = BRAND
+            relate(candidate, FALL_BACK, relation, anchor, state)
             candidate.score = weakest * BELOW * WORTH[candidate.relation] * _popularity(item, at, state.rows)
             if candidate.seen:
                 candidate.score *= state.weights.seen
             if kind == UPSELL:
-                candidate.score *= min(1.0, step_of(item, query.anchors[candidate.anchor], state.weights, rules))
+                candidate.score *= min(1.0, step_factor(item, query.anchors[candidate.anchor], state.weights, rules))
             push(UPSELLS if kind == UPSELL else CROSS_SELLS, place, state.pool, state.id_order)
         if taken == PER_ANCHOR:
             return
+
+
+@inline_njit
+def relate(candidate: Any, tier: int, relation: int, anchor: int, state: ServingState) -> None:
+    """Make a candidate without evidence one of a tier, related to the anchor at a place; -1: to none."""
+    rules, query = state.rules, state.query
+    candidate.tier = tier
+    candidate.exact = True
+    candidate.relation = relation
+    if anchor < 0:
+        return
+    if fits(candidate.item, candidate.kind, anchor, rules, query):
+        candidate.anchor = anchor
+    candidate.kin = candidate.anchor if candidate.kind == UPSELL else anchor
+    brand = rules.facts[candidate.item].brand
+    if brand != NONE and brand == rules.facts[query.anchors[candidate.kin]].brand:
+        candidate.relation = BRAND
 
 
 @inline_njit

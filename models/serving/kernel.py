@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import cached_njit, inline_njit
+from models.ranking.candidate_pool import MOST
 from models.ranking.features import WIDTH
 from models.sequence.predictor import Expected
 from models.serving.candidates import collect, expect, find_sources, place_of, score
 from models.serving.explanations import Reasons, explain
 from models.serving.fallbacks import add_most_popular, fall_back
-from models.serving.reranking import Situation, describe, find_top, rerank
+from models.serving.pooling import Situation, describe, gather, rerank, situation_of
 from models.serving.rules import ANCHORS, begin
-from models.serving.selection import count_cross_sells, explore_last, take_best, weakest_evidence
+from models.serving.selection import count_cross_sells, explore_last, take_best, weakest
 from models.serving.state import ServingState
 from models.shop.policy import FIXED, POPULAR
 
@@ -41,6 +42,7 @@ class Batch(NamedTuple):
     ages_s: NDArray[np.float64]  # of the visits' items
     expected: Expected
     arms: NDArray[np.int8]  # (queries,): indices into `models.shop.policy.ARMS`
+    logged: NDArray[np.int64]  # (queries,): row of `Answers` for the query's pool, -1: it is not wanted
 
 
 class Answers(NamedTuple):
@@ -52,11 +54,14 @@ class Answers(NamedTuple):
     anchor: NDArray[np.int32]  # (queries, places): item
     score: NDArray[np.float64]  # (queries, places)
     propensity: NDArray[np.float64]  # (queries, places)
-    features: NDArray[np.float64]  # (queries, places, WIDTH): as `models.serving.reranking` describes them
+    pool_size: NDArray[np.int64]  # (pools,): candidates of each pool that is logged
+    pool_item: NDArray[np.int32]  # (pools, MOST)
+    pool_kind: NDArray[np.int8]  # (pools, MOST)
+    pool_features: NDArray[np.float64]  # (pools, MOST, WIDTH): as `models.serving.pooling` describes them
 
 
-def empty_answers(queries: int, places: int) -> Answers:
-    """Arrays for the lists of a batch."""
+def empty_answers(queries: int, places: int, pools: int) -> Answers:
+    """Arrays for the lists of a batch, and for so many pools."""
     shape = (queries, places)
     return Answers(
         np.zeros(queries, np.int64),
@@ -65,7 +70,10 @@ def empty_answers(queries: int, places: int) -> Answers:
         np.zeros(shape, np.int32),
         np.zeros(shape),
         np.ones(shape),
-        np.full((*shape, WIDTH), np.nan),
+        np.zeros(pools, np.int64),
+        np.empty((pools, MOST), np.int32),
+        np.empty((pools, MOST), np.int8),
+        np.empty((pools, MOST, WIDTH)),
     )
 
 
@@ -91,7 +99,6 @@ def _answer(
         return
     pool.size[0] = 0
     pool.queues.length[:] = 0
-    situation = Situation(at, len(visit), len(cart), not batch.upsells[query])
     if batch.arms[query] == POPULAR:
         add_most_popular(at, state)
         size = take_best(at, chosen, 0, state)
@@ -103,18 +110,23 @@ def _answer(
         first, end = batch.expected.ends[query], batch.expected.ends[query + 1]
         expect(batch.expected.items[first:end], batch.expected.shares[first:end], state)
         score(at, state)
-        find_top(at, state)
-        if batch.arms[query] != FIXED:
-            rerank(situation, state, features)
+        logged = batch.logged[query]
+        learnt = state.learnt.serves.any() and batch.arms[query] != FIXED
+        if learnt or logged >= 0:
+            situation = situation_of(at, state)
+            gather(at, state)
+            if logged >= 0:
+                _log(logged, situation, state, out)
+            rerank(situation, learnt, state, features)
         size = take_best(at, chosen, 0, state)
         exploring = limits.explore > 0.0
         crosses = count_cross_sells(chosen, size, pool)
         need_crosses = exploring or (size < limits.items and crosses < limits.cross_sell)
         need_upsells = exploring or (size < limits.items and size - crosses < limits.upsell)
         if need_crosses or need_upsells:
-            weakest = weakest_evidence(chosen, size, state.weights, pool)
+            below = weakest(chosen, size, state.weights, pool)
             pool.queues.length[:] = 0
-            fall_back(at, weakest, need_crosses, need_upsells, state)
+            fall_back(at, below, need_crosses, need_upsells, state)
             size = take_best(at, chosen, size, state)
         if exploring and size:
             out.propensity[query, size - 1] = explore_last(at, batch.seeds[query], chosen, size, state)
@@ -125,7 +137,6 @@ def _answer(
         out.kind[query, place] = candidate.kind
         out.anchor[query, place] = state.query.anchors[candidate.anchor]
         out.score[query, place] = candidate.score
-        describe(chosen[place], situation, state, out.features[query, place])
     found = Reasons(
         why.source[query],
         why.anchor[query],
@@ -136,6 +147,20 @@ def _answer(
         why.strength[query],
     )
     explain(at, chosen, size, state, found)
+
+
+@inline_njit
+def _log(row: int, situation: Situation, state: ServingState, out: Answers) -> None:
+    """Write the pool to a row of the answers."""
+    pool, size = state.pool, 0
+    for queue in range(len(pool.top_sizes)):
+        for number in range(pool.top_sizes[queue]):
+            place = pool.top[queue, number]
+            out.pool_item[row, size] = pool.candidates[place].item
+            out.pool_kind[row, size] = pool.candidates[place].kind
+            describe(place, situation, state, out.pool_features[row, size])
+            size += 1
+    out.pool_size[row] = size
 
 
 @cached_njit()

@@ -1,4 +1,4 @@
-"""Top items: the most popular ones below every node of the category tree and of every brand.
+"""Top items: the most popular ones below every node of the category tree and of every brand, and the most bought.
 
 Popularity is an item's own views and baskets in its row, decayed to a common time. All weights fade at one rate, so
 their order does not change with time: the logarithm of a weight plus its time in half-lives is a key that holds until
@@ -36,6 +36,10 @@ SHARE = 8
 
 VIEWS, BASKETS = 1.0, 4.0
 """Worth of a view and of a basket, as when neighbours compete for their places in a row."""
+
+BOUGHT_VIEWS = 0.01
+"""Worth of a view, in baskets, on the list of the most bought items: it settles ties, and serves a shop that has sold
+nothing yet."""
 
 _COLD = -1e300
 """Key of an item that nobody has looked at: behind all others, in the order of ids."""
@@ -76,6 +80,7 @@ class ScanState(NamedTuple):
     seen: Seen
     by_category: TopItems
     by_brand: TopItems
+    most_bought: TopItems
 
 
 class Popularity:
@@ -84,6 +89,7 @@ class Popularity:
     Attributes:
         by_category: a list for each node; the root's is the whole shop's.
         by_brand: a list for each brand.
+        most_bought: one list of the whole shop, by baskets, whatever the branch.
     """
 
     def __init__(self, items: Items, catalog: Catalog, neighbours: Neighbours) -> None:
@@ -92,6 +98,7 @@ class Popularity:
         self._neighbours = neighbours
         self.by_category = _empty_lists(0)
         self.by_brand = _empty_lists(0)
+        self.most_bought = _empty_lists(1)
         self._seen = Seen(np.zeros(0), np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(2, np.int64))
         self._next = 0
         self._whole = 0
@@ -114,7 +121,8 @@ class Popularity:
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        return sum(array.nbytes for table in (self.by_category, self.by_brand, self._seen) for array in table)
+        tables = (self.by_category, self.by_brand, self.most_bought, self._seen)
+        return sum(array.nbytes for table in tables for array in table)
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps: of the items on its lists."""
@@ -138,6 +146,7 @@ class Popularity:
             self._seen,
             self.by_category,
             self.by_brand,
+            self.most_bought,
         )
         scan(first, number, state)
 
@@ -185,13 +194,17 @@ def scan(first: int, number: int, state: ScanState) -> None:
         seen.clock[0] += 1
         fact = facts[item]
         node = fact.category if fact.state == OFFERED else _NOWHERE
-        weight, when = 0.0, 0.0
+        weight, bought, when = 0.0, 0.0, 0.0
         if item < len(at):
             weight, when = VIEWS * own[item, 0] + BASKETS * own[item, 1], at[item]
+            bought = own[item, 1] + BOUGHT_VIEWS * own[item, 0]
         was = seen.node[item]
         if node == was and weight == seen.weight[item] and when == seen.at[item] and fact.brand == seen.brand[item]:
             if node != _NOWHERE and seen.clock[1] > seen.clock[0]:
                 _insert(item, node, fact.brand, _key(weight, when, state.half_life_s), True, state)
+                if state.most_bought.thin[0] > seen.clock[0]:
+                    key = _key(bought, when, state.half_life_s)
+                    _insert_into(state.most_bought, 0, item, key, node, 0, state.id_order)
             continue
         key = _key(weight, when, state.half_life_s)
         if was != _NOWHERE:
@@ -200,6 +213,7 @@ def scan(first: int, number: int, state: ScanState) -> None:
             _remove(item, was, seen.brand[item], not rises, state)
         if node != _NOWHERE:
             _insert(item, node, fact.brand, key, False, state)
+            _insert_into(state.most_bought, 0, item, _key(bought, when, state.half_life_s), node, 0, state.id_order)
         seen.node[item] = node
         seen.brand[item] = fact.brand
         seen.weight[item] = weight
@@ -241,6 +255,8 @@ def _remove(item: int, node: int, brand: int, refill: bool, state: ScanState) ->
         here = state.parent[here]
     if brand and _remove_from(by_brand, brand, item) and refill:
         by_brand.thin[brand] = clock[1] = until
+    if _remove_from(state.most_bought, 0, item) and refill:
+        state.most_bought.thin[0] = clock[1] = until
 
 
 @njit()

@@ -7,13 +7,14 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate, chain
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Neighbours
-from models.ranking.features import WIDTH, Order, no_order
+from models.ranking.candidate_pool import CandidatePool
+from models.ranking.features import Order, no_order
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.explanations import MOST_REASONS, Reason, Reasons, ReasonText, empty_reasons
 from models.serving.kernel import Answers, Batch, Joined, answer, empty_answers
@@ -47,8 +48,6 @@ class SuggestedItem(TypedDict):
     """Strongest first, of an upsell those about its anchor before all others; at least one."""
     propensity: float
     """Probability with which it has come to its place; below 1 only where the policy explores."""
-    features: NotRequired[list[float]]
-    """Values of `models.ranking.features.FEATURES`; absent for an item suggested without evidence."""
 
 
 @dataclass(slots=True)
@@ -63,6 +62,16 @@ class Query:
     user_id: str = ""  # whose visit it is
     window: Window | None = None  # the shopper's looks in order, for the sequence model
     arm: int = DEFAULT  # of the experiment; for `none` the list is the default's, and the caller withholds it
+    logs_pool: bool = False  # whether the pool is wanted beside the list
+
+
+class Answer(NamedTuple):
+    """What a query is answered with."""
+
+    items: list[SuggestedItem]
+    """Best first."""
+    pool: CandidatePool | None
+    """What the list was chosen from, if the query asks for it, and the list is by evidence or a learnt order."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ class Recommender:
             policy.explore,
         )
         weights = {name: float(value) for name, value in asdict(self._config).items()}
-        weighed = Weights(**weights, min_support=policy.min_support)
+        weighed = Weights(**weights, step_power=policy.step_power, min_support=policy.min_support)
         return PreparedPolicy(policy, policy.hash, compiled, limits, weighed, compiled.query_state())
 
     def put_in_force(self, prepared: PreparedPolicy) -> None:
@@ -184,11 +193,12 @@ class Recommender:
         """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
         pool, query = self._pool, self._in_force.query_state
         arrays = [*pool[:-3], *pool.queues, *query]
-        return self.popularity.nbytes + sum(array.nbytes for array in arrays)
+        return self.popularity.nbytes + sum(array.nbytes for array in [*arrays, *self.learnt.order])
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps from one call to the next."""
-        return np.concatenate([self._in_force.compiled.held(), self.popularity.held()])
+        uptake = np.flatnonzero(self.learnt.order.uptake.any(axis=0))
+        return np.concatenate([self._in_force.compiled.held(), self.popularity.held(), uptake])
 
     def warm(self) -> None:
         """Compile, or load what was compiled before: seconds, or a fraction, for which no event then has to wait."""
@@ -201,7 +211,11 @@ class Recommender:
         return list(self.suggest_each(queries))
 
     def suggest_each(self, queries: Sequence[Query], expected: Expected | None = None) -> Iterator[list[SuggestedItem]]:
-        """As `suggest_many`: everything is computed at the call, and each list is put into words when it is taken.
+        """As `suggest_many`, and lazy as `answer_each`."""
+        return (answered.items for answered in self.answer_each(queries, expected))
+
+    def answer_each(self, queries: Sequence[Query], expected: Expected | None = None) -> Iterator[Answer]:
+        """Answers to queries: everything is computed at the call, and each list is put into words when it is taken.
 
         A caller that is done with one list before it takes the next spares the garbage collector thousands of objects.
         `expected` are the sequence model's predictions for these queries; None: there is no such model.
@@ -221,17 +235,19 @@ class Recommender:
             in_force.limits,
             self.popularity.by_category,
             self.popularity.by_brand,
+            self.popularity.most_bought,
             self.catalog.categories.parent,
             self.learnt.order,
             self.items.order,
             in_force.query_state,
             self._pool,
         )
-        out = empty_answers(len(queries), self._in_force.limits.items)
-        why = empty_reasons(len(queries), self._in_force.limits.items)
         batch = self._batch(queries, expected_of(None, queries) if expected is None else expected)
+        out = empty_answers(len(queries), self._in_force.limits.items, int((batch.logged >= 0).sum()))
+        why = empty_reasons(len(queries), self._in_force.limits.items)
         answer(batch, state, out, why)
-        return self._suggested(out, why)
+        pools = (_pool(out, row) for row in batch.logged.tolist())
+        return map(Answer, self._suggested(out, why), pools)
 
     def _batch(self, queries: Sequence[Query], expected: Expected) -> Batch:
         """Queries as arrays."""
@@ -239,6 +255,7 @@ class Recommender:
         explores = self._in_force.limits.explore > 0.0
         seeds = [_seed(query.seed) if explores else 0 for query in queries]
         self._serial += len(queries)
+        logs = np.array([query.logs_pool for query in queries], np.bool_)
         return Batch(
             self._serial - len(queries),
             np.array([query.at for query in queries], np.float64),
@@ -251,13 +268,13 @@ class Recommender:
             np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64),
             expected,
             np.array([query.arm for query in queries], np.int8),
+            np.where(logs, np.cumsum(logs) - 1, -1),
         )
 
     def _suggested(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:
         """Answers as they are sent."""
         get, name, reason = self.catalog.get, self.items.name, self._reason_text.reason
         places = out.item.shape[1]
-        described = np.round(out.features, 4).reshape(-1, WIDTH).tolist()
         items, kinds, anchors, scores, propensities = _flat(out.item, out.kind, out.anchor, out.score, out.propensity)
         grounds = _flat(why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
         sources, abouts, counts, of_views, lifts = grounds
@@ -282,10 +299,16 @@ class Recommender:
                     "reasons": reasons,
                     "propensity": propensities[place],
                 }
-                if (features := described[place])[0] == features[0]:  # not NaN
-                    suggestion["features"] = features
                 suggestions.append(suggestion)
             yield suggestions
+
+
+def _pool(out: Answers, row: int) -> CandidatePool | None:
+    """The pool in a row of the answers; None: it is not wanted, or was not gathered."""
+    if row < 0 or not (size := int(out.pool_size[row])):
+        return None
+    features = out.pool_features[row, :size].astype(np.float32)
+    return CandidatePool(out.pool_item[row, :size].copy(), out.pool_kind[row, :size].copy(), features)
 
 
 def expected_of(predictor: SequencePredictor | None, queries: Sequence[Query]) -> Expected:

@@ -10,7 +10,7 @@ from models.jit import inline_njit
 from models.serving.candidates import make_exact
 from models.serving.queues import first, pop, precedes, rescore
 from models.serving.rules import Rules
-from models.serving.state import CROSS_SELLS, EVIDENCE, UPSELLS, Limits, Pool, ServingState, Weights
+from models.serving.state import CROSS_SELLS, JOINED, UPSELLS, Limits, Pool, ServingState, Weights
 from models.shop.catalog import NONE
 from models.shop.kinds import CROSS_SELL, NEITHER
 
@@ -56,7 +56,7 @@ def explore_last(at: float, seed: np.uint64, chosen: NDArray[np.int32], size: in
     crosses = count_cross_sells(chosen, size - 1, state.pool)
     for place in range(state.pool.size[0]):
         candidate = candidates[place]
-        if candidate.kind == NEITHER or candidate.tier == 0 or candidate.chosen >= 0:
+        if candidate.kind == NEITHER or candidate.tier in (0, JOINED) or candidate.chosen >= 0:
             continue
         if candidate.kind == CROSS_SELL:
             room = limits.cross_sell - crosses
@@ -89,13 +89,9 @@ def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
 
 
 @inline_njit
-def weakest_evidence(chosen: NDArray[np.int32], size: int, weights: Weights, pool: Pool) -> float:
+def weakest(chosen: NDArray[np.int32], size: int, weights: Weights, pool: Pool) -> float:
     """Score below which fallbacks have to stay."""
-    for index in range(size - 1, -1, -1):
-        candidate = pool.candidates[chosen[index]]
-        if candidate.tier == EVIDENCE:
-            return float(candidate.score)
-    return weights.fall_back
+    return float(pool.candidates[chosen[size - 1]].score) if size else weights.fall_back
 
 
 @inline_njit

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
+from models.ranking.candidate_pool import MOST
 from models.ranking.features import Order
 from models.serving.popularity import TopItems
 from models.serving.rules import QueryState, Rules
@@ -15,11 +16,12 @@ from models.serving.rules import QueryState, Rules
 MAX_SOURCES = 64
 """Most sources of a query: the trigger's items, then the cart's, then the visit's, latest first."""
 
-TOP = 16
-"""Best candidates of each kind by the sum of their evidence. A learnt order ranks these."""
+TOP = 48
+"""Best candidates of each kind by the sum of their evidence that a learnt order ranks, and a logged pool has."""
 
-EVIDENCE, FALL_BACK = 1, 2
-"""Tiers of candidates, the better first; 0: neither yet."""
+EVIDENCE, FALL_BACK, JOINED = 1, 2, 3
+"""Tiers of candidates, the better first: those with evidence; queued without any; without any, but of the pool that a
+learnt order ranks. 0: none of them yet."""
 
 CROSS_SELLS, UPSELLS = 0, 1
 """The queues of candidates."""
@@ -31,13 +33,13 @@ CANDIDATE = np.dtype(
     [
         ("score", np.float64),  # an upper bound until `exact`
         ("evidence", np.float64),  # the score by its evidence alone, without the step of an upsell
-        ("accepted", np.float64),  # ... by what was learnt from outcomes
         ("viewed", np.float64),  # sum of looked-at-together shares of all sources
         ("bought", np.float64),  # ... of bought-together shares
         ("joined", np.float64),  # ... of those bought after a look
         ("expected", np.float64),  # share of the sequence model
         ("base", np.float64),  # share of the sources' unknown baskets, taken to be like those of the shop
         ("strongest", np.float64),  # greatest bought-together share
+        ("significance", np.float64),  # of the bought-together share, once `exact`
         ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
         ("item", np.int32),
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
@@ -73,6 +75,7 @@ class Weights(NamedTuple):
     chance: float
     seen: float
     least_step: float
+    step_power: float
     fall_back: float
     min_support: int
 
@@ -107,7 +110,7 @@ class Pool(NamedTuple):
     recency: NDArray[np.float64]  # (MAX_SOURCES,)
     anchor_of: NDArray[np.int32]  # (MAX_SOURCES,): place among the anchors, -1: none
     queues: Queues
-    top: NDArray[np.int32]  # (2, TOP): places of the best candidates of each queue by their evidence
+    top: NDArray[np.int32]  # (2, MOST // 2): places of the candidates that a learnt order ranks, by queue
     top_sizes: NDArray[np.int64]  # (2,)
 
 
@@ -120,6 +123,7 @@ class ServingState(NamedTuple):
     limits: Limits
     by_category: TopItems
     by_brand: TopItems
+    most_bought: TopItems
     parent: NDArray[np.int32]  # (nodes,) of the category tree
     learnt: Order
     id_order: NDArray[np.uint64]  # (items, 2): settles ties by item id
@@ -129,7 +133,7 @@ class ServingState(NamedTuple):
 
 def empty_pool(items: int) -> Pool:
     """A pool for queries over so many items. Memory is taken only as far as it is used."""
-    queued = items + TOP
+    queued = items + MOST
     queues = Queues(
         np.zeros(2, np.int64),
         np.empty((2, queued), np.int32),
@@ -144,6 +148,6 @@ def empty_pool(items: int) -> Pool:
         np.zeros(MAX_SOURCES),
         np.zeros(MAX_SOURCES, np.int32),
         queues,
-        np.zeros((2, TOP), np.int32),
+        np.zeros((2, MOST // 2), np.int32),
         np.zeros(2, np.int64),
     )

@@ -56,6 +56,12 @@ class Policy:
     """Undecayed number of events that a neighbour needs to count as evidence."""
     explore: float = 0.0
     """Probability that the last place is drawn at random."""
+    credit: float = 0.5
+    """Share of a taking that has to be earned while the order of lists is learnt: 1 counts the part that the item's
+    popularity does not explain, and completes the basket; 0 counts all of it, and sells what sells."""
+    step_power: float = 0.25
+    """An upsell is ranked by its acceptance times this power of its step in price: 1 by the revenue that it adds, 0 by
+    acceptance alone."""
     max_suggestion_age_s: float = 60
     """Events older than this, by append time, are learnt from and get no suggestion; 0: no bound."""
     misplaced: str = "warn"

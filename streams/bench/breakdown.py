@@ -68,7 +68,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Visits, "apply_purchase", "visits: apply, make pairs"),
         (Visits, "ripen", "visits: apply, make pairs"),
         (Visits, "snapshot", "visits: snapshot"),
-        (Recommender, "suggest_each", "suggest: around the kernel"),
+        (Recommender, "answer_each", "suggest: around the kernel"),
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.serving.recommender), "answer", "suggest: kernel"),
         (Recommender, "_suggested", "suggest: answers into records"),

@@ -168,7 +168,7 @@ def learn_beside(engine: Engine, ranked: Sequence[str], settings: Settings, seed
         from models.evaluation.prequential.training import StreamTraining
 
         for name in ranked:
-            engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, seed)
+            engine.orderings[name] = Ordering(engine.items, settings.outcomes, settings.ranker, *times, engine.policy)
     except ModuleNotFoundError as error:
         message = (
             "the sequence model needs PyTorch, and the order of lists river: pip install 'crosscurrent[learning]'"

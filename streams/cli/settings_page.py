@@ -46,6 +46,7 @@ _TABLES = {
     "learner": "How the trainer teaches the sequence model. A trainer goes on from a snapshot only where `looks`, "
     "`buffer`, `vocabulary` and `network.units` are as they were: to change one of them, begin in an empty "
     "`snapshot_store`.",
+    "pools": "Which pools of candidates workers log, for the trainer to learn the order of lists from.",
     "outcomes": "What the trainer counts as an answer to a suggestion.",
     "ranker": "How the trainer learns the order of lists from the answers.",
     "gate": "When the trainer announces what it has learnt ([operations.md](operations.md#the-trainer)).",

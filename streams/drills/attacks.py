@@ -326,7 +326,7 @@ def _of_internal_topics(item_ids: Sequence[str]) -> Iterator[Attack]:
     position = {"v": 1, "topic_id": "forged", "partitions": 8, "position": 7, "applied": {}, "baskets": 1, "at": 1}
     forged = orjson.dumps(position).replace(b":7", b":%d" % 2**70)
     yield Attack("neighbours: a forged position", "neighbours", [RawRecord(b"", forged)])
-    for topic in ("suggestions", "dead-letters"):
+    for topic in ("suggestions", "pools", "dead-letters"):
         for what, record in (
             ("no JSON", RawRecord(b"rubbish", b"\x00\xff")),
             ("nested 100,000 deep", RawRecord(b"rubbish", DEEP)),

@@ -70,14 +70,14 @@ class Rights:
 WORKER = Rights(
     "worker",
     read=(*SHOP, "pairs", "neighbours", "progress", "forgotten", "snapshots"),
-    write=("suggestions", "dead-letters", "pairs", "neighbours", "progress", "forgotten"),
+    write=("suggestions", "pools", "dead-letters", "pairs", "neighbours", "progress", "forgotten"),
     looks=True,
     group="{group}",
 )
 
 TRAINER = Rights(
     "trainer",
-    read=(*SHOP, "suggestions", "forgotten", "snapshots"),
+    read=(*SHOP, "suggestions", "pools", "forgotten", "snapshots"),
     write=("snapshots",),
     looks=True,
     group="{group}-trainer",

@@ -1,49 +1,76 @@
-"""Takes lists of suggestions, and shops' feedback on them, from the log; the order of lists is learnt from both."""
+"""Takes lists of suggestions, shops' feedback on them, and pools of candidates from the log.
+
+What became of lists is counted; the order of lists is learnt from pools.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 
-from models.ranking.attribution import ALL, TOPICS, Attribution, Impression, feature_rows
+import numpy as np
+
+from models.ranking.attribution import ALL, TOPICS, Attribution, Impression
 from models.sequence.windowing import WindowBuilder
 from models.sessions.visits import EventStatus
 from models.shop.events import Feedback
 from models.shop.items import Items
 from models.shop.kinds import KIND_NAMES
+from streams.wire.pool_records import LoggedPool
 from streams.wire.schemas import SuggestionRecord
 
 
 class ListAttribution:
-    """Feeds an [`Attribution`][models.ranking.attribution.Attribution] with decoded records.
+    """Feeds two [`Attribution`][models.ranking.attribution.Attribution]s, of lists and of pools, with decoded records.
 
     `windows` have the consent of the shoppers, and `topics` the short names by full name.
     """
 
     def __init__(
-        self, attribution: Attribution, items: Items, windows: WindowBuilder, topics: Mapping[str, str]
+        self, lists: Attribution, pools: Attribution, items: Items, windows: WindowBuilder, topics: Mapping[str, str]
     ) -> None:
-        self._attribution, self._items, self._windows, self._topics = attribution, items, windows, topics
+        self._lists, self._pools, self._items, self._windows, self._topics = lists, pools, items, windows, topics
 
     def record_feedback(self, number: int, feedback: Feedback, appended_s: float) -> str:
         """Record a shop's feedback from a partition; returns what became of it."""
         user_id, at = feedback.user_id, feedback.at
-        self._attribution.advance(number, at, appended_s)
+        self._lists.advance(number, at, appended_s)
         if self._windows.visits[number].consent.refuses(user_id, at):
             return EventStatus.FORGOTTEN.value
         item = ALL if feedback.item_id is None else self._items.index(feedback.item_id)  # its list may still come
-        self._attribution.record_feedback(number, user_id, feedback.suggestion_id, item, at, feedback.action)
+        self._lists.record_feedback(number, user_id, feedback.suggestion_id, item, at, feedback.action)
         return "noted"
 
     def record_suggestion(self, record: SuggestionRecord, at: float) -> str:
         """Record a list; returns what became of it. Its producer may be another one that writes like a worker."""
-        number, offset, topic = record.trigger.partition, record.trigger.offset, self._topics.get(record.trigger.topic)
-        if topic not in TOPICS or number >= len(self._windows.visits) or not record.items:
+        number, offset = record.trigger.partition, record.trigger.offset
+        topic = self._short_name(record.trigger.topic, number)
+        if topic is None or not record.items:
             return "passed over"
         if self._windows.refuses(record.user_id, at):
             return EventStatus.FORGOTTEN.value
         items = [self._items.index(item.item_id) for item in record.items]
         kinds = [KIND_NAMES.index(item.kind) for item in record.items]
-        features = feature_rows([item.features for item in record.items])
+        features = np.empty((len(items), 0), np.float16)
         impression = Impression(record.suggestion_id, record.user_id, at, topic, offset, items, kinds, features)
-        self._attribution.record_impression(number, impression)
+        self._lists.record_impression(number, impression)
         return "noted"
+
+    def record_pool(self, pool: LoggedPool) -> str:
+        """Record the pool of a list; returns what became of it."""
+        number, offset = pool.trigger.partition, pool.trigger.offset
+        topic = self._short_name(pool.trigger.topic, number)
+        if topic is None:
+            return "passed over"
+        if self._windows.refuses(pool.user_id, pool.at):
+            return EventStatus.FORGOTTEN.value
+        items, kinds = array("i", map(self._items.index, pool.item_ids)), bytearray(pool.kinds)
+        name = pool.trigger.suggestion_id
+        impression = Impression(name, pool.user_id, pool.at, topic, offset, items, kinds, pool.features)
+        self._pools.record_impression(number, impression)
+        return "noted"
+
+    def _short_name(self, topic: str, number: int) -> str | None:
+        """Short name of a trigger's topic; None: it is none of a trigger, or has no such partition."""
+        name = self._topics.get(topic)
+        return name if name in TOPICS and number < len(self._windows.visits) else None

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 LEARNT = ("clicks", "purchases")
 """Topics that say what shoppers do."""
 
-READ = (*LEARNT, "feedback", "suggestions")
+READ = (*LEARNT, "feedback", "suggestions", "pools")
 """Topics whose positions are in a snapshot. Of equal append times the first topic's record goes first."""
 
 
@@ -129,6 +129,10 @@ class LogReader:
             self.cursors[TopicPartition(full_name(self._settings.prefix, topic), number)] for topic in LEARNT
         )
         return recent_past(self._log, clicks, purchases, self._settings.visits, self._metrics.replayed.inc)
+
+    def partitions_of(self, topic: str) -> int:
+        """Number of partitions of a topic, by its full name."""
+        return self._identities[topic].partitions
 
     # -- reading on ------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ class TrainerMetrics(Metrics):
         self._loss = self._gauge("trainer_loss", "Mean cross-entropy of the last chunk, in nats")
         self._snapshots: Counter = self._counter("trainer_snapshots", "Snapshots, by what became of them", "outcome")
         self._lists = self._gauge("trainer_lists", "Lists of suggestions since the log's start, by state", "state")
+        self._pools = self._gauge("trainer_pools", "Pools of candidates since the log's start, by state", "state")
         self._late = self._gauge("trainer_late_answers", "Looks, carts and purchases that may be too late to count")
         self._answers = self._gauge(
             "trainer_suggested_items", "Items of closed lists, by what became of them", "kind", "fate"
@@ -47,12 +48,13 @@ class TrainerMetrics(Metrics):
         self._positions.inc(positions)
         self._loss.set(learner.loss)
 
-    def ranked(self, attribution: Attribution, ranker: Ranker) -> None:
-        """Record that closed lists are learnt."""
-        self._lists.labels("open").set(len(attribution))
-        self._lists.labels("closed").set(attribution.closed)
-        self._lists.labels("skipped").set(attribution.skipped)
-        self._lists.labels("learnt").set(ranker.learnt)
+    def ranked(self, attribution: Attribution, pools: Attribution, ranker: Ranker) -> None:
+        """Record that closed lists are counted, and closed pools learnt."""
+        for gauge, held in ((self._lists, attribution), (self._pools, pools)):
+            gauge.labels("open").set(len(held))
+            gauge.labels("closed").set(held.closed)
+            gauge.labels("skipped").set(held.skipped)
+        self._pools.labels("learnt").set(ranker.learnt)
         self._late.set(attribution.late)
         for kind, name in RANKED_KINDS.items():
             for count, n in zip(COUNTED, attribution.counts[kind].tolist(), strict=True):

@@ -101,7 +101,7 @@ class TrainingLoop:
         self._partitions = identities[self._topic].partitions
         self._served: Snapshot | None = None
         self._candidate: Snapshot | None = None
-        self._ordered = 0  # lists behind the last announced order
+        self._ordered = 0  # pools behind the last announced order
         self._closing = asyncio.Event()
         self.holds_state = asyncio.Event()
         """Set while a leader's state is restored."""
@@ -139,7 +139,7 @@ class TrainingLoop:
         self.holds_state.clear()
         started = self._clock()
         await self.training.take_over(self._tables.forgotten)
-        self._ordered = await run_in_daemon_thread(self._announced_lists, _THREAD)
+        self._ordered = await run_in_daemon_thread(self._announced_pools, _THREAD)
         took_s = self._clock() - started
         self._metrics.take_over_s.observe(took_s)
         logger.info(
@@ -224,8 +224,8 @@ class TrainingLoop:
         await self._announce(stored, term)
         await self._prune(RANKER, stored.manifest.version)
 
-    def _announced_lists(self) -> int:
-        """Lists that the announced order has learnt from; 0 where none is announced or readable."""
+    def _announced_pools(self) -> int:
+        """Pools that the announced order has learnt from; 0 where none is announced or readable."""
         announced = self._tables.announced.get(RANKER)
         if announced is None:
             return 0
@@ -333,7 +333,7 @@ class TrainingLoop:
 class Trainer(ProcessService):
     """Connects a training loop to a broker; see [`ProcessService`][streams.lifecycle.ProcessService].
 
-    Of the policy it needs only `misplaced`.
+    Of the policy it needs `misplaced`, `credit` and `step_power`.
     """
 
     noun = "trainer"
@@ -356,9 +356,7 @@ class Trainer(ProcessService):
         self.pauses, self.deliver = _always, _ignore
         self.leadership = self.listener = Leadership(TopicPartition(snapshots, 0))
         store = SnapshotStore.of(settings)
-        self.training = TrainerState(
-            settings, log, store, identities, self._offer, metrics, refuses_misplaced=policy.misplaced == "dead-letter"
-        )
+        self.training = TrainerState(settings, log, store, identities, self._offer, metrics, policy)
         self._tables = GlobalTables(
             settings,
             metrics,
@@ -427,6 +425,7 @@ class Trainer(ProcessService):
             "shoppers": sum(each.nbytes + each.consent.nbytes for each in visits),
             "sequence model": training.learner.nbytes,
             "lists": training.attribution.nbytes,
+            "pools": training.pools.nbytes,
         }
 
     def _offer(self, item_id: str) -> CatalogItem | None:

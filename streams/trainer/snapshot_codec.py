@@ -29,6 +29,7 @@ from models.stored_state import nest, nested, pack, unpack
 from streams.errors import SnapshotCorruptError
 from streams.snapshots.store import SnapshotStore
 from streams.trainer.log_reader import Cut
+from streams.wire.pool_records import DESCRIBED_BY
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ class Parts(NamedTuple):
     learner: Learner
     window_builder: WindowBuilder
     attribution: Attribution
+    """Of lists."""
+    pools: Attribution
+    """... and of pools of candidates."""
     ranker: Ranker
 
 
@@ -67,7 +71,7 @@ def newest(store: SnapshotStore) -> tuple[Snapshot, dict[str, NDArray[Any]]] | N
 
 
 def restore(parts: Parts, config: LearnerConfig, snapshot: Snapshot, training: Mapping[str, NDArray[Any]]) -> None:
-    """Put a snapshot into new parts. All but the attribution, which is restored when every profile is known.
+    """Put a snapshot into new parts. All but the attributions, which are restored when every profile is known.
 
     Raises:
         SnapshotShapeError: the arrays have another shape than the settings ask for.
@@ -88,17 +92,28 @@ def restore(parts: Parts, config: LearnerConfig, snapshot: Snapshot, training: M
         logger.warning("the order of lists was learnt by other code, and is learnt again from here on")
 
 
+def restore_attributions(parts: Parts, training: Mapping[str, NDArray[Any]]) -> None:
+    """Put the open lists and pools into new parts; those pools are dropped that other features describe."""
+    parts.attribution.restore(nested("outcomes", training))
+    pools = nested("pools", training)
+    if pools and bytes(pools["described_by"]).decode() != DESCRIBED_BY:
+        logger.warning("open pools of candidates have other features than this version's, and are not learnt")
+    else:
+        parts.pools.restore(pools)
+
+
 def sequence_snapshot(
     parts: Parts, config: LearnerConfig, cut: Cut, metrics: Mapping[str, int | float]
 ) -> tuple[Snapshot, dict[str, NDArray[Any]]]:
     """The sequence model, and the training state of all parts; takes time. All windows must have been gathered."""
-    items, learner, window_builder, attribution, ranker = parts
+    items, learner, window_builder, attribution, pools, ranker = parts
     names, ends = pack(items.names())
     training: dict[str, NDArray[Any]] = {
         **nest("items", {"names": names, "ends": ends, "left": np.array([items.left], np.int64)}),
         **nest("learner", learner.training()),
         **nest("curriculum", window_builder.training()),
         **nest("outcomes", attribution.training()),
+        **nest("pools", pools.training() | {"described_by": np.frombuffer(DESCRIBED_BY.encode(), np.uint8)}),
         **nest("ranker", ranker.training()),
         **nest("appended_ms", cut.appended_ms),
     }
@@ -125,11 +140,12 @@ def sequence_snapshot(
 def order_snapshot(parts: Parts, cut: Cut) -> Snapshot:
     """The learnt order of lists. It has no training state of its own: that is in the sequence model's snapshot."""
     ranker = parts.ranker
+    items, arrays = ranker.snapshot_arrays()
     return Snapshot(
         model=RANKER,
         code=RANKER_CODE,
-        arrays=ranker.arrays(),
-        vocabulary=(),
+        arrays=arrays,
+        vocabulary=tuple(map(parts.items.name, items.tolist())),
         config=ranker.config_of(),
         positions=cut.positions,
         learnt={"events": ranker.learnt},

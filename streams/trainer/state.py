@@ -17,6 +17,7 @@ from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
 from models.ranking.attribution import Attribution
+from models.ranking.features import WIDTH
 from models.ranking.ranker import Ranker
 from models.sequence.features import NOTHING, Contents, content
 from models.sequence.gate import Comparison
@@ -27,8 +28,8 @@ from models.sequence.windowing import WindowBuilder
 from models.sessions.visits import EventStatus
 from models.shop.events import CatalogItem, Click, Purchase
 from models.shop.items import Items
+from models.shop.policy import Policy
 from models.snapshot import Snapshot
-from models.stored_state import nested
 from streams.errors import RecordError
 from streams.kafka.cursor import Cursor
 from streams.kafka.log import Log
@@ -42,6 +43,7 @@ from streams.trainer.metrics import TrainerMetrics
 from streams.wire.backfill import is_backfilled
 from streams.wire.codec import decode_answer, decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.partitioner import partition_of
+from streams.wire.pool_records import decode_pool
 from streams.wire.record import Record
 from streams.wire.topics import Identity
 
@@ -53,6 +55,9 @@ _THREAD = "training"
 LEAST_IDS = 20_000
 """Ids more than were left by the last round of freeing before the next one: 4 MB."""
 
+SENT = ("suggestions", "pools")
+"""Topics that workers write: what cannot be used of them is passed over."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -62,12 +67,13 @@ class TrainerState:
     Args:
         identities: of all topics, by full name.
         offer: the catalogue's item of an id; None: unknown.
-        refuses_misplaced: nothing is learnt from records in a partition other than their key's, as the policy says.
+        policy: says what an order is for, and whether records in a partition other than their key's are learnt from.
 
     Attributes:
         version: newest snapshot with a trainer's state that this one comes from or has stored; None: none.
         cursors: positions; empty until `take_over` is done.
         attribution: open lists, and what became of others.
+        pools: open pools of candidates.
         ranker: the order of lists.
     """
 
@@ -79,10 +85,9 @@ class TrainerState:
         identities: Mapping[str, Identity],
         offer: Callable[[str], CatalogItem | None],
         metrics: TrainerMetrics,
-        *,
-        refuses_misplaced: bool = False,
+        policy: Policy,
     ) -> None:
-        self._refuses_misplaced = refuses_misplaced
+        self._policy = policy
         self._settings, self._store, self._offer, self._metrics = settings, store, offer, metrics
         self._reader = LogReader(settings, log, identities, metrics, store.url)
         self.version: str | None = None
@@ -102,10 +107,12 @@ class TrainerState:
             self.learner,
             len(reader.partitions),
         )
-        self.attribution = Attribution(settings.outcomes)
-        self.ranker = Ranker(settings.ranker, SEED)
-        self._parts = snapshot_codec.Parts(self.items, self.learner, self.window_builder, self.attribution, self.ranker)
-        self._lists = ListAttribution(self.attribution, self.items, self.window_builder, reader.topics)
+        self.attribution, self.pools = Attribution(settings.outcomes), Attribution(settings.outcomes, WIDTH)
+        self.ranker = Ranker(settings.ranker, self._policy)
+        self._parts = snapshot_codec.Parts(
+            self.items, self.learner, self.window_builder, self.attribution, self.pools, self.ranker
+        )
+        self._lists = ListAttribution(self.attribution, self.pools, self.items, self.window_builder, reader.topics)
         self._stored_events = 0
 
     # -- taking over -----------------------------------------------------------------------------------------------
@@ -131,8 +138,9 @@ class TrainerState:
         for user_id, before in forgotten.items():
             self.window_builder.forget(user_id, before)
         await self._reader.apply_all_profiles(self._apply_profile)
-        self.attribution.restore(nested("outcomes", training))
-        self.attribution.drop(self.window_builder.refuses)  # who refused or was forgotten since
+        snapshot_codec.restore_attributions(self._parts, training)
+        for attribution in (self.attribution, self.pools):
+            attribution.drop(self.window_builder.refuses)  # who refused or was forgotten since
         for number in self._reader.partitions:
             await self._rebuild_visits(number)
         self.cursors = self._reader.cursors
@@ -184,14 +192,14 @@ class TrainerState:
         for visits in self.window_builder.visits:
             held = (index for user_id in visits.shoppers() for index in visits.held(user_id))
             items.mark(np.fromiter(held, np.int64))
-        for holder in (self.window_builder.gate, self.learner, self.attribution):
+        for holder in (self.window_builder.gate, self.learner, self.attribution, self.pools, self.ranker):
             items.mark(holder.held())
         before, freed = items.used, items.free()
         logger.info("%d of %d item ids are freed: nothing refers to them any more", len(freed), before)
 
     def _refuses(self, record: Record) -> bool:
         """Whether a record is misplaced and nothing is learnt from those."""
-        if not self._refuses_misplaced:
+        if self._policy.misplaced != "dead-letter":
             return False
         return partition_of(record.key or b"", len(self._reader.partitions)) != record.partition
 
@@ -199,7 +207,7 @@ class TrainerState:
         """Apply one record; returns what became of it."""
         appended_s, number, topic = record.timestamp / 1000, record.partition, self._reader.topics[record.topic]
         event: Click | Purchase
-        if topic != "suggestions" and self._refuses(record):
+        if topic not in SENT and self._refuses(record):
             return "dead letter"
         try:
             if topic == "clicks":
@@ -210,14 +218,17 @@ class TrainerState:
                 status = self.window_builder.purchase(number, event, appended_s, record.offset)
             elif topic == "feedback":
                 return self._lists.record_feedback(number, decode_feedback(record), appended_s)
-            else:
+            elif topic == "suggestions":
                 return self._lists.record_suggestion(*decode_answer(record))
+            else:
+                return self._lists.record_pool(decode_pool(record, self._reader.partitions_of(record.topic)))
         except RecordError:
             # The worker that owns the partition sends a shop's bad records to the dead letters.
-            return "passed over" if topic == "suggestions" else "dead letter"
+            return "passed over" if topic in SENT else "dead letter"
         applied = status is EventStatus.APPLIED
         if not is_backfilled(record):  # nobody was shown a list then
-            self.attribution.record_event(number, event, self.items.index, appended_s, record.offset, applied=applied)
+            for attribution in (self.attribution, self.pools):
+                attribution.record_event(number, event, self.items.index, appended_s, record.offset, applied=applied)
         return "noted" if applied else status.value
 
     def _apply_profile(self, record: Record) -> None:
@@ -229,12 +240,16 @@ class TrainerState:
             return
         self.window_builder.apply_profile(record.partition, profile)
         consent = self.window_builder.visits[record.partition].consent
-        self.attribution.forget(profile.user_id, consent.refused_until(profile.user_id))
+        self._forget(profile.user_id, consent.refused_until(profile.user_id))
 
     def forget(self, user_id: str, before: float) -> None:
         """Use no event of a shopper up to an event time any more; what was learnt stays learnt."""
         self.window_builder.forget(user_id, before)
-        self.attribution.forget(user_id, before)
+        self._forget(user_id, before)
+
+    def _forget(self, user_id: str, before: float) -> None:
+        for attribution in (self.attribution, self.pools):
+            attribution.forget(user_id, before)
 
     # -- catalogue -------------------------------------------------------------------------------------------------
 
@@ -258,19 +273,20 @@ class TrainerState:
     async def learn(self) -> None:
         """Learn everything that has come."""
         self.window_builder.gather()
-        learner, ranker, closed = self.learner, self.ranker, self.attribution.take()
+        learner, ranker, closed = self.learner, self.ranker, self.pools.take()
+        self.attribution.take()  # they are counted, and no more
         positions, chunks = learner.positions, learner.chunks
 
         def work() -> None:
             torch.set_num_threads(self._settings.train_threads)  # it holds for the calling thread only
             learner.learn()
-            for impression in closed:
-                ranker.learn_one(impression)
+            for pool in closed:
+                ranker.learn_one(pool)
 
         await run_in_daemon_thread(work, _THREAD)
         self.window_builder.begin_chunk()
         self._metrics.learnt(self.window_builder, learner, learner.positions - positions, learner.chunks - chunks)
-        self._metrics.ranked(self.attribution, ranker)
+        self._metrics.ranked(self.attribution, self.pools, ranker)
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 

@@ -221,13 +221,6 @@ class SuggestedItemRecord(Struct, gc=False):
         _must("a list of reasons", description="Why, strongest first; of an upsell, first what is about its anchor."),
     ]
     propensity: Annotated[Number, Meta(description="Probability with which it was chosen; below 1 where explored.")]
-    features: Annotated[
-        list[Number] | None,
-        Meta(
-            description="What was known of it, for learning; "
-            "`FEATURES` of `models/ranking/features.py` names the numbers."
-        ),
-    ] = None
 
 
 class Trigger(Struct, gc=False):

@@ -116,6 +116,14 @@ TOPICS: tuple[Topic, ...] = (
         read_by="the shop, trainer",
     ),
     Topic(
+        name="pools",
+        retention_ms=3 * DAY_MS,  # the trainer joins them with events of the hour after; days of outage
+        configs={"segment.ms": str(HOUR_MS)},  # retention deletes whole segments
+        internal=True,
+        written_by="worker",
+        read_by="trainer",
+    ),
+    Topic(
         name="catalog",
         key="item_id",
         partitions="catalog",

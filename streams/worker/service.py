@@ -227,7 +227,8 @@ class Worker(ProcessService):
 
     def _install_order(self, snapshot: Snapshot) -> None:
         """Rank by what was learnt from outcomes, from the next batch on; called in a thread."""
-        self._recommender.learnt = Learnt(order_of(snapshot), snapshot.version)
+        with self.tables.items.kept():
+            self._recommender.learnt = Learnt(order_of(snapshot, self.tables.items), snapshot.version)
 
     def _announced(self, model: str, announcement: Announcement | None) -> None:
         for loader in self._loaders:

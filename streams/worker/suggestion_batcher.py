@@ -3,6 +3,8 @@
 Answering ten queries costs little more than one, so all queries of one event-loop turn are answered as one batch. Each
 query carries its own snapshot of the visit, so batching never changes a result.
 
+Of a sample of lists the pool of candidates is sent, too, behind the list: the trainer learns their order from it.
+
 The sequence model predicts, then the recommender answers with the predictions. Where predicting takes more than a few
 milliseconds it is done in a thread, one batch at a time, while the tasks go on.
 
@@ -22,6 +24,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from models.ranking.candidate_pool import CandidatePool
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expected, SequencePredictor
@@ -34,8 +37,10 @@ from streams.settings import Settings
 from streams.threads import run_in_daemon_thread
 from streams.wire.codec import shorter_suggestion, written
 from streams.wire.partitioner import partition_of
+from streams.wire.pool_records import Trigger, encode_pool
 from streams.wire.record import Record
 from streams.wire.topics import Identity, full_name
+from streams.worker.pool_sampler import PoolSampler
 
 COUNTING = {"cooccurrence": "counts-1"}
 """Version of the co-occurrence counts in records: they have no snapshots."""
@@ -75,6 +80,9 @@ class SuggestionBatcher:
         self._recommender, self._producer, self._metrics = recommender, producer, metrics
         self._topic = full_name(settings.prefix, "suggestions")
         self._partitions = identities[self._topic].partitions
+        self._pools_topic = full_name(settings.prefix, "pools")
+        self._pools_partitions = identities[self._pools_topic].partitions
+        self._pools = PoolSampler(settings.pools.bytes_per_s, clock)
         self._max_bytes = settings.outbox_bytes
         self._batch_records, self._clock, self._on_failure = settings.batch_records, clock, on_failure
         self.predictor: SequencePredictor | None = None
@@ -200,11 +208,13 @@ class SuggestionBatcher:
         policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
         shorten = partial(shorter_suggestion, may_be_empty=emit_empty)
         versions: dict[tuple[int, bool], dict[str, str]] = {}
-        answers = recommender.suggest_each(_queries(batch), expected)
+        queries = _queries(batch)
+        self._pools.pick(queries)
+        answers = recommender.answer_each(queries, expected)
         outcomes: Counter[tuple[str, str]] = Counter()
         kinds: Counter[str] = Counter()
         now_ms = self._clock() * 1000
-        for (record, item_ids, query), items in zip(batch, answers, strict=True):
+        for (record, item_ids, query), (items, pool) in zip(batch, answers, strict=True):
             withheld = bool(items) and query.arm == NONE
             outcomes[record.topic, "withheld" if withheld else "suggested" if items else "nothing to suggest"] += 1
             if not items and not emit_empty:
@@ -220,9 +230,22 @@ class SuggestionBatcher:
             value = _value(record, item_ids, query, sent, versions[took_part], policy_hash, latency_ms)
             key = query.user_id.encode()
             self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value, shorten)
+            if items and pool is not None:
+                self._log_pool(record, query, pool)
         self._answered += len(batch)
         metrics.outcomes(outcomes)
         metrics.suggested(kinds)
+
+    def _log_pool(self, record: Record, query: Query, pool: CandidatePool) -> None:
+        """Send a list's pool; it is left out where the broker finds it too large."""
+        trigger = Trigger(record.topic, record.partition, record.offset)
+        item_ids = list(map(self._recommender.items.name, pool.items.tolist()))
+        key, value = encode_pool(query.user_id, query.at, trigger, item_ids, pool.kinds, pool.features)
+        self._pools.spend(len(value))
+        self._metrics.pools_written.inc()
+        self._metrics.pools_bytes.inc(len(value))
+        partition = partition_of(key, self._pools_partitions)
+        self._producer.enqueue(self._pools_topic, partition, key, value, _left_out)
 
     def _versions(self, arm: int, predictor: SequencePredictor | None) -> dict[str, str]:
         """Versions of the models that take part in an answer of an arm."""
@@ -234,6 +257,10 @@ class SuggestionBatcher:
         if arm == DEFAULT and (ranker := self._recommender.learnt.version):
             versions[RANKER] = ranker
         return versions
+
+
+def _left_out(_: bytes) -> None:
+    """Nothing of a pool that the broker finds too large is worth sending."""
 
 
 def _queries(batch: Sequence[SuggestionRequest]) -> list[Query]:

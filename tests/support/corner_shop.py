@@ -10,6 +10,7 @@ import numpy as np
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence, Row
 from models.cooccurrence.index import Neighbours
+from models.ranking.features import FEATURES
 from models.sequence.predictor import SequencePredictor
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
 from models.sessions.visits import Visit, VisitConfig, Visits
@@ -74,6 +75,7 @@ class CornerShop:
         at: float = NOW,
         seed: str = "clicks-0-0",
         arm: int = DEFAULT,
+        logs_pool: bool = False,
     ) -> Query:
         """What is asked for an event on items, with what the shopper has looked at before, latest first."""
         index = self.items.index
@@ -86,12 +88,21 @@ class CornerShop:
             [index(one) for one in cart],
             [index(one) for one in bought],
         )
-        return Query(action, [index(one) for one in trigger], looked, at, seed, arm=arm)
+        return Query(action, [index(one) for one in trigger], looked, at, seed, arm=arm, logs_pool=logs_pool)
 
     def ask(self, *trigger: str, **more: Any) -> list[SuggestedItem]:
         """Suggestions for one event; arguments as of `query`."""
         queries = [self.query(*trigger, **more)]
         return next(self.recommender.suggest_each(queries, expected_of(self.predictor, queries)))
+
+    def pool(self, *trigger: str, **more: Any) -> dict[str, dict[str, float]]:
+        """Features by item and name of the pool for one event; arguments as of `query`."""
+        queries = [self.query(*trigger, **more, logs_pool=True)]
+        pool = next(self.recommender.answer_each(queries, expected_of(self.predictor, queries))).pool
+        if pool is None:
+            return {}
+        rows = (dict(zip(FEATURES, row, strict=True)) for row in pool.features.tolist())
+        return dict(zip(map(self.items.name, pool.items.tolist()), rows, strict=True))
 
     def kinds(self, *trigger: str, **more: Any) -> dict[str, str]:
         """Kind by item of what is suggested."""

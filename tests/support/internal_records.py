@@ -1,4 +1,4 @@
-"""Records of the internal topics: as version f2212ba wrote them, and forged.
+"""Records of the internal topics: as version f2212ba wrote them (pools: as this one does), and forged.
 
 `WRITTEN` has one record of each kind, `FORGED` records that no worker or trainer can have written. All but the fault is
 right, so that a record refused for another reason shows.
@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from models.ranking.features import WIDTH
 from models.shop.items import Items
 from streams.kafka.memory_log import StoredRecord
 from streams.wire.announcements import decode_announcement
 from streams.wire.checkpoints import decode_forgotten, decode_progress
 from streams.wire.neighbour_rows import decode_position, decode_row
 from streams.wire.pair_deltas import decode_pairs
+from streams.wire.pool_records import Trigger, decode_pool, encode_pool
 
 
 class Internal(NamedTuple):
@@ -35,6 +37,8 @@ class Internal(NamedTuple):
         """As it is read."""
         return StoredRecord(self.topic, partition, 7, 1_773_480_413_500, self.key, self.value)
 
+
+POOL_FEATURES = np.arange(2.0 * WIDTH).reshape(2, WIDTH) / 8
 
 WRITTEN = [
     Internal(
@@ -77,6 +81,18 @@ WRITTEN = [
         b'"sha256":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","at":1773480413.5,'
         b'"by":"trainer"}',
     ),
+    Internal(
+        "pool",
+        "pools",
+        *encode_pool(
+            "dan",
+            1_773_480_413.5,
+            Trigger("shop-clicks", 3, 812),
+            ["mug", "tea"],
+            np.array([1, 2], np.int8),
+            POOL_FEATURES,
+        ),
+    ),
 ]
 
 DECODERS: dict[str, Callable[[StoredRecord], object]] = {
@@ -86,6 +102,7 @@ DECODERS: dict[str, Callable[[StoredRecord], object]] = {
     "position": decode_position,
     "pairs": lambda record: decode_pairs(record, Items(), {}),
     "announcement": decode_announcement,
+    "pool": lambda record: decode_pool(record, 8),
 }
 
 NESTED = b"[" * 100_000 + b"]" * 100_000
@@ -172,6 +189,33 @@ _CHANGES: dict[str, list[dict[str, Any]]] = {
         {"a": [], "b": [], "kind": [], "weight": [], "offsets": [], "at": [], "lengths": []},
         {"kind": [0, 3]},
     ],
+    "pool": [
+        *({"at": number} for number in (-1, 1e308, 10**400, float("nan"), 1_773_480_413.5 + 26 * 3600)),
+        *({"partition": number} for number in (*HUGE, 1_000_000, 4)),
+        *({"offset": number} for number in (*HUGE, 811)),
+        {"topic": ""},
+        {"topic": "t" * 250},
+        {"topic": "clicks"},
+        {"suggestion_id": "clicks-3-812"},
+        {"suggestion_id": "s" * 513},
+        {"user_id": "ann"},
+        {"described_by": "0" * 16},
+        {"described_by": "0" * 65},
+        {"items": []},
+        {"items": ["mug"]},
+        {"items": ["mug", "mug"]},
+        {"items": ["mug", ""]},
+        {"items": ["mug", "t" * 257]},
+        {
+            "items": [f"item-{number}" for number in range(257)],
+            "kinds": [1] * 257,
+            "features": [0.0] * (257 * WIDTH),
+        },
+        *({"kinds": kinds} for kinds in ([], [1], [1, 0], [1, 3], [1, -1], [1, 2, 1])),
+        *({"features": [0.0] * n} for n in (0, 2 * WIDTH - 1, 2 * WIDTH + 1, 3 * WIDTH)),
+        *({"features": [number] * 2 * WIDTH} for number in (float("nan"), float("inf"), float("-inf"))),
+        {"features": "AAA"},
+    ],
     "announcement": [
         *({"at": number} for number in (-1, 1e308, 10**400, float("nan"))),
         {"url": "u" * 4_097},
@@ -188,6 +232,8 @@ _TYPES = {
     "lengths": "<i4",
     "kind": "i1",
     "weight": "<f8",
+    "kinds": "i1",
+    "features": "<f2",
 }
 
 
@@ -198,7 +244,7 @@ def _column(name: str, numbers: ArrayLike) -> str:
 def _forged(internal: Internal, changes: dict[str, Any]) -> Internal:
     """The record with some fields changed; columns are given as lists."""
     fields = _FIELDS[internal.kind] | changes
-    for name in ("weights", "counts", "offsets", "at", "lengths", "a", "b", "kind", "weight"):
+    for name in ("weights", "counts", "offsets", "at", "lengths", "a", "b", "kind", "weight", "kinds", "features"):
         if isinstance(fields.get(name), list):
             fields[name] = _column(name, fields[name])
     return internal._replace(value=json.dumps(fields).encode())

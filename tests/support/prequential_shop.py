@@ -20,7 +20,7 @@ AT = 1_699_990_000.0
 ITEMS = [f"item-{number}" for number in range(12)]
 """Each in a category of its own, so that all are cross-sells of each other."""
 NONE_HELD = GateConfig(share=0.0)
-QUICK = RankerConfig(least_credits=5.0, prior_credits=1.0)
+QUICK = RankerConfig(least_credits=5.0, least_judged=5.0)
 SMALL = LearnerConfig(network=NetworkConfig(units=8), chunk=16, replay=2, looks=5, batch=32, negatives=16)
 
 
@@ -29,7 +29,7 @@ def engine(gate: GateConfig = NONE_HELD, every_s: float = 60.0, learner: Learner
     for item in ITEMS:
         made.catalog.put(CatalogItem(item, item, item.title(), 9.0))
     made.training = StreamTraining(made.items, made.catalog, VisitConfig(), learner, gate, 10.0, every_s, seed=1)
-    made.orderings[OURS] = Ordering(made.items, AttributionConfig(window_s=60.0), QUICK, 10.0, every_s, seed=1)
+    made.orderings[OURS] = Ordering(made.items, AttributionConfig(window_s=60.0), QUICK, 10.0, every_s, made.policy)
     return made
 
 

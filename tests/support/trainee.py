@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from aiokafka import TopicPartition
 
 from models.sequence.config import GateConfig, LearnerConfig, NetworkConfig
 from models.shop.events import CatalogItem
+from models.shop.kinds import CROSS_SELL
+from models.shop.policy import Policy
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.producer import BatchingProducer
 from streams.settings import Settings
@@ -20,6 +24,7 @@ from streams.trainer.state import TrainerState
 from streams.wire.announcements import decode_announcement
 from streams.wire.codec import written
 from streams.wire.partitioner import partition_of
+from streams.wire.pool_records import Trigger, encode_pool
 from streams.wire.topics import Identity
 from tests.support.world import PARTITIONS, TOPICS, MemoryFollower, Shop
 
@@ -44,10 +49,9 @@ class Trainee:
         self.shop, self.now = shop, 0.0
         self.store = SnapshotStore(str(folder))
         self.metrics = TrainerMetrics()
+        policy = Policy(misplaced="dead-letter" if refuses_misplaced else "warn")
         identities = {topic: Identity(f"{topic_id}-of-{topic}", PARTITIONS) for topic in TOPICS}
-        self.training = TrainerState(
-            settings, shop.log, self.store, identities, self._offer, self.metrics, refuses_misplaced=refuses_misplaced
-        )
+        self.training = TrainerState(settings, shop.log, self.store, identities, self._offer, self.metrics, policy)
         self.tables = GlobalTables(
             settings,
             self.metrics,
@@ -120,19 +124,34 @@ class Trainee:
         return self.metrics.registry.get_sample_value("crosscurrent_trainer_snapshots_total", labels) or 0.0
 
 
-def suggestion(shop: Shop, user: str, at_s: float, items: dict[str, list[float] | None]) -> dict[str, Any]:
-    """What a worker sends for the last click of a shopper: items and their features."""
+def trigger_of(shop: Shop, user: str) -> Trigger:
+    """The last click of a shopper, as the event that a worker answers."""
     number = partition_of(user.encode(), PARTITIONS)
-    offset = len(shop.log.records("clicks", number)) - 1
+    return Trigger("clicks", number, len(shop.log.records("clicks", number)) - 1)
+
+
+def pool(shop: Shop, user: str, at_s: float, items: Mapping[str, Sequence[float]]) -> tuple[bytes, bytes]:
+    """Key and value of the pool that a worker logs for the last click of a shopper: items and their features."""
+    kinds, features = np.full(len(items), CROSS_SELL, np.int8), np.array(list(items.values()), np.float32)
+    return encode_pool(user, 1_699_990_000 + at_s, trigger_of(shop, user), list(items), kinds, features)
+
+
+def log_pool(shop: Shop, key: bytes, value: bytes, partition: int | None = None) -> None:
+    """Append a record to `pools`."""
+    shop.now_ms += 1
+    shop.log.append("pools", partition_of(key, PARTITIONS) if partition is None else partition, key, value)
+
+
+def suggestion(shop: Shop, user: str, at_s: float, items: Iterable[str]) -> dict[str, Any]:
+    """What a worker sends for the last click of a shopper."""
+    trigger = trigger_of(shop, user)
     return {
         "v": 1,
-        "suggestion_id": f"clicks-{number}-{offset}",
+        "suggestion_id": trigger.suggestion_id,
         "user_id": user,
         "at": written(1_699_990_000 + at_s),
         "trigger": {
-            "topic": "clicks",
-            "partition": number,
-            "offset": offset,
+            **trigger._asdict(),
             "action": "view",
             "item_ids": ["kettle"],
         },
@@ -147,9 +166,8 @@ def suggestion(shop: Shop, user: str, at_s: float, items: dict[str, list[float] 
                 "title": item,
                 "reasons": [],
                 "propensity": 1.0,
-                "features": features,
             }
-            for item, features in items.items()
+            for item in items
         ],
         "models": {},
         "policy": "",

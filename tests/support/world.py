@@ -30,7 +30,7 @@ from streams.worker.shopper_task import ShopperTask
 PARTITIONS = 2
 TOPICS = (
     "clicks", "purchases", "profiles", "feedback", "catalog", "suggestions", "dead-letters",
-    "pairs", "neighbours", "progress", "forgotten", "snapshots",
+    "pools", "pairs", "neighbours", "progress", "forgotten", "snapshots",
 )  # fmt: skip
 
 

@@ -1,20 +1,24 @@
-"""The trainer's ranker beside an engine: attribution of outcomes to lists, and learning from them, in event time.
+"""The trainer's ranker beside an engine: attribution of outcomes to pools, and learning from them, in event time.
 
-The lists were never shown: what the shoppers of the log did is attributed to them as if they had been sent, and
-`feedback` is ignored. Each recommender learns from its own lists.
+The lists were never shown: what the shoppers of the log did is attributed to their pools as if they had been sent. Each
+recommender learns from its own pools.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
 from math import inf
 
-from models.ranking.attribution import Attribution, AttributionConfig, Impression, feature_rows
+import numpy as np
+
+from models.ranking.attribution import Attribution, AttributionConfig, Impression
+from models.ranking.candidate_pool import CandidatePool
+from models.ranking.features import WIDTH
 from models.ranking.ranker import Ranker, RankerConfig
-from models.serving.recommender import Learnt, Query, SuggestedItem
+from models.serving.recommender import Learnt, Query
 from models.shop.events import Click, Purchase
 from models.shop.items import Items
-from models.shop.kinds import KIND_NAMES
+from models.shop.policy import Policy
 
 _NUMBER = 0
 """Number of the only partition."""
@@ -24,7 +28,7 @@ class Ordering:
     """Trains the ranker of one recommender, and gives snapshots of it.
 
     Args:
-        train_every_s: event time after which closed lists are learnt.
+        train_every_s: event time after which closed pools are learnt.
         snapshot_every_s: event time between two snapshots.
 
     Raises:
@@ -38,27 +42,24 @@ class Ordering:
         ranker: RankerConfig,
         train_every_s: float,
         snapshot_every_s: float,
-        seed: int,
+        policy: Policy,
     ) -> None:
-        self.outcomes = Attribution(outcomes)
-        self.ranker = Ranker(ranker, seed)
+        self.outcomes = Attribution(outcomes, WIDTH)
+        self.ranker = Ranker(ranker, policy)
         self._items = items
         self._train_every_s, self._snapshot_every_s = train_every_s, snapshot_every_s
         self._train_at = self._snapshot_at = -inf
-        self._given = 0  # lists learnt by the last snapshot; 0: there was none
+        self._given = 0  # pools learnt by the last snapshot; 0: there was none
 
-    def record_impression(self, query: Query, topic: str, offset: int, found: Sequence[SuggestedItem]) -> None:
-        """Open a list, best first, by the topic and offset of its trigger; its outcomes may have come before it."""
-        if not found:
-            return
-        features = feature_rows([item.get("features") for item in found])
-        items = [self._items.index(item["item_id"]) for item in found]
-        kinds = [KIND_NAMES.index(item["kind"]) for item in found]
-        sent = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
-        self.outcomes.record_impression(_NUMBER, sent)
+    def record_impression(self, query: Query, topic: str, offset: int, pool: CandidatePool) -> None:
+        """Open a pool by the topic and offset of its trigger; its outcomes may have come before it."""
+        items, kinds = array("i", pool.items.tolist()), bytearray(pool.kinds)
+        features = pool.features.astype(np.float16)
+        logged = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
+        self.outcomes.record_impression(_NUMBER, logged)
 
     def record_event(self, event: Click | Purchase, applied: bool, appended_s: float, offset: int) -> None:
-        """Attribute an event to its shopper's lists; `applied`: whether it counts."""
+        """Attribute an event to its shopper's pools; `applied`: whether it counts."""
         self.outcomes.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
         if appended_s >= self._train_at:
             self._train_at = appended_s + self._train_every_s

@@ -161,11 +161,11 @@ class Engine:
             with self._timed(name):
                 given = predictions if name in self.predicting else None
                 ordering = self.orderings.get(name)
-                for (answered, query), items in zip(asked, recommender.suggest_each(queries, given), strict=True):
-                    answered.lists[name] = items
+                for (answered, query), answer in zip(asked, recommender.answer_each(queries, given), strict=True):
+                    answered.lists[name] = answer.items
                     refused = self._visits.consent.refuses(query.user_id, query.at)  # by a later profile
-                    if ordering is not None and not refused:
-                        ordering.record_impression(query, _topic_of(answered.event), answered.offset, items)
+                    if ordering is not None and answer.pool is not None and not refused:
+                        ordering.record_impression(query, _topic_of(answered.event), answered.offset, answer.pool)
         return batch
 
     # -- events ----------------------------------------------------------------------------------------------------
@@ -217,7 +217,12 @@ class Engine:
         window = self._visits.window(user_id, at) if self.predicting else None
         trigger = list(map(self.items.index, item_ids))
         seed = f"{_topic_of(event)}-0-{offset}"
-        return Answered(event, offset, True, Query(action, trigger, visit, at, seed, user_id, window))
+        return Answered(
+            event,
+            offset,
+            True,
+            Query(action, trigger, visit, at, seed, user_id, window, logs_pool=bool(self.orderings)),
+        )
 
     def _due(self, at: float) -> bool:
         """Whether a new snapshot may be due before an event of this time is answered."""

@@ -101,7 +101,7 @@ def log_of(steps: list[Step], replayed: bool) -> list[Event]:
 
 def sent_of(event: Event) -> Impression:
     items = [(event.offset + place) % ITEMS for place in range(2)]
-    features = np.full((2, 3), float(event.offset), np.float32)
+    features = np.full((2, 3), float(event.offset), np.float16)
     return Impression(event.suggestion_id, event.user, event.at, event.topic, event.offset, items, [1, 2], features)
 
 
@@ -185,7 +185,7 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
 
 @given(steps, st.booleans())
 def test_each_list_gets_what_the_whole_log_says_whenever_it_comes(steps: list[Step], replayed: bool) -> None:
-    log, attribution, closed = log_of(steps, replayed), Attribution(CONFIG), []
+    log, attribution, closed = log_of(steps, replayed), Attribution(CONFIG, 3), []
     for event in log:
         closed += apply(attribution, event)
     assert len(attribution) == 0
@@ -197,14 +197,14 @@ def test_each_list_gets_what_the_whole_log_says_whenever_it_comes(steps: list[St
 def test_a_restart_closes_the_same_lists_with_the_same_rewards(
     steps: list[Step], replayed: bool, cuts: set[int], forgets: int, user: str
 ) -> None:
-    whole, parts = Attribution(CONFIG), Attribution(CONFIG)
+    whole, parts = Attribution(CONFIG, 3), Attribution(CONFIG, 3)
     for place, event in enumerate(log_of(steps, replayed)):
         if place == forgets:
             for attribution in (whole, parts):
                 attribution.forget(user, event.at)
         if place in cuts:
             state = {name: array.copy() for name, array in parts.training().items()}
-            parts = Attribution(CONFIG)
+            parts = Attribution(CONFIG, 3)
             parts.restore(state)
         for mine, theirs in zip(apply(whole, event), apply(parts, event), strict=True):
             for array, other in zip(mine, theirs, strict=True):

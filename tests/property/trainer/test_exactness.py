@@ -1,11 +1,10 @@
-"""The trainer on an in-memory log: whenever it is killed, each look is fresh in exactly one window, and each list of
-suggestions is learnt once, with its rewards.
+"""The trainer on an in-memory log: whenever it is killed, each look is fresh in exactly one window, each list of
+suggestions is counted once, and each pool is learnt once, with its rewards.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -21,10 +20,10 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 import torch
 
 from models.ranking.attribution import AttributionConfig
-from models.ranking.features import FEATURES, FLOOR, WIDTH
+from models.ranking.features import FEATURES, WIDTH
 from models.sequence.config import GateConfig
 from models.sequence.window_buffer import Windows
-from tests.support.trainee import SETTINGS, Trainee, suggestion
+from tests.support.trainee import SETTINGS, Trainee, log_pool, pool, suggestion
 from tests.support.world import Shop
 
 QUICK = SETTINGS.model_copy(update={"gate": GateConfig(share=0.3, age_s=2.0), "batch_records": 3, "train_every_s": 0.5})
@@ -97,11 +96,11 @@ ANSWERED = QUICK.model_copy(update={"outcomes": AttributionConfig(window_s=200.0
 ITEMS = ("mug", "tea", "pot")
 
 shopping = st.tuples(
-    st.sampled_from(["look", "look", "buy", "list", "list", "shown", "clicked", "dismissed"]),
+    st.sampled_from(["look", "look", "buy", "list", "pool", "pool", "shown", "clicked", "dismissed"]),
     st.sampled_from(["ann", "bob", "cat"]),
     st.sampled_from(ITEMS),
     st.integers(0, 60),  # event time that passes, in seconds
-    st.integers(0, 3_000),  # append time, in milliseconds: lists may come too late
+    st.integers(0, 3_000),  # append time, in milliseconds: lists and pools may come too late
 )
 days = st.lists(
     st.tuples(
@@ -122,6 +121,7 @@ class Visits:
     def __init__(self) -> None:
         self.shop, self._at_s, self._number = Shop(), 0.0, 0
         self._sent: dict[str, dict[str, object]] = {}
+        self._pools: dict[str, tuple[bytes, bytes]] = {}
 
     def go_on(self, what: str, user: str, item: str, passes_s: int, pause_ms: int) -> None:
         """One record; an answer to nothing is none."""
@@ -131,14 +131,16 @@ class Visits:
             self._at_s += passes_s
             shop.click(user, item, self._at_s)
             features = [float(self._number % 7)] * WIDTH
-            features[FEATURES.index("base")] = math.log(FLOOR)
-            items = {name: features if name != "pot" else None for name in ITEMS}
-            self._sent[user] = suggestion(shop, user, self._at_s, items)
+            features[FEATURES.index("base")] = 0.0
+            self._sent[user] = suggestion(shop, user, self._at_s, ITEMS)
+            self._pools[user] = pool(shop, user, self._at_s, dict.fromkeys((*ITEMS, "cup"), features))
         elif what == "buy":
             self._at_s += passes_s
             shop.buy(user, [item], self._at_s, f"order-{self._number}")
         elif user in self._sent and what == "list":
             shop.publish("suggestions", user, self._sent[user])
+        elif user in self._sent and what == "pool":
+            log_pool(shop, *self._pools[user])
         elif user in self._sent:
             value = {"v": 1, "user_id": user, "suggestion_id": self._sent[user]["suggestion_id"], "item_id": item}
             at = 1_699_990_000_000 + round(self._at_s * 1000)
@@ -148,7 +150,9 @@ class Visits:
 @pytest.mark.slow
 @settings(max_examples=25)
 @given(days)
-def test_each_list_is_learnt_once_with_its_rewards_whenever_the_trainer_is_killed_or_stopped(days: Days) -> None:
+def test_each_list_is_counted_once_and_each_pool_learnt_once_whenever_the_trainer_is_killed_or_stopped(
+    days: Days,
+) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(_shop_through(days, Path(folder)))
@@ -167,8 +171,10 @@ async def _shop_through(days: Days, folder: Path) -> None:
     for each in (whole, trainee):
         await each.apply()
         await each.training.learn()
-    attribution, others = whole.training.attribution, trainee.training.attribution
-    for name, array in attribution.training().items():
-        np.testing.assert_array_equal(array, others.training()[name], err_msg=name)
-    assert attribution.closed == whole.training.ranker.learnt == trainee.training.ranker.learnt
-    np.testing.assert_allclose(whole.training.ranker.rewards, trainee.training.ranker.rewards)
+    for part in ("attribution", "pools"):
+        mine, others = getattr(whole.training, part).training(), getattr(trainee.training, part).training()
+        for name, array in mine.items():
+            np.testing.assert_array_equal(array, others[name], err_msg=f"{part}: {name}")
+    assert whole.training.pools.closed == whole.training.ranker.learnt == trainee.training.ranker.learnt
+    takings = [each.training.ranker.metrics()["takings.cross_sell"] for each in (whole, trainee)]
+    assert takings[0] == takings[1]

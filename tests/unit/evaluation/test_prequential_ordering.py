@@ -1,4 +1,4 @@
-"""The ranker learnt beside an engine against the trainer's own: the same lists, the same rewards."""
+"""The ranker learnt beside an engine against the trainer's own: the same pools, the same rewards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
@@ -14,11 +13,14 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 from models.evaluation.prequential.protocol import OURS
 from models.evaluation.prequential.replay import Answered, Event
 from models.ranking.attribution import AttributionConfig
+from models.ranking.candidate_pool import CandidatePool
+from models.serving.recommender import Query
 from models.shop.events import Action, Click, Line, Profile, Purchase
-from streams.wire.codec import written
+from models.shop.items import Items
 from streams.wire.partitioner import partition_of
+from streams.wire.pool_records import Trigger, encode_pool
 from tests.support.prequential_shop import AT, ITEMS, QUICK, engine
-from tests.support.trainee import SETTINGS, Trainee
+from tests.support.trainee import SETTINGS, Trainee, log_pool
 from tests.support.world import PARTITIONS, Shop
 
 
@@ -44,8 +46,8 @@ def days(shoppers: int) -> list[Event]:
     return sorted([*events, *(Click(f"late-{n}", ITEMS[0], Action.VIEW, after) for n in range(8))], key=lambda e: e.at)
 
 
-def publish(shop: Shop, answered: Answered) -> None:
-    """An event as its shop sends it, and the worker's suggestion."""
+def publish(shop: Shop, answered: Answered, pool: CandidatePool | None, items: Items) -> None:
+    """An event as its shop sends it, and the worker's pool."""
     event = answered.event
     shop.now_ms = round(event.at * 1000)
     value: dict[str, Any] = {"v": 1, "user_id": event.user_id, "at": round(event.at * 1000)}
@@ -60,41 +62,31 @@ def publish(shop: Shop, answered: Answered) -> None:
         topic, lines = "purchases", [{"item_id": line.item_id} for line in event.lines]
         value |= {"order_id": event.order_id, "items": lines}
     offset = shop.publish(topic, event.user_id, value)
-    if answered.query is None:
-        return
-    trigger = {
-        "topic": topic,
-        "partition": number,
-        "offset": offset,
-        "action": answered.query.action.value,
-        "item_ids": [],
-    }
-    answer = {
-        "v": 1,
-        "suggestion_id": f"{topic}-{number}-{offset}",
-        "user_id": event.user_id,
-        "at": written(event.at),
-        "trigger": trigger,
-        "items": answered.lists[OURS],
-        "models": {},
-        "policy": "",
-        "arm": "default",
-        "latency_ms": 1.0,
-    }
-    shop.publish("suggestions", event.user_id, answer)
+    if pool is not None:
+        item_ids = list(map(items.name, pool.items.tolist()))
+        trigger = Trigger(topic, number, offset)
+        log_pool(shop, *encode_pool(event.user_id, event.at, trigger, item_ids, pool.kinds, pool.features))
 
 
-async def test_lists_are_attributed_as_a_trainer_attributes_them(tmp_path: Path) -> None:
-    ours, shop = engine(), Shop()
+async def test_pools_are_attributed_as_a_trainer_attributes_them(tmp_path: Path) -> None:
+    ours, shop, pools = engine(), Shop(), dict[str, CandidatePool]()
+    record = ours.orderings[OURS].record_impression
+
+    def noted(query: Query, topic: str, offset: int, pool: CandidatePool) -> None:
+        pools[query.seed] = pool
+        record(query, topic, offset, pool)
+
+    ours.orderings[OURS].record_impression = noted  # type: ignore[method-assign]
     for answered in list(ours.run(days(60))):
-        publish(shop, answered)
+        publish(shop, answered, pools.get(answered.query.seed) if answered.query else None, ours.items)
     settings = SETTINGS.model_copy(update={"outcomes": AttributionConfig(window_s=60.0), "ranker": QUICK})
     trainee = await Trainee(shop, tmp_path, settings).take_over()
     await trainee.apply()
     await trainee.training.learn()
     ordering, training = ours.orderings[OURS], trainee.training
     ordering.snapshot(AT + 1e6)
-    assert ordering.ranker.learnt == ordering.outcomes.closed == training.attribution.closed > 250
-    assert ordering.outcomes.counts.tolist() == training.attribution.counts.tolist()
+    assert ordering.ranker.learnt == ordering.outcomes.closed == training.pools.closed > 250
+    assert ordering.outcomes.counts.tolist() == training.pools.counts.tolist()
     assert ordering.outcomes.counts[:, 2].sum() > 50
-    np.testing.assert_allclose(ordering.ranker.rewards, training.ranker.rewards)
+    takings = [ranker.metrics()["takings.cross_sell"] for ranker in (ordering.ranker, training.ranker)]
+    assert takings[0] == takings[1] > 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ AHEAD = 1e9
 
 def sent(name: str = "a", at: float = 1_000.0, user: str = "ann", offset: int = 5, items: Sequence[int] = (MUG, STEEL)) -> Impression:  # fmt: skip  # noqa: E501
     kinds = [UPSELL if item == STEEL else CROSS_SELL for item in items]
-    return Impression(name, user, at, "clicks", offset, list(items), kinds, np.zeros((len(items), 2), np.float32))
+    return Impression(name, user, at, "clicks", offset, list(items), kinds, np.empty((len(items), 0), np.float16))
 
 
 def looked(attribution: Attribution, item: int, at: float, offset: int = 9, user: str = "ann") -> None:
@@ -281,11 +282,40 @@ def test_only_shoppers_who_refuse_are_dropped() -> None:
 
 
 def test_what_was_not_described_cannot_be_learnt() -> None:
-    attribution = Attribution(CONFIG)
-    first = sent()
-    first.features[1] = np.nan
-    attribution.record_impression(0, first)
-    second = sent("b")
-    second.features[0, 1] = np.inf
-    attribution.record_impression(0, second)
-    assert [closed.learnable.tolist() for closed in after(attribution)] == [[True, False], [False, True]]
+    attribution = Attribution(CONFIG, width=2)
+    for name, features in (("a", [[1.0, 2.0], [np.nan, 3.0]]), ("b", [[1.0, np.inf], [2.0, 3.0]])):
+        attribution.record_impression(0, replace(sent(name), features=np.array(features, np.float16)))
+    first, second = after(attribution)
+    assert first.features[0].tolist() == [1.0, 2.0]
+    assert [closed.learnable.tolist() for closed in (first, second)] == [[True, False], [False, True]]
+
+
+def test_pools_have_a_bound_of_their_own_and_come_back_with_their_features() -> None:
+    config = replace(CONFIG, most_open=1, most_open_pools=2)
+    attribution = Attribution(config, width=2)
+    pools = [
+        replace(sent(name, items=items), features=np.arange(2.0 * len(items), dtype=np.float16).reshape(-1, 2))
+        for name, items in (("a", [MUG, TEA, STEEL]), ("b", [STEEL]), ("c", [MUG]))
+    ]
+    for pool in pools:
+        attribution.record_impression(0, pool)
+    assert (len(attribution), attribution.skipped) == (2, 1)
+    bought(attribution, TEA, 1_010.0)
+    later = Attribution(config, width=2)
+    later.restore(attribution.training())
+    assert later.nbytes == attribution.nbytes
+    assert sorted(later.held().tolist()) == sorted([MUG, TEA, STEEL, STEEL, TEA])
+    found = after(later)
+    assert [closed.features.tolist() for closed in found] == [pool.features.tolist() for pool in pools[:2]]
+    assert [closed.rewards.tolist() for closed in found] == [[0.0, 1.0, 0.0], [0.0]]
+
+
+def test_a_state_of_an_older_version_has_lists_with_features_in_one_table(attribution: Attribution) -> None:
+    looked(attribution, MUG, 1_010.0)
+    state = attribution.training()
+    table = np.column_stack([state["items"].astype(np.int64), state.pop("marks")])
+    later = Attribution(CONFIG)
+    later.restore(state | {"items": table, "features": np.ones((2, 15), np.float32)})
+    later.record_impression(0, sent("b"))
+    assert later.training()["features"].shape == (4, 0)
+    assert rewards(later) == [[0.25, 0.0], [0.25, 0.0]]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from aiokafka import TopicPartition
 
@@ -19,9 +19,10 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.errors import SnapshotShapeError
 from models.ranking.attribution import AttributionConfig
-from models.ranking.features import FEATURES, FLOOR
+from models.ranking.features import EVIDENCE, FEATURES, FIRST_WEIGHTS, LEARNT
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
+from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL
 from streams.errors import TakeOverError
 from streams.snapshots.format import TRAINING
@@ -30,7 +31,7 @@ from streams.trainer.log_reader import READ
 from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.backfill import NAME
 from streams.wire.partitioner import partition_of
-from tests.support.trainee import SETTINGS, Trainee, suggestion
+from tests.support.trainee import SETTINGS, Trainee, log_pool, pool, suggestion, trigger_of
 from tests.support.world import PARTITIONS, Shop
 
 SLOW = SETTINGS.model_copy(update={"train_every_s": 50.0})
@@ -85,7 +86,7 @@ async def test_what_is_learnt_is_what_the_log_holds_and_is_announced(shop: Shop,
 async def test_history_is_learnt_and_answers_no_list(shop: Shop, tmp_path: Path) -> None:
     looks = shopping(shop, 20)
     shop.click("new", "kettle", 9_000.0)
-    shop.publish("suggestions", "new", suggestion(shop, "new", 9_000.0, {"mug": [0.5] * len(FEATURES)}))
+    shop.publish("suggestions", "new", suggestion(shop, "new", 9_000.0, ["mug"]))
     shop.buy("new", ["mug"], 9_001.0, "o")
     trainee = await Trainee(shop, tmp_path / "live").take_over()
     await trainee.apply()
@@ -354,41 +355,51 @@ async def test_it_works_while_it_leads_and_stands_by_while_it_does_not(shop: Sho
 # -- outcomes ----------------------------------------------------------------------------------------------------------
 
 ANSWERED = SETTINGS.model_copy(
-    update={"outcomes": AttributionConfig(window_s=50.0, late_s=5.0), "ranker": RankerConfig(least_credits=5.0)}
+    update={
+        "outcomes": AttributionConfig(window_s=50.0, late_s=5.0),
+        "ranker": RankerConfig(least_credits=5.0, least_judged=5.0),
+    }
 )
 
 
 def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
-    """Looks that are answered with two items each, the second of which is bought."""
+    """Looks that are answered with two items out of three, the second of which is bought."""
     for number in range(first, first + lists):
         user, at_s = f"user-{number % 7}", 10.0 * number
         shop.click(user, "kettle", at_s)
-        items: dict[str, list[float] | None] = {
-            item: [{"evidence": 0.0, "base": math.log(FLOOR)}.get(name, float(place)) for name in FEATURES]
-            for place, item in enumerate((f"mug-{number}", f"tea-{number}"))
+        items = {
+            f"{item}-{number}": [
+                {"evidence": 0.0, "base": 0.0, "views": 0.0, "step": 0.0}.get(name, at) for name in FEATURES
+            ]
+            for item, at in (("mug", 0.0), ("tea", 2.0), ("pot", 1.0))
         }
-        shop.publish("suggestions", user, suggestion(shop, user, at_s, items))
+        shop.publish("suggestions", user, suggestion(shop, user, at_s, [f"mug-{number}", f"tea-{number}"]))
+        log_pool(shop, *pool(shop, user, at_s, items))
         shop.buy(user, [f"tea-{number}"], at_s + 1, f"order-{number}")
 
 
-async def test_an_order_is_learnt_from_what_became_of_suggestions_and_announced(shop: Shop, tmp_path: Path) -> None:
+async def test_an_order_is_learnt_from_what_became_of_pools_and_announced(shop: Shop, tmp_path: Path) -> None:
     suggesting(shop, 80)
     trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
     await trainee.apply()
     await trainee.publish()
     training = trainee.training
+    assert training.pools.opened == 80 == training.ranker.learnt + len(training.pools)
     assert training.attribution.opened == 80 == training.ranker.learnt + len(training.attribution)
     assert training.ranker.learnt > 60
     closed, _, taken = training.attribution.counts[CROSS_SELL].tolist()
     assert closed == 2 * taken == 2 * training.ranker.learnt
     version = trainee.mirror_of("ranker")
     snapshot = trainee.store.load("ranker", version)
-    order = order_of(snapshot)
-    assert order.learnt.tolist() == [False, True, False]
-    assert order.weights[CROSS_SELL].sum() > 0.0  # the second, of which all numbers are greater
+    order = order_of(snapshot, Items())
+    assert order.serves.tolist() == [EVIDENCE, LEARNT, EVIDENCE]
+    gained = order.weights[CROSS_SELL] - FIRST_WEIGHTS
+    assert gained[FEATURES.index("lift")] > 0.0  # the second, of which most numbers are greater
     assert set(snapshot.positions) == set(READ)
     value = trainee.metrics.registry.get_sample_value
     assert value("crosscurrent_trainer_suggested_items", {"kind": "cross_sell", "fate": "taken"}) == taken
+    states = {state: value("crosscurrent_trainer_pools", {"state": state}) for state in ("open", "closed", "skipped")}
+    assert states == {"open": len(training.pools), "closed": training.ranker.learnt, "skipped": 0}
     stored = trainee.store.versions("ranker")
     await trainee.publish()
     assert trainee.store.versions("ranker") == stored  # nothing new
@@ -400,7 +411,7 @@ async def test_an_order_is_learnt_from_what_became_of_suggestions_and_announced(
     assert trainee.store.versions("ranker") == stored
 
 
-async def test_lists_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, tmp_path: Path) -> None:
+async def test_pools_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, tmp_path: Path) -> None:
     whole = await Trainee(shop, tmp_path / "whole", ANSWERED).take_over()
     parts = await Trainee(shop, tmp_path / "parts", ANSWERED).take_over()
     for first in range(0, 100, 20):
@@ -415,39 +426,66 @@ async def test_lists_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, 
         await trainee.apply()
         await trainee.publish()
     assert parts.training.ranker.learnt == whole.training.ranker.learnt > 80
-    assert len(parts.training.attribution) == len(whole.training.attribution)
+    assert len(parts.training.pools) == len(whole.training.pools)
+    np.testing.assert_array_equal(parts.training.pools.counts, whole.training.pools.counts)
     np.testing.assert_array_equal(parts.training.attribution.counts, whole.training.attribution.counts)
 
 
-async def test_a_snapshot_from_before_suggestions_were_read_goes_on_at_their_end(shop: Shop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("without", [("pools",), ("pools", "suggestions", "feedback")])
+async def test_a_snapshot_from_before_a_topic_was_read_goes_on_at_its_end(
+    shop: Shop, tmp_path: Path, without: tuple[str, ...]
+) -> None:
     suggesting(shop, 30)
     trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
     await trainee.apply()
     training = trainee.training
     snapshot, state = training.snapshot({})
-    positions = {topic: of for topic, of in snapshot.positions.items() if topic in ("clicks", "purchases")}
-    old = replace(snapshot, positions=positions)
-    state = {name: array for name, array in state.items() if not name.startswith(("outcomes.", "ranker."))}
-    del state["appended_ms.suggestions"], state["appended_ms.feedback"]
-    trainee.store.save(old, state)
+    old = replace(snapshot, positions={topic: of for topic, of in snapshot.positions.items() if topic not in without})
+    parts = {"pools": ("pools.",), "suggestions": ("outcomes.", "ranker.")}
+    gone = (
+        *(f"appended_ms.{topic}" for topic in without),
+        *(name for topic in without for name in parts.get(topic, ())),
+    )
+    trainee.store.save(old, {name: array for name, array in state.items() if not name.startswith(gone)})
     later = await Trainee(shop, tmp_path, ANSWERED).take_over()
     suggesting(shop, 20, 30)
     await later.apply()
-    assert later.training.attribution.opened == 20
+    assert later.training.pools.opened == 20
+    assert later.training.attribution.opened == (20 if "suggestions" in without else 50)
+
+
+async def test_open_pools_that_other_features_describe_are_dropped_and_lists_are_not(
+    shop: Shop, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    suggesting(shop, 7)
+    trainee = await Trainee(shop, tmp_path, LASTING).take_over()
+    await trainee.apply()
+    await trainee.training.learn()
+    snapshot, state = trainee.training.snapshot({})
+    assert len(trainee.training.pools) == 7
+    trainee.store.save(snapshot, state | {"pools.described_by": np.frombuffer(b"others", np.uint8)})
+    later = await Trainee(shop, tmp_path, LASTING).take_over()
+    assert (len(later.training.pools), len(later.training.attribution)) == (0, 7)
+    assert "other features" in caplog.text
 
 
 LASTING = ANSWERED.model_copy(update={"outcomes": AttributionConfig(window_s=5_000.0)})
 
 
-async def test_of_who_is_forgotten_no_list_is_learnt(shop: Shop, tmp_path: Path) -> None:
+def held(trainee: Trainee) -> tuple[int, int]:
+    """Open lists and pools."""
+    return len(trainee.training.attribution), len(trainee.training.pools)
+
+
+async def test_of_who_is_forgotten_no_list_or_pool_is_learnt(shop: Shop, tmp_path: Path) -> None:
     suggesting(shop, 7)
     trainee = await Trainee(shop, tmp_path, LASTING).take_over()
     await trainee.apply()
     trainee.training.forget("user-3", 1_699_999_999.0)
-    assert len(trainee.training.attribution) == 6
+    assert held(trainee) == (6, 6)
     suggesting(shop, 7)
     await trainee.apply()
-    assert len(trainee.training.attribution) == 12
+    assert held(trainee) == (12, 12)
 
 
 async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop: Shop, tmp_path: Path) -> None:
@@ -455,11 +493,11 @@ async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop:
     trainee = await Trainee(shop, tmp_path, LASTING).take_over()
     await trainee.apply()
     await trainee.publish()
-    assert len(trainee.training.attribution) == 14
+    assert held(trainee) == (14, 14)
     later = Trainee(shop, tmp_path, LASTING)
     later.tables.forgotten["user-3"] = 1_699_990_031.0  # his second list is later
     await later.take_over()
-    assert len(later.training.attribution) == 13
+    assert held(later) == (13, 13)
 
 
 async def test_who_refuses_is_dropped_and_who_agrees_again_keeps_what_came_since(shop: Shop, tmp_path: Path) -> None:
@@ -472,22 +510,22 @@ async def test_who_refuses_is_dropped_and_who_agrees_again_keeps_what_came_since
     await trainee.apply()
     says(False, 65.0)
     await trainee.apply()
-    assert len(trainee.training.attribution) == 6
+    assert held(trainee) == (6, 6)
     suggesting(shop, 7, 7)
     await trainee.apply()
-    assert len(trainee.training.attribution) == 12
+    assert held(trainee) == (12, 12)
     says(True, 145.0)
     suggesting(shop, 7, 15)
     await trainee.apply()
-    assert len(trainee.training.attribution) == 19
+    assert held(trainee) == (19, 19)
     await trainee.publish()
     later = await Trainee(shop, tmp_path, LASTING).take_over()
-    assert len(later.training.attribution) == 19
+    assert held(later) == (19, 19)
 
 
 async def test_a_shop_says_what_became_of_a_list(shop: Shop, tmp_path: Path) -> None:
     shop.click("ann", "kettle", 0.0)
-    sent = suggestion(shop, "ann", 0.0, dict.fromkeys(("mug", "tea", "pot"), [0.0] * len(FEATURES)))
+    sent = suggestion(shop, "ann", 0.0, ("mug", "tea", "pot"))
 
     def says(user: str, action: str, at_s: float, item: str | None = None) -> None:
         at = 1_699_990_000_000 + round(at_s * 1000)
@@ -506,27 +544,53 @@ async def test_a_shop_says_what_became_of_a_list(shop: Shop, tmp_path: Path) -> 
     assert closed.examined.tolist() == [True, True, False]
 
 
-async def test_an_item_that_is_described_otherwise_counts_and_is_not_learnt(shop: Shop, tmp_path: Path) -> None:
+async def test_what_a_shop_says_of_a_list_says_nothing_of_its_pool(shop: Shop, tmp_path: Path) -> None:
     shop.click("ann", "kettle", 0.0)
-    items: dict[str, list[float] | None] = {
-        "mug": [0.5] * len(FEATURES),
-        "tea": [0.5] * (len(FEATURES) + 1),
-        "pot": None,
-        "cup": [1e300] * len(FEATURES),
-    }
-    shop.publish("suggestions", "ann", suggestion(shop, "ann", 0.0, items))
-    shop.buy("ann", ["tea"], 1.0, "order")
+    features = np.arange(3.0 * len(FEATURES)).reshape(3, -1) / 4
+    log_pool(shop, *pool(shop, "ann", 0.0, dict(zip(("mug", "tea", "pot"), features.tolist(), strict=True))))
+    name = trigger_of(shop, "ann").suggestion_id
+    value = {"v": 1, "user_id": "ann", "suggestion_id": name, "at": 1_699_990_001_000, "item_id": "mug"}
+    for action in ("shown", "clicked"):
+        shop.publish("feedback", "ann", value | {"action": action})
+    shop.buy("ann", ["tea"], 2.0, "order")
     shop.click("ann", "kettle", 100.0)
     trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
     await trainee.apply()
-    (closed,) = trainee.training.attribution.take()
-    assert closed.learnable.tolist() == [True, False, False, False]
-    assert closed.rewards.tolist() == [0.0, 1.0, 0.0, 0.0]
+    (closed,) = trainee.training.pools.take()
+    assert (closed.rewards.tolist(), closed.taken.tolist()) == ([0.0, 1.0, 0.0], [False, True, False])
+    assert closed.examined.all()
+    assert closed.shopped
+    assert closed.features.tolist() == features.tolist()
+
+
+async def test_a_record_that_is_no_pool_of_these_features_is_passed_over(shop: Shop, tmp_path: Path) -> None:
+    shop.click("ann", "kettle", 0.0)
+    key, value = pool(shop, "ann", 0.0, {"mug": [0.5] * len(FEATURES)})
+    fields = orjson.loads(value)
+    wrong = [
+        {"described_by": "other features"},
+        {"topic": "orders", "suggestion_id": fields["suggestion_id"].replace("clicks", "orders")},
+        {"topic": "feedback", "suggestion_id": fields["suggestion_id"].replace("clicks", "feedback")},
+        {"partition": PARTITIONS, "suggestion_id": f"clicks-{PARTITIONS}-{fields['offset']}"},
+        {"features": ""},
+        {"user_id": "bob"},  # and the key is ann
+        {"v": 2},
+    ]
+    for changes in wrong:
+        log_pool(shop, key, orjson.dumps(fields | changes))
+    log_pool(shop, key, value, partition=1 - partition_of(key, PARTITIONS))
+    log_pool(shop, key, value)
+    trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+    await trainee.apply()
+    assert trainee.training.pools.opened == 1
+    found = trainee.metrics.registry.get_sample_value
+    assert found("crosscurrent_events_total", {"topic": "pools", "outcome": "passed over"}) == len(wrong) + 1
+    assert found("crosscurrent_events_total", {"topic": "pools", "outcome": "noted"}) == 1
 
 
 async def test_a_record_that_is_no_suggestion_is_passed_over(shop: Shop, tmp_path: Path) -> None:
     shop.click("ann", "kettle", 0.0)
-    good = suggestion(shop, "ann", 0.0, {"mug": None})
+    good = suggestion(shop, "ann", 0.0, ["mug"])
     trigger = good["trigger"]
     wrong = [
         {**good, "at": "yesterday"},

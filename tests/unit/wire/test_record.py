@@ -7,7 +7,8 @@ import pytest
 from streams.errors import RecordError
 from streams.wire.announcements import encode_announcement
 from streams.wire.checkpoints import Forgotten, Progress, TopicProgress, encode_forgotten, encode_progress
-from tests.support.internal_records import DECODERS, FORGED, WRITTEN, Internal
+from streams.wire.pool_records import LoggedPool, Trigger
+from tests.support.internal_records import DECODERS, FORGED, POOL_FEATURES, WRITTEN, Internal
 
 
 @pytest.mark.parametrize("internal", WRITTEN, ids=lambda internal: internal.kind)
@@ -16,7 +17,7 @@ def test_records_of_an_older_version_are_read(internal: Internal) -> None:
 
 
 def test_what_older_versions_wrote_means_the_same() -> None:
-    progress, forgotten, row, position, pairs, announcement = [
+    progress, forgotten, row, position, pairs, announcement, pool = [
         DECODERS[internal.kind](internal.record()) for internal in WRITTEN
     ]
     assert isinstance(progress, Progress)
@@ -30,6 +31,10 @@ def test_what_older_versions_wrote_means_the_same() -> None:
     assert position.applied == {"clicks-3@JkH0": 812, "joins-3@q": 4}  # type: ignore[attr-defined]
     assert (pairs.last_offset, pairs.weight.tolist()) == (812, [0.5, 0.25])  # type: ignore[attr-defined]
     assert encode_announcement(announcement[1]) == WRITTEN[5][2:]  # type: ignore[index]
+    assert isinstance(pool, LoggedPool)
+    assert pool[:4] == ("dan", 1773480413.5, Trigger("shop-clicks", 3, 812), ["mug", "tea"])
+    assert pool.kinds.tolist() == [1, 2]
+    assert pool.features.tolist() == POOL_FEATURES.tolist()
 
 
 @pytest.mark.parametrize("name", FORGED)

@@ -13,7 +13,7 @@ def test_names_are_those_of_the_contract() -> None:
     public = {topic.name for topic in TOPICS if not topic.internal}
     internal = {topic.name for topic in TOPICS if topic.internal}
     assert public == {"clicks", "purchases", "catalog", "profiles", "feedback", "suggestions", "dead-letters"}
-    assert internal == {"pairs", "neighbours", "progress", "forgotten", "snapshots"}
+    assert internal == {"pools", "pairs", "neighbours", "progress", "forgotten", "snapshots"}
 
 
 def test_a_prefix_comes_before_with_nothing_between() -> None:

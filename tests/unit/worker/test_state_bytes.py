@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+from array import array
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -97,10 +98,19 @@ def consent_of_many() -> Consent:
 def attribution_of_many_lists() -> Attribution:
     attribution = Attribution(AttributionConfig())
     for n in range(1_500):
-        features = np.zeros((6, WIDTH), np.float32)
+        features = np.empty((6, 0), np.float16)
         sent = Impression(f"clicks-3-{n}", f"user-{n}", NOON, "clicks", n, list(range(6)), [0] * 6, features)
         attribution.record_impression(3, sent)
         attribution.record_action(3, f"user-{n}", n, NOON + n / 100, "clicks", n, taken=False)
+    return attribution
+
+
+def attribution_of_many_pools() -> Attribution:
+    attribution = Attribution(AttributionConfig(), WIDTH)
+    for n in range(500):
+        items, features = array("i", range(1_000, 1_150)), np.zeros((150, WIDTH), np.float16)
+        sent = Impression(f"clicks-3-{n}", f"user-{n}", NOON, "clicks", n, items, bytearray(b"\1" * 150), features)
+        attribution.record_impression(3, sent)
     return attribution
 
 
@@ -125,6 +135,7 @@ def measured(make: Callable[[], T]) -> tuple[T, int]:
         rows_of_many_neighbours,
         consent_of_many,
         attribution_of_many_lists,
+        attribution_of_many_pools,
     ],
 )
 def test_what_a_state_says_it_takes_is_what_it_takes_within_a_factor_of_two(make: Callable[[], Any]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,11 @@ from models.sequence.predictor import SequencePredictor
 from models.serving.recommender import Learnt
 from models.shop.events import Click
 from models.shop.policy import ARMS, Policy
+from streams.errors import SendError
+from streams.kafka.producer import LEFT_OUT, Message
+from streams.settings import PoolConfig, Settings
+from streams.wire.codec import written
+from streams.wire.pool_records import decode_pool
 from streams.worker.shopper_task import ShopperTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
@@ -244,3 +251,93 @@ async def test_each_shopper_gets_the_lists_of_his_arm_and_what_is_withheld_is_re
         assert exposed("crosscurrent_events_total", {"topic": "clicks", "outcome": outcome}) == n
     assert exposed("crosscurrent_suggested_items_total", {"kind": "cross-sell"}) == 40 - withheld
     await process.die()
+
+
+async def test_pools_of_the_arms_that_learn_are_logged_behind_their_lists() -> None:
+    policy = Policy(arms=(("none", 0.25), ("popular", 0.25), ("fixed", 0.25)))
+    process = Process(Shop(), policy, Settings(pools=PoolConfig(bytes_per_s=10**9)))
+    await process.take_over_all()
+    for item in ("kettle", "mug", "tea", "pot"):
+        process.shop.offer(item, f"{item}s", 30.0)
+    await process.context.table_reader.caught_up([])
+    sent, enqueue = list[tuple[str, int]](), process.producer.enqueue
+
+    def noted(topic: str, partition: int, *message: Any) -> None:
+        sent.append((topic, partition))
+        enqueue(topic, partition, *message)
+
+    process.producer.enqueue = noted  # type: ignore[assignment,method-assign]
+    for user in range(12):
+        process.shop.buy(f"user {user}", ["kettle", "mug", "tea"], float(user), f"order {user}")
+    await process.complete()
+    for user in range(40):
+        process.shop.click(f"visitor {user}", "kettle", 100.0 + user)
+        process.shop.click(f"visitor {user}", "unknown", 100.0 + user)
+    await process.complete()
+    lists = {value["suggestion_id"]: value for value in process.shop.values("suggestions")}
+    records = [record for number in range(PARTITIONS) for record in process.shop.log.records("pools", number)]
+    found = [decode_pool(record, PARTITIONS) for record in records]
+    wanted = {name for name, value in lists.items() if value["arm"] in ("default", "fixed") and value["items"]}
+    assert {pool.trigger.suggestion_id for pool in found} == wanted
+    assert len(wanted) == len(found)
+    assert {lists[pool.trigger.suggestion_id]["arm"] for pool in found} == {"default", "fixed"}
+    for pool in found:
+        value = lists[pool.trigger.suggestion_id]
+        assert (pool.user_id, written(pool.at)) == (value["user_id"], value["at"])
+        assert {item["item_id"] for item in value["items"]} <= set(pool.item_ids)
+    for number, (topic, partition) in enumerate(sent):
+        if topic == "pools":
+            assert sent[number - 1] == ("suggestions", partition)
+    counted = process.context.metrics.registry.get_sample_value
+    assert counted("crosscurrent_pools_written_total") == len(records)
+    assert counted("crosscurrent_pools_bytes_total") == sum(len(record.value or b"") for record in records)
+    await process.die()
+
+
+async def test_a_pool_that_the_broker_finds_too_large_is_left_out_and_everything_goes_on() -> None:
+    process = Process(Shop())
+    left_out: list[tuple[str, str]] = []
+    process.producer._on_too_large = lambda topic, outcome: left_out.append((topic, outcome))
+    send = process.shop.log.send
+
+    async def refusing(topic: str, partition: int, packet: Sequence[Message]) -> None:
+        if topic == "pools":
+            raise SendError(topic, partition, "too large", too_large=True)
+        await send(topic, partition, packet)
+
+    process.shop.log.send = refusing  # type: ignore[method-assign]
+    await process.take_over_all()
+    for item in ("kettle", "mug"):
+        process.shop.offer(item, f"{item}s", 30.0)
+    for user in range(4):
+        process.shop.buy(f"user {user}", ["kettle", "mug"], float(user), f"order {user}")
+    await process.complete()
+    process.shop.click("visitor", "kettle", 100.0)
+    await process.complete()
+    assert ("pools", LEFT_OUT) in left_out
+    assert process.shop.values("pools") == []
+    assert "visitor" in {value["user_id"] for value in process.shop.values("suggestions")}
+    assert not process.failures
+    await process.die()
+
+
+async def test_lists_are_the_same_whether_their_pools_are_logged_or_not() -> None:
+    sent = []
+    for budget in (0, 10**9):
+        process = Process(Shop(), settings=Settings(pools=PoolConfig(bytes_per_s=budget)))
+        await process.take_over_all()
+        for number in range(12):
+            process.shop.offer(f"item {number}", f"aisle {number % 5}", 10.0 + number)
+        for user in range(20):
+            bought = [f"item {user * step % 12}" for step in (1, 3, 7)]
+            for number, item in enumerate(bought):
+                process.shop.click(f"user {user}", item, 10.0 * user + number)
+            process.shop.buy(f"user {user}", bought, 10.0 * user + 5, f"order {user}")
+            if user % 5 == 0:
+                await process.complete()
+        await process.complete()
+        sent.append({value["suggestion_id"]: value["items"] for value in process.shop.values("suggestions")})
+        assert bool(process.shop.values("pools")) == bool(budget)
+        await process.die()
+    assert sent[0] == sent[1]
+    assert sum(len(items) > 2 for items in sent[0].values()) > 20

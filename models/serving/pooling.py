@@ -1,0 +1,183 @@
+"""The pool of a query: its candidates described by numbers, and ordered by what was learnt from outcomes.
+
+The sum of the evidence chooses `TOP` cross-sells and as many upsells. Half of what shoppers take besides is no
+neighbour of anything in their visit, so the pool also has the most bought items of the shop as cross-sells, and for
+upsells the top items of the anchors' categories. What workers log of a pool (`models.ranking.candidate_pool`) is what a
+learnt order ranks, with the same numbers. The order is linear in them:
+
+    acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature + uptake of the item)))
+
+Where the sum of the evidence serves, only candidates with evidence have a place in it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.jit import inline_njit
+from models.ranking.features import (
+    BASE_UNIT,
+    FEATURES,
+    POPULAR_WEIGHTS,
+    POPULARITY,
+    SHARE_UNIT,
+    UNSEEN_BASKETS,
+    WIDTH,
+)
+from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
+from models.serving.candidates import baskets_with, place_of, step_factor, step_of
+from models.serving.fallbacks import MAX_ANCHORS, POPULAR, relate
+from models.serving.popularity import PLACES, TopItems
+from models.serving.queues import pop, push
+from models.serving.rules import ANCHORS, MAY_UPSELL
+from models.serving.selection import exact_first
+from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, TOP, UPSELLS, ServingState
+from models.shop.catalog import NONE
+from models.shop.decay import decayed
+from models.shop.kinds import CROSS_SELL, UPSELL
+
+MOST_BOUGHT = 40
+"""Cross-sells that join from the most bought items of the shop."""
+
+_STEEPEST = 3.0
+
+_LEARNT = FEATURES.index("learnt")
+"""The last feature."""
+
+
+class Situation(NamedTuple):
+    """What all candidates of a query share."""
+
+    at: float  # time of the query, epoch seconds
+    baskets: float  # of the shop, decayed to it, at least 1
+
+
+@inline_njit
+def situation_of(at: float, state: ServingState) -> Situation:
+    """The situation of a query at a time."""
+    rows = state.rows
+    baskets = decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s)
+    return Situation(at, max(1.0, baskets))
+
+
+@inline_njit
+def gather(at: float, state: ServingState) -> None:
+    """Gather the pool, as of a time: the best candidates of both queues, exactly scored, and those that join.
+
+    Candidates with evidence stay queued.
+    """
+    pool, query = state.pool, state.query
+    for queue in (CROSS_SELLS, UPSELLS):
+        pool.top_sizes[queue] = 0
+        while pool.top_sizes[queue] < TOP:
+            best = exact_first(queue, at, state.rows, state.weights, pool, state.id_order)
+            if best < 0:
+                break
+            pool.top[queue, pool.top_sizes[queue]] = pool.queues.places[queue, best]
+            pool.top_sizes[queue] += 1
+            pop(queue, best, state.pool, state.id_order)
+        for number in range(pool.top_sizes[queue]):
+            push(queue, pool.top[queue, number], state.pool, state.id_order)
+    _join(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, state)
+    if query.now[MAY_UPSELL]:
+        for anchor in range(min(query.now[ANCHORS], MAX_ANCHORS)):
+            group = state.rules.group[state.rules.facts[query.anchors[anchor]].category]
+            _join(state.by_category, group, UPSELL, anchor, PLACES, state)
+
+
+@inline_njit
+def _join(top: TopItems, row: int, kind: int, anchor: int, most: int, state: ServingState) -> None:
+    """Let the first items of a row of `top` that are of a kind, and have no evidence, join the pool."""
+    pool, queue = state.pool, UPSELLS if kind == UPSELL else CROSS_SELLS
+    limit = pool.top.shape[1]
+    considered = 0
+    for index in range(top.length[row]):
+        if considered == most or pool.top_sizes[queue] == limit:
+            return
+        place = place_of(top.items[row, index], state.rules, state.query, pool)
+        candidate = pool.candidates[place]
+        if candidate.kind != kind:
+            continue
+        considered += 1
+        if candidate.tier == 0:
+            relate(candidate, JOINED, POPULAR, anchor, state)
+            pool.top[queue, pool.top_sizes[queue]] = place
+            pool.top_sizes[queue] += 1
+
+
+@inline_njit
+def rerank(situation: Situation, by_learnt: bool, state: ServingState, features: NDArray[np.float64]) -> None:
+    """Queue the pool by the learnt order or by popularity, and nothing else, for each kind for which one serves.
+
+    Otherwise, and if it is not wanted `by_learnt`, those that joined the pool leave it. `features` (WIDTH,) is working
+    memory.
+    """
+    learnt, pool = state.learnt, state.pool
+    for queue in (CROSS_SELLS, UPSELLS):
+        kind = UPSELL if queue == UPSELLS else CROSS_SELL
+        order = learnt.serves[kind] if by_learnt else EVIDENCE_SERVES
+        if order == EVIDENCE_SERVES:
+            for number in range(pool.top_sizes[queue]):
+                candidate = pool.candidates[pool.top[queue, number]]
+                if candidate.tier == JOINED:
+                    candidate.tier = 0
+            continue
+        pool.queues.length[queue] = 0
+        for number in range(pool.top_sizes[queue]):
+            place = pool.top[queue, number]
+            describe(place, situation, state, features)
+            total = features[_LEARNT]
+            if order == POPULARITY:
+                total = 0.0
+                for column in range(WIDTH):
+                    total += POPULAR_WEIGHTS[column] * features[column]
+            candidate = pool.candidates[place]
+            candidate.score = 1.0 / (1.0 + math.exp(-total - learnt.bias[kind, order]))
+            if kind == UPSELL:
+                anchor = state.query.anchors[candidate.anchor]
+                candidate.score *= step_factor(candidate.item, anchor, state.weights, state.rules)
+            push(queue, place, state.pool, state.id_order)
+
+
+@inline_njit
+def describe(place: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
+    """Describe a candidate of the pool by the `FEATURES`, (WIDTH,)."""
+    rows, facts, at = state.rows, state.rules.facts, situation.at
+    candidate = state.pool.candidates[place]
+    item, upsell = candidate.item, candidate.kind == UPSELL
+    fact, anchor = facts[item], facts[state.query.anchors[candidate.anchor]]
+    features[0] = math.log(1.0 + candidate.viewed / SHARE_UNIT)
+    features[1] = math.log(1.0 + candidate.bought / SHARE_UNIT)
+    features[2] = math.log(1.0 + candidate.joined / SHARE_UNIT)
+    features[3] = math.log(1.0 + candidate.expected / SHARE_UNIT)
+    features[4] = math.log(1.0 + candidate.evidence / BASE_UNIT)
+    views = 0.0
+    if item < len(rows.at):
+        views = rows.own[item, 0] * 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
+    share = (baskets_with(item, at, rows) + UNSEEN_BASKETS) / situation.baskets
+    features[5], features[6] = math.log(1.0 + views), math.log(1.0 + share / BASE_UNIT)
+    features[7] = math.log((candidate.bought + BASE_UNIT) / (share + BASE_UNIT)) if candidate.bought > 0.0 else 0.0
+    features[8] = candidate.significance
+    if upsell:
+        features[7] = features[8] = 0.0
+    features[9] = 1.0 if candidate.seen else 0.0
+    features[10] = 1.0 if candidate.tier == EVIDENCE else 0.0
+    features[11] = features[12] = 0.0
+    if upsell:
+        step = math.log(step_of(item, state.query.anchors[candidate.anchor], state.weights, state.rules))
+        features[11], features[12] = step, step * step
+    price = math.log(fact.price / anchor.price) if fact.price > 0.0 and anchor.price > 0.0 else 0.0
+    features[13] = min(_STEEPEST, max(-_STEEPEST, price))
+    features[14] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
+    features[15] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
+    learnt, kind = state.learnt, UPSELL if upsell else CROSS_SELL
+    total = 0.0
+    for column in range(_LEARNT):
+        total += learnt.weights[kind, column] * features[column]
+    if item < learnt.uptake.shape[1]:
+        total += learnt.uptake[UPSELLS if upsell else CROSS_SELLS, item]
+    features[_LEARNT] = total
