@@ -38,11 +38,7 @@ def test_lists_do_not_depend_on_what_comes_later(kept: int) -> None:
     whole = told(list(engine().run(events)))
     assert whole[:kept] == told(list(engine().run(events[:kept])))
     assert any("sequence" in str(lists[OURS]) for lists in whole[:80])  # it has been at work
-<<<<<<< HEAD
-    assert any(lists and lists[OURS] != lists["fixed-weights"] for lists in whole[:113])  # and so has the ranker
-=======
     assert any(lists and lists[OURS] != lists["fixed-weights"] for lists in whole)  # and so has the ranker
->>>>>>> w-pools
 
 
 def test_a_predictor_has_learnt_earlier_looks_and_no_other() -> None:
