@@ -258,7 +258,8 @@ class _Kind:
 
     def weights(self) -> NDArray[np.float64]:
         """(WIDTH,) of the learnt order as it serves."""
-        return FIRST_WEIGHTS + self._sure * (self._by_credit.weights - FIRST_WEIGHTS)
+        weights: NDArray[np.float64] = FIRST_WEIGHTS + self._sure * (self._by_credit.weights - FIRST_WEIGHTS)
+        return weights
 
     def known(self) -> NDArray[np.float64]:
         """(items,) takings that were expected or seen of each item."""
@@ -339,9 +340,10 @@ class _Kind:
         return parts
 
     def _judge(self, scores: NDArray[np.float64], credits: NDArray[np.float64]) -> None:
-        """Add what each order gains by (n, orders) scores; ties count against it."""
+        """Add what each order gains by (n, orders) scores; equal ones share their mean rank."""
         found = np.flatnonzero(credits > 0.0)
-        ranks = (scores[None] >= scores[found, None]).sum(axis=1)  # (found, orders)
+        before, equal = (compare(scores[None], scores[found, None]).sum(axis=1) for compare in (np.greater, np.equal))
+        ranks = before + (equal + 1) / 2  # (found, orders)
         gains = np.where(ranks <= CUT, 1.0 / np.log2(1.0 + ranks), 0.0)
         self._judged *= self._config.fade
         self._judged += credits[found] @ gains, np.full(len(ORDERS), credits.sum())
@@ -398,8 +400,9 @@ class _ListWise:
     def shares(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,) probabilities of (n, WIDTH) candidates of one pool, which sum to 1."""
         scores = rows @ self.weights
-        odds: NDArray[np.float64] = np.exp(scores - scores.max())
-        return odds / odds.sum()
+        odds = np.exp(scores - scores.max())
+        shares: NDArray[np.float64] = odds / odds.sum()
+        return shares
 
     def learn(self, rows: NDArray[np.float64], targets: NDArray[np.float64]) -> None:
         """Learn that (n,) targets were taken of a pool; less than one taking in all counts as that part of a list."""

@@ -111,7 +111,7 @@ def _answer(
         expect(batch.expected.items[first:end], batch.expected.shares[first:end], state)
         score(at, state)
         logged = batch.logged[query]
-        learnt = state.learnt.serves.any() and batch.arms[query] != FIXED
+        learnt = bool(state.learnt.serves.any()) and batch.arms[query] != FIXED
         if learnt or logged >= 0:
             situation = situation_of(at, state)
             gather(at, state)

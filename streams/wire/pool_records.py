@@ -32,7 +32,6 @@ from streams.wire.record import (
     refusal,
 )
 
-
 DESCRIBED_BY = hashlib.blake2b(", ".join(FEATURES).encode(), digest_size=8).hexdigest()
 """Tells the features of this version from others. Pools with other features are not learnt from."""
 

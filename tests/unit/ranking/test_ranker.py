@@ -358,8 +358,8 @@ def test_uptake_is_kept_of_as_many_items_as_are_allowed() -> None:
     ranker = taught(outcomes, None, RankerConfig(most_items=3))
     assert ranker.items().tolist() == [0, 1, 8]
     assert ranker.held().tolist() == [0, 1, 8] == ranker.items().tolist()
-    items, arrays = ranker.snapshot_arrays()
-    assert items.tolist() == [0, 1, 8] and arrays["uptake"].shape == (2, 3)
+    kept, arrays = ranker.snapshot_arrays()
+    assert kept.tolist() == [0, 1, 8] and arrays["uptake"].shape == (2, 3)
     takings = next(array for name, array in ranker.training().items() if "cross" in name and "takings" in name)
     assert np.flatnonzero(takings.sum(axis=0)).tolist() == [0, 1, 8]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.ranking.features import no_order
+from models.ranking.features import LEARNT, no_order
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import SequencePredictor
@@ -227,7 +227,9 @@ async def test_each_shopper_gets_the_lists_of_his_arm_and_what_is_withheld_is_re
     process.shop.offer("kettle", "Kettles", 30.0)
     process.shop.offer("mug", "Mugs", 8.0)
     await process.context.table_reader.caught_up([])
-    process.context.recommender.learnt = Learnt(no_order(), "ranker-1")
+    order = no_order()
+    order.serves[:] = LEARNT
+    process.context.recommender.learnt = Learnt(order, "ranker-1")
     model = SilentModel("model-1", inline_limit=1000)
     process.context.batcher.predictor = model
     for number in range(40):
