@@ -7,6 +7,7 @@ import pytest
 from streams.errors import RecordError
 from streams.wire.announcements import encode_announcement
 from streams.wire.checkpoints import Forgotten, Progress, TopicProgress, encode_forgotten, encode_progress
+from streams.wire.history_rows import PublishedHistory, encode_history
 from tests.support.internal_records import DECODERS, FORGED, WRITTEN, Internal
 
 
@@ -16,7 +17,7 @@ def test_records_of_an_older_version_are_read(internal: Internal) -> None:
 
 
 def test_what_older_versions_wrote_means_the_same() -> None:
-    progress, forgotten, row, position, pairs, announcement = [
+    progress, forgotten, row, position, pairs, announcement, history = [
         DECODERS[internal.kind](internal.record()) for internal in WRITTEN
     ]
     assert isinstance(progress, Progress)
@@ -30,6 +31,9 @@ def test_what_older_versions_wrote_means_the_same() -> None:
     assert position.applied == {"clicks-3@JkH0": 812, "joins-3@q": 4}  # type: ignore[attr-defined]
     assert (pairs.last_offset, pairs.weight.tolist()) == (812, [0.5, 0.25])  # type: ignore[attr-defined]
     assert encode_announcement(announcement[1]) == WRITTEN[5][2:]  # type: ignore[index]
+    assert isinstance(history, PublishedHistory)
+    assert history.row.history.cells["count"].tolist() == [2, 1]
+    assert encode_history(*history) == WRITTEN[6].value
 
 
 @pytest.mark.parametrize("name", FORGED)
