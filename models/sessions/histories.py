@@ -254,9 +254,12 @@ class Histories:
             return None
         return HistoryRow(user_id, [self._items.name(item) for item in history.cells["item"].tolist()], history)
 
-    def mark_changed(self, user_id: str) -> None:
-        """Have a shopper's row, or a tombstone, published again."""
-        self._changed.setdefault(user_id, self.position)
+    def mark_changed(self, user_id: str) -> bool:
+        """Have a shopper's row, or a tombstone, published again; returns whether it was not going to be anyway."""
+        if user_id in self._changed:
+            return False
+        self._changed[user_id] = self.position
+        return True
 
     def next_changed(self) -> str | None:
         """The shopper whose row has waited longest to be published."""

@@ -667,7 +667,7 @@ def test_a_worker_ends_well_at_sigterm_and_does_not_start_on_a_topic_made_again(
         assert worker.wait() == 1
         sentence = f"topic {clicks} is not the one whose positions are in `progress`"
         assert sentence in worker.complaints
-        assert "delete the topics pairs, neighbours and progress" in worker.complaints
+        assert "delete the topics pairs, neighbours, progress and" in worker.complaints
         assert "ready" not in worker.printed
 
 

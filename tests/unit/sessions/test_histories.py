@@ -197,9 +197,9 @@ def test_rows_wait_to_be_published_in_the_order_in_which_they_changed() -> None:
     for user_id in ("ann", "bob", "ann", "cat"):
         shop.buy(user_id, ["item-0"], 0)
     histories, waited = shop.histories, []
-    while (user_id := histories.next_changed()) is not None:
-        waited.append((user_id, histories.first_unpublished))
-        histories.published(user_id)
+    while (changed := histories.next_changed()) is not None:
+        waited.append((changed, histories.first_unpublished))
+        histories.published(changed)
     assert waited == [("ann", 0), ("bob", 1), ("cat", 3)]
     assert histories.first_unpublished is None
     shop.buy("bob", ["item-1"], 1)
