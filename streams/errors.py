@@ -28,8 +28,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _LEARN_AGAIN = (
-    "to learn again from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours and "
-    "progress (keep `forgotten`), run `crosscurrent topics create` and start the workers with another --group"
+    "to learn again from what the shop's topics hold, stop all workers, delete the topics pairs, neighbours, progress "
+    "and, if purchases is another topic now, histories (keep `forgotten`), run `crosscurrent topics create` and start "
+    "the workers with another --group"
 )
 
 _LEARN_AGAIN_TRAINER = (

@@ -72,8 +72,12 @@ class Metrics:
         self.pairs = self._counter("pairs", "Pair deltas counted into rows")
         self.rows_published = self._counter("rows_published", "Rows of neighbours published")
         self.rows_bytes = self._counter("rows_bytes", "Bytes of rows published")
+        self.histories = self._gauge("histories", "Shoppers whose purchases are remembered beyond visits")
+        self.histories_published = self._counter("histories_published", "Rows of shoppers' histories published")
+        self.histories_bytes = self._counter("histories_bytes", "Bytes of such rows published")
+        self.histories_dropped = self._counter("histories_dropped", "Shoppers dropped as there were too many")
         self.unknown_rows = self._counter("unknown_rows_dropped", "Rows of items in no catalogue that were dropped")
-        self.foreign_rows = self._counter("foreign_rows", "Older rows a late owner published over newer ones")
+        self.foreign_rows = self._counter("foreign_rows", "Rows a late owner published over newer ones")
         self.misplaced = self._counter("misplaced", "Records in a partition other than their key's")
         self.commit_failures = self._counter(
             "commit_failures", "Commits the group refused (harmless: positions decide)"

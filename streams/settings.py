@@ -23,6 +23,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.ranking.attribution import AttributionConfig
 from models.ranking.ranker import RankerConfig
 from models.sequence.config import GateConfig, LearnerConfig
+from models.sessions.histories import HistoryConfig
 from models.sessions.visits import VisitConfig
 from streams.errors import SettingsError
 from streams.toml_file import SHOWN, TomlError, parse, read, shown
@@ -38,7 +39,7 @@ LARGEST = 10**15
 
 _NAME = re.compile(r"[A-Za-z0-9._-]*\Z")
 _SECRETS = frozenset({"sasl_password", "snapshot_store"})  # a store's URL may hold a login
-_TABLES = ("visits", "cooccurrence", "learner", "gate", "pools", "outcomes", "ranker")
+_TABLES = ("visits", "histories", "cooccurrence", "learner", "gate", "pools", "outcomes", "ranker")
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -158,6 +159,8 @@ class Settings(BaseSettings):
     """Newest snapshots that the trainer keeps in the store, besides the announced one."""
     visits: VisitConfig = VisitConfig()
     """What a visit is, and how long it is remembered."""
+    histories: HistoryConfig = HistoryConfig()
+    """How much of what a shopper has bought outlives the memory of visits."""
     cooccurrence: CoOccurrenceConfig = CoOccurrenceConfig()
     """How many neighbours an item has, and how fast they fade."""
     learner: LearnerConfig = LearnerConfig()

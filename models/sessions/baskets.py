@@ -39,6 +39,10 @@ class Baskets:
         """Items of all purchases."""
         return (item for basket in self._baskets for item in basket[2])
 
+    def all(self) -> list[tuple[float, tuple[int, ...]]]:
+        """Event time and items of all purchases, by event time."""
+        return [(at, items) for at, _, items, _ in self._baskets]
+
     def newest(self, appended_s: float) -> float:
         """Event time of the last purchase appended at or after a time, -inf if there is none."""
         return next((basket[0] for basket in reversed(self._baskets) if basket[3] >= appended_s), float("-inf"))

@@ -94,7 +94,12 @@ class VisitConfig:
     @property
     def order_memory_s(self) -> float:
         """Append time that order ids are remembered: less than purchases, since one read again may still be waiting."""
-        return self.purchase_memory_s - min(self.margin_s, self.purchase_memory_s / 4)
+        return self.purchase_memory_s - self.order_margin_s
+
+    @property
+    def order_margin_s(self) -> float:
+        """Append time before the last purchase since which the log read again says which orders were repeats."""
+        return min(self.margin_s, self.purchase_memory_s / 4)
 
     @property
     def emptying_s(self) -> float:
@@ -364,6 +369,14 @@ class Visits:
             cart,
             shopper.baskets.since(at - min(bought_s, config.purchase_memory_s)) if shopper.baskets else [],
         )
+
+    def purchases(self, user_id: str) -> list[tuple[float, tuple[int, ...]]]:
+        """Event time and items of a shopper's purchases within memory, by event time."""
+        shopper = self._shoppers.get(user_id)
+        if shopper is None:
+            return []
+        shopper.baskets.expire(self._purchases_s - self._config.purchase_memory_s)
+        return shopper.baskets.all()
 
     def window(self, user_id: str, at: float) -> Window:
         """A shopper's looks within the window before an event time."""

@@ -42,6 +42,8 @@ suggested, is a file of its own: [operations.md](operations.md#policy).
 
 _TABLES = {
     "visits": "What a visit is. All workers must agree: it decides what is learnt, and how far a take-over reads back.",
+    "histories": "What a shopper has bought, for longer than visits are remembered. All workers must agree; another "
+    "half-life makes old rows mean something else.",
     "cooccurrence": "Rows of neighbours. All workers must agree; another half-life makes old rows mean something else.",
     "learner": "How the trainer teaches the sequence model. A trainer goes on from a snapshot only where `looks`, "
     "`buffer`, `vocabulary` and `network.units` are as they were: to change one of them, begin in an empty "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import random
+import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -276,6 +277,24 @@ def _of_internal_topics(item_ids: Sequence[str]) -> Iterator[Attack]:
                 {"at": 1e308},
             ],
         ),
+        "histories": (
+            "nobody",
+            {"v": 1, "user_id": "nobody", "topic_id": "forged", "partitions": 8, "position": 5, "baskets": 3}
+            | {"fast": 1.5, "slow": 2.0, "first": 1e9, "last": 1e9, "items": [one]}
+            | {"table": base64.b64encode(struct.pack("<i4d", 1, 1e9, 1e9, 1.0, 1.0)).decode()},
+            [
+                {"position": -1},
+                {"baskets": 0},
+                {"fast": 1e308},
+                {"slow": -1.0},
+                {"last": 1e308},
+                {"items": [""]},
+                {"items": [one, other]},
+                {"table": base64.b64encode(struct.pack("<i4d", -1, 1e9, 1e9, 1.0, 1.0)).decode()},
+                {"table": base64.b64encode(struct.pack("<i4d", 1, 1e9, 1e9, np.nan, 1.0)).decode()},
+                {"user_id": "another"},
+            ],
+        ),
         "progress": (
             "shoppers-0",
             {"v": 1, "lane": "shoppers-0", "topics": {"clicks": place}},
@@ -284,6 +303,7 @@ def _of_internal_topics(item_ids: Sequence[str]) -> Iterator[Attack]:
                 {"topics": {"clicks": place | {"partitions": 0}}},
                 {"lane": "shoppers-1"},
                 {"joined": -1},
+                {"histories": -1},
             ],
         ),
         "forgotten": (

@@ -40,6 +40,7 @@ class Positions:
     def __init__(self) -> None:
         self._at: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._joined: defaultdict[str, int] = defaultdict(int)
+        self._histories: defaultdict[str, int] = defaultdict(int)
 
     def update(self, value: bytes) -> None:
         """Add a value of `progress`; an empty one is a tombstone."""
@@ -50,6 +51,7 @@ class Positions:
         for topic, at in record["topics"].items():
             self._at[task, topic] = max(self._at[task, topic], at["position"])
         self._joined[task] = max(self._joined[task], record.get("joined", 0))
+        self._histories[task] = max(self._histories[task], record.get("histories", 0))
 
     def at(self, task: str, topic: str) -> int:
         """Position of a task in a topic (full name)."""
@@ -58,6 +60,10 @@ class Positions:
     def joined(self, task: str) -> int:
         """Position up to which a shopper task has joined purchases with the views before them."""
         return self._joined[task]
+
+    def histories(self, task: str) -> int:
+        """Position up to which purchases are in the published histories of a shopper task."""
+        return self._histories[task]
 
 
 def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: str) -> list[str]:
@@ -70,6 +76,8 @@ def behind(positions: Positions, ends: Mapping[tuple[str, int], int], prefix: st
             left.append(f"{missing} records of {topic}-{number}")
         elif topic == purchases and (missing := end - positions.joined(task)) > 0:
             left.append(f"joins of {missing} records of {topic}-{number}")
+        elif topic == purchases and (missing := end - positions.histories(task)) > 0:
+            left.append(f"histories of {missing} records of {topic}-{number}")
     return left
 
 
@@ -78,8 +86,9 @@ def await_caught_up(
 ) -> list[str]:
     """Wait until the workers have applied everything and written checkpoints of it; returns what is left in the end.
 
-    Deltas are acknowledged before the checkpoints of the shopper tasks, rows before those of the neighbour tasks, so
-    nothing is in flight afterwards. `watch` is called at every check. `bad` are forged records.
+    Deltas and histories are acknowledged before the checkpoints of the shopper tasks, rows of neighbours before those
+    of the neighbour tasks, so nothing is in flight afterwards. `watch` is called at every check. `bad` are forged
+    records.
     """
     deadline = time.monotonic() + within_s
     with TopicReader(settings, ["clicks", "purchases"]) as events:

@@ -136,6 +136,7 @@ class Evidence:
     neighbours: Iterable[Raw]
     snapshots: list[Raw] = field(default_factory=list)
     dead_letters: Iterable[Raw] = ()
+    histories: Iterable[Raw] = ()
 
 
 def gather(settings: Settings, bad: Container[Place] = ()) -> Evidence:
@@ -148,4 +149,5 @@ def gather(settings: Settings, bad: Container[Place] = ()) -> Evidence:
         neighbours=StoredTopic(settings, "neighbours", bad),
         snapshots=read(settings, "snapshots", bad),
         dead_letters=StoredTopic(settings, "dead-letters", bad),
+        histories=StoredTopic(settings, "histories", bad),
     )

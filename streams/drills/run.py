@@ -196,6 +196,7 @@ class Run:
             settings.visits,
             settings.cooccurrence,
             evidence.catalog if drill.attacked else None,
+            StoredTopic(baseline, "histories"),
         )
         if verdict.longest_row >= settings.cooccurrence.neighbours:
             message = f"a row has {verdict.longest_row} neighbours: cells may have given way, and cannot be compared"

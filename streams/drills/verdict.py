@@ -14,8 +14,12 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.sessions.visits import VisitConfig
 from streams.drills.counts import Counts, Difference, compare, published
 from streams.drills.evidence import Event, Evidence, Raw, first_events
+from streams.drills.history_cells import compare_histories, published_histories
 from streams.drills.promise_audit import Promises
 from streams.drills.recount import recount
+
+HISTORIES = "histories"
+"""Kind of the cells of shoppers' histories; they are not recounted."""
 
 EXAMPLES = 5
 """Missing suggestions and broken promises that are reported."""
@@ -63,7 +67,8 @@ class Verdict:
             "recount_wrong": self.recount_wrong,
             "triggers": self.triggers,
             "cells": {
-                kind: {"compared": found.compared, "wrong": found.wrong, "recount_wrong": self.recounted[kind].wrong}
+                kind: {"compared": found.compared, "wrong": found.wrong}
+                | ({"recount_wrong": self.recounted[kind].wrong} if kind in self.recounted else {})
                 for kind, found in self.undisturbed.items()
             },
             "promises": {"items": self.suggested_items, "broken": dict(self.broken)},
@@ -79,8 +84,9 @@ def judge(
     visits: VisitConfig,
     cooccurrence: CoOccurrenceConfig,
     compared: Container[str] | None = None,
+    undisturbed_histories: Iterable[Raw] = (),
 ) -> Verdict:
-    """Judge a run by its topics, and by the records of `neighbours` of the baseline run.
+    """Judge a run by its topics, and by the records of `neighbours` and `histories` of the baseline run.
 
     `open_s` is the start and the end of feeding, in epoch seconds; the configurations are those of the workers.
     `compared` are the items whose cells are compared; None: all.
@@ -94,6 +100,8 @@ def judge(
     newest_s = max((event.at_s for event in (*clicks, *purchases)), default=0.0)
     learnt = published(evidence.neighbours, newest_s, cooccurrence.half_life_s)
     undisturbed = compare(learnt, published(undisturbed_neighbours, newest_s, cooccurrence.half_life_s), compared)
+    histories = published_histories(evidence.histories), published_histories(undisturbed_histories)
+    undisturbed[HISTORIES] = compare_histories(*histories)
     counted = recount(clicks, purchases, visits, Counts(newest_s, cooccurrence.half_life_s))
     recounted = compare(learnt, counted, compared)
     return Verdict(

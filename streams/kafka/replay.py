@@ -13,14 +13,22 @@ from streams.wire.record import Record
 
 
 async def recent_past(
-    log: Log, clicks: Cursor, purchases: Cursor, visits: VisitConfig, replayed: Callable[[int], None]
+    log: Log,
+    clicks: Cursor,
+    purchases: Cursor,
+    visits: VisitConfig,
+    replayed: Callable[[int], None],
+    learnt: int | None = None,
 ) -> AsyncGenerator[Record, None]:
     """Remembered records up to the positions of two cursors, by append time; clicks go first where it is equal.
 
-    `replayed` is called with the number of records read.
+    `replayed` is called with the number of records read. From the offset `learnt` on, it must be known of purchases
+    whether they are repeats: if that is further back than memory tells, all purchases of the log are read.
     """
     click_start = await _first_remembered(log, clicks, visits.click_memory_s)
     purchase_start = await _first_remembered(log, purchases, visits.purchase_memory_s)
+    if learnt is not None and learnt < await _first_remembered(log, purchases, visits.order_margin_s):
+        purchase_start = 0
     first = read_again(log, clicks, click_start, replayed)
     second = read_again(log, purchases, purchase_start, replayed)
     async with aclosing(_records(first)) as lefts, aclosing(_records(second)) as rights:

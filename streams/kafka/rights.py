@@ -69,8 +69,8 @@ class Rights:
 
 WORKER = Rights(
     "worker",
-    read=(*SHOP, "pairs", "neighbours", "progress", "forgotten", "snapshots"),
-    write=("suggestions", "pools", "dead-letters", "pairs", "neighbours", "progress", "forgotten"),
+    read=(*SHOP, "pairs", "neighbours", "histories", "progress", "forgotten", "snapshots"),
+    write=("suggestions", "pools", "dead-letters", "pairs", "neighbours", "histories", "progress", "forgotten"),
     looks=True,
     group="{group}",
 )

@@ -52,6 +52,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """By full topic name."""
     joined: Offset = 0
     """Purchases below this offset have their viewed-then-bought pairs counted."""
+    histories: Offset = 0
+    """Purchases below this offset are in the published histories of their shoppers."""
 
     @property
     def number(self) -> int:
@@ -62,14 +64,15 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
         """The later of both, topic by topic; `other` was written before. Offsets of another topic are given up."""
         if other is None:
             return self
-        topics, joined = dict(other.topics), other.joined
+        topics, joined, histories = dict(other.topics), other.joined, other.histories
         for name, mine in self.topics.items():
             theirs = topics.get(name)
             if theirs is not None and mine.topic_id != theirs.topic_id:
-                joined = 0
+                joined = histories = 0
             if theirs is None or mine.topic_id != theirs.topic_id or mine.position >= theirs.position:
                 topics[name] = mine
-        return Progress(v=VERSION, task=self.task, topics=topics, joined=max(self.joined, joined))
+        joined, histories = max(self.joined, joined), max(self.histories, histories)
+        return Progress(v=VERSION, task=self.task, topics=topics, joined=joined, histories=histories)
 
 
 class Forgotten(msgspec.Struct, frozen=True):
@@ -101,8 +104,9 @@ def decode_progress(record: Record) -> Progress:
     progress = decoded(_decode_progress, record, "a progress record")
     check_key(record, "$.lane", progress.task)
     furthest = max((at.position for at in progress.topics.values()), default=0)
-    if progress.joined > furthest:
-        raise refusal(record, "$.joined", f"at most the furthest position, {furthest}", str(progress.joined))
+    for name in ("joined", "histories"):
+        if (position := getattr(progress, name)) > furthest:
+            raise refusal(record, f"$.{name}", f"at most the furthest position, {furthest}", str(position))
     return progress
 
 

@@ -158,6 +158,13 @@ TOPICS: tuple[Topic, ...] = (
         read_by="every worker, whole",
     ),
     Topic(
+        name="histories",
+        configs=_compaction(_LATE_OWNER_MS),
+        internal=True,
+        written_by="worker that owns the partition",
+        read_by="worker that takes it over",
+    ),
+    Topic(
         name="progress",
         key="lane",
         configs=_compaction(_LATE_OWNER_MS),

@@ -5,8 +5,8 @@ So it does with the numbers of categories, brands and currencies that no item ha
 Mark and sweep, a little at a time. Everybody who keeps indices from one turn of the event loop to the next is listed
 here, and in no other place:
 
-* the visits of shoppers: marked some shoppers a turn, as they are many. Whatever a visit gains meanwhile has come
-  through `Items.index`, which marks it;
+* the visits and histories of shoppers: marked some shoppers a turn, as they are many. Whatever they gain meanwhile has
+  come through `Items.index`, which marks it;
 * all others: marked together, in the turn in which indices are freed. Indices that they have copied from a visit are
   seen there. What a flush has, and nobody else, it shows through `Items.kept`.
 
@@ -63,7 +63,7 @@ class IdSweep:
             if not (items.due(self._least) or self._context.tables.catalog.words_due(self._least_words)):
                 return False
             items.begin()
-            self._marking = self._mark_visits()
+            self._marking = self._mark_shoppers()
         if next(self._marking, self) is None:
             return True
         if items.keeping:
@@ -72,11 +72,16 @@ class IdSweep:
         self._sweep()
         return False
 
-    def _mark_visits(self) -> Iterator[None]:
-        for visits in [task.visits for task in self._tasks() if isinstance(task, ShopperTask)]:
+    def _mark_shoppers(self) -> Iterator[None]:
+        tasks = [task for task in self._tasks() if isinstance(task, ShopperTask)]
+        for visits, histories in [(task.visits, task.histories) for task in tasks]:
             shoppers = iter(visits.shoppers())
             while some := list(islice(shoppers, SLICE)):
                 self._mark(item for user_id in some for item in visits.held(user_id))
+                yield None
+            shoppers = iter(histories.shoppers())
+            while some := list(islice(shoppers, SLICE)):
+                self._context.items.mark(np.concatenate([histories.held(user_id) for user_id in some]))
                 yield None
 
     def _mark(self, indices: Iterable[int]) -> None:

@@ -52,7 +52,7 @@ class PartitionTask(ABC):
         self._term = 0  # counts rebalances, so that a short one is noticed, too
         self._arrived = asyncio.Event()
         self._early: list[Sequence[Record]] = []
-        self._recorded: tuple[int, dict[str, tuple[str, int]]] | None = None  # what the last progress record said
+        self._recorded: tuple[int, int, dict[str, tuple[str, int]]] | None = None  # what the last progress record said
         self._flushing = asyncio.Lock()
 
     # -- for subclasses --------------------------------------------------------------------------------------------
@@ -255,7 +255,8 @@ class PartitionTask(ABC):
         """Write the progress record once everything enqueued before is acknowledged; then tell the group."""
         producer = self.context.producer
         await producer.wait_acked(producer.mark())
-        record = progress.joined, {topic: (at.topic_id, at.position) for topic, at in progress.topics.items()}
+        topics = {topic: (at.topic_id, at.position) for topic, at in progress.topics.items()}
+        record = progress.joined, progress.histories, topics
         if record != self._recorded:
             number = self.partitions[0].partition
             key, value = encode_progress(progress)

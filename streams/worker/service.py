@@ -178,15 +178,22 @@ class Worker(ProcessService):
 
     def _sizes(self) -> dict[str, int]:
         """Memory of the tasks' state, in bytes."""
-        rows = shoppers = records = pairs = 0
+        rows = shoppers = histories = records = pairs = 0
         for task in self.tasks:
             records += RECORD_BYTES * task.held
             if isinstance(task, NeighbourTask):
                 rows += task.rows.nbytes
             elif isinstance(task, ShopperTask):
                 shoppers += task.visits.nbytes + task.visits.consent.nbytes
+                histories += task.histories.nbytes
                 pairs += shopper_task.PAIR_BYTES * task.waiting_pairs
-        return {"owned rows": rows, "shoppers": shoppers, "waiting records": records, "waiting pairs": pairs}
+        return {
+            "owned rows": rows,
+            "shoppers": shoppers,
+            "histories": histories,
+            "waiting records": records,
+            "waiting pairs": pairs,
+        }
 
     async def finish_work(self) -> None:
         """Flush all tasks: pair deltas first, then rows of our own items that they change."""
@@ -206,6 +213,7 @@ class Worker(ProcessService):
         metrics.items.set(self.tables.items.used)
         metrics.catalog_items.set(len(self.tables.catalog))
         metrics.rows.set(len(self.tables.neighbours))
+        metrics.histories.set(sum(len(task.histories) for task in self.tasks if isinstance(task, ShopperTask)))
         metrics.load.set(self._backpressure.load)
         metrics.outbox_bytes.set(self.producer.bytes)
         metrics.retries.set(self.producer.retries)
@@ -217,7 +225,7 @@ class Worker(ProcessService):
     def _forget(self, forgotten: Forgotten) -> None:
         for task in self.tasks:
             if isinstance(task, ShopperTask):
-                task.visits.forget(forgotten.user_id, forgotten.before)
+                task.forget(forgotten.user_id, forgotten.before)
         self._batcher.forget(forgotten.user_id)
 
     def _install_predictor(self, snapshot: Snapshot) -> None:

@@ -1,7 +1,11 @@
 """The task of one partition of shoppers: clicks, purchases, profiles and feedback in; suggestions and pair deltas out.
 
-State (visits, carts, recent purchases) is held in memory only and is a function of the recent log: a new owner replays
-the remembered part of the log up to its position, without effects.
+Visits, carts and recent purchases are held in memory only and are a function of the recent log: a new owner replays the
+remembered part of the log up to its position, without effects.
+
+What shoppers have bought is remembered for longer, as histories. Rows that have changed are published in `histories`,
+oldest change first, a bounded number of bytes a flush. The checkpoint says below which offset all purchases are in
+published rows. A new owner adopts the rows and learns what they lack from the purchases that it reads again.
 
 Clicks and purchases are merged by append time, as in Kafka Streams (KIP-353, KIP-695): the record with the smaller time
 goes first, and an empty side is waited for briefly only if the broker is known to hold more of it. At the head of the
@@ -10,16 +14,20 @@ log nothing is waited for.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from itertools import chain
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 from aiokafka import TopicPartition
 
 from models.serving.recommender import Query
+from models.sessions.histories import Histories
 from models.sessions.visits import EventStatus, Visits
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
@@ -28,9 +36,10 @@ from streams.kafka.replay import read_again, recent_past
 from streams.wire.backfill import is_backfilled
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
+from streams.wire.history_rows import decode_history, encode_history
 from streams.wire.pair_deltas import SOURCE_TOPICS, PairBatch, source_name
 from streams.wire.partitioner import partition_of
-from streams.wire.record import Record
+from streams.wire.record import Record, check_at, raw_value, refusal
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.suggestion_batcher import SuggestionRequest
@@ -49,6 +58,12 @@ MOST_PAIRS = 100_000
 PAIR_BYTES = 160
 """Of a pair that waits: a tuple, its weight, and its place in a list."""
 
+SLICE = 25
+"""Histories adopted or published before the event loop gets a turn: about a millisecond."""
+
+FOREIGN_ROWS_S = 60.0
+"""Between two checks whether a late owner has written rows; shorter than compaction keeps the newer ones."""
+
 T = TypeVar("T")
 
 TOPICS = ("clicks", "purchases", "profiles", "feedback")
@@ -64,7 +79,11 @@ class ShopperTask(PartitionTask):
         self._clicks_tp, self._purchases_tp, self._profiles_tp, self._feedback_tp = (
             TopicPartition(context.name(topic), self.number) for topic in TOPICS
         )
+        self._histories_tp = TopicPartition(context.name("histories"), self.number)
         self.visits = Visits(context.items, context.settings.visits)
+        self.histories = self._new_histories()
+        self._rows_checked, self._rows_written = 0, 0  # offset in `histories`; records of ours since
+        self._rows_checked_s = 0.0
         self._clicks_time_s = 0.0
         self._waiting_since: float | None = None
         self._pairs = self._new_pairs()
@@ -80,26 +99,41 @@ class ShopperTask(PartitionTask):
         return [*super().table_partitions(), *self.context.all_of("forgotten")]
 
     async def restore(self) -> None:
-        """Replay the recent log up to the positions, without effects."""
+        """Adopt the published histories, and replay the recent log up to the positions, without effects.
+
+        Raises:
+            TakeOverError: see `starting_cursors`; or the histories are of another topic `purchases`.
+        """
         settings, recorded = self.context.settings, self.recorded()
         cursors = await self.starting_cursors()
-        joined = min(recorded.joined, cursors[self._purchases_tp].position) if recorded else 0
+        clicks, purchases = cursors[self._clicks_tp], cursors[self._purchases_tp]
+        joined, published = 0, 0
+        if recorded:
+            joined = min(recorded.joined, purchases.position)
+            published = min(recorded.histories, purchases.position)
         self.visits = Visits(self.context.items, settings.visits)
+        self.histories = self._new_histories()
         self._pairs, self._clicks_time_s = self._new_pairs(), 0.0
         for user_id, before in self.context.tables.forgotten.items():
             self.visits.forget(user_id, before)
         replayed = self.context.metrics.replayed.inc
         async for records in read_again(self.context.log, cursors[self._profiles_tp], 0, replayed):
             for record in records:
-                self._replay(record, joined)
-        clicks, purchases = cursors[self._clicks_tp], cursors[self._purchases_tp]
-        async with aclosing(recent_past(self.context.log, clicks, purchases, settings.visits, replayed)) as past:
+                self._replay(record, joined, published)
+        await self._adopt_histories()
+        past = recent_past(self.context.log, clicks, purchases, settings.visits, replayed, published)
+        async with aclosing(past):
             async for record in past:
-                self._replay(record, joined)
-        self.cursors = cursors
+                self._replay(record, joined, published)
+        self.cursors, self.histories.position = cursors, purchases.position
+        for user_id in self.histories.shoppers():  # rows may be older than what their shoppers have said
+            self._forget_purchases(user_id)
 
-    def _replay(self, record: Record, joined: int) -> None:
-        """Apply a past record to the state only: its effects are published already, except for pending joins."""
+    def _replay(self, record: Record, joined: int, published: int) -> None:
+        """Apply a past record to the state only: its effects are published already.
+
+        Except for joins from the offset `joined` on, and for histories from `published` on.
+        """
         appended_s = record.timestamp / 1000
         refused = self._refuses_misplaced and not self.context.placement.fits(record)
         try:
@@ -113,9 +147,10 @@ class ShopperTask(PartitionTask):
                 self._join_before(appended_s)
                 self.visits.apply_click(decode_click(record), appended_s, record.offset, learn=False)
             else:
-                self.visits.apply_purchase(
-                    decode_purchase(record), appended_s, record.offset, learn=False, join=record.offset >= joined
-                )
+                event, join = decode_purchase(record), record.offset >= joined
+                status, _ = self.visits.apply_purchase(event, appended_s, record.offset, learn=False, join=join)
+                if status is EventStatus.APPLIED and record.offset >= published:
+                    self._learn_purchase(event, record.offset)
         except RecordError:
             pass  # in the dead letters already: its position is below ours
 
@@ -179,6 +214,8 @@ class ShopperTask(PartitionTask):
                 outcomes[record.topic, outcome] += 1
             cursor.applied(record)
         self.context.metrics.outcomes(outcomes)
+        if dropped := self.histories.drop_excess():
+            self.context.metrics.histories_dropped.inc(dropped)
 
     def _put_back(self, records: Sequence[Record]) -> None:
         for tp, cursor in self.cursors.items():
@@ -221,6 +258,8 @@ class ShopperTask(PartitionTask):
         elif topic == self._purchases_tp.topic:
             event = self._placed(record, decode_purchase(record))
             verdict, pairs = self.visits.apply_purchase(event, appended_s, record.offset)
+            if verdict is EventStatus.APPLIED:
+                self._learn_purchase(event, record.offset)
             source, action, item_ids = "purchases", Action.PURCHASE, event.item_ids
         elif topic == self._profiles_tp.topic:
             return self._apply_profile(self._placed(record, decode_profile(record)))
@@ -250,11 +289,110 @@ class ShopperTask(PartitionTask):
     def _apply_profile(self, profile: Profile) -> str:
         """Apply a profile, and tell every other task and trainer if it forgets: they may never read this profile."""
         before = self.visits.apply_profile(profile)
+        self._forget_purchases(profile.user_id)
         if before is not None:
             key, value = encode_forgotten(Forgotten(v=VERSION, user_id=profile.user_id, before=before))
             partition = partition_of(key, self.context.partitions("forgotten"))
             self.context.producer.enqueue(self.context.name("forgotten"), partition, key, value)
         return "noted"
+
+    # -- histories -------------------------------------------------------------------------------------------------
+
+    def _new_histories(self) -> Histories:
+        config, partitions = self.context.settings.histories, self.context.partitions("histories")
+        return Histories(self.context.items, replace(config, most_shoppers=-(-config.most_shoppers // partitions)))
+
+    def _learn_purchase(self, event: Purchase, offset: int) -> None:
+        items = [self.context.items.index(item_id) for item_id in event.item_ids]
+        self.histories.learn(event.user_id, items, event.at, offset)
+
+    def forget(self, user_id: str, before: float) -> None:
+        """Drop a shopper's events up to an event time, and use none of that time again."""
+        self.visits.forget(user_id, before)
+        if self.cursors:  # else `restore` is under way, and looks at all histories in the end
+            self._forget_purchases(user_id)
+
+    def _forget_purchases(self, user_id: str) -> None:
+        """Drop from a history what may not be used any more."""
+        until = self.visits.consent.refused_until(user_id)
+        if self.histories.of(user_id).first <= until:
+            self.histories.forget(user_id, until, self.visits.purchases(user_id))
+
+    async def _adopt_histories(self) -> None:
+        """Take the published rows of the partition.
+
+        Raises:
+            TakeOverError: one is of another topic `purchases`.
+        """
+        log, tp = self.context.log, self._histories_tp
+        end = (await log.ends([self._purchases_tp]))[self._purchases_tp]
+        start, stop = (await log.starts([tp]))[tp], (await log.ends([tp]))[tp]
+        self._rows_checked, self._rows_written = stop, 0
+        if start < stop:
+            async with aclosing(log.read_range(tp, start, stop)) as batches:
+                async for batch in batches:
+                    for done, record in enumerate(batch):
+                        try:
+                            self._adopt(record, end)
+                        except RecordError as error:
+                            self.context.metrics.unusable.labels(tp.topic).inc()
+                            self.context.bad_records.write(tp.topic, error, "is passed over")
+                        if done % SLICE == 0:
+                            await asyncio.sleep(0)
+
+    def _adopt(self, record: Record, end: int) -> None:
+        if record.value is None:
+            self.histories.adopt((record.key or b"").decode(errors="replace"), None)
+            return
+        row, of = decode_history(record)
+        check_at(record, row.history.last, self.context.clock())
+        self._check_identity(self._purchases_tp, of.topic_id, of.partitions, "histories")
+        if row.history.position > end:
+            raise refusal(record, "$.position", f"at most the end of `purchases`, {end}", str(row.history.position))
+        self.histories.adopt(row.user_id, row)
+
+    async def _publish_histories(self) -> None:
+        """Publish rows that have changed, those that have waited longest first, until the flush has no more bytes."""
+        context, histories, done, sent = self.context, self.histories, 0, 0
+        if self.overtaken():
+            return
+        while sent < histories.config.flush_bytes and (user_id := histories.next_changed()) is not None:
+            key, value = self._history_record(user_id)
+            context.producer.enqueue(self._histories_tp.topic, self._histories_tp.partition, key, value)
+            histories.published(user_id)
+            self._rows_written += 1
+            sent, done = sent + len(value or key), done + 1
+            if done % SLICE == 0:
+                await context.backpressure.wait_for_producer()
+                await asyncio.sleep(0)
+        context.metrics.histories_published.inc(done)
+        context.metrics.histories_bytes.inc(sent)
+
+    def _history_record(self, user_id: str) -> tuple[bytes, bytes | None]:
+        """Key and value of a shopper's row."""
+        row = self.histories.row(user_id)
+        purchases = self.context.identities[self._purchases_tp.topic]
+        return user_id.encode(), None if row is None else encode_history(row, purchases)
+
+    async def _correct_histories(self) -> None:
+        """Look, once in a while, whether somebody else has written rows; publish ours again where theirs are last."""
+        now_s, log, tp = self.context.clock(), self.context.log, self._histories_tp
+        if now_s < self._rows_checked_s + FOREIGN_ROWS_S or not self.owned or self.overtaken():
+            return
+        self._rows_checked_s = now_s
+        end = (await log.ends([tp]))[tp]
+        if end > self._rows_checked + self._rows_written:
+            last: dict[bytes | None, Record] = {}
+            async with aclosing(log.read_range(tp, self._rows_checked, end)) as batches:
+                async for batch in batches:
+                    last.update((record.key, record) for record in batch)
+            if self.overtaken():
+                return
+            for key, record in last.items():
+                user_id = (key or b"").decode(errors="replace")
+                if raw_value(record) != self._history_record(user_id)[1] and self.histories.mark_changed(user_id):
+                    self.context.metrics.foreign_rows.inc()
+        self._rows_checked, self._rows_written = end, 0
 
     # -- joins and pairs -------------------------------------------------------------------------------------------
 
@@ -286,7 +424,7 @@ class ShopperTask(PartitionTask):
         }
 
     async def publish(self) -> None:
-        """See [`PartitionTask.publish`][]: the deltas, then the positions."""
+        """See [`PartitionTask.publish`][]: the deltas and rows of histories, then the positions."""
         cursors = self.cursors
         if self.visits.first_pending is not None:
             await self._join_while_idle()
@@ -298,7 +436,11 @@ class ShopperTask(PartitionTask):
         batches, self._pairs = self._pairs, self._new_pairs()
         with self.context.items.kept(lambda: np.fromiter(_held(batches), np.int64)):
             await self._send(batches)
-        await self.checkpoint(progress)
+        await self._publish_histories()
+        unpublished = self.histories.first_unpublished
+        histories = purchases if unpublished is None else min(unpublished, purchases)
+        await self.checkpoint(msgspec.structs.replace(progress, histories=histories))
+        await self._correct_histories()
 
     async def _send(self, batches: Mapping[str, PairBatch]) -> None:
         messages = self._messages(batches)

@@ -640,7 +640,7 @@ def test_forged_records_of_internal_topics_are_passed_over_counted_and_stop_no_s
     shop.offer("kettle", **CATALOGUE["kettle"])
     with WorkerProcess(shop.settings, tmp_path, policy).await_ready() as worker:
         shop.view("kettle")
-        for topic in ("progress", "forgotten", "neighbours", "snapshots"):
+        for topic in ("progress", "forgotten", "neighbours", "histories", "snapshots"):
             assert worker.counter("mirror_unusable")[(f"{prefix}{topic}",)] == sent[topic]
         letters = eventually(
             lambda: found if len(found := shop.all("dead-letters")) >= sent["pairs"] else None, "dead letters of pairs"
@@ -667,7 +667,7 @@ def test_a_worker_ends_well_at_sigterm_and_does_not_start_on_a_topic_made_again(
         assert worker.wait() == 1
         sentence = f"topic {clicks} is not the one whose positions are in `progress`"
         assert sentence in worker.complaints
-        assert "delete the topics pairs, neighbours and progress" in worker.complaints
+        assert "delete the topics pairs, neighbours, progress and" in worker.complaints
         assert "ready" not in worker.printed
 
 

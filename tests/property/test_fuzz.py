@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import struct
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import count
@@ -24,6 +25,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
 from models.errors import PolicyError, SnapshotFormatError
+from models.sessions.histories import Histories, HistoryConfig
 from models.sessions.visits import VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.items import Items
@@ -35,6 +37,7 @@ from streams.snapshots.format import decode_arrays, decode_manifest, encode_arra
 from streams.wire import codec
 from streams.wire.announcements import decode_announcement
 from streams.wire.checkpoints import decode_forgotten, decode_progress
+from streams.wire.history_rows import decode_history, encode_history
 from streams.wire.neighbour_rows import decode_position, decode_row
 from streams.wire.pair_deltas import decode_pairs
 from tests.support.batches import CODECS, batch, sealed
@@ -65,6 +68,7 @@ class State:
         self.items = Items()
         self.catalog = Catalog(self.items)
         self.visits = Visits(self.items, VisitConfig())
+        self.histories = Histories(self.items, HistoryConfig())
         self.rows = CoOccurrence(self.items, CoOccurrenceConfig())
         self.neighbours = Neighbours(self.items, CoOccurrenceConfig().half_life_s)
         self.applied = defaultdict[str, int](lambda: -1)
@@ -113,6 +117,15 @@ class State:
         position = decode_position(rec)
         self.neighbours.set_total(0, position.baskets, position.at)
         assert self.neighbours.baskets(position.at) >= 0
+
+    def history(self, rec: Rec) -> None:
+        row, purchases = decode_history(rec)
+        self.histories.adopt(row.user_id, row)
+        self.histories.learn(row.user_id, [self.items.index("i1")], APPENDED_MS / 1000, row.history.position)
+        read = self.histories.row(row.user_id)
+        assert read is not None
+        decode_history(Rec("histories", rec.key, encode_history(read, purchases)))
+        self.next_offset()
 
     def pairs(self, rec: Rec) -> None:
         pairs = decode_pairs(rec, self.items, self.applied)
@@ -172,6 +185,11 @@ PAIRS = {
     "v": 1, "source": "clicks-3", "items": ["i1", "i2"], "width": 1, "offsets": packed([5, 6], "<i8"),
     "at": packed([1e9, 1e9], "<f8"), "lengths": packed([1, 2], "<i4"), "a": packed([1, 1, 2], "u1"),
     "b": packed([2, 0, 1], "u1"), "kind": packed([0, 1, 2], "i1"), "weight": packed([1, 0.5, 2], "<f8"),
+}  # fmt: skip
+HISTORY = {
+    "v": 1, "user_id": "u1", "topic_id": "t", "partitions": 8, "position": 3, "baskets": 4, "fast": 2.5, "slow": 3.0,
+    "first": 1e9, "last": 1.1e9, "items": ["i1", "i2"],
+    "table": base64.b64encode(b"".join(struct.pack("<i4d", 2, 1e9, 1.1e9, 1.0, 2.0) for _ in range(2))).decode(),
 }  # fmt: skip
 ANNOUNCEMENT = {
     "v": 1, "model": "next-item", "version": "20261129T000000Z-000000000001-0123abcd", "url": "file:///x",
@@ -275,6 +293,7 @@ def targets(folder: Path) -> list[Target]:
         Target("forgotten", seeds("u1", {"v": 1, "user_id": "u1", "before": 1e9}), STATE.forget),
         Target("neighbours", seeds("i1", ROW), STATE.row),
         Target("positions", seeds("", POSITION), STATE.position),
+        Target("histories", seeds("u1", HISTORY), STATE.history),
         Target("pairs", seeds("clicks-3", PAIRS), STATE.pairs),
         Target("snapshots", [*seeds("next-item", ANNOUNCEMENT), Input(b"next-item", None)], decode_announcement),
         Target(

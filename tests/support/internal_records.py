@@ -19,6 +19,7 @@ from models.shop.items import Items
 from streams.kafka.memory_log import StoredRecord
 from streams.wire.announcements import decode_announcement
 from streams.wire.checkpoints import decode_forgotten, decode_progress
+from streams.wire.history_rows import decode_history
 from streams.wire.neighbour_rows import decode_position, decode_row
 from streams.wire.pair_deltas import decode_pairs
 from streams.wire.pool_records import Trigger, decode_pool, encode_pool
@@ -93,6 +94,15 @@ WRITTEN = [
             POOL_FEATURES,
         ),
     ),
+    Internal(
+        "history",
+        "histories",
+        b"ann",
+        b'{"v":1,"user_id":"ann","topic_id":"JkH0","partitions":8,"position":17,"baskets":3,"fast":1.75,"slow":2.0,'
+        b'"first":1773400000.5,"last":1773480413.5,"items":["kettle","mug"],"table":"'
+        b"AgAAAAAAIPD7bNpBAABgd0pt2kEAAAAAAAD0PwAAAAAAAPg/AQAAAAAAYHdKbdpBAABgd0pt2kEAAAAAAADwPwAAAAAAAPA/"
+        b'"}',
+    ),
 ]
 
 DECODERS: dict[str, Callable[[StoredRecord], object]] = {
@@ -103,15 +113,31 @@ DECODERS: dict[str, Callable[[StoredRecord], object]] = {
     "pairs": lambda record: decode_pairs(record, Items(), {}),
     "announcement": decode_announcement,
     "pool": lambda record: decode_pool(record, 8),
+    "history": decode_history,
 }
 
 NESTED = b"[" * 100_000 + b"]" * 100_000
 HUGE = [2**63, 2**64, 10**30, -1]
 
+_HISTORY = np.dtype([("count", "<i4"), ("first", "<f8"), ("last", "<f8"), ("fast", "<f8"), ("slow", "<f8")])
+_ITEM = (2, 1_773_400_000.5, 1_773_480_413.5, 1.25, 1.5)
+
+
+def _table(*rows: tuple[float, ...]) -> str:
+    return base64.b64encode(np.array(list(rows), _HISTORY).tobytes()).decode()
+
+
+_WRONG_CELLS = [
+    *((0, count) for count in (-1, 0, 1, 4, 2**31 - 1)),
+    *((place, at) for place in (1, 2) for at in (0.0, -1.0, 1_773_480_414.0, float("nan"), float("inf"))),
+    *((place, amount) for place in (3, 4) for amount in (0.0, -1.0, 0.9, 2.1, 1e308, float("nan"), float("inf"))),
+]
+"""Column and value; of an item bought twice, of three baskets."""
+
 _FIELDS = {internal.kind: json.loads(internal.value or b"") for internal in WRITTEN}
 _CHANGES: dict[str, list[dict[str, Any]]] = {
     "progress": [
-        *({"joined": number} for number in (*HUGE, 813, 1.5)),
+        *({name: number} for name in ("joined", "histories") for number in (*HUGE, 813, 1.5)),
         {"lane": ""},
         {"lane": "shoppers"},
         {"lane": "shoppers-12345678"},
@@ -222,6 +248,26 @@ _CHANGES: dict[str, list[dict[str, Any]]] = {
         {"model": "ranker"},
         {"version": "../../etc"},
         {"by": "somebody"},
+    ],
+    "history": [
+        *({"position": number} for number in HUGE),
+        *({"partitions": number} for number in (0, -1, 2**63)),
+        {"topic_id": "t" * 65},
+        *({"baskets": number} for number in (0, -1, 1, 10**9 + 1, 1.5)),
+        *({name: number} for name in ("fast", "slow") for number in (-1, 0.5, 3.5, 10**400, float("nan"))),
+        *({name: number} for name in ("first", "last") for number in (-1, 1e308, 10**400, float("nan"), None)),
+        {"first": 1_773_400_001},
+        {"last": 1_773_480_413},
+        {"user_id": "bob"},
+        {"items": []},
+        {"items": ["kettle"]},
+        {"items": ["kettle", "kettle"]},
+        {"items": ["kettle", ""]},
+        {"items": ["kettle", "t" * 257]},
+        {"items": [f"item-{number}" for number in range(2_001)], "table": _table(*[_ITEM] * 2_001)},
+        {"table": ""},
+        {"table": _table(_ITEM)},
+        *({"table": _table(_ITEM, (*_ITEM[:place], number, *_ITEM[place + 1 :]))} for place, number in _WRONG_CELLS),
     ],
 }
 _TYPES = {

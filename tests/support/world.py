@@ -18,6 +18,7 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.announcements import Announcement
 from streams.wire.checkpoints import Forgotten
+from streams.wire.history_rows import decode_history
 from streams.wire.neighbour_rows import POSITION_KEY, decode_row
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Header
@@ -30,7 +31,7 @@ from streams.worker.shopper_task import ShopperTask
 PARTITIONS = 2
 TOPICS = (
     "clicks", "purchases", "profiles", "feedback", "catalog", "suggestions", "dead-letters",
-    "pools", "pairs", "neighbours", "progress", "forgotten", "snapshots",
+    "pools", "pairs", "neighbours", "histories", "progress", "forgotten", "snapshots",
 )  # fmt: skip
 
 
@@ -99,6 +100,24 @@ class Shop:
             for item, row in rows.items()
         }
 
+    def histories(self) -> dict[str, Any]:
+        """What compaction leaves of `histories`: the last row of each shopper, up to the rounding of sums."""
+        rows: dict[str, Any] = {}
+        for p in range(PARTITIONS):
+            for record in self.log.records("histories", p):
+                user_id = (record.key or b"").decode()
+                rows.pop(user_id, None)
+                if record.value is not None:
+                    row = decode_history(record).row
+                    history, names = row.history, ("count", "first", "last", "fast", "slow")
+                    columns = [history.cells[name].round(7).tolist() for name in names]
+                    rows[user_id] = {
+                        "baskets": (history.baskets, round(history.fast, 7), round(history.slow, 7)),
+                        "times": (history.first, history.last),
+                        "items": dict(zip(row.item_ids, zip(*columns, strict=True), strict=True)),
+                    }
+        return rows
+
 
 class MemoryFollower:
     """Feeds global tables from a memory log."""
@@ -155,7 +174,7 @@ class Process:
     def _forget(self, forgotten: Forgotten) -> None:
         for task in self.tasks.values():
             if isinstance(task, ShopperTask):
-                task.visits.forget(forgotten.user_id, forgotten.before)
+                task.forget(forgotten.user_id, forgotten.before)
 
     async def take_over(self, *names: str) -> None:
         """Own tasks such as `shoppers-0`; they restore their state."""

@@ -54,7 +54,8 @@ def test_every_setting_has_a_variable_and_a_key(tmp_path: Path) -> None:
         "session_timeout_s": "20.5",
         **LOGIN,
     }
-    names = set(Settings.model_fields) - {"visits", "cooccurrence", "learner", "gate", "pools", "outcomes", "ranker"}
+    tables = {"visits", "histories", "cooccurrence", "learner", "gate", "pools", "outcomes", "ranker"}
+    names = set(Settings.model_fields) - tables
     texts |= dict.fromkeys(names - set(texts), "20")
     texts |= {
         "max_message_bytes": "20000",

@@ -20,6 +20,8 @@ from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.codec import dead_letter
+from streams.wire.history_rows import decode_history
+from streams.wire.record import check_at
 from streams.wire.topics import TOPICS
 from tests.support.shop_records import DECODERS, Rec
 
@@ -56,6 +58,12 @@ def test_forged_records_are_passed_over_and_counted() -> None:
         tables.apply(rec(attack, 0))
     counted = {topic: metrics.unusable.labels(topic)._value.get() for topic in MIRRORED}
     assert counted == Counter(attack.topic for attack in forged)
+
+
+@pytest.mark.parametrize("attack", [attack for attack in PLAIN if attack.topic == "histories"], ids=lambda a: a.name)
+def test_forged_histories_are_refused(attack: Attack) -> None:
+    with pytest.raises(RecordError):
+        check_at(rec(attack, 0), decode_history(rec(attack, 0)).row.history.last, NOW_MS / 1000)
 
 
 def test_every_topic_is_attacked() -> None:

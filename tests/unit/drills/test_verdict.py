@@ -437,6 +437,8 @@ def test_partitions_that_are_behind_are_named() -> None:
     assert behind(positions, ends, "a-") == ["2 records of a-pairs-1", "joins of 2 records of a-purchases-0"]
     positions.update(orjson.dumps({"v": 1, "lane": "shoppers-0", "topics": topics, "joined": 3}))
     positions.update(orjson.dumps({"v": 1, "lane": "items-1", "topics": {"a-pairs": {"position": 2}}}))
+    assert behind(positions, ends, "a-") == ["histories of 3 records of a-purchases-0"]
+    positions.update(orjson.dumps({"v": 1, "lane": "shoppers-0", "topics": topics, "joined": 1, "histories": 3}))
     assert behind(positions, ends, "a-") == []
 
 

@@ -26,7 +26,7 @@ def test_the_documentation_shows_the_table() -> None:
 
 
 def test_the_table_has_what_the_processes_read() -> None:
-    assert set(WORKER.read) == {*CONSUMED, *TABLE_TOPICS}
+    assert set(WORKER.read) == {*CONSUMED, *TABLE_TOPICS, "histories"}
     assert set(TRAINER.read) == {*READ, "profiles", *TRAINER_TABLES}
 
 

@@ -7,6 +7,7 @@ import pytest
 from streams.errors import RecordError
 from streams.wire.announcements import encode_announcement
 from streams.wire.checkpoints import Forgotten, Progress, TopicProgress, encode_forgotten, encode_progress
+from streams.wire.history_rows import PublishedHistory, encode_history
 from streams.wire.pool_records import LoggedPool, Trigger
 from tests.support.internal_records import DECODERS, FORGED, POOL_FEATURES, WRITTEN, Internal
 
@@ -17,7 +18,7 @@ def test_records_of_an_older_version_are_read(internal: Internal) -> None:
 
 
 def test_what_older_versions_wrote_means_the_same() -> None:
-    progress, forgotten, row, position, pairs, announcement, pool = [
+    progress, forgotten, row, position, pairs, announcement, pool, history = [
         DECODERS[internal.kind](internal.record()) for internal in WRITTEN
     ]
     assert isinstance(progress, Progress)
@@ -35,6 +36,9 @@ def test_what_older_versions_wrote_means_the_same() -> None:
     assert pool[:4] == ("dan", 1773480413.5, Trigger("shop-clicks", 3, 812), ["mug", "tea"])
     assert pool.kinds.tolist() == [1, 2]
     assert pool.features.tolist() == POOL_FEATURES.tolist()
+    assert isinstance(history, PublishedHistory)
+    assert history.row.history.cells["count"].tolist() == [2, 1]
+    assert encode_history(*history) == WRITTEN[7].value
 
 
 @pytest.mark.parametrize("name", FORGED)

@@ -13,7 +13,7 @@ def test_names_are_those_of_the_contract() -> None:
     public = {topic.name for topic in TOPICS if not topic.internal}
     internal = {topic.name for topic in TOPICS if topic.internal}
     assert public == {"clicks", "purchases", "catalog", "profiles", "feedback", "suggestions", "dead-letters"}
-    assert internal == {"pools", "pairs", "neighbours", "progress", "forgotten", "snapshots"}
+    assert internal == {"pools", "pairs", "neighbours", "histories", "progress", "forgotten", "snapshots"}
 
 
 def test_a_prefix_comes_before_with_nothing_between() -> None:
@@ -22,7 +22,7 @@ def test_a_prefix_comes_before_with_nothing_between() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["clicks", "purchases", "profiles", "feedback", "suggestions", "progress", "forgotten"]
+    "name", ["clicks", "purchases", "profiles", "feedback", "suggestions", "histories", "progress", "forgotten"]
 )
 def test_what_belongs_to_a_shopper_lies_in_equally_many_partitions(name: str) -> None:
     assert BY_NAME[name].partitions == "shoppers"
@@ -55,4 +55,5 @@ def test_default_retention_outlasts_default_memory_by_some_days_of_outage() -> N
 
 def test_old_rows_stay_longer_than_any_session() -> None:
     longest_session_ms = Settings(session_timeout_s=300).session_timeout_s * 1000
-    assert int(BY_NAME["neighbours"].configs["min.compaction.lag.ms"]) > longest_session_ms
+    for name in ("neighbours", "histories"):
+        assert int(BY_NAME[name].configs["min.compaction.lag.ms"]) > longest_session_ms

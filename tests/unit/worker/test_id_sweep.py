@@ -57,6 +57,8 @@ def indices_seen(process: Process) -> set[int]:
         if isinstance(task, ShopperTask):
             for user_id in task.visits.shoppers():
                 found.update(task.visits.held(user_id))
+            for user_id in task.histories.shoppers():
+                found.update(task.histories.held(user_id).tolist())
             found.update(task.pending_items())
         elif isinstance(task, NeighbourTask):
             found.update(task.rows.held().tolist())

@@ -18,6 +18,7 @@ from models.cooccurrence.index import Neighbours
 from models.ranking.attribution import Attribution, AttributionConfig, Impression
 from models.ranking.features import WIDTH
 from models.sessions.consent import Consent
+from models.sessions.histories import Histories, HistoryConfig
 from models.sessions.visits import VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
@@ -68,6 +69,16 @@ def visits_of_many_repeats_and_purchases() -> Visits:
         purchase = Purchase(f"user-{n % 200}", f"order-{n:030d}", NOON + n, lines)
         visits.apply_purchase(purchase, NOON + n, 2**31 + n, learn=False, join=False)
     return visits
+
+
+def histories_of_many_purchases() -> Histories:
+    items = Items()
+    for n in range(300):
+        items.index(f"item-{n}")
+    histories = Histories(items, HistoryConfig())
+    for n in range(4_000):
+        histories.learn(f"user-{n % 500:020d}", [(n + k) % 300 for k in range(7)], NOON + n, 2**31 + n)
+    return histories
 
 
 def rows_of_many_neighbours() -> CoOccurrence:
@@ -132,6 +143,7 @@ def measured(make: Callable[[], T]) -> tuple[T, int]:
         catalog_of_many_items,
         visits_of_many_looks,
         visits_of_many_repeats_and_purchases,
+        histories_of_many_purchases,
         rows_of_many_neighbours,
         consent_of_many,
         attribution_of_many_lists,
