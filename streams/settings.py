@@ -48,8 +48,14 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 class PoolConfig:
     """Which pools of candidates workers log, for the trainer to learn the order of lists from."""
 
-    bytes_per_s: int = 64 << 10
-    """Most bytes of pools that a worker writes a second, on average; 0: none, and no order is learnt."""
+    bytes_per_s: int = 24 << 10
+    """Most bytes of pools that a worker writes a second, on average; 0: none, and no order is learnt. A trainer keeps
+    about three pools a second open, of 7 kB each, from all workers together."""
+
+    def __post_init__(self) -> None:
+        if self.bytes_per_s < 0:
+            message = f"bytes_per_s must be at least 0, got {self.bytes_per_s}"
+            raise ValueError(message)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -35,8 +35,8 @@ FEATURES = (
 
 WIDTH = len(FEATURES)
 
-MAX_FEATURE = 1e6
-"""Largest feature that is believed, either way: all are logarithms and flags. Anybody may write a pool."""
+MAX_FEATURE = 100.0
+"""Largest feature that is written or believed, either way: all are logarithms and flags."""
 
 SHARE_UNIT = 1e-3
 """Share up to which a source says next to nothing."""

@@ -8,7 +8,8 @@ weights w of the features x follow the gradient of the softmax loss
     p_i = exp(w . x_i) / sum over the pool: exp(w . x_j)        loss = - sum over i: y_i log p_i,  sum of y = 1
 
 (Z. Cao et al., Learning to rank: from pairwise to listwise approach, 2007) with AdaGrad (J. Duchi et al., Adaptive
-subgradient methods, 2011), and are pulled a little towards the order by the sum of the evidence, which they begin as.
+subgradient methods, 2011) whose squares fade, so that it goes on learning, and are pulled a little towards those that
+they begin with: evidence and views, half each.
 numpy and not river, whose models learn one row at a time: a softmax needs all rows of a pool at once.
 
 Popular items are taken wherever they stand. Learnt at face value, outcomes would put bestsellers first although a
@@ -21,7 +22,7 @@ learnt at face value, and `share` the policy's `credit` (the attributable fracti
 risk percent in case-control studies, 1971).
 
 What no feature tells of an item is learnt item by item: how often it was taken over how often the weights expected
-that, as a logarithm with `prior` takings of both kinds added, is its uptake, and is added to its score.
+that, as a logarithm with `prior` added to both, is its uptake, and is added to its score. Both fade, too.
 
 Three orders are judged by what was taken (prequentially): the learnt one by the score that the worker gave before, the
 sum of the evidence, and popularity. The one that puts credits highest in the recent stream is served. Until a kind has
@@ -34,12 +35,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import SnapshotShapeError
 from models.ranking.attribution import Closed
 from models.ranking.drift import Drift, DriftConfig
 from models.ranking.features import (
@@ -74,8 +76,12 @@ CUT = 10
 _SHARES = len(SOURCES)
 _EVIDENCE, _BASE, _STEP, _LEARNT = map(FEATURES.index, ("evidence", "base", "step", "learnt"))
 
-UPTAKE_BYTES = 40
-"""Of an item whose uptake is known, of both kinds, and of its id in a snapshot; the arrays grow with the items."""
+_SQUARES_FADE = 0.9999
+"""What AdaGrad's sums of squares keep of themselves at each step."""
+
+_FADE_EVERY = 1_000
+_FORGOTTEN = 0.05
+"""Takings of items fade once in so many pools; those of an item with fewer than this are forgotten."""
 
 _LEARNT_BY = np.frombuffer(f"{CODE} {', '.join(FEATURES)}".encode(), np.uint8)
 """Code and features that a stored state must have been learnt by."""
@@ -90,9 +96,9 @@ class RankerConfig:
     pull: float = 1e-3
     """Of the weights towards those that they begin with."""
     prior: float = 2.0
-    """Takings that every item's uptake is taken to have had, expected and real."""
-    most_taken: float = 500.0
-    """Takings of an item that its uptake remembers: beyond them all count half."""
+    """Takings that are added to those seen and to those expected of an item: few say little of its uptake."""
+    uptake_fade: float = 0.95
+    """What takings of items keep of themselves at every 1,000 pools of which something was taken."""
     most_items: int = 50_000
     """Items with an uptake in a snapshot: those of which most takings were expected or seen."""
     least_credits: float = 200.0
@@ -103,8 +109,8 @@ class RankerConfig:
     """What the comparison keeps of itself at each pool of which something was taken: it is about the last 500."""
     losses: int = 1_000
     """Outcomes of a source that a trainer that takes over reads its drift from."""
-    drift: DriftConfig = field(default_factory=DriftConfig)
-    """When it raises an alarm."""
+    drift_delta: float = 0.002
+    """Chance of an alarm without drift, of each window that is compared: river's default."""
 
 
 class Ranker:
@@ -132,9 +138,9 @@ class Ranker:
         self.learnt += 1
 
     @property
-    def ready(self) -> bool:
-        """Whether another order than the sum of the evidence is worth serving for any kind."""
-        return any(orders.best != EVIDENCE for orders in self._kinds.values())
+    def nbytes(self) -> int:
+        """Memory that it takes, but for some kilobytes."""
+        return sum(orders.nbytes for orders in self._kinds.values())
 
     def order(self) -> Order:
         """The learnt order of each kind, and whether it serves."""
@@ -235,9 +241,15 @@ class _Kind:
         self.bias, self._bias_squares = np.full(len(ORDERS), _BIAS), np.ones(len(ORDERS))
         self.takings = self.credited = 0.0
         self._judged = np.zeros((2, len(ORDERS)))  # sums of gains, and of credits
-        self.drift = Drift(_SHARES, config.drift)
+        self.drift = Drift(_SHARES, DriftConfig(delta=config.drift_delta))
         self._losses: deque[NDArray[np.float64]] = deque(maxlen=config.losses)
         self._takings = np.zeros((2, 0))  # by item: expected, seen
+        self._pools = 0  # of which something was taken
+
+    @property
+    def nbytes(self) -> int:
+        """See `Ranker.nbytes`."""
+        return self._takings.nbytes
 
     @property
     def _sure(self) -> float:
@@ -290,7 +302,8 @@ class _Kind:
         self.takings += float(taken.sum())
         self.credited += float(credits.sum())
         self._judge(scores + self._step_power * rows[:, _STEP, None], credits)
-        self._watch(rows[:, :_SHARES], credits)
+        if credits.sum() > _LEAST:
+            self._watch(rows[:, :_SHARES], credits)
         rows[:, _LEARNT] = 0.0
         self._expect(items, self._by_credit.shares(rows), credits)
         self._by_credit.learn(rows, credits)
@@ -307,13 +320,15 @@ class _Kind:
         counted = min(1.0, total)
         self._takings[0, items] += counted * shares
         self._takings[1, items] += counted * credits / total
-        many = items[self._takings[:, items].max(axis=0) > self._config.most_taken]
-        self._takings[:, many] /= 2.0
+        self._pools += 1
+        if self._pools % _FADE_EVERY == 0:
+            self._takings *= self._config.uptake_fade
+            self._takings[:, self._takings.sum(axis=0) < _FORGOTTEN] = 0.0
 
     def _calibrate(self, scores: NDArray[np.float64], takings: float) -> None:
         """Move the biases so that acceptances of a pool sum to its takings."""
         errors = (1.0 / (1.0 + np.exp(-np.clip(scores + self.bias, -50.0, 50.0)))).sum(axis=0) - takings
-        self._bias_squares += errors**2
+        self._bias_squares = _SQUARES_FADE * self._bias_squares + errors**2
         self.bias -= 0.5 * errors / np.sqrt(self._bias_squares)
 
     def _attributable(self, rows: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -344,7 +359,7 @@ class _Kind:
             **nest("by credit", self._by_credit.training()),
             **nest("by taking", self._by_taking.training()),
             "bias": np.stack([self.bias, self._bias_squares]),
-            "sums": np.array([self.takings, self.credited]),
+            "sums": np.array([self.takings, self.credited, self._pools]),
             "judged": self._judged.copy(),
             "takings": self._takings.copy(),
             "losses": np.array(self._losses).reshape(-1, _SHARES),
@@ -356,7 +371,8 @@ class _Kind:
         self._by_credit.restore(nested("by credit", training))
         self._by_taking.restore(nested("by taking", training))
         self.bias, self._bias_squares = (row.copy() for row in training["bias"])
-        self.takings, self.credited = training["sums"].tolist()
+        self.takings, self.credited, pools = training["sums"].tolist()
+        self._pools = int(pools)
         self._judged, self._takings = training["judged"].copy(), training["takings"].copy()
         for losses in training["losses"]:
             self.drift.update(losses)
@@ -392,7 +408,7 @@ class _ListWise:
             return
         gradient = min(1.0, total) * ((self.shares(rows) - targets / total) @ rows)
         gradient += self._config.pull * (self.weights - FIRST_WEIGHTS)
-        self._squares += gradient**2
+        self._squares = _SQUARES_FADE * self._squares + gradient**2
         self.weights -= self._config.rate * gradient / np.sqrt(self._squares)
 
     def training(self) -> dict[str, NDArray[Any]]:
@@ -415,6 +431,9 @@ def order_of(snapshot: Snapshot, items: Items) -> Order:
     shapes = {name: array.shape for name, array in empty.items()} | {"uptake": (2, len(snapshot.vocabulary))}
     snapshot.require(CODE, shapes)
     order = Order(*(np.array(snapshot.arrays[name], array.dtype) for name, array in empty.items()))
+    if not np.isin(order.serves, range(len(ORDERS))).all():
+        where = f"{MODEL} {snapshot.version}"
+        raise SnapshotShapeError.of(where, "serves", f"numbers of orders, 0 to {len(ORDERS) - 1}", str(order.serves))
     indices = np.array([items.index(item_id) for item_id in snapshot.vocabulary], np.int64)
     uptake = np.zeros((2, int(indices.max()) + 1 if len(indices) else 0), np.float32)
     uptake[:, indices] = order.uptake

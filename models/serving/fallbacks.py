@@ -16,7 +16,7 @@ from models.serving.candidates import place_of, step_factor
 from models.serving.popularity import BASKETS, VIEWS, TopItems
 from models.serving.queues import push
 from models.serving.rules import ANCHORS, MAY_UPSELL, fits
-from models.serving.state import CROSS_SELLS, EVIDENCE, FALL_BACK, UPSELLS, ServingState
+from models.serving.state import CROSS_SELLS, EVIDENCE, FALL_BACK, JOINED, UPSELLS, ServingState
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
@@ -81,7 +81,7 @@ def _add(
         item = top.items[row, index]
         place = place_of(item, rules, query, state.pool)
         candidate = candidates[place]
-        if candidate.kind != kind or candidate.tier == EVIDENCE:
+        if candidate.kind != kind or candidate.tier in (EVIDENCE, JOINED):
             continue
         taken += 1
         if candidate.tier == 0:

@@ -1,13 +1,14 @@
 """The pool of a query: its candidates described by numbers, and ordered by what was learnt from outcomes.
 
-The sum of the evidence chooses `TOP` cross-sells and as many upsells. Half of what shoppers take besides is no
-neighbour of anything in their visit, so the pool also has the most bought items of the shop as cross-sells, and for
+The sum of the evidence chooses `TOP` cross-sells and as many upsells. Much of what shoppers take is no neighbour of
+anything in their visit, or a weak one, so the pool also has the most bought items of the shop as cross-sells, and for
 upsells the top items of the anchors' categories. What workers log of a pool (`models.ranking.candidate_pool`) is what a
 learnt order ranks, with the same numbers. The order is linear in them:
 
     acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature + uptake of the item)))
 
-Where the sum of the evidence serves, only candidates with evidence have a place in it.
+Where the sum of the evidence serves both kinds, nothing is reranked; where it serves one, only its candidates with
+evidence have a place in the order.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from models.jit import inline_njit
 from models.ranking.features import (
     BASE_UNIT,
     FEATURES,
+    LEARNT,
     POPULAR_WEIGHTS,
     POPULARITY,
     SHARE_UNIT,
@@ -29,7 +31,7 @@ from models.ranking.features import (
     WIDTH,
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
-from models.serving.candidates import baskets_with, place_of, step_factor, step_of
+from models.serving.candidates import baskets_with, make_exact, place_of, step_factor, step_of
 from models.serving.fallbacks import MAX_ANCHORS, POPULAR, relate
 from models.serving.popularity import PLACES, TopItems
 from models.serving.queues import pop, push
@@ -45,6 +47,7 @@ MOST_BOUGHT = 40
 
 _STEEPEST = 3.0
 
+_EVIDENCE = FEATURES.index("evidence")
 _LEARNT = FEATURES.index("learnt")
 """The last feature."""
 
@@ -66,7 +69,7 @@ def situation_of(at: float, state: ServingState) -> Situation:
 
 @inline_njit
 def gather(at: float, state: ServingState) -> None:
-    """Gather the pool, as of a time: the best candidates of both queues, exactly scored, and those that join.
+    """Gather the pool, as of a time: the best candidates of both queues, and those that join, all exactly scored.
 
     Candidates with evidence stay queued.
     """
@@ -77,21 +80,23 @@ def gather(at: float, state: ServingState) -> None:
             best = exact_first(queue, at, state.rows, state.weights, pool, state.id_order)
             if best < 0:
                 break
-            pool.top[queue, pool.top_sizes[queue]] = pool.queues.places[queue, best]
+            place = pool.queues.places[queue, best]
+            pool.candidates[place].pooled = True
+            pool.top[queue, pool.top_sizes[queue]] = place
             pool.top_sizes[queue] += 1
             pop(queue, best, state.pool, state.id_order)
         for number in range(pool.top_sizes[queue]):
             push(queue, pool.top[queue, number], state.pool, state.id_order)
-    _join(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, state)
+    _join(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, at, state)
     if query.now[MAY_UPSELL]:
         for anchor in range(min(query.now[ANCHORS], MAX_ANCHORS)):
             group = state.rules.group[state.rules.facts[query.anchors[anchor]].category]
-            _join(state.by_category, group, UPSELL, anchor, PLACES, state)
+            _join(state.by_category, group, UPSELL, anchor, PLACES, at, state)
 
 
 @inline_njit
-def _join(top: TopItems, row: int, kind: int, anchor: int, most: int, state: ServingState) -> None:
-    """Let the first items of a row of `top` that are of a kind, and have no evidence, join the pool."""
+def _join(top: TopItems, row: int, kind: int, anchor: int, most: int, at: float, state: ServingState) -> None:
+    """Let the first items of a row of `top` that are of a kind join the pool, unless they are in it."""
     pool, queue = state.pool, UPSELLS if kind == UPSELL else CROSS_SELLS
     limit = pool.top.shape[1]
     considered = 0
@@ -103,34 +108,43 @@ def _join(top: TopItems, row: int, kind: int, anchor: int, most: int, state: Ser
         if candidate.kind != kind:
             continue
         considered += 1
-        if candidate.tier == 0:
+        if candidate.pooled:
+            continue
+        if candidate.tier == EVIDENCE:
+            make_exact(place, at, state.rows, state.weights, pool)
+        else:
             relate(candidate, JOINED, POPULAR, anchor, state)
-            pool.top[queue, pool.top_sizes[queue]] = place
-            pool.top_sizes[queue] += 1
+        candidate.pooled = True
+        pool.top[queue, pool.top_sizes[queue]] = place
+        pool.top_sizes[queue] += 1
 
 
 @inline_njit
 def rerank(situation: Situation, by_learnt: bool, state: ServingState, features: NDArray[np.float64]) -> None:
-    """Queue the pool by the learnt order or by popularity, and nothing else, for each kind for which one serves.
+    """Queue the pool, and nothing else, by the order that serves for each kind.
 
-    Otherwise, and if it is not wanted `by_learnt`, those that joined the pool leave it. `features` (WIDTH,) is working
-    memory.
+    Of a kind that is served by its evidence only those with evidence are queued, with acceptances that compare with the
+    other kind's. If nothing is to be reranked (not `by_learnt`), the queues stay, and those that joined leave the pool.
+    `features` (WIDTH,) is working memory.
     """
     learnt, pool = state.learnt, state.pool
     for queue in (CROSS_SELLS, UPSELLS):
         kind = UPSELL if queue == UPSELLS else CROSS_SELL
-        order = learnt.serves[kind] if by_learnt else EVIDENCE_SERVES
-        if order == EVIDENCE_SERVES:
+        order = learnt.serves[kind]
+        if not by_learnt or order == EVIDENCE_SERVES:
             for number in range(pool.top_sizes[queue]):
                 candidate = pool.candidates[pool.top[queue, number]]
                 if candidate.tier == JOINED:
                     candidate.tier = 0
+        if not by_learnt:
             continue
         pool.queues.length[queue] = 0
         for number in range(pool.top_sizes[queue]):
             place = pool.top[queue, number]
+            if pool.candidates[place].tier == 0:
+                continue
             describe(place, situation, state, features)
-            total = features[_LEARNT]
+            total = features[_LEARNT] if order == LEARNT else features[_EVIDENCE]
             if order == POPULARITY:
                 total = 0.0
                 for column in range(WIDTH):

@@ -40,7 +40,7 @@ class SuggestedItem(TypedDict):
     anchor: str
     """Item of the trigger or the cart that it is for."""
     score: float
-    """Estimated acceptance, of an upsell times its step in price; comparable within one list."""
+    """Estimated acceptance, of an upsell times a power of its step in price; comparable within one list."""
     price: float
     category: str
     title: str
@@ -119,7 +119,7 @@ class RecommenderConfig:
 
 
 class Learnt(NamedTuple):
-    """The order of lists that was learnt from outcomes."""
+    """The order of lists that was learnt from outcomes, and whether it serves."""
 
     order: Order
     version: str  # of its snapshot; empty: nothing has been learnt
@@ -214,11 +214,14 @@ class Recommender:
         """As `suggest_many`, and lazy as `answer_each`."""
         return (answered.items for answered in self.answer_each(queries, expected))
 
-    def answer_each(self, queries: Sequence[Query], expected: Expected | None = None) -> Iterator[Answer]:
+    def answer_each(
+        self, queries: Sequence[Query], expected: Expected | None = None, learnt: Learnt | None = None
+    ) -> Iterator[Answer]:
         """Answers to queries: everything is computed at the call, and each list is put into words when it is taken.
 
         A caller that is done with one list before it takes the next spares the garbage collector thousands of objects.
-        `expected` are the sequence model's predictions for these queries; None: there is no such model.
+        `expected` are the sequence model's predictions for these queries; None: there is no such model. `learnt` is the
+        order that may serve; None: the recommender's own.
         """
         if not queries:
             return iter(())
@@ -237,7 +240,7 @@ class Recommender:
             self.popularity.by_brand,
             self.popularity.most_bought,
             self.catalog.categories.parent,
-            self.learnt.order,
+            (learnt or self.learnt).order,
             self.items.order,
             in_force.query_state,
             self._pool,

@@ -49,6 +49,7 @@ CANDIDATE = np.dtype(
         ("tier", np.int8),
         ("relation", np.int8),  # fallback
         ("exact", np.bool_),
+        ("pooled", np.bool_),  # of the pool that a learnt order ranks
         ("seen", np.bool_),  # in the visit
         ("chosen", np.int8),  # place in the list, -1: not in it
     ],

@@ -212,9 +212,12 @@ class TrainingLoop:
         return stored
 
     async def _publish_order(self, term: int) -> None:
-        """Store and announce the order of lists if it may serve, or if an announced one may not any more."""
-        ranker, known = self.training.ranker, RANKER in self._tables.announced
-        if ranker.learnt == self._ordered or not (known or ranker.ready):
+        """Store and announce what was learnt of the order of lists, whether it serves yet or not.
+
+        Workers give the scores that judge it.
+        """
+        ranker = self.training.ranker
+        if ranker.learnt == self._ordered:
             return
         saved = await self._save("the order of lists", lambda: (self.training.order_snapshot(), None))
         if saved is None:
@@ -426,6 +429,7 @@ class Trainer(ProcessService):
             "sequence model": training.learner.nbytes,
             "lists": training.attribution.nbytes,
             "pools": training.pools.nbytes,
+            "ranker": training.ranker.nbytes,
         }
 
     def _offer(self, item_id: str) -> CatalogItem | None:

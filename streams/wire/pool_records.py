@@ -16,7 +16,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from models.ranking.candidate_pool import MOST
-from models.ranking.features import FEATURES, WIDTH
+from models.ranking.features import FEATURES, MAX_FEATURE, WIDTH
 from models.shop.kinds import CROSS_SELL, UPSELL
 from streams.wire.partitioner import partition_of
 from streams.wire.record import (
@@ -32,8 +32,6 @@ from streams.wire.record import (
     refusal,
 )
 
-LARGEST = float(np.finfo(np.float16).max)
-"""Features stop here, either way."""
 
 DESCRIBED_BY = hashlib.blake2b(", ".join(FEATURES).encode(), digest_size=8).hexdigest()
 """Tells the features of this version from others. Pools with other features are not learnt from."""
@@ -107,7 +105,7 @@ def encode_pool(
             described_by=DESCRIBED_BY,
             items=item_ids,
             kinds=kinds.astype("i1").tobytes(),
-            features=np.clip(features, -LARGEST, LARGEST).astype("<f2").tobytes(),
+            features=np.clip(features, -MAX_FEATURE, MAX_FEATURE).astype("<f2").tobytes(),
         )
     )
     return user_id.encode(), value
@@ -139,6 +137,6 @@ def decode_pool(record: Record, partitions: int) -> LoggedPool:
     if (size := len(wire.features)) != 2 * n * WIDTH:
         raise refusal(record, "$.features", f"{WIDTH} features of two bytes for each item", f"{size} bytes")
     features = np.frombuffer(wire.features, "<f2").reshape(n, WIDTH).astype(np.float16)
-    if not np.isfinite(features).all():
-        raise refusal(record, "$.features", "finite numbers", "others")
+    if not (np.abs(features) <= MAX_FEATURE).all():  # False for NaN
+        raise refusal(record, "$.features", f"numbers from -{MAX_FEATURE:g} to {MAX_FEATURE:g}", "others")
     return LoggedPool(wire.user_id, wire.at, trigger, wire.items, kinds, features)

@@ -28,7 +28,7 @@ from models.ranking.candidate_pool import CandidatePool
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expected, SequencePredictor
-from models.serving.recommender import Query, Recommender, SuggestedItem, expected_of
+from models.serving.recommender import Learnt, Query, Recommender, SuggestedItem, expected_of
 from models.shop.events import MAX_TRIGGER_IDS
 from models.shop.policy import ARMS, DEFAULT, NONE, POPULAR
 from streams.kafka.producer import BatchingProducer
@@ -210,7 +210,8 @@ class SuggestionBatcher:
         versions: dict[tuple[int, bool], dict[str, str]] = {}
         queries = _queries(batch)
         self._pools.pick(queries)
-        answers = recommender.answer_each(queries, expected)
+        learnt = recommender.learnt  # may be replaced, from another thread
+        answers = recommender.answer_each(queries, expected, learnt)
         outcomes: Counter[tuple[str, str]] = Counter()
         kinds: Counter[str] = Counter()
         now_ms = self._clock() * 1000
@@ -226,7 +227,8 @@ class SuggestionBatcher:
                 kinds[item["kind"]] += 1
             took_part = query.arm, query.window is not None
             if took_part not in versions:
-                versions[took_part] = self._versions(query.arm, predictor if query.window is not None else None)
+                used = predictor if query.window is not None else None
+                versions[took_part] = _versions(query.arm, used, learnt)
             value = _value(record, item_ids, query, sent, versions[took_part], policy_hash, latency_ms)
             key = query.user_id.encode()
             self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value, shorten)
@@ -247,16 +249,17 @@ class SuggestionBatcher:
         partition = partition_of(key, self._pools_partitions)
         self._producer.enqueue(self._pools_topic, partition, key, value, _left_out)
 
-    def _versions(self, arm: int, predictor: SequencePredictor | None) -> dict[str, str]:
-        """Versions of the models that take part in an answer of an arm."""
-        if arm == NONE:
-            return {}
-        versions = dict(COUNTING)
-        if predictor is not None and arm != POPULAR:
-            versions[MODEL] = predictor.version
-        if arm == DEFAULT and (ranker := self._recommender.learnt.version):
-            versions[RANKER] = ranker
-        return versions
+
+def _versions(arm: int, predictor: SequencePredictor | None, learnt: Learnt) -> dict[str, str]:
+    """Versions of the models that take part in an answer of an arm."""
+    if arm == NONE:
+        return {}
+    versions = dict(COUNTING)
+    if predictor is not None and arm != POPULAR:
+        versions[MODEL] = predictor.version
+    if arm == DEFAULT and learnt.order.serves.any():
+        versions[RANKER] = learnt.version
+    return versions
 
 
 def _left_out(_: bytes) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from models.ranking.attribution import Attribution, AttributionConfig, Impression
 from models.ranking.candidate_pool import CandidatePool
-from models.ranking.features import WIDTH
+from models.ranking.features import MAX_FEATURE, WIDTH
 from models.ranking.ranker import Ranker, RankerConfig
 from models.serving.recommender import Learnt, Query
 from models.shop.events import Click, Purchase
@@ -54,7 +54,7 @@ class Ordering:
     def record_impression(self, query: Query, topic: str, offset: int, pool: CandidatePool) -> None:
         """Open a pool by the topic and offset of its trigger; its outcomes may have come before it."""
         items, kinds = array("i", pool.items.tolist()), bytearray(pool.kinds)
-        features = pool.features.astype(np.float16)
+        features = np.clip(pool.features, -MAX_FEATURE, MAX_FEATURE).astype(np.float16)  # as in a record
         logged = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
         self.outcomes.record_impression(_NUMBER, logged)
 
@@ -74,10 +74,10 @@ class Ordering:
         return at >= self._snapshot_at
 
     def snapshot(self, at: float) -> Learnt | None:
-        """The ranker that serves from now on; None if it has learnt nothing new, or too little to serve."""
+        """What was learnt so far, for the recommender; None if that is nothing new."""
         self._snapshot_at = at + self._snapshot_every_s
         self._learn()
-        if self.ranker.learnt == self._given or not (self._given or self.ranker.ready):
+        if self.ranker.learnt == self._given:
             return None
         self._given = self.ranker.learnt
         return Learnt(self.ranker.order(), str(self._given))

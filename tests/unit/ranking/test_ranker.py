@@ -35,7 +35,7 @@ from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import FIXED, POPULAR, Policy
 from models.snapshot import Snapshot
-from tests.support.corner_shop import WIDE, CornerShop
+from tests.support.corner_shop import NOW, WIDE, CornerShop
 
 BASE, EVIDENCE, SCORE = map(FEATURES.index, ("base", "evidence", "learnt"))
 RIGHT, WRONG = FEATURES.index("bought_with share"), FEATURES.index("viewed_with share")
@@ -148,6 +148,22 @@ def test_a_list_is_the_same_whether_its_pool_is_logged_or_not() -> None:
     assert corner.pool("kettle", arm=FIXED).keys() == corner.pool("kettle").keys()
 
 
+def test_a_bestseller_with_weak_evidence_joins_the_pool_as_one_without_any_does() -> None:
+    corner = CornerShop(Policy(**WIDE))
+    corner.offer("kettle", "Kettles", 100.0)
+    names = [f"thing-{number:02d}" for number in range(TOP)]
+    for name in [*names, "milk"]:
+        corner.offer(name, f"Category {name}", 5.0)
+    corner.learn("milk", {}, views=5.0, baskets=900.0)
+    corner.learn("kettle", {name: (1.0, 8.0, 0.0) for name in names} | {"milk": (0.001, 0.0, 0.0)}, baskets=100.0)
+    corner.neighbours.set_total(0, 1000.0, NOW)
+    pool = corner.pool("kettle")
+    assert set(pool) == {*names, "milk"}
+    assert pool["milk"]["counted"] == 1.0 and 0.0 < pool["milk"]["evidence"] < pool[names[0]]["evidence"]
+    before = corner.ask("kettle")
+    assert [one["item_id"] for one in before][-1] == "milk"  # its place by evidence
+
+
 def test_no_more_of_the_most_bought_join_than_are_wanted() -> None:
     corner = CornerShop(Policy(**WIDE))
     corner.offer("kettle", "Kettles", 100.0)
@@ -193,7 +209,10 @@ def test_a_kind_without_a_learnt_order_keeps_its_own() -> None:
     order.weights[CROSS_SELL, WRONG] = 1.0
     corner.recommender.learnt = Learnt(order, "v")
     after = told(corner, "kettle")
-    assert after["better"]["score"] == before["better"]["score"]
+    evidence = corner.pool("kettle")["better"]["evidence"]
+    odds = math.exp(evidence + order.bias[UPSELL, 0])
+    assert after["better"]["score"] == pytest.approx(0.3**0.25 * odds / (1 + odds))  # to compare with cross-sells
+    assert {name for name in after if after[name]["kind"] == "upsell"} == {"better"}
     assert list(before).index("mug") < list(before).index("tea")
     assert list(after).index("tea") < list(after).index("mug")  # the order asks only what is looked at together
     fixed = {one["item_id"]: one["score"] for one in corner.ask("kettle", arm=FIXED)}
@@ -236,16 +255,16 @@ def test_where_popularity_serves_the_most_bought_come_first() -> None:
 def test_the_order_finds_the_source_that_is_right() -> None:
     ranker = taught(pools(1_500))
     order, metrics = ranker.order(), ranker.metrics()
-    assert ranker.ready and order.serves.tolist() == [0, LEARNT, 0]
+    assert order.serves.tolist() == [0, LEARNT, 0]
     assert order.weights[CROSS_SELL, RIGHT] > 1.0 > abs(order.weights[CROSS_SELL, WRONG]) * 3
     assert metrics["gain.cross_sell.learnt"] > 0.99 > metrics["gain.cross_sell.evidence"]
     assert [metrics[f"served.cross_sell.{name}"] for name in ORDERS] == [0.0, 1.0, 0.0]
 
 
 def test_few_credits_are_no_order_and_neither_is_one_worse_than_the_evidence() -> None:
-    assert not taught(pools(35)).ready
+    assert not taught(pools(35)).order().serves.any()
     worse = [one._replace(features=one.features * (np.arange(WIDTH) != SCORE)) for one in pools(400, right=WRONG)]
-    assert not taught(worse).ready
+    assert not taught(worse).order().serves.any()
 
 
 def test_popularity_serves_where_it_is_better_than_what_was_learnt() -> None:
@@ -305,7 +324,7 @@ def test_what_is_only_taken_anyhow_makes_no_order() -> None:
     ranker = taught(found, Policy(credit=1.0))
     assert ranker.metrics()["takings.cross_sell"] > 600
     assert ranker.metrics()["credits.cross_sell"] < 1.0
-    assert not ranker.ready
+    assert not ranker.order().serves.any()
 
 
 def test_an_item_that_is_taken_more_than_expected_gains() -> None:
@@ -316,7 +335,7 @@ def test_an_item_that_is_taken_more_than_expected_gains() -> None:
         taken = np.zeros(8, np.bool_)
         taken[0 if chance.random() < 0.5 else chance.integers(1, 7)] = True
         outcomes.append(closed(np.zeros((8, WIDTH), np.float32), taken))
-    ranker = taught(outcomes, None, RankerConfig(prior=5.0, most_taken=1e9))
+    ranker = taught(outcomes, None, RankerConfig(prior=5.0, uptake_fade=1.0))
     uptake = ranker.order().uptake
     assert uptake[0, 0] == pytest.approx(math.log((outcomes_of(outcomes, 0) + 5) / (1_000 / 8 + 5)), abs=0.01)
     assert uptake[0, 7] == pytest.approx(math.log(5 / (1_000 / 8 + 5)), abs=0.01)
@@ -341,6 +360,32 @@ def test_uptake_is_kept_of_as_many_items_as_are_allowed() -> None:
     assert items.tolist() == [0, 1, 8] and arrays["uptake"].shape == (2, 3)
     takings = next(array for name, array in ranker.training().items() if "cross" in name and "takings" in name)
     assert np.flatnonzero(takings.sum(axis=0)).tolist() == [0, 1, 8]
+
+
+def test_uptake_fades_and_what_is_forgotten_makes_room() -> None:
+    outcomes = []
+    for number in range(4_000):
+        taken = np.zeros(8, np.bool_)
+        taken[number % 2] = True
+        items = np.arange(8, dtype=np.int32) + (100 if number >= 2 else 0)
+        outcomes.append(closed(np.zeros((8, WIDTH), np.float32), taken)._replace(items=items))
+    ranker = taught(outcomes, None, RankerConfig(uptake_fade=0.1))
+    assert ranker.items().tolist() == list(range(100, 108))
+
+
+def test_a_pool_of_which_all_is_taken_anyhow_raises_no_alarm() -> None:
+    outcomes = []
+    for number, one in enumerate(pools(3_000)):
+        features = one.features.copy()
+        features[:, BASE] = math.log(1 + 1 / BASE_UNIT)
+        features[0, WRONG] = 0.0 if number < 1_500 else 9.0  # of the first candidate, which nobody takes
+        outcomes.append(one._replace(features=features))
+    assert taught(outcomes, Policy(credit=1.0)).metrics()["drift.cross_sell.viewed_with"] == 0.0
+
+
+def test_what_was_learnt_is_given_before_it_serves_as_workers_judge_it() -> None:
+    order = taught(pools(20)).order()
+    assert not order.serves.any() and order.weights[CROSS_SELL, RIGHT] > 0.0
 
 
 def test_a_pool_that_cannot_be_described_teaches_nothing() -> None:
@@ -411,5 +456,7 @@ def test_a_snapshot_of_other_code_or_shape_is_refused() -> None:
     ranker = taught(pools(1))
     with pytest.raises(SnapshotFormatError):
         order_of(snapshot(ranker, code="ranker-0"), Items())
+    with pytest.raises(SnapshotShapeError, match="serves"):
+        order_of(snapshot(ranker, serves=np.array([0, 3, 0], np.int8)), Items())
     with pytest.raises(SnapshotShapeError):
         order_of(snapshot(ranker, weights=np.zeros((3, WIDTH + 1))), Items())
