@@ -1,24 +1,24 @@
-"""Which suggestions were followed: attributes later looks, carts, purchases and feedback to lists.
+"""What became of suggestions: attributes later looks, carts, purchases and feedback to lists and to pools.
 
 A list is what was suggested, or the whole pool of candidates that it was chosen from. It is open for `window_s` of
 event time after its trigger. What its shopper does with one of its items meanwhile is attributed to it, and to the
 shopper's other open lists with the item. The trigger itself does not count.
 
-* A look, or feedback `clicked`, gives a reward of `followed`.
-* An addition to the cart, or a purchase, gives a reward of `taken`.
-* `dismissed` is a miss, unless the item is taken after all.
+* An item is followed by a look, or by feedback `clicked`.
+* It is taken by an addition to the cart, or by a purchase.
 * Everything else is a miss when the list closes.
 
-Where a shop says which items were `shown`, the others are no misses. Where it says nothing of a list, all items count
-as shown; `models.ranking.ranker` corrects for their places.
+`models.ranking.ranker` learns from what was taken of pools. Lists are only counted. Where a shop says which items of a
+list were `shown`, the others are counted only if they were followed, taken or `dismissed` by name. Where it says
+nothing of a list, all its items count as shown.
 
 The order in which topics are read does not matter. In a replay, or in another topic, an action may come before the list
 that it answers. So actions are remembered for `late_s` of append time, and a list that is read after them gets the same
-rewards. A list so late that an action since its trigger may be forgotten is skipped: its misses would not be certain.
+answers. A list so late that an action since its trigger may be forgotten is skipped: its misses would not be certain.
 
 A list closes `late_s` after the end of its window, by the partition's clock: the greatest of the smaller of event time
 and append time of its events. So a shopper's clock that is ahead closes no list, and a replay of old events closes
-lists by their own time. After `training` and `restore`, the same lists close with the same rewards.
+lists by their own time. After `training` and `restore`, the same lists close with the same answers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ closed."""
 _NONE, _FOLLOWED, _TAKEN = 0, 1, 2
 _CLICKED, _SHOWN, _DISMISSED = 3, 4, 5
 _SAID = {"shown": _SHOWN, "clicked": _CLICKED, "dismissed": _DISMISSED}
-_WITH_THE_LIST, _BY_NAME = 1, 2
+_BY_NAME = 2  # an older state has 1 for an item whose whole list was dismissed
 _NEVER = float("-inf")
 
 COUNTED = ("shown", "followed", "taken")
@@ -60,15 +60,11 @@ COUNTED = ("shown", "followed", "taken")
 
 @dataclass(frozen=True)
 class AttributionConfig:
-    """What counts as an answer to a suggestion, and for how much."""
+    """What counts as an answer to a suggestion."""
 
     window_s: float = 3_600.0
     """Event time in which an action answers a list: the window of a visit. Longer credits what has other causes, and
     keeps more lists open."""
-    followed: float = 0.2
-    """Reward of an item that was looked at and no more: about one look in five is bought, where shops are good."""
-    taken: float = 1.0
-    """... of one that was put into the cart or bought."""
     most_open: int = 50_000
     """Lists that are open at a time; further ones are passed over, as closing one early would call its sale a miss.
     A list takes about 1.5 kB in memory, and 0.2 kB in each snapshot's state."""
@@ -102,28 +98,18 @@ class Impression:
 
 
 class Closed(NamedTuple):
-    """A list whose window has closed, and what each of its items was worth."""
+    """A list whose window has closed, and what was taken of it."""
 
-    at: float
-    """Event time of its trigger, epoch seconds."""
     items: NDArray[np.int32]
     """(n,) indices."""
     kinds: NDArray[np.int8]
     """(n,) `models.shop.kinds.CROSS_SELL` or `UPSELL`."""
-    places: NDArray[np.int16]
-    """(n,) in the list, 0 first."""
     features: NDArray[np.float32]
     """(n, width) as sent."""
-    rewards: NDArray[np.float32]
-    """(n,) from 0 to 1."""
-    examined: NDArray[np.bool_]
-    """(n,) False where the shop said that it was not shown."""
     learnable: NDArray[np.bool_]
     """(n,) False where its features are not finite."""
     taken: NDArray[np.bool_]
     """(n,) put into the cart or bought."""
-    shopped: bool
-    """Whether the shopper took any item, of the list or not."""
 
 
 class UserAction(NamedTuple):
@@ -150,23 +136,21 @@ class _Open:
     levels: bytearray
     dismissed: bytearray
     shown: bytearray | None  # None: nothing was said of any
-    shopped: bool = False  # something was taken, of the list or not
 
     def apply(self, action: UserAction, late_s: float) -> None:
         """Apply an action of its shopper. Neither order nor repetition changes the result."""
         if action.at > self.end or self.end + late_s < action.clock_s or not self._answered_by(action):
             return
         what, items = action.what, self.impression.items
-        self.shopped |= what == _TAKEN
         if what == _SHOWN:
             self.shown = self.shown or bytearray(len(items))
-        if action.item != ALL and action.item not in items:
+        if action.item not in items and (action.item != ALL or what == _DISMISSED):
             return
         for place, item in enumerate(items):
             if action.item not in (item, ALL):
                 continue
             if what == _DISMISSED:
-                self.dismissed[place] = max(self.dismissed[place], _WITH_THE_LIST if action.item == ALL else _BY_NAME)
+                self.dismissed[place] = _BY_NAME
             elif self.shown is not None and what == _SHOWN:
                 self.shown[place] = 1
             else:
@@ -200,10 +184,10 @@ class Attribution:
     >>> items, features = [4, 5], np.empty((2, 0), np.float16)
     >>> attribution.record_impression(0, Impression("clicks-0-7", "ann", 100.0, "clicks", 7, items, [1, 2], features))
     >>> attribution.advance(0, 130.0, 1e9)
-    >>> attribution.record_action(0, "ann", 5, 130.0, "clicks", 8, taken=False)
+    >>> attribution.record_action(0, "ann", 5, 130.0, "clicks", 8, taken=True)
     >>> attribution.advance(0, 161.0, 1e9)
-    >>> [closed.rewards.tolist() for closed in attribution.take()]
-    [[0.0, 0.20000000298023224]]
+    >>> [closed.taken.tolist() for closed in attribution.take()]
+    [[False, True]]
     """
 
     def __init__(self, config: AttributionConfig, width: int = 0) -> None:
@@ -385,13 +369,11 @@ class Attribution:
 
     def _close(self, suggestion_id: str) -> Closed:
         closing = self._drop(suggestion_id)
-        config, impression, where = self._config, closing.impression, (closing.number, closing.topic)
+        impression, where = closing.impression, (closing.number, closing.topic)
         if impression.offset > self._behind.get(where, -1):
             heappush(self._gone.setdefault(where, []), (impression.offset, suggestion_id))
             self._gone_ids.add(suggestion_id)
         levels, dismissed = np.frombuffer(closing.levels, np.int8), np.frombuffer(closing.dismissed, np.int8)
-        followed = (levels == _FOLLOWED) & (dismissed == 0)
-        rewards = np.where(levels == _TAKEN, config.taken, np.where(followed, config.followed, 0.0))
         shown = np.array(closing.shown or [closing.shown is None] * len(levels), np.bool_)
         named: NDArray[np.bool_] = np.logical_or(levels > _NONE, dismissed == _BY_NAME)
         examined = shown | named
@@ -402,16 +384,11 @@ class Attribution:
             self.counts[kind] += len(mine), int((mine >= _FOLLOWED).sum()), int((mine >= _TAKEN).sum())
         learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(impression.features), axis=1)
         return Closed(
-            impression.at,
             np.array(impression.items, np.int32),
             kinds,
-            np.arange(len(levels), dtype=np.int16),
             impression.features.astype(np.float32),
-            rewards.astype(np.float32),
-            examined,
             learnable,
             levels == _TAKEN,
-            closing.shopped,
         )
 
     def _add(self, opened: _Open) -> None:
@@ -446,17 +423,14 @@ class Attribution:
             [opened.dismissed for opened in lists],
             [none if opened.shown is None else opened.shown for opened, none in zip(lists, unsaid, strict=True)],
         ]
-        headers = [
-            (opened.number, opened.topic, opened.impression.offset, opened.shopped, len(opened.levels))
-            for opened in lists
-        ]
+        headers = [(opened.number, opened.topic, opened.impression.offset, len(opened.levels)) for opened in lists]
         clocks = [(number, self._clock_s[number], self._appended_s[number]) for number in sorted(self._clock_s)]
         arrays: dict[str, NDArray[Any]] = {
             "counts": np.array([self.opened, self.skipped, self.closed, self.late], np.int64),
             "fates": self.counts.copy(),
             "clocks": _table(clocks, 3, np.float64),
             "behind": _table([(*where, offset) for where, offset in sorted(self._behind.items())], 3),
-            "lists": _table(headers, 5),
+            "lists": _table(headers, 4),
             "ats": np.array([impression.at for impression in impressions], np.float64),
             "items": _joined([impression.items for impression in impressions], np.int32),
             "marks": np.column_stack([_joined(column, np.int8) for column in marks]),
@@ -495,7 +469,7 @@ class Attribution:
         if (marks := training.get("marks")) is None:  # in older snapshots they are in the same table
             items, marks = items[:, 0], items[:, 1:]
         lists = zip(texts("ids"), texts("users"), training["lists"].tolist(), training["ats"].tolist(), strict=True)
-        for suggestion_id, user_id, (number, topic, offset, shopped, n), at in lists:
+        for suggestion_id, user_id, (number, topic, offset, *_, n), at in lists:  # older ones have one column more
             last = first + n
             indices = array("i", items[first:last].astype(np.int32).tobytes())
             kinds, levels, dismissed, shown = marks[first:last].T.tolist()
@@ -504,9 +478,7 @@ class Attribution:
                 suggestion_id, user_id, at, TOPICS[topic], offset, indices, bytearray(kinds), of_pool
             )
             said, end = None if -1 in shown else bytearray(shown), at + self._config.window_s
-            self._add(
-                _Open(number, impression, topic, end, bytearray(levels), bytearray(dismissed), said, bool(shopped))
-            )
+            self._add(_Open(number, impression, topic, end, bytearray(levels), bytearray(dismissed), said))
             first = last
         users, ids = texts("deeds.users"), texts("deeds.ids")
         actions = zip(users, ids, training["deeds"].tolist(), training["deeds.at"].tolist(), strict=True)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 from models.ranking.ranker import CODE, Ranker, RankerConfig
 from models.ranking.ranker import MODEL as RANKER
+from models.shop.policy import Policy
 from streams.cli.entry import app
 from streams.errors import SnapshotCorruptError, SnapshotMissingError
 from streams.kafka.blocking import Sender
@@ -199,13 +200,13 @@ def test_what_others_write_to_the_topic_is_passed_over(
 def test_the_order_of_lists_is_listed_shown_and_gone_back_to_by_its_own_name(
     models: Models, settings: Settings, store: SnapshotStore
 ) -> None:
-    ranker = Ranker(RankerConfig(), seed=1)
+    ranker = Ranker(RankerConfig(), Policy())
     orders = [
         kettle_snapshot(
             events,
             model=RANKER,
             code=CODE,
-            arrays=ranker.arrays(),
+            arrays=ranker.snapshot_arrays()[1],
             vocabulary=(),
             config=ranker.config_of(),
             learnt={"events": events},

@@ -161,7 +161,7 @@ ATTRIBUTES = {"colour": "red", "weight_kg": 1.5, "new": True}
 PLACE = {"topic_id": "QX3u9", "partitions": 8, "position": 5, "appended_ms": 7}
 SUGGESTED = {
     "item_id": "i2", "kind": "upsell", "anchor": "i1", "score": 1.5, "price": 30.0, "category": "Kitchen/Kettles",
-    "title": "A", "propensity": 1.0, "features": [0.5, 1.0],
+    "title": "A", "propensity": 1.0,
     "reasons": [{"source": "bought_with", "text": "so", "anchor": "i1", "count": 3, "lift": 1.5}],
 }  # fmt: skip
 SUGGESTION = {

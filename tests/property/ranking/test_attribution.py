@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.ranking.attribution import ALL, TOPICS, Attribution, AttributionConfig, Closed, Impression
 
-CONFIG = AttributionConfig(window_s=60.0, late_s=10.0, followed=0.25)
+CONFIG = AttributionConfig(window_s=60.0, late_s=10.0)
 USERS = ("ann", "bob", "cat")
 PARTITION = {"ann": 0, "bob": 0, "cat": 1}
 ACTIONS = ("shown", "clicked", "dismissed")
@@ -135,10 +135,10 @@ def clocks_of(log: list[Event]) -> tuple[list[float], list[float]]:
     return clocks, appends
 
 
-def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
-    """Trigger's time, rewards and examined of each list, by the whole log."""
+def expected(log: list[Event]) -> tuple[list[tuple[int, list[bool]]], list[list[int]]]:
+    """Trigger's offset and what was taken of each list, and counts by place, by the whole log."""
     clocks, appends = clocks_of(log)
-    found, known = [], set()
+    found, known, counts = [], set(), [[0, 0, 0], [0, 0, 0]]
     for place, sent_list in enumerate(log):
         if sent_list.what != "list" or sent_list.suggestion_id in known:
             continue
@@ -155,8 +155,9 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
         if max(set(lost) - set(kept), default=-1) >= sent_list.offset:
             continue
         known.add(sent_list.suggestion_id)
-        sent, rewards, dismissed = sent_of(sent_list), [0.0, 0.0], [False, False]
-        shown, seen = None, [False, False]
+        sent, followed, taken = sent_of(sent_list), [False, False], [False, False]
+        dismissed: list[bool] = [False, False]
+        shown: list[bool] | None = None
         for other in remembered:
             event = log[other]
             if event.user != sent_list.user or event.at > end or clocks[other] > end + CONFIG.late_s:
@@ -170,17 +171,18 @@ def expected(log: list[Event]) -> list[tuple[float, list[float], list[bool]]]:
                     if event.action == "shown":
                         shown = shown or [False, False]
                         shown[at] |= mine
-                    elif mine and event.action == "clicked":
-                        rewards[at], seen[at] = max(rewards[at], CONFIG.followed), True
-                    elif mine:
-                        dismissed[at], seen[at] = True, seen[at] or named
+                    elif event.action == "clicked":
+                        followed[at] |= mine
+                    else:
+                        dismissed[at] |= named
                 elif event.what in TOPICS and behind and named:
-                    worth = CONFIG.taken if event.what == "purchases" else CONFIG.followed
-                    rewards[at], seen[at] = max(rewards[at], worth), True
-        rewards = [r if r == CONFIG.taken or not no else 0.0 for r, no in zip(rewards, dismissed, strict=True)]
-        examined = [True, True] if shown is None else [a or b for a, b in zip(shown, seen, strict=True)]
-        found.append((sent_list.at, rewards, examined))
-    return sorted(found)
+                    followed[at] = True
+                    taken[at] |= event.what == "purchases"
+        for at in range(2):
+            seen = shown is None or shown[at] or followed[at] or dismissed[at]
+            counts[at] = [sum(pair) for pair in zip(counts[at], (seen, followed[at], taken[at]), strict=True)]
+        found.append((sent_list.offset, taken))
+    return sorted(found), counts
 
 
 @given(steps, st.booleans())
@@ -189,12 +191,12 @@ def test_each_list_gets_what_the_whole_log_says_whenever_it_comes(steps: list[St
     for event in log:
         closed += apply(attribution, event)
     assert len(attribution) == 0
-    got = sorted((found.at, found.rewards.tolist(), found.examined.tolist()) for found in closed)
-    assert got == expected(log)
+    got = sorted((int(found.features[0, 0]), found.taken.tolist()) for found in closed)
+    assert (got, attribution.counts[1:].tolist()) == expected(log)
 
 
 @given(steps, st.booleans(), st.sets(st.integers(0, 50), max_size=3), st.integers(0, 50), st.sampled_from(USERS))
-def test_a_restart_closes_the_same_lists_with_the_same_rewards(
+def test_a_restart_closes_the_same_lists_with_the_same_answers(
     steps: list[Step], replayed: bool, cuts: set[int], forgets: int, user: str
 ) -> None:
     whole, parts = Attribution(CONFIG, 3), Attribution(CONFIG, 3)

@@ -11,7 +11,7 @@ import pytest
 from models.ranking.attribution import ALL, Attribution, AttributionConfig, Closed, Impression
 from models.shop.kinds import CROSS_SELL, UPSELL
 
-CONFIG = AttributionConfig(window_s=100.0, late_s=10.0, followed=0.25)
+CONFIG = AttributionConfig(window_s=100.0, late_s=10.0)
 KETTLE, MUG, TEA, STEEL = 0, 1, 2, 3
 AHEAD = 1e9
 """An append time that is behind nothing."""
@@ -42,8 +42,14 @@ def after(attribution: Attribution, at: float = 1_111.0) -> list[Closed]:
     return attribution.take()
 
 
-def rewards(attribution: Attribution, at: float = 1_111.0) -> list[list[float]]:
-    return [closed.rewards.tolist() for closed in after(attribution, at)]
+def taken(attribution: Attribution, at: float = 1_111.0) -> list[list[bool]]:
+    return [closed.taken.tolist() for closed in after(attribution, at)]
+
+
+def counted(attribution: Attribution, at: float = 1_111.0) -> list[list[int]]:
+    """Items that were shown, followed and taken, of what closes: cross-sells, then upsells."""
+    after(attribution, at)
+    return attribution.counts[[CROSS_SELL, UPSELL]].tolist()
 
 
 @pytest.fixture
@@ -56,18 +62,18 @@ def attribution() -> Attribution:
 def test_what_nobody_answers_is_a_miss_once_its_window_is_over(attribution: Attribution) -> None:
     assert after(attribution, 1_110.0) == []
     (closed,) = after(attribution, 1_110.5)
-    assert (closed.at, closed.kinds.tolist(), closed.places.tolist()) == (1_000.0, [CROSS_SELL, UPSELL], [0, 1])
-    assert (closed.rewards.tolist(), closed.examined.tolist()) == ([0.0, 0.0], [True, True])
+    assert (closed.items.tolist(), closed.kinds.tolist()) == ([MUG, STEEL], [CROSS_SELL, UPSELL])
+    assert closed.taken.tolist() == [False, False]
+    assert counted(attribution) == [[1, 0, 0], [1, 0, 0]]
     assert (attribution.opened, attribution.closed, len(attribution)) == (1, 1, 0)
 
 
-def test_a_look_is_worth_less_than_a_purchase_and_the_most_counts(attribution: Attribution) -> None:
+def test_a_look_follows_and_a_purchase_takes_whatever_comes_after_it(attribution: Attribution) -> None:
     looked(attribution, MUG, 1_010.0)
     bought(attribution, STEEL, 1_020.0)
     looked(attribution, STEEL, 1_030.0)
-    assert rewards(attribution) == [[0.25, 1.0]]
-    assert attribution.counts[CROSS_SELL].tolist() == [1, 1, 0]
-    assert attribution.counts[UPSELL].tolist() == [1, 1, 1]
+    assert taken(attribution) == [[False, True]]
+    assert counted(attribution) == [[1, 1, 0], [1, 1, 1]]
 
 
 def test_only_the_shopper_himself_within_the_window_and_behind_the_trigger(attribution: Attribution) -> None:
@@ -76,7 +82,7 @@ def test_only_the_shopper_himself_within_the_window_and_behind_the_trigger(attri
     bought(attribution, MUG, 1_000.0)  # of another topic at the same time: which came first is not known
     looked(attribution, MUG, 1_000.0, offset=5)  # the trigger itself
     bought(attribution, MUG, 1_100.1)
-    assert rewards(attribution) == [[0.0, 0.0]]
+    assert counted(attribution) == [[1, 0, 0], [1, 0, 0]]
 
 
 def test_the_same_second_counts_where_the_log_says_that_it_is_behind_and_so_does_the_last_moment() -> None:
@@ -84,7 +90,7 @@ def test_the_same_second_counts_where_the_log_says_that_it_is_behind_and_so_does
     attribution.record_impression(0, sent())
     looked(attribution, MUG, 1_000.0, offset=6)
     bought(attribution, STEEL, 1_100.0)
-    assert rewards(attribution) == [[0.25, 1.0]]
+    assert counted(attribution) == [[1, 1, 0], [1, 1, 1]]
 
 
 def test_an_action_that_is_read_before_the_suggestion_counts_as_well() -> None:
@@ -94,7 +100,7 @@ def test_an_action_that_is_read_before_the_suggestion_counts_as_well() -> None:
     bought(attribution, STEEL, 990.0)
     attribution.advance(0, 1_010.0, AHEAD)
     attribution.record_impression(0, sent())
-    assert rewards(attribution) == [[0.25, 0.0]]
+    assert counted(attribution) == [[1, 1, 0], [1, 0, 0]]
 
 
 def test_every_open_list_that_has_the_item_is_answered() -> None:
@@ -104,12 +110,12 @@ def test_every_open_list_that_has_the_item_is_answered() -> None:
     attribution.record_impression(0, sent("c", 1_050.0, items=[TEA]))
     bought(attribution, MUG, 1_060.0)
     bought(attribution, MUG, 1_120.0)  # too late for the first
-    assert rewards(attribution, 1_200.0) == [[1.0, 0.0], [0.0, 1.0], [0.0]]
+    assert taken(attribution, 1_200.0) == [[True, False], [False, True], [False]]
 
 
 def test_one_id_is_one_list(attribution: Attribution) -> None:
     attribution.record_impression(0, sent(items=[TEA]))
-    assert [len(closed.rewards) for closed in after(attribution)] == [2]
+    assert [len(closed.items) for closed in after(attribution)] == [2]
     attribution.record_impression(0, sent())  # once more, when its window is over
     assert (len(attribution), attribution.opened, attribution.take()) == (0, 1, [])
 
@@ -128,10 +134,9 @@ def test_feedback_says_what_was_shown_clicked_and_dismissed() -> None:
     feedback(attribution, "c", ALL, "dismissed")
     feedback(attribution, "nobody's", ALL, "shown")
     first, second, third = after(attribution)
-    assert (first.rewards.tolist(), first.examined.tolist()) == ([1.0, 0.25, 0.0], [True, True, False])
-    assert (second.rewards.tolist(), second.examined.tolist()) == ([1.0, 0.0], [True, True])
-    assert third.rewards.tolist() == [1.0, 0.0]  # taken after all
-    assert attribution.counts.sum(axis=0).tolist() == [6, 6, 3]
+    assert first.taken.tolist() == [True, False, False]
+    assert second.taken.tolist() == third.taken.tolist() == [True, False]
+    assert counted(attribution) == [[3, 3, 3], [3, 3, 0]]  # and tea was not shown
 
 
 def test_a_clock_that_is_ahead_closes_nobodys_list(attribution: Attribution) -> None:
@@ -151,8 +156,8 @@ def test_what_comes_when_the_window_is_over_changes_nothing_whenever_the_list_is
 ) -> None:
     attribution.advance(0, 1_111.0, AHEAD)
     bought(attribution, MUG, 1_050.0)
-    feedback(attribution, "a", ALL, "shown")
-    assert [closed.rewards.tolist() for closed in attribution.take()] == [[0.0, 0.0]]
+    feedback(attribution, "a", STEEL, "shown")
+    assert counted(attribution) == [[1, 0, 0], [1, 0, 0]]
 
 
 def test_lists_beyond_the_most_are_passed_over() -> None:
@@ -179,7 +184,7 @@ def test_of_who_is_forgotten_nothing_is_left(attribution: Attribution) -> None:
     looked(attribution, MUG, 1_020.0)
     attribution.forget("ann", 1_020.0)
     attribution.record_impression(0, sent("as old", 1_010.0))
-    assert rewards(attribution, 2_000.0) == [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    assert counted(attribution, 2_000.0) == [[3, 0, 0], [3, 0, 0]]
 
 
 def test_a_list_that_comes_when_its_window_is_over_as_in_a_fast_replay_gets_what_it_is_due() -> None:
@@ -188,7 +193,8 @@ def test_a_list_that_comes_when_its_window_is_over_as_in_a_fast_replay_gets_what
         attribution.advance(0, at, 5_000.0 + second)
         looked(attribution, item, at, offset)
     attribution.record_impression(0, sent(items=[MUG, TEA]))
-    assert [closed.rewards.tolist() for closed in attribution.take()] == [[0.25, 0.0]]
+    assert [closed.taken.tolist() for closed in attribution.take()] == [[False, False]]
+    assert attribution.counts[CROSS_SELL].tolist() == [2, 1, 0]
     attribution.record_impression(0, sent(items=[MUG, TEA]))  # it is known that it was there
     assert (attribution.opened, attribution.skipped, attribution.take()) == (1, 0, [])
 
@@ -223,16 +229,13 @@ def test_feedback_counts_whatever_is_read_first_within_the_window_and_of_the_sho
     feedback(attribution, "a", STEEL, "clicked", user="bob")
     feedback(attribution, "a", STEEL, "clicked", 1_100.5)
     feedback(attribution, "a", TEA, "dismissed")  # who dismisses it has seen it
-    (closed,) = after(attribution)
-    assert closed.rewards.tolist() == [0.25, 0.0, 0.0, 0.0]
-    assert closed.examined.tolist() == [True, False, True, False]
+    assert counted(attribution) == [[2, 1, 0], [0, 0, 0]]
 
 
 def test_who_dismisses_a_whole_list_has_seen_of_it_what_was_shown(attribution: Attribution) -> None:
     feedback(attribution, "a", STEEL, "shown")
     feedback(attribution, "a", ALL, "dismissed")
-    (closed,) = after(attribution)
-    assert closed.examined.tolist() == [False, True]
+    assert counted(attribution) == [[0, 0, 0], [1, 0, 0]]
 
 
 def test_what_comes_late_is_counted_and_still_answers_a_list_that_is_open(attribution: Attribution) -> None:
@@ -241,7 +244,7 @@ def test_what_comes_late_is_counted_and_still_answers_a_list_that_is_open(attrib
     assert attribution.late == 0
     looked(attribution, STEEL, 1_049.5)
     assert attribution.late == 1
-    assert rewards(attribution) == [[0.25, 0.25]]
+    assert counted(attribution) == [[1, 1, 0], [1, 1, 0]]
 
 
 def test_a_list_that_is_over_takes_nobodys_place() -> None:
@@ -258,7 +261,7 @@ def test_a_restored_attribution_closes_at_once_what_is_over(attribution: Attribu
     later = Attribution(CONFIG)
     later.restore(attribution.training())
     assert len(later) == 0
-    assert [closed.rewards.tolist() for closed in later.take()] == [[0.25, 0.0]]
+    assert counted(later) == [[1, 1, 0], [1, 0, 0]]
 
 
 def test_lists_close_by_the_ends_of_their_windows_and_then_by_id() -> None:
@@ -278,7 +281,7 @@ def test_only_shoppers_who_refuse_are_dropped() -> None:
     attribution.drop(lambda user, at: user == "ann" and at <= 1_005.0)
     attribution.record_impression(0, sent("b"))
     attribution.record_impression(0, sent("c", user="bob"))
-    assert rewards(attribution) == [[0.0, 0.0], [0.25, 0.0]]
+    assert counted(attribution) == [[2, 1, 0], [2, 0, 0]]
 
 
 def test_what_was_not_described_cannot_be_learnt() -> None:
@@ -307,15 +310,25 @@ def test_pools_have_a_bound_of_their_own_and_come_back_with_their_features() -> 
     assert sorted(later.held().tolist()) == sorted([MUG, TEA, STEEL, STEEL, TEA])
     found = after(later)
     assert [closed.features.tolist() for closed in found] == [pool.features.tolist() for pool in pools[:2]]
-    assert [closed.rewards.tolist() for closed in found] == [[0.0, 1.0, 0.0], [0.0]]
+    assert [closed.taken.tolist() for closed in found] == [[False, True, False], [False]]
 
 
-def test_a_state_of_an_older_version_has_lists_with_features_in_one_table(attribution: Attribution) -> None:
+def test_a_state_of_an_older_version_has_more_columns_and_lists_with_features_in_one_table(
+    attribution: Attribution,
+) -> None:
     looked(attribution, MUG, 1_010.0)
+    feedback(attribution, "a", MUG, "shown")
     state = attribution.training()
-    table = np.column_stack([state["items"].astype(np.int64), state.pop("marks")])
+    marks, lists = state.pop("marks"), state["lists"]
+    marks[:, 2] = 1  # the whole list was dismissed
+    old = {
+        "items": np.column_stack([state["items"].astype(np.int64), marks]),
+        "lists": np.insert(lists, 3, 1, axis=1),  # something was taken, of the list or not
+        "features": np.ones((2, 15), np.float32),
+    }
     later = Attribution(CONFIG)
-    later.restore(state | {"items": table, "features": np.ones((2, 15), np.float32)})
+    later.restore(state | old)
     later.record_impression(0, sent("b"))
     assert later.training()["features"].shape == (4, 0)
-    assert rewards(later) == [[0.25, 0.0], [0.25, 0.0]]
+    np.testing.assert_array_equal(later.training()["lists"][:1], lists)
+    assert counted(later) == [[2, 2, 0], [1, 0, 0]]

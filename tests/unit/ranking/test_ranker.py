@@ -75,10 +75,8 @@ def pools(number: int, seed: int = 1, kind: int = CROSS_SELL, right: int = RIGHT
 
 def closed(features: NDArray[np.float32], taken: NDArray[np.bool_], kind: int = CROSS_SELL, at: float = 0.0) -> Closed:
     n = len(taken)
-    flags, rewards = np.ones(n, np.bool_), taken.astype(np.float32)
-    places = np.arange(n, dtype=np.int16)
     items, kinds = np.arange(n, dtype=np.int32), np.full(n, kind, np.int8)
-    return Closed(at, items, kinds, places, features, rewards, flags, flags, taken, bool(taken.any()))
+    return Closed(items, kinds, features, np.ones(n, np.bool_), taken)
 
 
 def taught(outcomes: list[Closed], policy: Policy | None = None, config: RankerConfig | None = None) -> Ranker:
