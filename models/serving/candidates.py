@@ -103,6 +103,7 @@ def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
         candidate.significance = 0.0
         candidate.source = candidate.kin = candidate.chosen = -1
         candidate.relation = 0
+        candidate.own = -1
         candidate.exact = candidate.seen = candidate.pooled = False
     return int(size)
 

@@ -26,13 +26,13 @@ from models.shop.kinds import CROSS_SELL, UPSELL
 MOST_REASONS = 4
 """Reasons an item at most: one of each kind of co-occurrence, one of the sequence model. A fallback has one."""
 
-_NONE, _SEQUENCE, _BRAND, _NEAR, _POPULAR = -1, 3, 4, 5, 6
+_NONE, _SEQUENCE, _BRAND, _NEAR, _POPULAR, _OWN = -1, 3, 4, 5, 6, 7
 """The other sources of reasons."""
 
 _OF_VISIT, _OF_AN_ANCHOR, _OF_OWN_ANCHOR = 0, 1, 2
 """Whose evidence it is, the better last: of an item of the visit, of an anchor, of the one that the item is for."""
 
-REASON_SOURCES = (*PAIR_KIND_NAMES, "sequence", "content", "content", "popularity")
+REASON_SOURCES = (*PAIR_KIND_NAMES, "sequence", "content", "content", "popularity", "history")
 """Names of the sources."""
 
 
@@ -43,8 +43,9 @@ class Reason(TypedDict):
     anchor: NotRequired[str]
     """Item that it is about: of the trigger, the cart or the visit."""
     count: int
-    """Plain number of events behind it. Of the sequence model: how often the item was viewed or added to a cart. Of a
-    fallback: in how many baskets it was bought, or if in none, the same as of the sequence model."""
+    """Plain number of events behind it. Of the sequence model: how often the item was viewed or added to a cart. Of the
+    history: in how many baskets the shopper bought it. Of a fallback: in how many baskets it was bought, or if in none,
+    the same as of the sequence model."""
     lift: NotRequired[float]
     """How many times as often as by chance the two are bought together, where that can be said."""
     text: str
@@ -77,9 +78,12 @@ def empty_reasons(lists: int, places: int) -> Reasons:
 
 
 @inline_njit
-def explain(at: float, chosen: NDArray[np.int32], size: int, state: ServingState, found: Reasons) -> None:
+def explain(
+    at: float, chosen: NDArray[np.int32], size: int, own: NDArray[Any], state: ServingState, found: Reasons
+) -> None:
     """Find the reasons of a list by walking the rows of its sources again, for the few items that are in it.
 
+    `own` is the shopper's history, (n,) of `models.sessions.histories.CELL`.
     Of each kind the strongest evidence is kept. That of the anchor which the item is for goes before that of other
     anchors, and theirs before that of other items of the visit.
     """
@@ -90,7 +94,7 @@ def explain(at: float, chosen: NDArray[np.int32], size: int, state: ServingState
         if candidate.tier == EVIDENCE:
             marks |= np.uint64(1) << np.uint64(candidate.item & 63)
         else:
-            _explain_fall_back(candidate, index, state.rows, state.query, found)
+            _explain_fall_back(candidate, index, own, state.rows, state.query, found)
     for place in range(pool.size[1] if marks else 0):
         _explain_source(place, at, marks, state.rows, state.weights, pool, found)
     for index in range(size):
@@ -170,17 +174,22 @@ def _explain_evidence(
 
 
 @inline_njit
-def _explain_fall_back(candidate: Any, index: int, rows: Rows, query: QueryState, found: Reasons) -> None:
+def _explain_fall_back(
+    candidate: Any, index: int, own: NDArray[Any], rows: Rows, query: QueryState, found: Reasons
+) -> None:
     item, relation = candidate.item, candidate.relation
     found.source[index, 0] = _BRAND if relation == BRAND else _NEAR if relation == NEAR else _POPULAR
     if candidate.kin >= 0:
         found.anchor[index, 0] = query.anchors[candidate.kin]
+    found.strength[index, 0] = 1.0
+    if candidate.own >= 0:
+        found.source[index, 0], found.events[index, 0] = _OWN, own[candidate.own].count
+        return
     views = purchases = 0
     if item < len(rows.at):
         views, purchases = rows.own_count[item, 0], rows.own_count[item, 1]
     found.events[index, 0] = purchases if purchases else views
     found.of_views[index, 0] = purchases == 0
-    found.strength[index, 0] = 1.0
 
 
 @inline_njit
@@ -244,7 +253,9 @@ class ReasonText:
         if source >= _SEQUENCE:
             known = "" if not count else _seen(count) if of_views else f"bought {_times(count)}"
             if anchor < 0:
-                if source == _SEQUENCE:
+                if source == _OWN:
+                    text = f"Bought before, {_times(count)}"
+                elif source == _SEQUENCE:
                     text = _expected(item, known).capitalize() + (f": {known}" if known else "")
                 else:
                     text = _popular(item, known, "")
@@ -284,6 +295,8 @@ def _related(item: CatalogItem, source: int, title: str, known: str) -> str:
     """Why an item is suggested that nothing was counted of together with the anchor of this title."""
     if source == _SEQUENCE:
         return f"An alternative to {title}, " + _expected(item, known)
+    if source == _OWN:
+        return f"An alternative to {title}, {known} before"
     if source == _POPULAR:
         return _popular(item, known, f", an alternative to {title}")
     text = f"From {item.brand}, like {title}" if source == _BRAND else f"From {_place(item)}, close to {title}"

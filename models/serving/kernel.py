@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from models.sequence.predictor import Expected
 from models.serving.candidates import collect, expect, find_sources, place_of, score
 from models.serving.explanations import Reasons, explain
 from models.serving.fallbacks import add_most_popular, fall_back
-from models.serving.pooling import Situation, describe, gather, rerank, situation_of
+from models.serving.pooling import Situation, count_own, describe, gather, rerank, situation_of
 from models.serving.rules import ANCHORS, begin
 from models.serving.selection import count_cross_sells, explore_last, take_best, weakest
 from models.serving.state import ServingState
@@ -42,6 +42,9 @@ class Batch(NamedTuple):
     ages_s: NDArray[np.float64]  # of the visits' items
     expected: Expected
     arms: NDArray[np.int8]  # (queries,): indices into `models.shop.policy.ARMS`
+    own: NDArray[Any]  # of `models.sessions.histories.CELL`: what the shoppers have bought, one after the other
+    own_ends: NDArray[np.int64]  # (queries + 1,)
+    own_baskets: NDArray[np.float64]  # (queries,)
     logged: NDArray[np.int64]  # (queries,): row of `Answers` for the query's pool, -1: it is not wanted
 
 
@@ -113,11 +116,14 @@ def _answer(
         logged = batch.logged[query]
         learnt = bool(state.learnt.serves.any()) and batch.arms[query] != FIXED
         if learnt or logged >= 0:
-            situation = situation_of(at, state)
-            gather(at, state)
+            own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
+            situation = situation_of(at, own, batch.own_baskets[query], state)
+            gather(situation, state)
+            count_own(1.0, situation, state)
             if logged >= 0:
                 _log(logged, situation, state, out)
             rerank(situation, learnt, state, features)
+            count_own(-1.0, situation, state)
         size = take_best(at, chosen, 0, state)
         exploring = limits.explore > 0.0
         crosses = count_cross_sells(chosen, size, pool)
@@ -146,7 +152,7 @@ def _answer(
         why.lift[query],
         why.strength[query],
     )
-    explain(at, chosen, size, state, found)
+    explain(at, chosen, size, batch.own[batch.own_ends[query] : batch.own_ends[query + 1]], state, found)
 
 
 @inline_njit

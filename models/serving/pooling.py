@@ -1,9 +1,9 @@
 """The pool of a query: its candidates described by numbers, and ordered by what was learnt from outcomes.
 
 The sum of the evidence chooses `TOP` cross-sells and as many upsells. Much of what shoppers take is no neighbour of
-anything in their visit, or a weak one, so the pool also has the most bought items of the shop as cross-sells, and for
-upsells the top items of the anchors' categories. What workers log of a pool (`models.ranking.candidate_pool`) is what a
-learnt order ranks, with the same numbers. The order is linear in them:
+anything in their visit, or a weak one, so the pool also has what the shopper has bought before, the most bought items
+of the shop as cross-sells, and for upsells the top items of the anchors' categories. What workers log of a pool
+(`models.ranking.candidate_pool`) is what a learnt order ranks, with the same numbers. The order is linear in them:
 
     acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature + uptake of the item)))
 
@@ -14,7 +14,7 @@ evidence have a place in the order.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ from models.ranking.features import (
     BASE_UNIT,
     FEATURES,
     LEARNT,
+    OWN_UNIT,
     POPULAR_WEIGHTS,
     POPULARITY,
+    PRIOR_BASKETS,
     SHARE_UNIT,
     UNSEEN_BASKETS,
     WIDTH,
@@ -38,9 +40,10 @@ from models.serving.queues import pop, push
 from models.serving.rules import ANCHORS, MAY_UPSELL
 from models.serving.selection import exact_first
 from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, TOP, UPSELLS, ServingState
+from models.sessions.histories import DAY_S
 from models.shop.catalog import NONE
 from models.shop.decay import decayed
-from models.shop.kinds import CROSS_SELL, UPSELL
+from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 
 MOST_BOUGHT = 40
 """Cross-sells that join from the most bought items of the shop."""
@@ -57,23 +60,27 @@ class Situation(NamedTuple):
 
     at: float  # time of the query, epoch seconds
     baskets: float  # of the shop, decayed to it, at least 1
+    own: NDArray[Any]  # (n,) of `models.sessions.histories.CELL`: what the shopper has bought
+    own_baskets: float  # how often
+    fast_s: float  # half-lives of the counts of `own`
+    slow_s: float
 
 
 @inline_njit
-def situation_of(at: float, state: ServingState) -> Situation:
-    """The situation of a query at a time."""
+def situation_of(at: float, own: NDArray[Any], own_baskets: float, state: ServingState) -> Situation:
+    """The situation of a query at a time, of a shopper with a history."""
     rows = state.rows
     baskets = decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s)
-    return Situation(at, max(1.0, baskets))
+    return Situation(at, max(1.0, baskets), own, own_baskets, state.weights.fast_s, state.weights.slow_s)
 
 
 @inline_njit
-def gather(at: float, state: ServingState) -> None:
-    """Gather the pool, as of a time: the best candidates of both queues, and those that join, all exactly scored.
+def gather(situation: Situation, state: ServingState) -> None:
+    """Gather the pool: the best candidates of both queues, and those that join, all exactly scored.
 
     Candidates with evidence stay queued.
     """
-    pool, query = state.pool, state.query
+    at, pool, query = situation.at, state.pool, state.query
     for queue in (CROSS_SELLS, UPSELLS):
         pool.top_sizes[queue] = 0
         while pool.top_sizes[queue] < TOP:
@@ -87,6 +94,11 @@ def gather(at: float, state: ServingState) -> None:
             pop(queue, best, state.pool, state.id_order)
         for number in range(pool.top_sizes[queue]):
             push(queue, pool.top[queue, number], state.pool, state.id_order)
+    for index in range(len(situation.own)):
+        place = place_of(situation.own[index].item, state.rules, query, pool)
+        if pool.candidates[place].kind != NEITHER:
+            pool.candidates[place].own = index
+            _add(place, -1, at, state)
     _join(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, at, state)
     if query.now[MAY_UPSELL]:
         for anchor in range(min(query.now[ANCHORS], MAX_ANCHORS)):
@@ -97,26 +109,41 @@ def gather(at: float, state: ServingState) -> None:
 @inline_njit
 def _join(top: TopItems, row: int, kind: int, anchor: int, most: int, at: float, state: ServingState) -> None:
     """Let the first items of a row of `top` that are of a kind join the pool, unless they are in it."""
-    pool, queue = state.pool, UPSELLS if kind == UPSELL else CROSS_SELLS
-    limit = pool.top.shape[1]
-    considered = 0
+    pool, considered = state.pool, 0
     for index in range(top.length[row]):
-        if considered == most or pool.top_sizes[queue] == limit:
+        if considered == most:
             return
         place = place_of(top.items[row, index], state.rules, state.query, pool)
         candidate = pool.candidates[place]
         if candidate.kind != kind:
             continue
         considered += 1
-        if candidate.pooled:
-            continue
-        if candidate.tier == EVIDENCE:
-            make_exact(place, at, state.rows, state.weights, pool)
-        else:
-            relate(candidate, JOINED, POPULAR, anchor, state)
-        candidate.pooled = True
-        pool.top[queue, pool.top_sizes[queue]] = place
-        pool.top_sizes[queue] += 1
+        _add(place, anchor, at, state)
+
+
+@inline_njit
+def _add(place: int, anchor: int, at: float, state: ServingState) -> None:
+    """Let a candidate join the pool, if it is not in it and there is room, for the anchor at a place; -1: its own."""
+    pool = state.pool
+    candidate = pool.candidates[place]
+    queue = UPSELLS if candidate.kind == UPSELL else CROSS_SELLS
+    if candidate.pooled or pool.top_sizes[queue] == pool.top.shape[1]:
+        return
+    if candidate.tier == EVIDENCE:
+        make_exact(place, at, state.rows, state.weights, pool)
+    else:
+        relate(candidate, JOINED, POPULAR, candidate.anchor if anchor < 0 and queue == UPSELLS else anchor, state)
+    candidate.pooled = True
+    pool.top[queue, pool.top_sizes[queue]] = place
+    pool.top_sizes[queue] += 1
+
+
+@inline_njit
+def count_own(sign: float, situation: Situation, state: ServingState) -> None:
+    """Add the shopper's baskets to the groups of their items (1), or take them away again (-1)."""
+    for index in range(len(situation.own)):
+        group = state.rules.group[state.rules.facts[situation.own[index].item].category]
+        state.query.own[group] += sign * situation.own[index].count
 
 
 @inline_njit
@@ -188,6 +215,21 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     features[13] = min(_STEEPEST, max(-_STEEPEST, price))
     features[14] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
     features[15] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
+    features[16:_LEARNT] = 0.0
+    own_baskets = situation.own_baskets + PRIOR_BASKETS
+    of_group = state.query.own[state.rules.group[fact.category]]
+    features[22] = math.log(1.0 + of_group / own_baskets / OWN_UNIT)
+    if candidate.own >= 0:
+        own = situation.own[candidate.own]
+        age_s = max(0.0, at - own.last)
+        features[16] = 1.0
+        features[17] = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
+        features[18] = math.log(1.0 + own.fast * 2.0 ** (-age_s / situation.fast_s) / OWN_UNIT)
+        features[19] = math.log(1.0 + own.slow * 2.0 ** (-age_s / situation.slow_s) / OWN_UNIT)
+        features[20] = math.log(1.0 + age_s / DAY_S)
+        if own.count > 1:
+            gap_s = (own.last - own.first) / (own.count - 1)
+            features[21] = min(_STEEPEST, max(-_STEEPEST, math.log((age_s + DAY_S) / (gap_s + DAY_S))))
     learnt, kind = state.learnt, UPSELL if upsell else CROSS_SELL
     total = 0.0
     for column in range(_LEARNT):

@@ -21,6 +21,7 @@ from models.serving.kernel import Answers, Batch, Joined, answer, empty_answers
 from models.serving.popularity import Popularity
 from models.serving.rules import CompiledPolicy, QueryState
 from models.serving.state import Limits, ServingState, Weights, empty_pool
+from models.sessions.histories import NOTHING, History, HistoryConfig
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
 from models.shop.events import Action
@@ -62,6 +63,7 @@ class Query:
     user_id: str = ""  # whose visit it is
     window: Window | None = None  # the shopper's looks in order, for the sequence model
     arm: int = DEFAULT  # of the experiment; for `none` the list is the default's, and the caller withholds it
+    history: History = NOTHING  # what the shopper has bought, for longer than the visit
     logs_pool: bool = False  # whether the pool is wanted beside the list
 
 
@@ -146,14 +148,20 @@ class Recommender:
     """
 
     def __init__(
-        self, items: Items, catalog: Catalog, neighbours: Neighbours, policy: Policy, config: RecommenderConfig
+        self,
+        items: Items,
+        catalog: Catalog,
+        neighbours: Neighbours,
+        policy: Policy,
+        config: RecommenderConfig,
+        histories: HistoryConfig | None = None,
     ) -> None:
         self.catalog = catalog
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
         self.learnt = Learnt(no_order(), "")  # may be replaced at any time, as the policy
         self.items = items
-        self._config = config
+        self._config, self._histories = config, histories or HistoryConfig()
         self._reason_text = ReasonText(items, catalog)
         self._serial = 1
         self._pool = empty_pool(0)
@@ -181,7 +189,8 @@ class Recommender:
             policy.explore,
         )
         weights = {name: float(value) for name, value in asdict(self._config).items()}
-        weighed = Weights(**weights, step_power=policy.step_power, min_support=policy.min_support)
+        half_lives = {"fast_s": self._histories.fast_s, "slow_s": self._histories.slow_s}
+        weighed = Weights(**weights, **half_lives, step_power=policy.step_power, min_support=policy.min_support)
         return PreparedPolicy(policy, policy.hash, compiled, limits, weighed, compiled.query_state())
 
     def put_in_force(self, prepared: PreparedPolicy) -> None:
@@ -271,6 +280,9 @@ class Recommender:
             np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64),
             expected,
             np.array([query.arm for query in queries], np.int8),
+            np.concatenate([NOTHING.cells, *(query.history.cells for query in queries)]),
+            np.array([0, *accumulate(len(query.history.cells) for query in queries)], np.int64),
+            np.array([query.history.baskets for query in queries], np.float64),
             np.where(logs, np.cumsum(logs) - 1, -1),
         )
 

@@ -54,6 +54,7 @@ class QueryState(NamedTuple):
     anchors: NDArray[np.int32]  # (items,): items, those of the trigger first, then of the cart, latest first
     taken: NDArray[np.int64]  # (nodes,): serial of the last query that has an anchor of the group
     denied: NDArray[np.uint64]  # (words,): first categories of pairs, some anchor's or above it
+    own: NDArray[np.float64]  # (nodes,): baskets of the shopper with items of the group; zero between queries
 
 
 class CompiledPolicy:
@@ -168,6 +169,7 @@ class CompiledPolicy:
                 np.zeros(items, np.int32),
                 np.zeros(nodes, np.int64),
                 np.zeros(self._deny.first.shape[1], np.uint64),
+                np.zeros(nodes),
             )
         return before
 

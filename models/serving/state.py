@@ -43,6 +43,7 @@ CANDIDATE = np.dtype(
         ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
         ("item", np.int32),
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
+        ("own", np.int32),  # place of the item in the shopper's history, -1: it is not in there, or nobody looked
         ("source", np.int8),  # place of the source of `strongest`
         ("kin", np.int8),  # fallback: place of the anchor that it is related to, -1: none
         ("kind", np.int8),
@@ -78,6 +79,8 @@ class Weights(NamedTuple):
     least_step: float
     step_power: float
     fall_back: float
+    fast_s: float  # half-lives of the counts of a shopper's history
+    slow_s: float
     min_support: int
 
 

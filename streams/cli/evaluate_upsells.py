@@ -74,7 +74,13 @@ def command(
             names,
             lambda done: progress(completed=done),
             seed,
-            UpsellsConfig(window_s=window, visits=settings.visits, counting=settings.cooccurrence),
+            UpsellsConfig(
+                window_s=window,
+                visits=settings.visits,
+                counting=settings.cooccurrence,
+                outcomes=settings.outcomes,
+                ranker=settings.ranker,
+            ),
         )
         seconds = time.process_time() - started_s
     figures = {

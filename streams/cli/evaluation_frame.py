@@ -164,7 +164,7 @@ def learn_beside(engine: Engine, ranked: Sequence[str], settings: Settings, seed
     """
     times = settings.train_every_s, settings.snapshot_every_s
     try:
-        from models.evaluation.prequential.ordering import Ordering
+        from models.evaluation.ordering import Ordering
         from models.evaluation.prequential.training import StreamTraining
 
         for name in ranked:

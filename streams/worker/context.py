@@ -61,7 +61,9 @@ class WorkerContext:
     def __post_init__(self, policy: Policy, on_failure: Callable[[BaseException], None]) -> None:
         tables = self.tables = self.table_reader.tables
         self.items = tables.items
-        self.recommender = Recommender(tables.items, tables.catalog, tables.neighbours, policy, RecommenderConfig())
+        self.recommender = Recommender(
+            tables.items, tables.catalog, tables.neighbours, policy, RecommenderConfig(), settings.histories
+        )
         self.batcher = SuggestionBatcher(
             self.recommender, self.producer, self.metrics, self.settings, self.identities, self.clock, on_failure
         )

@@ -282,7 +282,8 @@ class ShopperTask(PartitionTask):
         predicted = self.context.batcher.predictor is not None
         window = self.visits.window(event.user_id, event.at) if predicted else None
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
-        query = Query(action, trigger, visit, event.at, seed, event.user_id, window, policy.arm_of(event.user_id))
+        history, arm = self.histories.of(event.user_id), policy.arm_of(event.user_id)
+        query = Query(action, trigger, visit, event.at, seed, event.user_id, window, arm, history)
         self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
         return None
 

@@ -275,6 +275,7 @@ def _held(requests: Iterable[SuggestionRequest]) -> Iterator[int]:
     for _, _, query in requests:
         visit, window = query.visit, query.window
         yield from chain(query.trigger, visit.items, visit.cart, visit.bought, window.items if window else ())
+        yield from query.history.cells["item"].tolist()
 
 
 def _value(

@@ -13,6 +13,7 @@ from models.cooccurrence.index import Neighbours
 from models.ranking.features import FEATURES
 from models.sequence.predictor import SequencePredictor
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
+from models.sessions.histories import NOTHING, History, HistoryConfig
 from models.sessions.visits import Visit, VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, CatalogItem, Click, Line, Purchase
@@ -31,16 +32,19 @@ class CornerShop:
     Args:
         policy: of the recommender.
         first: ids to intern first, so that indices differ from another shop's.
+        histories: half-lives of what shoppers have bought.
     """
 
-    def __init__(self, policy: Policy | None = None, first: Sequence[str] = ()) -> None:
+    def __init__(
+        self, policy: Policy | None = None, first: Sequence[str] = (), histories: HistoryConfig | None = None
+    ) -> None:
         self.items = Items()
         for item_id in first:
             self.items.index(item_id)
         self.catalog = Catalog(self.items)
         self.neighbours = Neighbours(self.items, HALF_LIFE_S)
         self.recommender = Recommender(
-            self.items, self.catalog, self.neighbours, policy or Policy(), RecommenderConfig()
+            self.items, self.catalog, self.neighbours, policy or Policy(), RecommenderConfig(), histories
         )
         self.predictor: SequencePredictor | None = None
 
@@ -75,6 +79,7 @@ class CornerShop:
         at: float = NOW,
         seed: str = "clicks-0-0",
         arm: int = DEFAULT,
+        history: History = NOTHING,
         logs_pool: bool = False,
     ) -> Query:
         """What is asked for an event on items, with what the shopper has looked at before, latest first."""
@@ -88,7 +93,9 @@ class CornerShop:
             [index(one) for one in cart],
             [index(one) for one in bought],
         )
-        return Query(action, [index(one) for one in trigger], looked, at, seed, arm=arm, logs_pool=logs_pool)
+        return Query(
+            action, [index(one) for one in trigger], looked, at, seed, arm=arm, history=history, logs_pool=logs_pool
+        )
 
     def ask(self, *trigger: str, **more: Any) -> list[SuggestedItem]:
         """Suggestions for one event; arguments as of `query`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.prequential.ordering import Ordering
+from models.evaluation.ordering import Ordering
 from models.evaluation.prequential.protocol import OURS, RANKINGS
 from models.evaluation.prequential.replay import Engine, Event
 from models.evaluation.prequential.training import StreamTraining

@@ -10,7 +10,7 @@ as the test part is long, and the regressions have to learn to weigh counts of s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil, inf
 
 import numpy as np
@@ -33,7 +33,10 @@ from models.evaluation.baskets.first_purchases import FirstPurchases, FirstPurch
 from models.evaluation.baskets.protocol import READINGS, Basket, BasketQuery, K, Lists, Shop, best, query_of
 from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
 from models.evaluation.worker_counts import WorkerCounts
-from models.serving.recommender import Query, Recommender, RecommenderConfig
+from models.ranking.attribution import Closed
+from models.ranking.ranker import Ranker, RankerConfig
+from models.serving.recommender import Learnt, Query, Recommender, RecommenderConfig
+from models.sessions.histories import Histories, HistoryConfig
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, Click, Line, Purchase
 from models.shop.policy import Policy
@@ -110,6 +113,8 @@ class Ours:
             max_items=K, max_cross_sell=K, max_upsell=0, category_depth=depth, bought_days=0, max_per_category=0
         )
         self._recommender = Recommender(shop.items, shop.catalog, self._counts.neighbours, policy, config.ranking)
+        self._histories, self._offset = Histories(shop.items, HistoryConfig()), 0
+        self._ranker = Ranker(RankerConfig(), policy)
         self._history = PurchaseHistory(config.habits)
         self._firsts = FirstPurchases(config.firsts)
         self._categories = CategoryPairs(config.categories)
@@ -132,8 +137,10 @@ class Ours:
                 self._held_until += self._hold_s
         self._seen += 1
         stacks = "stacked" in self._methods or "stacked-without-uptake" in self._methods
-        if stacks and self._stats is not None and basket.at >= self._ask_from:
-            if self._seen % self._config.ask_every == 0:
+        if self._stats is not None and basket.at >= self._ask_from and self._seen % self._config.ask_every == 0:
+            if "crosscurrent" in self._methods:
+                self._log_pools(basket)
+            if stacks:
                 self._ask(basket)
         self._waiting.append(basket)
 
@@ -158,6 +165,8 @@ class Ours:
         for basket in self._waiting:
             for event in self._events(basket):
                 self._counts.learn(event)
+            self._histories.learn(basket.household, basket.items, basket.at, self._offset)
+            self._offset += 1
             new = self._history.learn_one(basket.household, basket.items, basket.at)
             if self._history.baskets(basket.household) > self._config.firsts.after:
                 self._firsts.learn_one(new, basket.at)
@@ -166,6 +175,7 @@ class Ours:
         self._at = max(self._at, self._waiting[-1].at)
         self._waiting = []
         self._counts.publish()
+        self._recommender.learnt = Learnt(self._ranker.order(), "")
         self._categories.publish()
         self._update_stats()
 
@@ -239,11 +249,30 @@ class Ours:
         )
         return lists
 
+    def _queries(self, query: BasketQuery) -> list[Query]:
+        """What a worker is asked after the last anchor was put into the cart, for both readings."""
+        cart, at = query.anchors.tolist(), query.basket.at
+        history = self._histories.of(query.basket.household)
+        visits = [Visit([], [], [], cart, bought) for bought in ([], np.flatnonzero(query.had).tolist())]
+        return [Query(Action.ADD_TO_CART, cart[-1:], visit, at, "", history=history) for visit in visits]
+
+    def _log_pools(self, basket: Basket) -> None:
+        """Teach the order what was taken of the pools for a basket."""
+        had = np.zeros(len(self._shop.items), np.bool_)
+        had[self._histories.of(basket.household).cells["item"]] = True
+        query = query_of(basket, self._shop, had)
+        if query is None:
+            return
+        queries = [replace(query_, logs_pool=True) for query_ in self._queries(query)]
+        for answer in self._recommender.answer_each(queries):
+            if (pool := answer.pool) is not None:
+                taken = np.isin(pool.items, query.targets)
+                learnable = np.ones(len(taken), np.bool_)
+                self._ranker.learn_one(Closed(pool.items, pool.kinds, pool.features, learnable, taken))
+
     def _recommended(self, query: BasketQuery) -> Lists:
         """The worker's cross-sells after the last anchor was put into the cart."""
-        cart, at = query.anchors.tolist(), query.basket.at
-        visits = [Visit([], [], [], cart, bought) for bought in ([], np.flatnonzero(query.had).tolist())]
-        queries = [Query(Action.ADD_TO_CART, cart[-1:], visit, at, "") for visit in visits]
+        queries = self._queries(query)
         every, new = (
             np.array([self._shop.items.find(item["item_id"]) for item in suggested], np.int32)
             for suggested in self._recommender.suggest_many(queries)

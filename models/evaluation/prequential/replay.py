@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.local import LocalCounting
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
+from models.sessions.histories import Histories, HistoryConfig
 from models.sessions.visits import EventStatus, VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, Click, Profile, Purchase
@@ -27,7 +28,7 @@ from models.shop.items import Items
 from models.shop.policy import Policy
 
 if TYPE_CHECKING:
-    from models.evaluation.prequential.ordering import Ordering
+    from models.evaluation.ordering import Ordering
     from models.evaluation.prequential.training import StreamTraining
     from models.sequence.predictor import SequencePredictor
 
@@ -106,6 +107,7 @@ class Engine:
         rankings: Mapping[str, Ranking],
         flush_interval_s: float,
         clock: Callable[[], float] = lambda: 0.0,
+        histories: HistoryConfig = HistoryConfig(),  # noqa: B008  it is frozen
     ) -> None:
         self.policy = policy
         self.items = Items()
@@ -113,7 +115,7 @@ class Engine:
         self._counting = LocalCounting(self.items, counting)
         self.neighbours = self._counting.neighbours
         self.recommenders = {
-            name: Recommender(self.items, self.catalog, self.neighbours, policy, ranking.config)
+            name: Recommender(self.items, self.catalog, self.neighbours, policy, ranking.config, histories)
             for name, ranking in rankings.items()
         }
         self.training: StreamTraining | None = None
@@ -123,6 +125,7 @@ class Engine:
         self.predicting = {name for name, ranking in rankings.items() if ranking.uses_sequence}
         self._clock = clock
         self._visits = Visits(self.items, visits)
+        self._histories = Histories(self.items, histories)
         self._interval_s = flush_interval_s
         self._now_s = -inf
         self._flush_at = -inf
@@ -193,7 +196,9 @@ class Engine:
 
     def _read(self, event: Event) -> Answered:
         if isinstance(event, Profile):
-            self._visits.apply_profile(event)
+            before = self._visits.apply_profile(event)
+            if before is not None:
+                self._histories.forget(event.user_id, before, ())
             self._profiles += 1
             return Answered(event, self._profiles - 1, False, None)
         if isinstance(event, Click):
@@ -206,6 +211,9 @@ class Engine:
             offset = self._purchases
             verdict, pairs = self._visits.apply_purchase(event, self._now_s, offset)
             action, item_ids = Action.PURCHASE, event.item_ids
+            if verdict is EventStatus.APPLIED:
+                bought = list(dict.fromkeys(map(self.items.index, item_ids)))
+                self._histories.learn(event.user_id, bought, event.at, offset)
             self._purchases += 1
         self._counting.learn(pairs, event.at)
         if verdict is not EventStatus.APPLIED:
@@ -217,12 +225,9 @@ class Engine:
         window = self._visits.window(user_id, at) if self.predicting else None
         trigger = list(map(self.items.index, item_ids))
         seed = f"{_topic_of(event)}-0-{offset}"
-        return Answered(
-            event,
-            offset,
-            True,
-            Query(action, trigger, visit, at, seed, user_id, window, logs_pool=bool(self.orderings)),
-        )
+        history, logs = self._histories.of(user_id), bool(self.orderings)
+        query = Query(action, trigger, visit, at, seed, user_id, window, history=history, logs_pool=logs)
+        return Answered(event, offset, True, query)
 
     def _due(self, at: float) -> bool:
         """Whether a new snapshot may be due before an event of this time is answered."""

@@ -25,12 +25,16 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.lists import gains
+from models.evaluation.ordering import Ordering
 from models.evaluation.personal_terms import PersonalTerms
 from models.evaluation.purchases import Purchases
 from models.evaluation.ranks import means
 from models.evaluation.upgrades import Upgrades
 from models.evaluation.worker_counts import WorkerCounts
+from models.ranking.attribution import AttributionConfig
+from models.ranking.ranker import RankerConfig
 from models.serving.recommender import Query, Recommender, RecommenderConfig
+from models.sessions.histories import Histories, HistoryConfig
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.catalog import Catalog
 from models.shop.events import Action, Click, Purchase
@@ -42,6 +46,9 @@ K, SHOWN = 10, 2
 
 REFRESHES = 500
 """How often in a log counts reach the rankings: in a log of a year every 17 hours, of three hours every 22 s."""
+
+LOGGED = 10
+"""One event in so many has its pool logged: about what the budget of a worker allows in a busy shop."""
 
 OURS = "crosscurrent"
 
@@ -60,6 +67,9 @@ class UpsellsConfig:
     visits: VisitConfig = field(default_factory=VisitConfig)
     counting: CoOccurrenceConfig = field(default_factory=CoOccurrenceConfig)
     ranking: RecommenderConfig = field(default_factory=RecommenderConfig)
+    histories: HistoryConfig = field(default_factory=HistoryConfig)
+    outcomes: AttributionConfig = field(default_factory=AttributionConfig)
+    ranker: RankerConfig = field(default_factory=RankerConfig)
 
 
 class Span(NamedTuple):
@@ -181,7 +191,7 @@ def evaluate(
         if done % 1000 == 0:
             progress(done)
         if event.at >= refresh_at:
-            state.counts.publish()
+            state.publish(event.at)
             refresh_at = event.at + every_s
         _take(event, items, queries.get(event.user_id, ()), config.window_s)
         if isinstance(event, Click) and event.action is not Action.REMOVE_FROM_CART and event.at >= span.cut:
@@ -254,7 +264,12 @@ class _Methods:
         self._catalog = catalog
         self._bought_s = policy.bought_days * 86_400.0
         self.counts = WorkerCounts(items, config.visits, config.counting)
-        self._recommender = Recommender(items, catalog, self.counts.neighbours, policy, config.ranking)
+        self._recommender = Recommender(
+            items, catalog, self.counts.neighbours, policy, config.ranking, config.histories
+        )
+        self._histories = Histories(items, config.histories)
+        self._ordering = Ordering(items, config.outcomes, config.ranker, 0.0, 0.0, policy)
+        self._offsets = {Click: 0, Purchase: 0}
         self.purchases, self._personal = Purchases(), PersonalTerms()
         self._popular = np.zeros(len(items))
         self._chance = np.random.default_rng(seed)
@@ -278,7 +293,9 @@ class _Methods:
         if name == OURS:
             barred = list(dict.fromkeys([*visit.cart, *visit.bought]))
             looks = Visit(visit.items, visit.ages_s, visit.actions, [], barred)
-            (suggested,) = self._recommender.suggest_many([Query(event.action, [anchor], looks, event.at, "")])
+            history = self._histories.of(event.user_id)
+            query = Query(event.action, [anchor], looks, event.at, "", history=history)
+            (suggested,) = self._recommender.suggest_many([query])
             return np.array([self._items.find(item["item_id"]) for item in suggested], np.int32)
         scores, id_order = self._ranks[name](event, anchor, allowed, visit), self._items.order[allowed]
         return allowed[np.lexsort((id_order[:, 1], id_order[:, 0], -self._popular[allowed], -scores))[:K]]
@@ -302,11 +319,34 @@ class _Methods:
         scores = self._personal.scores(event.user_id, [*given, anchor])
         return np.array([scores.get(item, 0.0) for item in allowed.tolist()])
 
+    def publish(self, at: float) -> None:
+        """Bring the rows and the learnt order up to date, as of a time."""
+        self.counts.publish()
+        self._recommender.learnt = self._ordering.snapshot(at) or self._recommender.learnt
+
+    def _log_pool(self, event: Click | Purchase, offset: int) -> None:
+        """Open the pool of an event, as a worker logs those of a sample."""
+        topic = "clicks" if isinstance(event, Click) else "purchases"
+        action, ids = (event.action, [event.item_id]) if isinstance(event, Click) else (Action.PURCHASE, event.item_ids)
+        user_id, at, trigger = event.user_id, event.at, list(map(self._items.index, ids))
+        visit = self.counts.visits.snapshot(user_id, at, self._bought_s)
+        history, seed = self._histories.of(user_id), f"{topic}-0-{offset}"
+        query = Query(action, trigger, visit, at, seed, user_id, history=history, logs_pool=True)
+        (answer,) = self._recommender.answer_each([query])
+        if answer.pool is not None:
+            self._ordering.record_impression(query, topic, offset, answer.pool)
+
     def learn(self, event: Click | Purchase) -> None:
         """Learn an event."""
+        offset = self._offsets[type(event)]
+        self._offsets[type(event)] += 1
         self.counts.learn(event)
+        self._ordering.record_event(event, True, event.at, offset)
+        if sum(self._offsets.values()) % LOGGED == 0:
+            self._log_pool(event, offset)
         if isinstance(event, Purchase):
             bought = list(map(self._items.index, event.item_ids))
+            self._histories.learn(event.user_id, list(dict.fromkeys(bought)), event.at, offset)
             self.purchases.learn(event.user_id, bought)
             self._personal.learn(event.user_id, list(dict.fromkeys(bought)))
             self._popular[bought] += 1.0

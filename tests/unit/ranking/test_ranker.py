@@ -18,6 +18,7 @@ from models.ranking.features import (
     FIRST_WEIGHTS,
     LEARNT,
     ORDERS,
+    OWN_UNIT,
     POPULAR_WEIGHTS,
     POPULARITY,
     SHARE_UNIT,
@@ -31,6 +32,7 @@ from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, order_of
 from models.serving.pooling import MOST_BOUGHT
 from models.serving.recommender import Learnt, SuggestedItem
 from models.serving.state import TOP
+from models.sessions.histories import DAY_S, Histories, History, HistoryConfig
 from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import FIXED, POPULAR, Policy
@@ -171,6 +173,61 @@ def test_no_more_of_the_most_bought_join_than_are_wanted() -> None:
         corner.offer(f"thing-{number:02d}", f"Category {number}", 5.0)
         corner.learn(f"thing-{number:02d}", {}, baskets=100.0 - number)
     assert sorted(corner.pool("kettle")) == [f"thing-{number:02d}" for number in range(MOST_BOUGHT)]
+
+
+def bought(corner: CornerShop, *baskets: tuple[float, str]) -> History:
+    """The history of a shopper who has bought items, each so many days before now."""
+    histories = Histories(corner.items, HistoryConfig(fast_s=10 * DAY_S, slow_s=40 * DAY_S))
+    for offset, (days, item_id) in enumerate(baskets):
+        histories.learn("ann", [corner.items.index(item_id)], NOW - days * DAY_S, offset)
+    return histories.of("ann")
+
+
+def test_what_the_shopper_has_bought_before_joins_the_pool_with_its_rhythm() -> None:
+    corner = CornerShop(Policy(**WIDE), histories=HistoryConfig(fast_s=10 * DAY_S, slow_s=40 * DAY_S))
+    for name, category, price in [("kettle", "Kettles", 100.0), ("best", "Kettles", 180.0), ("salt", "Salt", 1.0)]:
+        corner.offer(name, category, price)
+    corner.offer("sea", "Salt", 2.0)
+    history = bought(corner, (60.0, "salt"), (40.0, "best"), (20.0, "salt"), (20.0, "gone"))
+    pool = corner.pool("kettle", history=history)
+    assert set(pool) == {"best", "salt", "sea"}
+    salt = pool["salt"]
+    wanted = {
+        "had": 1.0,
+        "own count": math.log(1 + 2 / 9 / OWN_UNIT),
+        "own fast": math.log(1 + (1 + 2**-4.0) * 2**-2.0 / OWN_UNIT),
+        "own slow": math.log(1 + (1 + 2**-1.0) * 2**-0.5 / OWN_UNIT),
+        "own age": math.log(21),
+        "own due": math.log(21 / 41),
+        "own category": math.log(1 + 2 / 9 / OWN_UNIT),
+        "counted": 0.0,
+    }
+    assert {name: salt[name] for name in wanted} == pytest.approx(wanted, rel=1e-5)
+    own = [name for name in FEATURES if name.startswith("own") or name == "had"]
+    assert [pool["sea"][name] for name in own] == [0.0] * 6 + [salt["own category"]]
+    assert pool["best"]["own due"] == 0.0  # one purchase has no rhythm
+    assert corner.pool("kettle", bought=["salt"], history=history).keys() == {"best", "sea"}
+    assert corner.pool("kettle", history=history) == pool  # nothing of one query is left for the next
+
+
+def test_a_list_says_that_the_shopper_bought_it_before() -> None:
+    corner = shop()
+    for name, category, price in [("salt", "Salt", 1.0), ("best", "Kitchen/Kettles", 180.0)]:
+        corner.offer(name, category, price)
+    order = no_order()
+    order.serves[:] = LEARNT
+    order.weights[:, FEATURES.index("own count")] = 5.0
+    corner.recommender.learnt = Learnt(order, "v")
+    found = corner.ask("kettle", history=bought(corner, (60.0, "salt"), (40.0, "best"), (30.0, "salt")))
+    reasons = {one["item_id"]: one["reasons"][0] for one in found}
+    assert reasons["salt"] == {"source": "history", "count": 2, "text": "Bought before, 2 times"}
+    assert reasons["best"] == {
+        "source": "history",
+        "anchor": "kettle",
+        "count": 1,
+        "text": "An alternative to Kettle, bought once before",
+    }
+    assert [one["item_id"] for one in found][:1] == ["salt"]
 
 
 # -- the learnt order --------------------------------------------------------------------------------------------------
