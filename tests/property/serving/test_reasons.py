@@ -1,6 +1,6 @@
 """Every sentence of a reason against the log: what it says is counted again, in plain Python, from the events alone.
 
-The engine learns from the log and answers it; each list is compared with the events before it.
+The engine learns from the log and answers it, in any order and arm; each list is compared with the events before it.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from math import exp2, log2
 
 import numpy as np
@@ -19,13 +20,14 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.prequential.replay import Engine, Event, Ranking
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.explanations import Reason
-from models.serving.recommender import SuggestedItem
+from models.serving.recommender import SuggestedItem, expected_of
 from models.sessions.visits import KEPT_WINDOWS, VisitConfig, Window
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
 from models.shop.items import Items
-from models.shop.policy import Policy
+from models.shop.policy import DEFAULT, FIXED, POPULAR, Policy
 from tests.support.corner_shop import WIDE
 from tests.support.oracle import is_upsell
+from tests.support.orders import NO_ORDER, DrawnOrder, orders
 
 AT = 1_700_000_000.0
 VISITS = VisitConfig(items=4, pair_reach=3, max_pair_items=3)
@@ -226,31 +228,43 @@ def check(reason: Reason, suggestion: SuggestedItem, log: Log, now: float) -> st
     return form
 
 
-def check_first(suggestion: SuggestedItem, log: Log, min_support: int) -> None:
-    """An upsell's first reason is about its anchor wherever one can be."""
+def check_first(suggestion: SuggestedItem, log: Log, min_support: int, arm: int) -> None:
+    """An upsell's first reason is about its anchor wherever one can be; the popular arm counts no pairs."""
     if suggestion["kind"] != "upsell":
         return
     name, anchor, first = suggestion["item_id"], suggestion["anchor"], suggestion["reasons"][0]
     counted = max(log.viewed_with(anchor, name), log.viewed_then_bought(anchor, name))
-    if counted >= min_support:
+    if arm != POPULAR and counted >= min_support:
         assert (first.get("anchor"), first["source"] in PAIRS) == (anchor, True)
     elif first["source"] not in PAIRS:
         assert first.get("anchor") == anchor
 
 
-def run(log: list[Step], min_support: int) -> set[str]:
+def run(log: list[Step], min_support: int, order: DrawnOrder, arm: int) -> set[str]:
     """Answer a log and check all reasons; returns the forms of their sentences."""
     rankings = {"counting": Ranking(), "all": Ranking(uses_sequence=True)}
     engine = Engine(Policy(**WIDE, min_support=min_support), VISITS, COUNTING, rankings, flush_interval_s=1.0)
     for item in CATALOG.values():
         engine.catalog.put(item)
     engine.predictor = AllAlike(engine.items)
+    for recommender in engine.recommenders.values():
+        recommender.learnt = order.learnt(engine.items)
     events, forms = events_of(log), set()
     for place, answered in enumerate(engine.run(events)):
-        counted = Log(events[:place])
-        for suggestion in (one for items in answered.lists.values() for one in items):
+        if answered.query is None:
+            continue
+        counted, lists = Log(events[:place]), answered.lists
+        if arm != DEFAULT:  # which the engine asks for
+            queries = [replace(answered.query, arm=arm, logs_pool=True)]
+            lists = {
+                name: next(recommender.suggest_each(queries, expected_of(predictor, queries)))
+                for (name, recommender), predictor in zip(
+                    engine.recommenders.items(), (None, engine.predictor), strict=True
+                )
+            }
+        for suggestion in (one for items in lists.values() for one in items):
             assert suggestion["reasons"]
-            check_first(suggestion, counted, min_support)
+            check_first(suggestion, counted, min_support, arm)
             forms |= {check(reason, suggestion, counted, answered.event.at) for reason in suggestion["reasons"]}
     return forms
 
@@ -259,11 +273,11 @@ def run(log: list[Step], min_support: int) -> set[str]:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps, st.integers(1, 2))
+@given(steps, st.integers(1, 2), orders(list(CATALOG)), st.sampled_from([DEFAULT, DEFAULT, POPULAR, FIXED]))
 def test_a_reason_says_what_the_log_has_and_an_upsells_first_is_about_its_anchor(
-    log: list[Step], min_support: int
+    log: list[Step], min_support: int, order: DrawnOrder, arm: int
 ) -> None:
-    run(log, min_support)
+    run(log, min_support, order, arm)
 
 
 def test_every_form_of_sentence_is_used_and_true() -> None:
@@ -280,5 +294,5 @@ def test_every_form_of_sentence_is_used_and_true() -> None:
             )
             for _ in range(60)
         ]
-        forms |= run(log, 1)
+        forms |= run(log, 1, NO_ORDER, DEFAULT)
     assert forms == set(SENTENCES)

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.ranking.features import POPULARITY, no_order
+from models.ranking.features import LEARNT, POPULARITY, no_order
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.explanations import ReasonText
 from models.serving.recommender import Learnt, Query, RecommenderConfig
 from models.sessions.visits import Visit, Window
 from models.shop.events import BOUGHT_WITH, Action
+from models.shop.kinds import UPSELL
 from models.shop.policy import FIXED, POPULAR, Policy
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop, Street
 
@@ -563,3 +564,22 @@ def test_the_fixed_arm_is_ordered_by_the_evidence_whatever_was_learnt(kettle_sho
     order.serves[:] = POPULARITY
     kettle_shop.recommender.learnt = Learnt(order, "v")
     assert kettle_shop.ask("kettle", arm=FIXED) == before != kettle_shop.ask("kettle")
+
+
+def test_an_upsell_that_joins_from_the_shelf_gives_its_anchor_as_the_first_reason() -> None:
+    shop = CornerShop()
+    shop.offer("tea", "Food/Tea", 5.0)
+    shop.offer("kettle", "Kitchen/Kettles", 100.0, brand="Acme")
+    shop.offer("glass", "Kitchen/Kettles", 130.0)
+    shop.offer("steel", "Kitchen/Kettles", 120.0, brand="Acme")
+    shop.learn("glass", {}, views=9.0, baskets=3.0)
+    order = no_order()
+    order.serves[UPSELL] = LEARNT
+    order.weights[UPSELL] = 0.0
+    shop.recommender.learnt = Learnt(order, "v")
+    found = {one["item_id"]: one for one in shop.ask("tea", cart=["kettle"]) if one["kind"] == "upsell"}
+    for name, step in [("glass", 0.3), ("steel", 0.2)]:
+        assert found[name]["score"] == pytest.approx(step**0.25 / 2)  # of the pool, and no fallback
+        assert (found[name]["anchor"], found[name]["reasons"][0]["anchor"]) == ("kettle", "kettle")
+    texts = [found[name]["reasons"][0]["text"] for name in ("glass", "steel")]
+    assert texts == ["From Kettles, an alternative to Kettle: bought 3 times", "From Acme, like Kettle"]
