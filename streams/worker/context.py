@@ -62,7 +62,7 @@ class WorkerContext:
         tables = self.tables = self.table_reader.tables
         self.items = tables.items
         self.recommender = Recommender(
-            tables.items, tables.catalog, tables.neighbours, policy, RecommenderConfig(), settings.histories
+            tables.items, tables.catalog, tables.neighbours, policy, RecommenderConfig(), self.settings.histories
         )
         self.batcher = SuggestionBatcher(
             self.recommender, self.producer, self.metrics, self.settings, self.identities, self.clock, on_failure

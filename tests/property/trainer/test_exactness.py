@@ -1,5 +1,5 @@
 """The trainer on an in-memory log: whenever it is killed, each look is fresh in exactly one window, each list of
-suggestions is counted once, and each pool is learnt once, with its rewards.
+suggestions is counted once, and each pool is learnt once, with what was taken of it.
 """
 
 from __future__ import annotations

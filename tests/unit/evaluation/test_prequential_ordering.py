@@ -1,4 +1,4 @@
-"""The ranker learnt beside an engine against the trainer's own: the same pools, the same rewards."""
+"""The ranker learnt beside an engine against the trainer's own: the same pools, the same takings."""
 
 from __future__ import annotations
 

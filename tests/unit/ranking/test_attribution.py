@@ -49,7 +49,8 @@ def taken(attribution: Attribution, at: float = 1_111.0) -> list[list[bool]]:
 def counted(attribution: Attribution, at: float = 1_111.0) -> list[list[int]]:
     """Items that were shown, followed and taken, of what closes: cross-sells, then upsells."""
     after(attribution, at)
-    return attribution.counts[[CROSS_SELL, UPSELL]].tolist()
+    counts: list[list[int]] = attribution.counts[[CROSS_SELL, UPSELL]].tolist()
+    return counts
 
 
 @pytest.fixture
