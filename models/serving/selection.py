@@ -73,6 +73,8 @@ def explore_last(at: float, seed: np.uint64, chosen: NDArray[np.int32], size: in
         return 1.0 - limits.explore
     make_exact(drawn, at, state.rows, state.weights, state.pool)
     candidates[drawn].score = min(candidates[drawn].score, last.score)  # the last's may be a learnt score
+    if size > 1 and precedes(drawn, chosen[size - 2], state.pool, order):
+        candidates[drawn].score = np.nextafter(candidates[drawn].score, 0.0)
     last.chosen = -1
     candidates[drawn].chosen = size - 1
     chosen[size - 1] = drawn
@@ -113,7 +115,10 @@ def exact_first(queue: int, at: float, rows: Rows, weights: Weights, pool: Pool,
     """Place in a queue of its best, -1 if it is empty. Scores are upper bounds, so the first exact one is the best."""
     while True:
         best = first(queue, pool, id_order)
-        if best < 0 or pool.candidates[pool.queues.places[queue, best]].exact:
+        if best < 0:
+            return best
+        candidate = pool.candidates[pool.queues.places[queue, best]]
+        if candidate.exact and candidate.score == pool.queues.scores[queue, best]:
             return best
         make_exact(pool.queues.places[queue, best], at, rows, weights, pool)
         rescore(queue, best, pool, id_order)
