@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 256
-"""Candidates of a logged pool at most."""
+MOST = 400
+"""Candidates of a pool at most, half of either kind."""
 
 
 class CandidatePool(NamedTuple):

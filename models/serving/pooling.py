@@ -94,12 +94,12 @@ def gather(situation: Situation, state: ServingState) -> None:
             pop(queue, best, state.pool, state.id_order)
         for number in range(pool.top_sizes[queue]):
             push(queue, pool.top[queue, number], state.pool, state.id_order)
+    _join(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, at, state)
     for index in range(len(situation.own)):
         place = place_of(situation.own[index].item, state.rules, query, pool)
         if pool.candidates[place].kind != NEITHER:
             pool.candidates[place].own = index
             _add(place, -1, at, state)
-    _join(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, at, state)
     if query.now[MAY_UPSELL]:
         for anchor in range(min(query.now[ANCHORS], MAX_ANCHORS)):
             group = state.rules.group[state.rules.facts[query.anchors[anchor]].category]

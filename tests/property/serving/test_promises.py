@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from models.serving.recommender import SuggestedItem
+from models.sessions.histories import DAY_S, Histories, History, HistoryConfig
 from models.shop.events import Action, CatalogItem
 from models.shop.items import Items
 from models.shop.policy import DEFAULT, FIXED, POPULAR, Policy
@@ -46,6 +47,8 @@ class World:
     seed: str = field(default="clicks-0-0")
     arm: int = DEFAULT
     order: DrawnOrder = NO_ORDER
+    before: dict[str, int] = field(default_factory=dict)
+    """Baskets of the shopper with each item, long before."""
 
     def shop(self, first: list[str]) -> CornerShop:
         """A shop with these items, rows and this order, `first` interned first."""
@@ -71,8 +74,17 @@ class World:
             at=self.at,
             seed=seed or self.seed,
             arm=self.arm,
+            history=self.history(shop),
             logs_pool=logs_pool,
         )
+
+    def history(self, shop: CornerShop) -> History:
+        """What the shopper has bought before, a basket every 40 days."""
+        histories = Histories(shop.items, HistoryConfig())
+        baskets = [(number, name) for name, count in self.before.items() for number in range(count)]
+        for offset, (number, name) in enumerate(baskets):
+            histories.learn("ann", [shop.items.index(name)], NOW - 40 * DAY_S * (number + 1), offset)
+        return histories.of("ann")
 
 
 names = st.sampled_from(NAMES)
@@ -150,6 +162,7 @@ worlds = st.builds(
     at=st.sampled_from([NOW, NOW + 1000.0, NOW - 86400.0]),
     arm=st.sampled_from([DEFAULT, DEFAULT, POPULAR, FIXED]),
     order=orders(NAMES),
+    before=st.one_of(st.just({}), st.dictionaries(names, st.integers(1, 3), max_size=6)),
 )
 
 MANY_NAMES = [f"item {number:03}" for number in range(130)]
@@ -278,6 +291,11 @@ def _check_reasons(world: World, one: SuggestedItem) -> None:
     evident = world.arm != POPULAR and _has_evidence(world, name, one["kind"])
     for reason in one["reasons"]:
         assert reason["text"]
+        if reason["source"] == "history":
+            assert world.arm == DEFAULT and not evident
+            assert reason["count"] == world.before[name]
+            assert reason.get("anchor") == (one["anchor"] if one["kind"] == "upsell" else None)
+            continue
         if not evident:
             assert reason["source"] in ("content", "popularity")[world.arm == POPULAR :]
             row = world.rows.get(name, {"views": 0.0, "baskets": 0.0})
@@ -361,7 +379,16 @@ def test_a_batch_is_answered_as_its_queries_are_one_by_one(world: World, query_s
     """... and of which of them the pools are logged does not matter."""
     shop = world.shop(NAMES)
     queries = [
-        shop.query(trigger, visit=visit, cart=cart, at=world.at, seed=str(number), arm=arm, logs_pool=logs_pool)
+        shop.query(
+            trigger,
+            visit=visit,
+            cart=cart,
+            at=world.at,
+            seed=str(number),
+            arm=arm,
+            history=world.history(shop),
+            logs_pool=logs_pool,
+        )
         for number, (trigger, visit, cart, arm, logs_pool) in enumerate(query_state)
     ]
     max_batch = shop.recommender.suggest_many(queries)

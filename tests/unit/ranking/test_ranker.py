@@ -64,18 +64,18 @@ def pools(number: int, seed: int = 1, kind: int = CROSS_SELL, right: int = RIGHT
     """Pools of eight of which the item with the greatest share of one source is taken, seven times of ten."""
     chance = np.random.default_rng(seed)
     found = []
-    for count in range(number):
+    for _ in range(number):
         features = np.zeros((8, WIDTH), np.float32)
         features[:, : len(SOURCES)] = chance.normal(3.0, 1.0, (8, len(SOURCES)))
         features[:, EVIDENCE] = features[:, WRONG]
         features[:, SCORE] = 4 * features[:, right]  # of a worker that knows
         taken = np.zeros(8, np.bool_)
         taken[features[:, right].argmax()] = chance.random() < 0.7
-        found.append(closed(features, taken, kind, float(count)))
+        found.append(closed(features, taken, kind))
     return found
 
 
-def closed(features: NDArray[np.float32], taken: NDArray[np.bool_], kind: int = CROSS_SELL, at: float = 0.0) -> Closed:
+def closed(features: NDArray[np.float32], taken: NDArray[np.bool_], kind: int = CROSS_SELL) -> Closed:
     n = len(taken)
     items, kinds = np.arange(n, dtype=np.int32), np.full(n, kind, np.int8)
     return Closed(items, kinds, features, np.ones(n, np.bool_), taken)
