@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from models.ranking.candidate_pool import MOST
 from models.ranking.features import WIDTH
 from models.shop.items import Items
 from streams.kafka.memory_log import StoredRecord
@@ -233,9 +234,9 @@ _CHANGES: dict[str, list[dict[str, Any]]] = {
         {"items": ["mug", ""]},
         {"items": ["mug", "t" * 257]},
         {
-            "items": [f"item-{number}" for number in range(257)],
-            "kinds": [1] * 257,
-            "features": [0.0] * (257 * WIDTH),
+            "items": [f"item-{number}" for number in range(MOST + 1)],
+            "kinds": [1] * (MOST + 1),
+            "features": [0.0] * (MOST + 1) * WIDTH,
         },
         *({"kinds": kinds} for kinds in ([], [1], [1, 0], [1, 3], [1, -1], [1, 2, 1])),
         *({"features": [0.0] * n} for n in (0, 2 * WIDTH - 1, 2 * WIDTH + 1, 3 * WIDTH)),
