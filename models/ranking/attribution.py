@@ -69,7 +69,7 @@ class AttributionConfig:
     """Lists that are open at a time; further ones are passed over, as closing one early would call its sale a miss.
     A list takes about 1.5 kB in memory, and 0.2 kB in each snapshot's state."""
     most_open_pools: int = 10_000
-    """... and pools of candidates. One of 150 candidates takes about 10 kB in memory, and 9 kB in a snapshot's state."""
+    """... and pools of candidates. One of 150 candidates takes 10 kB in memory, 9 kB in a snapshot's state."""
     most_of_shopper: int = 200
     """... of one shopper: everything that he does is compared with all of them. Nobody sees so many within an hour."""
     late_s: float = 60.0

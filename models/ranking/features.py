@@ -30,12 +30,12 @@ FEATURES = (
     "brand",  # 1: of its anchor's brand
     "near",  # 1: its category and its anchor's have the same parent
     "had",  # 1: the shopper has bought it before
-    "own count",  # log(1 + share of his baskets with it / OWN_UNIT), of PRIOR_BASKETS more
+    "own count",  # log(1 + share of the shopper's baskets with it / OWN_UNIT), of PRIOR_BASKETS more
     "own fast",  # log(1 + fast decayed baskets with it / OWN_UNIT)
     "own slow",  # ... slow
-    "own age",  # log(1 + days since he last bought it), 0 if never
-    "own due",  # logarithm of a day more than these over a day more than the mean gap of his purchases; -3 to 3
-    "own category",  # log(1 + share of his baskets with its category / OWN_UNIT)
+    "own age",  # log(1 + days since it was last bought), 0 if never
+    "own due",  # logarithm of a day more than these over a day more than the mean gap between purchases; -3 to 3
+    "own category",  # log(1 + items of its category in each of the shopper's baskets / OWN_UNIT)
     "learnt",  # its score by the learnt order of the worker, without the bias: that judges the order, and is not learnt
 )
 """Names of the features, in order."""
@@ -55,7 +55,7 @@ OWN_UNIT = 0.02
 """... and an item's share of a shopper's baskets."""
 
 PRIOR_BASKETS = 5.0
-"""Baskets that every shopper is taken to have had besides his own, without any item: few say little."""
+"""Baskets without any item that are added to a shopper's own: few say little."""
 
 UNSEEN_BASKETS = 0.3
 """Baskets that every item is taken to have had besides its own."""

@@ -17,7 +17,7 @@ from models.jit import inline_njit
 from models.serving.candidates import bought_by_chance, share_factors, significance, supported
 from models.serving.fallbacks import BRAND, NEAR
 from models.serving.rules import QueryState
-from models.serving.state import EVIDENCE, Pool, ServingState, Weights
+from models.serving.state import EVIDENCE, JOINED, Pool, ServingState, Weights
 from models.shop.catalog import Catalog
 from models.shop.events import BOUGHT_WITH, PAIR_KIND_NAMES, PAIR_KINDS, VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
 from models.shop.items import Items
@@ -182,7 +182,7 @@ def _explain_fall_back(
     if candidate.kin >= 0:
         found.anchor[index, 0] = query.anchors[candidate.kin]
     found.strength[index, 0] = 1.0
-    if candidate.own >= 0:
+    if candidate.own >= 0 and candidate.tier == JOINED:  # else it is there as any fallback is, whoever bought it
         found.source[index, 0], found.events[index, 0] = _OWN, own[candidate.own].count
         return
     views = purchases = 0

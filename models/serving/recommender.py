@@ -18,6 +18,7 @@ from models.ranking.features import Order, no_order
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.explanations import MOST_REASONS, Reason, Reasons, ReasonText, empty_reasons
 from models.serving.kernel import Answers, Batch, Joined, answer, empty_answers
+from models.serving.pooling import MOST_BOUGHT
 from models.serving.popularity import Popularity
 from models.serving.rules import CompiledPolicy, QueryState
 from models.serving.state import Limits, ServingState, Weights, empty_pool
@@ -280,11 +281,20 @@ class Recommender:
             np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64),
             expected,
             np.array([query.arm for query in queries], np.int8),
-            np.concatenate([NOTHING.cells, *(query.history.cells for query in queries)]),
+            np.concatenate([NOTHING.cells, *(self._own(query.history) for query in queries)]),
             np.array([0, *accumulate(len(query.history.cells) for query in queries)], np.int64),
             np.array([query.history.baskets for query in queries], np.float64),
             np.where(logs, np.cumsum(logs) - 1, -1),
         )
+
+    def _own(self, history: History) -> NDArray[np.void]:
+        """What a shopper has bought; the most useful first where a pool may not have room for all."""
+        cells = history.cells
+        if len(cells) <= MOST_BOUGHT:
+            return cells
+        useful = np.log2(cells["slow"]) + cells["last"] / self._histories.slow_s
+        ordered: NDArray[np.void] = cells[np.argsort(-useful, kind="stable")]
+        return ordered
 
     def _suggested(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:
         """Answers as they are sent."""

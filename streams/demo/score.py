@@ -28,6 +28,7 @@ MODELS = {
     "bought_with": "counting",
     "viewed_then_bought": "counting",
     "sequence": "sequence model",
+    "history": "history",
     "content": "fall-backs",
     "popularity": "fall-backs",
 }

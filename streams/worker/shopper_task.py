@@ -125,6 +125,7 @@ class ShopperTask(PartitionTask):
         async with aclosing(past):
             async for record in past:
                 self._replay(record, joined, published)
+                self.histories.drop_excess()
         self.cursors, self.histories.position = cursors, purchases.position
         for user_id in self.histories.shoppers():  # rows may be older than what their shoppers have said
             self._forget_purchases(user_id)
@@ -355,7 +356,7 @@ class ShopperTask(PartitionTask):
     async def _publish_histories(self) -> None:
         """Publish rows that have changed, those that have waited longest first, until the flush has no more bytes."""
         context, histories, done, sent = self.context, self.histories, 0, 0
-        if self.overtaken():
+        if not self.cursors or self.overtaken():
             return
         while sent < histories.config.flush_bytes and (user_id := histories.next_changed()) is not None:
             key, value = self._history_record(user_id)
@@ -366,6 +367,8 @@ class ShopperTask(PartitionTask):
             if done % SLICE == 0:
                 await context.backpressure.wait_for_producer()
                 await asyncio.sleep(0)
+                if not self.cursors or self.overtaken():
+                    break
         context.metrics.histories_published.inc(done)
         context.metrics.histories_bytes.inc(sent)
 

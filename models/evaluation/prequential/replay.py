@@ -198,7 +198,7 @@ class Engine:
         if isinstance(event, Profile):
             before = self._visits.apply_profile(event)
             if before is not None:
-                self._histories.forget(event.user_id, before, ())
+                self._histories.forget(event.user_id, before, self._visits.purchases(event.user_id))
             self._profiles += 1
             return Answered(event, self._profiles - 1, False, None)
         if isinstance(event, Click):

@@ -342,11 +342,13 @@ class _Methods:
         self._offsets[type(event)] += 1
         self.counts.learn(event)
         self._ordering.record_event(event, True, event.at, offset)
-        if sum(self._offsets.values()) % LOGGED == 0:
-            self._log_pool(event, offset)
         if isinstance(event, Purchase):
             bought = list(map(self._items.index, event.item_ids))
             self._histories.learn(event.user_id, list(dict.fromkeys(bought)), event.at, offset)
+        triggers = isinstance(event, Purchase) or event.action is not Action.REMOVE_FROM_CART
+        if triggers and sum(self._offsets.values()) % LOGGED == 0:
+            self._log_pool(event, offset)
+        if isinstance(event, Purchase):
             self.purchases.learn(event.user_id, bought)
             self._personal.learn(event.user_id, list(dict.fromkeys(bought)))
             self._popular[bought] += 1.0

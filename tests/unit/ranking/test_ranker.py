@@ -12,6 +12,7 @@ pytest.importorskip("river", reason="install the extra `learning` to run this")
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.ranking.attribution import Closed
+from models.ranking.candidate_pool import MOST
 from models.ranking.features import (
     BASE_UNIT,
     FEATURES,
@@ -35,7 +36,7 @@ from models.serving.state import TOP
 from models.sessions.histories import DAY_S, Histories, History, HistoryConfig
 from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, UPSELL
-from models.shop.policy import FIXED, POPULAR, Policy
+from models.shop.policy import DEFAULT, FIXED, POPULAR, Policy
 from models.snapshot import Snapshot
 from tests.support.corner_shop import NOW, WIDE, CornerShop
 
@@ -228,6 +229,30 @@ def test_a_list_says_that_the_shopper_bought_it_before() -> None:
         "text": "An alternative to Kettle, bought once before",
     }
     assert [one["item_id"] for one in found][:1] == ["salt"]
+
+
+@pytest.mark.parametrize("arm", [DEFAULT, FIXED])
+def test_who_bought_an_item_before_changes_no_list_that_nothing_learnt_ranks(arm: int) -> None:
+    corner = CornerShop(Policy(**WIDE))
+    corner.offer("kettle", "Kettles", 100.0, brand="Acme")
+    corner.offer("mug", "Mugs", 8.0, brand="Acme")
+    history = bought(corner, (60.0, "mug"), (40.0, "mug"))
+    before = corner.ask("kettle", arm=arm)
+    assert before[0]["reasons"][0]["text"] == "From Acme, like Kettle"
+    assert corner.ask("kettle", arm=arm, history=history, logs_pool=True) == before
+
+
+def test_of_a_long_history_the_most_useful_join_the_pool() -> None:
+    corner = CornerShop(Policy(**WIDE), histories=HistoryConfig(fast_s=10 * DAY_S, slow_s=40 * DAY_S))
+    corner.offer("kettle", "Kettles", 100.0)
+    names = [f"thing-{number:03d}" for number in range(MOST // 2 + 20)]
+    for name in names:
+        corner.offer(name, f"Category {name}", 5.0)
+    days = [(100.0 + len(names) - number, name) for number, name in enumerate(names)]
+    pool = corner.pool("kettle", history=bought(corner, *days))
+    had = {name for name, row in pool.items() if row["had"]}
+    assert names[-1] in had and len(pool) == MOST // 2
+    assert had <= {*names[20:], *names[:MOST_BOUGHT]}  # the first are among the most bought, of equal ones
 
 
 # -- the learnt order --------------------------------------------------------------------------------------------------
