@@ -146,7 +146,7 @@ class Ranker:
         """The learnt order of each kind, and whether it serves."""
         items = self.items()
         uptake = np.zeros((2, int(items.max()) + 1 if len(items) else 0), np.float32)
-        uptake[:, items] = self._uptake(items)
+        uptake[:, items] = [orders.uptake(items) for orders in self._kinds.values()]
         found = no_order()._replace(uptake=uptake)
         for kind, orders in self._kinds.items():
             found.serves[kind] = orders.best
@@ -166,10 +166,6 @@ class Ranker:
             found = np.sort(found[strongest])
         return found
 
-    def _uptake(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(2, n) of (n,) items."""
-        return np.stack([orders.uptake(items) for orders in self._kinds.values()]).astype(np.float32)
-
     def held(self) -> NDArray[np.int64]:
         """Indices of `items`. It forgets the uptake of all others: their indices may come to mean other items."""
         items = self.items()
@@ -180,7 +176,7 @@ class Ranker:
     def snapshot_arrays(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
         """Indices of the items whose uptake a snapshot has, and the arrays of the snapshot."""
         items, order = self.items(), self.order()
-        return items, {**order._asdict(), "uptake": self._uptake(items)}
+        return items, {**order._asdict(), "uptake": order.uptake[:, items]}
 
     def config_of(self) -> dict[str, Any]:
         """The configuration of a snapshot."""
@@ -195,11 +191,12 @@ class Ranker:
         found: dict[str, float] = {}
         for kind, name in RANKED_KINDS.items():
             orders = self._kinds[kind]
+            gains, best = orders.gains(), orders.best
             found[f"takings.{name}"] = orders.takings
             found[f"credits.{name}"] = orders.credited
             for number, order in enumerate(ORDERS):
-                found[f"gain.{name}.{order}"] = float(orders.gains()[number])
-                found[f"served.{name}.{order}"] = float(orders.best == number)
+                found[f"gain.{name}.{order}"] = float(gains[number])
+                found[f"served.{name}.{order}"] = float(best == number)
             for source, alarms in zip(SOURCES, orders.drift.alarms.tolist(), strict=True):
                 found[f"drift.{name}.{source}"] = float(alarms)
         return found

@@ -182,7 +182,7 @@ def _explain_fall_back(
     if candidate.kin >= 0:
         found.anchor[index, 0] = query.anchors[candidate.kin]
     found.strength[index, 0] = 1.0
-    if candidate.own >= 0 and candidate.tier == JOINED:  # else it is there as any fallback is, whoever bought it
+    if candidate.own >= 0 and candidate.tier == JOINED:  # otherwise it is a fallback like any other
         found.source[index, 0], found.events[index, 0] = _OWN, own[candidate.own].count
         return
     views = purchases = 0

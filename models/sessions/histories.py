@@ -73,7 +73,7 @@ CELL = np.dtype(
 
 
 class History(NamedTuple):
-    """What one shopper has bought. Learning makes another one, so whoever keeps it keeps what was known then."""
+    """What one shopper has bought. Immutable: learning replaces it, so a query keeps the one it was given."""
 
     cells: NDArray[np.void]
     """(n,) of `CELL`, in no order that means anything."""

@@ -68,7 +68,8 @@ def command(
         complain(note)
     rankings = {name: ranking for name, ranking in RANKINGS.items() if name in names}
     clock = time.process_time
-    engine = Engine(policy, settings.visits, settings.cooccurrence, rankings, settings.flush_interval_s, clock)
+    interval_s = settings.flush_interval_s
+    engine = Engine(policy, settings.visits, settings.cooccurrence, rankings, interval_s, clock, settings.histories)
     for item in log.catalog:
         engine.catalog.put(item)
     if any(ranking.uses_sequence for ranking in rankings.values()):

@@ -38,7 +38,14 @@ def command(
     answers = AnsweringShop(shop.truth, own)
     rankings = {OURS: {OURS: RANKINGS[OURS]}, POPULARITY: {}}
     engines = {
-        name: Engine(policy, settings.visits, settings.cooccurrence, ranking, settings.flush_interval_s)
+        name: Engine(
+            policy,
+            settings.visits,
+            settings.cooccurrence,
+            ranking,
+            settings.flush_interval_s,
+            histories=settings.histories,
+        )
         for name, ranking in rankings.items()
     }
     for engine in engines.values():

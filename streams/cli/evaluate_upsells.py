@@ -78,6 +78,7 @@ def command(
                 window_s=window,
                 visits=settings.visits,
                 counting=settings.cooccurrence,
+                histories=settings.histories,
                 outcomes=settings.outcomes,
                 ranker=settings.ranker,
             ),

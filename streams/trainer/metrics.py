@@ -35,7 +35,9 @@ class TrainerMetrics(Metrics):
         self._answers = self._gauge(
             "trainer_suggested_items", "Items of closed lists, by what became of them", "kind", "fate"
         )
-        self._ranker = self._gauge("trainer_ranker", "How good orders are of late, which serves, alarms", "metric")
+        self._ranker = self._gauge(
+            "trainer_ranker", "How good orders have been recently, which serves, alarms", "metric"
+        )
         self._scores = self._gauge(
             "trainer_score", "Of the last snapshot and of the one that served then, on what is held back", "metric"
         )

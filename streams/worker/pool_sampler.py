@@ -1,6 +1,6 @@
 """Which lists' pools are logged: as many as a budget of bytes a second pays for.
 
-A token bucket of one second: a batch takes as many pools as the bytes left pay for, at the mean size of late, and what
+A token bucket of one second: a batch takes as many pools as the bytes left pay for, at the recent mean size, and what
 they cost more is paid back before the next. Of a batch with more lists than that, those with the smallest hashes of
 their ids are taken, so that the sample does not depend on the place in a burst.
 """

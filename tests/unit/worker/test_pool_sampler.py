@@ -1,4 +1,4 @@
-"""Which lists' pools are logged: within the budget, whoever stands first in a batch, and only of arms that learn."""
+"""Which lists' pools are logged: within the budget, whatever their place in a batch, and only of arms that learn."""
 
 from __future__ import annotations
 
