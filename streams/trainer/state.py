@@ -138,11 +138,11 @@ class TrainerState:
         for user_id, before in forgotten.items():
             self.window_builder.forget(user_id, before)
         await self._reader.apply_all_profiles(self._apply_profile)
-        snapshot_codec.restore_attributions(self._parts, training)
-        for attribution in (self.attribution, self.pools):
-            attribution.drop(self.window_builder.refuses)  # who refused or was forgotten since
         for number in self._reader.partitions:
             await self._rebuild_visits(number)
+        await run_in_daemon_thread(lambda: snapshot_codec.restore_attributions(self._parts, training), _THREAD)
+        for attribution in (self.attribution, self.pools):
+            attribution.drop(self.window_builder.refuses)  # who refused or was forgotten since
         self.cursors = self._reader.cursors
 
     def _restore(self, snapshot: Snapshot, training: Mapping[str, NDArray[Any]]) -> None:
@@ -248,6 +248,8 @@ class TrainerState:
         self._forget(user_id, before)
 
     def _forget(self, user_id: str, before: float) -> None:
+        if not self.cursors:
+            return  # the attributions may be being restored: they are rid of all who refuse afterwards
         for attribution in (self.attribution, self.pools):
             attribution.forget(user_id, before)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.errors import SnapshotShapeError
-from models.ranking.attribution import AttributionConfig
+from models.ranking.attribution import Attribution, AttributionConfig
 from models.ranking.features import EVIDENCE, FEATURES, FIRST_WEIGHTS, LEARNT
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
@@ -496,6 +496,27 @@ async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop:
     assert held(trainee) == (14, 14)
     later = Trainee(shop, tmp_path, LASTING)
     later.tables.forgotten["user-3"] = 1_699_990_031.0  # his second list is later
+    await later.take_over()
+    assert held(later) == (13, 13)
+
+
+async def test_who_is_forgotten_while_lists_are_restored_is_not_gone_on_with(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suggesting(shop, 14)
+    trainee = await Trainee(shop, tmp_path, LASTING).take_over()
+    await trainee.apply()
+    await trainee.publish()
+    later, loop, restore = Trainee(shop, tmp_path, LASTING), asyncio.get_running_loop(), Attribution.restore
+
+    async def forget() -> None:
+        later.training.forget("user-3", 1_699_990_031.0)
+
+    def restore_meanwhile(attribution: Attribution, training: Mapping[str, Any]) -> None:
+        asyncio.run_coroutine_threadsafe(forget(), loop).result(10.0)  # the event loop is free
+        restore(attribution, training)
+
+    monkeypatch.setattr(Attribution, "restore", restore_meanwhile)
     await later.take_over()
     assert held(later) == (13, 13)
 
