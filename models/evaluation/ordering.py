@@ -15,6 +15,7 @@ from models.ranking.attribution import Attribution, AttributionConfig, Impressio
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.features import MAX_FEATURE, WIDTH
 from models.ranking.ranker import Ranker, RankerConfig
+from models.ranking.upsell_attribution import UpsellAttribution
 from models.serving.recommender import Learnt, Query
 from models.shop.events import Click, Purchase
 from models.shop.items import Items
@@ -44,7 +45,7 @@ class Ordering:
         snapshot_every_s: float,
         policy: Policy,
     ) -> None:
-        self.outcomes = Attribution(outcomes, WIDTH)
+        self.outcomes, self._upsells = Attribution(outcomes, WIDTH), UpsellAttribution(outcomes, WIDTH, 1)
         self.ranker = Ranker(ranker, policy)
         self._items = items
         self._train_every_s, self._snapshot_every_s = train_every_s, snapshot_every_s
@@ -56,18 +57,21 @@ class Ordering:
         items, kinds = array("i", pool.items.tolist()), bytearray(pool.kinds)
         features = np.clip(pool.features, -MAX_FEATURE, MAX_FEATURE).astype(np.float16)  # as in a record
         logged = Impression(query.seed, query.user_id, query.at, topic, offset, items, kinds, features)
-        self.outcomes.record_impression(_NUMBER, logged)
+        for attribution in (self.outcomes, self._upsells):
+            attribution.record_impression(_NUMBER, logged)
 
     def record_event(self, event: Click | Purchase, applied: bool, appended_s: float, offset: int) -> None:
         """Attribute an event to its shopper's pools; `applied`: whether it counts."""
-        self.outcomes.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
+        for attribution in (self.outcomes, self._upsells):
+            attribution.record_event(_NUMBER, event, self._items.index, appended_s, offset, applied=applied)
         if appended_s >= self._train_at:
             self._train_at = appended_s + self._train_every_s
             self._learn()
 
     def forget(self, user_id: str, before: float) -> None:
         """Learn nothing of a shopper up to an event time."""
-        self.outcomes.forget(user_id, before)
+        for attribution in (self.outcomes, self._upsells):
+            attribution.forget(user_id, before)
 
     def due(self, at: float) -> bool:
         """Whether to take a `snapshot` before an event of this time is answered."""
@@ -85,3 +89,5 @@ class Ordering:
     def _learn(self) -> None:
         for closed in self.outcomes.take():
             self.ranker.learn_one(closed)
+        for closed in self._upsells.take():
+            self.ranker.learn_one(closed, month=True)

@@ -70,6 +70,11 @@ class AttributionConfig:
     A list takes about 1.5 kB in memory, and 0.2 kB in each snapshot's state."""
     most_open_pools: int = 10_000
     """... and pools of candidates. One of 150 candidates takes 10 kB in memory, 9 kB in a snapshot's state."""
+    upsell_window_s: float = 30 * 86_400.0
+    """Event time in which taking an item answers a pool's upsell: a month, as a better pan is seldom bought at once."""
+    most_open_upsells: int = 10_000
+    """Pools of upsells that are open for so long; they begin at even distances. One of 30 upsells takes 4 kB in memory
+    and 2 kB in a snapshot's state."""
     most_of_shopper: int = 200
     """... of one shopper: everything that he does is compared with all of them. Nobody sees so many within an hour."""
     late_s: float = 60.0
@@ -192,7 +197,7 @@ class Attribution:
 
     def __init__(self, config: AttributionConfig, width: int = 0) -> None:
         self._config, self._width = config, width
-        self._most_open = config.most_open_pools if width else config.most_open
+        self._window_s, self._most_open = config.window_s, config.most_open_pools if width else config.most_open
         self._open: dict[str, _Open] = {}
         self._rows = 0  # items of all open lists
         self._of_user: dict[str, list[str]] = {}
@@ -240,9 +245,7 @@ class Attribution:
             self.skipped += 1
             return
         n = len(impression.items)
-        opened = _Open(
-            number, impression, topic, impression.at + self._config.window_s, bytearray(n), bytearray(n), None
-        )
+        opened = _Open(number, impression, topic, impression.at + self._window_s, bytearray(n), bytearray(n), None)
         self._add(opened)
         self.opened += 1
         for action in self._actions_of_user.get(impression.user_id, ()):
@@ -477,7 +480,7 @@ class Attribution:
             impression = Impression(
                 suggestion_id, user_id, at, TOPICS[topic], offset, indices, bytearray(kinds), of_pool
             )
-            said, end = None if -1 in shown else bytearray(shown), at + self._config.window_s
+            said, end = None if -1 in shown else bytearray(shown), at + self._window_s
             self._add(_Open(number, impression, topic, end, bytearray(levels), bytearray(dismissed), said))
             first = last
         users, ids = texts("deeds.users"), texts("deeds.ids")

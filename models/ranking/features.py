@@ -35,7 +35,10 @@ FEATURES = (
     "own slow",  # ... slow
     "own age",  # log(1 + days since it was last bought), 0 if never
     "own due",  # logarithm of a day more than these over a day more than the mean gap between purchases; -3 to 3
-    "own category",  # log(1 + items of its category in each of the shopper's baskets / OWN_UNIT)
+    "own group",  # log(1 + items of the same category to the policy in each of the shopper's baskets / OWN_UNIT)
+    "own category",  # ... of its whole category
+    "own brand",  # ... of its brand
+    "own price",  # logarithm of its price over the mean price of what the shopper buys of its group; -3 to 3
     "learnt",  # its score by the learnt order of the worker, without the bias: that judges the order, and is not learnt
 )
 """Names of the features, in order."""

@@ -65,7 +65,7 @@ from models.snapshot import Snapshot
 from models.stored_state import nest, nested
 
 MODEL = "ranker"
-CODE = "ranker-3"
+CODE = "ranker-4"
 
 RANKED_KINDS = {CROSS_SELL: "cross_sell", UPSELL: "upsell"}
 """Kinds that are learnt separately, as metrics name them."""
@@ -126,15 +126,22 @@ class Ranker:
     def __init__(self, config: RankerConfig, policy: Policy) -> None:
         self._config = config
         self._kinds = {kind: _Kind(config, policy) for kind in RANKED_KINDS}
+        self._month_takings = 0.0  # of upsells
         self.learnt = 0
 
-    def learn_one(self, closed: Closed) -> None:
-        """Learn what became of a pool."""
+    def learn_one(self, closed: Closed, *, month: bool = False) -> None:
+        """Learn what became of a pool within an hour, or of its upsells within a `month`.
+
+        Once enough takings of upsells within a month are learnt, those within an hour are not learnt any more.
+        """
         for kind, orders in self._kinds.items():
+            if kind == UPSELL and not month and self._month_takings >= self._config.least_credits:
+                continue
             mine = closed.learnable & (closed.kinds == kind)
             if mine.any():
                 rows, taken = closed.features[mine].astype(np.float64), closed.taken[mine].astype(np.float64)
                 orders.learn(closed.items[mine], rows, taken)
+                self._month_takings += float(taken.sum()) if month else 0.0
         self.learnt += 1
 
     @property
@@ -208,6 +215,7 @@ class Ranker:
         found: dict[str, NDArray[Any]] = {
             "learnt by": _LEARNT_BY.copy(),
             "learnt": np.array([self.learnt], np.int64),
+            "month takings": np.array([self._month_takings]),
         }
         for kind, name in RANKED_KINDS.items():
             found |= nest(name, self._kinds[kind].training())
@@ -217,7 +225,7 @@ class Ranker:
         """Continue where another ranker gave `training`; returns False, and changes nothing, where other code did."""
         if not np.array_equal(training.get("learnt by", np.empty(0)), _LEARNT_BY):
             return False
-        self.learnt = int(training["learnt"][0])
+        self.learnt, self._month_takings = int(training["learnt"][0]), float(training["month takings"][0])
         for kind, name in RANKED_KINDS.items():
             self._kinds[kind].restore(nested(name, training))
         return True

@@ -14,7 +14,7 @@ from models.sequence.predictor import Expected
 from models.serving.candidates import collect, expect, find_sources, place_of, score
 from models.serving.explanations import Reasons, explain
 from models.serving.fallbacks import add_most_popular, fall_back
-from models.serving.pooling import Situation, count_own, describe, gather, rerank, situation_of
+from models.serving.pooling import Situation, clear_own, describe, gather, rerank, situation_of, sum_own
 from models.serving.rules import ANCHORS, begin
 from models.serving.selection import count_cross_sells, explore_last, take_best, weakest
 from models.serving.state import ServingState
@@ -119,11 +119,11 @@ def _answer(
             own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
             situation = situation_of(at, own, batch.own_baskets[query], state)
             gather(situation, state)
-            count_own(1.0, situation, state)
+            sum_own(situation, state)
             if logged >= 0:
                 _log(logged, situation, state, out)
             rerank(situation, learnt, state, features)
-            count_own(-1.0, situation, state)
+            clear_own(situation, state)
         size = take_best(at, chosen, 0, state)
         exploring = limits.explore > 0.0
         crosses = count_cross_sells(chosen, size, pool)

@@ -37,7 +37,7 @@ from models.serving.candidates import baskets_with, make_exact, place_of, step_f
 from models.serving.fallbacks import MAX_ANCHORS, POPULAR, relate
 from models.serving.popularity import PLACES, TopItems
 from models.serving.queues import pop, push
-from models.serving.rules import ANCHORS, MAY_UPSELL
+from models.serving.rules import ANCHORS, LOG_PRICES, MAY_UPSELL, OF_CATEGORY, OF_GROUP, PRICED
 from models.serving.selection import exact_first
 from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, TOP, UPSELLS, ServingState
 from models.sessions.histories import DAY_S
@@ -51,6 +51,11 @@ MOST_BOUGHT = 40
 _STEEPEST = 3.0
 
 _EVIDENCE = FEATURES.index("evidence")
+_HAD = FEATURES.index("had")
+"""The features that follow it are of the shopper's purchases of the item: count, fast, slow, age, due."""
+_OWN_GROUP, _OWN_CATEGORY, _OWN_BRAND, _OWN_PRICE = map(
+    FEATURES.index, ("own group", "own category", "own brand", "own price")
+)
 _LEARNT = FEATURES.index("learnt")
 """The last feature."""
 
@@ -139,11 +144,29 @@ def _add(place: int, anchor: int, at: float, state: ServingState) -> None:
 
 
 @inline_njit
-def count_own(sign: float, situation: Situation, state: ServingState) -> None:
-    """Add the shopper's baskets to the groups of their items (1), or take them away again (-1)."""
+def sum_own(situation: Situation, state: ServingState) -> None:
+    """Sum up what the shopper has bought by category and brand; `clear_own` puts the sums back to zero."""
+    sums, rules = state.query.own, state.rules
     for index in range(len(situation.own)):
-        group = state.rules.group[state.rules.facts[situation.own[index].item].category]
-        state.query.own[group] += sign * situation.own[index].count
+        bought = situation.own[index]
+        fact = rules.facts[bought.item]
+        group = rules.group[fact.category]
+        sums[group, OF_GROUP] += bought.count
+        sums[fact.category, OF_CATEGORY] += bought.count
+        state.query.own_brand[fact.brand] += bought.count
+        if fact.price > 0.0:
+            sums[group, PRICED] += bought.count
+            sums[group, LOG_PRICES] += bought.count * math.log(fact.price)
+
+
+@inline_njit
+def clear_own(situation: Situation, state: ServingState) -> None:
+    """Put the sums of `sum_own` back to zero."""
+    for index in range(len(situation.own)):
+        fact = state.rules.facts[situation.own[index].item]
+        state.query.own[fact.category, :] = 0.0
+        state.query.own[state.rules.group[fact.category], :] = 0.0
+        state.query.own_brand[fact.brand] = 0.0
 
 
 @inline_njit
@@ -215,21 +238,27 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     features[13] = min(_STEEPEST, max(-_STEEPEST, price))
     features[14] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
     features[15] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
-    features[16:_LEARNT] = 0.0
-    own_baskets = situation.own_baskets + PRIOR_BASKETS
-    of_group = state.query.own[state.rules.group[fact.category]]
-    features[22] = math.log(1.0 + of_group / own_baskets / OWN_UNIT)
+    features[_HAD:_LEARNT] = 0.0
+    own_baskets, sums = situation.own_baskets + PRIOR_BASKETS, state.query.own
+    of_group = sums[state.rules.group[fact.category]]
+    features[_OWN_GROUP] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
+    features[_OWN_CATEGORY] = math.log(1.0 + sums[fact.category, OF_CATEGORY] / own_baskets / OWN_UNIT)
+    if fact.brand != NONE:
+        features[_OWN_BRAND] = math.log(1.0 + state.query.own_brand[fact.brand] / own_baskets / OWN_UNIT)
+    if of_group[PRICED] > 0.0 and fact.price > 0.0:
+        over = math.log(fact.price) - of_group[LOG_PRICES] / of_group[PRICED]
+        features[_OWN_PRICE] = min(_STEEPEST, max(-_STEEPEST, over))
     if candidate.own >= 0:
         own = situation.own[candidate.own]
         age_s = max(0.0, at - own.last)
-        features[16] = 1.0
-        features[17] = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
-        features[18] = math.log(1.0 + own.fast * 2.0 ** (-age_s / situation.fast_s) / OWN_UNIT)
-        features[19] = math.log(1.0 + own.slow * 2.0 ** (-age_s / situation.slow_s) / OWN_UNIT)
-        features[20] = math.log(1.0 + age_s / DAY_S)
+        features[_HAD] = 1.0
+        features[_HAD + 1] = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
+        features[_HAD + 2] = math.log(1.0 + own.fast * 2.0 ** (-age_s / situation.fast_s) / OWN_UNIT)
+        features[_HAD + 3] = math.log(1.0 + own.slow * 2.0 ** (-age_s / situation.slow_s) / OWN_UNIT)
+        features[_HAD + 4] = math.log(1.0 + age_s / DAY_S)
         if own.count > 1:
             gap_s = (own.last - own.first) / (own.count - 1)
-            features[21] = min(_STEEPEST, max(-_STEEPEST, math.log((age_s + DAY_S) / (gap_s + DAY_S))))
+            features[_HAD + 5] = min(_STEEPEST, max(-_STEEPEST, math.log((age_s + DAY_S) / (gap_s + DAY_S))))
     learnt, kind = state.learnt, UPSELL if upsell else CROSS_SELL
     total = 0.0
     for column in range(_LEARNT):

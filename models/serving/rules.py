@@ -25,6 +25,10 @@ SERIAL, ANCHORS, MAY_UPSELL, BARRED = 0, 1, 2, 3
 """Places of `QueryState.now`: serial of the query, number of its anchors, whether it may have upsells, number of items
 that it bars."""
 
+OF_GROUP, OF_CATEGORY, PRICED, LOG_PRICES, OWN_SUMS = range(5)
+"""Columns of `QueryState.own`: the shopper's baskets with items of a group and of a category; of a group those with a
+price, and the sum of the logarithms of their prices. Number of the columns."""
+
 _BY_POLICY, _BY_QUERY = 1, 2
 """Bits of `QueryState.barred`."""
 
@@ -54,7 +58,8 @@ class QueryState(NamedTuple):
     anchors: NDArray[np.int32]  # (items,): items, those of the trigger first, then of the cart, latest first
     taken: NDArray[np.int64]  # (nodes,): serial of the last query that has an anchor of the group
     denied: NDArray[np.uint64]  # (words,): first categories of pairs, some anchor's or above it
-    own: NDArray[np.float64]  # (nodes,): baskets of the shopper with items of the group; zero between queries
+    own: NDArray[np.float64]  # (nodes, OWN_SUMS): of what the shopper has bought; zero between queries
+    own_brand: NDArray[np.float64]  # (brands,): his baskets with items of the brand; zero between queries
 
 
 class CompiledPolicy:
@@ -159,7 +164,11 @@ class CompiledPolicy:
         The serials of its queries must grow, from 1 on.
         """
         items, nodes = max(len(self._catalog.facts), len(self._items)), len(self._group)
-        if before is None or len(before.barred) < items or len(before.taken) < nodes:
+        brands = len(self._brand_barred)
+        too_small = before is not None and (
+            len(before.barred) < items or len(before.taken) < nodes or len(before.own_brand) < brands
+        )
+        if before is None or too_small:
             barred = np.zeros(items, np.uint8)
             barred[self._barred_items] = _BY_POLICY
             before = QueryState(
@@ -169,7 +178,8 @@ class CompiledPolicy:
                 np.zeros(items, np.int32),
                 np.zeros(nodes, np.int64),
                 np.zeros(self._deny.first.shape[1], np.uint64),
-                np.zeros(nodes),
+                np.zeros((nodes, OWN_SUMS)),
+                np.zeros(brands),
             )
         return before
 

@@ -21,15 +21,22 @@ from streams.wire.schemas import SuggestionRecord
 
 
 class ListAttribution:
-    """Feeds two [`Attribution`][models.ranking.attribution.Attribution]s, of lists and of pools, with decoded records.
+    """Feeds the [`Attribution`][models.ranking.attribution.Attribution] of lists, and those of pools, with records.
 
     `windows` have the consent of the shoppers, and `topics` the short names by full name.
     """
 
     def __init__(
-        self, lists: Attribution, pools: Attribution, items: Items, windows: WindowBuilder, topics: Mapping[str, str]
+        self,
+        lists: Attribution,
+        pools: Attribution,
+        upsell_pools: Attribution,
+        items: Items,
+        windows: WindowBuilder,
+        topics: Mapping[str, str],
     ) -> None:
-        self._lists, self._pools, self._items, self._windows, self._topics = lists, pools, items, windows, topics
+        self._lists, self._pools = lists, (pools, upsell_pools)
+        self._items, self._windows, self._topics = items, windows, topics
 
     def record_feedback(self, number: int, feedback: Feedback, appended_s: float) -> str:
         """Record a shop's feedback from a partition; returns what became of it."""
@@ -67,7 +74,8 @@ class ListAttribution:
         items, kinds = array("i", map(self._items.index, pool.item_ids)), bytearray(pool.kinds)
         name = pool.trigger.suggestion_id
         impression = Impression(name, pool.user_id, pool.at, topic, offset, items, kinds, pool.features)
-        self._pools.record_impression(number, impression)
+        for pools in self._pools:
+            pools.record_impression(number, impression)
         return "noted"
 
     def _short_name(self, topic: str, number: int) -> str | None:

@@ -429,6 +429,7 @@ class Trainer(ProcessService):
             "sequence model": training.learner.nbytes,
             "lists": training.attribution.nbytes,
             "pools": training.pools.nbytes,
+            "upsell pools": training.upsell_pools.nbytes,
             "ranker": training.ranker.nbytes,
         }
 

@@ -19,6 +19,7 @@ from models.ranking.attribution import Attribution
 from models.ranking.ranker import CODE as RANKER_CODE
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import Ranker
+from models.ranking.upsell_attribution import UpsellAttribution
 from models.sequence.config import CODE, MODEL, LearnerConfig
 from models.sequence.learner import Learner
 from models.sequence.vocabulary import NOBODY
@@ -44,6 +45,7 @@ class Parts(NamedTuple):
     """Of lists."""
     pools: Attribution
     """... and of pools of candidates."""
+    upsell_pools: UpsellAttribution
     ranker: Ranker
 
 
@@ -100,13 +102,14 @@ def restore_attributions(parts: Parts, training: Mapping[str, NDArray[Any]]) -> 
         logger.warning("open pools of candidates have other features than this version's, and are not learnt")
     else:
         parts.pools.restore(pools)
+        parts.upsell_pools.restore(nested("upsell_pools", training))
 
 
 def sequence_snapshot(
     parts: Parts, config: LearnerConfig, cut: Cut, metrics: Mapping[str, int | float]
 ) -> tuple[Snapshot, dict[str, NDArray[Any]]]:
     """The sequence model, and the training state of all parts; takes time. All windows must have been gathered."""
-    items, learner, window_builder, attribution, pools, ranker = parts
+    items, learner, window_builder, attribution, pools, upsell_pools, ranker = parts
     names, ends = pack(items.names())
     training: dict[str, NDArray[Any]] = {
         **nest("items", {"names": names, "ends": ends, "left": np.array([items.left], np.int64)}),
@@ -114,6 +117,7 @@ def sequence_snapshot(
         **nest("curriculum", window_builder.training()),
         **nest("outcomes", attribution.training()),
         **nest("pools", pools.training() | {"described_by": np.frombuffer(DESCRIBED_BY.encode(), np.uint8)}),
+        **nest("upsell_pools", upsell_pools.training()),
         **nest("ranker", ranker.training()),
         **nest("appended_ms", cut.appended_ms),
     }

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from models.ranking.attribution import Attribution
 from models.ranking.features import WIDTH
 from models.ranking.ranker import Ranker
+from models.ranking.upsell_attribution import UpsellAttribution
 from models.sequence.features import NOTHING, Contents, content
 from models.sequence.gate import Comparison
 from models.sequence.learner import Learner
@@ -74,6 +75,7 @@ class TrainerState:
         cursors: positions; empty until `take_over` is done.
         attribution: open lists, and what became of others.
         pools: open pools of candidates.
+        upsell_pools: pools whose upsells stay open for a month.
         ranker: the order of lists.
     """
 
@@ -108,11 +110,13 @@ class TrainerState:
             len(reader.partitions),
         )
         self.attribution, self.pools = Attribution(settings.outcomes), Attribution(settings.outcomes, WIDTH)
+        self.upsell_pools = UpsellAttribution(settings.outcomes, WIDTH, len(reader.partitions))
+        self.attributions = (self.attribution, self.pools, self.upsell_pools)
         self.ranker = Ranker(settings.ranker, self._policy)
         self._parts = snapshot_codec.Parts(
-            self.items, self.learner, self.window_builder, self.attribution, self.pools, self.ranker
+            self.items, self.learner, self.window_builder, *self.attributions, self.ranker
         )
-        self._lists = ListAttribution(self.attribution, self.pools, self.items, self.window_builder, reader.topics)
+        self._lists = ListAttribution(*self.attributions, self.items, self.window_builder, reader.topics)
         self._stored_events = 0
 
     # -- taking over -----------------------------------------------------------------------------------------------
@@ -141,7 +145,7 @@ class TrainerState:
         for number in self._reader.partitions:
             await self._rebuild_visits(number)
         await run_in_daemon_thread(lambda: snapshot_codec.restore_attributions(self._parts, training), _THREAD)
-        for attribution in (self.attribution, self.pools):
+        for attribution in self.attributions:
             attribution.drop(self.window_builder.refuses)  # who refused or was forgotten since
         self.cursors = self._reader.cursors
 
@@ -192,7 +196,7 @@ class TrainerState:
         for visits in self.window_builder.visits:
             held = (index for user_id in visits.shoppers() for index in visits.held(user_id))
             items.mark(np.fromiter(held, np.int64))
-        for holder in (self.window_builder.gate, self.learner, self.attribution, self.pools, self.ranker):
+        for holder in (self.window_builder.gate, self.learner, *self.attributions, self.ranker):
             items.mark(holder.held())
         before, freed = items.used, items.free()
         logger.info("%d of %d item ids are freed: nothing refers to them any more", len(freed), before)
@@ -227,7 +231,7 @@ class TrainerState:
             return "passed over" if topic in SENT else "dead letter"
         applied = status is EventStatus.APPLIED
         if not is_backfilled(record):  # nobody was shown a list then
-            for attribution in (self.attribution, self.pools):
+            for attribution in self.attributions:
                 attribution.record_event(number, event, self.items.index, appended_s, record.offset, applied=applied)
         return "noted" if applied else status.value
 
@@ -250,7 +254,7 @@ class TrainerState:
     def _forget(self, user_id: str, before: float) -> None:
         if not self.cursors:
             return  # the attributions may be being restored: they are rid of all who refuse afterwards
-        for attribution in (self.attribution, self.pools):
+        for attribution in self.attributions:
             attribution.forget(user_id, before)
 
     # -- catalogue -------------------------------------------------------------------------------------------------
@@ -275,7 +279,7 @@ class TrainerState:
     async def learn(self) -> None:
         """Learn everything that has come."""
         self.window_builder.gather()
-        learner, ranker, closed = self.learner, self.ranker, self.pools.take()
+        learner, ranker, closed, upsells = self.learner, self.ranker, self.pools.take(), self.upsell_pools.take()
         self.attribution.take()  # they are counted, and no more
         positions, chunks = learner.positions, learner.chunks
 
@@ -284,6 +288,8 @@ class TrainerState:
             learner.learn()
             for pool in closed:
                 ranker.learn_one(pool)
+            for pool in upsells:
+                ranker.learn_one(pool, month=True)
 
         await run_in_daemon_thread(work, _THREAD)
         self.window_builder.begin_chunk()

@@ -130,9 +130,11 @@ def trigger_of(shop: Shop, user: str) -> Trigger:
     return Trigger("clicks", number, len(shop.log.records("clicks", number)) - 1)
 
 
-def pool(shop: Shop, user: str, at_s: float, items: Mapping[str, Sequence[float]]) -> tuple[bytes, bytes]:
+def pool(
+    shop: Shop, user: str, at_s: float, items: Mapping[str, Sequence[float]], kind: int = CROSS_SELL
+) -> tuple[bytes, bytes]:
     """Key and value of the pool that a worker logs for the last click of a shopper: items and their features."""
-    kinds, features = np.full(len(items), CROSS_SELL, np.int8), np.array(list(items.values()), np.float32)
+    kinds, features = np.full(len(items), kind, np.int8), np.array(list(items.values()), np.float32)
     return encode_pool(user, 1_699_990_000 + at_s, trigger_of(shop, user), list(items), kinds, features)
 
 

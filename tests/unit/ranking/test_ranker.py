@@ -187,11 +187,12 @@ def bought(corner: CornerShop, *baskets: tuple[float, str]) -> History:
 def test_what_the_shopper_has_bought_before_joins_the_pool_with_its_rhythm() -> None:
     corner = CornerShop(Policy(**WIDE), histories=HistoryConfig(fast_s=10 * DAY_S, slow_s=40 * DAY_S))
     for name, category, price in [("kettle", "Kettles", 100.0), ("best", "Kettles", 180.0), ("salt", "Salt", 1.0)]:
-        corner.offer(name, category, price)
+        corner.offer(name, category, price, brand="Acme")
     corner.offer("sea", "Salt", 2.0)
+    corner.offer("mill", "Mills", 0.0, brand="Acme")
     history = bought(corner, (60.0, "salt"), (40.0, "best"), (20.0, "salt"), (20.0, "gone"))
     pool = corner.pool("kettle", history=history)
-    assert set(pool) == {"best", "salt", "sea"}
+    assert set(pool) == {"best", "salt", "sea", "mill"}
     salt = pool["salt"]
     wanted = {
         "had": 1.0,
@@ -200,15 +201,39 @@ def test_what_the_shopper_has_bought_before_joins_the_pool_with_its_rhythm() -> 
         "own slow": math.log(1 + (1 + 2**-1.0) * 2**-0.5 / OWN_UNIT),
         "own age": math.log(21),
         "own due": math.log(21 / 41),
+        "own group": math.log(1 + 2 / 9 / OWN_UNIT),
         "own category": math.log(1 + 2 / 9 / OWN_UNIT),
+        "own brand": math.log(1 + 3 / 9 / OWN_UNIT),
+        "own price": 0.0,
         "counted": 0.0,
     }
     assert {name: salt[name] for name in wanted} == pytest.approx(wanted, rel=1e-5)
     own = [name for name in FEATURES if name.startswith("own") or name == "had"]
-    assert [pool["sea"][name] for name in own] == [0.0] * 6 + [salt["own category"]]
+    of_salt = [salt["own group"], salt["own category"]]
+    assert [pool["sea"][name] for name in own] == [0.0] * 6 + [*of_salt, 0.0, pytest.approx(math.log(2.0))]
+    assert [pool["mill"][name] for name in own] == [0.0] * 8 + [salt["own brand"], 0.0]
     assert pool["best"]["own due"] == 0.0  # one purchase has no rhythm
-    assert corner.pool("kettle", bought=["salt"], history=history).keys() == {"best", "sea"}
+    assert corner.pool("kettle", bought=["salt"], history=history).keys() == {"best", "sea", "mill"}
     assert corner.pool("kettle", history=history) == pool  # nothing of one query is left for the next
+
+
+def test_what_the_shopper_bought_counts_for_the_group_of_the_policy_and_for_the_whole_category() -> None:
+    corner = CornerShop(Policy(**WIDE, category_depth=1))
+    for name, category, price in [
+        ("kettle", "Kettles", 100.0),
+        ("salt", "Spices/Salt", 1.0),
+        ("sea", "Spices/Sea", 4.0),
+    ]:
+        corner.offer(name, category, price)
+    pool = corner.pool(
+        "kettle", history=bought(corner, (60.0, "salt"), (50.0, "salt"), (40.0, "sea"), (40.0, "kettle"))
+    )
+    of_each = {name: [pool[name][column] for column in ("own group", "own category")] for name in ("salt", "sea")}
+    shares = {"salt": (3 / 9, 2 / 9), "sea": (3 / 9, 1 / 9)}
+    for name, wanted in shares.items():
+        assert of_each[name] == pytest.approx([math.log(1 + share / OWN_UNIT) for share in wanted], rel=1e-5)
+    mean = 2 * math.log(1.0) / 3 + math.log(4.0) / 3
+    assert [pool[name]["own price"] for name in shares] == pytest.approx([-mean, math.log(4.0) - mean], rel=1e-5)
 
 
 def test_a_list_says_that_the_shopper_bought_it_before() -> None:
@@ -357,6 +382,24 @@ def test_popularity_serves_where_it_is_better_than_what_was_learnt() -> None:
         features[:, SCORE] = 0.0
         found.append(closed(features, features[:, BASE] == 7.0))
     assert taught(found).order().serves[CROSS_SELL] == POPULARITY
+
+
+def test_upsells_are_learnt_from_what_was_taken_within_an_hour_until_enough_was_within_a_month() -> None:
+    ranker, outcomes = taught(pools(20, kind=UPSELL), None, RankerConfig(least_credits=50.0)), pools(90, 2, UPSELL)
+    within_hours = ranker.metrics()["takings.upsell"]
+    assert within_hours > 5.0
+    for outcome in outcomes:
+        ranker.learn_one(outcome, month=True)
+    month = sum(float(outcome.taken.sum()) for outcome in outcomes)
+    assert ranker.metrics()["takings.upsell"] == within_hours + month > 50.0
+    later = Ranker(RankerConfig(least_credits=50.0), Policy())
+    assert later.restore(ranker.training())
+    for one in (ranker, later):
+        for kind in (CROSS_SELL, UPSELL):
+            for outcome in pools(20, 3, kind):
+                one.learn_one(outcome)
+        assert one.metrics()["takings.upsell"] == within_hours + month
+        assert one.metrics()["takings.cross_sell"] > 5.0
 
 
 def test_what_is_learnt_counts_as_far_as_there_are_credits() -> None:

@@ -19,11 +19,11 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 from models.errors import SnapshotShapeError
 from models.ranking.attribution import Attribution, AttributionConfig
-from models.ranking.features import EVIDENCE, FEATURES, FIRST_WEIGHTS, LEARNT
+from models.ranking.features import EVIDENCE, FEATURES, FIRST_WEIGHTS, LEARNT, WIDTH
 from models.ranking.ranker import RankerConfig, order_of
 from models.sequence.config import CODE, MODEL, GateConfig, LearnerConfig, NetworkConfig
 from models.shop.items import Items
-from models.shop.kinds import CROSS_SELL
+from models.shop.kinds import CROSS_SELL, UPSELL
 from streams.errors import TakeOverError
 from streams.snapshots.format import TRAINING
 from streams.trainer import state
@@ -429,6 +429,22 @@ async def test_pools_are_learnt_once_whenever_the_trainer_is_killed(shop: Shop, 
     assert len(parts.training.pools) == len(whole.training.pools)
     np.testing.assert_array_equal(parts.training.pools.counts, whole.training.pools.counts)
     np.testing.assert_array_equal(parts.training.attribution.counts, whole.training.attribution.counts)
+
+
+async def test_an_upsell_that_is_taken_within_a_month_is_learnt_through_a_restart(shop: Shop, tmp_path: Path) -> None:
+    shop.click("ann", "kettle", 0.0)
+    log_pool(shop, *pool(shop, "ann", 0.0, {"steel": [1.0] * WIDTH, "gold": [0.0] * WIDTH}, UPSELL))
+    takings = []
+    for days in (1, 20, 31):
+        trainee = await Trainee(shop, tmp_path, ANSWERED).take_over()
+        shop.now_ms += 30 * 86_400_000
+        shop.click("ann", "kettle", days * 86_400.0)
+        shop.buy("ann", ["steel"], days * 86_400.0, f"order-{days}")
+        await trainee.apply()
+        assert await trainee.publish() is not None
+        takings.append(trainee.training.ranker.metrics()["takings.upsell"])
+    assert takings == [0.0, 0.0, 1.0]
+    assert trainee.training.ranker.learnt == 2  # within the hour, and within the month
 
 
 @pytest.mark.parametrize("without", [("pools",), ("pools", "suggestions", "feedback")])
