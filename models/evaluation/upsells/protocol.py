@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ REFRESHES = 500
 """How often in a log counts reach the rankings: in a log of a year every 17 hours, of three hours every 22 s."""
 
 LOGGED = 10
-"""One event in so many has its pool logged: about what the budget of a worker allows in a busy shop."""
+"""One click in so many has its pool logged: about what the budget of a worker allows in a busy shop."""
 
 OURS = "crosscurrent"
 
@@ -291,11 +291,7 @@ class _Methods:
     ) -> NDArray[np.int32]:
         """The first `K` allowed items by a method; ties: the more popular first, then by item id."""
         if name == OURS:
-            barred = list(dict.fromkeys([*visit.cart, *visit.bought]))
-            looks = Visit(visit.items, visit.ages_s, visit.actions, [], barred)
-            history = self._histories.of(event.user_id)
-            query = Query(event.action, [anchor], looks, event.at, "", history=history)
-            (suggested,) = self._recommender.suggest_many([query])
+            (suggested,) = self._recommender.suggest_many([self._query(event, anchor, visit)])
             return np.array([self._items.find(item["item_id"]) for item in suggested], np.int32)
         scores, id_order = self._ranks[name](event, anchor, allowed, visit), self._items.order[allowed]
         return allowed[np.lexsort((id_order[:, 1], id_order[:, 0], -self._popular[allowed], -scores))[:K]]
@@ -324,30 +320,30 @@ class _Methods:
         self.counts.publish()
         self._recommender.learnt = self._ordering.snapshot(at) or self._recommender.learnt
 
-    def _log_pool(self, event: Click | Purchase, offset: int) -> None:
-        """Open the pool of an event, as a worker logs those of a sample."""
-        topic = "clicks" if isinstance(event, Click) else "purchases"
-        action, ids = (event.action, [event.item_id]) if isinstance(event, Click) else (Action.PURCHASE, event.item_ids)
-        user_id, at, trigger = event.user_id, event.at, list(map(self._items.index, ids))
-        visit = self.counts.visits.snapshot(user_id, at, self._bought_s)
-        history, seed = self._histories.of(user_id), f"{topic}-0-{offset}"
-        query = Query(action, trigger, visit, at, seed, user_id, history=history, logs_pool=True)
-        (answer,) = self._recommender.answer_each([query])
+    def _query(self, event: Click, anchor: int, visit: Visit, seed: str = "") -> Query:
+        """What a worker is asked about the anchor alone: the items of the cart are barred and are no anchors."""
+        barred = list(dict.fromkeys([*visit.cart, *visit.bought]))
+        looks, history = Visit(visit.items, visit.ages_s, visit.actions, [], barred), self._histories.of(event.user_id)
+        return Query(event.action, [anchor], looks, event.at, seed, event.user_id, history=history)
+
+    def _log_pool(self, event: Click, offset: int) -> None:
+        """Open the pool of a click, as a worker logs those of a sample."""
+        query = self._query(event, self._items.index(event.item_id), self.visit(event), f"clicks-0-{offset}")
+        (answer,) = self._recommender.answer_each([replace(query, logs_pool=True)])
         if answer.pool is not None:
-            self._ordering.record_impression(query, topic, offset, answer.pool)
+            self._ordering.record_impression(query, "clicks", offset, answer.pool)
 
     def learn(self, event: Click | Purchase) -> None:
         """Learn an event."""
         offset = self._offsets[type(event)]
         self._offsets[type(event)] += 1
+        if isinstance(event, Click) and event.action is not Action.REMOVE_FROM_CART and offset % LOGGED == 0:
+            self._log_pool(event, offset)
         self.counts.learn(event)
         self._ordering.record_event(event, True, event.at, offset)
         if isinstance(event, Purchase):
             bought = list(map(self._items.index, event.item_ids))
             self._histories.learn(event.user_id, list(dict.fromkeys(bought)), event.at, offset)
-        triggers = isinstance(event, Purchase) or event.action is not Action.REMOVE_FROM_CART
-        if triggers and sum(self._offsets.values()) % LOGGED == 0:
-            self._log_pool(event, offset)
         if isinstance(event, Purchase):
             self.purchases.learn(event.user_id, bought)
             self._personal.learn(event.user_id, list(dict.fromkeys(bought)))
