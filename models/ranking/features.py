@@ -83,10 +83,12 @@ class Order(NamedTuple):
     serves: NDArray[np.int8]  # (3,) index into ORDERS
     weights: NDArray[np.float64]  # (3, WIDTH) of the learnt order
     bias: NDArray[np.float64]  # (3, len(ORDERS)): of each order, so that acceptances are as frequent as takings
-    uptake: NDArray[np.float32]  # (2, items): added to the learnt score of a cross-sell and an upsell; 0 for all beyond
+    uptake: NDArray[np.float32]
+    """(2, 2, items): added to the learnt score of a cross-sell and of an upsell, which the shopper has not or has bought
+    before; 0 for all items beyond."""
 
 
 def no_order() -> Order:
     """What is known before anything is learnt: the sum of the evidence serves."""
     weights = np.tile(FIRST_WEIGHTS, (3, 1))
-    return Order(np.zeros(3, np.int8), weights, np.zeros((3, len(ORDERS))), np.zeros((2, 0), np.float32))
+    return Order(np.zeros(3, np.int8), weights, np.zeros((3, len(ORDERS))), np.zeros((2, 2, 0), np.float32))

@@ -22,7 +22,9 @@ learnt at face value, and `share` the policy's `credit` (the attributable fracti
 risk percent in case-control studies, 1971).
 
 What no feature tells of an item is learnt item by item: how often it was taken over how often the weights expected
-that, as a logarithm with `prior` added to both, is its uptake, and is added to its score. Both fade, too.
+that, as a logarithm with `prior` added to both, is its uptake, and is added to its score. Both fade, too. What a shopper
+buys again and what he tries are different items, so there is one uptake among those who have bought an item before, and
+one among the others.
 
 Three orders are judged by what was taken (prequentially): the learnt one by the score that the worker gave before, the
 sum of the evidence, and popularity. The one that puts credits highest in the recent stream is served. Until a kind has
@@ -74,7 +76,7 @@ CUT = 10
 """Places of an order that the comparison looks at: about those that a list can show."""
 
 _SHARES = len(SOURCES)
-_EVIDENCE, _BASE, _STEP, _LEARNT = map(FEATURES.index, ("evidence", "base", "step", "learnt"))
+_EVIDENCE, _BASE, _STEP, _HAD, _LEARNT = map(FEATURES.index, ("evidence", "base", "step", "had", "learnt"))
 
 _SQUARES_FADE = 0.9999
 """What AdaGrad's sums of squares keep of themselves at each step."""
@@ -152,8 +154,8 @@ class Ranker:
     def order(self) -> Order:
         """The learnt order of each kind, and whether it serves."""
         items = self.items()
-        uptake = np.zeros((2, int(items.max()) + 1 if len(items) else 0), np.float32)
-        uptake[:, items] = [orders.uptake(items) for orders in self._kinds.values()]
+        uptake = np.zeros((2, 2, int(items.max()) + 1 if len(items) else 0), np.float32)
+        uptake[:, :, items] = [orders.uptake(items) for orders in self._kinds.values()]
         found = no_order()._replace(uptake=uptake)
         for kind, orders in self._kinds.items():
             found.serves[kind] = orders.best
@@ -183,7 +185,7 @@ class Ranker:
     def snapshot_arrays(self) -> tuple[NDArray[np.int64], dict[str, NDArray[Any]]]:
         """Indices of the items whose uptake a snapshot has, and the arrays of the snapshot."""
         items, order = self.items(), self.order()
-        return items, {**order._asdict(), "uptake": order.uptake[:, items]}
+        return items, {**order._asdict(), "uptake": order.uptake[:, :, items]}
 
     def config_of(self) -> dict[str, Any]:
         """The configuration of a snapshot."""
@@ -248,7 +250,7 @@ class _Kind:
         self._judged = np.zeros((2, len(ORDERS)))  # sums of gains, and of credits
         self.drift = Drift(_SHARES, DriftConfig(delta=config.drift_delta))
         self._losses: deque[NDArray[np.float64]] = deque(maxlen=config.losses)
-        self._takings = np.zeros((2, 0))  # by item: expected, seen
+        self._takings = np.zeros((2, 2, 0))  # expected, seen; bought before or not; by item
         self._pools = 0  # of which something was taken
 
     @property
@@ -268,22 +270,22 @@ class _Kind:
 
     def known(self) -> NDArray[np.float64]:
         """(items,) takings that were expected or seen of each item."""
-        takings: NDArray[np.float64] = self._takings.sum(axis=0)
+        takings: NDArray[np.float64] = self._takings.sum(axis=(0, 1))
         return takings
 
     def uptake(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(n,) what is added to the scores of (n,) items."""
-        found, prior = np.zeros(len(items)), self._config.prior
-        within = items < self._takings.shape[1]
-        expected, seen = self._takings[:, items[within]]
-        found[within] = self._sure * np.log((seen + prior) / (expected + prior))
+        """(2, n) what is added to the scores of (n,) items that were not, and were, bought before."""
+        found, prior = np.zeros((2, len(items))), self._config.prior
+        within = items < self._takings.shape[2]
+        expected, seen = self._takings[:, :, items[within]]
+        found[:, within] = self._sure * np.log((seen + prior) / (expected + prior))
         return found
 
     def keep(self, items: NDArray[np.int64]) -> None:
         """Forget the uptake of all items but these."""
-        takings, items = self._takings, items[items < self._takings.shape[1]]
+        takings, items = self._takings, items[items < self._takings.shape[2]]
         self._takings = np.zeros_like(takings)
-        self._takings[:, items] = takings[:, items]
+        self._takings[:, :, items] = takings[:, :, items]
 
     def gains(self) -> NDArray[np.float64]:
         """(orders,) mean gain of each, 0 before the first credit."""
@@ -311,21 +313,28 @@ class _Kind:
         if credits.sum() > _LEAST:
             self._watch(rows[:, :_SHARES], credits)
         rows[:, _LEARNT] = 0.0
-        self._expect(items, self._by_credit.shares(rows), credits)
+        self._expect(items, (rows[:, _HAD] > 0.0).astype(np.intp), self._by_credit.shares(rows), credits)
         self._by_credit.learn(rows, credits)
         self._by_taking.learn(rows, taken)
 
-    def _expect(self, items: NDArray[np.int32], shares: NDArray[np.float64], credits: NDArray[np.float64]) -> None:
-        """Count what the weights expected of a pool's credits, and what came, for each item."""
-        more = int(items.max()) + 1 - self._takings.shape[1]
+    def _expect(
+        self,
+        items: NDArray[np.int32],
+        had: NDArray[np.intp],
+        shares: NDArray[np.float64],
+        credits: NDArray[np.float64],
+    ) -> None:
+        """Count what the weights expected of a pool's credits, and what came, for each item, bought before or not."""
+        more = int(items.max()) + 1 - self._takings.shape[2]
         if more > 0:
-            self._takings = np.concatenate([self._takings, np.zeros((2, more + self._takings.shape[1] // 2))], axis=1)
+            room = np.zeros((2, 2, more + self._takings.shape[2] // 2))
+            self._takings = np.concatenate([self._takings, room], axis=2)
         total = float(credits.sum())
         if total < _LEAST:
             return
         counted = min(1.0, total)
-        self._takings[0, items] += counted * shares
-        self._takings[1, items] += counted * credits / total
+        self._takings[0, had, items] += counted * shares
+        self._takings[1, had, items] += counted * credits / total
         self._pools += 1
         if self._pools % _FADE_EVERY == 0:
             self._takings *= self._config.uptake_fade
@@ -436,13 +445,13 @@ def order_of(snapshot: Snapshot, items: Items) -> Order:
         SnapshotShapeError: it is of another shape, or of other features.
     """
     empty = no_order()._asdict()
-    shapes = {name: array.shape for name, array in empty.items()} | {"uptake": (2, len(snapshot.vocabulary))}
+    shapes = {name: array.shape for name, array in empty.items()} | {"uptake": (2, 2, len(snapshot.vocabulary))}
     snapshot.require(CODE, shapes)
     order = Order(*(np.array(snapshot.arrays[name], array.dtype) for name, array in empty.items()))
     if not np.isin(order.serves, range(len(ORDERS))).all():
         where = f"{MODEL} {snapshot.version}"
         raise SnapshotShapeError.of(where, "serves", f"numbers of orders, 0 to {len(ORDERS) - 1}", str(order.serves))
     indices = np.array([items.index(item_id) for item_id in snapshot.vocabulary], np.int64)
-    uptake = np.zeros((2, int(indices.max()) + 1 if len(indices) else 0), np.float32)
-    uptake[:, indices] = order.uptake
+    uptake = np.zeros((2, 2, int(indices.max()) + 1 if len(indices) else 0), np.float32)
+    uptake[:, :, indices] = order.uptake
     return order._replace(uptake=uptake)

@@ -299,6 +299,6 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     total = 0.0
     for column in range(_LEARNT):
         total += learnt.weights[kind, column] * features[column]
-    if item < learnt.uptake.shape[1]:
-        total += learnt.uptake[UPSELLS if upsell else CROSS_SELLS, item]
+    if item < learnt.uptake.shape[2]:
+        total += learnt.uptake[UPSELLS if upsell else CROSS_SELLS, 1 if candidate.own >= 0 else 0, item]
     features[_LEARNT] = total

@@ -207,7 +207,7 @@ class Recommender:
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps from one call to the next."""
-        uptake = np.flatnonzero(self.learnt.order.uptake.any(axis=0))
+        uptake = np.flatnonzero(self.learnt.order.uptake.any(axis=(0, 1)))
         return np.concatenate([self._in_force.compiled.held(), self.popularity.held(), uptake])
 
     def warm(self) -> None:

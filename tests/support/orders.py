@@ -38,7 +38,7 @@ class DrawnOrder:
         """As a recommender over these items takes it."""
         known = [items.index(item_id) for kind in self.kinds.values() for item_id in kind.uptake]
         weights, bias = np.zeros((3, len(FEATURES))), np.zeros((3, len(ORDERS)))
-        uptake = np.zeros((2, max(known, default=-1) + 1), np.float32)
+        uptake = np.zeros((2, 2, max(known, default=-1) + 1), np.float32)
         order = Order(no_order().serves, weights, bias, uptake)
         for name, kind in self.kinds.items():
             code = KINDS[name]
@@ -46,7 +46,7 @@ class DrawnOrder:
             for feature, weight in kind.weights.items():
                 weights[code, FEATURES.index(feature)] = weight
             for item_id, taken in kind.uptake.items():
-                uptake[code - CROSS_SELL, items.index(item_id)] = taken
+                uptake[code - CROSS_SELL, :, items.index(item_id)] = taken
         return Learnt(order, "drawn")
 
     def served_by_evidence(self, kind: str) -> bool:

@@ -41,6 +41,7 @@ from models.snapshot import Snapshot
 from tests.support.corner_shop import NOW, WIDE, CornerShop
 
 BASE, EVIDENCE, SCORE = map(FEATURES.index, ("base", "evidence", "learnt"))
+HAD = FEATURES.index("had")
 RIGHT, WRONG = FEATURES.index("bought_with share"), FEATURES.index("viewed_with share")
 
 
@@ -322,14 +323,14 @@ def test_a_learnt_order_scores_as_the_formula_says_and_the_step_of_an_upsell_cou
     chance = np.random.default_rng(4)
     weights, bias = chance.normal(0.0, 0.1, (3, WIDTH)), chance.normal(0.0, 1.0, (3, 3))
     weights[:, FEATURES.index("learnt")] = 0.0
-    uptake = chance.normal(0.0, 1.0, (2, 4)).astype(np.float32)  # the drill is beyond
+    uptake = chance.normal(0.0, 1.0, (2, 2, 4)).astype(np.float32)  # the drill is beyond
     order = Order(np.array([0, LEARNT, LEARNT], np.int8), weights, bias, uptake)
     corner.recommender.learnt = Learnt(order, "v")
     pool, after = corner.pool("kettle"), told(corner, "kettle")
     for name, kind, step in [("mug", CROSS_SELL, 1.0), ("drill", CROSS_SELL, 1.0), ("better", UPSELL, 0.3)]:
         total = np.array(list(pool[name].values())) @ order.weights[kind]
         if (item := corner.items.index(name)) < 4:
-            total += uptake[kind - 1, item]
+            total += uptake[kind - 1, 0, item]
         assert pool[name]["learnt"] == pytest.approx(total, rel=1e-4)
         total += order.bias[kind, LEARNT]
         assert after[name]["score"] == pytest.approx(step**power / (1 + math.exp(-total)), rel=1e-3)
@@ -493,9 +494,31 @@ def test_an_item_that_is_taken_more_than_expected_gains() -> None:
         outcomes.append(closed(np.zeros((8, WIDTH), np.float32), taken))
     ranker = taught(outcomes, None, RankerConfig(prior=5.0, uptake_fade=1.0))
     uptake = ranker.order().uptake
-    assert uptake[0, 0] == pytest.approx(math.log((outcomes_of(outcomes, 0) + 5) / (1_000 / 8 + 5)), abs=0.01)
-    assert uptake[0, 7] == pytest.approx(math.log(5 / (1_000 / 8 + 5)), abs=0.01)
-    assert not uptake[1].any()
+    assert uptake[0, 0, 0] == pytest.approx(math.log((outcomes_of(outcomes, 0) + 5) / (1_000 / 8 + 5)), abs=0.01)
+    assert uptake[0, 0, 7] == pytest.approx(math.log(5 / (1_000 / 8 + 5)), abs=0.01)
+    assert not uptake[1].any() and not uptake[0, 1].any()
+
+
+def test_an_item_gains_apart_among_those_who_have_bought_it_before() -> None:
+    """Who has bought all of it takes the first item again, all others try the second."""
+    outcomes = []
+    for number in range(600):
+        features, taken = np.zeros((8, WIDTH), np.float32), np.zeros(8, np.bool_)
+        features[:, HAD] = number % 2
+        taken[1 - number % 2] = True
+        outcomes.append(closed(features, taken))
+    ranker = taught(outcomes, None, RankerConfig(prior=5.0, uptake_fade=1.0))
+    more, less = math.log((300 + 5) / (300 / 8 + 5)), math.log(5 / (300 / 8 + 5))
+    np.testing.assert_allclose(ranker.order().uptake[0, :, :2], [[less, more], [more, less]], atol=0.01)
+    corner = CornerShop(Policy(**WIDE))
+    for name in ("again", "tried", "kettle"):
+        corner.offer(name, f"Category {name}", 5.0)
+    order = ranker.order()
+    order.serves[:] = LEARNT
+    corner.recommender.learnt = Learnt(order, "v")
+    assert [one["item_id"] for one in corner.ask("kettle")] == ["tried", "again"]
+    history = bought(corner, (40.0, "again"), (40.0, "tried"))
+    assert [one["item_id"] for one in corner.ask("kettle", history=history)] == ["again", "tried"]
 
 
 def outcomes_of(outcomes: list[Closed], item: int) -> int:
@@ -513,9 +536,9 @@ def test_uptake_is_kept_of_as_many_items_as_are_allowed() -> None:
     assert ranker.items().tolist() == [0, 1, 8]
     assert ranker.held().tolist() == [0, 1, 8] == ranker.items().tolist()
     kept, arrays = ranker.snapshot_arrays()
-    assert kept.tolist() == [0, 1, 8] and arrays["uptake"].shape == (2, 3)
+    assert kept.tolist() == [0, 1, 8] and arrays["uptake"].shape == (2, 2, 3)
     takings = next(array for name, array in ranker.training().items() if "cross" in name and "takings" in name)
-    assert np.flatnonzero(takings.sum(axis=0)).tolist() == [0, 1, 8]
+    assert np.flatnonzero(takings.sum(axis=(0, 1))).tolist() == [0, 1, 8]
 
 
 def test_uptake_fades_and_what_is_forgotten_makes_room() -> None:
@@ -605,7 +628,8 @@ def test_a_snapshot_gives_the_same_order() -> None:
     for mine, other in zip(found[:-1], order[:-1], strict=True):
         np.testing.assert_array_equal(mine, other)
     for item in ranker.items():
-        np.testing.assert_array_equal(found.uptake[:, items.index(f"thing-{item}")], order.uptake[:, item])
+        there = items.index(f"thing-{item}")
+        np.testing.assert_array_equal(found.uptake[:, :, there], order.uptake[:, :, item])
 
 
 def test_a_snapshot_of_other_code_or_shape_is_refused() -> None:
