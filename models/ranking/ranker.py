@@ -22,9 +22,9 @@ learnt at face value, and `share` the policy's `credit` (the attributable fracti
 risk percent in case-control studies, 1971).
 
 What no feature tells of an item is learnt item by item: how often it was taken over how often the weights expected
-that, as a logarithm with `prior` added to both, is its uptake, and is added to its score. Both fade, too. What a shopper
-buys again and what he tries are different items, so there is one uptake among those who have bought an item before, and
-one among the others.
+that, as a logarithm with `prior` added to both, is its uptake, and is added to its score. Both fade, too. What is
+bought again and what is tried are different items, so there is one uptake among shoppers who have bought the item
+before, and one among the others.
 
 Three orders are judged by what was taken (prequentially): the learnt one by the score that the worker gave before, the
 sum of the evidence, and popularity. The one that puts credits highest in the recent stream is served. Until a kind has
