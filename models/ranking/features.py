@@ -84,8 +84,8 @@ class Order(NamedTuple):
     weights: NDArray[np.float64]  # (3, WIDTH) of the learnt order
     bias: NDArray[np.float64]  # (3, len(ORDERS)): of each order, so that acceptances are as frequent as takings
     uptake: NDArray[np.float32]
-    """(2, 2, items): added to the learnt score of a cross-sell and of an upsell, each not bought and bought before; 0 for
-    all items beyond."""
+    """(2, 2, items): added to the learnt score of a cross-sell and of an upsell, each not bought and bought before; 0
+    for all items beyond."""
 
 
 def no_order() -> Order:
