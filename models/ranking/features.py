@@ -81,7 +81,7 @@ class Order(NamedTuple):
     """What was learnt of the order of pools, by kind."""
 
     serves: NDArray[np.int8]  # (3,) index into ORDERS
-    weights: NDArray[np.float64]  # (3, WIDTH) of the learnt order
+    weights: NDArray[np.float64]  # (3, 2, WIDTH) of the learnt order, for what was not bought and was bought before
     bias: NDArray[np.float64]  # (3, len(ORDERS)): of each order, so that acceptances are as frequent as takings
     uptake: NDArray[np.float32]
     """(2, 2, items): added to the learnt score of a cross-sell and of an upsell, each not bought and bought before; 0
@@ -90,5 +90,5 @@ class Order(NamedTuple):
 
 def no_order() -> Order:
     """What is known before anything is learnt: the sum of the evidence serves."""
-    weights = np.tile(FIRST_WEIGHTS, (3, 1))
+    weights = np.tile(FIRST_WEIGHTS, (3, 2, 1))
     return Order(np.zeros(3, np.int8), weights, np.zeros((3, len(ORDERS))), np.zeros((2, 2, 0), np.float32))

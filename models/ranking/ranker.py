@@ -10,6 +10,8 @@ weights w of the features x follow the gradient of the softmax loss
 (Z. Cao et al., Learning to rank: from pairwise to listwise approach, 2007) with AdaGrad (J. Duchi et al., Adaptive
 subgradient methods, 2011) whose squares fade, so that it goes on learning, and are pulled a little towards those that
 they begin with: evidence and views, half each.
+What is bought again and what is tried follow different rules, so a candidate that the shopper has bought before is
+scored by weights of its own, within the same softmax.
 numpy and not river, whose models learn one row at a time: a softmax needs all rows of a pool at once.
 
 Popular items are taken wherever they stand. Learnt at face value, outcomes would put bestsellers first although a
@@ -22,9 +24,8 @@ learnt at face value, and `share` the policy's `credit` (the attributable fracti
 risk percent in case-control studies, 1971).
 
 What no feature tells of an item is learnt item by item: how often it was taken over how often the weights expected
-that, as a logarithm with `prior` added to both, is its uptake, and is added to its score. Both fade, too. What is
-bought again and what is tried are different items, so there is one uptake among shoppers who have bought the item
-before, and one among the others.
+that, as a logarithm with `prior` added to both, is its uptake, and is added to its score. Both fade, too. There is one
+uptake among shoppers who have bought the item before, and one among the others.
 
 Three orders are judged by what was taken (prequentially): the learnt one by the score that the worker gave before, the
 sum of the evidence, and popularity. The one that puts credits highest in the recent stream is served. Until a kind has
@@ -264,8 +265,9 @@ class _Kind:
         return min(1.0, self.credited / self._config.least_credits)
 
     def weights(self) -> NDArray[np.float64]:
-        """(WIDTH,) of the learnt order as it serves."""
-        weights: NDArray[np.float64] = FIRST_WEIGHTS + self._sure * (self._by_credit.weights - FIRST_WEIGHTS)
+        """(2, WIDTH) of the learnt order as it serves, for what was not bought and was bought before."""
+        learnt = self._by_credit.weights.reshape(2, WIDTH)
+        weights: NDArray[np.float64] = FIRST_WEIGHTS + self._sure * (learnt - FIRST_WEIGHTS)
         return weights
 
     def known(self) -> NDArray[np.float64]:
@@ -306,16 +308,17 @@ class _Kind:
         self._calibrate(scores, float(taken.sum()))
         if not taken.any():
             return
-        credits = taken * self._attributable(rows, taken)
+        rows[:, _LEARNT] = 0.0
+        apart = _apart(rows)
+        credits = taken * self._attributable(rows[:, _BASE], self._by_taking.shares(apart), taken)
         self.takings += float(taken.sum())
         self.credited += float(credits.sum())
         self._judge(scores + self._step_power * rows[:, _STEP, None], credits)
         if credits.sum() > _LEAST:
             self._watch(rows[:, :_SHARES], credits)
-        rows[:, _LEARNT] = 0.0
-        self._expect(items, (rows[:, _HAD] > 0.0).astype(np.intp), self._by_credit.shares(rows), credits)
-        self._by_credit.learn(rows, credits)
-        self._by_taking.learn(rows, taken)
+        self._expect(items, _had(rows), self._by_credit.shares(apart), credits)
+        self._by_credit.learn(apart, credits)
+        self._by_taking.learn(apart, taken)
 
     def _expect(
         self,
@@ -346,10 +349,15 @@ class _Kind:
         self._bias_squares = _SQUARES_FADE * self._bias_squares + errors**2
         self.bias -= 0.5 * errors / np.sqrt(self._bias_squares)
 
-    def _attributable(self, rows: NDArray[np.float64], taken: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) parts of takings that popularity does not explain, as far as the policy wants that."""
-        probable = np.minimum(1.0, taken.sum() * self._by_taking.shares(rows))
-        base = BASE_UNIT * np.expm1(rows[:, _BASE])
+    def _attributable(
+        self, bases: NDArray[np.float64], shares: NDArray[np.float64], taken: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(n,) parts of takings that popularity does not explain, as far as the policy wants that.
+
+        `bases` is the feature, `shares` those of the weights at face value.
+        """
+        probable = np.minimum(1.0, taken.sum() * shares)
+        base = BASE_UNIT * np.expm1(bases)
         parts: NDArray[np.float64] = 1.0 - self._credit * np.minimum(1.0, base / np.maximum(probable, BASE_UNIT))
         return parts
 
@@ -403,16 +411,33 @@ _LEAST = 1e-3
 """Credits of a pool that are too few to be learnt."""
 
 
+def _had(rows: NDArray[np.float64]) -> NDArray[np.intp]:
+    """(n,) 1 where the shopper has bought the candidate before, else 0."""
+    return (rows[:, _HAD] > 0.0).astype(np.intp)
+
+
+def _apart(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, 2 * WIDTH): features of candidates that were not bought before, then of those that were; else zeros."""
+    apart = np.zeros((len(rows), 2, WIDTH))
+    apart[np.arange(len(rows)), _had(rows)] = rows
+    return apart.reshape(len(rows), -1)
+
+
 class _ListWise:
-    """Weights by the softmax loss over pools; see the module."""
+    """Weights by the softmax loss over pools; see the module.
+
+    Attributes:
+        weights: (2 * WIDTH,) of rows as `_apart` gives them.
+    """
 
     def __init__(self, config: RankerConfig) -> None:
         self._config = config
-        self.weights = FIRST_WEIGHTS.copy()
-        self._squares = np.ones(WIDTH)
+        self._first = np.tile(FIRST_WEIGHTS, 2)
+        self.weights = self._first.copy()
+        self._squares = np.ones(2 * WIDTH)
 
     def shares(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) probabilities of (n, WIDTH) candidates of one pool, which sum to 1."""
+        """(n,) probabilities of (n, 2 * WIDTH) candidates of one pool, which sum to 1."""
         scores = rows @ self.weights
         odds = np.exp(scores - scores.max())
         shares: NDArray[np.float64] = odds / odds.sum()
@@ -424,7 +449,7 @@ class _ListWise:
         if total < _LEAST or len(rows) < 2:
             return
         gradient = min(1.0, total) * ((self.shares(rows) - targets / total) @ rows)
-        gradient += self._config.pull * (self.weights - FIRST_WEIGHTS)
+        gradient += self._config.pull * (self.weights - self._first)
         self._squares = _SQUARES_FADE * self._squares + gradient**2
         self.weights -= self._config.rate * gradient / np.sqrt(self._squares)
 

@@ -295,10 +295,10 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
         if own.count > 1:
             gap_s = (own.last - own.first) / (own.count - 1)
             features[_HAD + 5] = min(_STEEPEST, max(-_STEEPEST, math.log((age_s + DAY_S) / (gap_s + DAY_S))))
-    learnt, kind = state.learnt, UPSELL if upsell else CROSS_SELL
+    learnt, kind, had = state.learnt, UPSELL if upsell else CROSS_SELL, 1 if candidate.own >= 0 else 0
     total = 0.0
     for column in range(_LEARNT):
-        total += learnt.weights[kind, column] * features[column]
+        total += learnt.weights[kind, had, column] * features[column]
     if item < learnt.uptake.shape[2]:
-        total += learnt.uptake[UPSELLS if upsell else CROSS_SELLS, 1 if candidate.own >= 0 else 0, item]
+        total += learnt.uptake[UPSELLS if upsell else CROSS_SELLS, had, item]
     features[_LEARNT] = total

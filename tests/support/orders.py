@@ -37,14 +37,14 @@ class DrawnOrder:
     def learnt(self, items: Items) -> Learnt:
         """As a recommender over these items takes it."""
         known = [items.index(item_id) for kind in self.kinds.values() for item_id in kind.uptake]
-        weights, bias = np.zeros((3, len(FEATURES))), np.zeros((3, len(ORDERS)))
+        weights, bias = np.zeros((3, 2, len(FEATURES))), np.zeros((3, len(ORDERS)))
         uptake = np.zeros((2, 2, max(known, default=-1) + 1), np.float32)
         order = Order(no_order().serves, weights, bias, uptake)
         for name, kind in self.kinds.items():
             code = KINDS[name]
             order.serves[code], bias[code] = kind.serves, kind.bias
             for feature, weight in kind.weights.items():
-                weights[code, FEATURES.index(feature)] = weight
+                weights[code, :, FEATURES.index(feature)] = weight
             for item_id, taken in kind.uptake.items():
                 uptake[code - CROSS_SELL, :, items.index(item_id)] = taken
         return Learnt(order, "drawn")

@@ -274,7 +274,7 @@ def test_a_list_says_that_the_shopper_bought_it_before() -> None:
         corner.offer(name, category, price)
     order = no_order()
     order.serves[:] = LEARNT
-    order.weights[:, FEATURES.index("own count")] = 5.0
+    order.weights[:, :, FEATURES.index("own count")] = 5.0
     corner.recommender.learnt = Learnt(order, "v")
     found = corner.ask("kettle", history=bought(corner, (60.0, "salt"), (40.0, "best"), (30.0, "salt")))
     reasons = {one["item_id"]: one["reasons"][0] for one in found}
@@ -321,14 +321,14 @@ def test_a_learnt_order_scores_as_the_formula_says_and_the_step_of_an_upsell_cou
     corner.offer("drill", "Drills", 60.0)
     corner.learn("drill", {}, views=3.0, baskets=5.0)
     chance = np.random.default_rng(4)
-    weights, bias = chance.normal(0.0, 0.1, (3, WIDTH)), chance.normal(0.0, 1.0, (3, 3))
-    weights[:, FEATURES.index("learnt")] = 0.0
+    weights, bias = chance.normal(0.0, 0.1, (3, 2, WIDTH)), chance.normal(0.0, 1.0, (3, 3))
+    weights[:, :, FEATURES.index("learnt")] = 0.0
     uptake = chance.normal(0.0, 1.0, (2, 2, 4)).astype(np.float32)  # the drill is beyond
     order = Order(np.array([0, LEARNT, LEARNT], np.int8), weights, bias, uptake)
     corner.recommender.learnt = Learnt(order, "v")
     pool, after = corner.pool("kettle"), told(corner, "kettle")
     for name, kind, step in [("mug", CROSS_SELL, 1.0), ("drill", CROSS_SELL, 1.0), ("better", UPSELL, 0.3)]:
-        total = np.array(list(pool[name].values())) @ order.weights[kind]
+        total = np.array(list(pool[name].values())) @ order.weights[kind, 0]
         if (item := corner.items.index(name)) < 4:
             total += uptake[kind - 1, 0, item]
         assert pool[name]["learnt"] == pytest.approx(total, rel=1e-4)
@@ -345,7 +345,7 @@ def test_a_kind_without_a_learnt_order_keeps_its_own() -> None:
     order = no_order()
     order.serves[CROSS_SELL] = LEARNT
     order.weights[CROSS_SELL] = 0.0
-    order.weights[CROSS_SELL, WRONG] = 1.0
+    order.weights[CROSS_SELL, :, WRONG] = 1.0
     corner.recommender.learnt = Learnt(order, "v")
     after = told(corner, "kettle")
     evidence = corner.pool("kettle")["better"]["evidence"]
@@ -370,7 +370,7 @@ def test_only_the_pool_is_put_in_order_and_the_rest_does_not_come_back() -> None
     order = no_order()
     order.serves[CROSS_SELL] = LEARNT
     order.weights[CROSS_SELL] = 0.0
-    order.weights[CROSS_SELL, RIGHT] = -1.0
+    order.weights[CROSS_SELL, :, RIGHT] = -1.0
     corner.recommender.learnt = Learnt(order, "v")
     assert [one["item_id"] for one in corner.ask("kettle")] == names[: TOP + MOST_SIMILAR][::-1]
 
@@ -395,9 +395,26 @@ def test_the_order_finds_the_source_that_is_right() -> None:
     ranker = taught(pools(1_500))
     order, metrics = ranker.order(), ranker.metrics()
     assert order.serves.tolist() == [0, LEARNT, 0]
-    assert order.weights[CROSS_SELL, RIGHT] > 1.0 > abs(order.weights[CROSS_SELL, WRONG]) * 3
+    of_new = order.weights[CROSS_SELL, 0]
+    assert of_new[RIGHT] > 1.0 > abs(of_new[WRONG]) * 3
     assert metrics["gain.cross_sell.learnt"] > 0.99 > metrics["gain.cross_sell.evidence"]
     assert [metrics[f"served.cross_sell.{name}"] for name in ORDERS] == [0.0, 1.0, 0.0]
+
+
+def test_what_was_bought_before_is_ordered_by_weights_of_its_own() -> None:
+    """Of what was bought before one source is right, of the rest the other; both are in the same pools."""
+    chance = np.random.default_rng(8)
+    outcomes = []
+    for _ in range(3_000):
+        features = np.zeros((16, WIDTH), np.float32)
+        features[:, [RIGHT, WRONG]] = chance.normal(3.0, 1.0, (16, 2))
+        features[8:, HAD] = 1.0
+        taken = np.zeros(16, np.bool_)
+        taken[features[:8, RIGHT].argmax()] = taken[8 + features[8:, WRONG].argmax()] = True
+        outcomes.append(closed(features, taken))
+    new, had = taught(outcomes).order().weights[CROSS_SELL]
+    assert new[RIGHT] > 1.0 > abs(new[WRONG]) * 3
+    assert had[WRONG] > 1.0 > abs(had[RIGHT]) * 3
 
 
 def test_few_credits_are_no_order_and_neither_is_one_worse_than_the_evidence() -> None:
@@ -467,7 +484,7 @@ def test_what_is_taken_anyhow_is_no_merit_as_far_as_the_policy_says(credit: floa
     rows = np.zeros((2, WIDTH))
     rows[:, RIGHT] = 1.0, 4.0
     rows[:, BASE] = math.log(1 + 0.3 / BASE_UNIT), math.log(1 + 0.01 / BASE_UNIT)
-    assert ("staple", "fitting")[int(np.argmax(rows @ ranker.order().weights[CROSS_SELL]))] == first
+    assert ("staple", "fitting")[int(np.argmax(rows @ ranker.order().weights[CROSS_SELL, 0]))] == first
     earned = ranker.metrics()["credits.cross_sell"] / ranker.metrics()["takings.cross_sell"]
     assert earned < 0.7 if credit else earned == 1.0
 
@@ -564,7 +581,7 @@ def test_a_pool_of_which_all_is_taken_anyhow_raises_no_alarm() -> None:
 
 def test_what_was_learnt_is_given_before_it_serves_as_workers_judge_it() -> None:
     order = taught(pools(20)).order()
-    assert not order.serves.any() and order.weights[CROSS_SELL, RIGHT] > 0.0
+    assert not order.serves.any() and order.weights[CROSS_SELL, 0, RIGHT] > 0.0
 
 
 def test_a_pool_that_cannot_be_described_teaches_nothing() -> None:
