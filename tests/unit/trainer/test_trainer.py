@@ -369,7 +369,7 @@ def suggesting(shop: Shop, lists: int, first: int = 0) -> None:
         shop.click(user, "kettle", at_s)
         items = {
             f"{item}-{number}": [
-                {"evidence": 0.0, "base": 0.0, "views": 0.0, "step": 0.0}.get(name, at) for name in FEATURES
+                {"evidence": 0.0, "base": 0.0, "views": 0.0, "step": 0.0, "had": 0.0}.get(name, at) for name in FEATURES
             ]
             for item, at in (("mug", 0.0), ("tea", 2.0), ("pot", 1.0))
         }
