@@ -36,6 +36,7 @@ FEATURES = (
     "own age",  # log(1 + days since it was last bought), 0 if never
     "own due",  # logarithm of a day more than these over a day more than the mean gap between purchases; -3 to 3
     "own category",  # log(1 + items of its category in each of the shopper's baskets / OWN_UNIT)
+    "category lift",  # of a cross-sell: logarithm of its category's lift with the anchors' ones (`category_lifts`)
     "learnt",  # its score by the learnt order of the worker, without the bias: that judges the order, and is not learnt
 )
 """Names of the features, in order."""

@@ -65,7 +65,7 @@ from models.snapshot import Snapshot
 from models.stored_state import nest, nested
 
 MODEL = "ranker"
-CODE = "ranker-3"
+CODE = "ranker-4"
 
 RANKED_KINDS = {CROSS_SELL: "cross_sell", UPSELL: "upsell"}
 """Kinds that are learnt separately, as metrics name them."""

@@ -34,6 +34,7 @@ from models.ranking.features import (
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
 from models.serving.candidates import baskets_with, make_exact, place_of, step_factor, step_of
+from models.serving.category_lifts import log_lift
 from models.serving.fallbacks import MAX_ANCHORS, POPULAR, relate
 from models.serving.popularity import PLACES, TopItems
 from models.serving.queues import pop, push
@@ -51,6 +52,7 @@ MOST_BOUGHT = 40
 _STEEPEST = 3.0
 
 _EVIDENCE = FEATURES.index("evidence")
+_CATEGORY_LIFT = FEATURES.index("category lift")
 _LEARNT = FEATURES.index("learnt")
 """The last feature."""
 
@@ -216,8 +218,11 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     features[14] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
     features[15] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
     features[16:_LEARNT] = 0.0
+    group = state.rules.group[fact.category]
+    if not upsell:
+        features[_CATEGORY_LIFT] = log_lift(group, state.query, state.category_pairs)
     own_baskets = situation.own_baskets + PRIOR_BASKETS
-    of_group = state.query.own[state.rules.group[fact.category]]
+    of_group = state.query.own[group]
     features[22] = math.log(1.0 + of_group / own_baskets / OWN_UNIT)
     if candidate.own >= 0:
         own = situation.own[candidate.own]
