@@ -41,6 +41,7 @@ FEATURES = (
     "own category",  # ... of its whole category
     "own brand",  # ... of its brand
     "own price",  # logarithm of its price over the mean price of what the shopper buys of its group; -3 to 3
+    "category lift",  # of a cross-sell: logarithm of its category's lift with the anchors' ones (`category_lifts`)
     "learnt",  # its score by the learnt order of the worker, without the bias: that judges the order, and is not learnt
 )
 """Names of the features, in order."""

@@ -12,6 +12,7 @@ from models.ranking.candidate_pool import MOST
 from models.ranking.features import WIDTH
 from models.sequence.predictor import Expected
 from models.serving.candidates import collect, expect, find_sources, place_of, score
+from models.serving.category_lifts import compare_anchors
 from models.serving.explanations import Reasons, explain
 from models.serving.fallbacks import add_most_popular, fall_back
 from models.serving.pooling import Situation, clear_own, describe, gather, rerank, situation_of, sum_own
@@ -118,6 +119,7 @@ def _answer(
         if learnt or logged >= 0:
             own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
             situation = situation_of(at, own, batch.own_baskets[query], state)
+            compare_anchors(state.rules, state.query, state.category_pairs)
             gather(situation, state)
             sum_own(situation, state)
             if logged >= 0:

@@ -35,6 +35,7 @@ from models.ranking.features import (
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
 from models.serving.candidates import baskets_with, make_exact, place_of, similarities, step_factor, step_of
+from models.serving.category_lifts import log_lift
 from models.serving.fallbacks import MAX_ANCHORS, POPULAR, relate
 from models.serving.popularity import PLACES, TopItems
 from models.serving.queues import pop, push
@@ -57,6 +58,7 @@ _HAD = FEATURES.index("had")
 _OWN_GROUP, _OWN_CATEGORY, _OWN_BRAND, _OWN_PRICE = map(
     FEATURES.index, ("own group", "own category", "own brand", "own price")
 )
+_CATEGORY_LIFT = FEATURES.index("category lift")
 _LEARNT = FEATURES.index("learnt")
 """The last feature."""
 
@@ -276,7 +278,8 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     features[17] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
     features[_HAD:_LEARNT] = 0.0
     own_baskets, sums = situation.own_baskets + PRIOR_BASKETS, state.query.own
-    of_group = sums[state.rules.group[fact.category]]
+    group = state.rules.group[fact.category]
+    of_group = sums[group]
     features[_OWN_GROUP] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
     features[_OWN_CATEGORY] = math.log(1.0 + sums[fact.category, OF_CATEGORY] / own_baskets / OWN_UNIT)
     if fact.brand != NONE:
@@ -284,6 +287,8 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     if of_group[PRICED] > 0.0 and fact.price > 0.0:
         over = math.log(fact.price) - of_group[LOG_PRICES] / of_group[PRICED]
         features[_OWN_PRICE] = min(_STEEPEST, max(-_STEEPEST, over))
+    if not upsell:
+        features[_CATEGORY_LIFT] = log_lift(group, state.query, state.category_pairs)
     if candidate.own >= 0:
         own = situation.own[candidate.own]
         age_s = max(0.0, at - own.last)

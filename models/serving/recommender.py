@@ -16,6 +16,7 @@ from models.cooccurrence.index import Neighbours
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.features import Order, no_order
 from models.sequence.predictor import Expected, SequencePredictor
+from models.serving.category_lifts import CategoryLifts
 from models.serving.explanations import MOST_REASONS, Reason, Reasons, ReasonText, empty_reasons
 from models.serving.kernel import Answers, Batch, Joined, answer, empty_answers
 from models.serving.pooling import MOST_BOUGHT
@@ -160,6 +161,7 @@ class Recommender:
         self.catalog = catalog
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
+        self.category_lifts = CategoryLifts(items, catalog, policy.category_depth)
         self.learnt = Learnt(no_order(), "")  # may be replaced at any time, as the policy
         self.items = items
         self._config, self._histories = config, histories or HistoryConfig()
@@ -196,6 +198,9 @@ class Recommender:
 
     def put_in_force(self, prepared: PreparedPolicy) -> None:
         """Answer by a policy from the next query on."""
+        depth = prepared.policy.category_depth
+        if depth != self.category_lifts.depth:
+            self.category_lifts = CategoryLifts(self.items, self.catalog, depth)
         self._in_force = prepared
 
     @property
@@ -203,12 +208,18 @@ class Recommender:
         """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
         pool, query = self._pool, self._in_force.query_state
         arrays = [*pool[:-3], *pool.queues, *query]
-        return self.popularity.nbytes + sum(array.nbytes for array in [*arrays, *self.learnt.order])
+        kept = self.popularity.nbytes + self.category_lifts.nbytes
+        return kept + sum(array.nbytes for array in [*arrays, *self.learnt.order])
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps from one call to the next."""
         uptake = np.flatnonzero(self.learnt.order.uptake.any(axis=(0, 1)))
         return np.concatenate([self._in_force.compiled.held(), self.popularity.held(), uptake])
+
+    def words_held(self) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+        """Numbers of the categories and brands that it keeps from one call to the next."""
+        categories, brands = self.popularity.words_held()
+        return np.concatenate([categories, self.category_lifts.held()]), brands
 
     def warm(self) -> None:
         """Compile, or load what was compiled before: seconds, or a fraction, for which no event then has to wait."""
@@ -237,18 +248,20 @@ class Recommender:
             return iter(())
         self.popularity.refresh()
         in_force = self._in_force
-        rules = in_force.compiled.rules()
+        rows, rules = self.neighbours.arrays(), in_force.compiled.rules()
+        self.category_lifts.refresh(rows, rules)
         if len(self._pool.where) < len(rules.facts):
             self._pool = empty_pool(len(rules.facts))
         in_force.query_state = in_force.compiled.query_state(in_force.query_state)
         state = ServingState(
-            self.neighbours.arrays(),
+            rows,
             in_force.weights,
             rules,
             in_force.limits,
             self.popularity.by_category,
             self.popularity.by_brand,
             self.popularity.most_bought,
+            self.category_lifts.sums,
             self.catalog.categories.parent,
             (learnt or self.learnt).order,
             self.items.order,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from models.cooccurrence.index import Rows
 from models.ranking.candidate_pool import MOST
 from models.ranking.features import Order
+from models.serving.category_lifts import PairSums
 from models.serving.popularity import TopItems
 from models.serving.rules import QueryState, Rules
 
@@ -135,6 +136,7 @@ class ServingState(NamedTuple):
     by_category: TopItems
     by_brand: TopItems
     most_bought: TopItems
+    category_pairs: PairSums
     parent: NDArray[np.int32]  # (nodes,) of the category tree
     learnt: Order
     id_order: NDArray[np.uint64]  # (items, 2): settles ties by item id

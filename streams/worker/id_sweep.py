@@ -104,6 +104,6 @@ class IdSweep:
             if predictor is not None:
                 predictor.clear()
         words = tables.catalog.words
-        tables.catalog.free_words(*context.recommender.popularity.words_held())
+        tables.catalog.free_words(*context.recommender.words_held())
         logger.info("%d of %d categories, brands and currencies are freed", words - tables.catalog.words, words)
         logger.info("%d of %d item ids are freed: nothing refers to them any more", len(freed), before)

@@ -223,6 +223,6 @@ def test_a_category_or_brand_with_the_number_of_another_is_barred_by_its_own_nam
     for number in range(9):
         shop.offer("new", f"Kitchen/{number}/{number}", 7.0, brand=f"brand {number}")
         seen.append(set(shop.kinds("kettle")) - before)
-        shop.catalog.free_words(*shop.recommender.popularity.words_held())
+        shop.catalog.free_words(*shop.recommender.words_held())
     assert len(shop.catalog.categories) < 20
     assert seen == [set() if number in (3, 4, 5) else {"new"} for number in range(9)]
