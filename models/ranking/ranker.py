@@ -131,7 +131,7 @@ class Ranker:
     def learn_one(self, closed: Closed) -> None:
         """Learn what became of a pool."""
         for kind, orders in self._kinds.items():
-            mine = closed.learnable & (closed.kinds == kind)
+            mine = closed.kinds == kind
             if mine.any():
                 rows, taken = closed.features[mine].astype(np.float64), closed.taken[mine].astype(np.float64)
                 orders.learn(closed.items[mine], rows, taken)
