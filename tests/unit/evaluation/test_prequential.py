@@ -19,10 +19,12 @@ from models.evaluation.prequential.protocol import (
     OURS,
     POPULARITY,
     RANDOM,
+    SENT,
     Prequential,
     PrequentialConfig,
 )
 from models.evaluation.prequential.replay import Engine, Event, Ranking
+from models.evaluation.prequential.sent import Moment, SentLists
 from models.evaluation.prequential.tallies import OUTCOMES, SLICES
 from models.serving.recommender import Query
 from models.sessions.visits import Visit, VisitConfig
@@ -272,6 +274,21 @@ def test_days_and_steps_add_up_to_the_lists() -> None:
         assert sum(step["methods"][OURS]["both"]["n"] for step in steps) == 100
     assert found["curve"]["step_s"] == 86_400
     assert len(found["days"]) == 5
+
+
+def test_fallbacks_are_told_by_the_first_reason_and_what_was_bought_before_is_none() -> None:
+    sources = ("viewed_with", "sequence", "history", "content", "popularity")
+    ours = engine(shop=[("kettle", "Kettles", 30.0), *((source, source.title(), 9.0) for source in sources)])
+    items: list[Any] = []
+    for source in sources:
+        reasons = [{"source": reason, "count": 1, "text": ""} for reason in (source, "popularity")]
+        items.append({"item_id": source, "kind": "cross-sell", "anchor": "kettle", "score": 0.1, "reasons": reasons})
+    sent = SentLists()
+    sent.add("clicks-0-0", Moment("ann", round(AT * 1000), "view", ("kettle",)), items)
+    prequential = Prequential(ours, PrequentialConfig(window_s=100.0), sent=sent)
+    prequential.run([look("ann", "kettle", 0.0), END])
+    found = prequential.as_json()["methods"][SENT]["lists"]["cross-sell"]
+    assert (found["items"], found["fall_backs"]) == (5, 40.0)
 
 
 @pytest.mark.slow
