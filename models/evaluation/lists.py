@@ -47,7 +47,7 @@ class Place(NamedTuple):
     score: float = math.nan
     """Estimated acceptance, if the method has one."""
     falls_back: bool = False
-    """Whether it was suggested without evidence about the visit."""
+    """Whether it was suggested without evidence about the visit or the shopper."""
 
 
 def gains(hits: Sequence[float], targets: int, k: int) -> tuple[float, float, float, float, float, float]:

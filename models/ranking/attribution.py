@@ -99,7 +99,7 @@ class Impression:
     kinds: Sequence[int]
     """`models.shop.kinds.CROSS_SELL` or `UPSELL`."""
     features: NDArray[np.float16]
-    """(n, width) of a pool; (n, 0) of a list, which is only counted."""
+    """(n, width) of a pool, finite; (n, 0) of a list, which is only counted."""
 
 
 class Closed(NamedTuple):
@@ -111,8 +111,6 @@ class Closed(NamedTuple):
     """(n,) `models.shop.kinds.CROSS_SELL` or `UPSELL`."""
     features: NDArray[np.float32]
     """(n, width) as sent."""
-    learnable: NDArray[np.bool_]
-    """(n,) False where its features are not finite."""
     taken: NDArray[np.bool_]
     """(n,) put into the cart or bought."""
 
@@ -385,14 +383,8 @@ class Attribution:
         for kind in (CROSS_SELL, UPSELL):
             mine = levels[examined & (kinds == kind)]
             self.counts[kind] += len(mine), int((mine >= _FOLLOWED).sum()), int((mine >= _TAKEN).sum())
-        learnable: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(impression.features), axis=1)
-        return Closed(
-            np.array(impression.items, np.int32),
-            kinds,
-            impression.features.astype(np.float32),
-            learnable,
-            levels == _TAKEN,
-        )
+        items, features = np.array(impression.items, np.int32), impression.features.astype(np.float32)
+        return Closed(items, kinds, features, levels == _TAKEN)
 
     def _add(self, opened: _Open) -> None:
         impression = opened.impression

@@ -140,7 +140,7 @@ class Ranker:
         for kind, orders in self._kinds.items():
             if kind == UPSELL and not month and self._month_takings >= self._config.least_credits:
                 continue
-            mine = closed.learnable & (closed.kinds == kind)
+            mine = closed.kinds == kind
             if mine.any():
                 rows, taken = closed.features[mine].astype(np.float64), closed.taken[mine].astype(np.float64)
                 orders.learn(closed.items[mine], rows, taken)

@@ -79,9 +79,8 @@ class History(NamedTuple):
     """(n,) of `CELL`, in no order that means anything."""
     baskets: int
     """Purchases."""
-    fast: float
-    """Decayed number of purchases, as of `last`; that of an item over it is the share of baskets with the item."""
     slow: float
+    """Decayed number of purchases, as of `last`: how useful the history is."""
     first: float
     """Event time of the first purchase, in epoch seconds."""
     last: float
@@ -90,7 +89,7 @@ class History(NamedTuple):
     """Offset of the next purchase of the partition that is not included."""
 
 
-NOTHING = History(np.zeros(0, CELL), 0, 0.0, 0.0, math.inf, -math.inf, 0)
+NOTHING = History(np.zeros(0, CELL), 0, 0.0, math.inf, -math.inf, 0)
 """Of a shopper who has bought nothing."""
 
 
@@ -114,8 +113,8 @@ class Histories:
     >>> ann = histories.of("ann")
     >>> ann.cells["item"].tolist(), ann.cells["count"].tolist(), ann.cells["slow"].tolist()
     ([0, 1, 2], [1, 2, 1], [1.0, 1.5, 1.0])
-    >>> ann.baskets, ann.slow, ann.fast, ann.position, histories.of("bob").baskets
-    (2, 1.5, 1.25, 10, 0)
+    >>> ann.baskets, ann.slow, ann.position, histories.of("bob").baskets
+    (2, 1.5, 10, 0)
     """
 
     def __init__(self, items: Items, config: HistoryConfig) -> None:
@@ -164,11 +163,10 @@ class Histories:
 
     def _with(self, history: History, items: Sequence[int], at: float, position: int) -> History:
         """A history and one more purchase."""
-        last, fast_s, slow_s = max(history.last, at), self.config.fast_s, self.config.slow_s
+        last, slow_s = max(history.last, at), self.config.slow_s
         return History(
             self._with_items(history.cells, np.array(items, np.int32), at),
             history.baskets + 1,
-            history.fast * 2.0 ** ((history.last - last) / fast_s) + 2.0 ** ((at - last) / fast_s),
             history.slow * 2.0 ** ((history.last - last) / slow_s) + 2.0 ** ((at - last) / slow_s),
             min(history.first, at),
             last,

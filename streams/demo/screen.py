@@ -196,7 +196,10 @@ def screen_for(console: Console, models: Iterable[Model], score: Score) -> Scree
 
 
 def figures(score: Score, pace: float, mark: str) -> Table:
-    """The score as a table. `pace` is the suggestions a second, `mark` that of items that are right."""
+    """The score as a table. `pace` is the suggestions a second, `mark` that of items that are right.
+
+    A model or an order has a row once an item of it was suggested.
+    """
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column(f"right ({mark}) by the shop's truth", no_wrap=True)
     for name in ("Crosscurrent", "popularity", "items judged"):
@@ -204,8 +207,9 @@ def figures(score: Score, pace: float, mark: str) -> Table:
     for name, ours, popular in score.by_kind():
         judged = f"{ours.judged:,} and {popular.judged:,}"
         table.add_row(name, Text(percent(ours.get()), "bold green"), percent(popular.get()), judged)
-    for model, share in [*score.by_model.items(), *score.by_order.items()]:
-        table.add_row(f"  {model}", percent(share.get()), "", f"{share.judged:,}")
+    for name, share in [*score.by_model.items(), *score.by_order.items()]:
+        if share.judged:
+            table.add_row(f"  {name}", percent(share.get()), "", f"{share.judged:,}")
     latency = score.latencies_ms()
     for words, name in (("latency in the worker", "worker"), ("from append to append", "append_to_append")):
         p50, p99 = latency[name]["p50"], latency[name]["p99"]

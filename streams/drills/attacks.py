@@ -280,12 +280,12 @@ def _of_internal_topics(item_ids: Sequence[str]) -> Iterator[Attack]:
         "histories": (
             "nobody",
             {"v": 1, "user_id": "nobody", "topic_id": "forged", "partitions": 8, "position": 5, "baskets": 3}
-            | {"fast": 1.5, "slow": 2.0, "first": 1e9, "last": 1e9, "items": [one]}
+            | {"slow": 2.0, "first": 1e9, "last": 1e9, "items": [one]}
             | {"table": base64.b64encode(struct.pack("<i4d", 1, 1e9, 1e9, 1.0, 1.0)).decode()},
             [
                 {"position": -1},
                 {"baskets": 0},
-                {"fast": 1e308},
+                {"slow": 1e308},
                 {"slow": -1.0},
                 {"last": 1e308},
                 {"items": [""]},

@@ -14,7 +14,7 @@ from streams.drills.counts import EXAMPLES, TOLERANCE, Difference
 from streams.drills.evidence import Raw
 
 Cells = dict[tuple[int, str, str], tuple[float, ...]]
-"""Count, first and last time, and the decayed counts, by partition, shopper and item; empty item: of all baskets."""
+"""Count, first and last time, and decayed counts, by partition, shopper and item; empty item: of all baskets."""
 
 
 def published_histories(records: Iterable[Raw]) -> Cells:
@@ -30,7 +30,7 @@ def published_histories(records: Iterable[Raw]) -> Cells:
             rows[place] = row
     cells: Cells = {}
     for (partition, user_id), row in rows.items():
-        cells[partition, user_id, ""] = (row["baskets"], row["first"], row["last"], row["fast"], row["slow"])
+        cells[partition, user_id, ""] = (row["baskets"], row["first"], row["last"], row["slow"])
         table = struct.iter_unpack("<i4d", base64.b64decode(row["table"]))
         cells |= {(partition, user_id, item): cell for item, cell in zip(row["items"], table, strict=True)}
     return cells

@@ -31,7 +31,6 @@ class _HistoryRecord(msgspec.Struct, gc=False):
     partitions: Partitions
     position: Offset
     baskets: Annotated[int, Meta(ge=1, le=MAX_BASKETS)]
-    fast: float
     slow: float
     first: Seconds
     last: Seconds
@@ -64,7 +63,6 @@ def encode_history(row: HistoryRow, purchases: Identity) -> bytes:
             partitions=purchases.partitions,
             position=history.position,
             baskets=history.baskets,
-            fast=history.fast,
             slow=history.slow,
             first=history.first,
             last=history.last,
@@ -88,8 +86,8 @@ def decode_history(record: Record) -> PublishedHistory:
         raise refusal(
             record, "$.table", f"{len(wire.items)} rows of {_TABLE.itemsize} bytes", f"{len(wire.table)} bytes"
         )
-    if not (1 <= wire.fast <= wire.baskets and 1 <= wire.slow <= wire.baskets):
-        raise refusal(record, "$.slow", f"decayed counts from 1 to {wire.baskets}", f"{wire.fast} and {wire.slow}")
+    if not 1 <= wire.slow <= wire.baskets:
+        raise refusal(record, "$.slow", f"a decayed count from 1 to {wire.baskets}", str(wire.slow))
     table = np.frombuffer(wire.table, _TABLE)
     counts, least = table["count"], np.minimum(table["fast"], table["slow"])
     possible = (counts <= wire.baskets) & (least >= 1) & (np.maximum(table["fast"], table["slow"]) <= counts)
@@ -101,5 +99,5 @@ def decode_history(record: Record) -> PublishedHistory:
     cells["item"] = -1
     for name in _TABLE.names or ():
         cells[name] = table[name]
-    history = History(cells, wire.baskets, wire.fast, wire.slow, wire.first, wire.last, wire.position)
+    history = History(cells, wire.baskets, wire.slow, wire.first, wire.last, wire.position)
     return PublishedHistory(HistoryRow(wire.user_id, wire.items, history), Identity(wire.topic_id, wire.partitions))

@@ -187,7 +187,7 @@ PAIRS = {
     "b": packed([2, 0, 1], "u1"), "kind": packed([0, 1, 2], "i1"), "weight": packed([1, 0.5, 2], "<f8"),
 }  # fmt: skip
 HISTORY = {
-    "v": 1, "user_id": "u1", "topic_id": "t", "partitions": 8, "position": 3, "baskets": 4, "fast": 2.5, "slow": 3.0,
+    "v": 1, "user_id": "u1", "topic_id": "t", "partitions": 8, "position": 3, "baskets": 4, "slow": 3.0,
     "first": 1e9, "last": 1.1e9, "items": ["i1", "i2"],
     "table": base64.b64encode(b"".join(struct.pack("<i4d", 2, 1e9, 1.1e9, 1.0, 2.0) for _ in range(2))).decode(),
 }  # fmt: skip

@@ -112,7 +112,7 @@ class Shop:
                     history, names = row.history, ("count", "first", "last", "fast", "slow")
                     columns = [history.cells[name].round(7).tolist() for name in names]
                     rows[user_id] = {
-                        "baskets": (history.baskets, round(history.fast, 7), round(history.slow, 7)),
+                        "baskets": (history.baskets, round(history.slow, 7)),
                         "times": (history.first, history.last),
                         "items": dict(zip(row.item_ids, zip(*columns, strict=True), strict=True)),
                     }

@@ -4,7 +4,7 @@ All count without decay. The items of a basket share one time: `last-item` is th
 
 * VSKNN with baskets as sessions, all items of the cart weighted alike: M. Ludewig, D. Jannach, Evaluation of
   session-based recommendation algorithms (2018).
-* The personal terms of PerNIR: see `models.evaluation.personal_terms`.
+* The personal terms of PerNIR: see `models.evaluation.personal_terms`; TIFU-KNN: `models.evaluation.tifu_knn`.
 * BM25 between items, asked with the anchors; ALS and BPR, asked with the household: see `implicit_models.py`.
 """
 
@@ -22,6 +22,7 @@ from models.evaluation.next_item.implicit_models import ImplicitModel
 from models.evaluation.next_item.methods import Scores
 from models.evaluation.next_item.session_knn import Vsknn, VsknnConfig
 from models.evaluation.personal_terms import PersonalTerms
+from models.evaluation.tifu_knn import TifuKnn, TifuKnnConfig
 from models.jit import cached_njit
 
 MOST_ITEMS = 60
@@ -198,6 +199,26 @@ class Personal(SingleMethod):
         """See [`SingleMethod.scores`][]."""
         found = self._terms.scores(query.basket.household, query.anchors.tolist())
         return np.fromiter(found.keys(), np.int32, len(found)), np.fromiter(found.values(), np.float64, len(found))
+
+
+class Similar(SingleMethod):
+    """TIFU-KNN; who is nearest stays as it is after the training part."""
+
+    def __init__(self, shop: Shop, config: TifuKnnConfig) -> None:
+        super().__init__("tifu-knn", shop)
+        self._similar = TifuKnn(len(shop.items), config)
+
+    def learn(self, basket: Basket) -> None:
+        """See [`BasketMethods.learn`][]."""
+        self._similar.learn(basket.household, basket.items)
+
+    def ready(self) -> None:
+        """See [`BasketMethods.ready`][]."""
+        self._similar.refresh()
+
+    def scores(self, query: BasketQuery) -> Scores:
+        """See [`SingleMethod.scores`][]."""
+        return self._similar.scores(query.basket.household)
 
 
 class Implicit(SingleMethod):

@@ -267,8 +267,7 @@ class Ours:
         for answer in self._recommender.answer_each(queries):
             if (pool := answer.pool) is not None:
                 taken = np.isin(pool.items, query.targets)
-                learnable = np.ones(len(taken), np.bool_)
-                self._ranker.learn_one(Closed(pool.items, pool.kinds, pool.features, learnable, taken))
+                self._ranker.learn_one(Closed(pool.items, pool.kinds, pool.features, taken))
 
     def _recommended(self, query: BasketQuery) -> Lists:
         """The worker's cross-sells after the last anchor was put into the cart."""

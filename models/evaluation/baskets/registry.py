@@ -11,11 +11,12 @@ from models.evaluation.baskets.baselines import (
     NearestBaskets,
     Personal,
     Popularity,
+    Similar,
 )
 from models.evaluation.baskets.first_purchases import DAY_S
 from models.evaluation.baskets.ours import Ours, OursConfig
 from models.evaluation.baskets.protocol import Basket, BasketMethods, Shop
-from models.evaluation.baskets.tifu_knn import TifuKnn, TifuKnnConfig
+from models.evaluation.tifu_knn import TifuKnnConfig
 
 BASELINES: Mapping[str, Callable[[Shop, int], BasketMethods]] = {
     "popularity": lambda shop, _: Popularity(shop),
@@ -27,7 +28,7 @@ BASELINES: Mapping[str, Callable[[Shop, int], BasketMethods]] = {
     "vsknn": lambda shop, _: NearestBaskets(shop),
     "household-popularity": lambda shop, _: HouseholdPopularity(shop),
     "personal-terms": lambda shop, _: Personal(shop),
-    "tifu-knn": lambda shop, _: TifuKnn(shop, TifuKnnConfig()),
+    "tifu-knn": lambda shop, _: Similar(shop, TifuKnnConfig()),
     "bm25": lambda shop, seed: Implicit("bm25", shop, seed),
     "als": lambda shop, seed: Implicit("als", shop, seed),
     "bpr": lambda shop, seed: Implicit("bpr", shop, seed),

@@ -84,7 +84,7 @@ MOST_STEPS = 100
 """Most steps of the curve, which has the shortest that fit: a plot cannot show more."""
 
 FALL_BACKS = ("content", "popularity")
-"""Sources of reasons without evidence about the visit."""
+"""Sources of reasons without evidence about the visit or the shopper: `history`, what he has bought before, is none."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
-from models.evaluation.baskets.baselines import BasketCoOccurrence
+from models.evaluation.baskets.baselines import BasketCoOccurrence, Similar
 from models.evaluation.baskets.category_pairs import CategoryPairs
 from models.evaluation.baskets.features import FEATURES
 from models.evaluation.baskets.first_purchases import FirstPurchases, FirstPurchasesConfig
@@ -28,7 +28,7 @@ from models.evaluation.baskets.protocol import (
 )
 from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
 from models.evaluation.baskets.registry import METHODS, method_groups
-from models.evaluation.baskets.tifu_knn import TifuKnn, TifuKnnConfig
+from models.evaluation.tifu_knn import TifuKnnConfig
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
@@ -177,7 +177,7 @@ def test_co_occurrence_is_divided_and_weighted_as_written_down() -> None:
 def test_tifu_knn_adds_the_nearest_households_to_the_own_vector() -> None:
     """Ann and bob have item 0; cem has nothing of hers, and is farther away."""
     market = shop("Tea", "Milk", "Mugs", "Beer", "Rum")
-    method = TifuKnn(market, TifuKnnConfig(neighbours=1, own=0.75))
+    method = Similar(market, TifuKnnConfig(neighbours=1, own=0.75))
     for each in (basket(0, 1), basket(0, 2, household="bob"), basket(3, 4, household="cem")):
         method.learn(each)
     method.ready()

@@ -19,10 +19,12 @@ from models.evaluation.prequential.protocol import (
     OURS,
     POPULARITY,
     RANDOM,
+    SENT,
     Prequential,
     PrequentialConfig,
 )
 from models.evaluation.prequential.replay import Engine, Event, Ranking
+from models.evaluation.prequential.sent import Moment, SentLists
 from models.evaluation.prequential.tallies import OUTCOMES, SLICES
 from models.serving.recommender import Query
 from models.sessions.visits import Visit, VisitConfig
@@ -274,6 +276,21 @@ def test_days_and_steps_add_up_to_the_lists() -> None:
     assert len(found["days"]) == 5
 
 
+def test_fallbacks_are_told_by_the_first_reason_and_what_was_bought_before_is_none() -> None:
+    sources = ("viewed_with", "sequence", "history", "content", "popularity")
+    ours = engine(shop=[("kettle", "Kettles", 30.0), *((source, source.title(), 9.0) for source in sources)])
+    items: list[Any] = []
+    for source in sources:
+        reasons = [{"source": reason, "count": 1, "text": ""} for reason in (source, "popularity")]
+        items.append({"item_id": source, "kind": "cross-sell", "anchor": "kettle", "score": 0.1, "reasons": reasons})
+    sent = SentLists()
+    sent.add("clicks-0-0", Moment("ann", round(AT * 1000), "view", ("kettle",)), items)
+    prequential = Prequential(ours, PrequentialConfig(window_s=100.0), sent=sent)
+    prequential.run([look("ann", "kettle", 0.0), END])
+    found = prequential.as_json()["methods"][SENT]["lists"]["cross-sell"]
+    assert (found["items"], found["fall_backs"]) == (5, 40.0)
+
+
 @pytest.mark.slow
 def test_equal_runs_are_equal() -> None:
     def run() -> dict[str, Any]:
@@ -501,6 +518,14 @@ def test_a_folder_of_clicks_only_is_read_whatever_else_its_lines_hold(tmp_path: 
     assert log.notes == ["there is no purchases.jsonl: nothing is bought"]
 
 
+@pytest.mark.parametrize("command", ["prequential", "upsells"])
+def test_a_folder_without_events_ends_a_command_with_one_sentence(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command, "jsonl", str(write(tmp_path, catalog=[offer("mug")]))) == 1
+    assert "holds neither clicks.jsonl nor purchases.jsonl" in capsys.readouterr().err
+
+
 def test_a_folder_without_events_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataMissingError, match=r"holds neither clicks\.jsonl nor purchases\.jsonl: a folder of events"):
         log_of_folder(write(tmp_path, catalog=[offer("mug")]), None, NOW_MS, pytest.fail)
@@ -576,14 +601,16 @@ def test_without_matplotlib_a_sentence_says_what_to_install(
     ("arguments", "sentence"),
     [
         (("rees46",), "rees46 needs a path"),
+        (("jsonl",), "jsonl needs a path"),
         (("simulated", "here"), "simulated takes no path"),
         (("simulated", "--window", "1w"), "must be a time above 0 such as 90s, 30m, 24h or 7d; got '1w'"),
     ],
 )
+@pytest.mark.parametrize("command", ["prequential", "upsells"])
 def test_wrong_usage_is_one_sentence(
-    arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+    command: str, arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("prequential", *arguments) == 2
+    assert run(command, *arguments) == 2
     assert sentence in capsys.readouterr().err
 
 

@@ -285,15 +285,6 @@ def test_only_shoppers_who_refuse_are_dropped() -> None:
     assert counted(attribution) == [[2, 1, 0], [2, 0, 0]]
 
 
-def test_what_was_not_described_cannot_be_learnt() -> None:
-    attribution = Attribution(CONFIG, width=2)
-    for name, features in (("a", [[1.0, 2.0], [np.nan, 3.0]]), ("b", [[1.0, np.inf], [2.0, 3.0]])):
-        attribution.record_impression(0, replace(sent(name), features=np.array(features, np.float16)))
-    first, second = after(attribution)
-    assert first.features[0].tolist() == [1.0, 2.0]
-    assert [closed.learnable.tolist() for closed in (first, second)] == [[True, False], [False, True]]
-
-
 def test_pools_have_a_bound_of_their_own_and_come_back_with_their_features() -> None:
     config = replace(CONFIG, most_open=1, most_open_pools=2)
     attribution = Attribution(config, width=2)

@@ -80,7 +80,7 @@ def pools(number: int, seed: int = 1, kind: int = CROSS_SELL, right: int = RIGHT
 def closed(features: NDArray[np.float32], taken: NDArray[np.bool_], kind: int = CROSS_SELL) -> Closed:
     n = len(taken)
     items, kinds = np.arange(n, dtype=np.int32), np.full(n, kind, np.int8)
-    return Closed(items, kinds, features, np.ones(n, np.bool_), taken)
+    return Closed(items, kinds, features, taken)
 
 
 def taught(outcomes: list[Closed], policy: Policy | None = None, config: RankerConfig | None = None) -> Ranker:
@@ -582,12 +582,6 @@ def test_a_pool_of_which_all_is_taken_anyhow_raises_no_alarm() -> None:
 def test_what_was_learnt_is_given_before_it_serves_as_workers_judge_it() -> None:
     order = taught(pools(20)).order()
     assert not order.serves.any() and order.weights[CROSS_SELL, 0, RIGHT] > 0.0
-
-
-def test_a_pool_that_cannot_be_described_teaches_nothing() -> None:
-    one = pools(1, seed=3)[0]
-    ranker = taught([one._replace(learnable=np.zeros(8, np.bool_), taken=np.ones(8, np.bool_))])
-    assert ranker.metrics()["takings.cross_sell"] == 0.0 and ranker.learnt == 1
 
 
 def test_a_source_that_fails_raises_an_alarm() -> None:

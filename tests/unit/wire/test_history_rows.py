@@ -45,6 +45,16 @@ def test_a_row_takes_some_sixty_bytes_an_item() -> None:
     assert len(encode_history(row, PURCHASES)) / len(row.item_ids) == pytest.approx(62, abs=3)
 
 
+def test_a_row_of_an_older_version_has_one_count_more() -> None:
+    row = histories_of(3, 2).row("ann/é")
+    assert row is not None
+    value = encode_history(row, PURCHASES)
+    older = value.replace(b'"slow":', b'"fast":1.5,"slow":', 1)
+    assert older != value
+    found, same = (decode_history(Rec("histories", "ann/é".encode(), each)) for each in (older, value))
+    assert encode_history(*found) == encode_history(*same)
+
+
 def test_the_key_is_the_shopper() -> None:
     row = histories_of(3, 2).row("ann/é")
     assert row is not None
