@@ -100,11 +100,18 @@ def gains_at(places: NDArray[np.int64], k: int) -> dict[str, NDArray[np.float64]
 def intervals_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> list[tuple[float, float]]:
     """2.5th and 97.5th percentile of each mean over resampled groups, in percent, from sums over the groups.
 
-    Sums and sizes (the number of tests) are (groups, figures); sizes may be (groups, 1). Resamples without any test of
-    a figure are left out of its percentiles.
+    Arguments are those of `resampled_means`.
 
     >>> intervals_of_sums(np.array([[1.0, 0.0], [1.0, 3.0]]), np.array([[1.0, 0.0], [1.0, 4.0]]), seed=1)
     [(100.0, 100.0), (75.0, 75.0)]
+    """
+    return intervals_of(resampled_means(sums, sizes, seed))
+
+
+def resampled_means(sums: NDArray[np.float64], sizes: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """(resamples, figures) means over resampled groups; NaN where a resample has no test of a figure.
+
+    Sums and sizes (the number of tests) are (groups, figures); sizes may be (groups, 1). There is at least one group.
     """
     groups = len(sums)
     chance = np.random.default_rng(seed)
@@ -114,9 +121,13 @@ def intervals_of_sums(sums: NDArray[np.float64], sizes: NDArray[np.float64], see
             drawn = chance.integers(0, groups, (_CHUNK, groups))
             times = np.stack([np.bincount(row, minlength=groups) for row in drawn]).astype(np.float64)
             means.append((times @ sums) / (times @ sizes))
-    found = np.concatenate(means)
-    asked = np.isfinite(found)
-    low, high = np.full((2, found.shape[1]), math.nan)
+    return np.concatenate(means)
+
+
+def intervals_of(means: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """2.5th and 97.5th percentile of each figure in percent, from (resamples, figures) means; NaN is left out."""
+    asked = np.isfinite(means)
+    low, high = np.full((2, means.shape[1]), math.nan)
     for figure in np.flatnonzero(asked.any(axis=0)).tolist():
-        low[figure], high[figure] = np.percentile(found[asked[:, figure], figure], [2.5, 97.5])
+        low[figure], high[figure] = np.percentile(means[asked[:, figure], figure], [2.5, 97.5])
     return [(round(100 * a, 3), round(100 * b, 3)) for a, b in zip(low.tolist(), high.tolist(), strict=True)]

@@ -25,6 +25,7 @@ from streams.cli.evaluation_frame import (
     rounded,
     source_name,
     window_of,
+    with_interval,
 )
 
 if TYPE_CHECKING:
@@ -53,13 +54,15 @@ def command(
     is looked at or taken. Ours: crosscurrent (what a worker with a trainer sends), the same with fixed weights instead
     of an order learnt from outcomes, and its parts, counting and sequence. Beside them the most popular items, what the
     household buys most often, and random items, within the same rules and caps. Sources: completejourney, rees46 FILE,
-    simulated, and jsonl FOLDER as `crosscurrent backfill` takes it (`crosscurrent tail` writes the files).
+    simulated (where it is known which suggestions are right), and jsonl FOLDER as `crosscurrent backfill` takes it
+    (`crosscurrent tail` writes the files).
     """
     import time
 
     from models.evaluation.prequential.protocol import METHODS, RANKINGS, SENT, Prequential, PrequentialConfig
     from models.evaluation.prequential.replay import Engine
     from streams.connectors.event_log import sent_of
+    from streams.connectors.simulated_shop import SimulatedShop
 
     names = chosen(methods, METHODS if suggestions is None else (*METHODS, SENT))
     frame.check_plots()
@@ -78,7 +81,8 @@ def command(
         learn_beside(engine, ranked, settings, seed, ", or leave them out with --methods counting,popularity,random")
     scoring = PrequentialConfig(window_s=window, seed=seed)
     sent = sent_of(suggestions, complain) if suggestions is not None and SENT in names else None
-    prequential = Prequential(engine, scoring, names, sent, clock)
+    is_right = SimulatedShop(seed).truth.is_right_for_any if source == "simulated" else None
+    prequential = Prequential(engine, scoring, names, sent, clock, is_right)
     with counting_progress(total=log.count) as progress:
         started_s = clock()
         prequential.run(log.events, progress=lambda done: progress(completed=done))
@@ -163,4 +167,33 @@ def _tables(figures: dict[str, Any]) -> list[Table]:
             ]
             worth.add_row(kind, name, *cells, *others, end_section=name == list(methods)[-1])
     worth.caption = "new: to the household; credited: a taking counts 1 - base rate; lift: price steps taken per list"
-    return [hits, worth, lists]
+    return [hits, worth, lists, *([_truth_table(figures)] if figures.get("truth", {}).get("all") else [])]
+
+
+def _truth_table(figures: dict[str, Any]) -> Table:
+    """Shares of right items, and in how many stretches the first method is behind another."""
+    from models.evaluation.prequential.tallies import PARTS
+    from streams.cli.printing import new_table
+
+    truth, methods = figures["truth"], list(figures["methods"])
+    headings = ("items", "right", "95 %", "at the end", "95 %", "behind: right", "behind: taken")
+    said = f"right by the shop's truth, in %; stretches of {truth['stretch_events']:,} events"
+    table = new_table(said, ["kind", "method"], headings)
+
+    def behind(name: str, kind: str, figure: str) -> str:
+        leads = [stretch["methods"][name][kind]["lead"] for stretch in truth["stretches"]]
+        known = [lead for lead in leads if lead[figure] is not None]
+        clear = sum(lead["interval"][figure][1] < 0 for lead in known)
+        return f"{sum(lead[figure] < 0 for lead in known)} of {len(known)} ({clear})"
+
+    for kind in PARTS:
+        for name, found in truth["all"].items():
+            end = with_interval(truth["at_end"][name][kind], "right") if truth["at_end"] else ("", "")
+            lags = [behind(name, kind, figure) if name != methods[0] else "" for figure in ("right", "hr taken")]
+            row = f"{found[kind]['items']:,}", *with_interval(found[kind], "right"), *end, *lags
+            table.add_row(kind, name, *row, end_section=name == methods[-1])
+    table.caption = (
+        f"at the end: the last whole stretch; behind: stretches in which {methods[0]} is behind the method "
+        "(in brackets: beyond the 95 % interval of the difference)"
+    )
+    return table

@@ -189,7 +189,11 @@ def learn_beside(engine: Engine, ranked: Sequence[str], settings: Settings, seed
 
 def hit_rate(figures: dict[str, Any]) -> tuple[str, str]:
     """Cells of the first hit rate of some figures in percent, and of its interval."""
-    name = next(key for key in figures if key.startswith("hr@"))
+    return with_interval(figures, next(key for key in figures if key.startswith("hr@")))
+
+
+def with_interval(figures: dict[str, Any], name: str) -> tuple[str, str]:
+    """Cells of one of some figures in percent, and of its interval."""
     return rounded(figures[name], 2), "-".join(rounded(end, 1) for end in figures["interval"][name])
 
 

@@ -51,6 +51,8 @@ def report(figures: Mapping[str, Any]) -> str:
     parts = [f"<h1>{title}</h1>", _facts(figures)]
     if "curve" in figures:
         parts += _curve(figures)
+    if "truth" in figures:
+        parts += _truth(figures)
     parts += _bars(figures)
     if "exposure_by_decile" in figures:
         parts += _exposure(figures)
@@ -136,25 +138,44 @@ def _curve(figures: Mapping[str, Any]) -> list[str]:
     ]
     if not steps:
         return [*parts, "<p>No list was counted.</p>"]
-    methods = list(figures["methods"])
-    parts_of_lists = list(steps[0]["methods"][methods[0]])
     at = [datetime.fromtimestamp(step["at"], UTC).replace(tzinfo=None) for step in steps]
+    return [*parts, _along(at, steps, {"hr taken": "-", "hr followed": ":"}, "hit rate")]
+
+
+def _truth(figures: Mapping[str, Any]) -> list[str]:
+    """Share of right items and hit rate along the stream, by stretches of equally many events."""
+    truth = figures["truth"]
+    parts = [
+        "<h2>Right by the shop's truth</h2>",
+        f"<p>Of each stretch of {truth['stretch_events']:,} events, the share of the suggested items that are right "
+        "(solid), and of the lists of which at least one item was taken (dotted), in percent.</p>",
+    ]
+    if not truth["stretches"]:
+        return [*parts, "<p>Nothing was suggested.</p>"]
+    ends = [stretch["last"] for stretch in truth["stretches"]]
+    return [*parts, _along(ends, truth["stretches"], {"right": "-", "hr taken": ":"}, "right and taken")]
+
+
+def _along(at: Sequence[Any], steps: Sequence[Mapping[str, Any]], lines: Mapping[str, str], what: str) -> str:
+    """Panels by part of the list with lines along the stream: of each method each figure of `lines`, in its style."""
+    methods = list(steps[0]["methods"])
+    parts_of_lists = list(steps[0]["methods"][methods[0]])
     figure = _figure(4.0 * len(parts_of_lists), 3.1)
     panels = figure.subplots(1, len(parts_of_lists), squeeze=False)[0]
     marker = "o" if len(steps) < 40 else ""
     for panel, part in zip(panels, parts_of_lists, strict=True):
         for place, method in enumerate(methods):
-            for outcome, style in (("taken", "-"), ("followed", ":")):
-                found = [step["methods"][method][part][f"hr {outcome}"] for step in steps]
+            for number, (name, style) in enumerate(lines.items()):
+                found = [step["methods"][method][part][name] for step in steps]
                 values = [float("nan") if value is None else value for value in found]
                 looks = {"color": _colour(place), "marker": marker, "markersize": 3, "linewidth": 1.4}
-                panel.plot(at, values, style, label=method if outcome == "taken" else None, **looks)
-        panel.set_title(f"{part}, hit rate", fontsize=9, loc="left")
+                panel.plot(at, values, style, label=None if number else method, **looks)
+        panel.set_title(f"{part}, {what}", fontsize=9, loc="left")
         panel.set_ylim(bottom=0)
         panel.tick_params(axis="x", rotation=30)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=len(methods), fontsize=8, frameon=False)
-    return [*parts, _svg(figure, "hit rate along the stream")]
+    return _svg(figure, f"{what} along the stream")
 
 
 def _exposure(figures: Mapping[str, Any]) -> list[str]:

@@ -52,6 +52,6 @@ class AnsweringShop:
 
     def acceptance(self, kind: str, anchors: Sequence[str], item_id: str) -> float:
         """Probability that a shopper likes an item that he looks at; right for one of its anchors is right."""
-        if any(self._truth.is_right(kind, anchor, item_id) for anchor in anchors):
+        if self._truth.is_right_for_any(kind, anchors, item_id):
             return RIGHT[kind]
         return IMPULSE * self._orders[item_id] / self._most

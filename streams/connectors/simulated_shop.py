@@ -18,7 +18,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, count
 from math import ceil
@@ -151,6 +151,8 @@ class Truth:
     True
     >>> truth.is_right("cross-sell", "tea-kettles-plain-1", "tea-mugs-rustic-3")
     False
+    >>> truth.is_right_for_any("cross-sell", ["tea-kettles-plain-1", "tea-teapots-rustic-2"], "tea-mugs-rustic-3")
+    True
     """
 
     def __init__(self, models: Sequence[Model]) -> None:
@@ -179,6 +181,10 @@ class Truth:
     def is_right(self, kind: str, anchor: str, item_id: str) -> bool:
         """Whether a suggestion of this kind (`cross-sell` or `upsell`) is right for its anchor."""
         return item_id in (self.complements(anchor) if kind == "cross-sell" else self.upgrades(anchor))
+
+    def is_right_for_any(self, kind: str, anchors: Iterable[str], item_id: str) -> bool:
+        """Whether a suggestion is right for at least one of its anchors."""
+        return any(self.is_right(kind, anchor, item_id) for anchor in anchors)
 
 
 class SimulatedShop:

@@ -115,7 +115,7 @@ class Score:
 
     def is_right(self, kind: str, item_id: str, event: Published) -> bool:
         """Whether a suggested item is right."""
-        return any(self._truth.is_right(kind, anchor, item_id) for anchor in (*event.item_ids, *event.cart))
+        return self._truth.is_right_for_any(kind, (*event.item_ids, *event.cart), item_id)
 
     def by_kind(self) -> list[tuple[str, Share, Share]]:
         """(kind, our share, popularity's share) of each kind and of both together."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from models.evaluation.prequential.tallies import (
     ALONG,
     BOTH,
     COLUMNS,
+    JUDGED,
     OUTCOMES,
     PARTS,
     SHORTEST_STEP_S,
@@ -23,7 +24,10 @@ from models.evaluation.prequential.tallies import (
     number,
     percent,
 )
-from models.evaluation.ranks import intervals_of_sums
+from models.evaluation.ranks import intervals_of, intervals_of_sums, resampled_means
+
+_LED = ("hr taken", "right")
+"""Figures in which methods are compared along the stream."""
 
 
 def slice_figures(tally: Tally, k: tuple[int, int, int], seed: int) -> dict[str, Any]:
@@ -113,6 +117,77 @@ def curve(tallies: Mapping[str, Tally], step_s: int) -> dict[str, Any]:
             for step, of_methods in sorted(steps.items())
         ],
     }
+
+
+def truth_figures(tallies: Mapping[str, Tally], size: int, events: int, seed: int) -> dict[str, Any]:
+    """Right items and hit rates: of all lists, of the last whole stretch of `size` events, and of every stretch.
+
+    Each is by method and part, as of `_compared`; empty where there are no lists.
+    """
+    keys = sorted(next(iter(tallies.values())).stretches)
+    counts = [[tally.stretches[key] for tally in tallies.values()] for key in keys]
+    table = np.array(counts, np.float64).reshape(len(keys), len(tallies), JUDGED + 2 * len(PARTS))
+    stretches, groups = np.array(keys, np.int64).reshape(-1, 2).T
+
+    def of(stretch: int) -> dict[str, Any]:
+        held = stretches == stretch
+        return _compared(list(tallies), groups[held], table[held], seed)
+
+    return {
+        "stretch_events": size,
+        "all": _compared(list(tallies), groups, table, seed),
+        "at_end": of(events // size - 1),
+        "stretches": [
+            {"first": size * stretch + 1, "last": min(events, size * (stretch + 1)), "methods": of(stretch)}
+            for stretch in np.unique(stretches).tolist()
+        ],
+    }
+
+
+def _compared(
+    methods: Sequence[str], groups: NDArray[np.int64], table: NDArray[np.float64], seed: int
+) -> dict[str, Any]:
+    """Figures of judged lists by method and part, with what the first method leads each other one by, in points.
+
+    `groups` (n,) are of shoppers, `table` (n, methods, counts) has counts as of `Tally.stretches`. The same groups are
+    resampled for all methods, so the interval of a lead is of paired lists.
+    """
+    if not len(groups):
+        return {}
+    _, group = np.unique(groups, return_inverse=True)
+    counts = np.zeros((int(group.max()) + 1, *table.shape[1:]))
+    np.add.at(counts, group, table)
+    width, shape = 1 + len(ALONG), (-1, len(methods), len(_LED), len(PARTS))
+    sums = np.concatenate([counts[:, :, 1:JUDGED:width], counts[:, :, JUDGED + 1 :: 2]], axis=2)
+    sizes = np.concatenate([counts[:, :, :JUDGED:width], counts[:, :, JUDGED::2]], axis=2)
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a method has no items, or all windows are open
+        rates = (sums.sum(axis=0) / sizes.sum(axis=0)).reshape(shape)[0]
+    means = resampled_means(sums.reshape(len(sums), -1), sizes.reshape(len(sums), -1), seed)
+    leads = (means.reshape(shape)[:, :1] - means.reshape(shape)).reshape(means.shape)
+    own, lead = (np.reshape(intervals_of(resampled), (*rates.shape, 2)) for resampled in (means, leads))
+    found: dict[str, Any] = {}
+    for place, method in enumerate(methods):
+        total = counts[:, place].sum(axis=0).astype(np.int64).tolist()
+        hit_rates = _hit_rates(total[:JUDGED])
+        found[method] = {}
+        for part, name in enumerate(PARTS):
+            items, right = total[JUDGED + 2 * part : JUDGED + 2 * part + 2]
+            figures: dict[str, Any] = {
+                **hit_rates[name],
+                "items": items,
+                "right": percent(right, items),
+                "interval": {led: _ends(own[place, row, part]) for row, led in enumerate(_LED)},
+            }
+            if place:
+                points = 100 * (rates[0] - rates[place])[:, part]
+                figures["lead"] = {led: number(round(float(points[row]), 3)) for row, led in enumerate(_LED)}
+                figures["lead"]["interval"] = {led: _ends(lead[place, row, part]) for row, led in enumerate(_LED)}
+            found[method][name] = figures
+    return found
+
+
+def _ends(interval: NDArray[np.float64]) -> list[float | None]:
+    return [number(end) for end in interval]
 
 
 def _hit_rates(counts: list[int]) -> dict[str, dict[str, float | None]]:

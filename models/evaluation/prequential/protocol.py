@@ -15,6 +15,9 @@ Lists that running workers sent for the same events can be scored beside the oth
 earliest and the latest of them get lists, from all methods; other events are only learnt. An event without a sent list
 counts as an empty list.
 
+In a shop whose right answers are known, items of lists are also judged by these. What is right does not depend on what
+the shopper does, so lists with open windows count, too.
+
 Two more outcomes are of what is taken: what is **new to the household**, which the shopper has not bought before the
 event, and what is **credited**, where an item counts 1 - base rate as of the event (`models.evaluation.purchases`).
 """
@@ -32,7 +35,7 @@ import numpy as np
 
 from models.evaluation.lists import Place
 from models.evaluation.prequential.baselines import AtRandom, HouseholdPopular, MostPopular
-from models.evaluation.prequential.figures import curve, exposure_by_decile, list_figures, slice_figures
+from models.evaluation.prequential.figures import curve, exposure_by_decile, list_figures, slice_figures, truth_figures
 from models.evaluation.prequential.replay import EVENTS, SEQUENCE, Answered, Engine, Event, Ranking
 from models.evaluation.prequential.sent import SentLists
 from models.evaluation.prequential.tallies import (
@@ -83,6 +86,9 @@ STEPS_S = (SHORTEST_STEP_S, 3_600, 86_400)
 MOST_STEPS = 100
 """Most steps of the curve, which has the shortest that fit: a plot cannot show more."""
 
+IsRight = Callable[[str, Sequence[str], str], bool]
+"""Whether a suggestion is right for one of its anchors, from its kind, the ids of the anchors, and the item's id."""
+
 FALL_BACKS = ("content", "popularity")
 """Sources of reasons without evidence about the visit or the shopper: `history`, what he has bought before, is none."""
 
@@ -100,6 +106,8 @@ class PrequentialConfig:
     """A shopper with fewer events is cold: a visit of one or two views."""
     seed: int = 1
     """Of the random baseline and of the intervals."""
+    stretch_events: int = 1_500
+    """Events of a stretch of a stream whose right answers are known."""
 
 
 @dataclass(slots=True)
@@ -116,6 +124,7 @@ class _Window:
     shown: list[ListParts]  # by method
     cold_items: list[int]  # by method: shown items that were cold
     order: int  # number of events up to its own
+    stretch: int
     views: int  # number of the shopper's first event after it
     takes: int
 
@@ -151,6 +160,7 @@ class Prequential:
         baselines: any of POPULARITY, HOUSEHOLD and RANDOM.
         sent: what running workers sent for the same events.
         clock: the engine's.
+        is_right: judges items, if right answers are known.
 
     Attributes:
         methods: their names, the engine's first.
@@ -163,10 +173,11 @@ class Prequential:
         baselines: Collection[str] = (POPULARITY, HOUSEHOLD, RANDOM),
         sent: SentLists | None = None,
         clock: Callable[[], float] = lambda: 0.0,
+        is_right: IsRight | None = None,
     ) -> None:
         self._engine = engine
         self._config = config
-        self._sent, self._clock = sent, clock
+        self._sent, self._clock, self._is_right = sent, clock, is_right
         policy = engine.policy
         self._popular = MostPopular(engine.items, engine.catalog, policy)
         self._household = HouseholdPopular(engine.items, engine.catalog, policy)
@@ -257,22 +268,36 @@ class Prequential:
         known = [item for item in query.trigger if get(item) is not None]
         cold_item = all(count(item) < config.cold_item_events for item in query.trigger)
         cold_shopper = events_before < config.cold_shopper_events
-        self._windows.append(
-            _Window(
-                user_id=answered.event.user_id,
-                at=answered.event.at,
-                until=self._now_s + config.window_s,
-                barred=frozenset(chain(query.trigger, query.visit.cart, query.visit.bought)),
-                anchors=[*known, *(item for item in query.visit.cart if get(item) is not None)],
-                may_upsell=query.action is not Action.PURCHASE and len(known) == len(query.trigger),
-                cold=(COLD_ITEM,) * cold_item + (COLD_SHOPPER,) * cold_shopper,
-                shown=list(map(parts_of, lists)),
-                cold_items=[sum(count(place.item) < config.cold_item_events for place in places) for places in lists],
-                order=self.events,
-                views=shopper.dropped_views + len(shopper.views),
-                takes=shopper.dropped_takes + len(shopper.takes),
-            )
+        window = _Window(
+            user_id=answered.event.user_id,
+            at=answered.event.at,
+            until=self._now_s + config.window_s,
+            barred=frozenset(chain(query.trigger, query.visit.cart, query.visit.bought)),
+            anchors=[*known, *(item for item in query.visit.cart if get(item) is not None)],
+            may_upsell=query.action is not Action.PURCHASE and len(known) == len(query.trigger),
+            cold=(COLD_ITEM,) * cold_item + (COLD_SHOPPER,) * cold_shopper,
+            shown=list(map(parts_of, lists)),
+            cold_items=[sum(count(place.item) < config.cold_item_events for place in places) for places in lists],
+            order=self.events,
+            stretch=(self.events - 1) // config.stretch_events,
+            views=shopper.dropped_views + len(shopper.views),
+            takes=shopper.dropped_takes + len(shopper.takes),
         )
+        self._windows.append(window)
+        if self._is_right is not None:
+            self._judge(window, self._is_right)
+
+    def _judge(self, window: _Window, is_right: IsRight) -> None:
+        """Count the right items of all lists."""
+        name = self._engine.items.name
+        anchors = list(map(name, window.anchors))
+
+        def judged(place: Place) -> bool:
+            return is_right(KIND_NAMES[place.kind], anchors, name(place.item))
+
+        group = self._events_of[window.user_id][0]
+        for tally, shown in zip(self._tallies.values(), window.shown, strict=True):
+            tally.judge(shown, judged, window.stretch, group)
 
     def _compare(self, lists: Sequence[list[Place]]) -> None:
         """Count how much of the sent list, the last one, each recommender shows as well."""
@@ -310,6 +335,7 @@ class Prequential:
         outcome = ListOutcome(
             group=self._events_of[window.user_id][0],
             step=int(window.at // SHORTEST_STEP_S),
+            stretch=window.stretch,
             may_upsell=window.may_upsell,
             cold=window.cold,
             items=(dict.fromkeys(taken, 1.0), dict.fromkeys(followed, 1.0), dict.fromkeys(new, 1.0), credits),
@@ -373,6 +399,8 @@ class Prequential:
             "exposure_by_decile": exposure_by_decile(self._tallies, offered, popularity),
             "calibration": self._calibration.as_json(),
         }
+        if self._is_right is not None:
+            figures["truth"] = truth_figures(self._tallies, config.stretch_events, self.events, config.seed)
         if self._sent is not None:
             shares = {name: percent(count, self._items_sent) for name, count in self._same.items()}
             figures["sent"] = {**self._sent.as_json(), "items": self._items_sent, "same_items": shares}

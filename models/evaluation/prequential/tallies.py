@@ -36,6 +36,9 @@ COLUMNS = len(FIGURES) + 3
 SHORTEST_STEP_S = 600
 """Step of the curve along the stream by which lists are counted, in seconds."""
 
+JUDGED = (1 + len(ALONG)) * len(PARTS)
+"""Place in `Tally.stretches` of the counts of items and of right items, which follow those of lists."""
+
 ListParts = tuple[list[Place], list[Place], list[Place]]
 """A list by PARTS, each best first."""
 
@@ -75,6 +78,7 @@ class ListOutcome(NamedTuple):
 
     group: int  # of shoppers; intervals resample groups
     step: int  # number of the shortest step of the curve
+    stretch: int  # of events, counted from 0
     may_upsell: bool
     cold: tuple[int, ...]  # COLD_ITEM and COLD_SHOPPER where they apply
     items: tuple[Mapping[int, float], ...]  # by OUTCOMES: what each item counts
@@ -87,6 +91,8 @@ class Tally:
     Attributes:
         sums: by group of shoppers, for each slice and outcome COLUMNS.
         curve: by shortest step: of each part the lists, those with an item taken, those with an item followed.
+        stretches: of judged lists, by stretch of events and group of shoppers: as `curve`, then of each part the items
+            and those that are right. Lists whose windows are open have items only.
         exposure: how often each item was shown, as cross-sell and as upsell.
         items: by part: items shown, of which from fallbacks, of which taken.
         diversity: by part: lists of two items or more, sums of their diversity by category and by brand.
@@ -100,6 +106,7 @@ class Tally:
         self._traits_of = traits_of
         self.sums: defaultdict[int, list[float]] = defaultdict(lambda: [0.0] * len(SLICES) * len(OUTCOMES) * COLUMNS)
         self.curve: defaultdict[int, list[int]] = defaultdict(lambda: [0] * (1 + len(ALONG)) * len(PARTS))
+        self.stretches: defaultdict[tuple[int, int], list[int]] = defaultdict(lambda: [0] * (JUDGED + 2 * len(PARTS)))
         self.exposure: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
         self.items = [[0, 0, 0] for _ in PARTS]
         self.diversity = [[0.0, 0.0, 0.0] for _ in PARTS]
@@ -107,14 +114,24 @@ class Tally:
         self.revenue = [0.0 for _ in PARTS]
         self.cold_items = 0
 
+    def judge(self, shown: ListParts, is_right: Callable[[Place], bool], stretch: int, group: int) -> None:
+        """Count the right items of a list, before it is added."""
+        counts = self.stretches[stretch, group]
+        for part, places in enumerate(shown):
+            counts[JUDGED + 2 * part] += len(places)
+            counts[JUDGED + 2 * part + 1] += sum(map(is_right, places))
+
     def add(self, shown: ListParts, cold_items: int, outcome: ListOutcome) -> None:
         """Add a list, with the number of its cold items and what the shopper did."""
         self.cold_items += cold_items
-        sums, step = self.sums[outcome.group], self.curve[outcome.step]
+        sums, along = self.sums[outcome.group], [self.curve[outcome.step]]
+        if (stretch := (outcome.stretch, outcome.group)) in self.stretches:
+            along.append(self.stretches[stretch])
         for part, places in enumerate(shown):
             if part == UPSELLS and not outcome.may_upsell:
                 continue
-            step[(1 + len(ALONG)) * part] += 1
+            for counts in along:
+                counts[(1 + len(ALONG)) * part] += 1
             slices = (part, *outcome.cold) if part == BOTH else (part,)
             for number, taken in enumerate(outcome.items):
                 wanted = outcome.targets[number][part]
@@ -128,7 +145,8 @@ class Tally:
                     for figure, gain in enumerate(gained, first):
                         sums[figure] += gain
                 if gained and number < len(ALONG):
-                    step[(1 + len(ALONG)) * part + 1 + number] += 1
+                    for counts in along:
+                        counts[(1 + len(ALONG)) * part + 1 + number] += 1
                 if gained and number == TAKEN:
                     sold = [place.item for place, hit in zip(places, hits, strict=True) if hit]
                     self.items[part][2] += len(sold)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import orjson
 import pytest
 
 from models.cooccurrence.config import CoOccurrenceConfig
+from models.evaluation.lists import Place
 from models.evaluation.prequential.baselines import AtRandom, HouseholdPopular, MostPopular
+from models.evaluation.prequential.figures import truth_figures
 from models.evaluation.prequential.protocol import (
     HOUSEHOLD,
     METHODS,
@@ -25,7 +27,7 @@ from models.evaluation.prequential.protocol import (
 )
 from models.evaluation.prequential.replay import Engine, Event, Ranking
 from models.evaluation.prequential.sent import Moment, SentLists
-from models.evaluation.prequential.tallies import OUTCOMES, SLICES
+from models.evaluation.prequential.tallies import OUTCOMES, SLICES, ListOutcome, Tally, parts_of
 from models.serving.recommender import Query
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase
@@ -34,6 +36,7 @@ from models.shop.policy import Policy
 from streams.cli import evaluation_report
 from streams.connectors.event_log import log_of_data_set, log_of_folder, simulated
 from streams.connectors.replay import DataMissingError
+from streams.connectors.simulated_shop import SimulatedShop
 from tests.support.evaluate_command import run
 from tests.support.oracle import is_upsell, same_category
 from tests.support.world import Process, Shop
@@ -64,10 +67,13 @@ def scored(events: list[Event], window_s: float = 100.0, policy: Policy | None =
     return prequential
 
 
-def hits(prequential: Prequential, reading: str, figure: str = "hr") -> float | None:
-    found = prequential.as_json()["methods"][OURS][reading]
-    value: float | None = next(value for name, value in found.items() if name.startswith(figure + "@"))
+def hr(found: dict[str, Any]) -> float | None:
+    value: float | None = next(value for name, value in found.items() if name.startswith("hr@"))
     return value
+
+
+def hits(prequential: Prequential, reading: str) -> float | None:
+    return hr(prequential.as_json()["methods"][OURS][reading])
 
 
 END = look("zoe", "nothing-known", 10_000)
@@ -291,6 +297,95 @@ def test_fallbacks_are_told_by_the_first_reason_and_what_was_bought_before_is_no
     assert (found["items"], found["fall_backs"]) == (5, 40.0)
 
 
+# -- right answers are known -------------------------------------------------------------------------------------------
+
+
+def completes_kettles(kind: str, anchors: Sequence[str], item: str) -> bool:
+    """Mugs complete kettles, and the better kettle is a right upsell."""
+    return "kettle" in anchors and (kind, item) in (("cross-sell", "mug"), ("upsell", "kettle-pro"))
+
+
+def test_right_items_and_hits_by_stretch() -> None:
+    """A kettle gets mug and pan, and the better kettle as upsell; a pan gets both kettles and the mug."""
+    events: list[Event] = [
+        look("ann", "kettle", 0),
+        look("ann", "mug", 50, Action.ADD_TO_CART),
+        look("bob", "kettle", 200),
+        buy("bob", ["kettle-pro"], 210),
+        look("cat", "pan", 400),
+        look("zoe", "nothing-known", 10_000),
+        look("dan", "kettle", 10_050),  # open at the end, as the one before it
+    ]
+    config = PrequentialConfig(window_s=100.0, stretch_events=2)
+    ours = engine(Policy(triggers=("view",)))
+    prequential = Prequential(ours, config, [], is_right=completes_kettles)
+    prequential.run(events)
+    truth = prequential.as_json()["truth"]
+    stretches = truth["stretches"]
+    assert [(stretch["first"], stretch["last"]) for stretch in stretches] == [(1, 2), (3, 4), (5, 6), (7, 7)]
+    of_kind = {
+        kind: [
+            tuple(stretch["methods"][OURS][kind][name] for name in ("items", "right", "n", "hr taken"))
+            for stretch in stretches
+        ]
+        for kind in ("cross-sell", "upsell", "both")
+    }
+    assert of_kind["cross-sell"] == [(2, 50.0, 1, 100.0), (2, 50.0, 1, 0.0), (3, 0.0, 1, 0.0), (2, 50.0, 0, None)]
+    assert of_kind["upsell"] == [(1, 100.0, 1, 0.0), (1, 100.0, 1, 100.0), (0, None, 1, 0.0), (1, 100.0, 0, None)]
+    assert of_kind["both"] == [
+        (3, 66.667, 1, 100.0),
+        (3, 66.667, 1, 100.0),
+        (3, 0.0, 1, 0.0),
+        (3, 66.667, 0, None),
+    ]
+    assert truth["at_end"] == stretches[2]["methods"]  # the last whole one
+    whole = truth["all"][OURS]
+    assert (whole["cross-sell"]["items"], whole["cross-sell"]["right"]) == (9, 33.333)
+    assert (whole["upsell"]["items"], whole["upsell"]["right"], whole["upsell"]["n"]) == (3, 100.0, 3)
+    assert whole["upsell"]["hr taken"] == hits(prequential, "upsell, taken") == 33.333
+
+
+def test_without_a_truth_nothing_is_said_of_what_is_right() -> None:
+    assert "truth" not in scored([look("ann", "kettle", 0), END]).as_json()
+
+
+def test_a_truth_without_a_list_has_no_figures() -> None:
+    prequential = Prequential(engine(), PrequentialConfig(), is_right=completes_kettles)
+    assert prequential.as_json()["truth"] == {"stretch_events": 1_500, "all": {}, "at_end": {}, "stretches": []}
+
+
+def test_a_lead_is_of_paired_lists() -> None:
+    """Ann gets two right items of two from ours and one from theirs, bob one and none: 50 points whoever is drawn.
+
+    Both take an item of theirs, and only ann of ours: 0, 50 or 100 points behind.
+    """
+
+    def among(known: set[int]) -> Callable[[Place], bool]:
+        return lambda place: place.item in known
+
+    ours, theirs = (Tally((2, 2, 4), lambda _: None) for _ in range(2))
+    shown = parts_of([Place(1, CROSS_SELL, 9), Place(2, CROSS_SELL, 9)])
+    nothing: dict[int, float] = {}
+    for tally, right, takers in ((ours, ({1, 2}, {1}), (0,)), (theirs, ({2}, set()), (0, 1))):
+        for group in (0, 1):
+            tally.judge(shown, among(right[group]), 0, group)
+            taken = {1: 1.0} if group in takers else {7: 1.0}
+            outcome = ListOutcome(group, 0, 0, False, (), (taken, taken, nothing, nothing), ((1, 0, 1),) * 4)
+            tally.add(shown, 0, outcome)
+    found = truth_figures({OURS: ours, POPULARITY: theirs}, size=10, events=10, seed=1)
+    assert found["all"] == found["at_end"] == found["stretches"][0]["methods"]
+    first, second = (found["all"][name]["cross-sell"] for name in (OURS, POPULARITY))
+    assert (first["right"], first["interval"]["right"]) == (75.0, [50.0, 100.0])
+    assert (second["right"], second["interval"]["right"]) == (25.0, [0.0, 50.0])
+    assert (first["hr taken"], second["hr taken"], second["n"]) == (50.0, 100.0, 2)
+    assert second["lead"] == {
+        "hr taken": -50.0,
+        "right": 50.0,
+        "interval": {"hr taken": [-100.0, 0.0], "right": [50.0, 50.0]},
+    }
+    assert found["all"][POPULARITY]["upsell"]["lead"]["right"] is None
+
+
 @pytest.mark.slow
 def test_equal_runs_are_equal() -> None:
     def run() -> dict[str, Any]:
@@ -298,12 +393,20 @@ def test_equal_runs_are_equal() -> None:
         ours = engine(shop=())
         for item in log.catalog:
             ours.catalog.put(item)
-        prequential = Prequential(ours, PrequentialConfig(window_s=3_600.0))
+        prequential = Prequential(ours, PrequentialConfig(window_s=3_600.0, stretch_events=400), is_right=right)
         prequential.run(log.events)
         return prequential.as_json()
 
+    right = SimulatedShop(3).truth.is_right_for_any
     first, second = run(), run()
     assert first == second
+    truth = first["truth"]
+    assert [stretch["last"] for stretch in truth["stretches"]] == [400, 800, 1_200, 1_500]
+    for name, found in truth["all"].items():
+        for kind, rates in found.items():
+            assert rates["hr taken"] == hr(first["methods"][name][f"{kind}, taken"])
+            assert rates["items"] == sum(stretch["methods"][name][kind]["items"] for stretch in truth["stretches"])
+    assert truth["at_end"][OURS]["both"]["right"] > 40.0 > 10.0 > truth["at_end"][RANDOM]["both"]["right"]
     shares = {name: found["cross-sell, followed"]["hr@4"] for name, found in first["methods"].items()}
     assert min(shares[OURS], shares[POPULARITY], shares[HOUSEHOLD]) > shares[RANDOM]
 
@@ -554,15 +657,18 @@ def test_the_command_writes_figures_and_a_page_that_needs_nothing_else(
     assert "crosscurrent" in said
     assert f"{figures['lists']:,} lists counted" in said
     assert f" {found['hr@6']:.2f} │ {low:.1f}-{high:.1f} " in said  # nothing is cut or wrapped
+    truth = figures["truth"]
+    assert truth["stretches"][0]["methods"] == truth["all"]  # of 500 events
+    assert f" {truth['all'][OURS]['both']['right']:.2f} │ " in said
     html = page.read_text(encoding="utf-8")
     assert not [word for word in ("<script", "<link", "<img", "@import", "src=") if word in html]
     assert set(re.findall(r"https?://[^\"'< ]*", html)) == {
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
     }
-    for text in ("Along the stream", "Popularity bias", "Calibration", *METHODS):
+    for text in ("Along the stream", "Right by the shop's truth", "Popularity bias", "Calibration", *METHODS):
         assert text in html
-    assert html.count("<svg") == html.count("</svg>") == 3 + len(SLICES) * len(OUTCOMES)
+    assert html.count("<svg") == html.count("</svg>") == 4 + len(SLICES) * len(OUTCOMES)
     assert f"{found['hr@6']:.2f}" in html
 
 
