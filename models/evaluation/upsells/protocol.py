@@ -35,6 +35,7 @@ from models.ranking.attribution import AttributionConfig
 from models.ranking.ranker import RankerConfig
 from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.sessions.histories import Histories, HistoryConfig
+from models.sessions.repurchase import visit_of
 from models.sessions.visits import Visit, VisitConfig
 from models.shop.catalog import Catalog
 from models.shop.events import Action, Click, Purchase
@@ -171,7 +172,7 @@ def evaluate(
         catalog: what is offered; does not change.
         events: in time order.
         span: their times.
-        policy: bounds of a step, depth of categories, days for which bought items are not suggested.
+        policy: bounds of a step, depth of categories, which bought items are not suggested.
         methods: names from `METHODS`.
         progress: called now and then with the number of events done.
         seed: of the random lists.
@@ -262,7 +263,7 @@ class _Methods:
     def __init__(self, items: Items, catalog: Catalog, policy: Policy, seed: int, config: UpsellsConfig) -> None:
         self._items = items
         self._catalog = catalog
-        self._bought_s = policy.bought_days * 86_400.0
+        self._policy = policy
         self.counts = WorkerCounts(items, config.visits, config.counting)
         self._recommender = Recommender(
             items, catalog, self.counts.neighbours, policy, config.ranking, config.histories
@@ -282,9 +283,10 @@ class _Methods:
             "personal-terms": self._terms,
         }
 
-    def visit(self, event: Click) -> Visit:
-        """The shopper's visit before the event."""
-        return self.counts.visits.snapshot(event.user_id, event.at, self._bought_s)
+    def visit(self, event: Click | Purchase) -> Visit:
+        """The shopper's visit, from the events learnt so far."""
+        history = self._histories.of(event.user_id)
+        return visit_of(self.counts.visits, history, event.user_id, event.at, self._policy)
 
     def ranked(
         self, name: str, event: Click, anchor: int, allowed: NDArray[np.int32], visit: Visit
@@ -329,9 +331,8 @@ class _Methods:
         topic = "clicks" if isinstance(event, Click) else "purchases"
         action, ids = (event.action, [event.item_id]) if isinstance(event, Click) else (Action.PURCHASE, event.item_ids)
         user_id, at, trigger = event.user_id, event.at, list(map(self._items.index, ids))
-        visit = self.counts.visits.snapshot(user_id, at, self._bought_s)
         history, seed = self._histories.of(user_id), f"{topic}-0-{offset}"
-        query = Query(action, trigger, visit, at, seed, user_id, history=history, logs_pool=True)
+        query = Query(action, trigger, self.visit(event), at, seed, user_id, history=history, logs_pool=True)
         (answer,) = self._recommender.answer_each([query])
         if answer.pool is not None:
             self._ordering.record_impression(query, topic, offset, answer.pool)

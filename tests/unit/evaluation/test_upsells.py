@@ -86,6 +86,19 @@ def test_what_is_in_the_cart_or_was_bought_recently_is_not_allowed() -> None:
     assert found.asked == 0
 
 
+def test_what_is_due_is_allowed_again_where_the_policy_learns_rhythms() -> None:
+    day = 86_400.0
+    past = [buy(day, "pan-plus"), buy(8 * day, "pan-plus")]
+    taken = [look(15 * day), buy(15 * day + 500.0, "pan-plus")]
+    barred, learnt = (
+        run(*past, *taken, cut=14 * day, last=16 * day, policy=replace(POLICY, repurchase=repurchase))
+        for repurchase in ("bar", "learn")
+    )
+    assert (barred.asked, barred.taken.shoppers) == (1, [])
+    assert (learnt.asked, learnt.taken.shoppers) == (1, ["ann"])
+    assert {name: gains[0][0] for name, gains in learnt.taken.gains.items()} == dict.fromkeys(METHODS, 1.0)
+
+
 def test_methods_rank_by_price_by_popularity_by_pairs_and_by_what_the_shopper_has_bought() -> None:
     past = [buy(10.0 * n, "pan-pro", user="bob") for n in range(1, 4)]
     past += [buy(50.0 + n, "pan", "pan-plus", user=f"cem-{n}") for n in range(2)]
