@@ -58,6 +58,7 @@ class _Keys(TypedDict, total=False):
     max_step: _Number
     category_depth: _Whole
     bought_days: _Number
+    repurchase: Annotated[Literal["bar", "learn"], Field(description='"bar" or "learn"')]
     allow_pairs: _Pairs
     deny_pairs: _Pairs
     exclude_items: _Words

@@ -1,5 +1,7 @@
 """Sessions: what each shopper has looked at, put into the cart and bought recently.
 
 [`visits`][models.sessions.visits] keeps the shoppers of a partition, and [`pairs`][models.sessions.pairs] makes the
-pairs that `cooccurrence` counts. [`consent`][models.sessions.consent] says whose events may be used.
+pairs that `cooccurrence` counts. [`histories`][models.sessions.histories] remembers purchases for longer, and
+[`repurchase`][models.sessions.repurchase] says which bought items may be suggested again.
+[`consent`][models.sessions.consent] says whose events may be used.
 """

@@ -40,6 +40,9 @@ class Policy:
     """Compare the first n parts of category paths; 0: whole paths."""
     bought_days: float = 30
     """Items bought within this many days are not suggested."""
+    repurchase: str = "bar"
+    """Items bought within these days: "bar" suggests none of them, "learn" suggests those again that are due by the
+    shopper's rhythm (`models.sessions.repurchase`)."""
     allow_pairs: tuple[tuple[str, str], ...] = ()
     """(anchor's category, cross-sell's category), path prefixes: if there are any, only these are cross-sold."""
     deny_pairs: tuple[tuple[str, str], ...] = ()

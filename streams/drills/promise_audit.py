@@ -2,7 +2,8 @@
 
 This code shares nothing with the rules of `models/serving`, so that neither hides a mistake of the other. Item,
 category, price step, rating, stock, policy, reasons and limits are always checked. Cart and earlier purchases are
-checked only where the topics prove that the worker knew them.
+checked only where the topics prove that the worker knew them. A drill lasts minutes and nothing is due within a
+day, so what was bought in it may not be suggested again, under whatever `repurchase` of the policy.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from aiokafka import TopicPartition
 
 from models.serving.recommender import Query
 from models.sessions.histories import Histories
+from models.sessions.repurchase import visit_of
 from models.sessions.visits import EventStatus, Visits
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
@@ -278,12 +279,12 @@ class ShopperTask(PartitionTask):
             return "no trigger"
         if record.timestamp < oldest_ms:
             return "too old"
-        visit = self.visits.snapshot(event.user_id, event.at, policy.bought_days * 86400.0)
+        history, arm = self.histories.of(event.user_id), policy.arm_of(event.user_id)
+        visit = visit_of(self.visits, history, event.user_id, event.at, policy)
         seed = f"{topic}-{record.partition}-{record.offset}"
         predicted = self.context.batcher.predictor is not None
         window = self.visits.window(event.user_id, event.at) if predicted else None
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
-        history, arm = self.histories.of(event.user_id), policy.arm_of(event.user_id)
         query = Query(action, trigger, visit, event.at, seed, event.user_id, window, arm, history)
         self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
         return None

@@ -206,6 +206,7 @@ emit_empty = true
 max_items = 6
 min_step = 0.05
 bought_days = 30
+repurchase = "learn"
 allow_pairs = [["Kitchen", "Garden/Tools"]]
 exclude_items = ["i1", "i2"]
 max_per_brand = 2

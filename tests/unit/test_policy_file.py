@@ -23,6 +23,7 @@ min_step = 0.1
 max_step = 2
 category_depth = 2
 bought_days = 90
+repurchase = "learn"
 allow_pairs = [["Kitchen", "Food"], ["Kitchen/Kettles", "Kitchen/Mugs"]]
 deny_pairs = [["Toys", "Wine"]]
 exclude_items = ["gift-card"]
@@ -78,6 +79,8 @@ def test_the_largest_numbers_that_are_accepted_can_be_served_by() -> None:
         ("explore = 1.5", "shop.toml:1: explore ", "from 0 to 1"),
         ("misplaced = 'drop'", "shop.toml:1: misplaced ", '"warn" or "dead-letter", got \'drop\''),
         ("misplaced = true", "shop.toml:1: misplaced ", '"warn" or "dead-letter", got True'),
+        ("\nrepurchase = 'never'", "shop.toml:2: repurchase ", '"bar" or "learn", got \'never\''),
+        ("repurchase = true", "shop.toml:1: repurchase ", '"bar" or "learn", got True'),
         ("explore = nan", "shop.toml:1: explore ", "from 0 to 1"),
         ("bought_days = inf", "shop.toml:1: bought_days ", "from 0 on"),
         ("explore = '0.1'", "shop.toml:1: explore ", "got '0.1'"),

@@ -21,6 +21,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.local import LocalCounting
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
 from models.sessions.histories import Histories, HistoryConfig
+from models.sessions.repurchase import visit_of
 from models.sessions.visits import EventStatus, VisitConfig, Visits
 from models.shop.catalog import Catalog
 from models.shop.events import Action, Click, Profile, Purchase
@@ -221,11 +222,11 @@ class Engine:
         if action not in self.policy.triggers:
             return Answered(event, offset, True, None)
         user_id, at = event.user_id, event.at
-        visit = self._visits.snapshot(user_id, at, self.policy.bought_days * 86_400.0)
+        history, logs = self._histories.of(user_id), bool(self.orderings)
+        visit = visit_of(self._visits, history, user_id, at, self.policy)
         window = self._visits.window(user_id, at) if self.predicting else None
         trigger = list(map(self.items.index, item_ids))
         seed = f"{_topic_of(event)}-0-{offset}"
-        history, logs = self._histories.of(user_id), bool(self.orderings)
         query = Query(action, trigger, visit, at, seed, user_id, window, history=history, logs_pool=logs)
         return Answered(event, offset, True, query)
 

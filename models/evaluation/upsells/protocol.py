@@ -36,6 +36,7 @@ from models.ranking.attribution import AttributionConfig
 from models.ranking.ranker import RankerConfig
 from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.sessions.histories import Histories, HistoryConfig
+from models.sessions.repurchase import visit_of
 from models.sessions.visits import EventStatus, Visit, VisitConfig
 from models.shop.catalog import Catalog
 from models.shop.events import Action, Click, Profile, Purchase
@@ -185,7 +186,7 @@ def evaluate(
         catalog: what is offered; does not change.
         events: in time order.
         span: their times.
-        policy: bounds of a step, depth of categories, days for which bought items are not suggested.
+        policy: bounds of a step, depth of categories, which bought items are not suggested.
         methods: names from `METHODS`.
         progress: called now and then with the number of events done.
         seed: of the random lists.
@@ -279,7 +280,7 @@ class _Methods:
     def __init__(self, items: Items, catalog: Catalog, policy: Policy, seed: int, config: UpsellsConfig) -> None:
         self._items = items
         self._catalog = catalog
-        self._bought_s = policy.bought_days * 86_400.0
+        self._policy = policy
         self.counts = WorkerCounts(items, config.visits, config.counting)
         self._recommender = Recommender(
             items, catalog, self.counts.neighbours, policy, config.ranking, config.histories
@@ -309,7 +310,8 @@ class _Methods:
 
     def visit(self, event: Click) -> Visit:
         """The shopper's visit before the event."""
-        return self.counts.visits.snapshot(event.user_id, event.at, self._bought_s)
+        history = self._histories.of(event.user_id)
+        return visit_of(self.counts.visits, history, event.user_id, event.at, self._policy)
 
     def ranked(
         self, name: str, event: Click, anchor: int, allowed: NDArray[np.int32], visit: Visit

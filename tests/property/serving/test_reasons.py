@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import exp2, log2
 
 import numpy as np
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.prequential.replay import Engine, Event, Ranking
+from models.ranking.features import LEARNT
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.explanations import Reason
 from models.serving.recommender import SuggestedItem, expected_of
@@ -27,7 +29,7 @@ from models.shop.items import Items
 from models.shop.policy import DEFAULT, FIXED, POPULAR, Policy
 from tests.support.corner_shop import WIDE
 from tests.support.oracle import is_upsell
-from tests.support.orders import NO_ORDER, DrawnOrder, orders
+from tests.support.orders import NO_ORDER, DrawnOrder, OrderOfKind, orders
 
 AT = 1_700_000_000.0
 VISITS = VisitConfig(items=4, pair_reach=3, max_pair_items=3)
@@ -49,7 +51,7 @@ CATALOG = {
 IDS = [*CATALOG, "withdrawn"]
 REFUSING = "eve"
 ACTIONS = [Action.VIEW, Action.CLICK, Action.ADD_TO_CART, Action.REMOVE_FROM_CART]
-GAPS_S = [5, 60, 1700, 3700]
+GAPS_S = [5, 60, 1700, 3700, 30 * 3600]
 
 Step = tuple[int, str, Action, list[str], bool]
 """Seconds since the step before, shopper, action, items (a click has the first only), whether it is sent twice."""
@@ -101,6 +103,7 @@ class Log:
     def __init__(self, events: Sequence[Event]) -> None:
         self.looks: list[tuple[float, str, str]] = []
         self.baskets: list[tuple[float, str, list[str]]] = []
+        self.whole_baskets: list[tuple[str, list[str]]] = []
         sent = set()
         for event in events:
             if isinstance(event, Profile) or event.user_id == REFUSING:
@@ -111,6 +114,7 @@ class Log:
             sent.add(name)
             if isinstance(event, Purchase):
                 self.baskets.append((event.at, event.user_id, event.item_ids[: VISITS.max_pair_items]))
+                self.whole_baskets.append((event.user_id, event.item_ids))
             elif event.action is not Action.REMOVE_FROM_CART:
                 self.looks.append((event.at, event.user_id, event.item_id))
 
@@ -119,6 +123,10 @@ class Log:
 
     def bought(self, *items: str) -> int:
         return sum(set(items) <= set(basket[2]) for basket in self.baskets)
+
+    def bought_by(self, user: str, item: str) -> int:
+        """Baskets of a shopper with an item, wherever in the basket it is."""
+        return sum(of == user and item in items for of, items in self.whole_baskets)
 
     def viewed_with(self, one: str, other: str) -> int:
         """Looks at either of two items with the other among the few looks before it."""
@@ -170,6 +178,8 @@ SENTENCES = {
         r"From (?P<place>[^:,]+), an alternative to (?P<title>[^:]+)"
         rf": ({VIEWED}|bought (?P<bought>once|\d+ times))"
     ),
+    "bought before": rf"Bought before, {TIMES}",
+    "bought before, an alternative": r"An alternative to (?P<title>.+), bought (?P<times>once|\d+ times) before",
     "popular": rf"From (?P<place>[^:,]+): ({VIEWED}|bought (?P<bought>once|\d+ times))",
     "new alternative": r"New in (?P<place>[^:,]+), an alternative to (?P<title>.+)",
     "new": r"New in (?P<place>[^:,]+)",
@@ -181,7 +191,7 @@ def number_of(times: str | None) -> int:
     return 0 if times is None else 1 if times == "once" else int(times.removesuffix(" times"))
 
 
-def check(reason: Reason, suggestion: SuggestedItem, log: Log, now: float) -> str:
+def check(reason: Reason, suggestion: SuggestedItem, log: Log, user: str, now: float) -> str:
     """Compare all that a reason says with the log and the catalogue; returns the form of its sentence."""
     found = {form: match for form, pattern in SENTENCES.items() if (match := re.fullmatch(pattern, reason["text"]))}
     ((form, match),) = found.items()
@@ -217,6 +227,9 @@ def check(reason: Reason, suggestion: SuggestedItem, log: Log, now: float) -> st
         assert (reason["count"] == 0) is form.startswith("alike")
         if reason["count"] == 0:
             assert said["like"] == ("category, brand and price" if item.brand else "category and price")
+    elif reason["source"] == "history":
+        assert form.startswith("bought before")
+        assert reason["count"] == log.bought_by(user, name) > 0
     else:
         assert reason["count"] == (log.bought(name) or log.views(name))
         assert (said.get("bought") is not None) is (log.bought(name) > 0)
@@ -240,10 +253,10 @@ def check_first(suggestion: SuggestedItem, log: Log, min_support: int, arm: int)
         assert first.get("anchor") == anchor
 
 
-def run(log: list[Step], min_support: int, order: DrawnOrder, arm: int) -> set[str]:
+def run(log: list[Step], policy: Policy, order: DrawnOrder, arm: int) -> set[str]:
     """Answer a log and check all reasons; returns the forms of their sentences."""
     rankings = {"counting": Ranking(), "all": Ranking(uses_sequence=True)}
-    engine = Engine(Policy(**WIDE, min_support=min_support), VISITS, COUNTING, rankings, flush_interval_s=1.0)
+    engine = Engine(policy, VISITS, COUNTING, rankings, flush_interval_s=1.0)
     for item in CATALOG.values():
         engine.catalog.put(item)
     engine.predictor = AllAlike(engine.items)
@@ -264,8 +277,9 @@ def run(log: list[Step], min_support: int, order: DrawnOrder, arm: int) -> set[s
             }
         for suggestion in (one for items in lists.values() for one in items):
             assert suggestion["reasons"]
-            check_first(suggestion, counted, min_support, arm)
-            forms |= {check(reason, suggestion, counted, answered.event.at) for reason in suggestion["reasons"]}
+            check_first(suggestion, counted, policy.min_support, arm)
+            user, now = answered.event.user_id, answered.event.at
+            forms |= {check(reason, suggestion, counted, user, now) for reason in suggestion["reasons"]}
     return forms
 
 
@@ -273,11 +287,21 @@ def run(log: list[Step], min_support: int, order: DrawnOrder, arm: int) -> set[s
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps, st.integers(1, 2), orders(list(CATALOG)), st.sampled_from([DEFAULT, DEFAULT, POPULAR, FIXED]))
+@given(
+    steps,
+    st.builds(
+        partial(Policy, **WIDE),
+        min_support=st.integers(1, 2),
+        bought_days=st.sampled_from([0, 2, 30]),
+        repurchase=st.sampled_from(["bar", "learn"]),
+    ),
+    orders(list(CATALOG)),
+    st.sampled_from([DEFAULT, DEFAULT, POPULAR, FIXED]),
+)
 def test_a_reason_says_what_the_log_has_and_an_upsells_first_is_about_its_anchor(
-    log: list[Step], min_support: int, order: DrawnOrder, arm: int
+    log: list[Step], policy: Policy, order: DrawnOrder, arm: int
 ) -> None:
-    run(log, min_support, order, arm)
+    run(log, policy, order, arm)
 
 
 def test_every_form_of_sentence_is_used_and_true() -> None:
@@ -294,5 +318,9 @@ def test_every_form_of_sentence_is_used_and_true() -> None:
             )
             for _ in range(60)
         ]
-        forms |= run(log, 1, NO_ORDER, DEFAULT)
+        forms |= run(log, Policy(**WIDE), NO_ORDER, DEFAULT)
+    own_first = DrawnOrder({kind: OrderOfKind(LEARNT, {"own count": 2.0}) for kind in NO_ORDER.kinds})
+    weekly: list[Step] = [(7 * 86_400, "ann", Action.PURCHASE, ["mug", "steel"], False)] * 3
+    due: list[Step] = [*weekly, (6 * 86_400, "ann", Action.VIEW, ["kettle"], False)]
+    forms |= run(due, Policy(**WIDE, repurchase="learn"), own_first, DEFAULT)
     assert forms == set(SENTENCES)

@@ -101,6 +101,17 @@ def test_what_consent_excludes_and_what_is_repeated_is_passed_over() -> None:
     other, taken = buy(60.0, "pan-plus", user="bob"), buy(200.0, "pan-plus", user="zoe")
     once = run(order, order, other, look(100.0, user="zoe"), taken, methods=("popularity",))
     assert once.taken.gains["popularity"] == [(1.0, 1.0, 1.0)]  # both were bought once: ties go by id
+def test_what_is_due_is_allowed_again_where_the_policy_learns_rhythms() -> None:
+    day = 86_400.0
+    past = [buy(day, "pan-plus"), buy(8 * day, "pan-plus")]
+    taken = [look(15 * day), buy(15 * day + 500.0, "pan-plus")]
+    barred, learnt = (
+        run(*past, *taken, cut=14 * day, last=16 * day, policy=replace(POLICY, repurchase=repurchase))
+        for repurchase in ("bar", "learn")
+    )
+    assert (barred.asked, barred.taken.shoppers) == (1, [])
+    assert (learnt.asked, learnt.taken.shoppers) == (1, ["ann"])
+    assert {name: gains[0][0] for name, gains in learnt.taken.gains.items()} == dict.fromkeys(METHODS, 1.0)
 
 
 def test_methods_rank_by_price_by_popularity_by_pairs_and_by_what_the_shopper_has_bought() -> None:

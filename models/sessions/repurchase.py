@@ -1,0 +1,49 @@
+"""Which bought items may be suggested again: by the policy, and by the rhythm in which the shopper buys them.
+
+The mean gap of an item is the time from its first purchase to its last, divided by the number of purchases less one.
+The item is due once [`DUE_SHARE`][models.sessions.repurchase.DUE_SHARE] of the gap, and at least a day, has passed
+since the last purchase. Purchases that all lie within less than a day have no rhythm: two orders of one evening say
+nothing about the next. So an item that was bought once is never due, nor one that was bought today.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.sessions.histories import DAY_S, History
+from models.sessions.visits import Visit, Visits
+from models.shop.policy import Policy
+
+DUE_SHARE = 0.8
+"""Part of the mean gap after which an item is due: gaps vary, and a suggestion after the next purchase is too late."""
+
+
+def due(history: History, at: float) -> set[int]:
+    """Items that the shopper is about to buy again at an event time.
+
+    >>> from models.sessions.histories import Histories, HistoryConfig
+    >>> from models.shop.items import Items
+    >>> histories = Histories(Items(), HistoryConfig())
+    >>> for week, items in enumerate([[0, 1], [0], [0]]):
+    ...     histories.learn("ann", items, 7 * DAY_S * week, week)
+    >>> [due(histories.of("ann"), day * DAY_S) for day in (14, 19, 20)]
+    [set(), set(), {0}]
+    """
+    cells = history.cells
+    span_s = cells["last"] - cells["first"]
+    gap_s = span_s / np.maximum(1, cells["count"] - 1)
+    now = (span_s >= DAY_S) & (at - cells["last"] >= np.maximum(DAY_S, DUE_SHARE * gap_s))
+    return set(cells["item"][now].tolist())
+
+
+def visit_of(visits: Visits, history: History, user_id: str, at: float, policy: Policy) -> Visit:
+    """A shopper's state at an event time, without the purchases that let an item be suggested again.
+
+    What has been bought within `bought_days` bars, unless the policy learns rhythms and the item is due. The trigger
+    and the cart bar whatever is due.
+    """
+    visit = visits.snapshot(user_id, at, policy.bought_days * DAY_S)
+    if policy.repurchase == "learn" and visit.bought:
+        again = due(history, at)
+        visit.bought = [item for item in visit.bought if item not in again]
+    return visit
