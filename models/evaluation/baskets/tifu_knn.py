@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.baskets.baselines import SingleMethod
+from models.evaluation.baskets.baselines import Baseline
 from models.evaluation.baskets.protocol import Basket, BasketQuery, Shop
 from models.evaluation.next_item.methods import Scores
 
@@ -49,7 +49,7 @@ def frequencies(baskets: list[tuple[int, ...]], config: TifuKnnConfig) -> dict[i
     return dict(found)
 
 
-class TifuKnn(SingleMethod):
+class TifuKnn(Baseline):
     """Own vector and mean of the nearest (Euclidean), as of the last `ready`."""
 
     def __init__(self, shop: Shop, config: TifuKnnConfig) -> None:
@@ -61,11 +61,11 @@ class TifuKnn(SingleMethod):
         self._squares: NDArray[np.float64] = np.zeros(0)
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         self._baskets[basket.household].append(basket.items)
 
     def ready(self) -> None:
-        """See [`BasketMethods.ready`][]."""
+        """See [`BasketMethod.ready`][]."""
         self._number = {household: number for number, household in enumerate(self._baskets)}
         vectors = [frequencies(baskets, self._config) for baskets in self._baskets.values()]
         self._vectors = [
@@ -80,7 +80,7 @@ class TifuKnn(SingleMethod):
         self._values = np.concatenate([values for _, values in self._vectors])[by_item]
 
     def scores(self, query: BasketQuery) -> Scores:
-        """See [`SingleMethod.scores`][]."""
+        """See [`Baseline.scores`][]."""
         number = self._number.get(query.basket.household)
         if number is None:
             return np.empty(0, np.int32), np.zeros(0)
