@@ -9,62 +9,12 @@ once with the learnt weights, the scaler's numbers folded into them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.ranking.evidence import Evidence
-
-
-class Folded(NamedTuple):
-    """A logistic regression with its scaler folded into it."""
-
-    weights: NDArray[np.float64]
-    """(features,)."""
-    bias: float
-
-    def predict(self, features: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) probabilities out of (n, features)."""
-        probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-(features @ self.weights + self.bias)))
-        return probabilities
-
-
-def fold(scaler: Any, regression: Any, names: Sequence[str]) -> Folded:
-    """River's regression with the `StandardScaler` before it folded in; the names are in the order of the columns."""
-    learnt: dict[Any, float] = dict(regression.weights)
-    means = np.array([scaler.means[name] for name in names])
-    deviations = np.sqrt(np.array([scaler.vars[name] for name in names]))
-    raw = np.array([learnt.get(name, 0.0) for name in names])
-    weights = np.divide(raw, deviations, out=np.zeros_like(raw), where=deviations > 0.0)
-    return Folded(weights, float(regression.intercept) - math.fsum(weights * means))
-
-
-class OnlineRegression:
-    """River's `StandardScaler | LogisticRegression` over named features, with Adam; `learnt` counts outcomes."""
-
-    def __init__(self, rate: float, l2: float, seed: int, names: Sequence[str] = ()) -> None:
-        from river import compose, linear_model, optim, preprocessing
-
-        self._names = list(names)
-        self._chance = np.random.default_rng(seed)
-        self._scaler = preprocessing.StandardScaler()
-        self._regression = linear_model.LogisticRegression(optimizer=optim.Adam(rate), l2=l2, intercept_lr=rate)
-        self.pipeline = compose.Pipeline(self._scaler, self._regression)
-        self._folded: Folded | None = None
-        self.learnt = 0
-
-    def _learn_row(self, row: NDArray[np.float64], taken: bool, weight: float = 1.0) -> None:
-        self.pipeline.learn_one(dict(zip(self._names, row.tolist(), strict=True)), taken, w=weight)
-        self._folded = None
-
-    def folded(self) -> Folded:
-        """The current regression."""
-        if self._folded is None:
-            self._folded = fold(self._scaler, self._regression, self._names)
-        return self._folded
 
 
 def features(evidence: Evidence) -> NDArray[np.float64]:
@@ -96,12 +46,22 @@ class StackedConfig:
     would look like what is not taken."""
 
 
-class Stacked(OnlineRegression):
-    """Learns from outcomes; `folded` gives its weights."""
+class Stacked:
+    """River's `StandardScaler | LogisticRegression` with Adam; `learnt` counts outcomes."""
 
     def __init__(self, config: StackedConfig, seed: int) -> None:
-        super().__init__(config.rate, config.l2, seed)
+        from river import compose, linear_model, optim, preprocessing
+
         self._config = config
+        self._names: list[str] = []
+        self._chance = np.random.default_rng(seed)
+        self._scaler = preprocessing.StandardScaler()
+        self._regression = linear_model.LogisticRegression(
+            optimizer=optim.Adam(config.rate), l2=config.l2, intercept_lr=config.rate
+        )
+        self.pipeline = compose.Pipeline(self._scaler, self._regression)
+        self._folded: tuple[NDArray[np.float64], float] | None = None
+        self.learnt = 0
 
     def learn_one(self, evidence: Evidence, taken: int) -> None:
         """Learn that the candidate at a place was taken, and others were not."""
@@ -115,9 +75,24 @@ class Stacked(OnlineRegression):
         counts = np.concatenate([np.ones(1 + len(near)), np.full(len(drawn), len(far) / max(1, len(drawn)))])
         learnt = np.concatenate([[taken], near, drawn])
         for number in self._chance.permutation(len(learnt)):
-            self._learn_row(rows[learnt[number]], bool(number == 0), float(counts[number]))
+            row = dict(zip(self._names, rows[learnt[number]].tolist(), strict=True))
+            self.pipeline.learn_one(row, bool(number == 0), w=float(counts[number]))
+        self._folded = None
         self.learnt += 1
 
     def predict(self, evidence: Evidence) -> NDArray[np.float64]:
         """(n,) probabilities that each candidate is taken."""
-        return self.folded().predict(features(evidence))
+        if self._folded is None:
+            self._folded = self._fold()
+        weights, bias = self._folded
+        probabilities: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-(features(evidence) @ weights + bias)))
+        return probabilities
+
+    def _fold(self) -> tuple[NDArray[np.float64], float]:
+        """(features,) weights and the bias of the regression with its scaler folded in."""
+        learnt: dict[str, float] = dict(self._regression.weights)
+        means = np.array([self._scaler.means[name] for name in self._names])
+        deviations = np.sqrt(np.array([self._scaler.vars[name] for name in self._names]))
+        raw = np.array([learnt.get(name, 0.0) for name in self._names])
+        weights = np.divide(raw, deviations, out=np.zeros_like(raw), where=deviations > 0.0)
+        return weights, float(self._regression.intercept) - math.fsum(weights * means)

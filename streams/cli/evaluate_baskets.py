@@ -48,7 +48,7 @@ def command(
     import time
 
     from models.evaluation.baskets.protocol import cut_at, evaluate
-    from models.evaluation.baskets.registry import METHODS, method_groups
+    from models.evaluation.baskets.registry import METHODS, methods_of
     from models.evaluation.next_item.implicit_models import check_implicit
 
     names = chosen(methods, METHODS)
@@ -59,8 +59,7 @@ def command(
         found = evaluate(
             shop,
             baskets,
-            method_groups(names, shop, depth, baskets, cut, seed, learn_on_test=learn_on_test),
-            names,
+            methods_of(names, shop, depth, baskets, cut, seed, learn_on_test=learn_on_test),
             progress,
             time.process_time,
             cut=cut,

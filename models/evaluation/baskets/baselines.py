@@ -11,7 +11,7 @@ All count without decay. The items of a basket share one time: `last-item` is th
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -39,31 +39,30 @@ class _Rows(NamedTuple):
     starts: NDArray[np.int64]  # (items + 1,): where those of each item begin
 
 
-class SingleMethod:
-    """Base class of the baselines: a group of one method."""
+class Baseline:
+    """Base class of the baselines."""
 
     def __init__(self, name: str, shop: Shop) -> None:
-        self.names: Sequence[str] = (name,)
-        self._name = name
+        self.name = name
         self._shop = shop
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         raise NotImplementedError
 
     def ready(self) -> None:
-        """See [`BasketMethods.ready`][]."""
+        """See [`BasketMethod.ready`][]."""
 
     def scores(self, query: BasketQuery) -> Scores:
         """(n,) distinct items, (n,) scores, greater is better."""
         raise NotImplementedError
 
-    def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
-        """See [`BasketMethods.rank`][]."""
-        return {self._name: best(*self.scores(query), query, self._shop.items.order)}
+    def rank(self, query: BasketQuery) -> Lists:
+        """See [`BasketMethod.rank`][]."""
+        return best(*self.scores(query), query, self._shop.items.order)
 
 
-class Popularity(SingleMethod):
+class Popularity(Baseline):
     """Number of baskets with an item."""
 
     def __init__(self, shop: Shop, name: str = "popularity") -> None:
@@ -72,15 +71,15 @@ class Popularity(SingleMethod):
         self._all = np.arange(len(shop.items), dtype=np.int32)
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         self._counts[list(basket.items)] += 1.0
 
     def scores(self, query: BasketQuery) -> Scores:
-        """See [`SingleMethod.scores`][]."""
+        """See [`Baseline.scores`][]."""
         return self._all, self._counts
 
 
-class BasketCoOccurrence(SingleMethod):
+class BasketCoOccurrence(Baseline):
     """Co-occurrence of whole baskets, over all pairs.
 
         score(b) = sum over anchors a: pairs(a, b) / (baskets(a) + 1) ** normalisation
@@ -100,12 +99,12 @@ class BasketCoOccurrence(SingleMethod):
         self._rows: _Rows
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         self._baskets.append(basket.items[:MOST_ITEMS])
         self._counts[list(basket.items)] += 1.0
 
     def ready(self) -> None:
-        """See [`BasketMethods.ready`][]."""
+        """See [`BasketMethod.ready`][]."""
         self._rows = self._rows_of(self._baskets)
         self._counted = len(self._baskets)
 
@@ -120,7 +119,7 @@ class BasketCoOccurrence(SingleMethod):
         return _Rows(items, ends, weights, owners[by_item], starts)
 
     def scores(self, query: BasketQuery) -> Scores:
-        """See [`SingleMethod.scores`][]."""
+        """See [`Baseline.scores`][]."""
         if self._counted < len(self._baskets):  # a test basket was learnt: rare enough to rebuild all
             self.ready()
         anchors = query.anchors[-1:] if self._last_only else query.anchors
@@ -145,7 +144,7 @@ def _shared_baskets(
     return sums
 
 
-class NearestBaskets(SingleMethod):
+class NearestBaskets(Baseline):
     """VSKNN over the baskets of all households."""
 
     def __init__(self, shop: Shop) -> None:
@@ -153,11 +152,11 @@ class NearestBaskets(SingleMethod):
         self._sessions = Vsknn(VsknnConfig())
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         self._sessions.learn(basket.items, [basket.at] * len(basket.items))
 
     def scores(self, query: BasketQuery) -> Scores:
-        """See [`SingleMethod.scores`][]."""
+        """See [`Baseline.scores`][]."""
         anchors = query.anchors.tolist()
         return self._sessions.score(anchors, [query.basket.at] * len(anchors))
 
@@ -170,21 +169,21 @@ class HouseholdPopularity(Popularity):
         self._own: dict[str, dict[int, int]] = {}
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         super().learn(basket)
         own = self._own.setdefault(basket.household, {})
         for item in basket.items:
             own[item] = own.get(item, 0) + 1
 
     def scores(self, query: BasketQuery) -> Scores:
-        """See [`SingleMethod.scores`][]."""
+        """See [`Baseline.scores`][]."""
         scores = self._counts / (self._counts.sum() + 1.0)
         own = self._own.get(query.basket.household, {})
         scores[list(own)] += list(own.values())
         return self._all, scores
 
 
-class Personal(SingleMethod):
+class Personal(Baseline):
     """The personal terms of PerNIR."""
 
     def __init__(self, shop: Shop) -> None:
@@ -192,16 +191,16 @@ class Personal(SingleMethod):
         self._terms = PersonalTerms()
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         self._terms.learn(basket.household, basket.items)
 
     def scores(self, query: BasketQuery) -> Scores:
-        """See [`SingleMethod.scores`][]."""
+        """See [`Baseline.scores`][]."""
         found = self._terms.scores(query.basket.household, query.anchors.tolist())
         return np.fromiter(found.keys(), np.int32, len(found)), np.fromiter(found.values(), np.float64, len(found))
 
 
-class Similar(SingleMethod):
+class Similar(Baseline):
     """TIFU-KNN; who is nearest stays as it is after the training part."""
 
     def __init__(self, shop: Shop, config: TifuKnnConfig) -> None:
@@ -209,19 +208,19 @@ class Similar(SingleMethod):
         self._similar = TifuKnn(len(shop.items), config)
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         self._similar.learn(basket.household, basket.items)
 
     def ready(self) -> None:
-        """See [`BasketMethods.ready`][]."""
+        """See [`BasketMethod.ready`][]."""
         self._similar.refresh()
 
     def scores(self, query: BasketQuery) -> Scores:
-        """See [`SingleMethod.scores`][]."""
+        """See [`Baseline.scores`][]."""
         return self._similar.scores(query.basket.household)
 
 
-class Implicit(SingleMethod):
+class Implicit(Baseline):
     """A model of the `implicit` package (bm25, als or bpr), fitted once, after the training part."""
 
     def __init__(self, name: str, shop: Shop, seed: int) -> None:
@@ -232,7 +231,7 @@ class Implicit(SingleMethod):
         self._baskets = 0
 
     def learn(self, basket: Basket) -> None:
-        """See [`BasketMethods.learn`][]."""
+        """See [`BasketMethod.learn`][]."""
         if self._model.fitted:
             return
         household = self._households.setdefault(basket.household, len(self._households))
@@ -240,11 +239,11 @@ class Implicit(SingleMethod):
         self._baskets += 1
 
     def ready(self) -> None:
-        """See [`BasketMethods.ready`][]."""
+        """See [`BasketMethod.ready`][]."""
         self._model.fit()
 
     def scores(self, query: BasketQuery) -> Scores:
-        """See [`SingleMethod.scores`][]."""
+        """See [`Baseline.scores`][]."""
         if self._by_basket:
             return self._model.scores_many([query.anchors.tolist()])[0]
         household = self._households.get(query.basket.household)

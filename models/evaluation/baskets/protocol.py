@@ -57,17 +57,15 @@ class Shop(NamedTuple):
     items: Items
     catalog: Catalog
     group: NDArray[np.int32]  # (items,): category to the compared depth; `UNKNOWN_GROUP` outside the catalogue
-    kind: NDArray[np.int32]  # (items,): whole category path
     groups: int  # greatest number of a category + 1
 
 
 def shop_of(items: Items, catalog: Catalog, depth: int) -> Shop:
     """A shop of all items, whose categories are compared by their first `depth` parts; 0: whole paths."""
     catalog.make_room()
-    kind = catalog.facts["category"][: len(items)].copy()
     categories = catalog.categories
     of_node = np.array([categories.at_depth(node, depth) for node in range(len(categories))], np.int32)
-    return Shop(items, catalog, of_node[kind], kind, len(categories))
+    return Shop(items, catalog, of_node[catalog.facts["category"][: len(items)]], len(categories))
 
 
 @dataclass(slots=True)
@@ -110,10 +108,10 @@ Lists = tuple[NDArray[np.int32], NDArray[np.int32]]
 """By reading, at most `K` items each, best first."""
 
 
-class BasketMethods(Protocol):
-    """Methods that learn together."""
+class BasketMethod(Protocol):
+    """What is compared."""
 
-    names: Sequence[str]
+    name: str
 
     def learn(self, basket: Basket) -> None:
         """Learn a basket; called in time order."""
@@ -121,8 +119,8 @@ class BasketMethods(Protocol):
     def ready(self) -> None:
         """The training part is over: answers count everything learnt so far."""
 
-    def rank(self, query: BasketQuery) -> Mapping[str, Lists]:
-        """The lists of each method."""
+    def rank(self, query: BasketQuery) -> Lists:
+        """The lists of both readings."""
 
 
 def best(
@@ -173,7 +171,7 @@ class Evaluation:
     """Tested baskets."""
     readings: dict[str, Reading]
     seconds: dict[str, float]
-    """Seconds of learning and ranking, by group of methods."""
+    """Seconds of learning and ranking, by method."""
 
     def as_json(self, seed: int) -> dict[str, Any]:
         """`methods` as `evaluate baskets --json` writes it: percent with 95 % intervals."""
@@ -195,8 +193,7 @@ def cut_at(baskets: Sequence[Basket], split: float = SPLIT) -> float:
 def evaluate(
     shop: Shop,
     baskets: Sequence[Basket],
-    groups: Sequence[BasketMethods],
-    methods: Collection[str],
+    methods: Sequence[BasketMethod],
     progress: Progress,
     clock: Callable[[], float],
     *,
@@ -204,13 +201,12 @@ def evaluate(
     sample: Callable[[int], Collection[int]] | None = None,
     learn_on_test: bool = False,
 ) -> Evaluation:
-    """Train each group of methods and score it.
+    """Train each method and score it.
 
     Args:
         shop: what is bought.
         baskets: in time order.
-        groups: each with at least one of `methods` among its `names`.
-        methods: those that are scored.
+        methods: those that are compared.
         progress: called now and then.
         clock: measures seconds, such as `time.process_time`.
         cut: event time at which the test part begins.
@@ -223,33 +219,30 @@ def evaluate(
     chosen = set(possible) if sample is None else {possible[place] for place in sample(len(possible))}
     readings = {name: Reading() for name in READINGS}
     seconds: dict[str, float] = {}
-    for nth, group in enumerate(groups):
-        wanted = [name for name in group.names if name in methods]
+    for nth, method in enumerate(methods):
         for reading in readings.values():
-            reading.gains |= {name: [] for name in wanted}
-        title = wanted[0] if len(wanted) == 1 else f"{wanted[0]} and others"
+            reading.gains[method.name] = []
         had: defaultdict[str, set[int]] = defaultdict(set)  # by household
         started_s = clock()
         for done, basket in enumerate(training):
             if done % 500 == 0:
-                progress(f"{title}: learning", done, len(training))
-            group.learn(basket)
+                progress(f"{method.name}: learning", done, len(training))
+            method.learn(basket)
             had[basket.household].update(basket.items)
-        group.ready()
+        method.ready()
         for done, basket in enumerate(tests):
             if done % 100 == 0:
-                progress(f"{title}: asking", done, len(tests))
+                progress(f"{method.name}: asking", done, len(tests))
             if done in chosen:
                 bought = np.zeros(len(shop.items), np.bool_)
                 bought[list(had[basket.household])] = True
                 query = query_of(basket, shop, bought)
                 assert query is not None  # it was possible
-                lists = group.rank(query)
-                _score(query, {name: lists[name] for name in wanted}, readings, with_household=nth == 0)
+                _score(query, method.name, method.rank(query), readings, with_household=nth == 0)
             if learn_on_test:
-                group.learn(basket)
+                method.learn(basket)
                 had[basket.household].update(basket.items)
-        seconds[title] = round(clock() - started_s, 2)
+        seconds[method.name] = round(clock() - started_s, 2)
     return Evaluation(number, len(chosen), readings, seconds)
 
 
@@ -258,14 +251,13 @@ def _asks(basket: Basket, shop: Shop) -> bool:
 
 
 def _score(
-    query: BasketQuery, lists: Mapping[str, Lists], readings: Mapping[str, Reading], *, with_household: bool
+    query: BasketQuery, name: str, lists: Lists, readings: Mapping[str, Reading], *, with_household: bool
 ) -> None:
-    """Add the gains of each method's lists, and the household, unless an earlier group has added it."""
+    """Add the gains of a method's lists, and the household, unless an earlier method has added it."""
     new = query.targets[~query.had[query.targets]]
-    for which, (reading, targets) in enumerate(zip(readings.values(), (query.targets, new), strict=True)):
+    for reading, found, targets in zip(readings.values(), lists, (query.targets, new), strict=True):
         if not len(targets):
             continue
         if with_household:
             reading.households.append(query.basket.household)
-        for name, found in lists.items():
-            reading.gains[name].append(gains_of(found[which], targets))
+        reading.gains[name].append(gains_of(found, targets))

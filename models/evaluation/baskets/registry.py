@@ -13,12 +13,12 @@ from models.evaluation.baskets.baselines import (
     Popularity,
     Similar,
 )
-from models.evaluation.baskets.first_purchases import DAY_S
-from models.evaluation.baskets.ours import Ours, OursConfig
-from models.evaluation.baskets.protocol import Basket, BasketMethods, Shop
+from models.evaluation.baskets.protocol import Basket, BasketMethod, Shop
+from models.evaluation.baskets.served import Served
 from models.evaluation.tifu_knn import TifuKnnConfig
+from models.sessions.histories import DAY_S
 
-BASELINES: Mapping[str, Callable[[Shop, int], BasketMethods]] = {
+BASELINES: Mapping[str, Callable[[Shop, int], BasketMethod]] = {
     "popularity": lambda shop, _: Popularity(shop),
     "last-item": lambda shop, _: BasketCoOccurrence(
         "last-item", shop, normalisation=0.0, weighted=False, last_only=True
@@ -35,12 +35,12 @@ BASELINES: Mapping[str, Callable[[Shop, int], BasketMethods]] = {
 }
 """Methods of the literature."""
 
-METHODS = (*BASELINES, *Ours.names)
+METHODS = (*BASELINES, Served.name)
 """Names of all methods, in the order of the table."""
 
 
-def method_groups(
-    methods: Collection[str],
+def methods_of(
+    names: Collection[str],
     shop: Shop,
     depth: int,
     baskets: Sequence[Basket],
@@ -48,15 +48,14 @@ def method_groups(
     seed: int,
     *,
     learn_on_test: bool,
-) -> list[BasketMethods]:
-    """The groups of methods from `METHODS`. Baskets are in time order; tests begin at `cut`.
+) -> list[BasketMethod]:
+    """The methods of some of the `METHODS`. Baskets are in time order; tests begin at `cut`.
 
-    If tests are learnt, our sources are updated once a day; otherwise at distances as long as the test part, since
-    their counts will be that old in the end.
+    If tests are learnt, what is served is updated once a day; otherwise at distances as long as the test part, since
+    its counts will be that old in the end.
     """
-    found = [make(shop, seed) for name, make in BASELINES.items() if name in methods]
-    wanted = [name for name in Ours.names if name in methods]
-    if wanted:
+    found = [make(shop, seed) for name, make in BASELINES.items() if name in names]
+    if Served.name in names:
         hold_s = DAY_S if learn_on_test else max(DAY_S, baskets[-1].at - cut)
-        found.append(Ours(shop, depth, baskets[0].at, cut, hold_s, seed, OursConfig(), wanted))
+        found.append(Served(shop, depth, baskets[0].at, cut, hold_s))
     return found

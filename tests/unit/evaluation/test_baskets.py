@@ -1,4 +1,4 @@
-"""Protocol B by hand-checked cases: cut, anchors and targets, what is new, lists, figures, sources, and the command."""
+"""Protocol B by hand-checked cases: cut, anchors and targets, lists, figures, what is served, and the command."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ import numpy as np
 import orjson
 import pytest
 
-from models.cooccurrence.config import CoOccurrenceConfig
-from models.evaluation.baskets.acceptance import Acceptance, AcceptanceConfig
 from models.evaluation.baskets.baselines import BasketCoOccurrence, Similar
-from models.evaluation.baskets.category_pairs import CategoryPairs
-from models.evaluation.baskets.features import FEATURES
-from models.evaluation.baskets.first_purchases import FirstPurchases, FirstPurchasesConfig
-from models.evaluation.baskets.item_bias import ItemBias, ItemBiasConfig
 from models.evaluation.baskets.protocol import (
     Basket,
     Evaluation,
@@ -26,15 +20,19 @@ from models.evaluation.baskets.protocol import (
     query_of,
     shop_of,
 )
-from models.evaluation.baskets.purchase_history import PurchaseHistory, PurchaseHistoryConfig
-from models.evaluation.baskets.registry import METHODS, method_groups
+from models.evaluation.baskets.registry import METHODS, methods_of
+from models.evaluation.baskets.served import Served
 from models.evaluation.tifu_knn import TifuKnnConfig
+from models.ranking.attribution import Closed
+from models.ranking.features import FEATURES
+from models.ranking.ranker import Ranker
+from models.sessions.histories import DAY_S
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
 from streams.__main__ import main
 
-DAY_S = 86_400.0
+WEEK_S = 7 * DAY_S
 
 clock = map(float, count()).__next__
 """A second passes with each look at it."""
@@ -118,10 +116,8 @@ def test_gains_are_as_written_down() -> None:
 
 
 def run(market: Shop, baskets: list[Basket], *methods: str, cut: float, learn_on_test: bool = False) -> Evaluation:
-    made = method_groups(methods, market, 0, baskets, cut, 1, learn_on_test=learn_on_test)
-    return evaluate(
-        market, baskets, made, methods, silent, clock, cut=cut, learn_on_test=learn_on_test
-    )  # fmt: skip
+    made = methods_of(methods, market, 0, baskets, cut, 1, learn_on_test=learn_on_test)
+    return evaluate(market, baskets, made, silent, clock, cut=cut, learn_on_test=learn_on_test)
 
 
 def test_the_cut_is_by_time_not_by_number() -> None:
@@ -187,13 +183,6 @@ def test_tifu_knn_adds_the_nearest_households_to_the_own_vector() -> None:
     assert dict(zip(ids.tolist(), scores.tolist(), strict=True)) == {0: 1.0, 1: 0.75, 2: 0.25}
 
 
-def test_personal_terms_know_the_favourite_and_popularity_does_not() -> None:
-    market, baskets = town(20, 20)
-    found = run(market, baskets, "popularity", "personal-terms", cut=cut_at(baskets))
-    recalls = {name: np.mean([gain[5] for gain in gains]) for name, gains in found.readings["all"].gains.items()}
-    assert recalls["personal-terms"] > recalls["popularity"]
-
-
 def town(households: int, weeks: int) -> tuple[Shop, list[Basket]]:
     """Every household buys tea, milk, its own favourite of ten and, every second week, the sugar that goes with tea."""
     market = shop("Tea", "Milk", *[f"Jams {n}" for n in range(10)], "Sugar", "Salt")
@@ -202,7 +191,7 @@ def town(households: int, weeks: int) -> tuple[Shop, list[Basket]]:
         for number in range(households):
             other = 12 if (week + number) % 2 else 13
             items = (0, 1, 2 + number % 10, other)
-            baskets.append(basket(*items, household=f"h{number}", at=7 * DAY_S * week + 60.0 * number))
+            baskets.append(basket(*items, household=f"h{number}", at=WEEK_S * week + 60.0 * number))
     return market, baskets
 
 
@@ -219,84 +208,52 @@ def test_every_method_answers_and_equal_runs_are_equal(name: str) -> None:
     assert first.as_json(1)[name]["all"]["n"] == 60
 
 
-def test_habits_know_the_favourite_and_popularity_does_not() -> None:
+@pytest.mark.parametrize("name", ["personal-terms", "crosscurrent"])
+def test_who_knows_the_household_knows_its_favourite(name: str) -> None:
     pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
     market, baskets = town(20, 20)
-    found = run(market, baskets, "popularity", "habits", cut=cut_at(baskets))
-    recalls = {name: np.mean([gain[5] for gain in gains]) for name, gains in found.readings["all"].gains.items()}
-    assert recalls["habits"] > recalls["popularity"]
+    found = run(market, baskets, "popularity", name, cut=cut_at(baskets))
+    ndcg = {method: np.mean([gain[5] for gain in gains]) for method, gains in found.readings["all"].gains.items()}
+    assert ndcg[name] > ndcg["popularity"] + 0.1
 
 
-# -- sources -----------------------------------------------------------------------------------------------------------
+# -- what is served ----------------------------------------------------------------------------------------------------
 
 
-def test_habits_forget_what_was_bought_longest_ago_and_stay_within_bounds() -> None:
-    habits = PurchaseHistory(PurchaseHistoryConfig(items=4))
-    for at, item in enumerate((1, 2, 3, 4)):
-        habits.learn_one("ann", [item], float(at))
-    habits.learn_one("ann", [1], 10.0)
-    assert habits.learn_one("ann", [5], 11.0) == [5]
-    assert sorted(habits.rows("ann")["item"].tolist()) == [1, 3, 4, 5]  # 2 has gone
-    assert habits.learn_one("ann", [2], 12.0) == [2]
-
-
-def test_decayed_habits_do_not_depend_on_when_they_are_read() -> None:
-    habits = PurchaseHistory(PurchaseHistoryConfig(fast_s=10.0, slow_s=20.0))
-    for at in (0.0, 10.0, 20.0):
-        habits.learn_one("ann", [1], at)
-    (row,) = habits.rows("ann")
-    assert row["fast"] == pytest.approx(1 + 0.5 + 0.25)
-    assert row["slow"] == pytest.approx(1 + 2**-0.5 + 0.5)
-
-
-def test_first_purchases_fade_and_come_in_any_order() -> None:
-    events = [([1], 5_000.0), ([2, 1], 100.0), ([1], 9_000.0), ([3], 20.0)]
-    found = []
-    for order in (events, events[::-1]):
-        firsts = FirstPurchases(FirstPurchasesConfig(fast_s=1_000.0, slow_s=4_000.0))
-        for items, at in order:
-            firsts.learn_one(items, at)
-        found.append(firsts.counts(4, 9_000.0))
-    np.testing.assert_allclose(found[0], found[1])
-    assert found[0][1, 0] == pytest.approx(1 + 2**-4.0 + 2**-8.9)
-
-
-def test_lifts_of_categories_are_one_for_what_goes_with_nothing() -> None:
-    pairs = CategoryPairs(CoOccurrenceConfig(half_life_s=1e9))
-    for number in range(4_000):  # bread is in every second basket, whatever the rest
-        pairs.learn_one([1 + number // 2 % 2, *([3] if number % 2 else [])], 1e9)
-    pairs.publish()
-    assert pairs.lifts([1], 4)[3] == pytest.approx(1.0, abs=0.02)
-    assert pairs.lifts([], 4).tolist() == pairs.lifts([9], 4).tolist() == [0.0] * 4
-
-
-def test_uptake_is_drawn_towards_one_and_grows_with_its_items() -> None:
-    uptake = ItemBias(ItemBiasConfig(prior=4.0, trust=0.5))
-    uptake.update(np.array([5_000], np.int32), np.array([1.0]), np.array([True]))
-    assert uptake.logs(np.array([5_000, 9_999], np.int32)).tolist() == [0.0, 0.0]
-    uptake.update(np.array([5_000], np.int32), np.array([0.0]), np.array([True]))
-    assert uptake.logs(np.array([5_000], np.int32))[0] == pytest.approx(0.5 * np.log(6 / 5))
-
-
-def test_scores_are_rivers_own_probabilities_times_uptake() -> None:
+def test_pools_are_logged_before_their_basket_is_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rum is new to ann until the seventh week. Every third basket, hers, is asked about from the fourth week on."""
     pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
-    chance = np.random.default_rng(2)
-    acceptance = Acceptance(FEATURES, AcceptanceConfig(settled=5, share=0.5), seed=1)
-    items = np.arange(40, dtype=np.int32)
-    for _ in range(30):
-        rows = chance.normal(size=(40, len(FEATURES))) * np.arange(1, len(FEATURES) + 1)
-        acceptance.learn_one(items, rows, rows[:, 0] + chance.normal(size=40) > 1.0)
-    rows = chance.normal(size=(40, len(FEATURES)))
-    rows[0] *= 3.0
-    theirs = [
-        acceptance.pipeline.predict_proba_one(dict(zip(FEATURES, row, strict=True)))[True] for row in rows.tolist()
-    ]
-    np.testing.assert_allclose(acceptance.folded().predict(rows), theirs, atol=1e-9)
-    ours = acceptance.scores(items, rows) - np.log(0.5)
-    bare = np.log(np.array(theirs) / (1 - np.array(theirs)))
-    assert np.abs(ours - bare).max() > 0.01  # uptake says something
-    order = np.argsort(rows[:, 0])
-    assert acceptance.predict(rows)[order[-5:]].mean() > acceptance.predict(rows)[order[:5]].mean()
+    pools: list[Closed] = []
+    monkeypatch.setattr(Ranker, "learn_one", lambda _, closed: pools.append(closed))
+    market = shop("Tea", "Milk", "Mugs", "Salt", "Rum")
+    served = Served(market, depth=0, first=0.0, cut=10 * WEEK_S, hold_s=WEEK_S)
+    for week in range(10):
+        of_ann = (0, 1, 2, 3, 4) if week >= 6 else (0, 1, 2, 3)
+        for number, (household, items) in enumerate((("bob", (4, 3, 0)), ("cem", (4, 2)), ("ann", of_ann))):
+            served.learn(basket(*items, household=household, at=week * WEEK_S + 60.0 * (1 + number)))
+    found = [dict(zip(pool.items.tolist(), pool.taken.tolist(), strict=True)) for pool in pools]
+    before, after = [{2: True, 3: True, 4: False}, {4: False}], [{2: True, 3: True, 4: True}]
+    assert found == [*before, *before, *before, *after, {4: True}, *after, *after, *after]
+    assert all(pool.learnable.all() for pool in pools)
+    had = [pool.features[pool.items == 4, FEATURES.index("had")].item() for pool in pools]
+    assert had == [0.0] * 8 + [1.0] * 3
+
+
+def test_what_is_served_leaves_out_what_may_not_be_ranked() -> None:
+    pytest.importorskip("river", reason="pip install 'crosscurrent[learning]' brings river")
+    market, baskets = town(20, 20)
+    served = Served(market, 0, 0.0, cut_at(baskets), WEEK_S)
+    for each in baskets:
+        served.learn(each)
+    served.ready()
+    had = nothing(market)
+    had[[2, 12]] = True
+    query = query_of(basket(0, 1, 2, 12, household="h0", at=21 * WEEK_S), market, had)
+    assert query is not None
+    every, new = served.rank(query)
+    assert every[0] == 2 and len(every) == len(new) == 10
+    assert not np.isin(every, [0, 1]).any()
+    assert not np.isin(new, [0, 1, 2, 12]).any()
 
 
 # -- the command -------------------------------------------------------------------------------------------------------

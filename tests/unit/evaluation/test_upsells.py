@@ -101,6 +101,8 @@ def test_what_consent_excludes_and_what_is_repeated_is_passed_over() -> None:
     other, taken = buy(60.0, "pan-plus", user="bob"), buy(200.0, "pan-plus", user="zoe")
     once = run(order, order, other, look(100.0, user="zoe"), taken, methods=("popularity",))
     assert once.taken.gains["popularity"] == [(1.0, 1.0, 1.0)]  # both were bought once: ties go by id
+
+
 def test_what_is_due_is_allowed_again_where_the_policy_learns_rhythms() -> None:
     day = 86_400.0
     past = [buy(day, "pan-plus"), buy(8 * day, "pan-plus")]
