@@ -30,6 +30,7 @@ from models.sessions.histories import DAY_S
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
+from models.shop.kinds import CROSS_SELL
 from streams.__main__ import main
 
 WEEK_S = 7 * DAY_S
@@ -234,7 +235,7 @@ def test_pools_are_logged_before_their_basket_is_learnt(monkeypatch: pytest.Monk
     found = [dict(zip(pool.items.tolist(), pool.taken.tolist(), strict=True)) for pool in pools]
     before, after = [{2: True, 3: True, 4: False}, {4: False}], [{2: True, 3: True, 4: True}]
     assert found == [*before, *before, *before, *after, {4: True}, *after, *after, *after]
-    assert all(pool.learnable.all() for pool in pools)
+    assert all((pool.kinds == CROSS_SELL).all() for pool in pools)
     had = [pool.features[pool.items == 4, FEATURES.index("had")].item() for pool in pools]
     assert had == [0.0] * 8 + [1.0] * 3
 
