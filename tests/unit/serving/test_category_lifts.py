@@ -204,7 +204,7 @@ def test_a_learnt_order_may_rank_by_it() -> None:
     order = no_order()
     order.serves[:] = LEARNT
     order.weights[:] = 0.0
-    order.weights[:, FEATURES.index(LIFT)] = 1.0
+    order.weights[:, :, FEATURES.index(LIFT)] = 1.0
     shop.recommender.learnt = Learnt(order, "v")
     found = lifts(shop, "item-01")
     assert [one["item_id"] for one in shop.ask("item-01")] == sorted(found, key=lambda name: (-found[name], name))
