@@ -34,7 +34,11 @@ class Counted(NamedTuple):
 
 
 class CoOccurrenceMethod(SingleMethod):
-    """Co-occurrence as the worker counts it; `items` numbers the items as the sessions do."""
+    """Co-occurrence as the worker counts it; `items` numbers the items as the sessions do.
+
+    Attributes:
+        counts: what is counted.
+    """
 
     names: Sequence[str] = ("cooccurrence",)
 
@@ -43,7 +47,7 @@ class CoOccurrenceMethod(SingleMethod):
     ) -> None:
         self._items = items
         self._ranking = ranking
-        self._counts = WorkerCounts(items, visits, counting)
+        self.counts = WorkerCounts(items, visits, counting)
         self._returns = Returns()
         self._sessions = 0
 
@@ -52,7 +56,7 @@ class CoOccurrenceMethod(SingleMethod):
         self._sessions += 1
         self._returns.learn(items)
         for item, at in zip(items, times, strict=True):
-            self._counts.learn(Click(f"session {self._sessions}", self._items.name(item), Action.VIEW, at))
+            self.counts.learn(Click(f"session {self._sessions}", self._items.name(item), Action.VIEW, at))
 
     def score(self, items: Sequence[int], times: Sequence[float]) -> Scores:
         """See [`SingleMethod.score`][]."""
@@ -61,8 +65,8 @@ class CoOccurrenceMethod(SingleMethod):
 
     def new(self, items: Sequence[int], times: Sequence[float]) -> Counted:
         """Scores of what may come next, without the items of `items_to_return_to`."""
-        self._counts.publish()
-        rows = self._counts.neighbours.arrays()
+        self.counts.publish()
+        rows = self.counts.neighbours.arrays()
         latest = np.array(items[::-1], np.int32)
         ages_s = times[-1] - np.array(times[::-1], np.float64)
         ids, scores = next_items(latest, ages_s, times[-1], rows, self._ranking)
@@ -74,8 +78,8 @@ class CoOccurrenceMethod(SingleMethod):
 
     def views(self, at: float) -> NDArray[np.float64]:
         """(items,) views of each, decayed to a time."""
-        self._counts.publish()
-        rows = self._counts.neighbours.arrays()
+        self.counts.publish()
+        rows = self.counts.neighbours.arrays()
         views: NDArray[np.float64] = rows.own[:, 0] * 2.0 ** (np.minimum(0.0, rows.at - at) / rows.half_life_s)
         return views
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.config import CoOccurrenceConfig
+from models.evaluation.next_item.blends import COUNTING
 from models.evaluation.next_item.counting_method import CoOccurrenceMethod
-from models.evaluation.next_item.hybrid import COUNTING, OURS, Hybrid, HybridConfig
+from models.evaluation.next_item.hybrid import OURS, Hybrid, HybridConfig
 from models.evaluation.next_item.implicit_models import MODELS, Implicit
 from models.evaluation.next_item.methods import LastItem, MethodGroup, Popularity, Progress, SequentialRules
 from models.evaluation.next_item.neighbour_ranking import NextItemConfig
@@ -154,8 +155,8 @@ def method_groups(methods: Container[str], items: Items, seed: int) -> Iterator[
     for name in MODELS:
         if name in methods:
             yield Implicit(name, seed)
-    if any(name in methods for name in OURS[1:]):
-        yield Hybrid(items, HybridConfig(VISITS), seed)
+    if any(name in methods for name in OURS if name != COUNTING):
+        yield Hybrid(items, HybridConfig(VISITS), seed, methods)
     elif COUNTING in methods:
         yield CoOccurrenceMethod(items, VISITS, CoOccurrenceConfig(), NextItemConfig())
 
