@@ -72,8 +72,7 @@ class Served:
         """See [`Part.ask`][models.evaluation.next_item.hybrid.Part.ask]."""
         (answer,) = self._answers([prefix], logs_pools=True)
         if (pool := answer.pool) is not None:
-            learnable = np.ones(len(pool.items), np.bool_)
-            self._ranker.learn_one(Closed(pool.items, pool.kinds, pool.features, learnable, pool.items == taken))
+            self._ranker.learn_one(Closed(pool.items, pool.kinds, pool.features, pool.items == taken))
 
     def learn_asked(self) -> None:
         """Bring the order that was learnt since the last call into force."""
