@@ -9,7 +9,7 @@ from math import inf
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.local import LocalCounting
-from models.sessions.visits import VisitConfig, Visits
+from models.sessions.visits import EventStatus, VisitConfig, Visits
 from models.shop.events import Click, Purchase
 from models.shop.items import Items
 
@@ -23,16 +23,20 @@ class WorkerCounts:
         self.neighbours = self._counting.neighbours
         self._clicks = self._purchases = 0
 
-    def learn(self, event: Click | Purchase) -> None:
-        """Learn an event, in time order. `visits` sees it at once, `neighbours` after the next `publish`."""
+    def learn(self, event: Click | Purchase) -> EventStatus:
+        """Learn an event, in time order; returns what became of it.
+
+        `visits` sees it at once, `neighbours` after the next `publish`.
+        """
         if isinstance(event, Click):
             self._ripen(event.at)
-            _, pairs = self.visits.apply_click(event, event.at, self._clicks)
+            status, pairs = self.visits.apply_click(event, event.at, self._clicks)
             self._clicks += 1
         else:
-            _, pairs = self.visits.apply_purchase(event, event.at, self._purchases)
+            status, pairs = self.visits.apply_purchase(event, event.at, self._purchases)
             self._purchases += 1
         self._counting.learn(pairs, event.at)
+        return status
 
     def publish(self) -> None:
         """Bring `neighbours` up to date."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.cli.evaluation_frame import (
     UNITS_S,
     EvaluationFrame,
+    Limit,
     Methods,
+    Source,
+    SourcePath,
+    SourceSeed,
     chosen,
     complain,
     counting_progress,
@@ -27,19 +31,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-Source = Literal["completejourney", "rees46", "simulated", "jsonl"]
-
-
 @evaluation("json", "html", "policy", "config")
 def command(
     frame: EvaluationFrame,
-    source: Annotated[Source, typer.Argument(help="Which log", show_default=False)],
-    path: Annotated[Path | None, typer.Argument(help="rees46: CSV file; jsonl: folder", show_default=False)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most events (all; simulated: 50000)")] = None,
+    source: Source,
+    path: SourcePath = None,
+    limit: Limit = None,
     window: Annotated[
         float, typer.Option(parser=window_of, metavar="TIME", help="Time to take what was suggested: 30m, 24h, 7d")
     ] = "24h",  # type: ignore[assignment]
-    seed: Annotated[int, typer.Option("--seed", help="Of everything that is drawn, the simulated shop too")] = 1,
+    seed: SourceSeed = 1,
     methods: Methods = None,
     suggestions: Annotated[
         Path | None,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from streams.cli.evaluation_frame import (
     EvaluationFrame,
+    Limit,
     Methods,
+    Source,
+    SourcePath,
+    SourceSeed,
     chosen,
     complain,
     counting_progress,
@@ -27,42 +30,48 @@ if TYPE_CHECKING:
 @evaluation("json", "policy", "config")
 def command(
     frame: EvaluationFrame,
-    source: Annotated[Literal["completejourney", "rees46"], typer.Argument(help="Which log", show_default=False)],
-    path: Annotated[Path | None, typer.Argument(help="rees46: CSV file", show_default=False)] = None,
+    source: Source,
+    path: SourcePath = None,
+    limit: Limit = None,
     window: Annotated[
         float, typer.Option(parser=window_of, metavar="TIME", help="Time to take what was suggested: 30m, 24h, 30d")
     ] = "30d",  # type: ignore[assignment]
     split: Annotated[float, typer.Option(min=0, max=1, help="Share of the time before anything is asked")] = 0.85,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random lists and the intervals")] = 1,
+    seed: SourceSeed = 1,
     methods: Methods = None,
 ) -> None:
     """Whether the dearer one is taken (protocol C): HR, MRR, acceptance and price step of each method.
 
     Each look at an item asks for its upsells: items of its category within the policy's steps. They are taken if the
     shopper puts one into the cart or buys it within the window. All methods rank the same ones and learn all the time.
+    Sources are those of `crosscurrent evaluate prequential`.
     """
     import time
     from dataclasses import replace
 
     from models.evaluation.upsells.protocol import METHODS, K, Span, UpsellsConfig, evaluate
     from models.shop.catalog import Catalog
-    from models.shop.events import Click, Purchase
+    from models.shop.events import Click, Profile
     from models.shop.items import Items
 
     names = chosen(methods, METHODS)
     settings, policy = frame.settings()
     upsells_only = replace(policy, max_items=K, max_cross_sell=0, max_upsell=K, max_per_category=0, max_per_brand=0)
     with counting_progress("reading") as progress:
-        log = log_of(source, path)
+        log = log_of(source, path, limit, seed)
+        for note in log.notes:
+            complain(note)
         items = Items()
         catalog = Catalog(items)
         for item in log.catalog:
             catalog.put(item)
-        events = [event for event in log.events if isinstance(event, Click | Purchase)]
+        events, times = list(log.events), []
         for event in events:
-            for name in [event.item_id] if isinstance(event, Click) else [line.item_id for line in event.lines]:
-                items.index(name)
-        first, last = events[0].at, events[-1].at
+            if not isinstance(event, Profile):
+                times.append(event.at)
+                for name in [event.item_id] if isinstance(event, Click) else event.item_ids:
+                    items.index(name)
+        first, last = (times[0], times[-1]) if times else (0.0, 0.0)
         progress(description="events", total=len(events))
         started_s = time.process_time()
         found = evaluate(
@@ -87,6 +96,7 @@ def command(
     figures = {
         "protocol": "upsells",
         "source": source_name(source, path),
+        "dead_letters": log.rejected.count,
         "window_s": window,
         "asked": found.asked,
         "taken": len(found.taken.shoppers),

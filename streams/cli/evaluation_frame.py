@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec
 
 import typer
 
@@ -55,6 +55,13 @@ FILE_OPTIONS: dict[str, Any] = {
 
 Seed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn")]
 Methods = Annotated[str | None, typer.Option("--methods", metavar="A,B", help="Only these (all)")]
+
+Source = Annotated[
+    Literal["completejourney", "rees46", "simulated", "jsonl"], typer.Argument(help="Which log", show_default=False)
+]
+SourcePath = Annotated[Path | None, typer.Argument(help="rees46: CSV file; jsonl: folder", show_default=False)]
+Limit = Annotated[int | None, typer.Option(min=1, help="Most events (all; simulated: 50000)")]
+SourceSeed = Annotated[int, typer.Option("--seed", help="Of everything that is drawn, the simulated shop too")]
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ complain: Callable[[str], None] = partial(typer.echo, err=True)
 
 
 def log_of(source: str, path: Path | None = None, limit: int | None = None, seed: int = 1) -> EventLog:
-    """The log of completejourney, rees46 (path: a file), simulated or jsonl (path: a folder); `limit`: most events.
+    """The log of a `Source`: of rees46 (path: a file), jsonl (path: a folder) or others; `limit`: most events.
 
     Raises:
         BadParameter: a path is missing, or given for a source that takes none.

@@ -9,7 +9,7 @@ Beside what is taken stand what is taken and *new to the household*, which the s
 and what is *credited*: a taking counts 1 - base rate as of the anchor (`models.evaluation.purchases`).
 
 All is prequential: suggest, score, then learn, over the whole log; queries begin at the cut. Counts reach the rankings
-at even distances of event time.
+at even distances of event time. Repeated events, and those that consent excludes, are passed over, as by a worker.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,15 +29,16 @@ from models.evaluation.ordering import Ordering
 from models.evaluation.personal_terms import PersonalTerms
 from models.evaluation.purchases import Purchases
 from models.evaluation.ranks import means
+from models.evaluation.tifu_knn import TifuKnn, TifuKnnConfig
 from models.evaluation.upgrades import Upgrades
 from models.evaluation.worker_counts import WorkerCounts
 from models.ranking.attribution import AttributionConfig
 from models.ranking.ranker import RankerConfig
 from models.serving.recommender import Query, Recommender, RecommenderConfig
 from models.sessions.histories import Histories, HistoryConfig
-from models.sessions.visits import Visit, VisitConfig
+from models.sessions.visits import EventStatus, Visit, VisitConfig
 from models.shop.catalog import Catalog
-from models.shop.events import Action, Click, Purchase
+from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
 from models.shop.policy import Policy
 
@@ -47,12 +48,15 @@ K, SHOWN = 10, 2
 REFRESHES = 500
 """How often in a log counts reach the rankings: in a log of a year every 17 hours, of three hours every 22 s."""
 
+NEAREST_EVERY = 10
+"""After so many of them TIFU-KNN finds again who is nearest, by vectors as of then: in a log of a year once a week."""
+
 LOGGED = 10
 """One event in so many has its pool logged: about what the budget of a worker allows in a busy shop."""
 
 OURS = "crosscurrent"
 
-METHODS = ("random", "nearest-price", "popularity", "last-item", "household", "personal-terms", OURS)
+METHODS = ("random", "nearest-price", "popularity", "last-item", "household", "personal-terms", "tifu-knn", OURS)
 """All methods, in the order of the table; the last is the worker's recommender."""
 
 FIGURES = (f"hr@{SHOWN}", f"hr@{K}", f"mrr@{K}")
@@ -100,10 +104,10 @@ class _Query:
 class Reading:
     """Queries with a taken upsell that counts, and what each method gained."""
 
+    gains: dict[str, list[tuple[float, ...]]]
+    """(n, FIGURES), by method."""
     shoppers: list[str] = field(default_factory=list)
     """(n,) shopper of each."""
-    gains: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
-    """(n, FIGURES), by method."""
 
     def figures(self, method: str, asked: int, seed: int) -> dict[str, Any]:
         """Means with 95 % intervals that resample whole shoppers, and acceptance of `asked` queries, in percent."""
@@ -120,21 +124,31 @@ class Reading:
 class Evaluation:
     """Results of the queries whose windows closed before the log ended."""
 
+    taken: Reading
+    new: Reading
+    """Only what is new to the household counts."""
+    credited: Reading
+    """What is taken counts 1 - base rate."""
+    steps_shown: dict[str, list[float]]
+    """Price steps of the first `SHOWN` of all lists, by method."""
+    steps_taken: dict[str, list[float]]
+    """Those of them that were taken."""
+    revenue: dict[str, float]
+    """Sum of the prices of the first `SHOWN` that were taken, by method."""
     asked: int = 0
     """Queries with closed windows."""
     open: int = 0
     """Queries whose windows were open at the end; not counted otherwise."""
-    taken: Reading = field(default_factory=Reading)
-    new: Reading = field(default_factory=Reading)
-    """Only what is new to the household counts."""
-    credited: Reading = field(default_factory=Reading)
-    """What is taken counts 1 - base rate."""
-    steps_shown: dict[str, list[float]] = field(default_factory=dict)
-    """Price steps of the first `SHOWN` of all lists, by method."""
-    steps_taken: dict[str, list[float]] = field(default_factory=dict)
-    """Those of them that were taken."""
-    revenue: dict[str, float] = field(default_factory=dict)
-    """Sum of the prices of the first `SHOWN` that were taken, by method."""
+
+    @classmethod
+    def of(cls, methods: Collection[str]) -> Evaluation:
+        """No results yet."""
+
+        def none() -> dict[str, list[Any]]:
+            return {name: [] for name in methods}
+
+        readings = Reading(none()), Reading(none()), Reading(none())
+        return cls(*readings, none(), none(), dict.fromkeys(methods, 0.0))
 
     def as_json(self, seed: int) -> dict[str, Any]:
         """Figures of each method in percent, revenue of 1,000 queries in the shop's currency."""
@@ -156,7 +170,7 @@ class Evaluation:
 def evaluate(
     items: Items,
     catalog: Catalog,
-    events: Iterable[Click | Purchase],
+    events: Iterable[Click | Purchase | Profile],
     span: Span,
     policy: Policy,
     methods: Collection[str],
@@ -179,11 +193,7 @@ def evaluate(
     """
     state = _Methods(items, catalog, policy, seed, config)
     upgrades = Upgrades(catalog, len(items), policy)
-    evaluation = Evaluation(revenue=dict.fromkeys(methods, 0.0))
-    for by_method in (evaluation.steps_shown, evaluation.steps_taken):
-        by_method |= {name: [] for name in methods}
-    for reading in (evaluation.taken, evaluation.new, evaluation.credited):
-        reading.gains = {name: [] for name in methods}
+    evaluation = Evaluation.of(methods)
     queries: dict[str, deque[_Query]] = {}
     asked: dict[tuple[str, int], float] = {}
     every_s, refresh_at = max((span.last - span.first) / REFRESHES, 1e-3), -inf
@@ -193,23 +203,17 @@ def evaluate(
         if event.at >= refresh_at:
             state.publish(event.at)
             refresh_at = event.at + every_s
-        _take(event, items, queries.get(event.user_id, ()), config.window_s)
-        if isinstance(event, Click) and event.action is not Action.REMOVE_FROM_CART and event.at >= span.cut:
+        if isinstance(event, Profile):
+            state.apply_profile(event)
+            continue
+        if event.at >= span.cut and state.asks(event):
             anchor = items.index(event.item_id)
-            if event.at >= asked.get((event.user_id, anchor), -inf) + config.window_s:
-                visit = state.visit(event)
-                allowed = upgrades.of(anchor)
-                allowed = allowed[~np.isin(allowed, [*visit.cart, *visit.bought])]
-                if len(allowed):
-                    asked[event.user_id, anchor] = event.at
-                    lists = {name: state.ranked(name, event, anchor, allowed, visit) for name in methods}
-                    offers = frozenset(allowed.tolist())
-                    credits = state.purchases.credits(event.user_id, offers)
-                    had = offers - state.purchases.new(event.user_id, offers)
-                    worth = np.fromiter(credits.values(), np.float32, len(credits))
-                    query = _Query(event.at, anchor, offers, worth, had, lists)
-                    queries.setdefault(event.user_id, deque()).append(query)
-        state.learn(event)
+            due = asked.get((event.user_id, anchor), -inf) + config.window_s
+            if event.at >= due and (query := _ask(event, anchor, upgrades, state, methods)) is not None:
+                asked[event.user_id, anchor] = event.at
+                queries.setdefault(event.user_id, deque()).append(query)
+        if state.learn(event):
+            _take(event, items, queries.get(event.user_id, ()), config.window_s)
     for user_id, of_shopper in queries.items():
         for query in of_shopper:
             if query.at + config.window_s > span.last:
@@ -217,6 +221,19 @@ def evaluate(
             else:
                 _count(user_id, query, upgrades, catalog, evaluation)
     return evaluation
+
+
+def _ask(event: Click, anchor: int, upgrades: Upgrades, state: _Methods, methods: Collection[str]) -> _Query | None:
+    """The query about an anchor with the lists of all methods; None if no upsell is allowed."""
+    visit, allowed = state.visit(event), upgrades.of(anchor)
+    allowed = allowed[~np.isin(allowed, [*visit.cart, *visit.bought])]
+    if not len(allowed):
+        return None
+    lists = {name: state.ranked(name, event, anchor, allowed, visit) for name in methods}
+    offers = frozenset(allowed.tolist())
+    credits = state.purchases.credits(event.user_id, offers)
+    had = offers - state.purchases.new(event.user_id, offers)
+    return _Query(event.at, anchor, offers, np.fromiter(credits.values(), np.float32, len(credits)), had, lists)
 
 
 def _take(event: Click | Purchase, items: Items, queries: Iterable[_Query], window_s: float) -> None:
@@ -271,6 +288,8 @@ class _Methods:
         self._ordering = Ordering(items, config.outcomes, config.ranker, 0.0, 0.0, policy)
         self._offsets = {Click: 0, Purchase: 0}
         self.purchases, self._personal = Purchases(), PersonalTerms()
+        self._similar = TifuKnn(len(items), TifuKnnConfig())
+        self._published, self._nearest_of = 0, -1
         self._popular = np.zeros(len(items))
         self._chance = np.random.default_rng(seed)
         self._ranks: Mapping[str, Callable[[Click, int, NDArray[np.int32], Visit], NDArray[np.float64]]] = {
@@ -280,7 +299,13 @@ class _Methods:
             "last-item": lambda _, anchor, allowed, __: self._pairs(anchor, allowed),
             "household": lambda event, _, allowed, __: self._bought(event.user_id, allowed),
             "personal-terms": self._terms,
+            "tifu-knn": self._tifu,
         }
+
+    def asks(self, event: Click | Purchase) -> TypeGuard[Click]:
+        """Whether an event asks for upsells."""
+        looks = isinstance(event, Click) and event.action is not Action.REMOVE_FROM_CART
+        return looks and not self.counts.visits.consent.refuses(event.user_id, event.at)
 
     def visit(self, event: Click) -> Visit:
         """The shopper's visit before the event."""
@@ -319,8 +344,19 @@ class _Methods:
         scores = self._personal.scores(event.user_id, [*given, anchor])
         return np.array([scores.get(item, 0.0) for item in allowed.tolist()])
 
+    def _tifu(self, event: Click, _: int, allowed: NDArray[np.int32], __: Visit) -> NDArray[np.float64]:
+        """TIFU-KNN, for which the vectors of all are brought up to date every `NEAREST_EVERY` publications."""
+        if self._nearest_of != self._published // NEAREST_EVERY:
+            self._nearest_of = self._published // NEAREST_EVERY
+            self._similar.refresh()
+        items, scores = self._similar.scores(event.user_id)
+        found = np.zeros(len(self._items))
+        found[items] = scores
+        return found[allowed]
+
     def publish(self, at: float) -> None:
         """Bring the rows and the learnt order up to date, as of a time."""
+        self._published += 1
         self.counts.publish()
         self._recommender.learnt = self._ordering.snapshot(at) or self._recommender.learnt
 
@@ -336,24 +372,36 @@ class _Methods:
         if answer.pool is not None:
             self._ordering.record_impression(query, topic, offset, answer.pool)
 
-    def learn(self, event: Click | Purchase) -> None:
-        """Learn an event."""
+    def apply_profile(self, profile: Profile) -> None:
+        """Forget what a shopper wants forgotten, and learn nothing more of one who refuses."""
+        user_id, visits = profile.user_id, self.counts.visits
+        before = visits.apply_profile(profile)
+        if before is not None:
+            self._histories.forget(user_id, before, visits.purchases(user_id))
+        self._ordering.forget(user_id, visits.consent.refused_until(user_id))
+
+    def learn(self, event: Click | Purchase) -> bool:
+        """Learn an event, if it counts; returns whether it does."""
         offset = self._offsets[type(event)]
         self._offsets[type(event)] += 1
-        self.counts.learn(event)
-        self._ordering.record_event(event, True, event.at, offset)
+        applied = self.counts.learn(event) is EventStatus.APPLIED
+        self._ordering.record_event(event, applied, event.at, offset)
+        if not applied:
+            return False
         if isinstance(event, Purchase):
             bought = list(map(self._items.index, event.item_ids))
-            self._histories.learn(event.user_id, list(dict.fromkeys(bought)), event.at, offset)
+            self._histories.learn(event.user_id, bought, event.at, offset)
         triggers = isinstance(event, Purchase) or event.action is not Action.REMOVE_FROM_CART
         if triggers and sum(self._offsets.values()) % LOGGED == 0:
             self._log_pool(event, offset)
         if isinstance(event, Purchase):
             self.purchases.learn(event.user_id, bought)
-            self._personal.learn(event.user_id, list(dict.fromkeys(bought)))
+            self._personal.learn(event.user_id, bought)
+            self._similar.learn(event.user_id, bought)
             self._popular[bought] += 1.0
         else:
             self._popular[self._items.index(event.item_id)] += 1.0
+        return True
 
 
 def _mean(steps: list[float]) -> float | None:

@@ -518,6 +518,14 @@ def test_a_folder_of_clicks_only_is_read_whatever_else_its_lines_hold(tmp_path: 
     assert log.notes == ["there is no purchases.jsonl: nothing is bought"]
 
 
+@pytest.mark.parametrize("command", ["prequential", "upsells"])
+def test_a_folder_without_events_ends_a_command_with_one_sentence(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command, "jsonl", str(write(tmp_path, catalog=[offer("mug")]))) == 1
+    assert "holds neither clicks.jsonl nor purchases.jsonl" in capsys.readouterr().err
+
+
 def test_a_folder_without_events_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataMissingError, match=r"holds neither clicks\.jsonl nor purchases\.jsonl: a folder of events"):
         log_of_folder(write(tmp_path, catalog=[offer("mug")]), None, NOW_MS, pytest.fail)
@@ -593,14 +601,16 @@ def test_without_matplotlib_a_sentence_says_what_to_install(
     ("arguments", "sentence"),
     [
         (("rees46",), "rees46 needs a path"),
+        (("jsonl",), "jsonl needs a path"),
         (("simulated", "here"), "simulated takes no path"),
         (("simulated", "--window", "1w"), "must be a time above 0 such as 90s, 30m, 24h or 7d; got '1w'"),
     ],
 )
+@pytest.mark.parametrize("command", ["prequential", "upsells"])
 def test_wrong_usage_is_one_sentence(
-    arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+    command: str, arguments: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("prequential", *arguments) == 2
+    assert run(command, *arguments) == 2
     assert sentence in capsys.readouterr().err
 
 
