@@ -70,12 +70,12 @@ class TifuKnn:
         self._items, self._config = items, config
         self._baskets: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
         self._scores: dict[str, Vector] = {}
-        self._nearest: dict[str, list[int]] = {}
+        self._nearest: dict[str, NDArray[np.intp]] = {}
         self._number: dict[str, int] = {}
         self._vectors: list[Vector] = []  # of all households that had bought by the last refresh
         self._squares: NDArray[np.float64] = np.zeros(0)
         # The same by item: item i is at starts[i] up to starts[i + 1].
-        self._starts = np.zeros(items + 1, np.int64)
+        self._starts: NDArray[np.int64] = np.zeros(items + 1, np.int64)
         self._owners: NDArray[np.int64] = np.zeros(0, np.int64)
         self._values: NDArray[np.float64] = np.zeros(0)
 
@@ -116,7 +116,7 @@ class TifuKnn:
             return items, values
         if household not in self._nearest:
             self._nearest[household] = self._find_nearest(household, items, values)
-        others = [self._vectors[number] for number in self._nearest[household]]
+        others = [self._vectors[number] for number in self._nearest[household].tolist()]
         share = (1.0 - self._config.own) / max(1, len(others))
         sums = np.bincount(
             np.concatenate([items, *(items for items, _ in others)]),
@@ -124,9 +124,9 @@ class TifuKnn:
             self._items,
         )
         found = np.flatnonzero(sums).astype(np.int32)
-        return found, sums[found]
+        return found, sums[found].astype(np.float64)
 
-    def _find_nearest(self, household: str, items: NDArray[np.int32], values: NDArray[np.float64]) -> list[int]:
+    def _find_nearest(self, household: str, items: NDArray[np.int32], values: NDArray[np.float64]) -> NDArray[np.intp]:
         """The nearest other households to a vector, ties by first purchase."""
         blocks = [slice(self._starts[item], self._starts[item + 1]) for item in items.tolist()]
         products = np.bincount(
@@ -135,9 +135,5 @@ class TifuKnn:
             len(self._vectors),
         )
         distances = self._squares - 2.0 * products
-        own = self._number.get(household)
         others = np.argsort(distances, kind="stable")
-        if own is not None:
-            others = others[others != own]
-        nearest: list[int] = others[: self._config.neighbours].tolist()
-        return nearest
+        return others[others != self._number.get(household, -1)][: self._config.neighbours]
