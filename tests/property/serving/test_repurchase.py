@@ -19,7 +19,7 @@ from tests.support.orders import DrawnOrder, orders
 AT = 1_700_000_000.0
 DAY_S = 86_400.0
 IDS = ["kettle", "milk", "mug", "tea", "pot"]
-HOURS = [0, 1, 20, 26, 6 * 24, 7 * 24, 31 * 24, -2]
+HOURS = [0, 1, 26, 60, 90, 120, 150, 7 * 24, 7 * 24, 31 * 24, -2]
 
 Step = tuple[int, str, str, list[str]]
 """Hours since the step before, shopper, what is done, items (a click has the first only)."""
@@ -27,9 +27,9 @@ Step = tuple[int, str, str, list[str]]
 steps = st.lists(
     st.tuples(
         st.sampled_from(HOURS),
-        st.sampled_from(["ann", "ann", "bob"]),
+        st.sampled_from(["ann", "ann", "ann", "bob"]),
         st.sampled_from(["buy", "buy", "view", "view", "add_to_cart"]),
-        st.lists(st.sampled_from(IDS), min_size=1, max_size=2, unique=True),
+        st.lists(st.sampled_from(["milk", "tea", *IDS]), min_size=1, max_size=2, unique=True),
     ),
     min_size=3,
     max_size=24,

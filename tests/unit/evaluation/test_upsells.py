@@ -106,9 +106,15 @@ def test_what_consent_excludes_and_what_is_repeated_is_passed_over() -> None:
 def test_what_is_due_is_allowed_again_where_the_policy_learns_rhythms() -> None:
     day = 86_400.0
     past = [buy(day, "pan-plus"), buy(8 * day, "pan-plus")]
-    taken = [look(15 * day), buy(15 * day + 500.0, "pan-plus")]
     barred, learnt = (
-        run(*past, *taken, cut=14 * day, last=16 * day, policy=replace(POLICY, repurchase=repurchase))
+        run(
+            *past,
+            look(15 * day),
+            buy(15 * day + 500.0, "pan-plus"),
+            cut=14 * day,
+            last=16 * day,
+            policy=replace(POLICY, repurchase=repurchase),
+        )
         for repurchase in ("bar", "learn")
     )
     assert (barred.asked, barred.taken.shoppers) == (1, [])
