@@ -21,18 +21,28 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     """Print the tables, and what they were measured on."""
     console.print(_comparison(figures))
     console.print(_where(figures))
+    console.print(_sources(figures))
     console.print(_scoring(figures))
     learnt = figures["learning"]
     console.print(
         f"the trainer learns {learnt['positions_per_s']:,} looks a second with one thread, "
         f"{learnt['new_positions_per_s']:,} of them new"
     )
+    console.print(f"{figures['broker']}, everything on one machine: {_circumstances(figures)}", soft_wrap=True)
+
+
+def show_sources(figures: Mapping[str, Any], console: Console) -> None:
+    """Print the table of `streams.bench.run.run_sources`, and what it was measured on."""
+    console.print(_sources(figures))
+    console.print(_circumstances(figures), soft_wrap=True)
+
+
+def _circumstances(figures: Mapping[str, Any]) -> str:
     machine = figures["machine"]
-    console.print(
-        f"{figures['broker']}, everything on one machine: {machine['processor']}, {machine['cores']} cores, "
-        f"Python {machine['python']}, load {machine['load_before']} before and {machine['load_after']} after; "
-        f"{figures['date']}, {figures['seconds']} s",
-        soft_wrap=True,
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"load {machine['load_before']} before and {machine['load_after']} after; "
+        f"{figures['date']}, {figures['seconds']} s"
     )
 
 
@@ -62,6 +72,19 @@ def _scoring(figures: Mapping[str, Any]) -> Table:
             made = f"{costs['made_s']:.0f}" if "made_s" in costs else ""
             recall = f"{costs.get('recall', 1.0):.3f}"
             table.add_row(f"{int(size):,}", way, f"{costs['one_ms']:.2f}", f"{costs['together_ms']:.2f}", recall, made)
+    return table
+
+
+def _sources(figures: Mapping[str, Any]) -> Table:
+    """Microseconds a query by source, with quartiles, a column for each size of a batch."""
+    sizes: Mapping[str, Any] = figures["sources"]
+    table = Table(title="the kernel, us a query by source: median (quartiles)", title_justify="left")
+    table.add_column("source")
+    for size in sizes:
+        table.add_column("one alone" if size == "1" else f"of {size} together", justify="right")
+    for source in next(iter(sizes.values())):
+        costs = [of_size[source] for of_size in sizes.values()]
+        table.add_row(source, *(f"{cost['us']:.1f} ({cost['low']:.1f} to {cost['high']:.1f})" for cost in costs))
     return table
 
 

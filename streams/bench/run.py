@@ -6,6 +6,7 @@ import asyncio
 import os
 import platform
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -13,15 +14,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from streams.bench import breakdown, scoring
-from streams.bench.benchmark import Benchmark, BenchmarkConfig
+from streams.bench import breakdown, scoring, sources
+from streams.bench.benchmark import LEAD_S, Benchmark, BenchmarkConfig
+from streams.bench.events import BenchShop
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
 from streams.interrupts import ended_as_by_ctrl_c
+from streams.settings import Settings
 
 PACKAGES = ("crosscurrent", "faust-streaming", "aiokafka", "numba", "numpy", "orjson", "msgspec", "uvloop")
 """Packages whose versions the figures depend on."""
+
+SOURCES = "what each source of candidates costs: the kernel with and without it"
+"""Said before it is measured."""
 
 
 def run(config: BenchmarkConfig, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any]:
@@ -42,16 +48,35 @@ def run(config: BenchmarkConfig, *, kafka: bool, say: Callable[[str], None]) -> 
         say("where a microsecond goes: the worker's own code, without a broker")
         events = benchmark.events(config.warm_up + breakdown.EVENTS)
         where = breakdown.breakdown(benchmark.catalog, events[: config.warm_up], events[config.warm_up :])
+        say(SOURCES)
+        by_source = sources.costs(benchmark.catalog, events[: sources.EVENTS])
         say("what the sequence model costs")
         scored, learnt = scoring.scoring(config.items, say), scoring.learning()
     return figures | {
         "where_time_goes": where,
+        "sources": by_source,
         "scoring": scored,
         "learning": learnt,
         "broker": broker.title,
+        **_circumstances(started_at, load_before[0]),
+    }
+
+
+def run_sources(config: BenchmarkConfig, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure only what each source of candidates costs, without a broker; returns the figures as `run` does."""
+    started_at, load_before = datetime.now(UTC), os.getloadavg()
+    say(SOURCES)
+    shop = BenchShop(config.seed, Settings().partitions, time.time() - LEAD_S)
+    found = sources.costs(shop.catalog(), shop.take(sources.EVENTS))
+    return {"sources": found, **_circumstances(started_at, load_before[0])}
+
+
+def _circumstances(started_at: datetime, load_before: float) -> dict[str, Any]:
+    """When and where it was measured."""
+    return {
         "date": started_at.isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - started_at).total_seconds()),
-        "machine": _machine() | {"load_before": round(load_before[0], 2), "load_after": round(os.getloadavg()[0], 2)},
+        "machine": _machine() | {"load_before": round(load_before, 2), "load_after": round(os.getloadavg()[0], 2)},
     }
 
 

@@ -20,20 +20,23 @@ def command(
         int, typer.Option(min=10_000, help="Score no more items than so many; an index of a million takes 8 minutes")
     ] = 1_000_000,
     quick: Annotated[bool, typer.Option("--quick", help="A minute's run that only shows that it works")] = False,
+    sources: Annotated[
+        bool, typer.Option("--sources", help="Only what each source of candidates costs: half a minute, no broker")
+    ] = False,
 ) -> None:
     """Measure the worker against a bare stateful Faust echo, by turns on one broker that is started for it.
 
     Throughput of a backlog; p50 and p99 at half of the echo's throughput; where a microsecond of an event goes; what
-    scoring so many items costs. Takes about a quarter of an hour on two cores. Ctrl-C ends everything; nothing is left
-    behind.
+    each source of candidates costs; what scoring so many items costs. Takes about a quarter of an hour on two cores.
+    Ctrl-C ends everything; nothing is left behind.
     """
     from dataclasses import replace
 
     from rich.console import Console
 
     from streams.bench.benchmark import BenchmarkConfig
-    from streams.bench.report import show
-    from streams.bench.run import run
+    from streams.bench.report import show, show_sources
+    from streams.bench.run import run, run_sources
     from streams.bench.scoring import SIZES
 
     sizes = tuple(size for size in SIZES if size <= most_items)
@@ -41,7 +44,11 @@ def command(
     if quick:
         events, seconds = min(events, 8_000), min(seconds, 6.0)
         config = replace(config, events=events, seconds=seconds, repeats=1, warm_up=8_000, items=(10_000,))
-    progress = Console(stderr=True, highlight=False)
-    figures = run(config, kafka=kafka, say=progress.print)
-    show(figures, Console(highlight=False))
+    progress, console = Console(stderr=True, highlight=False), Console(highlight=False)
+    if sources:
+        figures = run_sources(config, progress.print)
+        show_sources(figures, console)
+    else:
+        figures = run(config, kafka=kafka, say=progress.print)
+        show(figures, console)
     write_figures(json, figures)

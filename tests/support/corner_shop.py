@@ -14,7 +14,7 @@ from models.ranking.features import FEATURES
 from models.sequence.predictor import SequencePredictor
 from models.serving.recommender import Query, Recommender, RecommenderConfig, SuggestedItem, expected_of
 from models.sessions.histories import NOTHING, History, HistoryConfig
-from models.sessions.visits import Visit, VisitConfig, Visits
+from models.sessions.visits import Visit, VisitConfig, Visits, Window
 from models.shop.catalog import Catalog
 from models.shop.events import Action, CatalogItem, Click, Line, Purchase
 from models.shop.items import Items
@@ -93,9 +93,9 @@ class CornerShop:
             [index(one) for one in cart],
             [index(one) for one in bought],
         )
-        return Query(
-            action, [index(one) for one in trigger], looked, at, seed, arm=arm, history=history, logs_pool=logs_pool
-        )
+        window = Window(looked.items[::-1], [0] * len(seen), [at - age_s for age_s in ages_s[::-1]])
+        trigger_items = [index(one) for one in trigger]
+        return Query(action, trigger_items, looked, at, seed, "", window, arm, history, logs_pool)
 
     def ask(self, *trigger: str, **more: Any) -> list[SuggestedItem]:
         """Suggestions for one event; arguments as of `query`."""

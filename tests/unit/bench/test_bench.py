@@ -5,17 +5,24 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections import Counter
 from io import StringIO
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from streams.bench import benchmark, breakdown, events, measure, report, run, scoring
+from models.ranking.features import FEATURES
+from models.serving.explanations import empty_reasons
+from models.serving.kernel import answer, empty_answers
+from models.shop.kinds import CROSS_SELL, UPSELL
+from streams.bench import benchmark, breakdown, events, measure, report, run, scoring, sources
 from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
 from streams.cli import bench as bench_command
@@ -25,6 +32,8 @@ from streams.wire.partitioner import partition_of
 
 ROOT = Path(__file__).parents[3]
 START_S = 1_750_000_000.0
+SERIALS = count(sources.FIRST_SERIAL, 32)
+"""Of batches of queries."""
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +144,49 @@ def test_every_stage_of_the_worker_is_timed_on_the_workbench(
         assert all(us > 0 for stage, us in stages.items() if stage != breakdown.REST), stages
 
 
+def test_the_cost_of_every_source_is_measured(shop: tuple[list[events.Event], list[events.Event]]) -> None:
+    catalog, happened = shop
+    figures = sources.costs(catalog, happened, queries=64, repeats=2)
+    names = [sources.ALL, *(cost.source for cost in sources.COSTS)]
+    assert {size: list(found) for size, found in figures.items()} == {"1": names, "32": names}
+    for found in figures.values():
+        assert found[sources.ALL]["low"] > 0.0
+        assert all(cost["low"] <= cost["us"] <= cost["high"] for cost in found.values())
+
+
+def test_a_source_whose_cost_is_measured_is_there_with_it_and_gone_without_it(
+    shop: tuple[list[events.Event], list[events.Event]],
+) -> None:
+    found = {name: pooled(calls) for name, calls in sources.calls(*sources.taught(*shop, 64), 32).items()}
+    whole = found[sources.ALL]
+    assert all(whole[name] > 0 for name in whole)
+    assert found["no neighbours"]["viewed_with share"] == 0
+    assert found["no sequence model"]["sequence share"] == found["no histories"]["had"] == 0
+    assert found[sources.LONG]["had"] > whole["had"]
+    assert found["no most bought items"]["joined"] < whole["joined"]
+    assert found["no top items"]["upsells joined"] < whole["upsells joined"]
+    assert found["no top items"]["joined"] == whole["joined"]
+
+
+def pooled(calls: list[sources.Call]) -> Counter[str]:
+    """What the pools of some calls have, in all."""
+    found: Counter[str] = Counter()
+    for batch, state in calls:
+        size, places = len(batch.at), state.limits.items
+        out = empty_answers(size, places, size)
+        logging = batch._replace(serial=next(SERIALS), logged=np.arange(size))
+        answer(logging, state, out, empty_reasons(size, places))
+        for query in range(size):
+            rows = out.pool_features[query, : out.pool_size[query]]
+            kinds = out.pool_kind[query, : out.pool_size[query]]
+            for name in ("viewed_with share", "sequence share", "had"):
+                found[name] += int(np.count_nonzero(rows[:, FEATURES.index(name)]))
+            counted = rows[:, FEATURES.index("counted")] > 0.0
+            found["joined"] += int(np.count_nonzero(~counted & (kinds == CROSS_SELL)))
+            found["upsells joined"] += int(np.count_nonzero(~counted & (kinds == UPSELL)))
+    return found
+
+
 def measurement(
     events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0
 ) -> benchmark.Measurement:
@@ -161,6 +213,7 @@ def figures() -> dict[str, Any]:
     costs = {"one_ms": 7.77, "together_ms": 1.25}
     return benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)]) | {
         "where_time_goes": {"backlog": pace, "steady": pace},
+        "sources": {size: {"most bought items": {"us": 5.4, "low": 4.9, "high": 6.6}} for size in ("1", "32")},
         "scoring": {"200000": {"exact": costs, "index": costs | {"made_s": 31.0, "recall": 0.962}}},
         "learning": {"positions_per_s": 8_765, "new_positions_per_s": 876},
         "broker": "Apache Kafka",
@@ -181,6 +234,8 @@ def test_the_report_has_all_tables_and_the_machine(figures: dict[str, Any]) -> N
         "3.00",
         "0.50",
         "suggest: kernel",
+        "of 32 together",
+        "5.4 (4.9 to 6.6)",
         "Apache Kafka",
         "Python 3.11.7",
         "200,000",
@@ -188,6 +243,21 @@ def test_the_report_has_all_tables_and_the_machine(figures: dict[str, Any]) -> N
         "8,765",
     ):
         assert part in text
+
+
+def test_the_command_measures_the_sources_alone_where_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    few = {name: figures[name] for name in ("sources", "date", "seconds", "machine")}
+    monkeypatch.setattr(run, "run_sources", lambda config, say: few)
+    from typer import Typer
+
+    app = Typer()
+    app.command()(bench_command.command)
+    done = CliRunner().invoke(app, ["--sources", "--json", str(tmp_path / "out.json")])
+    assert done.exit_code == 0, done.output
+    assert "most bought items" in done.output and "Python 3.11.7" in done.output
+    assert orjson.loads((tmp_path / "out.json").read_bytes()) == few
 
 
 def test_the_command_writes_the_figures(

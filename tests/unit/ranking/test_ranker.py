@@ -199,15 +199,6 @@ def test_a_bestseller_with_weak_evidence_joins_the_pool_as_one_without_any_does(
     assert [one["item_id"] for one in before][-1] == "milk"  # its place by evidence
 
 
-def test_no_more_of_the_most_bought_join_than_are_wanted() -> None:
-    corner = CornerShop(Policy(**WIDE))
-    corner.offer("kettle", "Kettles", 100.0)
-    for number in range(MOST_BOUGHT + 10):
-        corner.offer(f"thing-{number:02d}", f"Category {number}", 5.0)
-        corner.learn(f"thing-{number:02d}", {}, baskets=100.0 - number)
-    assert sorted(corner.pool("kettle")) == [f"thing-{number:02d}" for number in range(MOST_BOUGHT)]
-
-
 def bought(corner: CornerShop, *baskets: tuple[float, str]) -> History:
     """The history of a shopper who has bought items, each so many days before now."""
     histories = Histories(corner.items, HistoryConfig(fast_s=10 * DAY_S, slow_s=40 * DAY_S))

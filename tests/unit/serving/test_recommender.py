@@ -444,17 +444,7 @@ def test_chance_keeps_to_the_caps() -> None:
     assert set(last) == {f"mug-{place}" for place in range(3, 9)}  # Acme and Bolt before it: one more of each fits
 
 
-# -- batches -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_batch_is_answered_as_its_queries_are_one_by_one() -> None:
-    shop = _row_of_mugs(9, max_cross_sell=3, explore=0.5)
-    triggers = ["kettle", "mug-1", "better", "nobody", "kettle"]
-    queries = [shop.query(one, seed=str(number)) for number, one in enumerate(triggers)]
-    queries.append(shop.query("kettle", "mug-2", action=Action.PURCHASE, cart=["mug-3"], bought=["mug-4"]))
-    max_batch = shop.recommender.suggest_many(queries)
-    assert max_batch == [shop.recommender.suggest_many([query])[0] for query in queries]
-    assert max_batch[3] == []
+# -- crowds ------------------------------------------------------------------------------------------------------------
 
 
 def test_many_anchors_sources_and_duplicates_are_no_matter() -> None:

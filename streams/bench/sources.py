@@ -1,0 +1,234 @@
+"""What each source of candidates costs: the kernel with all of them, against the kernel without one.
+
+A recommender learns from the events of the benchmark and is asked the last queries again. The sequence model's items
+and the histories of the shoppers are drawn at random, and a learnt order serves. The cost of a source is what the
+kernel takes less without it. Costs do not add up to the whole: a full list needs no fall-backs, for example.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import models.serving.recommender
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.evaluation.prequential.replay import Engine, Ranking
+from models.evaluation.prequential.replay import Event as ShopEvent
+from models.ranking.features import LEARNT, no_order
+from models.sequence.predictor import ITEMS, Expected
+from models.serving.explanations import empty_reasons
+from models.serving.kernel import Batch, answer, empty_answers
+from models.serving.popularity import TopItems
+from models.serving.recommender import Learnt, Query, Recommender
+from models.serving.state import ServingState
+from models.sessions.histories import DAY_S, NOTHING, Histories, History, HistoryConfig
+from models.sessions.visits import VisitConfig
+from models.shop.catalog import OFFERED
+from models.shop.kinds import CROSS_SELL, UPSELL
+from models.shop.policy import Policy
+from streams.bench.events import Event
+from streams.kafka.memory_log import StoredRecord
+from streams.wire.codec import decode_catalog, decode_click, decode_purchase
+
+EVENTS = 30_000
+"""Events that the recommender learns from."""
+
+QUERIES = 256
+"""The last queries, which are asked again."""
+
+REPEATS = 15
+"""Of each timing; the median counts."""
+
+TOGETHER = (1, 32)
+"""Queries of a batch."""
+
+FEW, MANY = 20, 200
+"""Items of the shoppers' histories: some baskets, and the most that a worker keeps by default."""
+
+FIRST_SERIAL = 10**9
+"""Of the queries that are timed: serials must ascend."""
+
+
+class Call(NamedTuple):
+    """What the kernel is called with."""
+
+    batch: Batch
+    state: ServingState
+
+
+class Cost(NamedTuple):
+    """A source, with the names of the calls that have it and of those that do not."""
+
+    source: str
+    calls: str
+    without: str
+
+
+ALL, LOGGED, LONG = "all sources", "pools logged", "long histories"
+
+COSTS = (
+    Cost("neighbours of the visit", ALL, "no neighbours"),
+    Cost(f"sequence model, {ITEMS} items", ALL, "no sequence model"),
+    Cost("most bought items", ALL, "no most bought items"),
+    Cost("top items of categories and brands", ALL, "no top items"),
+    Cost(f"history of {FEW} items", ALL, "no histories"),
+    Cost(f"history of {MANY} items", LONG, "no histories"),
+    Cost("pool and learnt order, with all that joins", ALL, "order of the evidence"),
+    Cost("logging the pool", LOGGED, ALL),
+)
+
+
+def costs(
+    catalog: Iterable[Event], events: Iterable[Event], queries: int = QUERIES, repeats: int = REPEATS
+) -> dict[str, Any]:
+    """Microseconds a query by queries of a batch and source: median and quartiles of at least two repeats.
+
+    `queries` must be a multiple of the largest batch. The first source is the kernel with all of them.
+    """
+    recommender, asked = taught(catalog, events, queries)
+    return {str(size): _costs(calls(recommender, asked, size), repeats) for size in TOGETHER}
+
+
+def taught(catalog: Iterable[Event], events: Iterable[Event], queries: int) -> tuple[Recommender, list[Query]]:
+    """A recommender that has learnt from events, and the last of their queries."""
+    engine = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), {ALL: Ranking()}, flush_interval_s=1.0)
+    for event in catalog:
+        item = decode_catalog(_record(event))
+        if item is not None:
+            engine.catalog.put(item)
+    asked: deque[Query] = deque(maxlen=queries)
+    for answered in engine.run(_decoded(events)):
+        if answered.query is not None:
+            asked.append(answered.query)
+    return engine.recommenders[ALL], list(asked)
+
+
+def _decoded(events: Iterable[Event]) -> Iterator[ShopEvent]:
+    for event in events:
+        yield (decode_purchase if event.topic == "purchases" else decode_click)(_record(event))
+
+
+def _record(event: Event) -> StoredRecord:
+    return StoredRecord(event.topic, event.partition, 0, round(time.time() * 1000), event.key, event.value)
+
+
+def calls(recommender: Recommender, asked: Sequence[Query], size: int) -> dict[str, list[Call]]:
+    """By name, the calls that answer the queries in batches of one size."""
+    chance = np.random.default_rng(1)
+    offered = np.flatnonzero(recommender.catalog.facts["state"] == OFFERED)
+    expected = np.stack([chance.permutation(offered)[:ITEMS] for _ in asked]).astype(np.int32)
+    shares = 0.1 * 0.9 ** np.arange(expected.shape[1])
+    few, many = (_histories(recommender, chance.permutation(offered), items, asked) for items in (FEW, MANY))
+    order = no_order()
+    order.serves[[CROSS_SELL, UPSELL]] = LEARNT
+
+    def called(
+        histories: Sequence[History], *, predicts: bool = True, learnt: bool = True, logs_pool: bool = False
+    ) -> list[Call]:
+        found = []
+        for first in range(0, len(asked), size):
+            some = slice(first, first + size)
+            queries = [
+                replace(query, history=history, logs_pool=logs_pool)
+                for query, history in zip(asked[some], histories[some], strict=True)
+            ]
+            ends = expected.shape[1] * np.arange(len(queries) + 1)
+            predicted = Expected(expected[some].reshape(-1), np.tile(shares, len(queries)), ends) if predicts else None
+            found.append(_call(recommender, queries, predicted, Learnt(order, "bench") if learnt else None))
+        return found
+
+    everything = called(few)
+    return {
+        ALL: everything,
+        LOGGED: called(few, logs_pool=True),
+        LONG: called(many),
+        "no neighbours": _changed(everything, _without_neighbours),
+        "no sequence model": called(few, predicts=False),
+        "no most bought items": _changed(everything, _without_most_bought),
+        "no top items": _changed(everything, _without_top_items),
+        "no histories": called([NOTHING] * len(asked)),
+        "order of the evidence": called(few, learnt=False),
+    }
+
+
+def _call(recommender: Recommender, queries: Sequence[Query], expected: Expected | None, learnt: Learnt | None) -> Call:
+    """What a recommender calls the kernel with."""
+    module, found = vars(models.serving.recommender), list[Call]()
+    kernel = module["answer"]
+    module["answer"] = lambda batch, state, out, why: found.append(Call(batch, state))
+    try:
+        recommender.answer_each(queries, expected, learnt)
+    finally:
+        module["answer"] = kernel
+    return found[0]
+
+
+def _changed(found: Iterable[Call], change: Callable[[ServingState], ServingState]) -> list[Call]:
+    return [Call(call.batch, change(call.state)) for call in found]
+
+
+def _without_neighbours(state: ServingState) -> ServingState:
+    return state._replace(rows=state.rows._replace(length=np.zeros_like(state.rows.length)))
+
+
+def _without_most_bought(state: ServingState) -> ServingState:
+    return state._replace(most_bought=_empty(state.most_bought))
+
+
+def _without_top_items(state: ServingState) -> ServingState:
+    return state._replace(by_category=_empty(state.by_category), by_brand=_empty(state.by_brand))
+
+
+def _empty(top: TopItems) -> TopItems:
+    return top._replace(length=np.zeros_like(top.length))
+
+
+def _histories(
+    recommender: Recommender, offered: NDArray[np.integer], items: int, asked: Sequence[Query]
+) -> list[History]:
+    """For each query the history of a shopper who has twice bought so many items."""
+    histories = Histories(recommender.items, HistoryConfig())
+    offsets = count()
+    for shopper, query in enumerate(asked):
+        bought = np.roll(offered, shopper)[:items].tolist()
+        for days in (60, 30):
+            histories.learn(str(shopper), bought, query.at - days * DAY_S, next(offsets))
+    return [histories.of(str(shopper)) for shopper in range(len(asked))]
+
+
+def _costs(found: Mapping[str, Sequence[Call]], repeats: int) -> dict[str, Any]:
+    """Time all calls in turn, once without counting."""
+    serials = count(FIRST_SERIAL, max(TOGETHER))
+    for each in found.values():
+        _us(each, serials)
+    turns = [{name: _us(each, serials) for name, each in found.items()} for _ in range(repeats)]
+    return {ALL: _spread([turn[ALL] for turn in turns])} | {
+        cost.source: _spread([turn[cost.calls] - turn[cost.without] for turn in turns]) for cost in COSTS
+    }
+
+
+def _us(found: Sequence[Call], serials: Iterator[int]) -> float:
+    """Microseconds a query of some calls."""
+    seconds, queries = 0.0, 0
+    for call in found:
+        size, places = len(call.batch.at), call.state.limits.items
+        batch = call.batch._replace(serial=next(serials))
+        out, why = empty_answers(size, places, int((batch.logged >= 0).sum())), empty_reasons(size, places)
+        started = time.thread_time()
+        answer(batch, call.state, out, why)
+        seconds += time.thread_time() - started
+        queries += size
+    return 1e6 * seconds / queries
+
+
+def _spread(us: Sequence[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, middle, high = np.quantile(us, [0.25, 0.5, 0.75]).round(2).tolist()
+    return {"us": middle, "low": low, "high": high}
