@@ -135,5 +135,6 @@ class TifuKnn:
             len(self._vectors),
         )
         distances = self._squares - 2.0 * products
-        others = np.argsort(distances, kind="stable")
-        return others[others != self._number.get(household, -1)][: self._config.neighbours]
+        others: NDArray[np.intp] = np.argsort(distances, kind="stable")
+        found: NDArray[np.intp] = others[others != self._number.get(household, -1)][: self._config.neighbours]
+        return found
