@@ -17,8 +17,6 @@ SOURCES = (*PAIR_KIND_NAMES, "sequence")
 
 FEATURES = (
     *(f"{source} share" for source in SOURCES),  # log(1 + share / SHARE_UNIT)
-    "viewed similarity",  # log(1 + sum over the visit of cosines by looks together / SHARE_UNIT)
-    "bought similarity",  # ... by baskets together
     "evidence",  # log(1 + score / BASE_UNIT) of the score by the sum of the evidence, before the step of an upsell
     "views",  # log(1 + its own views, decayed)
     "base",  # log(1 + share of all baskets that have it / BASE_UNIT)

@@ -9,11 +9,6 @@ shrunk where those are few, these estimate how likely a shopper who looks at the
 The baskets that shrink a bought-together share are taken to be like all baskets of the shop, so each item has its part
 of them: otherwise one basket shared by chance outdoes what everybody buys. That part counts `chance`.
 
-Beside shares there is a similarity to the whole visit that has no recency, no distance and no decay: the cosine of
-plain counts, summed over all sources. It says more where visits are long and in no order.
-
-    similarity = times together / sqrt((own times of the source + 5) * (own times of the candidate + 5))
-
 Shares are weighed by recency of the source and by kinds of co-occurrence and suggestion, and added over sources and
 kinds. The sequence model's prediction is one more share. The sum is read as odds, `sum / (1 + sum)`, so that evidence
 of many sources adds up and never exceeds certainty. Two items that many buy are bought together by chance: how much of
@@ -38,9 +33,6 @@ from models.serving.state import CROSS_SELLS, EVIDENCE, MAX_SOURCES, UPSELLS, Po
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH, VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
-
-UNCOUNTED = 5.0
-"""Looks, and baskets, that every item is taken to have had besides its own where similarities are counted."""
 
 FEWEST = 1e-200
 """Decayed baskets of the shop; fewer count as none, as shares of them would exceed all numbers."""
@@ -107,7 +99,6 @@ def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
     if kind != NEITHER:
         candidate.anchor = anchor
         candidate.viewed = candidate.bought = candidate.joined = candidate.expected = candidate.base = 0.0
-        candidate.viewed_whole = candidate.bought_whole = 0.0
         candidate.strongest = candidate.direct = candidate.score = candidate.evidence = 0.0
         candidate.significance = 0.0
         candidate.source = candidate.kin = candidate.chosen = -1
@@ -149,8 +140,6 @@ def collect(at: float, state: ServingState) -> None:
         if source >= len(rows.length) or rows.length[source] == 0:
             continue
         per_view, per_basket = share_factors(source, pool.recency[place], at, rows, weights)
-        per_look = 1.0 / math.sqrt(rows.own_count[source, 0] + UNCOUNTED)
-        per_purchase = 1.0 / math.sqrt(rows.own_count[source, 1] + UNCOUNTED)
         anchor = pool.anchor_of[place]
         start = rows.start[source]
         for cell in range(start, start + rows.length[source]):
@@ -167,8 +156,6 @@ def collect(at: float, state: ServingState) -> None:
             candidate.viewed += viewed
             candidate.joined += joined
             candidate.bought += bought
-            candidate.viewed_whole += per_look * rows.counts[cell, VIEWED_WITH]
-            candidate.bought_whole += per_purchase * rows.counts[cell, BOUGHT_WITH]
             if bought > candidate.strongest:
                 candidate.strongest = bought
                 candidate.source = place
@@ -188,16 +175,6 @@ def expect(items: NDArray[np.int32], shares: NDArray[np.float64], state: Serving
         candidate = state.pool.candidates[place_of(items[place], state.rules, state.query, state.pool)]
         if candidate.kind != NEITHER:
             candidate.expected = shares[place]
-
-
-@inline_njit
-def similarities(candidate: Any, rows: Rows) -> tuple[float, float]:
-    """Cosines of a candidate with the sources, summed: by plain numbers of looks together, and of baskets together."""
-    looks, baskets = 0.0, 0.0
-    if candidate.item < len(rows.at):
-        looks, baskets = rows.own_count[candidate.item, 0], rows.own_count[candidate.item, 1]
-    viewed = candidate.viewed_whole / math.sqrt(looks + UNCOUNTED)
-    return viewed, candidate.bought_whole / math.sqrt(baskets + UNCOUNTED)
 
 
 @inline_njit

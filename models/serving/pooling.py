@@ -1,9 +1,8 @@
 """The pool of a query: its candidates described by numbers, and ordered by what was learnt from outcomes.
 
-The sum of the evidence chooses `TOP` cross-sells and as many upsells. Further ones are the `MOST_SIMILAR` to the whole
-visit. Much of what shoppers take is no neighbour of anything in their visit, or a weak one, so the pool also has what
-the shopper has bought before, the most bought items of the shop as cross-sells, and for upsells the top items of the
-anchors' categories. What workers log of a pool
+The sum of the evidence chooses `TOP` cross-sells and as many upsells. Much of what shoppers take is no neighbour of
+anything in their visit, or a weak one, so the pool also has what the shopper has bought before, the most bought items
+of the shop as cross-sells, and for upsells the top items of the anchors' categories. What workers log of a pool
 (`models.ranking.candidate_pool`) is what a learnt order ranks, with the same numbers. The order is linear in them:
 
     acceptance = 1 / (1 + exp(-(bias + sum over features: weight * feature + uptake of the item)))
@@ -34,14 +33,14 @@ from models.ranking.features import (
     WIDTH,
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
-from models.serving.candidates import baskets_with, make_exact, place_of, similarities, step_factor, step_of
+from models.serving.candidates import baskets_with, make_exact, place_of, step_factor, step_of
 from models.serving.category_lifts import log_lift
 from models.serving.fallbacks import MAX_ANCHORS, POPULAR, relate
 from models.serving.popularity import PLACES, TopItems
 from models.serving.queues import pop, push
 from models.serving.rules import ANCHORS, LOG_PRICES, MAY_UPSELL, OF_CATEGORY, OF_GROUP, PRICED
 from models.serving.selection import exact_first
-from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, MOST_SIMILAR, TOP, UPSELLS, ServingState
+from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, TOP, UPSELLS, ServingState
 from models.sessions.histories import DAY_S
 from models.shop.catalog import NONE
 from models.shop.decay import decayed
@@ -102,7 +101,6 @@ def gather(situation: Situation, state: ServingState) -> None:
             pop(queue, best, state.pool, state.id_order)
         for number in range(pool.top_sizes[queue]):
             push(queue, pool.top[queue, number], state.pool, state.id_order)
-    _join_similar(at, state)
     _join(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, at, state)
     for index in range(len(situation.own)):
         place = place_of(situation.own[index].item, state.rules, query, pool)
@@ -113,38 +111,6 @@ def gather(situation: Situation, state: ServingState) -> None:
         for anchor in range(min(query.now[ANCHORS], MAX_ANCHORS)):
             group = state.rules.group[state.rules.facts[query.anchors[anchor]].category]
             _join(state.by_category, group, UPSELL, anchor, PLACES, at, state)
-
-
-@inline_njit
-def _join_similar(at: float, state: ServingState) -> None:
-    """Let the candidates with evidence that are most similar to the whole visit join the pool."""
-    pool, found = state.pool, 0
-    for place in range(pool.size[0]):
-        candidate = pool.candidates[place]
-        if candidate.tier != EVIDENCE or candidate.pooled:
-            continue
-        viewed, bought = similarities(candidate, state.rows)
-        if found == MOST_SIMILAR and not _more_similar(viewed + bought, place, found - 1, state):
-            continue
-        number, found = min(found, MOST_SIMILAR - 1), min(found + 1, MOST_SIMILAR)
-        while number > 0 and _more_similar(viewed + bought, place, number - 1, state):
-            pool.similar[number], pool.similarity[number] = pool.similar[number - 1], pool.similarity[number - 1]
-            number -= 1
-        pool.similar[number], pool.similarity[number] = place, viewed + bought
-    for number in range(found):
-        _add(pool.similar[number], -1, at, state)
-
-
-@inline_njit
-def _more_similar(similarity: float, place: int, number: int, state: ServingState) -> bool:
-    """Whether a candidate comes before the one of a number: by similarity, ties by item id."""
-    pool, id_order = state.pool, state.id_order
-    if similarity != pool.similarity[number]:
-        return bool(similarity > pool.similarity[number])
-    mine, its = pool.candidates[place].item, pool.candidates[pool.similar[number]].item
-    if id_order[mine, 0] != id_order[its, 0]:
-        return bool(id_order[mine, 0] < id_order[its, 0])
-    return bool(id_order[mine, 1] < id_order[its, 1])
 
 
 @inline_njit
@@ -254,28 +220,26 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     features[1] = math.log(1.0 + candidate.bought / SHARE_UNIT)
     features[2] = math.log(1.0 + candidate.joined / SHARE_UNIT)
     features[3] = math.log(1.0 + candidate.expected / SHARE_UNIT)
-    viewed, bought = similarities(candidate, rows)
-    features[4], features[5] = math.log(1.0 + viewed / SHARE_UNIT), math.log(1.0 + bought / SHARE_UNIT)
-    features[6] = math.log(1.0 + candidate.evidence / BASE_UNIT)
+    features[4] = math.log(1.0 + candidate.evidence / BASE_UNIT)
     views = 0.0
     if item < len(rows.at):
         views = rows.own[item, 0] * 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
     share = (baskets_with(item, at, rows) + UNSEEN_BASKETS) / situation.baskets
-    features[7], features[8] = math.log(1.0 + views), math.log(1.0 + share / BASE_UNIT)
-    features[9] = math.log((candidate.bought + BASE_UNIT) / (share + BASE_UNIT)) if candidate.bought > 0.0 else 0.0
-    features[10] = candidate.significance
+    features[5], features[6] = math.log(1.0 + views), math.log(1.0 + share / BASE_UNIT)
+    features[7] = math.log((candidate.bought + BASE_UNIT) / (share + BASE_UNIT)) if candidate.bought > 0.0 else 0.0
+    features[8] = candidate.significance
     if upsell:
-        features[9] = features[10] = 0.0
-    features[11] = 1.0 if candidate.seen else 0.0
-    features[12] = 1.0 if candidate.tier == EVIDENCE else 0.0
-    features[13] = features[14] = 0.0
+        features[7] = features[8] = 0.0
+    features[9] = 1.0 if candidate.seen else 0.0
+    features[10] = 1.0 if candidate.tier == EVIDENCE else 0.0
+    features[11] = features[12] = 0.0
     if upsell:
         step = math.log(step_of(item, state.query.anchors[candidate.anchor], state.weights, state.rules))
-        features[13], features[14] = step, step * step
+        features[11], features[12] = step, step * step
     price = math.log(fact.price / anchor.price) if fact.price > 0.0 and anchor.price > 0.0 else 0.0
-    features[15] = min(_STEEPEST, max(-_STEEPEST, price))
-    features[16] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
-    features[17] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
+    features[13] = min(_STEEPEST, max(-_STEEPEST, price))
+    features[14] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
+    features[15] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
     features[_HAD:_LEARNT] = 0.0
     own_baskets, sums = situation.own_baskets + PRIOR_BASKETS, state.query.own
     group = state.rules.group[fact.category]

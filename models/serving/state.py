@@ -20,9 +20,6 @@ MAX_SOURCES = 64
 TOP = 48
 """Best candidates of each kind by the sum of their evidence that a learnt order ranks, and a logged pool has."""
 
-MOST_SIMILAR = 32
-"""Further candidates with evidence, the most similar to the whole visit, that a learnt order ranks."""
-
 EVIDENCE, FALL_BACK, JOINED = 1, 2, 3
 """Tiers of candidates, the better first: those with evidence; queued without any; without any, but of the pool that a
 learnt order ranks. 0: none of them yet."""
@@ -40,8 +37,6 @@ CANDIDATE = np.dtype(
         ("viewed", np.float64),  # sum of looked-at-together shares of all sources
         ("bought", np.float64),  # ... of bought-together shares
         ("joined", np.float64),  # ... of those bought after a look
-        ("viewed_whole", np.float64),  # sum over all sources: times looked at together / root of the source's looks
-        ("bought_whole", np.float64),  # ... times bought together / root of the source's baskets
         ("expected", np.float64),  # share of the sequence model
         ("base", np.float64),  # share of the sources' unknown baskets, taken to be like those of the shop
         ("strongest", np.float64),  # greatest bought-together share
@@ -122,8 +117,6 @@ class Pool(NamedTuple):
     queues: Queues
     top: NDArray[np.int32]  # (2, MOST // 2): places of the candidates that a learnt order ranks, by queue
     top_sizes: NDArray[np.int64]  # (2,)
-    similar: NDArray[np.int32]  # (MOST_SIMILAR,): places of the candidates most similar to the whole visit
-    similarity: NDArray[np.float64]  # (MOST_SIMILAR,): theirs
 
 
 class ServingState(NamedTuple):
@@ -163,6 +156,4 @@ def empty_pool(items: int) -> Pool:
         queues,
         np.zeros((2, MOST // 2), np.int32),
         np.zeros(2, np.int64),
-        np.zeros(MOST_SIMILAR, np.int32),
-        np.zeros(MOST_SIMILAR),
     )

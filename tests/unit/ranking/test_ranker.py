@@ -32,7 +32,7 @@ from models.ranking.features import (
 from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, order_of
 from models.serving.pooling import MOST_BOUGHT
 from models.serving.recommender import Learnt, SuggestedItem
-from models.serving.state import MOST_SIMILAR, TOP
+from models.serving.state import TOP
 from models.sessions.histories import DAY_S, Histories, History, HistoryConfig
 from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, UPSELL
@@ -126,37 +126,6 @@ def test_a_pool_says_what_was_known_of_its_candidates() -> None:
     assert better["step squared"] == pytest.approx(math.log(0.3) ** 2, rel=1e-5)
     assert (better["lift"], better["significance"], better["brand"]) == (0.0, 0.0, 0.0)
     assert pool["tea"]["near"] == 0.0
-
-
-def test_the_similarity_of_the_whole_visit_has_no_recency_and_no_decay() -> None:
-    corner = CornerShop(Policy(**WIDE))
-    for name in ("kettle", "pot", "tea"):
-        corner.offer(name, f"Kitchen/{name}s", 10.0)
-    corner.learn("kettle", {"tea": (1.0, 0.5, 0.0)}, views=20.0, baskets=8.0, counts={"tea": (4, 2, 0)})
-    long_ago = NOW - 1e9
-    corner.learn("pot", {"tea": (0.2, 0.1, 0.0)}, views=11.0, baskets=4.0, counts={"tea": (6, 3, 0)}, at=long_ago)
-    corner.learn("tea", {}, views=44.0, baskets=15.0)
-    for visit in (["kettle", "pot"], ["kettle", *(f"other-{number}" for number in range(9)), "pot"]):
-        tea = corner.pool("kettle", visit=visit)["tea"]
-        viewed, bought = (4 / 5 + 6 / 4) / 7, (2 / math.sqrt(13) + 3 / 3) / math.sqrt(20)
-        wanted = [math.log(1 + similarity / SHARE_UNIT) for similarity in (viewed, bought)]
-        assert [tea["viewed similarity"], tea["bought similarity"]] == pytest.approx(wanted, rel=1e-5)
-
-
-def test_what_is_most_similar_to_the_whole_visit_joins_the_pool() -> None:
-    corner = CornerShop(Policy(**WIDE))
-    corner.offer("kettle", "Kettles", 100.0)
-    names = [f"thing-{number:02d}" for number in range(TOP + MOST_SIMILAR + 5)]
-    for name in (*names, "tea", *(bests := [f"best-{number:02d}" for number in range(MOST_BOUGHT)])):
-        corner.offer(name, f"Category {name}", 5.0)
-    for name in bests:
-        corner.learn(name, {}, baskets=50.0)
-    corner.learn("kettle", {name: (3.0, 0.0, 0.0) for name in names}, counts=dict.fromkeys(names, (2, 0, 0)))
-    corner.learn("pot", {"tea": (3.0, 0.0, 0.0)}, counts={"tea": (3, 0, 0)})
-    visit = ["kettle", *(f"other-{number}" for number in range(9)), "pot"]
-    with_pot, without = (corner.pool("kettle", visit=looks).keys() for looks in (visit, visit[:-1]))
-    assert without == {*names[: TOP + MOST_SIMILAR], *bests}
-    assert with_pot == {*names[: TOP + MOST_SIMILAR - 1], "tea", *bests}
 
 
 def test_the_most_bought_and_the_shelf_of_the_anchor_join_the_pool_without_evidence() -> None:
@@ -352,10 +321,10 @@ def test_a_kind_without_a_learnt_order_keeps_its_own() -> None:
 def test_only_the_pool_is_put_in_order_and_the_rest_does_not_come_back() -> None:
     corner = CornerShop(Policy(**WIDE))
     corner.offer("kettle", "Kettles", 100.0)
-    names = [f"thing-{number:02d}" for number in range(TOP + MOST_SIMILAR + 5)]
+    names = [f"thing-{number:02d}" for number in range(TOP + 5)]
     for number, name in enumerate(names):
         corner.offer(name, f"Category {number}", 5.0)
-    corner.learn("kettle", {name: (0.0, 8.0 - 0.05 * number, 0.0) for number, name in enumerate(names)}, baskets=100.0)
+    corner.learn("kettle", {name: (0.0, 8.0 - 0.1 * number, 0.0) for number, name in enumerate(names)}, baskets=100.0)
     corner.neighbours.set_total(0, 1000.0, 1_700_000_000.0)
     assert [name for name in told(corner, "kettle") if name in names] == names
     order = no_order()
@@ -363,7 +332,7 @@ def test_only_the_pool_is_put_in_order_and_the_rest_does_not_come_back() -> None
     order.weights[CROSS_SELL] = 0.0
     order.weights[CROSS_SELL, :, RIGHT] = -1.0
     corner.recommender.learnt = Learnt(order, "v")
-    assert [one["item_id"] for one in corner.ask("kettle")] == names[: TOP + MOST_SIMILAR][::-1]
+    assert [one["item_id"] for one in corner.ask("kettle")] == names[:TOP][::-1]
 
 
 def test_where_popularity_serves_the_most_bought_come_first() -> None:
