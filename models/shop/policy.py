@@ -59,7 +59,7 @@ class Policy:
     """Undecayed number of events that a neighbour needs to count as evidence."""
     explore: float = 0.0
     """Probability that the last place is drawn at random."""
-    credit: float = 0.5
+    credit: float = 1.0
     """Share of a taking that has to be earned while the order of lists is learnt: 1 counts the part that the item's
     popularity does not explain, and completes the basket; 0 counts all of it, and sells what sells."""
     step_power: float = 0.25
