@@ -175,7 +175,7 @@ def sequence(shop: SourceShop, names: Sequence[str]) -> None:
 
 def learnt_order() -> Snapshot:
     """An order of whole pools that serves for both kinds, as it is before anything was taken."""
-    order = no_order()._replace(uptake=np.zeros((2, 1), np.float32))
+    order = no_order()._replace(uptake=np.zeros((2, 2, 1), np.float32))
     order.serves[[CROSS_SELL, UPSELL]] = LEARNT
     return Snapshot(
         model=RANKER,
