@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.next_item.counting_method import CoOccurrenceMethod, Counted, items_to_return_to
-from models.evaluation.next_item.methods import Prefix, Scores
+from models.evaluation.next_item.methods import Prefix, Scores, places_of_new
 from models.ranking.drift import Drift, DriftConfig
 from models.ranking.evidence import FLOOR, SILENCE, Evidence, shares
 from models.ranking.pools import Weighted, WeightedConfig, average
@@ -55,6 +55,7 @@ class Blends:
 
     def __init__(self, counting: CoOccurrenceMethod, looks: int, config: BlendsConfig, seed: int) -> None:
         self._counting, self._looks, self._config = counting, looks, config
+        self._chance = np.random.default_rng(seed)
         self._scorer: Scorer | None = None
         self._weighted = Weighted(len(BLENDED), config.weighted)
         self._stacked = Stacked(config.stacked, seed)
@@ -67,9 +68,12 @@ class Blends:
         """See [`Part.learn`][models.evaluation.next_item.hybrid.Part.learn]."""
         self._latest_at = max(self._latest_at, times[-1])
 
-    def ask(self, prefix: Prefix, taken: int) -> None:
-        """See [`Part.ask`][models.evaluation.next_item.hybrid.Part.ask]."""
-        self._asked.append((prefix, taken, self._counting.new(*prefix)))
+    def ask(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """See [`Part.ask`][models.evaluation.next_item.hybrid.Part.ask]; keeps one outcome, until `learn_asked`."""
+        if places := places_of_new(items):
+            place = places[int(self._chance.integers(len(places)))]
+            prefix = items[:place], times[:place]
+            self._asked.append((prefix, items[place], self._counting.new(*prefix)))
 
     def learn_asked(self) -> None:
         """See [`Part.learn_asked`][models.evaluation.next_item.hybrid.Part.learn_asked]."""

@@ -2,7 +2,7 @@
 
 All learn the same stream once. Counting learns each session as it ends, as a worker does. The sequence model learns in
 chunks, as the trainer does, and is asked with its newest weights. The recommender's order and the blends learn from
-outcomes: for some sessions, a prefix is asked before anything learns the session, and its next new item is the outcome.
+outcomes: of some sessions, prefixes are asked before anything learns them, and the next new item is the outcome.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
-
-import numpy as np
 
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.next_item.blends import Blends, BlendsConfig
@@ -45,7 +43,8 @@ class HybridConfig:
     blends: BlendsConfig = BlendsConfig()
     served: ServedConfig = ServedConfig()
     outcome_every: int = 6
-    """Sessions for each outcome: blends and orders have few weights, and asking costs more than learning."""
+    """Sessions for each one that outcomes are learnt from: there are few weights, and asking costs more than learning.
+    """
 
 
 class Part(Protocol):
@@ -56,8 +55,8 @@ class Part(Protocol):
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
         """See a session that counting has just learnt."""
 
-    def ask(self, prefix: Prefix, taken: int) -> None:
-        """Take an outcome: the item that was taken after a prefix, of a session that nothing has learnt yet."""
+    def ask(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """Ask what comes next after prefixes of a session that nothing has learnt yet; what came is the outcome."""
 
     def learn_asked(self) -> None:
         """Learn the outcomes that wait, before the sequence model learns their sessions."""
@@ -78,7 +77,6 @@ class Hybrid:
 
     def __init__(self, items: Items, config: HybridConfig, seed: int, methods: Container[str] = OURS) -> None:
         self._config = config
-        self._chance = np.random.default_rng(seed)
         self._counting = CoOccurrenceMethod(items, config.visits, config.counting, config.ranking)
         self._contents = Contents()
         self._learner = Learner(config.learner, self._contents, seed)
@@ -88,14 +86,15 @@ class Hybrid:
             self._parts.append(Blends(self._counting, config.learner.looks, config.blends, seed))
         if any(name in methods for name in Served.names):
             self._parts.append(Served(items, self._counting.counts, config.learner.looks, config.served))
-        self.names = list(chain.from_iterable(part.names for part in self._parts))
+        self.names: Sequence[str] = list(chain.from_iterable(part.names for part in self._parts))
         self._sessions = 0
 
     def learn(self, items: Sequence[int], times: Sequence[float]) -> None:
         """See [`MethodGroup.learn`][models.evaluation.next_item.methods.MethodGroup.learn]."""
         self._sessions += 1
         if self._sessions % self._config.outcome_every == 0 and self._learner.chunks:
-            self._ask(items, times)
+            for part in self._parts:
+                part.ask(items, times)
         self._counting.learn(items, times)
         self._returns.learn(items)
         for part in self._parts:
@@ -121,15 +120,6 @@ class Hybrid:
                 for name, scores in answers.items():
                     ranked[name] = with_returns(items, *scores, self._returns)
         return found
-
-    def _ask(self, items: Sequence[int], times: Sequence[float]) -> None:
-        """Give the parts the outcome at one of the views of a new item."""
-        places = [place for place in range(1, len(items)) if items[place] not in items[:place]]
-        if not places:
-            return
-        place = places[int(self._chance.integers(len(places)))]
-        for part in self._parts:
-            part.ask((items[:place], times[:place]), items[place])
 
 
 _VIEW = ACTION_CODES[Action.VIEW]

@@ -25,6 +25,15 @@ Progress = Callable[[str, int, int], None]
 """Called with method and stage, steps done, steps in all."""
 
 
+def places_of_new(items: Sequence[int]) -> list[int]:
+    """Places in a session, from 1, of items that were not in it before.
+
+    >>> places_of_new([7, 7, 5, 7, 6])
+    [2, 4]
+    """
+    return [place for place in range(1, len(items)) if items[place] not in items[:place]]
+
+
 class MethodGroup(Protocol):
     """Methods that learn and answer together."""
 

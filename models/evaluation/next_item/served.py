@@ -3,7 +3,7 @@
 Sessions have items and times only, so the shop is a plain one: every item is offered, at one price, and in a category
 of its own, which makes all others cross-sells of it. The policy caps nothing but the length of lists.
 
-A session is a visit. Its last item triggers the query, and what it has looked at is barred, so that lists are of new
+A session is a visit. Its last item triggers the query, and what was viewed is barred, so that lists are of new
 items. The order is learnt over whole pools: of an outcome the pool is logged with the order that serves then, and what
 was taken is set against all of it.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from models.evaluation.next_item.methods import Prefix, Scores
+from models.evaluation.next_item.methods import Prefix, Scores, places_of_new
 from models.evaluation.worker_counts import WorkerCounts
 from models.ranking.attribution import Closed
 from models.ranking.ranker import Ranker, RankerConfig
@@ -68,11 +68,14 @@ class Served:
         """See [`Part.learn`][models.evaluation.next_item.hybrid.Part.learn]."""
         self._offer(items)
 
-    def ask(self, prefix: Prefix, taken: int) -> None:
-        """See [`Part.ask`][models.evaluation.next_item.hybrid.Part.ask]."""
-        (answer,) = self._answers([prefix], logs_pools=True)
-        if (pool := answer.pool) is not None:
-            self._ranker.learn_one(Closed(pool.items, pool.kinds, pool.features, pool.items == taken))
+    def ask(self, items: Sequence[int], times: Sequence[float]) -> None:
+        """See [`Part.ask`][models.evaluation.next_item.hybrid.Part.ask]; asks before each new item."""
+        places = places_of_new(items)
+        answers = self._answers([(items[:place], times[:place]) for place in places], logs_pools=True)
+        for place, answer in zip(places, answers, strict=True):
+            if (pool := answer.pool) is not None:
+                taken = pool.items == items[place]
+                self._ranker.learn_one(Closed(pool.items, pool.kinds, pool.features, taken))
 
     def learn_asked(self) -> None:
         """Bring the order that was learnt since the last call into force."""

@@ -308,7 +308,8 @@ def test_every_method_finds_what_always_follows(name: str) -> None:
     if name == "popularity":
         assert (result.new == 79).all()  # all are equally popular, and ties count against it
     else:
-        assert (result.new == 1).mean() >= (0.9 if name == "lstm" else 1.0)
+        # What was counted three years ago hardly weighs for the worker's recommender: it goes by the network, too.
+        assert (result.new == 1).mean() >= (0.9 if name in ("lstm", "crosscurrent") else 1.0)
 
 
 def test_an_item_of_the_prefix_is_asked_for_in_all_only() -> None:

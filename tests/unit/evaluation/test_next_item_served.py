@@ -104,7 +104,7 @@ def test_what_is_taken_again_and_again_comes_first_once_enough_of_it_was_learnt_
     assert ranked[SERVED][0][0] == 4
     for _ in range(10):
         for _ in range(60):
-            method.ask(prefix, 6)
+            method.ask([1, 1, 6], [START + 1000.0, START + 1000.0, START + 1010.0])
         (during,) = method.score_many([prefix])
         assert columns(during[SERVED]) == columns(ranked[SERVED])
         method.learn_asked()

@@ -406,7 +406,7 @@ def test_equal_runs_are_equal() -> None:
         for kind, rates in found.items():
             assert rates["hr taken"] == hr(first["methods"][name][f"{kind}, taken"])
             assert rates["items"] == sum(stretch["methods"][name][kind]["items"] for stretch in truth["stretches"])
-    assert truth["at_end"][OURS]["both"]["right"] > 40.0 > 10.0 > truth["at_end"][RANDOM]["both"]["right"]
+    assert truth["at_end"][OURS]["both"]["right"] > 30.0 > 10.0 > truth["at_end"][RANDOM]["both"]["right"]
     shares = {name: found["cross-sell, followed"]["hr@4"] for name, found in first["methods"].items()}
     assert min(shares[OURS], shares[POPULARITY], shares[HOUSEHOLD]) > shares[RANDOM]
 
