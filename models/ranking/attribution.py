@@ -69,11 +69,11 @@ class AttributionConfig:
     """Lists that are open at a time; further ones are passed over, as closing one early would call its sale a miss.
     A list takes about 1.5 kB in memory, and 0.2 kB in each snapshot's state."""
     most_open_pools: int = 10_000
-    """... and pools of candidates. One of 150 candidates takes 10 kB in memory, 9 kB in a snapshot's state."""
+    """... and pools of candidates. One of 150 candidates takes 11 kB in memory, 10 kB in a snapshot's state."""
     upsell_window_s: float = 30 * 86_400.0
     """Event time in which taking an item answers a pool's upsell: a month, as a better pan is seldom bought at once."""
     most_open_upsells: int = 10_000
-    """Pools of upsells that are open for so long; they begin at even distances. One of 30 upsells takes 4 kB in memory
+    """Pools of upsells that are open for so long, one per slot of event time. One of 30 upsells takes 4 kB in memory
     and 2 kB in a snapshot's state."""
     most_of_shopper: int = 200
     """... of one shopper: everything that he does is compared with all of them. Nobody sees so many within an hour."""
@@ -131,7 +131,9 @@ class UserAction(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Open:
+class Open:
+    """A list that is open, and what was done with its items so far."""
+
     number: int
     impression: Impression
     topic: int
@@ -196,7 +198,7 @@ class Attribution:
     def __init__(self, config: AttributionConfig, width: int = 0) -> None:
         self._config, self._width = config, width
         self._window_s, self._most_open = config.window_s, config.most_open_pools if width else config.most_open
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Open] = {}
         self._rows = 0  # items of all open lists
         self._of_user: dict[str, list[str]] = {}
         self._ends: dict[int, list[tuple[float, str]]] = {}  # a heap by partition
@@ -243,7 +245,7 @@ class Attribution:
             self.skipped += 1
             return
         n = len(impression.items)
-        opened = _Open(number, impression, topic, impression.at + self._window_s, bytearray(n), bytearray(n), None)
+        opened = Open(number, impression, topic, impression.at + self._window_s, bytearray(n), bytearray(n), None)
         self._add(opened)
         self.opened += 1
         for action in self._actions_of_user.get(impression.user_id, ()):
@@ -386,14 +388,14 @@ class Attribution:
         items, features = np.array(impression.items, np.int32), impression.features.astype(np.float32)
         return Closed(items, kinds, features, levels == _TAKEN)
 
-    def _add(self, opened: _Open) -> None:
+    def _add(self, opened: Open) -> None:
         impression = opened.impression
         self._open[impression.suggestion_id] = opened
         self._rows += len(impression.items)
         self._of_user.setdefault(impression.user_id, []).append(impression.suggestion_id)
         heappush(self._ends.setdefault(opened.number, []), (opened.end, impression.suggestion_id))
 
-    def _drop(self, suggestion_id: str) -> _Open:
+    def _drop(self, suggestion_id: str) -> Open:
         dropped = self._open.pop(suggestion_id)
         self._rows -= len(dropped.impression.items)
         self._over.discard((dropped.end, suggestion_id))
@@ -473,7 +475,7 @@ class Attribution:
                 suggestion_id, user_id, at, TOPICS[topic], offset, indices, bytearray(kinds), of_pool
             )
             said, end = None if -1 in shown else bytearray(shown), at + self._window_s
-            self._add(_Open(number, impression, topic, end, bytearray(levels), bytearray(dismissed), said))
+            self._add(Open(number, impression, topic, end, bytearray(levels), bytearray(dismissed), said))
             first = last
         users, ids = texts("deeds.users"), texts("deeds.ids")
         actions = zip(users, ids, training["deeds"].tolist(), training["deeds.at"].tolist(), strict=True)

@@ -135,16 +135,19 @@ class Ranker:
     def learn_one(self, closed: Closed, *, month: bool = False) -> None:
         """Learn what became of a pool within an hour, or of its upsells within a `month`.
 
-        Once enough takings of upsells within a month are learnt, those within an hour are not learnt any more.
+        Once enough takings of upsells within a month are learnt, those within an hour are not learnt any more. They
+        only say how frequent acceptances are, so that both kinds compare.
         """
         for kind, orders in self._kinds.items():
-            if kind == UPSELL and not month and self._month_takings >= self._config.least_credits:
-                continue
             mine = closed.kinds == kind
-            if mine.any():
-                rows, taken = closed.features[mine].astype(np.float64), closed.taken[mine].astype(np.float64)
+            if not mine.any():
+                continue
+            rows, taken = closed.features[mine].astype(np.float64), closed.taken[mine].astype(np.float64)
+            if not month:
+                orders.calibrate(rows, float(taken.sum()))
+            if month or kind != UPSELL or self._month_takings < self._config.least_credits:
                 orders.learn(closed.items[mine], rows, taken)
-                self._month_takings += float(taken.sum()) if month else 0.0
+            self._month_takings += float(taken.sum()) if month else 0.0
         self.learnt += 1
 
     @property
@@ -303,11 +306,10 @@ class _Kind:
         return max((EVIDENCE, LEARNT, POPULARITY), key=lambda order: float(gains[order]))
 
     def learn(self, items: NDArray[np.int32], rows: NDArray[np.float64], taken: NDArray[np.float64]) -> None:
-        """Learn (n,) items of a pool, their (n, WIDTH) features and which were taken, after that judged the orders."""
-        scores = np.stack([rows[:, _EVIDENCE], rows[:, _LEARNT], rows @ POPULAR_WEIGHTS], axis=1)
-        self._calibrate(scores, float(taken.sum()))
+        """Learn (n,) items of a pool, their (n, WIDTH) features and which were taken, which judges the orders first."""
         if not taken.any():
             return
+        scores = _scores(rows)
         rows[:, _LEARNT] = 0.0
         apart = _apart(rows)
         credits = taken * self._attributable(rows[:, _BASE], self._by_taking.shares(apart), taken)
@@ -343,8 +345,9 @@ class _Kind:
             self._takings *= self._config.uptake_fade
             self._takings[:, self._takings.sum(axis=0) < _FORGOTTEN] = 0.0
 
-    def _calibrate(self, scores: NDArray[np.float64], takings: float) -> None:
-        """Move the biases so that acceptances of a pool sum to its takings."""
+    def calibrate(self, rows: NDArray[np.float64], takings: float) -> None:
+        """Move the biases so that acceptances of a pool's (n, WIDTH) candidates sum to its takings."""
+        scores = _scores(rows)
         errors = (1.0 / (1.0 + np.exp(-np.clip(scores + self.bias, -50.0, 50.0)))).sum(axis=0) - takings
         self._bias_squares = _SQUARES_FADE * self._bias_squares + errors**2
         self.bias -= 0.5 * errors / np.sqrt(self._bias_squares)
@@ -409,6 +412,11 @@ _BIAS = -12.0
 
 _LEAST = 1e-3
 """Credits of a pool that are too few to be learnt."""
+
+
+def _scores(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n, orders) scores of candidates by each of the `ORDERS`, without bias."""
+    return np.stack([rows[:, _EVIDENCE], rows[:, _LEARNT], rows @ POPULAR_WEIGHTS], axis=1)
 
 
 def _had(rows: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -1,22 +1,19 @@
 """What became of upsells within a month: a better pan is seldom bought within the hour in which it was suggested.
 
-Pools that stay open for so long are many. So of each partition one pool is opened in each slot of event time, and at
-most `most_open_upsells` are open together. A slot is known by the time of the pool alone, so that neither the order in
-which topics are read nor a restart changes which pools are opened.
+Pools that stay open for so long are many. So one pool is open per partition and slot of event time, and at most
+`most_open_upsells` are open together. A slot is known by the time of the pool alone, so a restart does not change which
+pools are opened.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
 from dataclasses import replace
 from math import floor
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.ranking.attribution import Attribution, AttributionConfig, Impression
+from models.ranking.attribution import Attribution, AttributionConfig, Impression, Open
 from models.shop.kinds import UPSELL
 
 
@@ -39,27 +36,28 @@ class UpsellAttribution(Attribution):
     def __init__(self, config: AttributionConfig, width: int, partitions: int) -> None:
         super().__init__(config, width)
         self._window_s, self._most_open = config.upsell_window_s, config.most_open_upsells
-        self._slot_s = self._window_s * partitions / self._most_open
-        self._slots: dict[int, int] = {}  # of the last pool of each partition
+        self._slot_s = max(1.0, self._window_s * partitions / max(1, self._most_open))
+        self._slots: set[tuple[int, int]] = set()  # of open pools, by partition
 
     def record_impression(self, number: int, impression: Impression) -> None:
-        """Record the upsells of a pool, if it is the first of its partition in its slot."""
+        """Record the upsells of a pool, if no pool of its partition and its slot is open."""
         upsells = np.frombuffer(bytes(impression.kinds), np.int8) == UPSELL
-        slot = floor(impression.at / self._slot_s)
-        if not upsells.any() or self._slots.get(number) == slot:
+        if not upsells.any() or (number, self._slot(impression)) in self._slots:
             return
-        self._slots[number] = slot
         items = array("i", np.array(impression.items, np.int32)[upsells].tolist())
         kinds = bytearray([UPSELL] * len(items))
         super().record_impression(
             number, replace(impression, items=items, kinds=kinds, features=impression.features[upsells])
         )
 
-    def training(self) -> dict[str, NDArray[Any]]:
-        """State by name."""
-        return super().training() | {"slots": np.array(sorted(self._slots.items()), np.int64).reshape(-1, 2)}
+    def _slot(self, impression: Impression) -> int:
+        return floor(impression.at / self._slot_s)
 
-    def restore(self, training: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from the state that `training` gave; an empty one changes nothing."""
-        super().restore(training)
-        self._slots = dict(training.get("slots", np.empty((0, 2), np.int64)).tolist())
+    def _add(self, opened: Open) -> None:
+        super()._add(opened)
+        self._slots.add((opened.number, self._slot(opened.impression)))
+
+    def _drop(self, suggestion_id: str) -> Open:
+        dropped = super()._drop(suggestion_id)
+        self._slots.discard((dropped.number, self._slot(dropped.impression)))
+        return dropped

@@ -49,6 +49,10 @@ from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 MOST_BOUGHT = 40
 """Cross-sells that join from the most bought items of the shop."""
 
+LEAST_BASKETS = 100.0
+"""Of the shop; fewer count as so many. Otherwise every item of a shop without orders would be one that everybody buys,
+and no taking would be earned."""
+
 _STEEPEST = 3.0
 
 _EVIDENCE = FEATURES.index("evidence")
@@ -66,7 +70,7 @@ class Situation(NamedTuple):
     """What all candidates of a query share."""
 
     at: float  # time of the query, epoch seconds
-    baskets: float  # of the shop, decayed to it, at least 1
+    baskets: float  # of the shop, decayed to it, at least `LEAST_BASKETS`
     own: NDArray[Any]  # (n,) of `models.sessions.histories.CELL`: what the shopper has bought
     own_baskets: float  # how often
     fast_s: float  # half-lives of the counts of `own`
@@ -78,7 +82,7 @@ def situation_of(at: float, own: NDArray[Any], own_baskets: float, state: Servin
     """The situation of a query at a time, of a shopper with a history."""
     rows = state.rows
     baskets = decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s)
-    return Situation(at, max(1.0, baskets), own, own_baskets, state.weights.fast_s, state.weights.slow_s)
+    return Situation(at, max(LEAST_BASKETS, baskets), own, own_baskets, state.weights.fast_s, state.weights.slow_s)
 
 
 @inline_njit

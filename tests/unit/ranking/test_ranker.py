@@ -97,7 +97,7 @@ def test_a_pool_says_what_was_known_of_its_candidates() -> None:
     corner = shop()
     pool, found = corner.pool("kettle"), told(corner, "kettle")
     mug = pool["mug"]
-    share = (9 + UNSEEN_BASKETS) / 40
+    share = (9 + UNSEEN_BASKETS) / 100  # of fewer baskets: of as many as are counted at least
     bought = math.log(1 + 4 / 10 / SHARE_UNIT)
     base = math.log(1 + share / BASE_UNIT)
     evidence = math.log(1 + found["mug"]["score"] / BASE_UNIT)

@@ -56,6 +56,21 @@ def test_of_each_partition_one_pool_with_upsells_is_opened_in_each_slot() -> Non
     assert len(attribution) == 3
 
 
+def test_times_in_any_order_open_one_pool_a_slot() -> None:
+    attribution = UpsellAttribution(CONFIG, 2, 2)
+    for offset, hours in enumerate([0.1, 2.1, 1.9, 2.2, 1.95]):
+        attribution.record_impression(0, pool(offset, hours * 3_600.0))
+    assert (len(attribution), attribution.skipped) == (2, 0)
+
+
+@pytest.mark.parametrize("none", [{"most_open_upsells": 0}, {"upsell_window_s": 0.0}])
+def test_upsells_of_a_month_can_be_switched_off(none: dict[str, float]) -> None:
+    attribution = UpsellAttribution(replace(CONFIG, **none), 2, 2)
+    attribution.record_impression(0, pool(5, 10.0))
+    attribution.record_action(0, "ann", GOLD, 20.0, "purchases", 0, taken=True)
+    assert not any(taken for _, _, taken_of in after(attribution, 1_000.0) for taken in taken_of)
+
+
 def test_a_clock_that_is_far_ahead_keeps_no_later_pool_out_and_the_bound_holds() -> None:
     attribution = UpsellAttribution(replace(CONFIG, most_open_upsells=3), 2, 1)
     for offset, days in enumerate([0.0, 9_000.0, 10.5, 20.5]):
