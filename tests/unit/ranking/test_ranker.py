@@ -30,7 +30,7 @@ from models.ranking.features import (
     no_order,
 )
 from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, order_of
-from models.serving.pooling import MOST_BOUGHT
+from models.serving.pooling import LEAST_BASKETS, MOST_BOUGHT
 from models.serving.recommender import Learnt, SuggestedItem
 from models.serving.state import TOP
 from models.sessions.histories import DAY_S, Histories, History, HistoryConfig
@@ -97,7 +97,7 @@ def test_a_pool_says_what_was_known_of_its_candidates() -> None:
     corner = shop()
     pool, found = corner.pool("kettle"), told(corner, "kettle")
     mug = pool["mug"]
-    share = (9 + UNSEEN_BASKETS) / 100  # of fewer baskets: of as many as are counted at least
+    share = (9 + UNSEEN_BASKETS) / LEAST_BASKETS  # the shop has fewer
     bought = math.log(1 + 4 / 10 / SHARE_UNIT)
     base = math.log(1 + share / BASE_UNIT)
     evidence = math.log(1 + found["mug"]["score"] / BASE_UNIT)
@@ -138,7 +138,22 @@ def test_the_most_bought_and_the_shelf_of_the_anchor_join_the_pool_without_evide
     assert set(pool) == {"mug", "tea", "better", "drill", "best"}
     assert [pool[name]["counted"] for name in ("mug", "drill", "best")] == [1.0, 0.0, 0.0]
     assert pool["drill"]["evidence"] == pool["best"]["evidence"] == 0.0
-    assert pool["drill"]["base"] == pytest.approx(math.log(1 + (5 + UNSEEN_BASKETS) / 40 / BASE_UNIT), rel=1e-5)
+    assert pool["drill"]["base"] == pytest.approx(
+        math.log(1 + (5 + UNSEEN_BASKETS) / LEAST_BASKETS / BASE_UNIT), rel=1e-5
+    )
+
+
+def test_in_a_shop_without_orders_no_item_is_one_that_everybody_buys() -> None:
+    corner = CornerShop(Policy(**WIDE))
+    for name in ("kettle", "mug"):
+        corner.offer(name, name, 8.0)
+    corner.learn("kettle", {"mug": (3.0, 0.0, 0.0)}, baskets=0.0)
+    base = corner.pool("kettle")["mug"]["base"]
+    assert base == pytest.approx(math.log(1 + UNSEEN_BASKETS / LEAST_BASKETS / BASE_UNIT), rel=1e-5)
+    row = np.zeros((2, WIDTH), np.float32)
+    row[:, BASE] = base
+    ranker = taught([closed(row, np.array([True, False]))])
+    assert ranker.metrics()["credits.cross_sell"] > 0.99
 
 
 def test_a_list_is_the_same_whether_its_pool_is_logged_or_not() -> None:
