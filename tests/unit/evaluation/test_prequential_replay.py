@@ -34,7 +34,7 @@ def told(answered: list[Answered]) -> list[Any]:
 
 @pytest.mark.parametrize("kept", [1, 80, 226])
 def test_lists_do_not_depend_on_what_comes_later(kept: int) -> None:
-    events = walks(60)
+    events = walks(120)
     whole = told(list(engine().run(events)))
     assert whole[:kept] == told(list(engine().run(events[:kept])))
     assert any("sequence" in str(lists[OURS]) for lists in whole[:80])  # it has been at work
