@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_times_in_any_order_open_one_pool_a_slot() -> None:
 
 
 @pytest.mark.parametrize("none", [{"most_open_upsells": 0}, {"upsell_window_s": 0.0}])
-def test_upsells_of_a_month_can_be_switched_off(none: dict[str, float]) -> None:
+def test_upsells_of_a_month_can_be_switched_off(none: dict[str, Any]) -> None:
     attribution = UpsellAttribution(replace(CONFIG, **none), 2, 2)
     attribution.record_impression(0, pool(5, 10.0))
     attribution.record_action(0, "ann", GOLD, 20.0, "purchases", 0, taken=True)
