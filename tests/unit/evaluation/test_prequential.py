@@ -355,7 +355,7 @@ def test_a_truth_without_a_list_has_no_figures() -> None:
 
 
 def test_a_lead_is_of_paired_lists() -> None:
-    """Ann gets two right items of two from ours and one from theirs, bob one and none: 50 points whoever is drawn.
+    """Ann gets two right items of two from ours and one from theirs, bob one and none: 50 points in every resample.
 
     Both take an item of theirs, and only ann of ours: 0, 50 or 100 points behind.
     """
