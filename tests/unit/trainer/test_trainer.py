@@ -504,12 +504,17 @@ async def test_of_who_is_forgotten_no_list_or_pool_is_learnt(shop: Shop, tmp_pat
     assert held(trainee) == (12, 12)
 
 
-async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop: Shop, tmp_path: Path) -> None:
+async def store_open_lists(shop: Shop, folder: Path) -> None:
+    """A snapshot in which fourteen lists and pools are open."""
     suggesting(shop, 14)
-    trainee = await Trainee(shop, tmp_path, LASTING).take_over()
+    trainee = await Trainee(shop, folder, LASTING).take_over()
     await trainee.apply()
     await trainee.publish()
     assert held(trainee) == (14, 14)
+
+
+async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop: Shop, tmp_path: Path) -> None:
+    await store_open_lists(shop, tmp_path)
     later = Trainee(shop, tmp_path, LASTING)
     later.tables.forgotten["user-3"] = 1_699_990_031.0  # his second list is later
     await later.take_over()
@@ -519,10 +524,7 @@ async def test_what_was_forgotten_while_no_trainer_ran_is_not_gone_on_with(shop:
 async def test_who_is_forgotten_while_lists_are_restored_is_not_gone_on_with(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suggesting(shop, 14)
-    trainee = await Trainee(shop, tmp_path, LASTING).take_over()
-    await trainee.apply()
-    await trainee.publish()
+    await store_open_lists(shop, tmp_path)
     later, loop, restore = Trainee(shop, tmp_path, LASTING), asyncio.get_running_loop(), Attribution.restore
 
     async def forget() -> None:
