@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +42,20 @@ def inline_njit(function: Function) -> Function:
     """
     options: Any = {"_nrt": False, "forceinline": True, "error_model": "numpy"}
     return njit(**options)(function)  # type: ignore[no-any-return]
+
+
+def in_turn(helpers: Sequence[Function]) -> Function:
+    """A helper that calls others with the same arguments, one after the other."""
+    first, *others = helpers
+    if not others:
+        return first
+    rest = in_turn(others)
+
+    def both(*arguments: Any) -> None:
+        first(*arguments)
+        rest(*arguments)
+
+    return inline_njit(both)  # type: ignore[return-value]
 
 
 class _SourceKeyedCache(FunctionCache):

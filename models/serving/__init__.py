@@ -1,6 +1,6 @@
 """The recommender: a visit becomes a list of suggestions.
 
 [`recommender`][models.serving.recommender] turns queries into arrays, and [`kernel`][models.serving.kernel] answers
-them: `candidates`, classified by `rules`, are queued, described and ranked in `pooling`, chosen by `selection`, filled
-up by `fallbacks` and put into words by `explanations`.
+them: `sources` bring `candidates`, which `rules` classify. They are queued, described and ranked in `pooling`, and
+chosen by `selection`; the sources explain them, and `reason_text` puts that into words.
 """

@@ -1,84 +1,24 @@
-"""A batch of queries as arrays, and the one compiled function that answers it."""
+"""The one compiled function that answers a batch."""
 
 from __future__ import annotations
-
-from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import cached_njit, inline_njit
-from models.ranking.candidate_pool import MOST
 from models.ranking.features import WIDTH
-from models.sequence.predictor import Expected
-from models.serving.candidates import collect, expect, find_sources, place_of, score
+from models.serving.batch import Answers, Batch
+from models.serving.candidates import place_of, score
 from models.serving.category_lifts import compare_anchors
-from models.serving.explanations import Reasons, explain
-from models.serving.fallbacks import add_most_popular, fall_back
-from models.serving.pooling import Situation, clear_own, describe, gather, rerank, situation_of, sum_own
+from models.serving.context import find_context
+from models.serving.explanations import Reasons, put_in_order
+from models.serving.pooling import Situation, begin_pool, clear_own, describe, rerank, situation_of, sum_own
 from models.serving.rules import ANCHORS, begin
 from models.serving.selection import count_cross_sells, explore_last, take_best, weakest
+from models.serving.sources import add_candidates, explain, join_candidates
+from models.serving.sources.fallbacks import add_most_popular, fall_back
 from models.serving.state import ServingState
 from models.shop.policy import FIXED, POPULAR
-
-
-class Joined(NamedTuple):
-    """Lists of items one after the other: that of query `q` is from `ends[q]` to `ends[q + 1]`."""
-
-    items: NDArray[np.int32]
-    ends: NDArray[np.int64]  # (queries + 1,)
-
-
-class Batch(NamedTuple):
-    """Queries as arrays."""
-
-    serial: int  # of the first
-    at: NDArray[np.float64]  # (queries,) epoch seconds
-    seeds: NDArray[np.uint64]  # (queries,)
-    upsells: NDArray[np.bool_]  # (queries,): whether the action may have any
-    trigger: Joined
-    cart: Joined  # latest last
-    bought: Joined
-    visit: Joined  # latest first
-    ages_s: NDArray[np.float64]  # of the visits' items
-    expected: Expected
-    arms: NDArray[np.int8]  # (queries,): indices into `models.shop.policy.ARMS`
-    own: NDArray[Any]  # of `models.sessions.histories.CELL`: what the shoppers have bought, one after the other
-    own_ends: NDArray[np.int64]  # (queries + 1,)
-    own_baskets: NDArray[np.float64]  # (queries,)
-    logged: NDArray[np.int64]  # (queries,): row of `Answers` for the query's pool, -1: it is not wanted
-
-
-class Answers(NamedTuple):
-    """Lists of suggestions, best first."""
-
-    size: NDArray[np.int64]  # (queries,)
-    item: NDArray[np.int32]  # (queries, places)
-    kind: NDArray[np.int8]  # (queries, places)
-    anchor: NDArray[np.int32]  # (queries, places): item
-    score: NDArray[np.float64]  # (queries, places)
-    propensity: NDArray[np.float64]  # (queries, places)
-    pool_size: NDArray[np.int64]  # (pools,): candidates of each pool that is logged
-    pool_item: NDArray[np.int32]  # (pools, MOST)
-    pool_kind: NDArray[np.int8]  # (pools, MOST)
-    pool_features: NDArray[np.float64]  # (pools, MOST, WIDTH): as `models.serving.pooling` describes them
-
-
-def empty_answers(queries: int, places: int, pools: int) -> Answers:
-    """Arrays for the lists of a batch, and for so many pools."""
-    shape = (queries, places)
-    return Answers(
-        np.zeros(queries, np.int64),
-        np.zeros(shape, np.int32),
-        np.zeros(shape, np.int8),
-        np.zeros(shape, np.int32),
-        np.zeros(shape),
-        np.ones(shape),
-        np.zeros(pools, np.int64),
-        np.empty((pools, MOST), np.int32),
-        np.empty((pools, MOST), np.int8),
-        np.empty((pools, MOST, WIDTH)),
-    )
 
 
 @inline_njit
@@ -107,12 +47,10 @@ def _answer(
         add_most_popular(at, state)
         size = take_best(at, chosen, 0, state)
     else:
-        find_sources(trigger, cart, visit, ages_s, state)
+        find_context(trigger, cart, visit, ages_s, state)
         for item in visit:
             pool.candidates[place_of(item, state.rules, state.query, pool)].seen = True
-        collect(at, state)
-        first, end = batch.expected.ends[query], batch.expected.ends[query + 1]
-        expect(batch.expected.items[first:end], batch.expected.shares[first:end], state)
+        add_candidates(query, batch, state)
         score(at, state)
         logged = batch.logged[query]
         learnt = bool(state.learnt.serves.any()) and batch.arms[query] != FIXED
@@ -120,7 +58,8 @@ def _answer(
             own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
             situation = situation_of(at, own, batch.own_baskets[query], state)
             compare_anchors(state.rules, state.query, state.category_pairs)
-            gather(situation, state)
+            begin_pool(at, state)
+            join_candidates(query, batch, state)
             sum_own(situation, state)
             if logged >= 0:
                 _log(logged, situation, state, out)
@@ -154,7 +93,8 @@ def _answer(
         why.lift[query],
         why.strength[query],
     )
-    explain(at, chosen, size, batch.own[batch.own_ends[query] : batch.own_ends[query + 1]], state, found)
+    explain(chosen, size, query, batch, state, found)
+    put_in_order(chosen, size, pool, found)
 
 
 @inline_njit

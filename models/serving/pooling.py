@@ -33,21 +33,18 @@ from models.ranking.features import (
     WIDTH,
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
-from models.serving.candidates import baskets_with, make_exact, place_of, step_factor, step_of
+from models.serving.candidates import baskets_with, make_exact, place_of, relate, step_factor, step_of
 from models.serving.category_lifts import log_lift
-from models.serving.fallbacks import MAX_ANCHORS, POPULAR, relate
-from models.serving.popularity import PLACES, TopItems
+from models.serving.popularity import TopItems
 from models.serving.queues import pop, push
-from models.serving.rules import ANCHORS, LOG_PRICES, MAY_UPSELL, OF_CATEGORY, OF_GROUP, PRICED
+from models.serving.rules import LOG_PRICES, OF_CATEGORY, OF_GROUP, PRICED
 from models.serving.selection import exact_first
-from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, TOP, UPSELLS, ServingState
+from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, POPULAR, SHARES, TOP, UPSELLS, ServingState
 from models.sessions.histories import DAY_S
 from models.shop.catalog import NONE
 from models.shop.decay import decayed
-from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
-
-MOST_BOUGHT = 40
-"""Cross-sells that join from the most bought items of the shop."""
+from models.shop.events import BOUGHT_WITH
+from models.shop.kinds import CROSS_SELL, UPSELL
 
 LEAST_BASKETS = 100.0
 """Of the shop; fewer count as so many. Otherwise every item of a shop without orders would be one that everybody buys,
@@ -55,9 +52,11 @@ and no taking would be earned."""
 
 _STEEPEST = 3.0
 
-_EVIDENCE = FEATURES.index("evidence")
-_HAD = FEATURES.index("had")
-"""The features that follow it are of the shopper's purchases of the item: count, fast, slow, age, due."""
+_EVIDENCE, _VIEWS, _BASE, _LIFT, _SIGNIFICANCE, _SEEN, _COUNTED, _STEP, _STEP_SQUARED, _PRICE, _BRAND, _NEAR, _HAD = (
+    range(SHARES, SHARES + 13)
+)
+"""Features after the shares. Those after the last of them are of the shopper's purchases of the item: count, fast,
+slow, age, due."""
 _OWN_GROUP, _OWN_CATEGORY, _OWN_BRAND, _OWN_PRICE = map(
     FEATURES.index, ("own group", "own category", "own brand", "own price")
 )
@@ -86,12 +85,9 @@ def situation_of(at: float, own: NDArray[Any], own_baskets: float, state: Servin
 
 
 @inline_njit
-def gather(situation: Situation, state: ServingState) -> None:
-    """Gather the pool: the best candidates of both queues, and those that join, all exactly scored.
-
-    Candidates with evidence stay queued.
-    """
-    at, pool, query = situation.at, state.pool, state.query
+def begin_pool(at: float, state: ServingState) -> None:
+    """Let the best candidates of both queues be the pool, exactly scored. They stay queued."""
+    pool = state.pool
     for queue in (CROSS_SELLS, UPSELLS):
         pool.top_sizes[queue] = 0
         while pool.top_sizes[queue] < TOP:
@@ -105,20 +101,10 @@ def gather(situation: Situation, state: ServingState) -> None:
             pop(queue, best, state.pool, state.id_order)
         for number in range(pool.top_sizes[queue]):
             push(queue, pool.top[queue, number], state.pool, state.id_order)
-    _join(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, at, state)
-    for index in range(len(situation.own)):
-        place = place_of(situation.own[index].item, state.rules, query, pool)
-        if pool.candidates[place].kind != NEITHER:
-            pool.candidates[place].own = index
-            _add(place, -1, at, state)
-    if query.now[MAY_UPSELL]:
-        for anchor in range(min(query.now[ANCHORS], MAX_ANCHORS)):
-            group = state.rules.group[state.rules.facts[query.anchors[anchor]].category]
-            _join(state.by_category, group, UPSELL, anchor, PLACES, at, state)
 
 
 @inline_njit
-def _join(top: TopItems, row: int, kind: int, anchor: int, most: int, at: float, state: ServingState) -> None:
+def join_top(top: TopItems, row: int, kind: int, anchor: int, most: int, at: float, state: ServingState) -> None:
     """Let the first items of a row of `top` that are of a kind join the pool, unless they are in it."""
     pool, considered = state.pool, 0
     for index in range(top.length[row]):
@@ -129,11 +115,11 @@ def _join(top: TopItems, row: int, kind: int, anchor: int, most: int, at: float,
         if candidate.kind != kind:
             continue
         considered += 1
-        _add(place, anchor, at, state)
+        join_pool(place, anchor, at, state)
 
 
 @inline_njit
-def _add(place: int, anchor: int, at: float, state: ServingState) -> None:
+def join_pool(place: int, anchor: int, at: float, state: ServingState) -> None:
     """Let a candidate join the pool, if it is not in it and there is room, for the anchor at a place; -1: its own."""
     pool = state.pool
     candidate = pool.candidates[place]
@@ -220,30 +206,31 @@ def describe(place: int, situation: Situation, state: ServingState, features: ND
     candidate = state.pool.candidates[place]
     item, upsell = candidate.item, candidate.kind == UPSELL
     fact, anchor = facts[item], facts[state.query.anchors[candidate.anchor]]
-    features[0] = math.log(1.0 + candidate.viewed / SHARE_UNIT)
-    features[1] = math.log(1.0 + candidate.bought / SHARE_UNIT)
-    features[2] = math.log(1.0 + candidate.joined / SHARE_UNIT)
-    features[3] = math.log(1.0 + candidate.expected / SHARE_UNIT)
-    features[4] = math.log(1.0 + candidate.evidence / BASE_UNIT)
+    shares = state.pool.shares[place]
+    for column in range(SHARES):
+        features[column] = math.log(1.0 + shares[column] / SHARE_UNIT)
+    features[_EVIDENCE] = math.log(1.0 + candidate.evidence / BASE_UNIT)
     views = 0.0
     if item < len(rows.at):
         views = rows.own[item, 0] * 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
     share = (baskets_with(item, at, rows) + UNSEEN_BASKETS) / situation.baskets
-    features[5], features[6] = math.log(1.0 + views), math.log(1.0 + share / BASE_UNIT)
-    features[7] = math.log((candidate.bought + BASE_UNIT) / (share + BASE_UNIT)) if candidate.bought > 0.0 else 0.0
-    features[8] = candidate.significance
+    features[_VIEWS], features[_BASE] = math.log(1.0 + views), math.log(1.0 + share / BASE_UNIT)
+    features[_LIFT] = (
+        math.log((shares[BOUGHT_WITH] + BASE_UNIT) / (share + BASE_UNIT)) if shares[BOUGHT_WITH] > 0.0 else 0.0
+    )
+    features[_SIGNIFICANCE] = candidate.significance
     if upsell:
-        features[7] = features[8] = 0.0
-    features[9] = 1.0 if candidate.seen else 0.0
-    features[10] = 1.0 if candidate.tier == EVIDENCE else 0.0
-    features[11] = features[12] = 0.0
+        features[_LIFT] = features[_SIGNIFICANCE] = 0.0
+    features[_SEEN] = 1.0 if candidate.seen else 0.0
+    features[_COUNTED] = 1.0 if candidate.tier == EVIDENCE else 0.0
+    features[_STEP] = features[_STEP_SQUARED] = 0.0
     if upsell:
         step = math.log(step_of(item, state.query.anchors[candidate.anchor], state.weights, state.rules))
-        features[11], features[12] = step, step * step
+        features[_STEP], features[_STEP_SQUARED] = step, step * step
     price = math.log(fact.price / anchor.price) if fact.price > 0.0 and anchor.price > 0.0 else 0.0
-    features[13] = min(_STEEPEST, max(-_STEEPEST, price))
-    features[14] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
-    features[15] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
+    features[_PRICE] = min(_STEEPEST, max(-_STEEPEST, price))
+    features[_BRAND] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
+    features[_NEAR] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
     features[_HAD:_LEARNT] = 0.0
     own_baskets, sums = situation.own_baskets + PRIOR_BASKETS, state.query.own
     group = state.rules.group[fact.category]

@@ -31,6 +31,9 @@ SLICE = 4096
 PLACES = 64
 """Items a list: enough are left when some are out of stock, bought or barred by policy."""
 
+MAX_ANCHORS = 4
+"""Anchors of a query whose top items are considered: the trigger's first."""
+
 SHARE = 8
 """Places of a list that one branch below may take, so that one large category does not hide its neighbours."""
 

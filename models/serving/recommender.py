@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate, chain
 from typing import Any, NamedTuple, TypedDict
 
@@ -14,21 +14,25 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.index import Neighbours
 from models.ranking.candidate_pool import CandidatePool
-from models.ranking.features import Order, no_order
+from models.ranking.features import SOURCES, Order, no_order
 from models.sequence.predictor import Expected, SequencePredictor
+from models.serving.batch import Answers, Batch, Joined, empty_answers
 from models.serving.category_lifts import CategoryLifts
-from models.serving.explanations import MOST_REASONS, Reason, Reasons, ReasonText, empty_reasons
-from models.serving.kernel import Answers, Batch, Joined, answer, empty_answers
-from models.serving.pooling import MOST_BOUGHT
+from models.serving.explanations import MOST_REASONS, Reasons, empty_reasons
+from models.serving.kernel import answer
 from models.serving.popularity import Popularity
+from models.serving.reason_text import Reason, ReasonText
 from models.serving.rules import CompiledPolicy, QueryState
-from models.serving.state import Limits, ServingState, Weights, empty_pool
+from models.serving.sources import WORTH
+from models.serving.sources.most_bought import MOST_BOUGHT
+from models.serving.sources.source import Worth
+from models.serving.state import SHARES, Limits, ServingState, Weights, empty_pool
 from models.sessions.histories import NOTHING, History, HistoryConfig
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
 from models.shop.events import Action
 from models.shop.items import Items
-from models.shop.kinds import KIND_NAMES
+from models.shop.kinds import CROSS_SELL, KIND_NAMES, UPSELL
 from models.shop.policy import DEFAULT, Policy
 
 NO_LOOKS = Window([], [], [])
@@ -96,21 +100,8 @@ class RecommenderConfig:
     basket_shrinkage: float = 2.0
     """... and baskets, which are rarer and say more; they are taken to be such as all baskets are, and count as what
     chance explains."""
-    cross_viewed: float = 0.1
-    """Worth of a looked-at-together share for a cross-sell: people look at what they compare, rarely at what completes
-    it; more fills lists with what is merely popular in the visit's surroundings."""
-    cross_bought: float = 1.0
-    """... of a bought-together share."""
-    cross_joined: float = 1.0
-    """... of a share that was bought after a look."""
-    upsell_viewed: float = 0.3
-    """Worth of a looked-at-together share for an upsell: what is compared is considered, and often not taken."""
-    upsell_joined: float = 1.0
-    """... of a share that was bought after a look: the comparison's outcome."""
-    cross_expected: float = 0.2
-    """Worth of the sequence model's share for a cross-sell: what is looked at next, like what is looked at together."""
-    upsell_expected: float = 0.5
-    """... for an upsell."""
+    worth: Mapping[str, Worth] = field(default_factory=lambda: WORTH)
+    """Of the shares, by name; each source says why."""
     chance: float = 0.2
     """Part of a bought-together share that counts even where chance explains it: people do buy what is popular. More
     sells more of that, above all in groceries, and shows less of what goes together."""
@@ -191,9 +182,13 @@ class Recommender:
             policy.max_per_category,
             policy.explore,
         )
-        weights = {name: float(value) for name, value in asdict(self._config).items()}
+        weights = {name: float(value) for name, value in vars(self._config).items() if name != "worth"}
         half_lives = {"fast_s": self._histories.fast_s, "slow_s": self._histories.slow_s}
-        weighed = Weights(**weights, **half_lives, step_power=policy.step_power, min_support=policy.min_support)
+        worth = np.zeros((len(KIND_NAMES), SHARES))
+        worth[[CROSS_SELL, UPSELL]] = np.array([self._config.worth[source] for source in SOURCES]).T
+        weighed = Weights(
+            **weights, **half_lives, step_power=policy.step_power, min_support=policy.min_support, worth=worth
+        )
         return PreparedPolicy(policy, policy.hash, compiled, limits, weighed, compiled.query_state())
 
     def put_in_force(self, prepared: PreparedPolicy) -> None:

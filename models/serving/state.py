@@ -9,13 +9,20 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
 from models.ranking.candidate_pool import MOST
-from models.ranking.features import Order
+from models.ranking.features import SOURCES, Order
 from models.serving.category_lifts import PairSums
 from models.serving.popularity import TopItems
 from models.serving.rules import QueryState, Rules
 
-MAX_SOURCES = 64
-"""Most sources of a query: the trigger's items, then the cart's, then the visit's, latest first."""
+SHARES = len(SOURCES)
+"""Columns of a candidate's shares, one for each of `SOURCES`. A column is also the code of the share's reason."""
+
+BRAND, NEAR, POPULAR, OWN = range(SHARES, SHARES + 4)
+"""Relations of candidates without evidence, and codes of their reasons: of the brand of an anchor, of a category close
+to its one, neither; or bought before by the shopper."""
+
+MAX_CONTEXT = 64
+"""Most items of a query's context: the trigger's items, then the cart's, then the visit's, latest first."""
 
 TOP = 48
 """Best candidates of each kind by the sum of their evidence that a learnt order ranks, and a logged pool has."""
@@ -34,22 +41,18 @@ CANDIDATE = np.dtype(
     [
         ("score", np.float64),  # an upper bound until `exact`
         ("evidence", np.float64),  # the score by its evidence alone, without the step of an upsell
-        ("viewed", np.float64),  # sum of looked-at-together shares of all sources
-        ("bought", np.float64),  # ... of bought-together shares
-        ("joined", np.float64),  # ... of those bought after a look
-        ("expected", np.float64),  # share of the sequence model
-        ("base", np.float64),  # share of the sources' unknown baskets, taken to be like those of the shop
-        ("strongest", np.float64),  # greatest bought-together share
+        ("base", np.float64),  # share of the unknown baskets of the context, taken to be like those of the shop
+        ("strongest", np.float64),  # greatest bought-together share with one item of the context
         ("significance", np.float64),  # of the bought-together share, once `exact`
-        ("direct", np.float64),  # greatest sum of one source that is an anchor the item fits
+        ("direct", np.float64),  # greatest sum of the shares with one anchor that the item fits
         ("item", np.int32),
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
         ("own", np.int32),  # place of the item in the shopper's history, -1: it is not in there, or nobody looked
-        ("source", np.int8),  # place of the source of `strongest`
-        ("kin", np.int8),  # fallback: place of the anchor that it is related to, -1: none
+        ("partner", np.int8),  # place of the item of `strongest` in the context
+        ("kin", np.int8),  # without evidence: place of the anchor that it is related to, -1: none
         ("kind", np.int8),
         ("tier", np.int8),
-        ("relation", np.int8),  # fallback
+        ("relation", np.int8),  # without evidence: see `BRAND`, 0: none yet
         ("exact", np.bool_),
         ("pooled", np.bool_),  # of the pool that a learnt order ranks
         ("seen", np.bool_),  # in the visit
@@ -68,13 +71,6 @@ class Weights(NamedTuple):
     cart_back: float
     view_shrinkage: float
     basket_shrinkage: float
-    cross_viewed: float
-    cross_bought: float
-    cross_joined: float
-    upsell_viewed: float
-    upsell_joined: float
-    cross_expected: float
-    upsell_expected: float
     chance: float
     seen: float
     least_step: float
@@ -83,6 +79,7 @@ class Weights(NamedTuple):
     fast_s: float  # half-lives of the counts of a shopper's history
     slow_s: float
     min_support: int
+    worth: NDArray[np.float64]  # (3, SHARES): of a share, by kind of suggestion
 
 
 class Limits(NamedTuple):
@@ -106,14 +103,15 @@ class Queues(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Candidates and sources of the current query; the memory is used again for the next one."""
+    """Candidates and context of the current query; the memory is used again for the next one."""
 
-    size: NDArray[np.int64]  # (2,): candidates, sources
+    size: NDArray[np.int64]  # (2,): of candidates, of the context
     candidates: NDArray[Any]  # (items,) of `CANDIDATE`
+    shares: NDArray[np.float64]  # (items, SHARES): of each candidate, by source
     where: NDArray[np.int32]  # (items,): place of the item among the candidates, if that is the item's
-    sources: NDArray[np.int32]  # (MAX_SOURCES,): items
-    recency: NDArray[np.float64]  # (MAX_SOURCES,)
-    anchor_of: NDArray[np.int32]  # (MAX_SOURCES,): place among the anchors, -1: none
+    context: NDArray[np.int32]  # (MAX_CONTEXT,): items
+    recency: NDArray[np.float64]  # (MAX_CONTEXT,)
+    anchor_of: NDArray[np.int32]  # (MAX_CONTEXT,): place among the anchors, -1: none
     queues: Queues
     top: NDArray[np.int32]  # (2, MOST // 2): places of the candidates that a learnt order ranks, by queue
     top_sizes: NDArray[np.int64]  # (2,)
@@ -149,10 +147,11 @@ def empty_pool(items: int) -> Pool:
     return Pool(
         np.zeros(2, np.int64),
         np.empty(items, CANDIDATE),
+        np.empty((items, SHARES)),
         np.zeros(items, np.int32),
-        np.zeros(MAX_SOURCES, np.int32),
-        np.zeros(MAX_SOURCES),
-        np.zeros(MAX_SOURCES, np.int32),
+        np.zeros(MAX_CONTEXT, np.int32),
+        np.zeros(MAX_CONTEXT),
+        np.zeros(MAX_CONTEXT, np.int32),
         queues,
         np.zeros((2, MOST // 2), np.int32),
         np.zeros(2, np.int64),

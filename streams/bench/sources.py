@@ -23,8 +23,9 @@ from models.evaluation.prequential.replay import Engine, Ranking
 from models.evaluation.prequential.replay import Event as ShopEvent
 from models.ranking.features import LEARNT, no_order
 from models.sequence.predictor import ITEMS, Expected
+from models.serving.batch import Batch, empty_answers
 from models.serving.explanations import empty_reasons
-from models.serving.kernel import Batch, answer, empty_answers
+from models.serving.kernel import answer
 from models.serving.popularity import TopItems
 from models.serving.recommender import Learnt, Query, Recommender
 from models.serving.state import ServingState

@@ -54,8 +54,10 @@ from models.evaluation.prequential.tallies import (
 from models.evaluation.purchases import Purchases
 from models.evaluation.upgrades import is_upgrade
 from models.serving.recommender import RecommenderConfig, SuggestedItem
+from models.serving.sources import WORTH
+from models.serving.sources.source import Worth
 from models.shop.catalog import OFFERED
-from models.shop.events import Action, Click, Purchase
+from models.shop.events import PAIR_KIND_NAMES, Action, Click, Purchase
 from models.shop.kinds import KIND_NAMES
 
 OURS, POPULARITY, HOUSEHOLD, RANDOM, SENT = "crosscurrent", "popularity", "household", "random", "sent"
@@ -65,7 +67,7 @@ RANKINGS = {
     "fixed-weights": Ranking(uses_sequence=True),
     "counting": Ranking(),
     "sequence": Ranking(
-        RecommenderConfig(cross_viewed=0.0, cross_bought=0.0, cross_joined=0.0, upsell_viewed=0.0, upsell_joined=0.0),
+        RecommenderConfig(worth={**WORTH, **dict.fromkeys(PAIR_KIND_NAMES, Worth(0.0, 0.0))}),
         uses_sequence=True,
     ),
 }

@@ -21,7 +21,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.prequential.replay import Engine, Event, Ranking
 from models.ranking.features import LEARNT
 from models.sequence.predictor import Expected, SequencePredictor
-from models.serving.explanations import Reason
+from models.serving.reason_text import Reason
 from models.serving.recommender import SuggestedItem, expected_of
 from models.sessions.visits import KEPT_WINDOWS, VisitConfig, Window
 from models.shop.events import Action, CatalogItem, Click, Line, Profile, Purchase

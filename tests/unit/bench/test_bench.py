@@ -19,8 +19,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from models.ranking.features import FEATURES
+from models.serving.batch import empty_answers
 from models.serving.explanations import empty_reasons
-from models.serving.kernel import answer, empty_answers
+from models.serving.kernel import answer
 from models.shop.kinds import CROSS_SELL, UPSELL
 from streams.bench import benchmark, breakdown, events, measure, report, run, scoring, sources
 from streams.bench.echo import create_echo

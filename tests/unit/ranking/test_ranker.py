@@ -30,8 +30,9 @@ from models.ranking.features import (
     no_order,
 )
 from models.ranking.ranker import CODE, MODEL, Ranker, RankerConfig, order_of
-from models.serving.pooling import LEAST_BASKETS, MOST_BOUGHT
+from models.serving.pooling import LEAST_BASKETS
 from models.serving.recommender import Learnt, SuggestedItem
+from models.serving.sources.most_bought import MOST_BOUGHT
 from models.serving.state import TOP
 from models.sessions.histories import DAY_S, Histories, History, HistoryConfig
 from models.shop.items import Items

@@ -12,8 +12,9 @@ import pytest
 
 from models.ranking.features import LEARNT, POPULARITY, no_order
 from models.sequence.predictor import Expected, SequencePredictor
-from models.serving.explanations import ReasonText
-from models.serving.recommender import Learnt, Query, RecommenderConfig
+from models.serving.reason_text import ReasonText
+from models.serving.recommender import Learnt, Query
+from models.serving.sources import WORTH
 from models.sessions.visits import Visit, Window
 from models.shop.events import BOUGHT_WITH, Action
 from models.shop.kinds import UPSELL
@@ -488,7 +489,7 @@ def test_what_is_expected_is_suggested_as_the_rules_allow_and_says_so(kettle_sho
     for item_id, one in told.items():
         sources = [reason["source"] for reason in one["reasons"]]
         assert ("sequence" in sources) == (item_id in ("teapot", "steel-kettle")), (item_id, sources)
-    weight = RecommenderConfig().cross_expected * 0.3
+    weight = WORTH["sequence"].cross_sell * 0.3
     assert told["teapot"]["score"] == pytest.approx(weight / (1 + weight))
     assert told["teapot"]["reasons"] == [
         {

@@ -15,6 +15,7 @@ import pytest
 
 from models.ranking.candidate_pool import MOST
 from models.ranking.features import LEARNT, no_order
+from models.ranking.features import SOURCES as SHARE_NAMES
 from models.ranking.ranker import CODE as RANKER_CODE
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
@@ -22,12 +23,13 @@ from models.sequence.config import CODE as SEQUENCE_CODE
 from models.sequence.config import MODEL as SEQUENCE
 from models.sequence.predictor import ITEMS, Expected
 from models.sequence.snapshot import read_predictor, shapes
-from models.serving.explanations import Reason
-from models.serving.fallbacks import PER_ANCHOR
-from models.serving.pooling import MOST_BOUGHT
+from models.serving import sources
 from models.serving.popularity import PLACES
+from models.serving.reason_text import Reason
 from models.serving.recommender import Answer, Learnt, Query, SuggestedItem, expected_of
-from models.serving.state import MAX_SOURCES, TOP
+from models.serving.sources.fallbacks import PER_ANCHOR
+from models.serving.sources.most_bought import MOST_BOUGHT
+from models.serving.state import MAX_CONTEXT, SHARES, TOP
 from models.sessions.histories import DAY_S, Histories, HistoryConfig
 from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action
 from models.shop.kinds import CROSS_SELL, UPSELL
@@ -414,12 +416,19 @@ def stored(topic: str, key: str, value: bytes) -> StoredRecord:
     return StoredRecord(topic, 0, 0, round(NOW * 1000), key.encode(), value)
 
 
+def test_each_reason_has_one_sentence_and_each_share_a_worth() -> None:
+    codes = [code for source in sources.SOURCES for code in source.sentences]
+    assert sorted(codes) == list(range(len(codes)))
+    assert tuple(sources.SENTENCES[column].source for column in range(SHARES)) == SHARE_NAMES
+    assert set(sources.WORTH) == set(SHARE_NAMES)
+
+
 def test_of_a_long_visit_the_latest_items_are_looked_up() -> None:
     shop = SourceShop()
-    looks = [f"look {number:02}" for number in range(MAX_SOURCES + 5)]
+    looks = [f"look {number:02}" for number in range(MAX_CONTEXT + 5)]
     for number, look in enumerate(looks):
         shop.learn(look, {f"mug {number:02}": (9.0, 0.0, 0.0)})
         shop.offer(f"mug {number:02}", f"Mugs/{number}", 5.0)
     listed = shop.listed(visit=looks)
     found = {name for name, one in listed.items() if one["reasons"][0]["source"] == "viewed_with"}
-    assert found == {f"mug {number:02}" for number in range(MAX_SOURCES - 1)}  # the trigger is one of them, too
+    assert found == {f"mug {number:02}" for number in range(MAX_CONTEXT - 1)}  # the trigger is one of them, too

@@ -1,34 +1,43 @@
 """Popular items as candidates where there is too little evidence: a cold shopper, a cold item, a list that is not full.
 
 By relation to the anchor, the closest first: of its brand, of a category with the same parent, of its category
-(upsells) or of any other (cross-sells). They pass the same rules, and score below the weakest evidence of the list.
+(upsells) or of any other (cross-sells). They pass the same rules, and score below the weakest evidence of the list. The
+reason counts in how many baskets the item was bought, or if in none, how often it was viewed or added to a cart. It is
+also that of an item that joined the pool without a reason of its own.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
 from models.jit import inline_njit
-from models.serving.candidates import place_of, step_factor
-from models.serving.popularity import BASKETS, VIEWS, TopItems
+from models.serving.batch import Batch
+from models.serving.candidates import place_of, relate, step_factor
+from models.serving.explanations import Reasons, explain_relation
+from models.serving.popularity import BASKETS, MAX_ANCHORS, VIEWS, TopItems
 from models.serving.queues import push
-from models.serving.rules import ANCHORS, MAY_UPSELL, fits
-from models.serving.state import CROSS_SELLS, EVIDENCE, FALL_BACK, JOINED, UPSELLS, ServingState
+from models.serving.rules import ANCHORS, MAY_UPSELL
+from models.serving.sources.source import Sentence, Source, known_by
+from models.serving.state import (
+    BRAND,
+    CROSS_SELLS,
+    EVIDENCE,
+    FALL_BACK,
+    JOINED,
+    NEAR,
+    POPULAR,
+    UPSELLS,
+    ServingState,
+)
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
+from models.shop.events import CatalogItem
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 
-BRAND, NEAR, POPULAR = 1, 2, 3
-"""Relations of a fallback to an anchor, the closest first."""
-
-WORTH = np.array([0.0, 1.0, 0.7, 0.5])
-"""By relation: of two items equally popular the one closer to the anchor is shown."""
-
-MAX_ANCHORS = 4
-"""Anchors whose top items are considered: the trigger's first."""
+_CLOSENESS = np.array([1.0, 0.7, 0.5])
+"""By relation, from `BRAND` on: of two items equally popular the one closer to the anchor is shown."""
 
 PER_ANCHOR = 8
 """Candidates taken from one list of top items: more than a record has places, so that caps leave a choice."""
@@ -86,7 +95,9 @@ def _add(
         taken += 1
         if candidate.tier == 0:
             relate(candidate, FALL_BACK, relation, anchor, state)
-            candidate.score = weakest * BELOW * WORTH[candidate.relation] * _popularity(item, at, state.rows)
+            candidate.score = (
+                weakest * BELOW * _CLOSENESS[candidate.relation - BRAND] * _popularity(item, at, state.rows)
+            )
             if candidate.seen:
                 candidate.score *= state.weights.seen
             if kind == UPSELL:
@@ -94,23 +105,6 @@ def _add(
             push(UPSELLS if kind == UPSELL else CROSS_SELLS, place, state.pool, state.id_order)
         if taken == PER_ANCHOR:
             return
-
-
-@inline_njit
-def relate(candidate: Any, tier: int, relation: int, anchor: int, state: ServingState) -> None:
-    """Make a candidate without evidence one of a tier, related to the anchor at a place; -1: to none."""
-    rules, query = state.rules, state.query
-    candidate.tier = tier
-    candidate.exact = True
-    candidate.relation = relation
-    if anchor < 0:
-        return
-    if fits(candidate.item, candidate.kind, anchor, rules, query):
-        candidate.anchor = anchor
-    candidate.kin = candidate.anchor if candidate.kind == UPSELL else anchor
-    brand = rules.facts[candidate.item].brand
-    if brand != NONE and brand == rules.facts[query.anchors[candidate.kin]].brand:
-        candidate.relation = BRAND
 
 
 @inline_njit
@@ -155,3 +149,47 @@ def _popularity(item: int, at: float, rows: Rows) -> float:
         weight = VIEWS * rows.own[item, 0] + BASKETS * rows.own[item, 1]
         weight *= 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
     return (weight + 1.0) / (weight + _HALF_WAY)
+
+
+@inline_njit
+def explain(
+    chosen: NDArray[np.int32], size: int, query: int, batch: Batch, state: ServingState, found: Reasons
+) -> None:
+    """Explain the items that are related to an anchor by brand or category, or popular."""
+    rows = state.rows
+    for index in range(size):
+        candidate = state.pool.candidates[chosen[index]]
+        if candidate.relation == BRAND or candidate.relation == NEAR or candidate.relation == POPULAR:
+            views = purchases = 0
+            if candidate.item < len(rows.at):
+                views, purchases = rows.own_count[candidate.item, 0], rows.own_count[candidate.item, 1]
+            explain_relation(candidate, index, purchases or views, purchases == 0, state.query, found)
+
+
+def _of_brand(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
+    text = f"From {item.brand}, like {title}"
+    return f"{text}: {known_by(count, of_views)}" if count else text
+
+
+def _near(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
+    text = f"From {_branch(item)}, close to {title}"
+    return f"{text}: {known_by(count, of_views)}" if count else text
+
+
+def _popular(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
+    text = _branch(item) if title is None else f"{_branch(item)}, an alternative to {title}"
+    return f"From {text}: {known_by(count, of_views)}" if count else f"New in {text}"
+
+
+def _branch(item: CatalogItem) -> str:
+    return item.category.rpartition("/")[2]
+
+
+SOURCE = Source(
+    explain=explain,
+    sentences={
+        BRAND: Sentence("content", _of_brand),
+        NEAR: Sentence("content", _near),
+        POPULAR: Sentence("popularity", _popular),
+    },
+)

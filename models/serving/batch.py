@@ -1,0 +1,71 @@
+"""A batch of queries, and its answers, as arrays."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.ranking.candidate_pool import MOST
+from models.ranking.features import WIDTH
+from models.sequence.predictor import Expected
+
+
+class Joined(NamedTuple):
+    """Lists of items one after the other: that of query `q` is from `ends[q]` to `ends[q + 1]`."""
+
+    items: NDArray[np.int32]
+    ends: NDArray[np.int64]  # (queries + 1,)
+
+
+class Batch(NamedTuple):
+    """Queries as arrays."""
+
+    serial: int  # of the first
+    at: NDArray[np.float64]  # (queries,) epoch seconds
+    seeds: NDArray[np.uint64]  # (queries,)
+    upsells: NDArray[np.bool_]  # (queries,): whether the action may have any
+    trigger: Joined
+    cart: Joined  # latest last
+    bought: Joined
+    visit: Joined  # latest first
+    ages_s: NDArray[np.float64]  # of the visits' items
+    expected: Expected
+    arms: NDArray[np.int8]  # (queries,): indices into `models.shop.policy.ARMS`
+    own: NDArray[Any]  # of `models.sessions.histories.CELL`: what the shoppers have bought, one after the other
+    own_ends: NDArray[np.int64]  # (queries + 1,)
+    own_baskets: NDArray[np.float64]  # (queries,)
+    logged: NDArray[np.int64]  # (queries,): row of `Answers` for the query's pool, -1: it is not wanted
+
+
+class Answers(NamedTuple):
+    """Lists of suggestions, best first."""
+
+    size: NDArray[np.int64]  # (queries,)
+    item: NDArray[np.int32]  # (queries, places)
+    kind: NDArray[np.int8]  # (queries, places)
+    anchor: NDArray[np.int32]  # (queries, places): item
+    score: NDArray[np.float64]  # (queries, places)
+    propensity: NDArray[np.float64]  # (queries, places)
+    pool_size: NDArray[np.int64]  # (pools,): candidates of each pool that is logged
+    pool_item: NDArray[np.int32]  # (pools, MOST)
+    pool_kind: NDArray[np.int8]  # (pools, MOST)
+    pool_features: NDArray[np.float64]  # (pools, MOST, WIDTH): as `models.serving.pooling` describes them
+
+
+def empty_answers(queries: int, places: int, pools: int) -> Answers:
+    """Arrays for the lists of a batch, and for so many pools."""
+    shape = (queries, places)
+    return Answers(
+        np.zeros(queries, np.int64),
+        np.zeros(shape, np.int32),
+        np.zeros(shape, np.int8),
+        np.zeros(shape, np.int32),
+        np.zeros(shape),
+        np.ones(shape),
+        np.zeros(pools, np.int64),
+        np.empty((pools, MOST), np.int32),
+        np.empty((pools, MOST), np.int8),
+        np.empty((pools, MOST, WIDTH)),
+    )

@@ -1,0 +1,56 @@
+"""The shopper's history: what he has bought before, for longer than the visit remembers.
+
+It has no share: a learnt order ranks its items by how often, how long ago and in what rhythm the shopper bought them.
+The reason counts in how many baskets he did.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.jit import inline_njit
+from models.serving.batch import Batch
+from models.serving.candidates import place_of
+from models.serving.explanations import Reasons, explain_relation
+from models.serving.pooling import join_pool
+from models.serving.sources.source import Sentence, Source, known_by, times
+from models.serving.state import JOINED, OWN, ServingState
+from models.shop.events import CatalogItem
+from models.shop.kinds import NEITHER
+
+
+@inline_njit
+def join(query: int, batch: Batch, state: ServingState) -> None:
+    """Let all items of the history join the pool."""
+    own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
+    for index in range(len(own)):
+        place = place_of(own[index].item, state.rules, state.query, state.pool)
+        candidate = state.pool.candidates[place]
+        if candidate.kind == NEITHER:
+            continue
+        candidate.own = index
+        join_pool(place, -1, batch.at[query], state)
+        if candidate.tier == JOINED:
+            candidate.relation = OWN
+
+
+@inline_njit
+def explain(
+    chosen: NDArray[np.int32], size: int, query: int, batch: Batch, state: ServingState, found: Reasons
+) -> None:
+    """Explain the items that joined and were bought before."""
+    own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
+    for index in range(size):
+        candidate = state.pool.candidates[chosen[index]]
+        if candidate.relation == OWN:
+            explain_relation(candidate, index, own[candidate.own].count, False, state.query, found)
+
+
+def _text(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
+    if title is None:
+        return f"Bought before, {times(count)}"
+    return f"An alternative to {title}, {known_by(count, of_views)} before"
+
+
+SOURCE = Source(join=join, explain=explain, sentences={OWN: Sentence("history", _text)})

@@ -1,0 +1,174 @@
+"""Neighbours of the visit: what was looked at with its items, bought with them, or bought after a look at them.
+
+The row of an item says how often it and each neighbour were looked at together, bought together, or the neighbour
+bought after a look at the item. As shares of the item's own views or baskets, shrunk where those are few, these
+estimate how likely a shopper who looks at the item takes the neighbour:
+
+    share = weight / (own + shrinkage)         all decayed to the query's time
+
+Shares are weighed by the item's recency, and added over the items of the context. Each kind of co-occurrence is a share
+of its own, and a reason of its own: it counts the events of that kind with both items, for the item of the context that
+says most.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.cooccurrence.index import Rows
+from models.jit import inline_njit
+from models.serving.batch import Batch
+from models.serving.candidates import bought_by_chance, place_of, significance
+from models.serving.explanations import OF_AN_ANCHOR, OF_OWN_ANCHOR, OF_VISIT, Reasons
+from models.serving.rules import fits
+from models.serving.sources.source import Sentence, Source, Worth, times
+from models.serving.state import EVIDENCE, Pool, ServingState, Weights
+from models.shop.events import (
+    BOUGHT_WITH,
+    PAIR_KIND_NAMES,
+    PAIR_KINDS,
+    VIEWED_THEN_BOUGHT,
+    VIEWED_WITH,
+    CatalogItem,
+)
+from models.shop.kinds import NEITHER
+
+
+@inline_njit
+def share_factors(item: int, recency: float, at: float, rows: Rows, weights: Weights) -> tuple[float, float]:
+    """What a weight in an item's row is multiplied by to be a weighed share of its views, and of its baskets."""
+    fade = 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
+    views = rows.own[item, 0] * fade + weights.view_shrinkage
+    baskets = rows.own[item, 1] * fade + weights.basket_shrinkage
+    return recency * fade / views, recency * fade / baskets
+
+
+@inline_njit
+def supported(cell: int, kind: int, rows: Rows, weights: Weights) -> float:
+    """Weight of a kind in a cell, 0 where too few events are behind it."""
+    return float(rows.weights[cell, kind]) if rows.counts[cell, kind] >= weights.min_support else 0.0
+
+
+@inline_njit
+def add(query: int, batch: Batch, state: ServingState) -> None:
+    """Add all neighbours of all items of the context, with their shares; anchors are those of the greatest shares."""
+    at = batch.at[query]
+    rows, weights, rules, pool = state.rows, state.weights, state.rules, state.pool
+    for place in range(pool.size[1]):
+        about = pool.context[place]
+        if about >= len(rows.length) or rows.length[about] == 0:
+            continue
+        per_view, per_basket = share_factors(about, pool.recency[place], at, rows, weights)
+        anchor = pool.anchor_of[place]
+        start = rows.start[about]
+        for cell in range(start, start + rows.length[about]):
+            item = rows.ids[cell]
+            known = pool.where[item]
+            if known >= pool.size[0] or pool.candidates[known].item != item:
+                known = place_of(item, rules, state.query, pool)
+            candidate = pool.candidates[known]
+            if candidate.kind == NEITHER:
+                continue
+            viewed = per_view * supported(cell, VIEWED_WITH, rows, weights)
+            joined = per_view * supported(cell, VIEWED_THEN_BOUGHT, rows, weights)
+            bought = per_basket * supported(cell, BOUGHT_WITH, rows, weights)
+            pool.shares[known, VIEWED_WITH] += viewed
+            pool.shares[known, VIEWED_THEN_BOUGHT] += joined
+            pool.shares[known, BOUGHT_WITH] += bought
+            if bought > candidate.strongest:
+                candidate.strongest = bought
+                candidate.partner = place
+            worth = weights.worth[candidate.kind]
+            direct = worth[VIEWED_WITH] * viewed + worth[VIEWED_THEN_BOUGHT] * joined + worth[BOUGHT_WITH] * bought
+            if anchor >= 0 and direct > candidate.direct and fits(item, candidate.kind, anchor, rules, state.query):
+                candidate.direct = direct
+                candidate.anchor = anchor
+
+
+@inline_njit
+def explain(
+    chosen: NDArray[np.int32], size: int, query: int, batch: Batch, state: ServingState, found: Reasons
+) -> None:
+    """Walk the rows of the context again, for the few items that are listed, and keep the strongest of each kind.
+
+    That of the anchor which the item is for goes before that of other anchors, and theirs before that of other items of
+    the visit.
+    """
+    at, rows, pool = batch.at[query], state.rows, state.pool
+    marks = np.uint64(0)  # of items with evidence: most neighbours are told from them by their last six bits
+    for index in range(size):
+        candidate = pool.candidates[chosen[index]]
+        if candidate.tier == EVIDENCE:
+            marks |= np.uint64(1) << np.uint64(candidate.item & 63)
+    for place in range(pool.size[1] if marks else 0):
+        _explain_neighbours(place, at, marks, rows, state.weights, pool, found)
+    for index in range(size):
+        if found.source[index, BOUGHT_WITH] == BOUGHT_WITH:
+            item = pool.candidates[chosen[index]].item
+            lift, log_likelihood = bought_by_chance(found.anchor[index, BOUGHT_WITH], item, at, rows)
+            found.lift[index, BOUGHT_WITH] = lift
+            found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, state.weights.chance)
+
+
+@inline_njit
+def _explain_neighbours(
+    place: int, at: float, marks: np.uint64, rows: Rows, weights: Weights, pool: Pool, found: Reasons
+) -> None:
+    """Keep what the row of an item of the context says of the marked items, where it is the strongest so far."""
+    about = pool.context[place]
+    if about >= len(rows.length) or rows.length[about] == 0:
+        return
+    per_view, per_basket = share_factors(about, pool.recency[place], at, rows, weights)
+    anchor = pool.anchor_of[place]
+    start = rows.start[about]
+    for cell in range(start, start + rows.length[about]):
+        item = rows.ids[cell]
+        if not (marks >> np.uint64(item & 63)) & np.uint64(1):
+            continue
+        candidate = pool.candidates[pool.where[item]]  # all neighbours are candidates
+        index = candidate.chosen
+        if candidate.tier != EVIDENCE or index < 0:
+            continue
+        whose = OF_VISIT if anchor < 0 else OF_OWN_ANCHOR if anchor == candidate.anchor else OF_AN_ANCHOR
+        for kind in range(PAIR_KINDS):
+            strength = weights.worth[candidate.kind, kind] * (per_basket if kind == BOUGHT_WITH else per_view)
+            strength *= supported(cell, kind, rows, weights)
+            if not strength > 0.0 or whose < found.whose[index, kind]:
+                continue
+            if whose > found.whose[index, kind] or strength > found.strength[index, kind]:
+                found.whose[index, kind] = whose
+                found.strength[index, kind] = strength
+                found.source[index, kind] = kind
+                found.anchor[index, kind] = about
+                found.events[index, kind] = rows.counts[cell, kind]
+
+
+def _viewed_with(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
+    return f"Viewed or added to the cart together with {title} {times(count)}"
+
+
+def _bought_with(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
+    return f"Bought together with {title} in {count} basket{'' if count == 1 else 's'}"
+
+
+def _viewed_then_bought(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
+    return f"Bought {times(count)} after {title} was viewed or added to the cart"
+
+
+_WORTH = {
+    # people look at what they compare, rarely at what completes it: more fills lists of cross-sells with what is merely
+    # popular in the visit's surroundings; what is compared is considered as an upsell, and often not taken
+    VIEWED_WITH: Worth(cross_sell=0.1, upsell=0.3),
+    BOUGHT_WITH: Worth(cross_sell=1.0, upsell=0.0),
+    VIEWED_THEN_BOUGHT: Worth(cross_sell=1.0, upsell=1.0),  # for an upsell the comparison's outcome
+}
+
+_TEXTS = {VIEWED_WITH: _viewed_with, BOUGHT_WITH: _bought_with, VIEWED_THEN_BOUGHT: _viewed_then_bought}
+
+SOURCE = Source(
+    worth={PAIR_KIND_NAMES[kind]: worth for kind, worth in _WORTH.items()},
+    add=add,
+    explain=explain,
+    sentences={kind: Sentence(PAIR_KIND_NAMES[kind], text) for kind, text in _TEXTS.items()},
+)
