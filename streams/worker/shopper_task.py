@@ -60,7 +60,7 @@ PAIR_BYTES = 160
 """Of a pair that waits: a tuple, its weight, and its place in a list."""
 
 SLICE = 25
-"""Histories adopted or published before the event loop gets a turn: a millisecond with 20 items each, five with 200."""
+"""Histories adopted or published before the event loop gets a turn: a millisecond with 20 items each, four with 200."""
 
 FOREIGN_ROWS_S = 60.0
 """Between two checks whether a late owner has written rows; shorter than compaction keeps the newer ones."""
