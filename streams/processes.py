@@ -209,6 +209,21 @@ def stop_all(processes: Sequence[Process]) -> None:
         process.kill()
 
 
+def cpu_s(pid: int | None) -> float | None:
+    """CPU time of a process so far, all threads; None without /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mb(pid: int | None) -> float | None:
+    """Resident memory of a process in MB; None if it has ended."""
+    done = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return int(done.stdout) / 1024 if done.stdout.strip() else None
+
+
 def crosscurrent(command: str, *options: str, settings: Settings | None = None) -> list[str]:
     """Program and arguments of one of our own commands, with the settings' broker and prefix if any are given."""
     arguments = [sys.executable, "-m", "streams", command, *options]

@@ -7,9 +7,13 @@ weights w of the features x follow the gradient of the softmax loss
 
     p_i = exp(w . x_i) / sum over the pool: exp(w . x_j)        loss = - sum over i: y_i log p_i,  sum of y = 1
 
-(Z. Cao et al., Learning to rank: from pairwise to listwise approach, 2007) with AdaGrad (J. Duchi et al., Adaptive
-subgradient methods, 2011) whose squares fade, so that it goes on learning, and are pulled a little towards those that
-they begin with: evidence and views, half each.
+(Z. Cao et al., Learning to rank: from pairwise to listwise approach, 2007) by steps of the online Newton method
+
+    w += (H + prior_precision * I)^-1 * gradient        H = fading sum of the covariances of x under p, one a pool
+
+which is its natural gradient (S. Amari, Natural gradient works efficiently in learning, 1998). It needs no learning
+rate, and features that go together do not slow it down. The prior is normal, around the weights that it begins with:
+evidence and views, half each.
 What is bought again and what is tried follow different rules, so a candidate that the shopper has bought before is
 scored by weights of its own, within the same softmax.
 numpy and not river, whose models learn one row at a time: a softmax needs all rows of a pool at once.
@@ -68,7 +72,7 @@ from models.snapshot import Snapshot
 from models.stored_state import nest, nested
 
 MODEL = "ranker"
-CODE = "ranker-4"
+CODE = "ranker-5"
 
 RANKED_KINDS = {CROSS_SELL: "cross_sell", UPSELL: "upsell"}
 """Kinds that are learnt separately, as metrics name them."""
@@ -79,8 +83,8 @@ CUT = 10
 _SHARES = len(SOURCES)
 _EVIDENCE, _BASE, _STEP, _HAD, _LEARNT = map(FEATURES.index, ("evidence", "base", "step", "had", "learnt"))
 
-_SQUARES_FADE = 0.9999
-"""What AdaGrad's sums of squares keep of themselves at each step."""
+_FADE = 0.9999
+"""What the information behind weights, and the squares behind biases, keep of themselves at each step."""
 
 _FADE_EVERY = 1_000
 _FORGOTTEN = 0.05
@@ -94,10 +98,8 @@ _LEARNT_BY = np.frombuffer(f"{CODE} {', '.join(FEATURES)}".encode(), np.uint8)
 class RankerConfig:
     """How an order is learnt."""
 
-    rate: float = 0.05
-    """Of AdaGrad."""
-    pull: float = 1e-3
-    """Of the weights towards those that they begin with."""
+    prior_precision: float = 16.0
+    """Of the weights that it begins with: the inverse of the variance that a weight is taken to have around its own."""
     prior: float = 2.0
     """Takings that are added to those seen and to those expected of an item: few say little of its uptake."""
     uptake_fade: float = 0.95
@@ -260,7 +262,7 @@ class _Kind:
     @property
     def nbytes(self) -> int:
         """See `Ranker.nbytes`."""
-        return self._takings.nbytes
+        return self._takings.nbytes + self._by_credit.nbytes + self._by_taking.nbytes
 
     @property
     def _sure(self) -> float:
@@ -349,7 +351,7 @@ class _Kind:
         """Move the biases so that acceptances of a pool's (n, WIDTH) candidates sum to its takings."""
         scores = _scores(rows)
         errors = (1.0 / (1.0 + np.exp(-np.clip(scores + self.bias, -50.0, 50.0)))).sum(axis=0) - takings
-        self._bias_squares = _SQUARES_FADE * self._bias_squares + errors**2
+        self._bias_squares = _FADE * self._bias_squares + errors**2
         self.bias -= 0.5 * errors / np.sqrt(self._bias_squares)
 
     def _attributable(
@@ -442,7 +444,12 @@ class _ListWise:
         self._config = config
         self._first = np.tile(FIRST_WEIGHTS, 2)
         self.weights = self._first.copy()
-        self._squares = np.ones(2 * WIDTH)
+        self._information = np.zeros((2 * WIDTH, 2 * WIDTH))
+
+    @property
+    def nbytes(self) -> int:
+        """See `Ranker.nbytes`."""
+        return self._information.nbytes
 
     def shares(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """(n,) probabilities of (n, 2 * WIDTH) candidates of one pool, which sum to 1."""
@@ -456,18 +463,21 @@ class _ListWise:
         total = float(targets.sum())
         if total < _LEAST or len(rows) < 2:
             return
-        gradient = min(1.0, total) * ((self.shares(rows) - targets / total) @ rows)
-        gradient += self._config.pull * (self.weights - self._first)
-        self._squares = _SQUARES_FADE * self._squares + gradient**2
-        self.weights -= self._config.rate * gradient / np.sqrt(self._squares)
+        counted, shares, prior = min(1.0, total), self.shares(rows), self._config.prior_precision
+        expected = shares @ rows
+        self._information *= _FADE
+        self._information += counted * ((shares[:, None] * rows).T @ rows - np.outer(expected, expected))
+        gradient = counted * (targets / total @ rows - expected)
+        gradient += (1.0 - _FADE) * prior * (self._first - self.weights)  # what fades is made up for by the prior
+        self.weights += np.linalg.solve(self._information + prior * np.eye(len(expected)), gradient)
 
     def training(self) -> dict[str, NDArray[Any]]:
         """See `Ranker.training`."""
-        return {"weights": self.weights.copy(), "squares": self._squares.copy()}
+        return {"weights": self.weights.copy(), "information": self._information.copy()}
 
     def restore(self, training: Mapping[str, NDArray[Any]]) -> None:
         """See `Ranker.restore`."""
-        self.weights, self._squares = training["weights"].copy(), training["squares"].copy()
+        self.weights, self._information = training["weights"].copy(), training["information"].copy()
 
 
 def order_of(snapshot: Snapshot, items: Items) -> Order:

@@ -242,7 +242,7 @@ class Histories:
             self._drop(user_id)
         elif row.history.position >= self.of(user_id).position:
             cells = row.history.cells.copy()
-            cells["item"] = [self._items.index(item_id) for item_id in row.item_ids]
+            cells["item"] = self._items.indices(row.item_ids)
             self._put(user_id, row.history._replace(cells=cells))
 
     def row(self, user_id: str) -> HistoryRow | None:

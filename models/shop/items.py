@@ -24,7 +24,7 @@ class Items:
     after `index`. Thread-safe.
 
     Indices are given again to other ids after `begin`, `mark` and `free`: mark and sweep, by a caller who knows
-    everybody that keeps indices. Whatever `index` returns since `begin` counts as marked.
+    everybody that keeps indices. Whatever `index` or `indices` returns since `begin` counts as marked.
 
     `on_added` is called with every id that gets an index, and with that.
 
@@ -75,6 +75,15 @@ class Items:
         with self._numbering:
             known = self._indices.get(item_id)  # another thread may have just numbered it
             return self._add(item_id) if known is None else known
+
+    def indices(self, item_ids: Sequence[str]) -> NDArray[np.int32]:
+        """What `index` returns for each id; faster where nearly all are known."""
+        found = list(map(self._indices.get, item_ids))
+        if None in found:
+            return np.array([self.index(item_id) for item_id in item_ids], np.int32)
+        known = np.array(found, np.int32)
+        self.mark(known)
+        return known
 
     def _add(self, item_id: str) -> int:
         index = self._free.pop() if self._free else len(self._names)

@@ -14,7 +14,6 @@ Conditions of a fair comparison:
 
 from __future__ import annotations
 
-import os
 import statistics
 import sys
 import time
@@ -29,7 +28,7 @@ from streams.bench.load import preload
 from streams.bench.measure import Latency, events_per_s, latency
 from streams.bench.scoring import SIZES
 from streams.brokers.broker import Broker
-from streams.processes import READY_S, Process, crosscurrent, environment
+from streams.processes import READY_S, Process, cpu_s, crosscurrent, environment
 from streams.settings import Settings
 
 LINGER_MS = 20.0
@@ -186,10 +185,10 @@ class Benchmark:
 
     async def _apply_backlog(self, title: str, app: Application, answers: int) -> tuple[float, float | None, int]:
         """Wait for the answers to a backlog: answers a second, CPU microseconds each, append time (ms) of the last."""
-        started_s = _cpu_s(app.process.pid)
+        started_s = cpu_s(app.process.pid)
         done = await app.topics.count(OUTPUT) - sum(app.answered.values())
         await app.await_answers(app.answered, answers)
-        ended_s = _cpu_s(app.process.pid)
+        ended_s = cpu_s(app.process.pid)
         cpu_us = None
         if started_s is not None and ended_s is not None and done < answers:
             cpu_us = round((ended_s - started_s) / (answers - done) * 1e6, 1)
@@ -243,12 +242,3 @@ def medians(turns: Sequence[Measurement]) -> dict[str, Any]:
             {"events_per_s": round(turn.events_per_s, 1), "cpu_us_per_event": turn.cpu_us} | turn.more for turn in turns
         ],
     }
-
-
-def _cpu_s(pid: int | None) -> float | None:
-    """CPU time of a process so far, all threads; None without /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +36,26 @@ def _producer(bootstrap_servers: str) -> Any:
 
 
 async def _send(producer: Any, prefix: str, events: Iterable[Event]) -> list[Any]:
-    """Send events, one batch a partition; returns futures of the acknowledgements."""
-    batches: dict[tuple[str, int], Any] = {}
+    """Send events, in as few batches a partition as hold them; returns futures of the acknowledgements."""
+    batches: defaultdict[tuple[str, int], list[Any]] = defaultdict(list)
     for topic, partition, key, value in events:
-        batch = batches.get((topic, partition))
-        if batch is None:
-            batch = batches[topic, partition] = producer.create_batch()
-        batch.append(key=key, value=value, timestamp=None)
+        made = batches[topic, partition]
+        if not made or made[-1].append(key=key, value=value, timestamp=None) is None:  # full
+            made.append(producer.create_batch())
+            made[-1].append(key=key, value=value, timestamp=None)
     return [
         await producer.send_batch(batch, full_name(prefix, topic), partition=partition)
-        for (topic, partition), batch in batches.items()
+        for (topic, partition), made in batches.items()
+        for batch in made
     ]
 
 
-async def preload(bootstrap_servers: str, prefix: str, events: Sequence[Event]) -> None:
+async def preload(bootstrap_servers: str, prefix: str, events: Iterable[Event]) -> None:
     """Append all events in order, as fast as possible; return when all are acknowledged."""
+    rest = iter(events)
     async with _producer(bootstrap_servers) as producer:
-        for first in range(0, len(events), SLICE):
-            await asyncio.gather(*await _send(producer, prefix, events[first : first + SLICE]))
+        while some := list(islice(rest, SLICE)):
+            await asyncio.gather(*await _send(producer, prefix, some))
 
 
 async def feed(bootstrap_servers: str, prefix: str, events: Sequence[Event], rate: float) -> None:

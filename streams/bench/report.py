@@ -28,13 +28,23 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
         f"the trainer learns {learnt['positions_per_s']:,} looks a second with one thread, "
         f"{learnt['new_positions_per_s']:,} of them new"
     )
-    console.print(f"{figures['broker']}, everything on one machine: {_circumstances(figures)}", soft_wrap=True)
+    _show_machine(figures, console)
 
 
 def show_sources(figures: Mapping[str, Any], console: Console) -> None:
     """Print the table of `streams.bench.run.run_sources`, and what it was measured on."""
     console.print(_sources(figures))
     console.print(_circumstances(figures), soft_wrap=True)
+
+
+def show_take_over(figures: Mapping[str, Any], console: Console) -> None:
+    """Print the table of `streams.bench.run.run_take_over`, and what it was measured on."""
+    console.print(_take_over(figures["take_over"]))
+    _show_machine(figures, console)
+
+
+def _show_machine(figures: Mapping[str, Any], console: Console) -> None:
+    console.print(f"{figures['broker']}, everything on one machine: {_circumstances(figures)}", soft_wrap=True)
 
 
 def _circumstances(figures: Mapping[str, Any]) -> str:
@@ -59,6 +69,26 @@ def _comparison(figures: Mapping[str, Any]) -> Table:
     table.add_row(
         "learnt and published after, s", "", f"{max(turn['learnt_after_s'] for turn in worker['turns']):.1f}", ""
     )
+    return table
+
+
+def _take_over(figures: Mapping[str, Any]) -> Table:
+    """A start without and with histories, and what each row adds."""
+    title = f"a worker takes over {figures['shoppers']:,} made-up histories of {figures['items']} items"
+    table = Table(title=title, title_justify="left")
+    for name in ("", "without rows", "with them", "a row"):
+        table.add_column(name, justify="right" if name else "left")
+    for words, name, a_row, unit, form in (
+        ("from start to ready, s", "ready_s", "", "", "{:,.1f}"),
+        ("longest take-over of a partition, s", "longest_s", "us_a_row", "us", "{:,.2f}"),
+        ("processor time, s", "cpu_s", "cpu_us_a_row", "us", "{:,.1f}"),
+        ("resident memory, MB", "resident_mb", "resident_bytes_a_row", "bytes", "{:,.0f}"),
+    ):
+        sides = (figures[side][name] for side in ("without", "with"))
+        cells = ("unknown" if figure is None else form.format(figure) for figure in sides)
+        each = figures.get(a_row)
+        table.add_row(words, *cells, "" if each is None else f"{each:,.0f} {unit}")
+    table.add_row("rows on the broker", "", "", f"{figures['bytes_a_row']:,} bytes")
     return table
 
 

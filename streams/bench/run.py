@@ -1,4 +1,4 @@
-"""One run of the benchmark: the comparison on a broker, the breakdown, and the machine that it ran on."""
+"""One run of the benchmark: what is measured on a broker and without one, and the machine that it ran on."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any
 from streams.bench import breakdown, scoring, sources
 from streams.bench.benchmark import LEAD_S, Benchmark, BenchmarkConfig
 from streams.bench.events import BenchShop
+from streams.bench.take_over import TakeOverConfig, take_over
 from streams.brokers.broker import Broker
 from streams.brokers.embedded import EmbeddedBroker
 from streams.brokers.kafka import KafkaBroker
@@ -69,6 +70,16 @@ def run_sources(config: BenchmarkConfig, say: Callable[[str], None]) -> dict[str
     shop = BenchShop(config.seed, Settings().partitions, time.time() - LEAD_S)
     found = sources.costs(shop.catalog(), shop.take(sources.EVENTS))
     return {"sources": found, **_circumstances(started_at, load_before[0])}
+
+
+def run_take_over(config: TakeOverConfig, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure only take-overs, on a broker that is started for it; returns the figures, and raises, as `run` does."""
+    broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
+    started_at, load_before = datetime.now(UTC), os.getloadavg()
+    with ended_as_by_ctrl_c(), tempfile.TemporaryDirectory(prefix="crosscurrent-bench-") as folder, broker:
+        say(f"{broker.title} at {broker.bootstrap_servers}")
+        found = take_over(broker, config, Path(folder), say)
+    return {"take_over": found, "broker": broker.title, **_circumstances(started_at, load_before[0])}
 
 
 def _circumstances(started_at: datetime, load_before: float) -> dict[str, Any]:

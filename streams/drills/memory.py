@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-from streams.processes import Process
+from streams.processes import Process, resident_mb
 
 MOST_SAMPLES = 720
 """Of each process: one every 5 s for an hour."""
@@ -51,12 +50,6 @@ class MemoryLog:
             for process in self._processes:
                 if (pid := process.pid) is not None and (resident := resident_mb(pid)) is not None:
                     self.samples[process.name].append((time.monotonic() - begin, resident))
-
-
-def resident_mb(pid: int) -> float | None:
-    """Resident memory of a process in MB; None if it has ended."""
-    done = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return int(done.stdout) / 1024 if done.stdout.strip() else None
 
 
 def growth(samples: Samples) -> dict[str, float]:

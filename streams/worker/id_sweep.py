@@ -6,7 +6,7 @@ Mark and sweep, a little at a time. Everybody who keeps indices from one turn of
 here, and in no other place:
 
 * the visits and histories of shoppers: marked some shoppers a turn, as they are many. Whatever they gain meanwhile has
-  come through `Items.index`, which marks it;
+  come through `Items.index` or `Items.indices`, which mark it;
 * all others: marked together, in the turn in which indices are freed. Indices that they have copied from a visit are
   seen there. What a flush has, and nobody else, it shows through `Items.kept`.
 

@@ -37,7 +37,7 @@ from streams.kafka.replay import read_again, recent_past
 from streams.wire.backfill import is_backfilled
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
-from streams.wire.history_rows import decode_history, encode_history
+from streams.wire.history_rows import PublishedHistory, decode_histories, encode_history
 from streams.wire.pair_deltas import SOURCE_TOPICS, PairBatch, source_name
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record, check_at, raw_value, refusal
@@ -60,7 +60,7 @@ PAIR_BYTES = 160
 """Of a pair that waits: a tuple, its weight, and its place in a list."""
 
 SLICE = 25
-"""Histories adopted or published before the event loop gets a turn: about a millisecond."""
+"""Histories adopted or published before the event loop gets a turn: a millisecond with 20 items each, four with 200."""
 
 FOREIGN_ROWS_S = 60.0
 """Between two checks whether a late owner has written rows; shorter than compaction keeps the newer ones."""
@@ -334,20 +334,23 @@ class ShopperTask(PartitionTask):
         if start < stop:
             async with aclosing(log.read_range(tp, start, stop)) as batches:
                 async for batch in batches:
-                    for done, record in enumerate(batch):
-                        try:
-                            self._adopt(record, end)
-                        except RecordError as error:
-                            self.context.metrics.unusable.labels(tp.topic).inc()
-                            self.context.bad_records.write(tp.topic, error, "is passed over")
-                        if done % SLICE == 0:
-                            await asyncio.sleep(0)
+                    for first in range(0, len(batch), SLICE):
+                        records = batch[first : first + SLICE]
+                        for record, found in zip(records, decode_histories(records), strict=True):
+                            try:
+                                self._adopt(record, found, end)
+                            except RecordError as error:
+                                self.context.metrics.unusable.labels(tp.topic).inc()
+                                self.context.bad_records.write(tp.topic, error, "is passed over")
+                        await asyncio.sleep(0)
 
-    def _adopt(self, record: Record, end: int) -> None:
+    def _adopt(self, record: Record, found: PublishedHistory | RecordError, end: int) -> None:
         if record.value is None:
             self.histories.adopt((record.key or b"").decode(errors="replace"), None)
             return
-        row, of = decode_history(record)
+        if isinstance(found, RecordError):
+            raise found
+        row, of = found
         check_at(record, row.history.last, self.context.clock())
         self._check_identity(self._purchases_tp, of.topic_id, of.partitions, "histories")
         if row.history.position > end:

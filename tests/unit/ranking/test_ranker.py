@@ -462,7 +462,7 @@ def test_what_is_taken_anyhow_is_no_merit_as_far_as_the_policy_says(credit: floa
     rows[:, BASE] = math.log(1 + 0.3 / BASE_UNIT), math.log(1 + 0.01 / BASE_UNIT)
     assert ("staple", "fitting")[int(np.argmax(rows @ ranker.order().weights[CROSS_SELL, 0]))] == first
     earned = ranker.metrics()["credits.cross_sell"] / ranker.metrics()["takings.cross_sell"]
-    assert earned < 0.7 if credit else earned == 1.0
+    assert earned < 0.75 if credit else earned == 1.0
 
 
 def test_what_is_only_taken_anyhow_makes_no_order() -> None:

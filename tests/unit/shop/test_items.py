@@ -27,6 +27,20 @@ def test_ids_keep_their_numbers_as_the_tables_grow() -> None:
     assert all(key(items, name) == key(fresh, name) for name in names)  # whatever was interned before
 
 
+@given(st.lists(st.sampled_from(["kettle", "mug", "tea", "pot"])), st.lists(st.sampled_from(["tea", "cup", "lid"])))
+def test_ids_together_are_numbered_and_kept_as_one_by_one(before: list[str], now: list[str]) -> None:
+    alone, together = Items(), Items()
+    for items in (alone, together):
+        for name in before:
+            items.index(name)
+        items.begin()
+    indices = together.indices(now)
+    assert indices.dtype == np.int32
+    assert indices.tolist() == [alone.index(name) for name in now]
+    assert together.free().tolist() == alone.free().tolist()
+    assert together.names() == alone.names()
+
+
 def test_an_id_that_was_never_seen_is_unknown_and_stays_so() -> None:
     items = Items()
     assert items.find("kettle") == UNKNOWN

@@ -162,6 +162,22 @@ def test_a_row_that_includes_purchases_beyond_the_end_is_passed_over_and_replace
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(("order", "baskets"), [("bad tombstone row", 1), ("row bad tombstone", 0), ("row bad row", 1)])
+def test_of_records_that_are_adopted_together_the_last_good_one_counts(order: str, baskets: int) -> None:
+    async def scenario() -> None:
+        shop = Shop()
+        row, purchases = await published_once(shop)
+        values = {"row": encode_history(row, purchases), "tombstone": None, "bad": b"{}"}
+        for name in order.split():
+            shop.log.append("histories", PARTITION, b"ann", values[name])
+        process = await started(shop)
+        assert task_of(process).histories.of("ann").baskets == baskets
+        assert count(process, "mirror_unusable_total", topic="histories") == 1
+        await process.die()
+
+    asyncio.run(scenario())
+
+
 def test_a_row_of_the_far_future_is_passed_over() -> None:
     async def scenario() -> None:
         shop = Shop()

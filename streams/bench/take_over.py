@@ -1,0 +1,185 @@
+"""Measures a take-over with histories: a worker starts on rows of so many shoppers, beside one that starts on none.
+
+The rows are made up, from a seed: every shopper has the same number of items, drawn from a catalogue with equal
+chances, with counts and times of a year. No purchase is in the log: the rows' positions are 0, so the worker adopts
+all of them and replays nothing. One worker takes over all partitions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from models.sessions.histories import CELL, DAY_S, History, HistoryRow
+from streams.bench.application import BenchError
+from streams.bench.events import Event
+from streams.bench.load import preload
+from streams.brokers.broker import HOST, Broker, free_ports
+from streams.kafka import topic_admin
+from streams.processes import Process, cpu_s, crosscurrent, environment, resident_mb
+from streams.wire.history_rows import encode_history
+from streams.wire.partitioner import partition_of
+from streams.wire.topics import Identity, full_name
+
+CATALOGUE = 50_000
+"""Items that the rows are drawn from."""
+
+YEAR_S = 365 * DAY_S
+
+HELD_S = 30.0
+"""Longest wait until the gauge of a ready worker says that it holds all histories; it is updated each second."""
+
+LOOK_S = 0.2
+"""Between two looks at the gauge."""
+
+_TAKEN = re.compile(r"(shoppers-\d+) taken over in ([\d.]+) s")
+_HELD = re.compile(r"^crosscurrent_histories (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOverConfig:
+    """How much is measured."""
+
+    shoppers: int
+    items: int  # of each shopper
+    repeats: int = 2  # starts on rows, and as many on none
+    seed: int = 7  # of the rows
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A start of the worker, to the line by which it says that it is ready."""
+
+    ready_s: float
+    partitions_s: Sequence[float]  # its own times of taking over each partition of shoppers, all at once
+    cpu_s: float | None  # processor time; None without /proc
+    resident_mb: float | None
+
+    @property
+    def longest_s(self) -> float:
+        """Its longest take-over of a partition."""
+        return max(self.partitions_s)
+
+
+def take_over(broker: Broker, config: TakeOverConfig, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure on a running broker. The folder is for logs; `say` gets the progress.
+
+    Raises:
+        ProcessError: the worker ended.
+        BenchError: it does not hold all histories.
+    """
+    empty, full = (_Worker(broker, name, folder) for name in ("empty", "full"))
+    identity = topic_admin.identities(full.settings)[full_name(full.settings.prefix, "purchases")]
+    say(f"publishing {config.shoppers:,} rows of {config.items} items")
+    sent = 0
+
+    def counted() -> Iterator[Event]:
+        nonlocal sent
+        for row in rows(config, identity, time.time()):
+            sent += len(row.key) + len(row.value)
+            yield row
+
+    asyncio.run(preload(full.settings.bootstrap_servers, full.settings.prefix, counted()))
+    say("a first start, which does not count: kernels and files get into the caches")
+    empty.start(0)
+    without, with_rows = [], []
+    for number in range(1, config.repeats + 1):
+        without.append(empty.start(0))
+        with_rows.append(full.start(config.shoppers))
+        times = f"{without[-1].ready_s:.1f} s without rows, {with_rows[-1].ready_s:.1f} s with them"
+        say(f"turn {number}: ready after {times}")
+    return compared(config, sent, without, with_rows)
+
+
+class _Worker:
+    """A worker, on topics of its own under a prefix."""
+
+    def __init__(self, broker: Broker, name: str, folder: Path) -> None:
+        self.settings = broker.settings(prefix=f"{name}-")
+        topic_admin.create(self.settings)
+        (self._port,) = free_ports(1)
+        command = crosscurrent("worker", "--web-port", str(self._port), settings=self.settings)
+        environ = environment(snapshot_store=folder / "snapshots")
+        self._process = Process(f"the worker ({name})", command, folder / f"{name}.log", environ)
+
+    def start(self, shoppers: int) -> Start:
+        """Start it, see that it holds the histories of so many shoppers, and stop it."""
+        started = time.monotonic()
+        with self._process as process:
+            process.await_ready()
+            ready_s, used_s = round(time.monotonic() - started, 2), cpu_s(process.pid)
+            self._await_held(shoppers)
+            taken = dict(_TAKEN.findall(process.output()))
+            return Start(ready_s, [float(seconds) for seconds in taken.values()], used_s, resident_mb(process.pid))
+
+    def _await_held(self, shoppers: int) -> None:
+        deadline = time.monotonic() + HELD_S
+        while (held := self._held()) != shoppers:
+            if time.monotonic() > deadline:
+                words = self._process.last_words()
+                message = f"{self._process.name} holds {held:,} of {shoppers:,} histories: {words}"
+                raise BenchError(message)
+            time.sleep(LOOK_S)
+
+    def _held(self) -> int:
+        with urllib.request.urlopen(f"http://{HOST}:{self._port}/metrics", timeout=HELD_S) as page:
+            found = _HELD.search(page.read().decode())
+        return int(float(found[1])) if found else 0
+
+
+def rows(config: TakeOverConfig, purchases: Identity, now_s: float) -> Iterator[Event]:
+    """Rows of histories that end at a time (epoch seconds), for the topic `purchases` of that identity."""
+    chance, items = np.random.default_rng(config.seed), config.items
+    for shopper in range(config.shoppers):
+        cells = np.zeros(items, CELL)
+        cells["count"] = chance.geometric(0.4, items)
+        for name in ("fast", "slow"):
+            cells[name] = 1.0 + (cells["count"] - 1) * chance.random(items)
+        bought = now_s - YEAR_S * chance.random((2, items))
+        cells["first"], cells["last"] = bought.min(0), bought.max(0)
+        baskets = int(cells["count"].sum())
+        first, last = float(bought.min()), float(bought.max())
+        history = History(cells, baskets, float(baskets), first, last, 0)
+        item_ids = [f"item-{item}" for item in chance.choice(CATALOGUE, items, replace=False)]
+        row = HistoryRow(f"shopper-{shopper}", item_ids, history)
+        key = row.user_id.encode()
+        yield Event("histories", partition_of(key, purchases.partitions), key, encode_history(row, purchases))
+
+
+def compared(config: TakeOverConfig, sent: int, without: Sequence[Start], with_rows: Sequence[Start]) -> dict[str, Any]:
+    """Figures of starts without and with rows, which have so many bytes in all; and what a row costs."""
+    before, after = _middle(without), _middle(with_rows)
+
+    def each(name: str, unit: float) -> float | None:
+        """What a row adds, in a unit of which so many make the figure's own; None: unknown."""
+        if before[name] is None or after[name] is None:
+            return None
+        added: float = (after[name] - before[name]) * unit / config.shoppers
+        return round(added, 1)
+
+    return asdict(config) | {
+        "without": before,
+        "with": after,
+        "bytes_a_row": round(sent / config.shoppers),
+        "us_a_row": each("longest_s", 1e6),
+        "cpu_us_a_row": each("cpu_s", 1e6),
+        "resident_bytes_a_row": each("resident_mb", 1 << 20),
+    }
+
+
+def _middle(starts: Sequence[Start]) -> dict[str, Any]:
+    """Medians of the starts, and all of them."""
+    middle: dict[str, Any] = {}
+    for name in ("ready_s", "longest_s", "cpu_s", "resident_mb"):
+        known = [value for start in starts if (value := getattr(start, name)) is not None]
+        middle[name] = round(median(known), 2) if known else None
+    return middle | {"starts": [asdict(start) for start in starts]}
