@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.shop.events import PAIR_KIND_NAMES
 
-SOURCES = (*PAIR_KIND_NAMES, "sequence")
+SOURCES = (*PAIR_KIND_NAMES, "sequence", "likeness", "walk")
 """Whose shares are features."""
 
 FEATURES = (

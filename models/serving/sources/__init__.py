@@ -9,7 +9,7 @@ of `models.serving.state`.
 from __future__ import annotations
 
 from models.jit import in_turn
-from models.serving.sources import fallbacks, history, most_bought, neighbours, sequence, shelf
+from models.serving.sources import fallbacks, history, likeness, most_bought, neighbours, sequence, shelf, walk
 
 SOURCES = (
     neighbours.SOURCE,
@@ -17,6 +17,8 @@ SOURCES = (
     most_bought.SOURCE,
     history.SOURCE,
     shelf.SOURCE,
+    likeness.SOURCE,
+    walk.SOURCE,
     fallbacks.SOURCE,
 )
 """All sources, in the order in which they are asked."""

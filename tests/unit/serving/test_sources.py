@@ -6,6 +6,7 @@ source, add an entry to `SOURCES`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from models.ranking.candidate_pool import MOST
-from models.ranking.features import LEARNT, no_order
+from models.ranking.features import FEATURES, LEARNT, SHARE_UNIT, no_order
 from models.ranking.features import SOURCES as SHARE_NAMES
 from models.ranking.ranker import CODE as RANKER_CODE
 from models.ranking.ranker import MODEL as RANKER
@@ -24,11 +25,15 @@ from models.sequence.config import MODEL as SEQUENCE
 from models.sequence.predictor import ITEMS, Expected
 from models.sequence.snapshot import read_predictor, shapes
 from models.serving import sources
+from models.serving.explanations import MOST_REASONS
 from models.serving.popularity import PLACES
 from models.serving.reason_text import Reason
 from models.serving.recommender import Answer, Learnt, Query, SuggestedItem, expected_of
 from models.serving.sources.fallbacks import PER_ANCHOR
 from models.serving.sources.most_bought import MOST_BOUGHT
+from models.serving.sources.source import Worth
+from models.serving.sources.walk import BETWEEN
+from models.serving.sources.walk import ITEMS as WALKED_FROM
 from models.serving.state import MAX_CONTEXT, SHARES, TOP
 from models.sessions.histories import DAY_S, Histories, HistoryConfig
 from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_THEN_BOUGHT, VIEWED_WITH, Action
@@ -418,9 +423,73 @@ def stored(topic: str, key: str, value: bytes) -> StoredRecord:
 
 def test_each_reason_has_one_sentence_and_each_share_a_worth() -> None:
     codes = [code for source in sources.SOURCES for code in source.sentences]
-    assert sorted(codes) == list(range(len(codes)))
-    assert tuple(sources.SENTENCES[column].source for column in range(SHARES)) == SHARE_NAMES
+    of_shares, relations = range(MOST_REASONS), range(SHARES, SHARES + 4)
+    assert sorted(codes) == [*of_shares, *relations]
+    assert tuple(sources.SENTENCES[column].source for column in of_shares) == SHARE_NAMES[:MOST_REASONS]
     assert set(sources.WORTH) == set(SHARE_NAMES)
+    assert not any(sources.WORTH[name] != Worth(0.0, 0.0) for name in SHARE_NAMES[MOST_REASONS:])  # no reason, no worth
+
+
+# -- sources that only describe what others bring ----------------------------------------------------------------------
+
+
+def share(shop: SourceShop, name: str, item_id: str, **more: Any) -> float:
+    """A share of an item of the pool for a look at the kettle."""
+    described = shop.pool("kettle", history=shop.histories.of("ann"), **more)[item_id][f"{name} share"]
+    return math.expm1(described) * SHARE_UNIT
+
+
+def test_likeness_is_the_mean_cosine_with_the_items_of_the_visit() -> None:
+    """Of plain numbers, whatever the weights; an item without a row says nothing."""
+    shop = SourceShop()
+    shop.offer("mug", "Mugs", 5.0)
+    shop.learn("kettle", {"mug": (1.5, 0.0, 0.0)}, views=16.0, counts={"mug": (8, 0, 0)})
+    shop.learn("pot", {"mug": (0.5, 0.0, 0.0)}, views=4.0, counts={"mug": (2, 0, 0)})
+    shop.learn("mug", {}, views=25.0)
+    assert share(shop, "likeness", "mug") == pytest.approx(8 / math.sqrt(16 * 25), rel=1e-4)
+    assert share(shop, "likeness", "mug", visit=["new", "pot"]) == pytest.approx((8 / 20 + 2 / 10) / 2, rel=1e-4)
+
+
+def test_a_walk_leads_over_the_strongest_neighbours() -> None:
+    shop = SourceShop()
+    bridges = things(BETWEEN + 1)
+    shop.learn("kettle", {bridge: (5.0, 0.0, 0.0) for bridge in bridges}, views=20.0)
+    for name in ("mug", "far"):
+        shop.offer(name, name, 5.0)
+        shop.histories.learn("ann", [shop.items.index(name)], NOW - DAY_S, 0)
+    shop.learn(bridges[0], {"mug": (4.0, 0.0, 0.0)}, views=15.0)
+    shop.learn(bridges[1], {"mug": (2.0, 0.0, 0.0)}, views=15.0)
+    shop.learn(bridges[-1], {"far": (4.0, 0.0, 0.0)}, views=15.0)
+    assert share(shop, "walk", "mug") == pytest.approx(5 / 25 * 4 / 20 + 5 / 25 * 2 / 20, rel=1e-4)
+    assert share(shop, "walk", "far") == 0.0
+
+
+def test_a_walk_begins_at_the_latest_items() -> None:
+    shop = SourceShop()
+    shop.offer("mug", "Mugs", 5.0)
+    shop.histories.learn("ann", [shop.items.index("mug")], NOW - DAY_S, 0)
+    shop.learn("pot", {"tray": (5.0, 0.0, 0.0)}, views=20.0)
+    shop.learn("tray", {"mug": (4.0, 0.0, 0.0)}, views=15.0)
+    looks = things(WALKED_FROM)
+    assert share(shop, "walk", "mug", visit=["pot", *looks]) > 0.0
+    assert share(shop, "walk", "mug", visit=[*looks, "pot"]) == 0.0
+
+
+def test_pools_are_described_alike_alone_and_in_a_batch() -> None:
+    shop = SourceShop()
+    for place, name in enumerate(things(30)):
+        shop.offer(name, name, 5.0)
+        others = {other: (1.0 + place % 4, 0.0, 0.0) for other in things(30)[: place % 7] if other != name}
+        shop.learn(name, others, views=40.0 + place)
+    queries = [shop.query(name, visit=things(30)[:8:3], logs_pool=True) for name in things(30)]
+    alone = [next(shop.recommender.answer_each([query])).pool for query in queries]
+    for one, other in zip(alone, shop.recommender.answer_each(queries), strict=True):
+        assert one is not None
+        assert other.pool is not None
+        np.testing.assert_array_equal(one.items, other.pool.items)
+        np.testing.assert_array_equal(one.features, other.pool.features)
+    described = np.concatenate([one.features for one in alone if one is not None])
+    assert all((described[:, FEATURES.index(f"{name} share")] > 0.0).any() for name in ("likeness", "walk"))
 
 
 def test_of_a_long_visit_the_latest_items_are_looked_up() -> None:
