@@ -1,10 +1,11 @@
 """Likeness: how far an item goes with the whole visit, whatever the order and the distance.
 
-    share = mean over the items of the context: events with both / sqrt(events with the one * events with the other)
+    share = mean over the items of the context: looks with both / sqrt(looks at the one * looks at the other)
 
 the cosine of two items (B. Sarwar et al., Item-based collaborative filtering recommendation algorithms, 2001), by plain
-numbers of views: they do not fade, and looks far apart count as much as the next one. Where visits are long and in no
-order, that says more than shares weighed by recency.
+numbers: they do not fade, and looks far apart count as much as neighbouring ones. Items without neighbours are left out
+of the mean. Where visits are long and in no order, that says more than shares weighted by recency. Each look at either
+item with the other counts, so where shoppers go to and fro between two items the share may exceed 1.
 
 It describes candidates that other sources bring. Its worth is 0: the learnt order finds out how far a shop needs it.
 The reason of what it counts is that of what was viewed together.
@@ -30,7 +31,7 @@ _SHARE = SOURCES.index(NAME)
 @inline_njit
 def join(query: int, batch: Batch, state: ServingState) -> None:
     """Describe the candidates of the pool; none joins."""
-    rows, pool, items = state.rows, state.pool, 0
+    rows, weights, pool, items = state.rows, state.weights, state.pool, 0
     for place in range(pool.size[1]):
         about = pool.context[place]
         if about >= len(rows.length) or rows.length[about] == 0:
@@ -42,7 +43,9 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
             known = pool.where[item]
             candidate = pool.candidates[known]
             if known < pool.size[0] and candidate.item == item and candidate.kind != NEITHER and candidate.pooled:
-                pool.shares[known, _SHARE] += factor * rows.counts[cell, VIEWED_WITH]
+                looks = rows.counts[cell, VIEWED_WITH]
+                if looks >= weights.min_support:
+                    pool.shares[known, _SHARE] += factor * looks
     for queue in range(len(pool.top_sizes)):
         for number in range(pool.top_sizes[queue]):
             place = pool.top[queue, number]

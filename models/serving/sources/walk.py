@@ -2,11 +2,10 @@
 
     share = sum over items a of the context, and neighbours m of a: recency(a) * share(m of a) * share(item of m)
 
-The shares are those of the views of `a` and of `m` after or before which the other was viewed, shrunk as those of
-neighbours are. Of the context the first `ITEMS` are walked from, and of each the first `BETWEEN` neighbours, which are
-its strongest: the rest costs much and adds little. Two items that were never viewed together, as both are new or rare,
-are related if they share neighbours (random walks with restart: C. Cooper et al., Random walks in recommender systems,
-2014).
+A share is the viewed-with share of the neighbours source, of the views of `a` or of `m`. The walk starts at the first
+`ITEMS` of the context, and goes over the first `BETWEEN` neighbours of each, which are its strongest: more would cost
+much and add little. So two items that were never viewed together, because they are new or rare, are related if they
+share neighbours (C. Cooper et al., Random walks in recommender systems, 2014).
 
 It describes candidates that other sources bring. Its worth is 0: the learnt order finds out how far a shop needs it.
 """
@@ -16,7 +15,7 @@ from __future__ import annotations
 from models.jit import inline_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
-from models.serving.sources.neighbours import share_factors
+from models.serving.sources.neighbours import share_factors, supported
 from models.serving.sources.source import Source, Worth
 from models.serving.state import ServingState
 from models.shop.events import VIEWED_WITH
@@ -25,7 +24,7 @@ from models.shop.kinds import NEITHER
 NAME = "walk"
 
 ITEMS, BETWEEN = 3, 8
-"""Items of the context that are walked from, and neighbours of each that are walked over."""
+"""Items of the context that the walk starts at, and neighbours of each that it goes over."""
 
 _SHARE = SOURCES.index(NAME)
 
@@ -41,7 +40,7 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
         per_view, _ = share_factors(about, pool.recency[place], at, rows, weights)
         for step in range(rows.start[about], rows.start[about] + min(BETWEEN, rows.length[about])):
             between = rows.ids[step]
-            share = per_view * rows.weights[step, VIEWED_WITH]
+            share = per_view * supported(step, VIEWED_WITH, rows, weights)
             if not share > 0.0 or between >= len(rows.length) or rows.length[between] == 0:
                 continue
             factor, _ = share_factors(between, share, at, rows, weights)
@@ -50,7 +49,7 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
                 known = pool.where[item]
                 candidate = pool.candidates[known]
                 if known < pool.size[0] and candidate.item == item and candidate.kind != NEITHER and candidate.pooled:
-                    pool.shares[known, _SHARE] += factor * rows.weights[cell, VIEWED_WITH]
+                    pool.shares[known, _SHARE] += factor * supported(cell, VIEWED_WITH, rows, weights)
 
 
 SOURCE = Source(worth={NAME: Worth(cross_sell=0.0, upsell=0.0)}, join=join)

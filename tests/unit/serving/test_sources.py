@@ -464,6 +464,18 @@ def test_a_walk_leads_over_the_strongest_neighbours() -> None:
     assert share(shop, "walk", "far") == 0.0
 
 
+def test_too_few_events_describe_nothing() -> None:
+    """`min_support` of the policy holds for every step."""
+    for first, second, described in [(3, 3, True), (2, 3, False), (3, 2, False)]:
+        shop = SourceShop(min_support=3)
+        shop.offer("mug", "Mugs", 5.0)
+        shop.histories.learn("ann", [shop.items.index("mug")], NOW - DAY_S, 0)
+        both = {"tray": (5.0, 0.0, 0.0), "mug": (5.0, 0.0, 0.0)}
+        shop.learn("kettle", both, counts={"tray": (first, 0, 0), "mug": (min(first, second), 0, 0)})
+        shop.learn("tray", {"mug": (4.0, 0.0, 0.0)}, counts={"mug": (second, 0, 0)})
+        assert [share(shop, name, "mug") > 0.0 for name in ("likeness", "walk")] == [described, described]
+
+
 def test_a_walk_begins_at_the_latest_items() -> None:
     shop = SourceShop()
     shop.offer("mug", "Mugs", 5.0)
