@@ -86,6 +86,9 @@ _EVIDENCE, _BASE, _STEP, _HAD, _LEARNT = map(FEATURES.index, ("evidence", "base"
 _FADE = 0.9999
 """What the information behind weights, and the squares behind biases, keep of themselves at each step."""
 
+LEAST_PRIOR = 1e-3
+"""Of what is divided by, or makes a matrix invertible: with 0 the first pools would stop the trainer."""
+
 _FADE_EVERY = 1_000
 _FORGOTTEN = 0.05
 """Takings of items fade once in so many pools; those of an item with fewer than this are forgotten."""
@@ -117,6 +120,16 @@ class RankerConfig:
     drift_delta: float = 0.002
     """Chance of an alarm without drift, of each window that is compared: river's default."""
 
+    def __post_init__(self) -> None:
+        for name in ("prior_precision", "prior", "least_credits"):  # divisors, or of a matrix without an inverse
+            if not getattr(self, name) >= LEAST_PRIOR:
+                message = f"{name} must be at least {LEAST_PRIOR:g}, got {getattr(self, name)}"
+                raise ValueError(message)
+        for name in ("uptake_fade", "fade"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                message = f"{name} must be 0 to 1, got {getattr(self, name)}"
+                raise ValueError(message)
+
 
 class Ranker:
     """Learns an order from closed pools.
@@ -125,7 +138,7 @@ class Ranker:
         policy: its `credit` and `step_power` say what the order is for.
 
     Attributes:
-        learnt: pools.
+        learnt: pools; one whose upsells are open for a month counts again when that is over.
     """
 
     def __init__(self, config: RankerConfig, policy: Policy) -> None:

@@ -139,6 +139,11 @@ def test_frozen() -> None:
         ({}, {"CROSSCURRENT_COOCCURRENCE__IMPORTANCE": "[1,x]"}, "CROSSCURRENT_COOCCURRENCE"),
         ({}, {"CROSSCURRENT_LEARNER__NETWORK__UNIT": "7"}, "LEARNER__NETWORK__UNIT is no setting; did you mean units?"),
         ({}, {"CROSSCURRENT_LEARNER__NETWORK__SCALE": "-1"}, "LEARNER__NETWORK__SCALE must be a number of at least 0"),
+        (
+            {},
+            {"CROSSCURRENT_RANKER__PRIOR_PRECISION": "0"},
+            "CROSSCURRENT_RANKER.*prior_precision must be at least 0.001",
+        ),
         ({}, {"CROSSCURRENT_VISITS": "20"}, "CROSSCURRENT_VISITS must be"),
         ({}, {"CROSSCURRENT_VISITS": '{"a":' * 100_000}, "CROSSCURRENT_VISITS must be a JSON object"),
         (

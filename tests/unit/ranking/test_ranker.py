@@ -91,6 +91,16 @@ def taught(outcomes: list[Closed], policy: Policy | None = None, config: RankerC
     return ranker
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"prior_precision": 0.0}, {"prior": 0.0}, {"least_credits": 0.0}, {"uptake_fade": 1.5}, {"fade": 2.0}]
+)
+def test_a_configuration_that_would_stop_or_blow_up_learning_is_refused(wrong: dict[str, float]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=f"^{name} must be "):
+        RankerConfig(**wrong)  # type: ignore[arg-type]
+    taught(pools(3), None, RankerConfig(prior_precision=1e-3, prior=1e-3, least_credits=1e-3)).order()
+
+
 # -- features and the pool ---------------------------------------------------------------------------------------------
 
 
