@@ -15,8 +15,8 @@ from models.shop.events import PAIR_KINDS
 from models.shop.kinds import UPSELL
 
 MOST_REASONS = PAIR_KINDS + 1
-"""Reasons an item at most: one of each kind of co-occurrence and of the sequence model, in the column of the share. An
-item without evidence has one, in the first."""
+"""Reasons an item at most: one of each kind of co-occurrence and of the sequence model, in the column of the share. The
+shares after these have no reason. An item without evidence has one, in the first column."""
 
 OF_VISIT, OF_AN_ANCHOR, OF_OWN_ANCHOR = 0, 1, 2
 """Whose evidence it is, the better last: of an item of the visit, of an anchor, of the one that the item is for."""

@@ -2,7 +2,9 @@
 
 A recommender learns from the events of the benchmark and is asked the last queries again. The sequence model's items
 and the histories of the shoppers are drawn at random, and a learnt order serves. The cost of a source is what the
-kernel takes less without it. Costs do not add up to the whole: a full list needs no fall-backs, for example.
+kernel takes less without it. Costs do not add up to the whole: a full list needs no fall-backs, for example. Likeness
+and the walk read the rows of the neighbours, so without these they cost nothing, either. The cost of each alone is what
+it takes to describe a pool again: that of the last query of each batch.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 import models.serving.recommender
@@ -28,6 +31,7 @@ from models.serving.explanations import empty_reasons
 from models.serving.kernel import answer
 from models.serving.popularity import TopItems
 from models.serving.recommender import Learnt, Query, Recommender
+from models.serving.sources import likeness, walk
 from models.serving.state import ServingState
 from models.sessions.histories import DAY_S, NOTHING, Histories, History, HistoryConfig
 from models.sessions.visits import VisitConfig
@@ -75,7 +79,7 @@ class Cost(NamedTuple):
 ALL, LOGGED, LONG = "all sources", "pools logged", "long histories"
 
 COSTS = (
-    Cost("neighbours of the visit", ALL, "no neighbours"),
+    Cost("neighbours of the visit, likeness and walk", ALL, "no neighbours"),
     Cost(f"sequence model, {ITEMS} items", ALL, "no sequence model"),
     Cost("most bought items", ALL, "no most bought items"),
     Cost("top items of categories and brands", ALL, "no top items"),
@@ -84,6 +88,22 @@ COSTS = (
     Cost("pool and learnt order, with all that joins", ALL, "order of the evidence"),
     Cost("logging the pool", LOGGED, ALL),
 )
+
+AGAIN = 50
+"""Times that a pool is described again."""
+
+
+def _again(join: Callable[[int, Batch, ServingState], None]) -> Callable[[int, Batch, ServingState], None]:
+    @njit  # type: ignore[untyped-decorator]
+    def again(times: int, batch: Batch, state: ServingState) -> None:
+        for _ in range(times):
+            join(len(batch.at) - 1, batch, state)
+
+    return again  # type: ignore[no-any-return]
+
+
+DESCRIBERS = {likeness.NAME: _again(likeness.join), walk.NAME: _again(walk.join)}
+"""By source, what describes the pool that the kernel has left in the state, so many times."""
 
 
 def costs(
@@ -209,24 +229,46 @@ def _costs(found: Mapping[str, Sequence[Call]], repeats: int) -> dict[str, Any]:
     serials = count(FIRST_SERIAL, max(TOGETHER))
     for each in found.values():
         _us(each, serials)
-    turns = [{name: _us(each, serials) for name, each in found.items()} for _ in range(repeats)]
-    return {ALL: _spread([turn[ALL] for turn in turns])} | {
-        cost.source: _spread([turn[cost.calls] - turn[cost.without] for turn in turns]) for cost in COSTS
-    }
+    _described_us(found[ALL], serials)
+    turns = [
+        {name: _us(each, serials) for name, each in found.items()} | _described_us(found[ALL], serials)
+        for _ in range(repeats)
+    ]
+    return (
+        {ALL: _spread([turn[ALL] for turn in turns])}
+        | {cost.source: _spread([turn[cost.calls] - turn[cost.without] for turn in turns]) for cost in COSTS}
+        | {source: _spread([turn[source] for turn in turns]) for source in DESCRIBERS}
+    )
 
 
 def _us(found: Sequence[Call], serials: Iterator[int]) -> float:
     """Microseconds a query of some calls."""
-    seconds, queries = 0.0, 0
+    seconds = sum(_seconds(call, serials) for call in found)
+    return 1e6 * seconds / sum(len(call.batch.at) for call in found)
+
+
+def _seconds(call: Call, serials: Iterator[int]) -> float:
+    """Seconds that the kernel takes for a call."""
+    size, places = len(call.batch.at), call.state.limits.items
+    batch = call.batch._replace(serial=next(serials))
+    out, why = empty_answers(size, places, int((batch.logged >= 0).sum())), empty_reasons(size, places)
+    started = time.thread_time()
+    answer(batch, call.state, out, why)
+    return time.thread_time() - started
+
+
+def _described_us(found: Sequence[Call], serials: Iterator[int]) -> dict[str, float]:
+    """Microseconds a pool by source, over the pools that some calls leave; what a call itself costs is taken off."""
+    us = dict.fromkeys(DESCRIBERS, 0.0)
     for call in found:
-        size, places = len(call.batch.at), call.state.limits.items
-        batch = call.batch._replace(serial=next(serials))
-        out, why = empty_answers(size, places, int((batch.logged >= 0).sum())), empty_reasons(size, places)
-        started = time.thread_time()
-        answer(batch, call.state, out, why)
-        seconds += time.thread_time() - started
-        queries += size
-    return 1e6 * seconds / queries
+        _seconds(call, serials)
+        for source, again in DESCRIBERS.items():
+            started = time.thread_time()
+            again(1, call.batch, call.state)
+            called = time.thread_time()
+            again(1 + AGAIN, call.batch, call.state)
+            us[source] += 1e6 * (time.thread_time() - 2 * called + started) / AGAIN / len(found)
+    return us
 
 
 def _spread(us: Sequence[float]) -> dict[str, float]:

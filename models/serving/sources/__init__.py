@@ -1,9 +1,10 @@
 """Sources of candidates. Each is a module that says what it counts, adds its candidates and words its reason.
 
-To add a source, write its module, with a `SOURCE` (`models.serving.sources.source`), and add its line to `SOURCES`. If
-it has a share, append the share's name to `SOURCES` of `models.ranking.features`, too: that makes it a column of the
-candidates' shares and a feature of the learnt order. If it has none, but a reason of its own, the reason is a relation
-of `models.serving.state`.
+To add a source, write its module, with a `SOURCE` (`models.serving.sources.source`), import it below, and add its line
+to `SOURCES`. If it has a share, add the share's name to `SOURCES` of `models.ranking.features`, too: that makes it a
+column of the candidates' shares and a feature of the learnt order. Raise `CODE` of `models.ranking.ranker` then. Shares
+with a reason come before those without one, and `MOST_REASONS` of `models.serving.explanations` is how many have one.
+If the source has no share but a reason of its own, the reason is a relation of `models.serving.state`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ SOURCES = (
     walk.SOURCE,
     fallbacks.SOURCE,
 )
-"""All sources, in the order in which they are asked."""
+"""All sources, in the order in which they are asked: those that describe the pool after those that join it."""
 
 add_candidates = in_turn([source.add for source in SOURCES if source.add])
 """Compiled: `add` of all sources that have one."""

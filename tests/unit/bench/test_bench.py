@@ -19,6 +19,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from models.ranking.features import FEATURES
+from models.ranking.features import SOURCES as SHARES
 from models.serving.batch import empty_answers
 from models.serving.explanations import empty_reasons
 from models.serving.kernel import answer
@@ -148,7 +149,7 @@ def test_every_stage_of_the_worker_is_timed_on_the_workbench(
 def test_the_cost_of_every_source_is_measured(shop: tuple[list[events.Event], list[events.Event]]) -> None:
     catalog, happened = shop
     figures = sources.costs(catalog, happened, queries=64, repeats=2)
-    names = [sources.ALL, *(cost.source for cost in sources.COSTS)]
+    names = [sources.ALL, *(cost.source for cost in sources.COSTS), *sources.DESCRIBERS]
     assert {size: list(found) for size, found in figures.items()} == {"1": names, "32": names}
     for found in figures.values():
         assert found[sources.ALL]["low"] > 0.0
@@ -161,12 +162,27 @@ def test_a_source_whose_cost_is_measured_is_there_with_it_and_gone_without_it(
     found = {name: pooled(calls) for name, calls in sources.calls(*sources.taught(*shop, 64), 32).items()}
     whole = found[sources.ALL]
     assert all(whole[name] > 0 for name in whole)
-    assert found["no neighbours"]["viewed_with share"] == 0
+    assert all(found["no neighbours"][name] == 0 for name in ("viewed_with share", "likeness share", "walk share"))
     assert found["no sequence model"]["sequence share"] == found["no histories"]["had"] == 0
     assert found[sources.LONG]["had"] > whole["had"]
     assert found["no most bought items"]["joined"] < whole["joined"]
     assert found["no top items"]["upsells joined"] < whole["upsells joined"]
     assert found["no top items"]["joined"] == whole["joined"]
+
+
+def test_a_describer_writes_its_own_share_of_the_pool_that_the_kernel_has_left(
+    shop: tuple[list[events.Event], list[events.Event]],
+) -> None:
+    written: dict[str, set[str]] = {name: set() for name in sources.DESCRIBERS}
+    for batch, state in sources.calls(*sources.taught(*shop, 64), 1)[sources.ALL]:
+        size, places = len(batch.at), state.limits.items
+        answer(batch._replace(serial=next(SERIALS)), state, empty_answers(size, places, 0), empty_reasons(size, places))
+        shares = state.pool.shares[: state.pool.size[0]].view(np.uint64)  # bits: what is no candidate may be NaN
+        for name, describe in sources.DESCRIBERS.items():
+            before = shares.copy()
+            describe(2, batch, state)
+            written[name] |= {SHARES[column] for column in np.flatnonzero((shares != before).any(axis=0))}
+    assert written == {name: {name} for name in sources.DESCRIBERS}
 
 
 def pooled(calls: list[sources.Call]) -> Counter[str]:
@@ -180,7 +196,7 @@ def pooled(calls: list[sources.Call]) -> Counter[str]:
         for query in range(size):
             rows = out.pool_features[query, : out.pool_size[query]]
             kinds = out.pool_kind[query, : out.pool_size[query]]
-            for name in ("viewed_with share", "sequence share", "had"):
+            for name in ("viewed_with share", "sequence share", "likeness share", "walk share", "had"):
                 found[name] += int(np.count_nonzero(rows[:, FEATURES.index(name)]))
             counted = rows[:, FEATURES.index("counted")] > 0.0
             found["joined"] += int(np.count_nonzero(~counted & (kinds == CROSS_SELL)))
