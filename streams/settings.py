@@ -51,7 +51,7 @@ class PoolConfig:
 
     bytes_per_s: int = 24 << 10
     """Most bytes of pools that a worker writes a second, on average; 0: none, and no order is learnt. A trainer keeps
-    about three pools a second open, of 13 kB each, from all workers together."""
+    about three pools a second open, of 14 kB each, from all workers together."""
 
     def __post_init__(self) -> None:
         if self.bytes_per_s < 0:

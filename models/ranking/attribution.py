@@ -69,7 +69,7 @@ class AttributionConfig:
     """Lists that are open at a time; further ones are passed over, as closing one early would call its sale a miss.
     A list takes about 1.5 kB in memory, and 0.2 kB in each snapshot's state."""
     most_open_pools: int = 10_000
-    """... and pools of candidates. One of 150 candidates takes 11 kB in memory, 10 kB in a snapshot's state."""
+    """... and pools of candidates. One of 150 candidates takes 12 kB in memory, 10 kB in a snapshot's state."""
     upsell_window_s: float = 30 * 86_400.0
     """Event time in which taking an item answers a pool's upsell: a month, as a better pan is seldom bought at once."""
     most_open_upsells: int = 10_000
