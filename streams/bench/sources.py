@@ -4,7 +4,7 @@ A recommender learns from the events of the benchmark and is asked the last quer
 and the histories of the shoppers are drawn at random, and a learnt order serves. The cost of a source is what the
 kernel takes less without it. Costs do not add up to the whole: a full list needs no fall-backs, for example. Likeness
 and the walk read the rows of the neighbours, so without these they cost nothing, either. The cost of each alone is what
-it takes to describe a pool again: that of the last query of each batch.
+it takes to describe the pool of a query again and again: at least that, as its rows are in the caches then.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ AGAIN = 50
 
 
 def _again(join: Callable[[int, Batch, ServingState], None]) -> Callable[[int, Batch, ServingState], None]:
-    @njit  # type: ignore[untyped-decorator]
+    @njit
     def again(times: int, batch: Batch, state: ServingState) -> None:
         for _ in range(times):
             join(len(batch.at) - 1, batch, state)
@@ -114,7 +114,8 @@ def costs(
     `queries` must be a multiple of the largest batch. The first source is the kernel with all of them.
     """
     recommender, asked = taught(catalog, events, queries)
-    return {str(size): _costs(calls(recommender, asked, size), repeats) for size in TOGETHER}
+    alone = calls(recommender, asked, 1)[ALL]
+    return {str(size): _costs(calls(recommender, asked, size), alone, repeats) for size in TOGETHER}
 
 
 def taught(catalog: Iterable[Event], events: Iterable[Event], queries: int) -> tuple[Recommender, list[Query]]:
@@ -224,14 +225,14 @@ def _histories(
     return [histories.of(str(shopper)) for shopper in range(len(asked))]
 
 
-def _costs(found: Mapping[str, Sequence[Call]], repeats: int) -> dict[str, Any]:
-    """Time all calls in turn, once without counting."""
+def _costs(found: Mapping[str, Sequence[Call]], alone: Sequence[Call], repeats: int) -> dict[str, Any]:
+    """Time all calls in turn, once without counting; describers by calls of one query, `alone`."""
     serials = count(FIRST_SERIAL, max(TOGETHER))
     for each in found.values():
         _us(each, serials)
-    _described_us(found[ALL], serials)
+    _described_us(alone, serials)
     turns = [
-        {name: _us(each, serials) for name, each in found.items()} | _described_us(found[ALL], serials)
+        {name: _us(each, serials) for name, each in found.items()} | _described_us(alone, serials)
         for _ in range(repeats)
     ]
     return (
@@ -258,7 +259,7 @@ def _seconds(call: Call, serials: Iterator[int]) -> float:
 
 
 def _described_us(found: Sequence[Call], serials: Iterator[int]) -> dict[str, float]:
-    """Microseconds a pool by source, over the pools that some calls leave; what a call itself costs is taken off."""
+    """Microseconds a pool by source, over the pools that some calls leave, without what it costs to call."""
     us = dict.fromkeys(DESCRIBERS, 0.0)
     for call in found:
         _seconds(call, serials)
