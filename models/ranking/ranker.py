@@ -121,7 +121,7 @@ class RankerConfig:
     """Chance of an alarm without drift, of each window that is compared: river's default."""
 
     def __post_init__(self) -> None:
-        for name in ("prior_precision", "prior", "least_credits"):  # divisors, or of a matrix without an inverse
+        for name in ("prior_precision", "prior", "least_credits"):
             if not getattr(self, name) >= LEAST_PRIOR:
                 message = f"{name} must be at least {LEAST_PRIOR:g}, got {getattr(self, name)}"
                 raise ValueError(message)
