@@ -112,7 +112,7 @@ class RankerConfig:
     least_credits: float = 200.0
     """Credits of a kind, as many as whole takings, with which its learnt order counts in full."""
     least_judged: float = 30.0
-    """Credits that have judged the orders before another one than that which is learnt is served."""
+    """Credits that have judged the orders before another one than the sum of the evidence is served."""
     fade: float = 0.998
     """What the comparison keeps of itself at each pool of which something was taken: it is about the last 500."""
     losses: int = 1_000
@@ -314,12 +314,9 @@ class _Kind:
 
     @property
     def best(self) -> int:
-        """The order that serves: of equal ones the sum of the evidence, then the learnt one.
-
-        Until enough has judged them it is the learnt one, which is then hardly more than what it begins with.
-        """
+        """The order that serves: of equal ones the sum of the evidence, then the learnt one."""
         if self._judged[1, EVIDENCE] < self._config.least_judged:
-            return LEARNT
+            return EVIDENCE
         gains = self.gains()
         return max((EVIDENCE, LEARNT, POPULARITY), key=lambda order: float(gains[order]))
 

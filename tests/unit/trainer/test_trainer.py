@@ -392,7 +392,7 @@ async def test_an_order_is_learnt_from_what_became_of_pools_and_announced(shop: 
     version = trainee.mirror_of("ranker")
     snapshot = trainee.store.load("ranker", version)
     order = order_of(snapshot, Items())
-    assert order.serves.tolist() == [EVIDENCE, LEARNT, LEARNT]
+    assert order.serves.tolist() == [EVIDENCE, LEARNT, EVIDENCE]
     gained = order.weights[CROSS_SELL, 0] - FIRST_WEIGHTS
     assert gained[FEATURES.index("lift")] > 0.0  # the second, of which most numbers are greater
     assert set(snapshot.positions) == set(READ)
