@@ -158,10 +158,11 @@ class Ranker:
             if not mine.any():
                 continue
             rows, taken = closed.features[mine].astype(np.float64), closed.taken[mine].astype(np.float64)
+            scores = _scores(rows)
             if not month:
-                orders.calibrate(rows, float(taken.sum()))
+                orders.calibrate(scores, float(taken.sum()))
             if month or kind != UPSELL or self._month_takings < self._config.least_credits:
-                orders.learn(closed.items[mine], rows, taken)
+                orders.learn(closed.items[mine], rows, scores, taken)
             self._month_takings += float(taken.sum()) if month else 0.0
         self.learnt += 1
 
@@ -320,11 +321,19 @@ class _Kind:
         gains = self.gains()
         return max((EVIDENCE, LEARNT, POPULARITY), key=lambda order: float(gains[order]))
 
-    def learn(self, items: NDArray[np.int32], rows: NDArray[np.float64], taken: NDArray[np.float64]) -> None:
-        """Learn (n,) items of a pool, their (n, WIDTH) features and which were taken, which judges the orders first."""
+    def learn(
+        self,
+        items: NDArray[np.int32],
+        rows: NDArray[np.float64],
+        scores: NDArray[np.float64],
+        taken: NDArray[np.float64],
+    ) -> None:
+        """Learn (n,) items of a pool and their (n, WIDTH) features by which were taken.
+
+        That judges the orders first, by their (n, orders) scores.
+        """
         if not taken.any():
             return
-        scores = _scores(rows)
         rows[:, _LEARNT] = 0.0
         apart = _apart(rows)
         credits = taken * self._attributable(rows[:, _BASE], self._by_taking.shares(apart), taken)
@@ -360,9 +369,8 @@ class _Kind:
             self._takings *= self._config.uptake_fade
             self._takings[:, self._takings.sum(axis=0) < _FORGOTTEN] = 0.0
 
-    def calibrate(self, rows: NDArray[np.float64], takings: float) -> None:
-        """Move the biases so that acceptances of a pool's (n, WIDTH) candidates sum to its takings."""
-        scores = _scores(rows)
+    def calibrate(self, scores: NDArray[np.float64], takings: float) -> None:
+        """Move the biases so that acceptances of a pool, by (n, orders) scores, sum to its takings."""
         errors = (1.0 / (1.0 + np.exp(-np.clip(scores + self.bias, -50.0, 50.0)))).sum(axis=0) - takings
         self._bias_squares = _FADE * self._bias_squares + errors**2
         self.bias -= 0.5 * errors / np.sqrt(self._bias_squares)

@@ -39,12 +39,12 @@ from models.serving.popularity import TopItems
 from models.serving.queues import pop, push
 from models.serving.rules import LOG_PRICES, OF_CATEGORY, OF_GROUP, PRICED
 from models.serving.selection import exact_first
-from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, POPULAR, SHARES, TOP, UPSELLS, ServingState
+from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, POPULAR, SHARES, TOP, UPSELLS, Pool, ServingState
 from models.sessions.histories import DAY_S
 from models.shop.catalog import NONE
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH
-from models.shop.kinds import CROSS_SELL, UPSELL
+from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 
 LEAST_BASKETS = 100.0
 """Of the shop; fewer count as so many. Otherwise every item of a shop without orders would be one that everybody buys,
@@ -133,6 +133,16 @@ def join_pool(place: int, anchor: int, at: float, state: ServingState) -> None:
     candidate.pooled = True
     pool.top[queue, pool.top_sizes[queue]] = place
     pool.top_sizes[queue] += 1
+
+
+@inline_njit
+def place_in_pool(item: int, pool: Pool) -> int:
+    """Place of an item among the candidates, if it is one of the pool; else -1."""
+    place = pool.where[item]
+    if place >= pool.size[0] or pool.candidates[place].item != item:
+        return -1
+    candidate = pool.candidates[place]
+    return int(place) if candidate.kind != NEITHER and candidate.pooled else -1
 
 
 @inline_njit

@@ -18,10 +18,11 @@ import math
 from models.jit import inline_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
+from models.serving.pooling import place_in_pool
+from models.serving.sources.neighbours import has_neighbours
 from models.serving.sources.source import Source, Worth
 from models.serving.state import ServingState
 from models.shop.events import VIEWED_WITH
-from models.shop.kinds import NEITHER
 
 NAME = "likeness"
 
@@ -34,18 +35,14 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
     rows, weights, pool, items = state.rows, state.weights, state.pool, 0
     for place in range(pool.size[1]):
         about = pool.context[place]
-        if about >= len(rows.length) or rows.length[about] == 0:
+        if not has_neighbours(about, rows):
             continue
         items += 1
         factor = 1.0 / math.sqrt(max(1, rows.own_count[about, 0]))
         for cell in range(rows.start[about], rows.start[about] + rows.length[about]):
-            item = rows.ids[cell]
-            known = pool.where[item]
-            candidate = pool.candidates[known]
-            if known < pool.size[0] and candidate.item == item and candidate.kind != NEITHER and candidate.pooled:
-                looks = rows.counts[cell, VIEWED_WITH]
-                if looks >= weights.min_support:
-                    pool.shares[known, _SHARE] += factor * looks
+            known, looks = place_in_pool(rows.ids[cell], pool), rows.counts[cell, VIEWED_WITH]
+            if known >= 0 and looks >= weights.min_support:
+                pool.shares[known, _SHARE] += factor * looks
     for queue in range(len(pool.top_sizes)):
         for number in range(pool.top_sizes[queue]):
             place = pool.top[queue, number]

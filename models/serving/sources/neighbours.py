@@ -36,6 +36,12 @@ from models.shop.kinds import NEITHER
 
 
 @inline_njit
+def has_neighbours(item: int, rows: Rows) -> bool:
+    """Whether an item has a row, and anything in it."""
+    return bool(item < len(rows.length) and rows.length[item] > 0)
+
+
+@inline_njit
 def share_factors(item: int, recency: float, at: float, rows: Rows, weights: Weights) -> tuple[float, float]:
     """What a weight in an item's row is multiplied by to be a weighed share of its views, and of its baskets."""
     fade = 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
@@ -57,7 +63,7 @@ def add(query: int, batch: Batch, state: ServingState) -> None:
     rows, weights, rules, pool = state.rows, state.weights, state.rules, state.pool
     for place in range(pool.size[1]):
         about = pool.context[place]
-        if about >= len(rows.length) or rows.length[about] == 0:
+        if not has_neighbours(about, rows):
             continue
         per_view, per_basket = share_factors(about, pool.recency[place], at, rows, weights)
         anchor = pool.anchor_of[place]
@@ -117,7 +123,7 @@ def _explain_neighbours(
 ) -> None:
     """Keep what the row of an item of the context says of the marked items, where it is the strongest so far."""
     about = pool.context[place]
-    if about >= len(rows.length) or rows.length[about] == 0:
+    if not has_neighbours(about, rows):
         return
     per_view, per_basket = share_factors(about, pool.recency[place], at, rows, weights)
     anchor = pool.anchor_of[place]

@@ -15,11 +15,11 @@ from __future__ import annotations
 from models.jit import inline_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
-from models.serving.sources.neighbours import share_factors, supported
+from models.serving.pooling import place_in_pool
+from models.serving.sources.neighbours import has_neighbours, share_factors, supported
 from models.serving.sources.source import Source, Worth
 from models.serving.state import ServingState
 from models.shop.events import VIEWED_WITH
-from models.shop.kinds import NEITHER
 
 NAME = "walk"
 
@@ -35,20 +35,18 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
     at, rows, weights, pool = batch.at[query], state.rows, state.weights, state.pool
     for place in range(min(ITEMS, pool.size[1])):
         about = pool.context[place]
-        if about >= len(rows.length) or rows.length[about] == 0:
+        if not has_neighbours(about, rows):
             continue
         per_view, _ = share_factors(about, pool.recency[place], at, rows, weights)
         for step in range(rows.start[about], rows.start[about] + min(BETWEEN, rows.length[about])):
             between = rows.ids[step]
             share = per_view * supported(step, VIEWED_WITH, rows, weights)
-            if not share > 0.0 or between >= len(rows.length) or rows.length[between] == 0:
+            if not share > 0.0 or not has_neighbours(between, rows):
                 continue
             factor, _ = share_factors(between, share, at, rows, weights)
             for cell in range(rows.start[between], rows.start[between] + rows.length[between]):
-                item = rows.ids[cell]
-                known = pool.where[item]
-                candidate = pool.candidates[known]
-                if known < pool.size[0] and candidate.item == item and candidate.kind != NEITHER and candidate.pooled:
+                known = place_in_pool(rows.ids[cell], pool)
+                if known >= 0:
                     pool.shares[known, _SHARE] += factor * supported(cell, VIEWED_WITH, rows, weights)
 
 
