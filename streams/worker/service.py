@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.cooccurrence import counter
+from models.cooccurrence import counter, pair_columns
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
 from models.sequence import kernels
@@ -149,6 +149,7 @@ class Worker(ProcessService):
     def warm(self) -> None:
         """Compile the kernels, or load them from the cache."""
         counter.warm()
+        pair_columns.warm()
         kernels.warm()
         self._recommender.warm()
 
