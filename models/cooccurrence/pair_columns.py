@@ -168,7 +168,6 @@ def warm() -> None:
     one = np.ones(1, np.int32)
     sent = Pairs(one - 1, one - 1, np.zeros(1, np.int8), np.zeros(1), np.zeros(1, np.int64), np.zeros(1), one)
     grouped(sent, np.zeros(1, np.int16), 1, 1)
-    columns = (np.frombuffer(column.tobytes(), column.dtype) for column in sent[2:])
-    read = Pairs(one, one, *columns)
+    read = Pairs._make([one, one, *(np.frombuffer(column.tobytes(), column.dtype) for column in sent[2:])])
     wrong_column(read, 1, 0.0, 1.0)
     unnumbered(read, 0, np.zeros(2, np.int32))

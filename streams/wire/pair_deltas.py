@@ -254,8 +254,7 @@ def _halves(pairs: Pairs) -> list[Pairs]:
     cut = int(pairs.length[:middle].sum())
     parts = []
     for events, own in ((slice(middle), slice(cut)), (slice(middle, None), slice(cut, None))):
-        of_pairs, of_events = (column[own] for column in pairs[:4]), (column[events] for column in pairs[4:])
-        parts.append(Pairs(*of_pairs, *of_events))
+        parts.append(Pairs._make([*(column[own] for column in pairs[:4]), *(column[events] for column in pairs[4:])]))
     return parts
 
 

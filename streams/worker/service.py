@@ -207,6 +207,7 @@ class Worker(ProcessService):
     async def close_work(self) -> None:
         """Stop the tasks and the batcher."""
         await self.tasks.close()
+        await self.context.turns.close()
         await self._batcher.close()
 
     def measure(self) -> None:
