@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.producer.message_accumulator import BatchBuilder
 
 from models.shop.policy import Policy
 from streams.bench.events import Event
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.memory_log import MemoryLog, StoredRecord
-from streams.kafka.producer import PACKET_BYTES, BatchingProducer, Message
+from streams.kafka.producer import BatchingProducer, Message, Settled, Where, encoded
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.topics import TOPICS, Identity
@@ -33,27 +31,26 @@ class Packer:
     """Packs sent records as for the wire, and keeps those that a worker reads back."""
 
     def __init__(self, now_ms: int) -> None:
-        self._ends: defaultdict[TopicPartition, int] = defaultdict(int)
+        self._ends: defaultdict[Where, int] = defaultdict(int)
         self._kept: defaultdict[str, list[StoredRecord]] = defaultdict(list)
         self.now_ms = now_ms
 
-    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+    async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
         """See [`Sender.send`][streams.kafka.producer.Sender.send]."""
-        self.pack(packet)
-        where = TopicPartition(topic, partition)
-        if topic in ("pairs", "neighbours"):
-            self._kept[topic] += [
-                StoredRecord(topic, partition, offset, self.now_ms, message.key, message.value)
-                for offset, message in enumerate(packet, self._ends[where])
-            ]
-        self._ends[where] += len(packet)
+        for where, packet in packets.items():
+            self.pack(packet)
+            topic, partition = where
+            if topic in ("pairs", "neighbours"):
+                self._kept[topic] += [
+                    StoredRecord(topic, partition, offset, self.now_ms, message.key, message.value)
+                    for offset, message in enumerate(packet, self._ends[where])
+                ]
+            self._ends[where] += len(packet)
+            settled(where, None)
 
-    def pack(self, packet: Sequence[Message]) -> Any:
+    def pack(self, packet: Sequence[Message]) -> bytearray | None:
         """A record batch with these messages."""
-        batch = BatchBuilder(PACKET_BYTES + 100_000, 0)
-        for message in packet:
-            batch.append(key=message.key, value=message.value, timestamp=None)
-        return batch
+        return encoded(packet)
 
     def take(self, topic: str) -> list[StoredRecord]:
         """Records sent to a topic since the last call."""

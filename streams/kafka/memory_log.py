@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
 from aiokafka import TopicPartition
 
 from streams.errors import BrokerError, SendError
-from streams.kafka.producer import Message
+from streams.kafka.producer import Message, Settled, Where
 from streams.wire.record import Header
 
 WAIT_S, PAUSE_S = 5.0, 0.05
@@ -118,8 +118,18 @@ class MemoryLog:
                 position = max(position, self._ends[partition])
                 raise BrokerError.no_records(partition, position)
 
-    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
-        """See [`streams.kafka.producer.Sender.send`][]; raises the next of `failures` instead, if any."""
+    async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+        """See [`streams.kafka.producer.Sender.send`][]."""
+        for where, packet in packets.items():
+            try:
+                await self.send_packet(*where, packet)
+            except SendError as error:
+                settled(where, error)
+            else:
+                settled(where, None)
+
+    async def send_packet(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+        """Append a packet; raises the next of `failures` instead, if any."""
         if self.failures:
             raise self.failures.pop(0)
         for message in packet:

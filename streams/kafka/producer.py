@@ -1,7 +1,8 @@
 """Sends messages in batches: in order, retried in place, with the waiting bytes counted.
 
 While one packet of a partition waits for its acknowledgement the next one fills, so packets grow with the load and a
-single message is sent at once. Messages of a partition are never reordered: a failed packet is sent again in its place,
+single message is sent at once. Packets that are due in one turn of the event loop go to each leader in one request, and
+several requests may be under way. Messages of a partition are never reordered: a failed packet is sent again in its place,
 and one over the broker's limit in smaller packets. A single message over the limit is shortened if it can be.
 
 After `timeout_s` without an acknowledgement the producer fails, and so does everyone who waits for it. Nothing is lost
@@ -13,17 +14,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import aiokafka
+from aiokafka import TopicPartition
 from aiokafka.errors import (
     KafkaError,
+    LeaderNotAvailableError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
+    UnknownError,
+    for_code,
 )
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from streams.errors import CrosscurrentError, SendError
 from streams.kafka.connection import broker_error, connecting
@@ -41,6 +48,12 @@ PACKET_RECORDS = 2_000
 
 SHORTENED, LEFT_OUT = "shortened", "left out"
 """What became of a message over the broker's limit."""
+
+REQUEST_BYTES = 8 << 20
+"""After so many a request takes no more packets; brokers accept 100 MiB by default (`socket.request.max.bytes`)."""
+
+REQUEST_TIMEOUT_MS = 10_000
+"""Longest wait for the acknowledgement of a request."""
 
 OVERHEAD_BYTES = 32
 """Of one record inside a batch: attributes, varints, offsets."""
@@ -66,20 +79,29 @@ class Message(NamedTuple):
         return len(self.key or b"") + len(self.value or b"") + OVERHEAD_BYTES
 
 
+Where = tuple[str, int]
+"""Topic and partition."""
+
+Settled = Callable[[Where, SendError | None], None]
+"""Called with a partition whose packet is acknowledged by all in-sync replicas, or with the reason why it is not."""
+
+
 class Sender(Protocol):
-    """Sends one packet and returns when it is acknowledged by all in-sync replicas."""
+    """Sends packets of several partitions together."""
 
-    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
-        """Send.
+    async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+        """Send a packet to each of some partitions, and call `settled` for each as soon as its outcome is known.
 
-        Raises:
-            SendError: not acknowledged; `passing` says whether a retry makes sense, `too_large` whether less can be
-                sent.
+        Of an error, `passing` says whether a retry makes sense, and `too_large` whether less can be sent.
         """
 
 
 class KafkaSender:
-    """[`Sender`][] over aiokafka's batch interface: one future for each packet instead of one for each record."""
+    """[`Sender`][] over aiokafka's client: one request to each leader, however many partitions it has.
+
+    Several requests may be under way to a leader. The producer sends no partition's next packet before the last one is
+    acknowledged, so this keeps the order of each partition.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -92,11 +114,7 @@ class KafkaSender:
             BrokerError: no broker answers at the address.
         """
         self._producer = aiokafka.AIOKafkaProducer(
-            **self._settings.aiokafka_options(),
-            acks="all",
-            max_batch_size=PACKET_BYTES + 100_000,
-            max_request_size=2 * PACKET_BYTES,
-            request_timeout_ms=10_000,
+            **self._settings.aiokafka_options(), acks="all", request_timeout_ms=REQUEST_TIMEOUT_MS
         )
         async with connecting(self._settings):
             await self._producer.start()
@@ -107,24 +125,68 @@ class KafkaSender:
             await self._producer.stop()
             self._producer = None
 
-    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+    async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
         """See [`Sender.send`][]."""
-        batch = self._producer.create_batch()
-        for message in packet:
-            if batch.append(key=message.key, value=message.value, timestamp=None) is None:
-                raise SendError(topic, partition, "a packet over the size of a batch", too_large=True)
+        requests: list[_Request] = []
+        open_requests: dict[int, _Request] = {}
+        for where, packet in packets.items():
+            try:
+                leader = await self._leader(*where)
+            except KafkaError as error:
+                settled(where, await self._send_error(where, packet, error))
+                continue
+            batch = encoded(packet)
+            if batch is None:
+                settled(where, SendError(*where, "a packet over the size of a batch", too_large=True))
+                continue
+            request = open_requests.get(leader)
+            if request is None or request.size + len(batch) > REQUEST_BYTES:
+                request = open_requests[leader] = _Request(leader)
+                requests.append(request)
+            request.batches[where] = batch
+            request.size += len(batch)
+        await asyncio.gather(*(self._send(request, packets, settled) for request in requests))
+
+    async def _leader(self, topic: str, partition: int) -> int:
+        """Node that leads a partition.
+
+        Raises:
+            KafkaError: none does, or the topic is not known.
+        """
+        client = self._producer.client
+        if client.cluster.partitions_for_topic(topic) is None:
+            await self._producer.partitions_for(topic)
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        if leader is None or leader < 0:
+            client.force_metadata_update()
+            raise LeaderNotAvailableError
+        return int(leader)
+
+    async def _send(self, request: _Request, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+        errors: dict[Where, KafkaError | None]
         try:
-            await (await self._producer.send_batch(batch, topic, partition=partition))
-        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            response = await self._producer.client.send(request.leader, request.encoded())
+        except KafkaError as error:
+            errors = dict.fromkeys(request.batches, error)
+        else:
+            codes = {(topic, part[0]): part[1] for topic, parts in response.topics for part in parts}
+            errors = {where: _error_of(codes.get(where, UnknownError.errno)) for where in request.batches}
+        if any(getattr(error, "invalid_metadata", False) for error in errors.values()):
+            self._producer.client.force_metadata_update()
+        for where, failed in errors.items():
+            settled(where, failed and await self._send_error(where, packets[where], failed))
+
+    async def _send_error(self, where: Where, packet: Sequence[Message], error: KafkaError) -> SendError:
+        """The error of a packet as the producer understands it."""
+        topic, partition = where
+        if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
             config = "max.message.bytes" if isinstance(error, MessageSizeTooLargeError) else "segment.bytes"
             final = len(packet) == 1 and packet[0].shorten is None
             limit = await self._limit(topic, config) if final else None
-            size = sum(message.size for message in packet)
-            raise SendError.over_limit(topic, partition, size, config, limit) from error
-        except KafkaError as error:
-            barred = isinstance(error, TopicAuthorizationFailedError)
-            reason = str(broker_error(self._settings, error, "WRITE")) if barred else repr(error)
-            raise SendError(topic, partition, reason, passing=True) from error
+            return SendError.over_limit(topic, partition, sum(message.size for message in packet), config, limit)
+        barred = isinstance(error, TopicAuthorizationFailedError)
+        reason = str(broker_error(self._settings, error, "WRITE")) if barred else repr(error)
+        return SendError(topic, partition, reason, passing=True)
 
     async def _limit(self, topic: str, config: str) -> int | None:
         """The limit that a topic has, for the last sentence of this process; None where the broker does not say."""
@@ -136,6 +198,40 @@ class KafkaSender:
 
 
 @dataclass(slots=True)
+class _Request:
+    """What is sent to a leader at once."""
+
+    leader: int
+    batches: dict[Where, bytearray] = field(default_factory=dict)
+    size: int = 0
+
+    def encoded(self) -> ProduceRequest:
+        """The request."""
+        topics: defaultdict[str, list[tuple[int, bytearray]]] = defaultdict(list)
+        for (topic, partition), batch in self.batches.items():
+            topics[topic].append((partition, batch))
+        return ProduceRequest(None, -1, REQUEST_TIMEOUT_MS, list(topics.items()))
+
+
+def encoded(packet: Sequence[Message]) -> bytearray | None:
+    """A record batch; None where it would be far larger than any broker takes."""
+    builder = DefaultRecordBatchBuilder(
+        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=0,
+        batch_size=PACKET_BYTES + 100_000,
+    )  # fmt: skip
+    for number, message in enumerate(packet):
+        if builder.append(number, None, message.key, message.value, []) is None:
+            return None
+    batch: bytearray = builder.build()
+    return batch
+
+
+def _error_of(code: int) -> KafkaError | None:
+    error: type[KafkaError] = for_code(code)
+    return None if code == 0 else error()
+
+
+@dataclass(slots=True)
 class _Queue:
     """Messages of one partition, in order, and the number acknowledged."""
 
@@ -144,11 +240,12 @@ class _Queue:
     acknowledged: int = 0
     packet_bytes: int = PACKET_BYTES
     """Largest packet; smaller once the broker has refused one."""
-    task: asyncio.Task[None] | None = None
+    sending: Sequence[Message] | None = None
+    """The packet that is not acknowledged yet."""
 
 
-Mark = Mapping[tuple[str, int], int]
-"""Messages enqueued so far, by (topic, partition), at some moment."""
+Mark = Mapping[Where, int]
+"""Messages enqueued so far, by partition, at some moment."""
 
 
 class BatchingProducer:
@@ -177,11 +274,14 @@ class BatchingProducer:
         self._sender, self._timeout_s, self._on_failure = sender, timeout_s, on_failure
         self._on_too_large = on_too_large
         self._told: set[tuple[str, str]] = set()  # topics and outcomes that are in the log
-        self._queues: defaultdict[tuple[str, int], _Queue] = defaultdict(_Queue)
+        self._queues: defaultdict[Where, _Queue] = defaultdict(_Queue)
+        self._due: list[Where] = []  # partitions that have messages, none of which is under way
+        self._running: set[asyncio.Task[None]] = set()
         self._moved = asyncio.Event()
         self.bytes = 0
         self.retries = 0
         self.failure: SendError | None = None
+        self._closed = False
 
     def enqueue(
         self,
@@ -196,8 +296,8 @@ class BatchingProducer:
         queue.waiting.append(message)
         queue.enqueued += 1
         self.bytes += message.size
-        if queue.task is None and self.failure is None:
-            queue.task = asyncio.get_running_loop().create_task(self._drain(topic, partition, queue))
+        if queue.sending is None and len(queue.waiting) == 1:
+            self._make_due((topic, partition))
 
     def mark(self) -> Mark:
         """Everything enqueued so far."""
@@ -228,35 +328,73 @@ class BatchingProducer:
 
     async def close(self) -> None:
         """Stop sending. Unacknowledged messages are dropped: their events are processed again after the next start."""
-        tasks = [queue.task for queue in self._queues.values() if queue.task is not None]
-        for task in tasks:
+        self._closed = True
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _drain(self, topic: str, partition: int, queue: _Queue) -> None:
+    def _make_due(self, where: Where) -> None:
+        """Send a partition's next packet, together with all that are due by the next turn of the event loop."""
+        self._due.append(where)
+        if len(self._due) == 1:
+            asyncio.get_running_loop().call_soon(self._send_due)
+
+    def _send_due(self) -> None:
+        due, self._due = self._due, []
+        if self.failure is None and not self._closed:
+            packets = {}
+            for where in due:
+                queue = self._queues[where]
+                queue.sending = packets[where] = self._packet(queue)
+            self._run(self._send(packets))
+
+    async def _send(self, packets: Mapping[Where, Sequence[Message]]) -> None:
+        await self._sender.send(packets, self._settled)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("sending failed in a way that is a bug", exc_info=error)
+            self._fail(SendError("any topic", 0, repr(error)))
+
+    def _settled(self, where: Where, error: SendError | None) -> None:
+        if error is None:
+            self._acknowledged(where)
+        else:
+            self._run(self._recover(where, error))
+
+    def _acknowledged(self, where: Where) -> None:
+        """The packet under way needs no more care; the next one may go."""
+        queue = self._queues[where]
+        packet, queue.sending = queue.sending or (), None
+        queue.acknowledged += len(packet)
+        self.bytes -= sum(message.size for message in packet)
+        self._wake()
+        if queue.waiting:
+            self._make_due(where)
+
+    async def _recover(self, where: Where, error: SendError) -> None:
+        """Send a packet that was refused: again, in parts, or shortened."""
+        queue = self._queues[where]
+        packet = queue.sending or ()
         try:
-            while queue.waiting:
-                packet = self._packet(queue)
-                try:
-                    await self._send_until_acknowledged(topic, partition, packet)
-                except SendError as error:
-                    if not error.too_large:
-                        raise
-                    if len(packet) > 1:
-                        queue.waiting.extendleft(reversed(packet))
-                        queue.packet_bytes = sum(message.size for message in packet) // 2
-                        continue
-                    await self._send_shortened(topic, partition, packet[0], error)
-                queue.acknowledged += len(packet)
-                self.bytes -= sum(message.size for message in packet)
-                self._wake()
-        except SendError as error:
-            self._fail(error)
-        except Exception as error:
-            logger.exception("sending to %s-%s failed in a way that is a bug", topic, partition)
-            self._fail(SendError(topic, partition, repr(error)))
-        finally:
-            queue.task = None
+            refused = await self._retried(where, packet, error)
+            if refused is not None and len(packet) > 1:
+                queue.waiting.extendleft(reversed(packet))
+                queue.packet_bytes = sum(message.size for message in packet) // 2
+                queue.sending = None
+                self._make_due(where)
+                return
+            if refused is not None:
+                await self._send_shortened(where, packet[0], refused)
+            self._acknowledged(where)
+        except SendError as failed:
+            self._fail(failed)
 
     def _packet(self, queue: _Queue) -> list[Message]:
         packet = [queue.waiting.popleft()]
@@ -268,7 +406,7 @@ class BatchingProducer:
             packet.append(queue.waiting.popleft())
         return packet
 
-    async def _send_shortened(self, topic: str, partition: int, message: Message, refused: SendError) -> None:
+    async def _send_shortened(self, where: Where, message: Message, refused: SendError) -> None:
         """Send less and less of a message over the broker's limit, and at last nothing.
 
         Raises:
@@ -278,16 +416,11 @@ class BatchingProducer:
             raise refused
         shorter = message.shortened()
         while shorter is not None:
-            try:
-                await self._send_until_acknowledged(topic, partition, [shorter])
-            except SendError as error:
-                if not error.too_large:
-                    raise
-                shorter = shorter.shortened()
-            else:
-                self._tell(topic, SHORTENED, refused)
+            if await self._retried(where, [shorter], await self._sent(where, [shorter])) is None:
+                self._tell(where[0], SHORTENED, refused)
                 return
-        self._tell(topic, LEFT_OUT, refused)
+            shorter = shorter.shortened()
+        self._tell(where[0], LEFT_OUT, refused)
 
     def _tell(self, topic: str, outcome: str, refused: SendError) -> None:
         """Count what became of a message over the limit, and log the first of each topic."""
@@ -297,19 +430,29 @@ class BatchingProducer:
             level = logging.WARNING if outcome is SHORTENED else logging.ERROR
             logger.log(level, "%s; the record is %s; further ones are only counted", refused, outcome)
 
-    async def _send_until_acknowledged(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+    async def _sent(self, where: Where, packet: Sequence[Message]) -> SendError | None:
+        """Send a packet of one partition; returns why it is not acknowledged, None if it is."""
+        outcomes: list[SendError | None] = []
+        await self._sender.send({where: packet}, lambda _, error: outcomes.append(error))
+        return outcomes[0]
+
+    async def _retried(self, where: Where, packet: Sequence[Message], error: SendError | None) -> SendError | None:
+        """Send a packet again, after an error, until it is acknowledged (None) or too large (the error).
+
+        Raises:
+            SendError: the error does not pass, or not in time.
+        """
         now = asyncio.get_running_loop().time
         deadline, pause_s = now() + self._timeout_s, 0.05
-        while True:
-            try:
-                return await self._sender.send(topic, partition, packet)
-            except SendError as error:
-                if not error.passing or now() + pause_s > deadline:
-                    raise
-                self.retries += 1
-                logger.warning("%s; trying again in %.2f s", error, pause_s)
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, 2.0)
+        while error is not None and not error.too_large:
+            if not error.passing or now() + pause_s > deadline:
+                raise error
+            self.retries += 1
+            logger.warning("%s; trying again in %.2f s", error, pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, 2.0)
+            error = await self._sent(where, packet)
+        return error
 
     def _fail(self, error: SendError) -> None:
         if self.failure is None:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from streams.errors import SendError
 from streams.kafka.memory_log import MemoryLog
-from streams.kafka.producer import LEFT_OUT, PACKET_RECORDS, SHORTENED, BatchingProducer, Message
+from streams.kafka.producer import (
+    LEFT_OUT,
+    PACKET_RECORDS,
+    SHORTENED,
+    BatchingProducer,
+    Message,
+    Settled,
+    Where,
+)
 
 MAX_BYTES = 1000
 
@@ -73,12 +81,12 @@ class Limited(MemoryLog):
         super().__init__(clock=lambda: 0)
         self.limit, self.refused = limit, 0
 
-    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+    async def send_packet(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
         size = sum(message.size for message in packet)
         if size > self.limit:
             self.refused += 1
             raise SendError.over_limit(topic, partition, size, "max.message.bytes", self.limit)
-        await super().send(topic, partition, packet)
+        await super().send_packet(topic, partition, packet)
 
 
 def halved(value: bytes) -> bytes | None:
@@ -146,10 +154,10 @@ async def test_messages_enqueued_while_a_packet_is_under_way_leave_as_one_packet
             super().__init__(clock=lambda: 0)
             self.packets: list[int] = []
 
-        async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+        async def send_packet(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
             self.packets.append(len(packet))
             await asyncio.sleep(0.01)
-            await super().send(topic, partition, packet)
+            await super().send_packet(topic, partition, packet)
 
     log = Slow()
     producer, _ = producer_on(log)
@@ -173,3 +181,47 @@ async def test_a_mark_waits_only_for_messages_enqueued_before_it() -> None:
     log_b.append(SendError("u", 0, "never", passing=True))
     producer.enqueue("u", 0, None, b"y")
     await producer.wait_acked(mark)
+
+
+async def test_what_is_due_in_one_turn_is_sent_together_and_a_slow_partition_holds_up_no_other() -> None:
+    class Together(MemoryLog):
+        def __init__(self) -> None:
+            super().__init__(clock=lambda: 0)
+            self.sent: list[list[Where]] = []
+            self.go_on = asyncio.Event()
+
+        async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+            self.sent.append(list(packets))
+            if ("t", 0) in packets:
+                rest = {where: packet for where, packet in packets.items() if where != ("t", 0)}
+                await super().send(rest, settled)
+                await self.go_on.wait()
+                packets = {("t", 0): packets["t", 0]}
+            await super().send(packets, settled)
+
+    log = Together()
+    producer, failures = producer_on(log)
+    for partition in range(3):
+        producer.enqueue("t", partition, None, b"first")
+    await asyncio.sleep(0.01)
+    for partition in range(3):
+        producer.enqueue("t", partition, None, b"second")
+    await asyncio.sleep(0.01)
+    assert log.sent == [[("t", 0), ("t", 1), ("t", 2)], [("t", 1), ("t", 2)]]
+    log.go_on.set()
+    await producer.wait_acked(producer.mark())
+    assert values(log) == [b"first", b"second"]
+    assert not failures
+
+
+async def test_a_sender_with_a_bug_fails_the_producer() -> None:
+    class Broken(MemoryLog):
+        async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+            message = "a bug"
+            raise ValueError(message)
+
+    producer, failures = producer_on(Broken(clock=lambda: 0))
+    producer.enqueue("t", 0, None, b"x")
+    with pytest.raises(SendError, match="a bug"):
+        await producer.wait_acked(producer.mark())
+    assert len(failures) == 1

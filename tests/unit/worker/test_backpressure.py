@@ -65,9 +65,9 @@ class Paused(MemoryLog):
         super().__init__(clock=lambda: shop.now_ms)
         self.go_on = asyncio.Event()
 
-    async def send(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+    async def send_packet(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
         await self.go_on.wait()
-        await super().send(topic, partition, packet)
+        await super().send_packet(topic, partition, packet)
 
 
 async def test_what_waits_in_the_producer_exceeds_its_bound_by_one_step_at_most() -> None:

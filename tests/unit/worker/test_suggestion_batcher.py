@@ -300,14 +300,14 @@ async def test_a_pool_that_the_broker_finds_too_large_is_left_out_and_everything
     process = Process(Shop())
     left_out: list[tuple[str, str]] = []
     process.producer._on_too_large = lambda topic, outcome: left_out.append((topic, outcome))
-    send = process.shop.log.send
+    send = process.shop.log.send_packet
 
     async def refusing(topic: str, partition: int, packet: Sequence[Message]) -> None:
         if topic == "pools":
             raise SendError(topic, partition, "too large", too_large=True)
         await send(topic, partition, packet)
 
-    process.shop.log.send = refusing  # type: ignore[method-assign]
+    process.shop.log.send_packet = refusing  # type: ignore[method-assign]
     await process.take_over_all()
     for item in ("kettle", "mug"):
         process.shop.offer(item, f"{item}s", 30.0)
