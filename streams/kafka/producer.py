@@ -2,8 +2,8 @@
 
 While one packet of a partition waits for its acknowledgement the next one fills, so packets grow with the load and a
 single message is sent at once. Packets that are due in one turn of the event loop go to each leader in one request, and
-several requests may be under way. Messages of a partition are never reordered: a failed packet is sent again in its place,
-and one over the broker's limit in smaller packets. A single message over the limit is shortened if it can be.
+several requests may be under way. Messages of a partition are never reordered: a failed packet is sent again in its
+place, and one over the broker's limit in smaller packets. A single message over the limit is shortened if it can be.
 
 After `timeout_s` without an acknowledgement the producer fails, and so does everyone who waits for it. Nothing is lost
 then, because positions are written only after acknowledgements.
