@@ -170,7 +170,7 @@ class KafkaSender:
             errors = dict.fromkeys(request.batches, error)
         else:
             codes = {(topic, part[0]): part[1] for topic, parts in response.topics for part in parts}
-            errors = {where: _error_of(codes.get(where, UnknownError.errno)) for where in request.batches}
+            errors = {where: _error_of(codes.get(where, UnknownError.errno), where[0]) for where in request.batches}
         if any(getattr(error, "invalid_metadata", False) for error in errors.values()):
             self._producer.client.force_metadata_update()
         for where, failed in errors.items():
@@ -226,9 +226,12 @@ def encoded(packet: Sequence[Message]) -> bytearray | None:
     return batch
 
 
-def _error_of(code: int) -> KafkaError | None:
+def _error_of(code: int, topic: str) -> KafkaError | None:
+    """What a broker answers of a topic; None: it has taken the batch."""
     error: type[KafkaError] = for_code(code)
-    return None if code == 0 else error()
+    if code == 0:
+        return None
+    return error(topic) if error is TopicAuthorizationFailedError else error()
 
 
 @dataclass(slots=True)
