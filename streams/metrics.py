@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -46,17 +47,18 @@ class BatchHistogram(Collector):
 
     def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
         self._name, self._text, self._bounds = name, text, np.array([*bounds, np.inf])
-        self._counts, self._sum = np.zeros(len(self._bounds), np.int64), 0.0
+        self._counts, self._sum = [0] * len(self._bounds), 0.0
 
     def observe(self, values: NDArray[np.float64]) -> None:
         """Add values."""
-        self._counts += np.bincount(np.searchsorted(self._bounds, values), minlength=len(self._counts))
+        for place in np.searchsorted(self._bounds, values).tolist():
+            self._counts[place] += 1
         self._sum += float(values.sum())
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """For the registry."""
-        counts = self._counts.cumsum().tolist()
-        buckets = list(zip(map(floatToGoString, self._bounds.tolist()), counts, strict=True))
+        bounds = map(floatToGoString, self._bounds.tolist())
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(self._name, self._text, buckets, self._sum)
 
 

@@ -23,8 +23,8 @@ class Case(NamedTuple):
 
     anchored: bool
     """It is about an anchor."""
-    count: int
-    """Number of events: none, one, or 2 for more."""
+    events: int
+    """Behind the reason: none, one, or 2 for more."""
     of_views: bool
     """These are views, else purchases."""
     branded: bool
@@ -32,9 +32,9 @@ class Case(NamedTuple):
 
 
 CASES = tuple(
-    Case(anchored, count, of_views, branded)
+    Case(anchored, events, of_views, branded)
     for anchored in (False, True)
-    for count in (0, 1, 2)
+    for events in (0, 1, 2)
     for of_views in (False, True)
     for branded in (False, True)
 )
@@ -45,7 +45,7 @@ def case_number(anchored: bool, count: int, of_views: bool, branded: bool) -> in
     """Place in `CASES`; kernels compile it.
 
     >>> CASES[case_number(True, 7, False, True)]
-    Case(anchored=True, count=2, of_views=False, branded=True)
+    Case(anchored=True, events=2, of_views=False, branded=True)
     """
     return ((anchored * 3 + min(count, 2)) * 2 + of_views) * 2 + branded
 
@@ -80,13 +80,13 @@ class Sentence(NamedTuple):
 
 @cache
 def _pieces(sentence: Sentence, case: Case) -> tuple[str, ...]:
-    template = sentence.text if case.count else sentence.uncounted or sentence.text
+    template = sentence.text if case.events else sentence.uncounted or sentence.text
     if not case.anchored:
-        template = (sentence.alone if case.count else sentence.uncounted_alone or sentence.alone) or template
-    times = "once" if case.count == 1 else "{count} times"
+        template = (sentence.alone if case.events else sentence.uncounted_alone or sentence.alone) or template
+    times = "once" if case.events == 1 else "{count} times"
     words = {
         "times": times,
-        "baskets": "1 basket" if case.count == 1 else "{count} baskets",
+        "baskets": "1 basket" if case.events == 1 else "{count} baskets",
         "known": f"viewed or added to the cart {times}" if case.of_views else f"bought {times}",
         "traits": "category, brand and price" if case.branded else "category and price",
     }
