@@ -35,7 +35,7 @@ ENV PATH=/opt/crosscurrent/bin:$PATH \
 # rest of the container is read-only.
 RUN install -d -o crosscurrent "$NUMBA_CACHE_DIR" /var/lib/crosscurrent/snapshots
 USER crosscurrent
-RUN python -m models.warm
+RUN python -m streams.warm
 
 ENTRYPOINT ["crosscurrent"]
 CMD ["--help"]

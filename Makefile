@@ -94,7 +94,7 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
-$(WARM): $(INSTALLED) $(shell find models -name '*.py')
+$(WARM): $(INSTALLED) $(shell find models streams/wire -name '*.py')
 	@echo "compiling the kernels (half a minute, once)"
-	@$(BIN)/python -m models.warm
+	@$(BIN)/python -m streams.warm
 	@touch $@

@@ -19,7 +19,8 @@ def cached_njit(*signature: str, **options: Any) -> Callable[[Function], Functio
     """Compile a function as `numba.njit(*signature, **options)` does, and cache the machine code on disk.
 
     numba keys its cache by the date of the file that the function is in. Here the key is a hash of that file and of
-    every file of the package that it imports, directly or not: machine code of an old rule is never served.
+    every file of its package and of this one that it imports, directly or not: machine code of an old rule is never
+    served.
     """
 
     def compiled(function: Function) -> Function:
@@ -73,20 +74,21 @@ class _SourceKeyedCache(FunctionCache):
 
 @cache
 def closure_hash(module: str, file: Path) -> str:
-    """SHA-256 of the sources of a module and of all modules of its top-level package that it imports."""
+    """SHA-256 of the sources of a module and of all that it imports of its top-level package and of this one."""
     root = file.parents[module.count(".")]
+    packages = frozenset(name.partition(".")[0] for name in (module, __name__))
     closure, pending = set[Path](), [file]
     while pending:
         found = pending.pop()
         if found not in closure:
             closure.add(found)
-            pending.extend(_imports(root, module.partition(".")[0], found))
+            pending.extend(_imports(root, packages, found))
     return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(closure))).hexdigest()
 
 
 @cache
-def _imports(root: Path, package: str, file: Path) -> list[Path]:
-    """Files of `package` that a file imports by absolute names, its own parents included."""
+def _imports(root: Path, packages: frozenset[str], file: Path) -> list[Path]:
+    """Files of some packages that a file imports by absolute names, its own parents included."""
     names = set[str]()
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
@@ -94,6 +96,6 @@ def _imports(root: Path, package: str, file: Path) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    paths = [root.joinpath(*name.split(".")) for name in names if name.partition(".")[0] == package]
+    paths = [root.joinpath(*name.split(".")) for name in names if name.partition(".")[0] in packages]
     files = [path.with_suffix(".py") for path in paths] + [path / "__init__.py" for path in paths]
     return [path for path in files if path.is_file()]

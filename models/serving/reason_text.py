@@ -1,7 +1,6 @@
 """Why an item is suggested, in figures and in a sentence a shopper could read.
 
-A sentence says what its number counts, and no more. Looks and additions to the cart are counted together, so it names
-both. Where nothing was counted it names what the catalogue says: brand, category, or likeness by them.
+Of the sentences in `models.serving.sources`. Workers write the same into JSON, without objects in between.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 from typing import NotRequired, TypedDict
 
 from models.serving.sources import SENTENCES
+from models.serving.sources.sentence import BRAND, CASES, CATEGORY, COUNT, STRANGER, TITLE, case_number
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
@@ -52,14 +52,21 @@ class ReasonText:
 
     def reason(self, item: CatalogItem, code: int, anchor: int, count: int, of_views: bool, lift: float) -> Reason:
         """A reason as it is sent; the arguments after the item are as in `models.serving.explanations.Reasons`."""
-        source, text = SENTENCES[code]
+        sentence = SENTENCES[code]
+        name, title = self._about(anchor) if anchor >= 0 else ("", "")
+        fields = {
+            TITLE: title,
+            CATEGORY: item.category.rpartition("/")[2],
+            BRAND: item.brand or "",
+            COUNT: str(count),
+        }
+        pieces = sentence.pieces(CASES[case_number(anchor >= 0, count, of_views, bool(item.brand))])
+        text = "".join(fields[piece] if place % 2 else piece for place, piece in enumerate(pieces))
         if anchor < 0:
-            return {"source": source, "count": count, "text": text(item, None, count, of_views)}
-        name, title = self._about(anchor)
-        sentence = text(item, title, count, of_views)
+            return {"source": sentence.source, "count": count, "text": text}
         if lift == lift:  # not NaN
-            return {"source": source, "anchor": name, "count": count, "lift": lift, "text": sentence}
-        return {"source": source, "anchor": name, "count": count, "text": sentence}
+            return {"source": sentence.source, "anchor": name, "count": count, "lift": lift, "text": text}
+        return {"source": sentence.source, "anchor": name, "count": count, "text": text}
 
     def _about(self, anchor: int) -> tuple[str, str]:
         """Id and title of an anchor."""
@@ -69,6 +76,6 @@ class ReasonText:
         about = self._anchors.get(anchor)
         if about is None:
             offer = self._catalog.get(anchor)
-            title = offer.title if offer is not None else "another item of this visit"
+            title = offer.title if offer is not None else STRANGER
             self._anchors[anchor] = about = (self._items.name(anchor), title)
         return about

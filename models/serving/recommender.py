@@ -82,6 +82,22 @@ class Answer(NamedTuple):
     """What the list was chosen from, if the query asks for it, and the list is by evidence or a learnt order."""
 
 
+class AnsweredBatch(NamedTuple):
+    """What a batch of queries is answered with, as arrays."""
+
+    lists: Answers
+    reasons: Reasons
+    logged: NDArray[np.int64]  # (queries,): see `models.serving.batch.Batch`
+
+    def pool(self, query: int) -> CandidatePool | None:
+        """The pool of a query; None: it is not wanted, or was not gathered."""
+        row, out = self.logged[query], self.lists
+        if row < 0 or not (size := int(out.pool_size[row])):
+            return None
+        features = out.pool_features[row, :size].astype(np.float32)
+        return CandidatePool(out.pool_item[row, :size].copy(), out.pool_kind[row, :size].copy(), features)
+
+
 @dataclass(frozen=True)
 class RecommenderConfig:
     """How evidence is weighed. Shares are of views or baskets, from 0 to 1; see `models.serving.candidates`."""
@@ -236,11 +252,21 @@ class Recommender:
         """Answers to queries: everything is computed at the call, and each list is put into words when it is taken.
 
         A caller that is done with one list before it takes the next spares the garbage collector thousands of objects.
-        `expected` are the sequence model's predictions for these queries; None: there is no such model. `learnt` is the
-        order that may serve; None: the recommender's own.
+        The arguments are those of `answer_batch`.
         """
         if not queries:
             return iter(())
+        answered = self.answer_batch(queries, expected, learnt)
+        return map(Answer, self._suggested(answered.lists, answered.reasons), map(answered.pool, range(len(queries))))
+
+    def answer_batch(
+        self, queries: Sequence[Query], expected: Expected | None = None, learnt: Learnt | None = None
+    ) -> AnsweredBatch:
+        """Answers to queries, of which there is at least one, as arrays.
+
+        `expected` are the sequence model's predictions for these queries; None: there is no such model. `learnt` is the
+        order that may serve; None: the recommender's own.
+        """
         self.popularity.refresh()
         in_force = self._in_force
         rows, rules = self.neighbours.arrays(), in_force.compiled.rules()
@@ -267,8 +293,7 @@ class Recommender:
         out = empty_answers(len(queries), self._in_force.limits.items, int((batch.logged >= 0).sum()))
         why = empty_reasons(len(queries), self._in_force.limits.items)
         answer(batch, state, out, why)
-        pools = (_pool(out, row) for row in batch.logged.tolist())
-        return map(Answer, self._suggested(out, why), pools)
+        return AnsweredBatch(out, why, batch.logged)
 
     def _batch(self, queries: Sequence[Query], expected: Expected) -> Batch:
         """Queries as arrays."""
@@ -334,14 +359,6 @@ class Recommender:
                 }
                 suggestions.append(suggestion)
             yield suggestions
-
-
-def _pool(out: Answers, row: int) -> CandidatePool | None:
-    """The pool in a row of the answers; None: it is not wanted, or was not gathered."""
-    if row < 0 or not (size := int(out.pool_size[row])):
-        return None
-    features = out.pool_features[row, :size].astype(np.float32)
-    return CandidatePool(out.pool_item[row, :size].copy(), out.pool_kind[row, :size].copy(), features)
 
 
 def expected_of(predictor: SequencePredictor | None, queries: Sequence[Query]) -> Expected:

@@ -100,6 +100,7 @@ class Catalog:
 
     Attributes:
         facts: (capacity,) of `FACT`, by item index. Replaced when it grows: read it again for each batch.
+        revisions: (capacity,), by item index: `version` as of the item's last change, 0 for none. Replaced likewise.
         version: grows with every change.
 
     >>> items = Items()
@@ -114,6 +115,7 @@ class Catalog:
 
     def __init__(self, items: Items) -> None:
         self.facts: NDArray[Any] = np.zeros(1024, FACT)
+        self.revisions = np.zeros(1024, np.int64)
         self.categories = Categories()
         self.brands = Codes()
         self.currencies = Codes()
@@ -131,7 +133,7 @@ class Catalog:
     def nbytes(self) -> int:
         """Memory that it takes, about."""
         words = CODE_BYTES * (len(self.categories) + len(self.brands) + len(self.currencies))
-        return self.facts.nbytes + self._offer_bytes + words
+        return self.facts.nbytes + self.revisions.nbytes + self._offer_bytes + words
 
     def put(self, item: CatalogItem) -> None:
         """Add or replace an item."""
@@ -147,14 +149,15 @@ class Catalog:
         )
         self._offer_bytes += _bytes_of(item) - _bytes_of(self._offers.get(index))
         self._offers[index] = item
-        self.version += 1
+        self._changed(index)
 
     def withdraw(self, item_id: str) -> None:
         """Remove an item: it is no longer suggested or compared with. Unknown ids are ignored."""
         if (item := self._offers.pop(self._items.find(item_id), None)) is not None:
             self._offer_bytes -= _bytes_of(item)
-            self.facts["state"][self._items.find(item_id)] = 0
-            self.version += 1
+            index = self._items.find(item_id)
+            self.facts["state"][index] = 0
+            self._changed(index)
 
     def get(self, index: int) -> CatalogItem | None:
         """The item of an index; None if the catalogue does not have it."""
@@ -172,8 +175,13 @@ class Catalog:
 
     def freed(self, indices: NDArray[np.int64]) -> None:
         """Indices that are going to be given to other items."""
-        self.facts[indices[indices < len(self.facts)]] = 0
+        covered = indices[indices < len(self.facts)]
+        self.facts[covered] = 0
+        self._changed(covered)
+
+    def _changed(self, index: int | NDArray[np.int64]) -> None:
         self.version += 1
+        self.revisions[index] = self.version
 
     @property
     def words(self) -> int:
@@ -195,8 +203,9 @@ class Catalog:
     def make_room(self) -> None:
         """Let `facts` cover all indices given so far; items that are not in the catalogue have state 0."""
         if len(self.facts) < len(self._items):
-            more = np.zeros(2 * len(self._items) - len(self.facts), FACT)
-            self.facts = np.concatenate([self.facts, more])
+            more = 2 * len(self._items) - len(self.facts)
+            self.facts = np.concatenate([self.facts, np.zeros(more, FACT)])
+            self.revisions = np.concatenate([self.revisions, np.zeros(more, np.int64)])
 
 
 def _bytes_of(item: CatalogItem | None) -> int:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import orjson
-
 import models.serving.recommender
 import streams.kafka.global_tables
 import streams.worker.neighbour_task
@@ -32,6 +30,7 @@ from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.pair_deltas import PairBatch
+from streams.wire.suggestion_writer import SuggestionWriter
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
 REST = "lanes, cursors, event loop"
@@ -68,15 +67,13 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Visits, "apply_purchase", "visits: apply, make pairs"),
         (Visits, "ripen", "visits: apply, make pairs"),
         (Visits, "snapshot", "visits: snapshot"),
-        (Recommender, "answer_each", "suggest: around the kernel"),
+        (Recommender, "answer_batch", "suggest: around the kernel"),
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.serving.recommender), "answer", "suggest: kernel"),
-        (Recommender, "_suggested", "suggest: answers into records"),
-        (SuggestionBatcher, "_answer", "suggestions: around the encoder"),
-        (orjson, "dumps", "suggestions: orjson"),
-        (Metrics, "suggested", "metrics"),
+        (SuggestionBatcher, "_answer", "suggestions: around the writer"),
+        (SuggestionWriter, "write", "suggestions: write"),
+        (SuggestionBatcher, "_count", "metrics"),
         (Metrics, "outcomes", "metrics"),
-        (bench.metrics.latency_s, "observe", "metrics"),
         (BatchingProducer, "enqueue", "outbox: put"),
         (bench.packer, "pack", "outbox: record batches"),
         (PairBatch, "add", "pairs: collect"),

@@ -101,6 +101,7 @@ class Workbench:
 
     async def __aenter__(self) -> Workbench:
         self._context.recommender.warm()
+        self._context.batcher.warm()
         for kind in TASK_KINDS:
             for number in range(self._settings.partitions) if kind.name in self._tasks else ():
                 partitions = [TopicPartition(topic, number) for topic in kind.topics]

@@ -196,7 +196,8 @@ class Reason(Struct, gc=False):
     anchor: Annotated[Id | None, Meta(description="The item it is about.")] = None
     count: Annotated[Whole | None, Meta(description="How many events it counts.")] = None
     lift: Annotated[
-        Number | None, Meta(description="How many times more often than chance the two are bought together.")
+        Number | None,
+        Meta(description="How many times more often than chance the two are bought together; 4 significant digits."),
     ] = None
 
 
@@ -212,7 +213,7 @@ class SuggestedItemRecord(Struct, gc=False):
         ),
     ]
     anchor: Annotated[Id, Meta(description="The item of the trigger or the cart that it is suggested for.")]
-    score: Annotated[Number, Meta(description="Comparable within one record only.")]
+    score: Annotated[Number, Meta(description="Comparable within one record only; 6 significant digits.")]
     price: Annotated[Price, Meta(description="As the catalogue had it.")]
     category: Annotated[Category, Meta(description="As the catalogue had it.")]
     title: Annotated[Text, Meta(description="As the catalogue had it.")]

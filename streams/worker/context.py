@@ -83,7 +83,7 @@ class WorkerContext:
             "catalog": tables.catalog.nbytes,
             "neighbours": tables.row_bytes,
             "forgotten": tables.forgotten_bytes,
-            "serving": self.recommender.nbytes,
+            "serving": self.recommender.nbytes + self.batcher.nbytes,
             "sequence model": predictor.nbytes if predictor is not None else 0,
             "waiting queries": QUERY_BYTES * self.batcher.waiting,
             "outbox": self.producer.bytes,

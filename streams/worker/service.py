@@ -154,6 +154,7 @@ class Worker(ProcessService):
         histories.warm()
         kernels.warm()
         self._recommender.warm()
+        self._batcher.warm()
 
     def on_tables_read(self) -> None:
         """Start loading snapshots, and spare the garbage collector the tables."""

@@ -14,7 +14,6 @@ An event whose query waits here is applied but not answered: a task drains the b
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -28,22 +27,31 @@ from models.ranking.candidate_pool import CandidatePool
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expected, SequencePredictor
-from models.serving.recommender import Learnt, Query, Recommender, SuggestedItem, expected_of
+from models.serving.recommender import Learnt, Query, Recommender, expected_of
 from models.shop.events import MAX_TRIGGER_IDS
+from models.shop.kinds import KIND_NAMES
 from models.shop.policy import ARMS, DEFAULT, NONE, POPULAR
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.threads import run_in_daemon_thread
-from streams.wire.codec import shorter_suggestion, written
+from streams.wire.codec import shorter_suggestion
 from streams.wire.partitioner import partition_of
 from streams.wire.pool_records import Trigger, encode_pool
 from streams.wire.record import Record
+from streams.wire.suggestion_writer import ACTIONS, Models, Requests, SuggestionWriter, Written, models_of
 from streams.wire.topics import Identity, full_name
 from streams.worker.pool_sampler import PoolSampler
 
 COUNTING = {"cooccurrence": "counts-1"}
 """Version of the co-occurrence counts in records: they have no snapshots."""
+
+
+TRIGGER_TOPICS = ("clicks", "purchases")
+"""Short names of the topics whose events are answered."""
+
+OUTCOME_NAMES = ("nothing to suggest", "suggested", "withheld")
+"""Of the outcomes of `streams.wire.suggestion_writer`, for the metrics."""
 
 
 class SuggestionRequest(NamedTuple):
@@ -80,6 +88,10 @@ class SuggestionBatcher:
         self._recommender, self._producer, self._metrics = recommender, producer, metrics
         self._topic = full_name(settings.prefix, "suggestions")
         self._partitions = identities[self._topic].partitions
+        self._topics = {full_name(settings.prefix, topic): code for code, topic in enumerate(TRIGGER_TOPICS)}
+        self._writer = SuggestionWriter(recommender.items, recommender.catalog, list(self._topics))
+        self._shorten = [partial(shorter_suggestion, may_be_empty=may_be_empty) for may_be_empty in (False, True)]
+        self._named: tuple[SequencePredictor | None, Learnt, str, Models] | None = None  # see `_models_of`
         self._pools_topic = full_name(settings.prefix, "pools")
         self._pools_partitions = identities[self._pools_topic].partitions
         self._pools = PoolSampler(settings.pools.bytes_per_s, clock)
@@ -102,6 +114,11 @@ class SuggestionBatcher:
         return self._batch_records if predictor is None else min(self._batch_records, predictor.max_batch)
 
     @property
+    def nbytes(self) -> int:
+        """Memory that writing records takes."""
+        return self._writer.nbytes
+
+    @property
     def waiting(self) -> int:
         """Queries that are not being answered yet."""
         return len(self._requests)
@@ -110,6 +127,10 @@ class SuggestionBatcher:
     def busy(self) -> bool:
         """Whether a batch is being answered in a thread."""
         return self._under_way is not None
+
+    def warm(self) -> None:
+        """Compile the writing of records, or load what was compiled before."""
+        self._writer.warm()
 
     def held(self) -> NDArray[np.int64]:
         """Indices of the items of all queries that wait or are being answered, and of what predictors may answer."""
@@ -204,39 +225,64 @@ class SuggestionBatcher:
         self, batch: Sequence[SuggestionRequest], predictor: SequencePredictor | None, expected: Expected
     ) -> None:
         """Send the suggestions of a batch, given the predictions of these weights."""
-        recommender, metrics = self._recommender, self._metrics
-        policy_hash, emit_empty = recommender.policy.hash, recommender.policy.emit_empty
-        shorten = partial(shorter_suggestion, may_be_empty=emit_empty)
-        versions: dict[tuple[int, bool], dict[str, str]] = {}
+        recommender, emit_empty = self._recommender, self._recommender.policy.emit_empty
         queries = _queries(batch)
         self._pools.pick(queries)
         learnt = recommender.learnt  # may be replaced, from another thread
-        answers = recommender.answer_each(queries, expected, learnt)
-        outcomes: Counter[tuple[str, str]] = Counter()
-        kinds: Counter[str] = Counter()
-        now_ms = self._clock() * 1000
-        for (record, item_ids, query), (items, pool) in zip(batch, answers, strict=True):
-            withheld = bool(items) and query.arm == NONE
-            outcomes[record.topic, "withheld" if withheld else "suggested" if items else "nothing to suggest"] += 1
-            if not items and not emit_empty:
+        answered = recommender.answer_batch(queries, expected, learnt)
+        requests = Requests(*self._asked(batch), self._models_of(predictor, learnt))
+        written = self._writer.write(
+            requests, answered.lists, answered.reasons, self._clock() * 1000, emit_empty=emit_empty
+        )
+        shorten = self._shorten[emit_empty]
+        for number, (request, value) in enumerate(zip(batch, written.values, strict=True)):
+            if value is None:
                 continue
-            latency_ms = max(0.0, round(now_ms - record.timestamp, 1))
-            metrics.latency_s.observe(latency_ms / 1000)
-            sent = [] if withheld else items
-            for item in sent:
-                kinds[item["kind"]] += 1
-            took_part = query.arm, query.window is not None
-            if took_part not in versions:
-                used = predictor if query.window is not None else None
-                versions[took_part] = _versions(query.arm, used, learnt)
-            value = _value(record, item_ids, query, sent, versions[took_part], policy_hash, latency_ms)
-            key = query.user_id.encode()
+            key = request.record.key or b""
             self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value, shorten)
-            if items and pool is not None:
-                self._log_pool(record, query, pool)
+            if request.query.logs_pool and answered.lists.size[number] and (pool := answered.pool(number)) is not None:
+                self._log_pool(request.record, request.query, pool)
         self._answered += len(batch)
-        metrics.outcomes(outcomes)
-        metrics.suggested(kinds)
+        self._count(written)
+
+    def _asked(self, batch: Sequence[SuggestionRequest]) -> tuple[NDArray[np.int64], bytes]:
+        """Columns and texts of requests, as `Requests` has them."""
+        topics = self._topics
+        columns = [
+            (
+                topics[record.topic],
+                record.partition,
+                record.offset,
+                record.timestamp,
+                round(query.at * 1000),
+                ACTIONS[query.action],
+                query.arm,
+                2 * query.arm + (query.window is not None),
+                len(item_ids),
+            )
+            for record, item_ids, query in batch
+        ]
+        texts = [(query.user_id, item_ids[:MAX_TRIGGER_IDS]) for _, item_ids, query in batch]
+        return np.array(columns, np.int64), orjson.dumps(texts)
+
+    def _models_of(self, predictor: SequencePredictor | None, learnt: Learnt) -> Models:
+        """Models, policy and arm as records name them: for each arm without and with a window of looks."""
+        named, policy_hash = self._named, self._recommender.policy.hash
+        if named is None or named[0] is not predictor or named[1] is not learnt or named[2] != policy_hash:
+            arms = [(arm, used) for arm in range(len(ARMS)) for used in (None, predictor)]
+            names = [_names(_versions(arm, used, learnt), policy_hash, arm) for arm, used in arms]
+            self._named = named = (predictor, learnt, policy_hash, models_of(names))
+        return named[3]
+
+    def _count(self, written: Written) -> None:
+        """Count the records of a batch."""
+        outcomes = zip(self._topics, written.outcomes, strict=True)
+        self._metrics.outcomes(
+            {(topic, OUTCOME_NAMES[number]): n for topic, row in outcomes for number, n in enumerate(row) if n}
+        )
+        self._metrics.suggested({KIND_NAMES[kind]: n for kind, n in enumerate(written.kinds) if n})
+        tenths = written.latency_tenths
+        self._metrics.latency_s.observe(tenths[tenths >= 0] / 10_000)
 
     def _log_pool(self, record: Record, query: Query, pool: CandidatePool) -> None:
         """Send a list's pool; it is left out where the broker finds it too large."""
@@ -278,36 +324,7 @@ def _held(requests: Iterable[SuggestionRequest]) -> Iterator[int]:
         yield from query.history.cells["item"].tolist()
 
 
-def _value(
-    record: Record,
-    item_ids: Sequence[str],
-    query: Query,
-    items: Sequence[SuggestedItem],
-    versions: Mapping[str, str],
-    policy_hash: str,
-    latency_ms: float,
-) -> bytes:
-    """A record of the suggestions topic."""
-    trigger = {
-        "topic": record.topic,
-        "partition": record.partition,
-        "offset": record.offset,
-        "action": query.action,
-        "item_ids": item_ids[:MAX_TRIGGER_IDS],
-    }
-    if len(item_ids) > MAX_TRIGGER_IDS:
-        trigger["item_count"] = len(item_ids)
-    return orjson.dumps(
-        {
-            "v": 1,
-            "suggestion_id": query.seed,
-            "user_id": query.user_id,
-            "at": written(query.at),
-            "trigger": trigger,
-            "items": items,
-            "models": versions,
-            "policy": policy_hash,
-            "arm": ARMS[query.arm],
-            "latency_ms": latency_ms,
-        }
-    )
+def _names(versions: Mapping[str, str], policy_hash: str, arm: int) -> bytes:
+    """JSON from the models to the name of the latency."""
+    rest = orjson.dumps({"models": versions, "policy": policy_hash, "arm": ARMS[arm]})
+    return rest.removeprefix(b'{"models":')[:-1] + b',"latency_ms":'

@@ -19,7 +19,8 @@ from models.serving.explanations import Reasons, explain_relation
 from models.serving.popularity import BASKETS, MAX_ANCHORS, VIEWS, TopItems
 from models.serving.queues import push
 from models.serving.rules import ANCHORS, MAY_UPSELL
-from models.serving.sources.source import Sentence, Source, known_by
+from models.serving.sources.sentence import Sentence
+from models.serving.sources.source import Source
 from models.serving.state import (
     BRAND,
     CROSS_SELLS,
@@ -33,7 +34,6 @@ from models.serving.state import (
 )
 from models.shop.catalog import NONE
 from models.shop.categories import ROOT
-from models.shop.events import CatalogItem
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
 
 _CLOSENESS = np.array([1.0, 0.7, 0.5])
@@ -166,30 +166,21 @@ def explain(
             explain_relation(candidate, index, purchases or views, purchases == 0, state.query, found)
 
 
-def _of_brand(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
-    text = f"From {item.brand}, like {title}"
-    return f"{text}: {known_by(count, of_views)}" if count else text
-
-
-def _near(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
-    text = f"From {_branch(item)}, close to {title}"
-    return f"{text}: {known_by(count, of_views)}" if count else text
-
-
-def _popular(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
-    text = _branch(item) if title is None else f"{_branch(item)}, an alternative to {title}"
-    return f"From {text}: {known_by(count, of_views)}" if count else f"New in {text}"
-
-
-def _branch(item: CatalogItem) -> str:
-    return item.category.rpartition("/")[2]
-
+_OF_BRAND = "From {brand}, like {title}"
+_NEAR = "From {category}, close to {title}"
+_ALTERNATIVE = "{category}, an alternative to {title}"
 
 SOURCE = Source(
     explain=explain,
     sentences={
-        BRAND: Sentence("content", _of_brand),
-        NEAR: Sentence("content", _near),
-        POPULAR: Sentence("popularity", _popular),
+        BRAND: Sentence("content", f"{_OF_BRAND}: {{known}}", uncounted=_OF_BRAND),
+        NEAR: Sentence("content", f"{_NEAR}: {{known}}", uncounted=_NEAR),
+        POPULAR: Sentence(
+            "popularity",
+            f"From {_ALTERNATIVE}: {{known}}",
+            uncounted=f"New in {_ALTERNATIVE}",
+            alone="From {category}: {known}",
+            uncounted_alone="New in {category}",
+        ),
     },
 )

@@ -14,9 +14,9 @@ from models.serving.batch import Batch
 from models.serving.candidates import place_of
 from models.serving.explanations import Reasons, explain_relation
 from models.serving.pooling import join_pool
-from models.serving.sources.source import Sentence, Source, known_by, times
+from models.serving.sources.sentence import Sentence
+from models.serving.sources.source import Source
 from models.serving.state import JOINED, OWN, ServingState
-from models.shop.events import CatalogItem
 from models.shop.kinds import NEITHER
 
 
@@ -47,10 +47,6 @@ def explain(
             explain_relation(candidate, index, own[candidate.own].count, False, state.query, found)
 
 
-def _text(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
-    if title is None:
-        return f"Bought before, {times(count)}"
-    return f"An alternative to {title}, {known_by(count, of_views)} before"
+_SENTENCE = Sentence("history", "An alternative to {title}, {known} before", alone="Bought before, {times}")
 
-
-SOURCE = Source(join=join, explain=explain, sentences={OWN: Sentence("history", _text)})
+SOURCE = Source(join=join, explain=explain, sentences={OWN: _SENTENCE})

@@ -22,7 +22,8 @@ from models.serving.batch import Batch
 from models.serving.candidates import bought_by_chance, place_of, significance
 from models.serving.explanations import OF_AN_ANCHOR, OF_OWN_ANCHOR, OF_VISIT, Reasons
 from models.serving.rules import fits
-from models.serving.sources.source import Sentence, Source, Worth, times
+from models.serving.sources.sentence import Sentence
+from models.serving.sources.source import Source, Worth
 from models.serving.state import EVIDENCE, Pool, ServingState, Weights
 from models.shop.events import (
     BOUGHT_WITH,
@@ -30,7 +31,6 @@ from models.shop.events import (
     PAIR_KINDS,
     VIEWED_THEN_BOUGHT,
     VIEWED_WITH,
-    CatalogItem,
 )
 from models.shop.kinds import NEITHER
 
@@ -150,18 +150,6 @@ def _explain_neighbours(
                 found.events[index, kind] = rows.counts[cell, kind]
 
 
-def _viewed_with(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
-    return f"Viewed or added to the cart together with {title} {times(count)}"
-
-
-def _bought_with(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
-    return f"Bought together with {title} in {count} basket{'' if count == 1 else 's'}"
-
-
-def _viewed_then_bought(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
-    return f"Bought {times(count)} after {title} was viewed or added to the cart"
-
-
 _WORTH = {
     # people look at what they compare, rarely at what completes it: more fills lists of cross-sells with what is merely
     # popular in the visit's surroundings; what is compared is considered as an upsell, and often not taken
@@ -170,7 +158,11 @@ _WORTH = {
     VIEWED_THEN_BOUGHT: Worth(cross_sell=1.0, upsell=1.0),  # for an upsell the comparison's outcome
 }
 
-_TEXTS = {VIEWED_WITH: _viewed_with, BOUGHT_WITH: _bought_with, VIEWED_THEN_BOUGHT: _viewed_then_bought}
+_TEXTS = {
+    VIEWED_WITH: "Viewed or added to the cart together with {title} {times}",
+    BOUGHT_WITH: "Bought together with {title} in {baskets}",
+    VIEWED_THEN_BOUGHT: "Bought {times} after {title} was viewed or added to the cart",
+}
 
 SOURCE = Source(
     worth={PAIR_KIND_NAMES[kind]: worth for kind, worth in _WORTH.items()},

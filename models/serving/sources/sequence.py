@@ -16,9 +16,10 @@ from models.ranking.features import SOURCES
 from models.serving.batch import Batch
 from models.serving.candidates import place_of
 from models.serving.explanations import OF_OWN_ANCHOR, Reasons
-from models.serving.sources.source import Sentence, Source, Worth, known_by
+from models.serving.sources.sentence import Sentence
+from models.serving.sources.source import Source, Worth
 from models.serving.state import EVIDENCE, ServingState
-from models.shop.events import VIEWED_THEN_BOUGHT, VIEWED_WITH, CatalogItem
+from models.shop.events import VIEWED_THEN_BOUGHT, VIEWED_WITH
 from models.shop.kinds import NEITHER, UPSELL
 
 NAME = "sequence"
@@ -59,20 +60,21 @@ def explain(
             found.whose[index, _SHARE] = OF_OWN_ANCHOR
 
 
-def _text(item: CatalogItem, title: str | None, count: int, of_views: bool) -> str:
-    like = "category, brand and price" if item.brand else "category and price"
-    expected = "expected next in visits like this one"
-    if not count:
-        expected = f"similar in {like} to what is {expected}"
-    if title is not None:
-        return f"An alternative to {title}, {expected}"
-    return expected.capitalize() + (f": {known_by(count, of_views)}" if count else "")
+_EXPECTED = "xpected next in visits like this one"
+_ALIKE = f"imilar in {{traits}} to what is e{_EXPECTED}"
 
+_SENTENCE = Sentence(
+    NAME,
+    f"An alternative to {{title}}, e{_EXPECTED}",
+    uncounted=f"An alternative to {{title}}, s{_ALIKE}",
+    alone=f"E{_EXPECTED}: {{known}}",
+    uncounted_alone=f"S{_ALIKE}",
+)
 
 SOURCE = Source(
     # what is looked at next, like what is looked at together, seldom completes what is looked at now
     worth={NAME: Worth(cross_sell=0.2, upsell=0.5)},
     add=add,
     explain=explain,
-    sentences={_SHARE: Sentence(NAME, _text)},
+    sentences={_SHARE: _SENTENCE},
 )

@@ -1,4 +1,4 @@
-"""What a source of candidates is made of, and words that reasons share."""
+"""What a source of candidates is made of."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from models.shop.events import CatalogItem
+from models.serving.sources.sentence import Sentence
 
 
 class Worth(NamedTuple):
@@ -14,16 +14,6 @@ class Worth(NamedTuple):
 
     cross_sell: float
     upsell: float
-
-
-class Sentence(NamedTuple):
-    """How a reason is put into words."""
-
-    source: str
-    """Name of the source, as it is sent."""
-    text: Callable[[CatalogItem, str | None, int, bool], str]
-    """Sentence about an item: with the title of the anchor (None: it is about none), the number of events behind it,
-    and whether these are views."""
 
 
 class Source(NamedTuple):
@@ -42,13 +32,3 @@ class Source(NamedTuple):
     the source's. That of a share is written to the share's column."""
     sentences: Mapping[int, Sentence] = MappingProxyType({})
     """By the code of the reason: the column of a share, or a relation (`models.serving.state`)."""
-
-
-def times(count: int) -> str:
-    """How often something was counted."""
-    return "once" if count == 1 else f"{count} times"
-
-
-def known_by(count: int, of_views: bool) -> str:
-    """How often an item was bought, or viewed: of all events but taking it out of the cart."""
-    return f"viewed or added to the cart {times(count)}" if of_views else f"bought {times(count)}"

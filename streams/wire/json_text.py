@@ -1,0 +1,204 @@
+"""JSON written by compiled code: texts that are copied, numbers as orjson writes them.
+
+No function checks bounds: a caller makes sure that there is room, of `NUMBER` bytes for each number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from models.jit import cached_njit, inline_njit
+
+NUMBER = 24
+"""Most bytes of a number: an int64 has 20, a float of 15 digits 22."""
+
+MOMENT = 24
+"""Bytes of a time."""
+
+Text = NDArray[np.uint8]
+
+_ZERO, _POINT, _MINUS, _PLUS, _E, _QUOTE, _ESCAPE, _COMMA, _CLOSE = map(ord, '0.-+e"\\,]')
+_TINY = 1e-280
+"""What is closer to 0 is written as 0."""
+_TENS = np.array([float(f"1e{power}") for power in range(309)])
+
+
+def _memcpy(typing: Any, to: Any, at: Any, text: Any, start: Any, size: Any) -> Any:
+    """Copy by `memcpy`: numba's own loop looks for overlaps first, which takes longer than a short text."""
+    tools: Any = cgutils
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        target, source = (
+            context.make_array(signature.args[place])(context, builder, values[place]).data for place in (0, 2)
+        )
+        target, source = tools.pointer_add(builder, target, values[1]), tools.pointer_add(builder, source, values[3])
+        tools.raw_memcpy(builder, target, source, values[4], 1)
+        return context.get_dummy_value()
+
+    return types.void(to, types.intp, text, types.intp, types.intp), code
+
+
+_copy: Any = intrinsic(_memcpy)
+
+
+@inline_njit
+def put(out: Text, at: int, text: Text, start: int, size: int) -> int:
+    """Copy a part of a text; returns where it ends, as all these functions do."""
+    _copy(out, at, text, start, size)
+    return at + size
+
+
+@inline_njit
+def put_whole(out: Text, at: int, number: int) -> int:
+    """Write a whole number."""
+    if number < 0:
+        out[at] = _MINUS
+        at += 1
+        number = -number
+    size, rest = 1, number // 10
+    while rest > 0:
+        size += 1
+        rest //= 10
+    _put_digits(out, at, number, size)
+    return at + size
+
+
+@inline_njit
+def _put_digits(out: Text, at: int, number: int, size: int) -> None:
+    """Write the last digits of a number."""
+    for place in range(at + size - 1, at - 1, -1):
+        rest = number // 10
+        out[place] = _ZERO + (number - 10 * rest)
+        number = rest
+
+
+@inline_njit
+def significant(number: float, digits: int) -> tuple[int, int]:
+    """A finite number rounded to so many significant digits (12 at most): a whole number, and a power of ten."""
+    if abs(number) < _TINY:
+        return 0, 0
+    power = digits - 1 - int(math.floor(math.log10(abs(number))))
+    scaled = number * _TENS[power] if power >= 0 else number / _TENS[-power]
+    return int(np.rint(scaled)), -power
+
+
+@inline_njit
+def put_decimal(out: Text, at: int, number: int, power: int) -> int:
+    """Write `number` (15 digits at most) times a power of ten as orjson writes the float nearest to it."""
+    if number == 0:
+        out[at], out[at + 1], out[at + 2] = _ZERO, _POINT, _ZERO
+        return at + 3
+    if number < 0:
+        out[at] = _MINUS
+        at += 1
+        number = -number
+    rest = number // 10
+    while rest * 10 == number:
+        number, power = rest, power + 1
+        rest = number // 10
+    size = 1
+    while rest > 0:
+        size += 1
+        rest //= 10
+    point = size + power  # digits before it
+    if power >= 0 and point <= 16:
+        _put_digits(out, at, number, size)
+        out[at + size : at + point] = _ZERO
+        out[at + point], out[at + point + 1] = _POINT, _ZERO
+        return at + point + 2
+    if 0 < point <= 16:
+        _put_digits(out, at + 1, number, size)
+        for place in range(at, at + point):
+            out[place] = out[place + 1]
+        out[at + point] = _POINT
+        return at + size + 1
+    if -5 < point <= 0:
+        out[at], out[at + 1] = _ZERO, _POINT
+        out[at + 2 : at + 2 - point] = _ZERO
+        _put_digits(out, at + 2 - point, number, size)
+        return at + 2 - point + size
+    _put_digits(out, at + 1, number, size)
+    out[at] = out[at + 1]
+    at += 1
+    if size > 1:
+        out[at] = _POINT
+        at += size
+    out[at] = _E
+    at += 1
+    if point > 0:
+        out[at] = _PLUS
+        at += 1
+    return put_whole(out, at, point - 1)
+
+
+@inline_njit
+def put_figure(out: Text, at: int, number: float, digits: int) -> int:
+    """Write a number with so many significant digits; null if it is not finite."""
+    if not math.isfinite(number):
+        out[at], out[at + 1], out[at + 2], out[at + 3] = 110, 117, 108, 108
+        return at + 4
+    whole, power = significant(number, digits)
+    return put_decimal(out, at, whole, power)
+
+
+@inline_njit
+def put_moment(out: Text, at: int, at_ms: int) -> int:
+    """Write epoch milliseconds as `streams.wire.codec.written` does; of the years 0 to 9999.
+
+    The date is found by counting days from 1 March of year 0, so that a leap day is the last of its year
+    (H. Hinnant, chrono-compatible low-level date algorithms).
+    """
+    days = at_ms // 86_400_000
+    ms = at_ms - days * 86_400_000
+    days += 719_468
+    era = days // 146_097
+    of_era = days - era * 146_097
+    year = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    shifted = (5 * of_year + 2) // 153
+    day = of_year - (153 * shifted + 2) // 5 + 1
+    month = shifted + 3 if shifted < 10 else shifted - 9
+    year += era * 400 + (1 if month <= 2 else 0)
+    _put_digits(out, at, year, 4)
+    _put_digits(out, at + 5, month, 2)
+    _put_digits(out, at + 8, day, 2)
+    _put_digits(out, at + 11, ms // 3_600_000, 2)
+    _put_digits(out, at + 14, ms // 60_000 % 60, 2)
+    _put_digits(out, at + 17, ms // 1000 % 60, 2)
+    _put_digits(out, at + 20, ms % 1000, 3)
+    out[at + 4] = out[at + 7] = _MINUS
+    out[at + 10], out[at + 13], out[at + 16], out[at + 19], out[at + 23] = 84, 58, 58, _POINT, 90
+    return at + MOMENT
+
+
+@inline_njit
+def end_of_string(text: Text, at: int) -> int:
+    """Where the string that begins here ends."""
+    at += 1
+    while text[at] != _QUOTE:
+        at += 2 if text[at] == _ESCAPE else 1
+    return at + 1
+
+
+@inline_njit
+def end_of_strings(text: Text, at: int) -> int:
+    """Where the list of strings that begins here ends."""
+    at += 1
+    while text[at] != _CLOSE:
+        at = end_of_string(text, at)
+        if text[at] == _COMMA:
+            at += 1
+    return at + 1
+
+
+@cached_njit(nogil=True)
+def figure(number: float, digits: int) -> tuple[int, int]:
+    """`significant`, for Python."""
+    return significant(number, digits)
