@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -34,6 +34,9 @@ LATENCY_BUCKETS_S = (
     0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 )  # fmt: skip
 """From a millisecond, as a hop takes a few, to the age above which nothing is suggested (60 s by default)."""
+
+
+Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 
 class BatchHistogram(Collector):
@@ -62,12 +65,40 @@ class BatchHistogram(Collector):
         yield HistogramMetricFamily(self._name, self._text, buckets, self._sum)
 
 
+class BatchCounter(Collector):
+    """A counter with labels that adds up many events at once, in a dictionary: a tenth of prometheus_client's time.
+
+    >>> items = BatchCounter("items", "suggested", ["kind"])
+    >>> items.add({("upsell",): 2})
+    >>> items.add({("upsell",): 3})
+    >>> [(sample.labels, sample.value) for family in items.collect() for sample in family.samples]
+    [({'kind': 'upsell'}, 5)]
+    """
+
+    def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
+        self._name, self._text, self._labels = name, text, labels
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, counts: Mapping[Labels, int]) -> None:
+        """Add to the counts, by the values of the labels."""
+        mine = self._counts
+        for labels, count in counts.items():
+            mine[labels] = mine.get(labels, 0) + count
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """For the registry."""
+        family = CounterMetricFamily(self._name, self._text, labels=self._labels)
+        for labels, count in list(self._counts.items()):
+            family.add_metric(labels, count)
+        yield family
+
+
 class Metrics:
     """All metrics of one process; names start with `crosscurrent_`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._events = self._counter(
+        self._events = self._batch_counter(
             "events", "Records applied, by topic and by what became of them", "topic", "outcome"
         )
         self.dead_letters = self._counter("dead_letters", "Records sent to the dead letters", "topic")
@@ -81,7 +112,7 @@ class Metrics:
             "range_reads", "Ranges read from the log because delivery left them out", "topic"
         )
         self._holes = self._counter("holes", "Offsets the log does not have (compaction, markers)", "topic")
-        self._suggested = self._counter("suggested_items", "Items suggested", "kind")
+        self._suggested = self._batch_counter("suggested_items", "Items suggested", "kind")
         self.pools_written = self._counter("pools_written", "Pools of candidates logged for the trainer")
         self.pools_bytes = self._counter("pools_bytes", "Bytes of pools logged")
         self._lag = self._gauge("lag", "Records not yet applied", "topic", "partition")
@@ -140,22 +171,25 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"crosscurrent_{name}", text, labels, registry=self.registry)
 
+    def _batch_counter(self, name: str, text: str, *labels: str) -> BatchCounter:
+        counter = BatchCounter(f"crosscurrent_{name}", text, labels)
+        self.registry.register(counter)
+        return counter
+
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(f"crosscurrent_{name}", text, labels, registry=self.registry)
 
     def outcomes(self, outcomes: Mapping[tuple[str, str], int]) -> None:
         """Count the outcomes of a run of records, by topic and outcome."""
-        for (topic, outcome), n in outcomes.items():
-            self._events.labels(topic, outcome).inc(n)
+        self._events.add(outcomes)
 
     def too_large(self, topic: str, outcome: str) -> None:
         """Count a record that the broker found too large."""
         self._too_large.labels(topic, outcome).inc()
 
-    def suggested(self, items: Mapping[str, int]) -> None:
+    def suggested(self, items: Mapping[tuple[str], int]) -> None:
         """Count suggested items, by kind."""
-        for kind, n in items.items():
-            self._suggested.labels(kind).inc(n)
+        self._suggested.add(items)
 
     def states(self, sizes: Mapping[str, int]) -> None:
         """Set the memory of what is held, in bytes by state."""

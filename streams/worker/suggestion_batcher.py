@@ -280,7 +280,7 @@ class SuggestionBatcher:
         self._metrics.outcomes(
             {(topic, OUTCOME_NAMES[number]): n for topic, row in outcomes for number, n in enumerate(row) if n}
         )
-        self._metrics.suggested({KIND_NAMES[kind]: n for kind, n in enumerate(written.kinds) if n})
+        self._metrics.suggested({(KIND_NAMES[kind],): n for kind, n in enumerate(written.kinds) if n})
         tenths = written.latency_tenths
         self._metrics.latency_s.observe(tenths[tenths >= 0] / 10_000)
 
