@@ -42,6 +42,7 @@ _SECRETS = frozenset({"sasl_password", "snapshot_store"})  # a store's URL may h
 _TABLES = ("visits", "histories", "cooccurrence", "learner", "gate", "pools", "outcomes", "ranker")
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Compression = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
@@ -132,6 +133,9 @@ class Settings(BaseSettings):
     outbox_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 8 << 20
     """Bytes waiting to be sent above which nothing more is applied. A flush waits for what was sent before it, so more
     delays what is learnt; much less leaves the connection idle between two packets."""
+    suggestions_compression: Compression = "none"
+    """How records of `suggestions` are compressed: none, gzip, snappy, lz4 or zstd. All clients read gzip as they
+    install; kafka-python and kafkajs need a package more for the last three. Records shrink several times."""
     watchdog_s: Annotated[float, Field(gt=0, le=3600)] = 3.0
     """A partition that lags and delivers nothing for so long is read from the log directly."""
     web_host: Annotated[str, Field(min_length=1)] = "127.0.0.1"

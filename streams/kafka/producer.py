@@ -16,7 +16,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, get_args
 
 import aiokafka
 from aiokafka import TopicPartition
@@ -35,8 +35,9 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from streams.errors import CrosscurrentError, SendError
 from streams.kafka.connection import broker_error, connecting
 from streams.kafka.topic_admin import config_of
-from streams.settings import Settings
+from streams.settings import Compression, Settings
 from streams.threads import run_in_daemon_thread
+from streams.wire.topics import full_name
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ REQUEST_BYTES = 8 << 20
 
 REQUEST_TIMEOUT_MS = 10_000
 """Longest wait for the acknowledgement of a request."""
+
+CODECS = get_args(Compression)
+"""Names of the codecs by their numbers in a record batch."""
 
 OVERHEAD_BYTES = 32
 """Of one record inside a batch: attributes, varints, offsets."""
@@ -106,6 +110,7 @@ class KafkaSender:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._producer: Any = None
+        self._codecs = {full_name(settings.prefix, "suggestions"): CODECS.index(settings.suggestions_compression)}
 
     async def start(self) -> None:
         """Connect.
@@ -135,7 +140,7 @@ class KafkaSender:
             except KafkaError as error:
                 settled(where, await self._send_error(where, packet, error))
                 continue
-            batch = encoded(packet)
+            batch = encoded(packet, self._codecs.get(where[0], 0))
             if batch is None:
                 settled(where, SendError(*where, "a packet over the size of a batch", too_large=True))
                 continue
@@ -213,10 +218,10 @@ class _Request:
         return ProduceRequest(None, -1, REQUEST_TIMEOUT_MS, list(topics.items()))
 
 
-def encoded(packet: Sequence[Message]) -> bytearray | None:
-    """A record batch; None where it would be far larger than any broker takes."""
+def encoded(packet: Sequence[Message], codec: int = 0) -> bytearray | None:
+    """A record batch, compressed by one of `CODECS`; None where it would be far larger than any broker takes."""
     builder = DefaultRecordBatchBuilder(
-        magic=2, compression_type=0, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=0,
+        magic=2, compression_type=codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=0,
         batch_size=PACKET_BYTES + 100_000,
     )  # fmt: skip
     for number, message in enumerate(packet):

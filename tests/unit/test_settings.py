@@ -46,6 +46,7 @@ def test_every_setting_has_a_variable_and_a_key(tmp_path: Path) -> None:
         "ssl_certfile": "cert.pem",
         "ssl_keyfile": "key.pem",
         "group": "g",
+        "suggestions_compression": "lz4",
         "web_host": "0.0.0.0",
         "policy": "policy.toml",
         "snapshot_store": "s3://shop/snapshots",
