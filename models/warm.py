@@ -10,6 +10,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.index import Neighbours
 from models.sequence import kernels
 from models.serving.recommender import Recommender, RecommenderConfig
+from models.sessions import visits
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
@@ -19,6 +20,7 @@ def warm() -> None:
     """Compile all kernels, or load them from the cache."""
     counter.warm()
     kernels.warm()
+    visits.warm()
     items = Items()
     neighbours = Neighbours(items, CoOccurrenceConfig().half_life_s)
     Recommender(items, Catalog(items), neighbours, Policy(), RecommenderConfig()).warm()

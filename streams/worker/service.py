@@ -17,6 +17,7 @@ from models.sequence.config import MODEL
 from models.sequence.snapshot import read_predictor
 from models.sequence.vector_index import missing_for
 from models.serving.recommender import Learnt
+from models.sessions import visits
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.kafka import topic_admin
@@ -150,6 +151,7 @@ class Worker(ProcessService):
         """Compile the kernels, or load them from the cache."""
         counter.warm()
         kernels.warm()
+        visits.warm()
         self._recommender.warm()
 
     def on_tables_read(self) -> None:
