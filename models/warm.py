@@ -5,12 +5,12 @@ Otherwise the first worker compiles them when it starts.
 
 from __future__ import annotations
 
-from models.cooccurrence import counter
+from models.cooccurrence import counter, pair_columns
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.index import Neighbours
 from models.sequence import kernels
 from models.serving.recommender import Recommender, RecommenderConfig
-from models.sessions import visits
+from models.sessions import histories, visits
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
@@ -19,6 +19,8 @@ from models.shop.policy import Policy
 def warm() -> None:
     """Compile all kernels, or load them from the cache."""
     counter.warm()
+    pair_columns.warm()
+    histories.warm()
     kernels.warm()
     visits.warm()
     items = Items()

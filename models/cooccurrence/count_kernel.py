@@ -198,6 +198,14 @@ def _cell_of(slot: int, neighbour: int, state: CountState) -> int:
 
 
 @inline_njit
+def _strength(weights: NDArray[np.float64], cell: int, importance: NDArray[np.float64]) -> np.float32:
+    """What a cell counts for when a row has to choose."""
+    return np.float32(
+        weights[cell, 0] * importance[0] + weights[cell, 1] * importance[1] + weights[cell, 2] * importance[2]
+    )
+
+
+@inline_njit
 def _weakest(
     start: int,
     length: int,
@@ -206,16 +214,61 @@ def _weakest(
     id_order: NDArray[np.uint64],
     importance: NDArray[np.float64],
 ) -> int:
-    """The cell of least importance; of equal ones (in float32, as in `CoOccurrence.cut`) the largest item id."""
+    """The cell of least importance, in float32 as in `cut`; of equal ones that of the largest item id."""
     weakest, least = start, np.float32(math.inf)
     for cell in range(start, start + length):
-        strength = np.float32(
-            weights[cell, 0] * importance[0] + weights[cell, 1] * importance[1] + weights[cell, 2] * importance[2]
-        )
+        strength = _strength(weights, cell, importance)
         if strength < least:
             weakest, least = cell, strength
-        elif strength == least:
-            mine, its = id_order[ids[cell]], id_order[ids[weakest]]
-            if mine[0] > its[0] or (mine[0] == its[0] and mine[1] > its[1]):
-                weakest = cell
+        elif strength == least and _id_precedes(ids[weakest], ids[cell], id_order):
+            weakest = cell
     return weakest
+
+
+@inline_njit
+def _id_precedes(item: int, other: int, id_order: NDArray[np.uint64]) -> bool:
+    """Whether the id of an item is smaller than that of another."""
+    mine, its = id_order[item], id_order[other]
+    return bool(mine[0] < its[0] or (mine[0] == its[0] and mine[1] < its[1]))
+
+
+@cached_njit(nogil=True)
+def cut(
+    state: CountState,
+    slots: NDArray[np.int32],
+    most: int,
+    ends: NDArray[np.int64],
+    ids: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    counts: NDArray[np.int32],
+) -> None:
+    """Copy the strongest cells of some rows, `most` of each at most, strongest first, ties by item id.
+
+    Those of row `slots[r]` go to `ends[r]` up to `ends[r + 1]` (rows + 1,), with weights as of the row's newest event.
+    """
+    for number in range(len(slots)):
+        row = state.rows[slots[number]]
+        start, length = int(row.start), int(row.length)
+        strengths = np.empty(length, np.float32)
+        for place in range(length):
+            strengths[place] = -_strength(state.weights, start + place, state.importance)
+        order = np.argsort(strengths, kind="mergesort")
+        for place in range(1, length):  # among equals, by id
+            moved, at = order[place], place
+            while (
+                at > 0
+                and strengths[order[at - 1]] == strengths[moved]
+                and _id_precedes(state.ids[start + moved], state.ids[start + order[at - 1]], state.id_order)
+            ):
+                order[at] = order[at - 1]
+                at -= 1
+            order[at] = moved
+        _, growth = landmark(row.at, state.half_life_s)
+        kept = min(most, length)
+        ends[number + 1] = ends[number] + kept
+        for place in range(kept):
+            cell, to = start + order[place], ends[number] + place
+            ids[to] = state.ids[cell]
+            for kind in range(PAIR_KINDS):
+                weights[to, kind] = state.weights[cell, kind] / growth
+                counts[to, kind] = state.counts[cell, kind]

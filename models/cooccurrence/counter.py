@@ -7,7 +7,7 @@ give way. A published row says which messages it includes; the next owner adopts
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.block_pool import NOWHERE
-from models.cooccurrence.cell_pool import MOST, Cells
+from models.cooccurrence.cell_pool import Cells
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.cooccurrence.count_kernel import ROW, TOTAL, CountState, Deltas, count, first_wrong
+from models.cooccurrence.count_kernel import ROW, TOTAL, CountState, Deltas, count, cut, first_wrong
 from models.shop.decay import landmark
-from models.shop.events import BOUGHT_WITH, VIEWED_WITH
+from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_WITH
 from models.shop.items import Items
 
 _EVER = np.iinfo(np.int64).max
@@ -39,7 +39,7 @@ class Row:
     own_count: tuple[int, int]  # plain numbers of the same
     neighbours: list[str]
     weights: NDArray[np.float64]  # (n, 3) as of `at`: viewed-with, bought-with, viewed-then-bought
-    counts: NDArray[np.int64]  # (n, 3), plain number of events behind each weight
+    counts: NDArray[np.int32]  # (n, 3), plain number of events behind each weight, MOST at most
 
 
 class Cut(NamedTuple):
@@ -64,7 +64,7 @@ class Totals:
 class CoOccurrence:
     """The rows of one partition of items; `items` is shared by all users of the indices.
 
-    >>> from models.shop.events import BOUGHT_WITH, VIEWED_WITH
+    >>> from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_WITH
     >>> items, at = Items(), 1.75e9
     >>> rows = CoOccurrence(items, CoOccurrenceConfig(half_life_s=3600.0))
     >>> rows.learn_one("kettle", "mug", BOUGHT_WITH, at)
@@ -203,7 +203,7 @@ class CoOccurrence:
         cells.ids[start : start + n] = neighbours
         cells.weights[start : start + n] = row.weights[:n]
         cells.weights[start : start + n] *= growth
-        cells.counts[start : start + n] = np.minimum(row.counts[:n], MOST)
+        cells.counts[start : start + n] = row.counts[:n]
 
     def dirty(self) -> list[int]:
         """Items whose rows have changed since they were published, the longest waiting first, ties by id."""
@@ -276,36 +276,43 @@ class CoOccurrence:
         return published
 
     def row(self, index: int, position: int) -> Row:
-        """The row of an item as it is to be published, with all messages before `position`; KeyError if it has none."""
-        cut = self.cut(index)
-        return Row(
-            item_id=self._items.name(index),
-            position=position,
-            at=cut.at,
-            own=cut.own,
-            own_count=cut.own_count,
-            neighbours=list(map(self._items.name, cut.neighbours.tolist())),
-            weights=cut.weights,
-            counts=cut.counts.astype(np.int64),
-        )
+        """As `rows`, of one item."""
+        return self.rows([index], position)[0]
 
-    def cut(self, index: int) -> Cut:
-        """As `row`, by index; KeyError if the item has none."""
-        _, length, start, _, at, _, views, baskets, view_count, basket_count = self._rows[self._slot(index)].item()
-        cells = slice(start, start + length)
-        ids, weights = self._cells.ids[cells], self._cells.weights[cells]
-        order = self._items.order[ids]
-        strength = (weights @ self._importance).astype(np.float32)
-        best = np.lexsort((order[:, 1], order[:, 0], -strength))[: self.config.neighbours]
-        _, growth = landmark(at, self.config.half_life_s)
-        return Cut(
-            at,
-            (views / growth, baskets / growth),
-            (view_count, basket_count),
-            ids[best],
-            weights[best] / growth,
-            self._cells.counts[cells][best],
-        )
+    def rows(self, indices: Sequence[int], position: int) -> list[Row]:
+        """The rows of items as they are to be published, with all messages before `position`; raises as `cuts`."""
+        name = self._items.name
+        return [
+            Row(
+                item_id=name(index),
+                position=position,
+                at=cut.at,
+                own=cut.own,
+                own_count=cut.own_count,
+                neighbours=list(map(name, cut.neighbours.tolist())),
+                weights=cut.weights,
+                counts=cut.counts,
+            )
+            for index, cut in zip(indices, self.cuts(indices), strict=True)
+        ]
+
+    def cuts(self, indices: Sequence[int]) -> list[Cut]:
+        """As `rows`, by index; KeyError if one of the items has none. All are cut in one call."""
+        slots = np.array([self._slot(index) for index in indices], np.int32)
+        kept = self._rows[slots]
+        most, half_life_s = self.config.neighbours, self.config.half_life_s
+        room, ends = int(np.minimum(kept["length"], most).sum()), np.zeros(len(slots) + 1, np.int64)
+        ids = np.empty(room, np.int32)
+        weights, counts = np.empty((room, PAIR_KINDS)), np.empty((room, PAIR_KINDS), np.int32)
+        cut(self._state(), slots, most, ends, ids, weights, counts)
+        found, start = [], 0
+        for row, end in zip(kept.tolist(), ends[1:].tolist(), strict=True):
+            _, _, _, _, at, _, views, baskets, view_count, basket_count = row
+            _, growth = landmark(at, half_life_s)
+            own, own_count = (views / growth, baskets / growth), (view_count, basket_count)
+            found.append(Cut(at, own, own_count, ids[start:end], weights[start:end], counts[start:end]))
+            start = end
+        return found
 
     def _state(self) -> CountState:
         """The arrays as they are now."""
@@ -346,6 +353,7 @@ def warm() -> None:
     """Compile, or load what was compiled before: ten seconds the first time, to be spent before joining."""
     rows = CoOccurrence(Items(), CoOccurrenceConfig())
     rows.learn_one("a", "b", VIEWED_WITH, 0.0)
+    rows.cuts(rows.dirty())
 
 
 def _column(values: NDArray[_Number], dtype: type[_Number]) -> NDArray[_Number]:

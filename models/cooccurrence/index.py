@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.block_pool import NOWHERE
 from models.cooccurrence.association import STRENGTH, shrunk_lift
-from models.cooccurrence.cell_pool import MOST, Cells
+from models.cooccurrence.cell_pool import Cells
 from models.cooccurrence.counter import Cut, Row, Totals
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH
@@ -58,7 +58,7 @@ class Neighbours:
     >>> neighbours.set_total(0, baskets=8.0, at=1000.0)
     >>> def row(item, other, at, baskets, together):
     ...     weights = np.array([[0.0, together, 0.0]])
-    ...     return Row(item, 7, at, (0.0, baskets), (0, 5), [other], weights, np.array([[0, 3, 0]]))
+    ...     return Row(item, 7, at, (0.0, baskets), (0, 5), [other], weights, np.array([[0, 3, 0]], np.int32))
     >>> neighbours.put(row("kettle", "mug", 1000.0, baskets=4.0, together=2.0))
     >>> neighbours.put(row("mug", "kettle", 900.0, baskets=4.0, together=4.0))
     >>> # (2 + 1) / (4 * 2 / 8 + 1): the mug's 4 baskets have decayed to 2
@@ -138,9 +138,8 @@ class Neighbours:
     def put(self, row: Row) -> None:
         """Replace the row of an item."""
         index = self._items.index(row.item_id)
-        ids = np.array(list(map(self._items.index, row.neighbours)), np.int32)
-        counts = np.minimum(row.counts, MOST).astype(np.int32)
-        self.put_cut(index, row.position, Cut(row.at, row.own, row.own_count, ids, row.weights, counts))
+        ids = self._items.indices(row.neighbours)
+        self.put_cut(index, row.position, Cut(row.at, row.own, row.own_count, ids, row.weights, row.counts))
 
     def put_cut(self, index: int, position: int, cut: Cut) -> None:
         """As `put`, by index; takes half the time."""
@@ -188,7 +187,7 @@ class Neighbours:
             own_count=(view_count, basket_count),
             neighbours=list(map(self._items.name, self.ids[cells].tolist())),
             weights=self.weights[cells].copy(),
-            counts=self.counts[cells].astype(np.int64),
+            counts=self.counts[cells].copy(),
         )
 
     def set_total(self, partition: int, baskets: float, at: float) -> None:

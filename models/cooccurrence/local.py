@@ -54,8 +54,9 @@ class LocalCounting:
             self._count()
         if not self._changed:
             return
-        for index in self._rows.dirty():
-            self.neighbours.put_cut(index, self._batches + 1, self._rows.cut(index))
+        dirty = self._rows.dirty()
+        for index, cut in zip(dirty, self._rows.cuts(dirty), strict=True):
+            self.neighbours.put_cut(index, self._batches + 1, cut)
             self._rows.published(index)
         self.neighbours.set_total(0, self._rows.totals.baskets, self._rows.totals.at)
         self._changed = False

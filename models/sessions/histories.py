@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.jit import cached_njit
 from models.shop.items import Items
 
 DAY_S = 86_400.0
@@ -91,6 +92,32 @@ class History(NamedTuple):
 
 NOTHING = History(np.zeros(0, CELL), 0, 0.0, math.inf, -math.inf, 0)
 """Of a shopper who has bought nothing."""
+
+
+@cached_njit(nogil=True)
+def with_items(
+    cells: NDArray[np.void], items: NDArray[np.int32], at: float, fast_s: float, slow_s: float
+) -> NDArray[np.void]:
+    """Cells, and one more basket of distinct items; the half-lives are of the fast and the slow counts."""
+    found = np.empty(len(cells) + len(items), CELL)
+    found[: len(cells)] = cells
+    size = len(cells)
+    for item in items:
+        place = 0
+        while place < len(cells) and found[place].item != item:
+            place += 1
+        if place == len(cells):
+            place = size
+            size += 1
+            new = found[place]
+            new.item, new.count, new.fast, new.slow, new.first, new.last = item, 0, 0.0, 0.0, at, at
+        cell = found[place]
+        last = max(cell.last, at)
+        cell.fast = cell.fast * 2.0 ** ((cell.last - last) / fast_s) + 2.0 ** ((at - last) / fast_s)
+        cell.slow = cell.slow * 2.0 ** ((cell.last - last) / slow_s) + 2.0 ** ((at - last) / slow_s)
+        cell.first, cell.last = min(cell.first, at), last
+        cell.count += 1
+    return found[:size].copy()
 
 
 class HistoryRow(NamedTuple):
@@ -165,7 +192,7 @@ class Histories:
         """A history and one more purchase."""
         last, slow_s = max(history.last, at), self.config.slow_s
         return History(
-            self._with_items(history.cells, np.array(items, np.int32), at),
+            self._with_items(history.cells, items, at),
             history.baskets + 1,
             history.slow * 2.0 ** ((history.last - last) / slow_s) + 2.0 ** ((at - last) / slow_s),
             min(history.first, at),
@@ -173,21 +200,10 @@ class Histories:
             position,
         )
 
-    def _with_items(self, cells: NDArray[np.void], items: NDArray[np.int32], at: float) -> NDArray[np.void]:
-        again = items[:, None] == cells["item"]  # (items, cells)
-        new = np.zeros(len(items) - np.count_nonzero(again), CELL)
-        new["item"], new["first"], new["last"] = items[~again.any(1)], at, at
-        touched = np.concatenate([again.any(0), np.ones(len(new), np.bool_)])
-        cells = np.concatenate([cells, new])
-        bought = cells[touched]
-        last = np.maximum(bought["last"], at)
-        for count, half_life_s in (("fast", self.config.fast_s), ("slow", self.config.slow_s)):
-            decayed = bought[count] * np.exp2((bought["last"] - last) / half_life_s)
-            bought[count] = decayed + np.exp2((at - last) / half_life_s)
-        bought["first"], bought["last"] = np.minimum(bought["first"], at), last
-        bought["count"] += 1
-        cells[touched] = bought
-        return cells if len(cells) <= self.config.most_items else self._most_useful(cells)
+    def _with_items(self, cells: NDArray[np.void], items: Sequence[int], at: float) -> NDArray[np.void]:
+        fast_s, slow_s = float(self.config.fast_s), float(self.config.slow_s)
+        bought = with_items(cells, np.array(items, np.int32), float(at), fast_s, slow_s)
+        return bought if len(bought) <= self.config.most_items else self._most_useful(bought)
 
     def _most_useful(self, cells: NDArray[np.void]) -> NDArray[np.void]:
         useful = np.log2(cells["slow"]) + cells["last"] / self.config.slow_s  # slow counts are at least 1
@@ -271,3 +287,9 @@ class Histories:
     def first_unpublished(self) -> int | None:
         """Offset of the first purchase that may be in no published row; None: all that were learnt are published."""
         return next(iter(self._changed.values()), None)
+
+
+def warm() -> None:
+    """Compile, or load what was compiled before."""
+    histories = Histories(Items(), HistoryConfig())
+    histories.learn("", [0], 0.0, 0)

@@ -117,6 +117,7 @@ class Workbench:
         for running in self._running:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self._context.turns.close()
         await self.producer.close()
 
     def _end(self, partition: TopicPartition) -> int:

@@ -32,9 +32,6 @@ from streams.wire.record import (
 POSITION_KEY = b""
 """Key of the position record of a partition."""
 
-MAX_COUNT = 2**31 - 1
-"""Counts are sent as int32 and stop here, at two thousand million events of one pair."""
-
 MAX_NEIGHBOURS = 10_000
 """Of a row that is read. Workers keep far fewer."""
 
@@ -93,7 +90,7 @@ def encode_row(row: Row) -> bytes:
             own_count=(int(row.own_count[0]), int(row.own_count[1])),
             neighbours=row.neighbours,
             weights=np.asarray(row.weights, "<f8").tobytes(),
-            counts=np.minimum(row.counts, MAX_COUNT).astype("<i4").tobytes(),
+            counts=np.asarray(row.counts, "<i4").tobytes(),
         )
     )
 
@@ -115,11 +112,11 @@ def decode_row(record: Record) -> Row:
         raise refusal(record, "$.weights", f"{cells} numbers of 8 bytes", f"{len(wire.weights)} bytes")
     if len(wire.counts) != 4 * cells:
         raise refusal(record, "$.counts", f"{cells} numbers of 4 bytes", f"{len(wire.counts)} bytes")
-    weights = np.frombuffer(wire.weights, "<f8").reshape(-1, PAIR_KINDS).copy()  # (n, 3), writable
-    counts = np.frombuffer(wire.counts, "<i4").reshape(-1, PAIR_KINDS).astype(np.int64)  # (n, 3)
-    if not ((weights >= 0) & (weights <= MAX_AMOUNT)).all():  # NaN is neither
+    weights = np.frombuffer(wire.weights, "<f8").reshape(-1, PAIR_KINDS)  # (n, 3)
+    counts = np.frombuffer(wire.counts, "<i4").reshape(-1, PAIR_KINDS)  # (n, 3)
+    if names and not 0 <= weights.min() <= weights.max() <= MAX_AMOUNT:  # NaN is neither
         raise refusal(record, "$.weights", f"numbers from 0 to {MAX_AMOUNT:g}", "others")
-    if (counts < 0).any():
+    if names and counts.min() < 0:
         raise refusal(record, "$.counts", "numbers >= 0", "others")
     return Row(wire.item_id, wire.position, wire.at, wire.own, wire.own_count, names, weights, counts)
 

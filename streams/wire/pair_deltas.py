@@ -19,8 +19,23 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from models.cooccurrence.count_kernel import TOTAL
+from models.cooccurrence.pair_columns import (
+    KIND,
+    LENGTHS,
+    OFFSETS,
+    RIGHT,
+    TIMES,
+    WEIGHT,
+    A,
+    B,
+    Groups,
+    Pairs,
+    grouped,
+    unnumbered,
+    wrong_column,
+)
 from models.sessions.pairs import Pair
-from models.shop.events import VIEWED_THEN_BOUGHT
 from models.shop.items import Items
 from streams.errors import RecordError
 from streams.wire.partitioner import partition_of
@@ -30,14 +45,22 @@ SOURCE_TOPICS = {"clicks": "clicks", "purchases": "purchases", "joins": "purchas
 """Sources of pairs, and the short names of the topics whose offsets they have. Joins are a source of their own: they
 follow later."""
 
-TOTAL = -1
-"""Instead of a pair's second item: the weight counts towards the partition's baskets."""
-
 PAIR_BYTES = 28
 """Most bytes of a pair in a message: two indices, a kind and a float64, in base64, rounded up."""
 
 MAX_WEIGHT = 1e6
 """Of one pair of one event; views and baskets weigh at most a few."""
+
+_WANTED = {
+    OFFSETS: ("$.offsets", "offsets in ascending order"),
+    TIMES: ("$.at", "a time for each offset"),
+    LENGTHS: ("$.lengths", "a number above 0 for each offset"),
+    A: ("$.a", "one of the items for each pair"),
+    B: ("$.b", "0 or one of the items for each pair"),
+    KIND: ("$.kind", "a kind for each pair"),
+    WEIGHT: ("$.weight", f"a weight from 0 to {MAX_WEIGHT:g} for each pair"),
+}
+"""Path of each column, and what it must hold."""
 
 EVENT_BYTES = 28
 """Further bytes of each event: offset, time and number of pairs, in base64, rounded up."""
@@ -85,11 +108,11 @@ class DecodedPairs:
 
 
 class ItemPartitions:
-    """The item partition of every interned item, computed once per item."""
+    """The item partition of every interned item, computed once per item; `number` is how many there are."""
 
     def __init__(self, items: Items, partitions: int) -> None:
         self._items = items
-        self._partitions = partitions
+        self.number = partitions
         self._known = np.empty(0, np.int16)
 
     def __getitem__(self, indices: NDArray[np.int32]) -> NDArray[np.int16]:
@@ -101,7 +124,7 @@ class ItemPartitions:
         found = self._known[indices]
         if len(found) and found.min() < 0:
             for index in np.unique(indices[found < 0]).tolist():
-                self._known[index] = partition_of(self._items.name(index).encode(), self._partitions)
+                self._known[index] = partition_of(self._items.name(index).encode(), self.number)
             found = self._known[indices]
         return found
 
@@ -168,84 +191,71 @@ class PairBatch:
         if not self._pairs:
             return
         table = np.fromiter(chain.from_iterable(self._pairs), np.float64, 4 * len(self._pairs)).reshape(-1, 4)
-        a, b = table[:, 0].astype(np.int32), table[:, 1].astype(np.int32)
-        kind, weight = table[:, 2].astype(np.int8), np.ascontiguousarray(table[:, 3])
-        event = np.repeat(np.arange(len(self._offsets)), self._lengths)  # (pairs,) index of the event
-        partitions = self._partitions[a]
-        order = np.argsort(partitions, kind="stable")
-        present, starts = np.unique(partitions[order], return_index=True)
-        for partition, chosen in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
-            columns = _Columns(event[chosen], a[chosen], b[chosen], kind[chosen], weight[chosen])
-            for part in columns.parts(max_bytes // 2):
-                for message, last in self._encoded(part, max_bytes):
-                    yield partition, message, self._offsets[last]
-
-    def _encoded(self, columns: _Columns, max_bytes: int) -> Iterator[tuple[bytes, int]]:
-        """One message, or several where one has too many bytes, each with the number of its last event."""
-        message = self._message(columns)
-        halves = [] if len(message) <= max_bytes else columns.halves()
-        if not halves:
-            yield message, int(columns.event[-1])
-        for half in halves:
-            yield from self._encoded(half, max_bytes)
-
-    def _message(self, columns: _Columns) -> bytes:
-        event, first, length = np.unique(columns.event, return_index=True, return_counts=True)
-        both = np.concatenate([columns.a, columns.b])
-        known, numbers = np.unique(both, return_inverse=True)  # ascending: a TOTAL comes first
-        if known[0] != TOTAL:
-            numbers = numbers + 1
-        else:
-            known = known[1:]
-        width = 1 if len(known) < 1 << 8 else 2 if len(known) < 1 << 16 else 4
-        index = numbers.astype(f"<u{width}")
-        events = event.tolist()
-        return _encode(
-            _PairsRecord(
-                v=1,
-                source=self.source,
-                items=list(map(self._items.name, known.tolist())),
-                width=width,  # type: ignore[arg-type]
-                offsets=np.array([self._offsets[number] for number in events], "<i8").tobytes(),
-                at=np.array([self._at[number] for number in events], "<f8").tobytes(),
-                lengths=length.astype("<i4").tobytes(),
-                a=index[: len(columns.a)].tobytes(),
-                b=index[len(columns.a) :].tobytes(),
-                kind=columns.kind.tobytes(),
-                weight=columns.weight.astype("<f8", copy=False).tobytes(),
-            )
+        pairs = Pairs(
+            table[:, 0].astype(np.int32),
+            table[:, 1].astype(np.int32),
+            table[:, 2].astype(np.int8),
+            table[:, 3].copy(),
+            np.array(self._offsets, np.int64),
+            np.array(self._at),
+            np.array(self._lengths, np.int32),
         )
+        yield from self._messages(pairs, max_bytes)
+
+    def _messages(self, pairs: Pairs, max_bytes: int) -> Iterator[tuple[int, bytes, int]]:
+        """As `messages`. Where one would have too many bytes, those of the first and of the second half of the events.
+
+        Both halves have pairs; a single event is not divided.
+        """
+        partitions = self._partitions.number
+        groups = grouped(pairs, self._partitions[pairs.a], partitions, len(self._items))
+        sizes = PAIR_BYTES * np.diff(groups.pair_ends) + EVENT_BYTES * np.diff(groups.event_ends)
+        messages = []
+        if len(pairs.offset) == 1 or sizes.max() <= max_bytes:
+            for partition in np.flatnonzero(sizes).tolist():
+                message, last = self._message(pairs, groups, partition)
+                messages.append((partition, message, last))
+        if len(pairs.offset) == 1 or (messages and max(len(message) for _, message, _ in messages) <= max_bytes):
+            yield from messages
+            return
+        for half in _halves(pairs):
+            yield from self._messages(half, max_bytes)
+
+    def _message(self, pairs: Pairs, groups: Groups, partition: int) -> tuple[bytes, int]:
+        """The message of a partition, and the offset of its last event."""
+        own, events = _slice(groups.pair_ends, partition), groups.event[_slice(groups.event_ends, partition)]
+        known = groups.items[_slice(groups.item_ends, partition)]
+        width = 1 if len(known) < 1 << 8 else 2 if len(known) < 1 << 16 else 4
+        index = f"<u{width}"
+        offsets = pairs.offset[events]
+        record = _PairsRecord(
+            v=1,
+            source=self.source,
+            items=list(map(self._items.name, known.tolist())),
+            width=width,  # type: ignore[arg-type]
+            offsets=offsets.astype("<i8", copy=False).tobytes(),
+            at=pairs.at[events].astype("<f8", copy=False).tobytes(),
+            lengths=groups.length[_slice(groups.event_ends, partition)].astype("<i4", copy=False).tobytes(),
+            a=groups.a[own].astype(index).tobytes(),
+            b=groups.b[own].astype(index).tobytes(),
+            kind=groups.kind[own].tobytes(),
+            weight=groups.weight[own].astype("<f8", copy=False).tobytes(),
+        )
+        return _encode(record), int(offsets[-1])
 
 
-@dataclass(slots=True)
-class _Columns:
-    """Pairs of one item partition, in the order of their events."""
+def _slice(ends: NDArray[np.int64], number: int) -> slice:
+    return slice(int(ends[number]), int(ends[number + 1]))
 
-    event: NDArray[np.int64]  # (n,) number of the event in the batch, ascending
-    a: NDArray[np.int32]  # (n,)
-    b: NDArray[np.int32]  # (n,)
-    kind: NDArray[np.int8]  # (n,)
-    weight: NDArray[np.float64]  # (n,)
 
-    def parts(self, about_bytes: int) -> Iterator[_Columns]:
-        """Parts of about this many bytes in a message, ids not counted."""
-        ends = np.flatnonzero(np.diff(self.event, append=-1)) + 1  # after the last pair of each event
-        size = PAIR_BYTES * ends + EVENT_BYTES * np.arange(1, len(ends) + 1)
-        _, last = np.unique(size[::-1] // max(about_bytes, 1), return_index=True)
-        stops = ends[::-1][last]  # the last event of each part
-        yield from (self._between(start, stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True))
-
-    def halves(self) -> list[_Columns]:
-        """Two parts, cut between two events near the middle; none for a single event."""
-        cuts = np.flatnonzero(np.diff(self.event)) + 1
-        if not len(cuts):
-            return []
-        cut = int(cuts[np.argmin(np.abs(cuts - len(self.event) // 2))])
-        return [self._between(0, cut), self._between(cut, len(self.event))]
-
-    def _between(self, start: int, stop: int) -> _Columns:
-        chosen = slice(start, stop)
-        return _Columns(self.event[chosen], self.a[chosen], self.b[chosen], self.kind[chosen], self.weight[chosen])
+def _halves(pairs: Pairs) -> list[Pairs]:
+    """The pairs of the first and of the second half of the events."""
+    middle = len(pairs.offset) // 2
+    cut = int(pairs.length[:middle].sum())
+    parts = []
+    for events, own in ((slice(middle), slice(cut)), (slice(middle, None), slice(cut, None))):
+        parts.append(Pairs._make([*(column[own] for column in pairs[:4]), *(column[events] for column in pairs[4:])]))
+    return parts
 
 
 def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> DecodedPairs:
@@ -259,38 +269,34 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
     try:
         wire = decoded(_decode, record, "a message of pairs")
         index = f"<u{wire.width}"
-        offsets, at = np.frombuffer(wire.offsets, "<i8"), np.frombuffer(wire.at, "<f8")
-        lengths = np.frombuffer(wire.lengths, "<i4")
-        a, b = np.frombuffer(wire.a, index), np.frombuffer(wire.b, index)
-        kind, weight = np.frombuffer(wire.kind, np.int8), np.frombuffer(wire.weight, "<f8")
+        pairs = Pairs(
+            np.frombuffer(wire.a, index).astype(np.int32),
+            np.frombuffer(wire.b, index).astype(np.int32),
+            np.frombuffer(wire.kind, np.int8),
+            np.frombuffer(wire.weight, "<f8"),
+            np.frombuffer(wire.offsets, "<i8"),
+            np.frombuffer(wire.at, "<f8"),
+            np.frombuffer(wire.lengths, "<i4"),
+        )
     except (ValueError, RecursionError) as error:
         raise RecordError.undecodable(where(record), "a message of pairs", error) from error
-    if not (len(offsets) and offsets[0] >= 0 and (offsets[1:] >= offsets[:-1]).all()):
-        raise refusal(record, "$.offsets", "offsets in ascending order", "others")
-    if len(at) != len(offsets) or not ((at >= 0) & (at <= NEWEST_S)).all():
-        raise refusal(record, "$.at", "a time for each offset", "others")
-    if len(lengths) != len(offsets) or lengths.min() <= 0:
-        raise refusal(record, "$.lengths", "a number above 0 for each offset", "others")
-    count = len(a)
-    if count != lengths.sum() or not 0 < a.min() <= a.max() <= len(wire.items):
-        raise refusal(record, "$.a", "one of the items for each pair", "others")
-    if len(b) != count or b.max() > len(wire.items):
-        raise refusal(record, "$.b", "0 or one of the items for each pair", "others")
-    if len(kind) != count or not 0 <= kind.min() <= kind.max() <= VIEWED_THEN_BOUGHT:
-        raise refusal(record, "$.kind", "a kind for each pair", "others")
-    if len(weight) != count or not 0 <= weight.min() <= weight.max() <= MAX_WEIGHT:
-        raise refusal(record, "$.weight", f"a weight from 0 to {MAX_WEIGHT:g} for each pair", "others")
+    wrong = wrong_column(pairs, len(wire.items), float(NEWEST_S), MAX_WEIGHT)
+    if wrong != RIGHT:
+        path, wanted = _WANTED[wrong]
+        raise refusal(record, path, wanted, "others")
     after = applied.get(wire.source, -1)
-    events = int(np.searchsorted(offsets, after, side="right"))  # number of events already applied
-    skip = int(lengths[:events].sum())
-    numbers = [TOTAL, *map(items.index, wire.items)] if skip < count else [TOTAL]
-    table = np.array(numbers, np.int32)  # (items + 1,) item index by index in the message
+    events = int(np.searchsorted(pairs.offset, after, side="right"))  # number of events already applied
+    names = wire.items if events < len(pairs.offset) else []
+    table = np.concatenate(
+        [[np.int32(TOTAL)], items.indices(names)]
+    )  # (items + 1,) item index by number in the message
+    a, b, at = unnumbered(pairs, events, table)
     return DecodedPairs(
         source=wire.source,
-        last_offset=int(offsets[-1]),
-        a=table[a[skip:]],
-        b=table[b[skip:]],
-        kind=kind[skip:].copy(),
-        weight=weight[skip:].copy(),
-        at=np.repeat(at[events:], lengths[events:]),
+        last_offset=int(pairs.offset[-1]),
+        a=a,
+        b=b,
+        kind=pairs.kind[len(pairs.kind) - len(a) :].copy(),
+        weight=pairs.weight[len(pairs.weight) - len(a) :].copy(),
+        at=at,
     )

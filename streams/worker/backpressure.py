@@ -75,7 +75,7 @@ class Backpressure:
         await self._producer.wait_below(self._max_bytes)
 
     async def wait_for_batcher(self) -> None:
-        """Have the waiting queries answered; return when less than a full batch waits, or none is being answered.
+        """Have the waiting queries answered; return when none waits, or less than a batch behind one under way.
 
         Raises:
             SendError: the producer has failed.
@@ -83,5 +83,5 @@ class Backpressure:
         """
         await self.wait_for_producer()
         self._batcher.flush()
-        while self._batcher.busy and self._batcher.waiting >= self._batcher.max_batch:
+        while self._batcher.waiting >= (self._batcher.max_batch if self._batcher.busy else 1):
             await self._batcher.step()

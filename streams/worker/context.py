@@ -22,6 +22,7 @@ from streams.worker.backpressure import Backpressure
 from streams.worker.placement import Placement
 from streams.worker.source_ends import SourceEnds
 from streams.worker.suggestion_batcher import SuggestionBatcher
+from streams.worker.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class WorkerContext:
     recommender: Recommender = field(init=False)
     batcher: SuggestionBatcher = field(init=False)
     backpressure: Backpressure = field(init=False)
+    turns: Turns = field(init=False)
     source_ends: SourceEnds = field(init=False)
     placement: Placement = field(init=False)
     bad_records: BadRecordLog = field(init=False)
@@ -68,6 +70,7 @@ class WorkerContext:
             self.recommender, self.producer, self.metrics, self.settings, self.identities, self.clock, on_failure
         )
         self.backpressure = Backpressure(self.producer, self.batcher, self.settings)
+        self.turns = Turns(self.backpressure, on_failure)
         self.placement = Placement(self.identities, self.metrics)
         self.bad_records = BadRecordLog(logger)
         self.source_ends = SourceEnds(self.log, self.highwater, self.identities, self.settings.prefix)

@@ -28,9 +28,6 @@ CLOCKS_APART_S = 3600.0
 """How far the brokers' clocks may be ahead of ours. No worker records an append time further ahead: it would shorten
 the memory."""
 
-RUN_PAUSE_S = 0.02
-"""Pause before a task that waits for the other topic of a merge checks again."""
-
 
 class PartitionTask(ABC):
     """Base of the partition tasks.
@@ -106,6 +103,10 @@ class PartitionTask(ABC):
             self._early.append(records)
         else:
             cursor.offer(records)
+        self._delivered()
+
+    def _delivered(self) -> None:
+        """Have delivered records applied."""
         self._arrived.set()
 
     def read_to(self, partition: TopicPartition, end: int) -> None:
@@ -153,10 +154,7 @@ class PartitionTask(ABC):
 
     async def _go_on(self, term: int) -> None:
         while self._owns(term):
-            for cursor in self.cursors.values():
-                if cursor.needs_reading:
-                    await cursor.fill()
-                cursor.skip_trailing_hole()
+            await self._fill_gaps()
             if not self._owns(term):
                 return
             await self.context.backpressure.wait_for_producer()
@@ -170,10 +168,14 @@ class PartitionTask(ABC):
             if any(cursor.needs_reading for cursor in self.cursors.values()):
                 continue
             self._arrived.clear()
-            try:
-                await asyncio.wait_for(self._arrived.wait(), RUN_PAUSE_S if self.held else None)
-            except TimeoutError:
-                pass
+            await self._arrived.wait()
+
+    async def _fill_gaps(self) -> None:
+        """Read what delivery has left out, where it comes next."""
+        for cursor in self.cursors.values():
+            if cursor.needs_reading:
+                await cursor.fill()
+            cursor.skip_trailing_hole()
 
     def table_partitions(self) -> list[TopicPartition]:
         """Partitions of global tables that have to be read to their ends before the state is restored."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.cooccurrence import counter
+from models.cooccurrence import counter, pair_columns
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
 from models.sequence import kernels
@@ -17,7 +17,7 @@ from models.sequence.config import MODEL
 from models.sequence.snapshot import read_predictor
 from models.sequence.vector_index import missing_for
 from models.serving.recommender import Learnt
-from models.sessions import visits
+from models.sessions import histories, visits
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.kafka import topic_admin
@@ -150,6 +150,8 @@ class Worker(ProcessService):
     def warm(self) -> None:
         """Compile the kernels, or load them from the cache."""
         counter.warm()
+        pair_columns.warm()
+        histories.warm()
         kernels.warm()
         visits.warm()
         self._recommender.warm()
@@ -206,6 +208,7 @@ class Worker(ProcessService):
     async def close_work(self) -> None:
         """Stop the tasks and the batcher."""
         await self.tasks.close()
+        await self.context.turns.close()
         await self._batcher.close()
 
     def measure(self) -> None:

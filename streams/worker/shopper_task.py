@@ -229,6 +229,39 @@ class ShopperTask(PartitionTask):
         """Pairs that the next flush sends."""
         return sum(map(len, self._pairs.values()))
 
+    def _delivered(self) -> None:
+        """See [`PartitionTask._delivered`][]; only a task that has to read a gap is woken."""
+        if self._may_apply():
+            self.context.turns.add(self)
+        else:
+            super()._delivered()
+
+    def _may_apply(self) -> bool:
+        """Whether the state is complete, and the next records are at hand."""
+        return self.ready.is_set() and not any(cursor.needs_reading for cursor in self.cursors.values())
+
+    async def _go_on(self, term: int) -> None:
+        """Fill gaps; records are applied in turns with those of the other tasks."""
+        while self._owns(term):
+            self._arrived.clear()
+            await self._fill_gaps()
+            if self._owns(term) and self.held:
+                self.context.turns.add(self)
+            await self._arrived.wait()
+
+    def take_turn(self) -> bool:
+        """See [`TakesTurns.take_turn`][streams.worker.turns.TakesTurns.take_turn]."""
+        if not self._may_apply():
+            return False
+        records = self.next_run()
+        if records:
+            self.apply(records)
+        if not self._may_apply():
+            self._arrived.set()
+        elif self.held:
+            (self.context.turns.add if records else self.context.turns.add_later)(self)
+        return bool(records)
+
     async def finish_run(self) -> None:
         """See [`PartitionTask.finish_run`][]: answer the queries of this task and the others; flush too many pairs."""
         await self.context.backpressure.wait_for_batcher()

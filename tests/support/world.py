@@ -231,5 +231,6 @@ class Process:
 
     async def die(self) -> None:
         """kill -9: what is not acknowledged is gone."""
+        await self.context.turns.close()
         await self.producer.close()
         await asyncio.sleep(0)

@@ -236,9 +236,8 @@ def test_a_row_longer_than_its_room_is_adopted_as_far_as_it_fits() -> None:
 
 def test_counts_stay_at_their_most() -> None:
     items, rows = rows_of()
-    rows.adopt(
-        Row("kettle", 0, NOON, (0.0, 0.0), (0, 0), ["mug"], np.ones((1, 3)), np.array([[MOST, MOST + 5, MOST - 1]]))
-    )
+    counts = np.array([[MOST, MOST, MOST - 1]], np.int32)
+    rows.adopt(Row("kettle", 0, NOON, (0.0, 0.0), (0, 0), ["mug"], np.ones((1, 3)), counts))
     for kind in (VIEWED_WITH, BOUGHT_WITH, VIEWED_THEN_BOUGHT):
         rows.learn_one("kettle", "mug", kind, NOON)
     assert rows.row(items.find("kettle"), 0).counts.tolist() == [[MOST, MOST, MOST]]

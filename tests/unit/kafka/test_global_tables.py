@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 import pytest
 
+from models.cooccurrence.counter import Row
+from streams.kafka import global_tables
 from streams.kafka.global_tables import MAX_MODELS, TABLE_TOPICS, GlobalTables, apply_in_turns
 from streams.kafka.memory_log import StoredRecord
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.wire.neighbour_rows import encode_row
 from streams.wire.partitioner import partition_of
 from streams.wire.topics import Identity
 from tests.support.internal_records import FORGED, WRITTEN
@@ -102,3 +106,43 @@ async def test_others_get_a_turn_after_each_record_that_takes_long_to_refuse() -
     await apply_in_turns(tables, hostile)
     serving.cancel()
     assert turns >= len(hostile)
+
+
+def _row(baskets: float, position: int) -> Row:
+    counts = np.array([[0, 3, 0]], np.int32)
+    return Row("kettle", position, 1e9, (0.0, baskets), (0, 5), ["mug"], np.array([[0.0, 2.0, 0.0]]), counts)
+
+
+def _record(row: Row, value: bytes, offset: int = 0) -> StoredRecord:
+    return StoredRecord("neighbours", 0, offset, 0, row.item_id.encode(), value)
+
+
+def test_a_row_that_this_process_has_published_need_not_be_decoded() -> None:
+    tables, row = GlobalTables(Settings(), Metrics()), _row(4.0, 7)
+    value = b"known, so never looked at"
+    tables.expect_row(row, value)
+    tables.apply(_record(row, value))
+    served = tables.neighbours.row("kettle")
+    assert served is not None
+    assert (served.position, served.own, served.neighbours) == (7, (0.0, 4.0), ["mug"])
+
+
+def test_what_another_process_has_published_is_decoded() -> None:
+    tables, ours, theirs = GlobalTables(Settings(), Metrics()), _row(4.0, 7), _row(8.0, 9)
+    tables.expect_row(ours, encode_row(ours))
+    tables.apply(_record(theirs, encode_row(theirs)))
+    tables.apply(_record(ours, encode_row(ours), 1))  # late: it is older
+    served = tables.neighbours.row("kettle")
+    assert served is not None
+    assert served.own == (0.0, 8.0)
+    assert tables.take_regressed(0) == {"kettle"}
+
+
+def test_only_so_many_rows_are_known_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(global_tables, "EXPECTED_ROWS", 0)
+    metrics = Metrics()
+    tables, row = GlobalTables(Settings(), metrics), _row(4.0, 7)
+    tables.expect_row(row, b"nothing that can be decoded")
+    tables.apply(_record(row, b"nothing that can be decoded"))
+    assert tables.neighbours.row("kettle") is None
+    assert _unusable(metrics, "neighbours") == 1

@@ -103,7 +103,7 @@ def neighbours_of_many_rows() -> Neighbours:
     rows = rows_of_many_neighbours()
     neighbours = Neighbours(rows._items, 1e6)
     for index in range(len(rows)):
-        neighbours.put_cut(index, 1, rows.cut(index))
+        neighbours.put_cut(index, 1, rows.cuts([index])[0])
     return neighbours
 
 

@@ -1,0 +1,70 @@
+"""The turns of the shopper tasks: what has arrived for any of them is applied together, and answered as one batch.
+
+A task's coroutine would be woken, checked and put to sleep again for each event. Here one coroutine serves all tasks
+that have records, and ends when none has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from streams.worker.backpressure import Backpressure
+
+MERGE_PAUSE_S = 0.02
+"""Pause before a task that waits for the other topic of a merge gets its next turn."""
+
+
+class TakesTurns(Protocol):
+    """A task that applies its records in turns."""
+
+    def take_turn(self) -> bool:
+        """Apply the next run of records; returns whether there was one."""
+
+    async def finish_run(self) -> None:
+        """Finish what is done for several tasks at once. Called when all have had their turn."""
+
+
+class Turns:
+    """Gives turns to the tasks that have something to apply. `on_failure` gets what a task raises; no turn follows."""
+
+    def __init__(self, backpressure: Backpressure, on_failure: Callable[[BaseException], None]) -> None:
+        self._backpressure, self._on_failure = backpressure, on_failure
+        self._due: dict[TakesTurns, None] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def add(self, task: TakesTurns) -> None:
+        """Give a task a turn, as soon as the event loop comes to it."""
+        self._due[task] = None
+        if self._running is None and not self._closed:
+            self._running = asyncio.get_running_loop().create_task(self._run())
+
+    def add_later(self, task: TakesTurns) -> None:
+        """Give a task a turn after `MERGE_PAUSE_S`."""
+        asyncio.get_running_loop().call_later(MERGE_PAUSE_S, self.add, task)
+
+    async def close(self) -> None:
+        """Give no more turns."""
+        self._closed = True
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            while self._due:
+                due, self._due = self._due, {}
+                applied = []
+                for task in due:
+                    await self._backpressure.wait_for_producer()
+                    if task.take_turn():
+                        applied.append(task)
+                for task in applied:
+                    await task.finish_run()
+                await asyncio.sleep(0)
+            self._running = None
+        except Exception as error:
+            self._closed = True
+            self._on_failure(error)
