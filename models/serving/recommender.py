@@ -28,6 +28,7 @@ from models.serving.sources.most_bought import MOST_BOUGHT
 from models.serving.sources.source import Worth
 from models.serving.state import SHARES, Limits, ServingState, Weights, empty_pool
 from models.sessions.histories import NOTHING, History, HistoryConfig
+from models.sessions.look_kernel import Snapshots
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
 from models.shop.events import Action
@@ -63,7 +64,7 @@ class Query:
 
     action: Action
     trigger: list[int]  # indices of the event's items
-    visit: Visit
+    visit: Visit  # what was looked at may be given in columns instead, likewise of the window
     at: float  # time of the event, epoch seconds
     seed: str  # decides what is left to chance: the suggestion's id
     user_id: str = ""  # whose visit it is
@@ -231,13 +232,18 @@ class Recommender:
         return (answered.items for answered in self.answer_each(queries, expected))
 
     def answer_each(
-        self, queries: Sequence[Query], expected: Expected | None = None, learnt: Learnt | None = None
+        self,
+        queries: Sequence[Query],
+        expected: Expected | None = None,
+        learnt: Learnt | None = None,
+        looks: Snapshots | None = None,
     ) -> Iterator[Answer]:
         """Answers to queries: everything is computed at the call, and each list is put into words when it is taken.
 
         A caller that is done with one list before it takes the next spares the garbage collector thousands of objects.
         `expected` are the sequence model's predictions for these queries; None: there is no such model. `learnt` is the
-        order that may serve; None: the recommender's own.
+        order that may serve; None: the recommender's own. `looks` has what the queries' visits have looked at; None:
+        the visits themselves have it.
         """
         if not queries:
             return iter(())
@@ -263,16 +269,21 @@ class Recommender:
             in_force.query_state,
             self._pool,
         )
-        batch = self._batch(queries, expected_of(None, queries) if expected is None else expected)
+        batch = self._batch(queries, expected_of(None, queries) if expected is None else expected, looks)
         out = empty_answers(len(queries), self._in_force.limits.items, int((batch.logged >= 0).sum()))
         why = empty_reasons(len(queries), self._in_force.limits.items)
         answer(batch, state, out, why)
         pools = (_pool(out, row) for row in batch.logged.tolist())
         return map(Answer, self._suggested(out, why), pools)
 
-    def _batch(self, queries: Sequence[Query], expected: Expected) -> Batch:
+    def _batch(self, queries: Sequence[Query], expected: Expected, looks: Snapshots | None) -> Batch:
         """Queries as arrays."""
         visits = [query.visit for query in queries]
+        if looks is None:
+            visited = _joined([visit.items for visit in visits])
+            ages_s = np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64)
+        else:
+            visited, ages_s = Joined(looks.items, looks.ends), looks.ages_s
         explores = self._in_force.limits.explore > 0.0
         seeds = [_seed(query.seed) if explores else 0 for query in queries]
         self._serial += len(queries)
@@ -285,8 +296,8 @@ class Recommender:
             _joined([query.trigger for query in queries]),
             _joined([visit.cart for visit in visits]),
             _joined([visit.bought for visit in visits]),
-            _joined([visit.items for visit in visits]),
-            np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64),
+            visited,
+            ages_s,
             expected,
             np.array([query.arm for query in queries], np.int8),
             np.concatenate([NOTHING.cells, *(self._own(query.history) for query in queries)]),
@@ -344,11 +355,24 @@ def _pool(out: Answers, row: int) -> CandidatePool | None:
     return CandidatePool(out.pool_item[row, :size].copy(), out.pool_kind[row, :size].copy(), features)
 
 
-def expected_of(predictor: SequencePredictor | None, queries: Sequence[Query]) -> Expected:
-    """What a sequence model, if there is one, expects next. May be called in a thread, one call at a time."""
+def expected_of(
+    predictor: SequencePredictor | None, queries: Sequence[Query], looks: Snapshots | None = None
+) -> Expected:
+    """What a sequence model, if there is one, expects next. May be called in a thread, one call at a time.
+
+    `looks` has the windows of those queries that have a window; None: the queries themselves have it.
+    """
     if predictor is None:
         return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
-    return predictor.expect([(query.user_id, query.window or NO_LOOKS) for query in queries])
+    windows = [query.window or NO_LOOKS for query in queries]
+    if looks is not None:
+        windows = [NO_LOOKS if query.window is None else _window(looks, row) for row, query in enumerate(queries)]
+    return predictor.expect([(query.user_id, window) for query, window in zip(queries, windows, strict=True)])
+
+
+def _window(looks: Snapshots, row: int) -> Window:
+    own = slice(int(looks.look_ends[row]), int(looks.look_ends[row + 1]))
+    return Window(looks.look_items[own].tolist(), looks.look_actions[own].tolist(), looks.look_ats[own].tolist())
 
 
 def _joined(lists: Sequence[Sequence[int]]) -> Joined:

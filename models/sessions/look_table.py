@@ -36,6 +36,12 @@ from models.sessions.look_kernel import (
     table_of,
 )
 
+VISIT = ("items", "ages_s", "actions")
+"""Columns of `Snapshots` by `ends`."""
+
+WINDOW = ("look_items", "look_actions", "look_ats")
+"""Columns of `Snapshots` by `look_ends`."""
+
 _pack = struct.Struct(STEP_FORMAT).pack_into
 
 
@@ -80,13 +86,14 @@ class LookTable:
         self.most_pairs = 0
         """Pairs that the steps that wait may make."""
         self._made = MadePairs(np.zeros(1, np.int64), np.empty(64, PAIR), np.zeros(2, np.int64))
-        self._single = new_snapshots(1, rules.items)
+        self._asked = 0  # queries that wait
+        self._snapshots = _new_snapshots(64, rules.items)
         self._table: Table | None = None  # of these arrays; None: one was replaced
 
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        arrays: list[Any] = [*self._pool, *self._made, *self._single]
+        arrays: list[Any] = [*self._pool, *self._made, *self._snapshots]
         return len(self._raw_steps) + sum(int(column.nbytes) for column in arrays)
 
     # -- slots -----------------------------------------------------------------------------------------------------
@@ -151,6 +158,11 @@ class LookTable:
         self._sinks.append((sink, offset, at))
         self.most_pairs += self.rules.most_viewed * count
 
+    def add_query(self, slot: int, at: float, appended_s: float) -> None:
+        """Write a snapshot of a shopper at an event time, when clicks have been appended up to a time."""
+        self._add(QUERY, at, appended_s, slot)
+        self._asked += 1
+
     def forget(self, slot: int, before: float) -> None:
         """Drop a shopper's looks up to an event time."""
         self._add(FORGET, before, 0.0, slot)
@@ -198,21 +210,51 @@ class LookTable:
         self._make_room()
         self._apply(self._steps[: self._count])
         sinks, self._sinks = self._sinks, []
-        self._count = self.most_pairs = 0
+        self._count = self._asked = self.most_pairs = 0
         del self._bought[:]
         if sinks:
             pairs, ends = self._made.pairs, self._made.ends[: len(sinks) + 1].tolist()
             for (sink, offset, at), start, end in zip(sinks, ends, ends[1:], strict=False):
                 sink.add(offset, at, pairs[start:end])
 
-    def look_at(self, slot: int, at: float, appended_s: float) -> Snapshots:
-        """A snapshot of one shopper, valid until the next call; clicks have been appended up to `appended_s`."""
+    def take(self, queries: int) -> Snapshots:
+        """The snapshots of the queries asked first, which are forgotten here."""
         self.run()
-        self._add(QUERY, at, appended_s, slot)
-        self._count = 0
-        self._single.queries[0] = 0
-        self._apply(self._steps[:1])
-        return self._single
+        kept = self._snapshots
+        end, look_end = int(kept.ends[queries]), int(kept.look_ends[queries])
+        columns: dict[str, NDArray[Any]] = {
+            "ends": kept.ends[: queries + 1],
+            "look_ends": kept.look_ends[: queries + 1],
+        }
+        columns |= {name: getattr(kept, name)[:end] for name in VISIT}
+        columns |= {name: getattr(kept, name)[:look_end] for name in WINDOW}
+        taken = Snapshots(np.array([queries]), **{name: column.copy() for name, column in columns.items()})
+        _copy(kept, queries, int(kept.queries[0]) - queries, kept)
+        return taken
+
+    def asked_items(self) -> NDArray[np.int32]:
+        """Items of the snapshots that have not been taken."""
+        self.run()
+        return self._snapshots.look_items[: int(self._snapshots.look_ends[self._snapshots.queries[0]])]
+
+    def visit(self, slot: int, at: float, appended_s: float) -> tuple[list[int], list[float], list[int]]:
+        """Items, ages and actions of a shopper's visit at once; arguments as of `add_query`."""
+        kept, query = self._look(slot, at, appended_s)
+        own = slice(int(kept.ends[query]), int(kept.ends[query + 1]))
+        return kept.items[own].tolist(), kept.ages_s[own].tolist(), kept.actions[own].tolist()
+
+    def window(self, slot: int, at: float, appended_s: float) -> tuple[list[int], list[int], list[float]]:
+        """Items, actions and event times of a shopper's looks at once; arguments as of `add_query`."""
+        kept, query = self._look(slot, at, appended_s)
+        own = slice(int(kept.look_ends[query]), int(kept.look_ends[query + 1]))
+        return kept.look_items[own].tolist(), kept.look_actions[own].tolist(), kept.look_ats[own].tolist()
+
+    def _look(self, slot: int, at: float, appended_s: float) -> tuple[Snapshots, int]:
+        """The snapshots, and the number of one that the next query overwrites."""
+        self.add_query(slot, at, appended_s)
+        self.run()
+        self._snapshots.queries[0] -= 1
+        return self._snapshots, int(self._snapshots.queries[0])
 
     def _make_room(self) -> None:
         """Make room for what the steps that wait may give."""
@@ -222,6 +264,11 @@ class LookTable:
         if len(self._sinks) + 2 > len(made.ends):
             made = made._replace(ends=np.zeros(2 * len(self._sinks) + 2, np.int64))
         made.steps[0] = made.ends[0] = made.ends[1] = 0
+        queries = int(self._snapshots.queries[0])
+        if queries + self._asked >= len(self._snapshots.ends):
+            grown = _new_snapshots(2 * (queries + self._asked), self.rules.items)
+            _copy(self._snapshots, 0, queries, grown)
+            self._snapshots, self._table = grown, None
         if made is not self._made:
             self._made, self._table = made, None
 
@@ -230,7 +277,7 @@ class LookTable:
         done = 0
         while done < len(steps):
             if self._table is None:
-                self._table = table_of(self.rules, self._pool, self._made, self._single)
+                self._table = table_of(self.rules, self._pool, self._made, self._snapshots)
             done = apply_steps(steps, done, bought, self._table)
             if done < len(steps):
                 self._grow()
@@ -242,7 +289,7 @@ class LookTable:
         self._pool, self._table = LookPool(*grown, *rest), None
 
 
-def new_snapshots(queries: int, items: int) -> Snapshots:
+def _new_snapshots(queries: int, items: int) -> Snapshots:
     """Room for so many queries, with so many looks in a window at most."""
     most = queries * items
     return Snapshots(
@@ -256,3 +303,13 @@ def new_snapshots(queries: int, items: int) -> Snapshots:
         np.empty(most, np.float64),
         np.zeros(queries + 1, np.int64),
     )
+
+
+def _copy(source: Snapshots, first: int, count: int, target: Snapshots) -> None:
+    """Copy the snapshots of some queries to the front of others, or of the same."""
+    for columns, name in ((VISIT, "ends"), (WINDOW, "look_ends")):
+        ends = getattr(source, name)[first : first + count + 1].copy()
+        for column in columns:
+            getattr(target, column)[: ends[-1] - ends[0]] = getattr(source, column)[ends[0] : ends[-1]]
+        getattr(target, name)[: count + 1] = ends - ends[0]
+    target.queries[0] = count

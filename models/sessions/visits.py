@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from models.sessions.baskets import Baskets
 from models.sessions.carts import Cart
 from models.sessions.consent import Consent
-from models.sessions.look_kernel import NOBODY, Rules, Snapshots
+from models.sessions.look_kernel import NOBODY, Rules
 from models.sessions.look_table import LookTable, PairSink
 from models.sessions.pairs import Pair, basket_weights, viewed_then_bought_weights, viewed_with_weights
 from models.sessions.repeats import Repeats
@@ -393,18 +393,16 @@ class Visits:
         """As `ripen`; the pairs go to the sink when the looks' table runs."""
         while self._joins and self._joins[0].appended_s + self._config.join_grace_s < clicks_appended_s:
             join = self._joins.popleft()
-            shopper = self._shoppers.get(join.user_id)
-            slot = NOBODY if shopper is None else shopper.slot
-            self.looks.add_join(slot, join.bought, join.at, join.appended_s, sink, join.offset)
+            self.looks.add_join(self._slot(join.user_id), join.bought, join.at, join.appended_s, sink, join.offset)
 
     def snapshot(self, user_id: str, at: float, bought_s: float) -> Visit:
         """A shopper's state at an event time, with what he bought within `bought_s` before it."""
-        found = self._look_at(user_id, at)
-        seen = slice(int(found.ends[1]))
-        cart, bought = self.cart_and_bought(user_id, at, bought_s)
-        return Visit(
-            found.items[seen].tolist(), found.ages_s[seen].tolist(), found.actions[seen].tolist(), cart, bought
-        )
+        looked_at = self.looks.visit(self._slot(user_id), at, self._clicks_s)
+        return Visit(*looked_at, *self.cart_and_bought(user_id, at, bought_s))
+
+    def collect_query(self, user_id: str, at: float) -> None:
+        """Have the looks' table write a snapshot of a shopper at an event time, when it runs."""
+        self.looks.add_query(self._slot(user_id), at, self._clicks_s)
 
     def cart_and_bought(self, user_id: str, at: float, bought_s: float) -> tuple[list[int], list[int]]:
         """A shopper's cart, and what he bought within `bought_s` before an event time."""
@@ -419,9 +417,9 @@ class Visits:
             bought = shopper.baskets.since(at - min(bought_s, memory_s))
         return cart, bought
 
-    def _look_at(self, user_id: str, at: float) -> Snapshots:
+    def _slot(self, user_id: str) -> int:
         shopper = self._shoppers.get(user_id)
-        return self.looks.look_at(NOBODY if shopper is None else shopper.slot, at, self._clicks_s)
+        return NOBODY if shopper is None else shopper.slot
 
     def purchases(self, user_id: str) -> list[tuple[float, tuple[int, ...]]]:
         """Event time and items of a shopper's purchases within memory, by event time."""
@@ -433,11 +431,7 @@ class Visits:
 
     def window(self, user_id: str, at: float) -> Window:
         """A shopper's looks within the window before an event time."""
-        found = self._look_at(user_id, at)
-        looks = slice(int(found.look_ends[1]))
-        return Window(
-            found.look_items[looks].tolist(), found.look_actions[looks].tolist(), found.look_ats[looks].tolist()
-        )
+        return Window(*self.looks.window(self._slot(user_id), at, self._clicks_s))
 
     # -- what is kept ----------------------------------------------------------------------------------------------
 

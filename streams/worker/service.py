@@ -182,7 +182,8 @@ class Worker(ProcessService):
 
     def _sizes(self) -> dict[str, int]:
         """Memory of the tasks' state, in bytes."""
-        rows = shoppers = histories = records = pairs = 0
+        rows = histories = records = pairs = 0
+        shoppers = self.context.looks.nbytes
         for task in self.tasks:
             records += RECORD_BYTES * task.held
             if isinstance(task, NeighbourTask):

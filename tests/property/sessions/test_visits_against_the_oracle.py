@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.sessions.look_table import LookTable
-from models.sessions.visits import EventStatus, VisitConfig, Visits, look_table
+from models.sessions.visits import EventStatus, VisitConfig, Visits, Window, look_table
 from models.shop.events import Action, Click, Line, Profile, Purchase
 from models.shop.items import Items
 from tests.support.visits_oracle import PlainVisits
@@ -58,6 +58,8 @@ steps = st.one_of(
     st.tuples(st.just("profile"), partitions, users, delays, st.booleans(), st.booleans()),
     st.tuples(st.just("look"), partitions, users, delays),
     st.tuples(st.just("run")),
+    st.tuples(st.just("ask"), partitions, users, delays),
+    st.tuples(st.just("take"), st.integers(1, 4)),
     st.tuples(st.just("drop"), partitions),
 )
 histories = st.lists(st.one_of(steps, steps.filter(lambda step: step[0] == "click")), max_size=80)
@@ -123,6 +125,13 @@ class Both:
         assert self.compiled.window(user, at) == self.plain.window(user, at)
         assert self.compiled.purchases(user) == self.plain.purchases(user)
 
+    def ask(self, user: str, delay: int) -> tuple[list[int], list[float], Window]:
+        at = self.appended_s["click"] - delay
+        self.compiled.collect_query(user, at)
+        visit = self.plain.snapshot(user, at, 70.0)
+        assert self.compiled.cart_and_bought(user, at, 70.0) == (visit.cart, visit.bought)
+        return visit.items, visit.ages_s, self.plain.window(user, at)
+
     def check(self) -> None:
         self.looks.run()
         assert self.learnt == self.expected
@@ -132,14 +141,33 @@ class Both:
         assert list(self.compiled.joining()) == list(self.plain.joining())
 
 
+def _answers(looks: LookTable, queries: int) -> list[tuple[list[int], list[float], Window]]:
+    """What the table says of the first queries."""
+    found = looks.take(queries)
+    visits = list(map(slice, found.ends, found.ends[1:]))
+    windows = map(slice, found.look_ends, found.look_ends[1:])
+    columns = (found.look_items, found.look_actions, found.look_ats)
+    looked_at = [Window(*(column[own].tolist() for column in columns)) for own in windows]
+    return [
+        (found.items[own].tolist(), found.ages_s[own].tolist(), window)
+        for own, window in zip(visits, looked_at, strict=True)
+    ]
+
+
 def played(history: list[Any], learns_from: int) -> list[Both]:
     """The partitions after a history, and all that there were; below a step nothing is learnt, as in a take-over."""
     items, looks = Items(), LookTable(look_table(CONFIG).rules, room=64)
     current = [Both(items, looks) for _ in range(PARTITIONS)]
     ever = list(current)
+    asked: list[tuple[list[int], list[float], Window]] = []
     for number, (kind, *arguments) in enumerate(history):
         if kind == "run":
             looks.run()
+            continue
+        if kind == "take":
+            count = min(arguments[0], len(asked))
+            assert _answers(looks, count) == asked[:count]
+            del asked[:count]
             continue
         partition, *rest = arguments
         if kind == "drop":
@@ -147,10 +175,14 @@ def played(history: list[Any], learns_from: int) -> list[Both]:
             current[partition].compiled.drop()
             current[partition] = Both(items, looks)
             ever.append(current[partition])
+        elif kind == "ask":
+            asked.append(current[partition].ask(*rest))
         elif kind in ("click", "purchase"):
             getattr(current[partition], kind)(*rest, number >= learns_from)
         else:
             getattr(current[partition], kind)(*rest)
+    assert set(looks.asked_items().tolist()) == {item for _, _, window in asked for item in window.items}
+    assert _answers(looks, len(asked)) == asked
     for both in current:
         both.ripen(float("inf"))
         both.check()
@@ -167,6 +199,10 @@ def test_pairs_snapshots_and_what_is_held_are_those_of_plain_visits(history: lis
         assert both.learnt == both.expected
 
 
+SHARES = {"click": 60, "purchase": 6, "profile": 1, "look": 3, "ask": 20, "take": 4, "run": 5, "drop": 0.2}
+"""How often each kind of step comes in a long history."""
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_so_it_is_after_a_long_history(seed: int) -> None:
     draw = random.Random(seed)  # noqa: S311
@@ -174,7 +210,7 @@ def test_so_it_is_after_a_long_history(seed: int) -> None:
     for _ in range(400):
         partition, user, delay = draw.randrange(PARTITIONS), draw.choice(["ann"] * 9 + ["bob"]), draw.choice(DELAYS)
         gap = draw.choice([0, 0, 1, 1, 2, draw.choice(GAPS)])
-        kind = draw.choices(["click", "purchase", "profile", "look", "run", "drop"], [60, 6, 1, 3, 5, 0.2])[0]
+        kind = draw.choices(list(SHARES), list(SHARES.values()))[0]
         if kind == "click":
             action, name = draw.choice(ACTIONS), draw.choice([None, None, None, "e", "f"])
             history.append((kind, partition, user, gap, delay, draw.choice("aabcde"), action, name))
@@ -184,7 +220,8 @@ def test_so_it_is_after_a_long_history(seed: int) -> None:
         elif kind == "profile":
             history.append((kind, partition, user, delay, draw.random() < 0.8, draw.random() < 0.5))
         else:
-            history.append({"look": (kind, partition, user, delay), "run": (kind,), "drop": (kind, partition)}[kind])
+            rest: dict[str, tuple[Any, ...]] = {"take": (draw.randint(1, 9),), "run": (), "drop": (partition,)}
+            history.append((kind, *rest.get(kind, (partition, user, delay))))
     for both in played(history, 100 * (seed % 2)):
         assert both.learnt == both.expected
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from numpy.typing import NDArray
 
-from models.sessions.pairs import Pair
 from streams.errors import TakeOverError
 from streams.settings import Settings
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
@@ -124,7 +124,7 @@ async def test_no_batch_is_larger_than_the_model_allows() -> None:
 async def test_pairs_are_flushed_before_there_are_too_many_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, waited, add = [], [], PairBatch.add
 
-    def noted(batch: PairBatch, offset: int, at: float, pairs: Iterable[Pair]) -> None:
+    def noted(batch: PairBatch, offset: int, at: float, pairs: NDArray[Any]) -> None:
         add(batch, offset, at, pairs)
         if not batch.source.startswith("joins"):  # joins that are ready are made together
             waited.append(len(batch))
