@@ -27,7 +27,7 @@ from models.serving.sources import WORTH
 from models.serving.sources.most_bought import MOST_BOUGHT
 from models.serving.sources.source import Worth
 from models.serving.state import SHARES, Limits, ServingState, Weights, empty_pool
-from models.sessions.histories import NOTHING, History, HistoryConfig
+from models.sessions.histories import CELL, NOTHING, History, HistoryConfig
 from models.sessions.look_kernel import Snapshots
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
@@ -284,15 +284,16 @@ class Recommender:
             ages_s = np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64)
         else:
             visited, ages_s = Joined(looks.items, looks.ends), looks.ages_s
-        explores = self._in_force.limits.explore > 0.0
-        seeds = [_seed(query.seed) if explores else 0 for query in queries]
+        explores, bought = self._in_force.limits.explore > 0.0, Action.PURCHASE
+        seeds = np.array([_seed(query.seed) for query in queries] if explores else np.zeros(len(queries)), np.uint64)
         self._serial += len(queries)
         logs = np.array([query.logs_pool for query in queries], np.bool_)
+        own = [query.history.cells for query in queries]
         return Batch(
             self._serial - len(queries),
             np.array([query.at for query in queries], np.float64),
-            np.array(seeds, np.uint64),
-            np.array([query.action is not Action.PURCHASE for query in queries], np.bool_),
+            seeds,
+            np.array([query.action is not bought for query in queries], np.bool_),
             _joined([query.trigger for query in queries]),
             _joined([visit.cart for visit in visits]),
             _joined([visit.bought for visit in visits]),
@@ -300,15 +301,14 @@ class Recommender:
             ages_s,
             expected,
             np.array([query.arm for query in queries], np.int8),
-            np.concatenate([NOTHING.cells, *(self._own(query.history) for query in queries)]),
-            np.array([0, *accumulate(len(query.history.cells) for query in queries)], np.int64),
+            np.frombuffer(bytearray().join([self._own(cells).data for cells in own if len(cells)]), CELL),
+            np.array([0, *accumulate(map(len, own))], np.int64),
             np.array([query.history.baskets for query in queries], np.float64),
             np.where(logs, np.cumsum(logs) - 1, -1),
         )
 
-    def _own(self, history: History) -> NDArray[np.void]:
+    def _own(self, cells: NDArray[np.void]) -> NDArray[np.void]:
         """What a shopper has bought; the most useful first where a pool may not have room for all."""
-        cells = history.cells
         if len(cells) <= MOST_BOUGHT:
             return cells
         useful = np.log2(cells["slow"]) + cells["last"] / self._histories.slow_s

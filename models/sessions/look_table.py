@@ -36,13 +36,8 @@ from models.sessions.look_kernel import (
     table_of,
 )
 
-VISIT = ("items", "ages_s", "actions")
-"""Columns of `Snapshots` by `ends`."""
-
-WINDOW = ("look_items", "look_actions", "look_ats")
-"""Columns of `Snapshots` by `look_ends`."""
-
 _pack = struct.Struct(STEP_FORMAT).pack_into
+_STEP_BYTES = STEP.itemsize
 
 
 class PairSink(Protocol):
@@ -78,11 +73,12 @@ class LookTable:
         )
         self._used = 0  # slots ever given
         self._free: list[int] = []
-        self._raw_steps = bytearray(64 * STEP.itemsize)
+        self._raw_steps = bytearray(64 * _STEP_BYTES)
         self._steps = np.frombuffer(self._raw_steps, STEP)
         self._count = 0  # steps that wait
         self._bought = array("i")  # items of their purchases
         self._sinks: list[tuple[PairSink, int, float]] = []  # of the steps that make pairs
+        self._most_of_look = 1 + 2 * min(2 * rules.reach, rules.items)
         self.most_pairs = 0
         """Pairs that the steps that wait may make."""
         self._made = MadePairs(np.zeros(1, np.int64), np.empty(64, PAIR), np.zeros(2, np.int64))
@@ -136,11 +132,15 @@ class LookTable:
         self, slot: int, item: int, action: int, at: float, appended_s: float, sink: PairSink | None, offset: int
     ) -> None:
         """Add a look with no smaller append time than any before; its pairs, if there is a sink, go there."""
+        number = self._count
+        if number == len(self._steps):
+            self._add_room()
+        self._count = number + 1
         learns = sink is not None
-        self._add(LOOK, at, appended_s, slot, 0, 0, item, action, learns)
+        _pack(self._raw_steps, number * _STEP_BYTES, at, appended_s, slot, 0, 0, item, LOOK, action, learns)
         if sink is not None:
             self._sinks.append((sink, offset, at))
-            self.most_pairs += 1 + 2 * min(2 * self.rules.reach, self.rules.items)
+            self.most_pairs += self._most_of_look
 
     def add_basket(self, items: Sequence[int], at: float, sink: PairSink, offset: int) -> None:
         """Make the bought-with pairs of a purchase."""
@@ -176,25 +176,17 @@ class LookTable:
         self._bought.extend(items)
         return first, len(items)
 
-    def _add(
-        self,
-        kind: int,
-        at: float,
-        appended_s: float,
-        slot: int,
-        first: int = 0,
-        count: int = 0,
-        item: int = 0,
-        action: int = 0,
-        learns: bool = False,
-    ) -> None:
+    def _add(self, kind: int, at: float, appended_s: float, slot: int, first: int = 0, count: int = 0) -> None:
         number = self._count
         if number == len(self._steps):
-            self._raw_steps = self._raw_steps + bytes(len(self._raw_steps))
-            self._steps = np.frombuffer(self._raw_steps, STEP)
-        where = number * STEP.itemsize
-        _pack(self._raw_steps, where, at, appended_s, slot, first, count, item, kind, action, learns)
+            self._add_room()
         self._count = number + 1
+        _pack(self._raw_steps, number * _STEP_BYTES, at, appended_s, slot, first, count, 0, kind, 0, False)
+
+    def _add_room(self) -> None:
+        """Make room for as many steps again."""
+        self._raw_steps = self._raw_steps + bytes(len(self._raw_steps))
+        self._steps = np.frombuffer(self._raw_steps, STEP)
 
     # -- running ---------------------------------------------------------------------------------------------------
 
@@ -222,14 +214,20 @@ class LookTable:
         self.run()
         kept = self._snapshots
         end, look_end = int(kept.ends[queries]), int(kept.look_ends[queries])
-        columns: dict[str, NDArray[Any]] = {
-            "ends": kept.ends[: queries + 1],
-            "look_ends": kept.look_ends[: queries + 1],
-        }
-        columns |= {name: getattr(kept, name)[:end] for name in VISIT}
-        columns |= {name: getattr(kept, name)[:look_end] for name in WINDOW}
-        taken = Snapshots(np.array([queries]), **{name: column.copy() for name, column in columns.items()})
-        _copy(kept, queries, int(kept.queries[0]) - queries, kept)
+        taken = Snapshots(
+            np.array([queries]),
+            kept.items[:end].copy(),
+            kept.ages_s[:end].copy(),
+            kept.actions[:end].copy(),
+            kept.ends[: queries + 1].copy(),
+            kept.look_items[:look_end].copy(),
+            kept.look_actions[:look_end].copy(),
+            kept.look_ats[:look_end].copy(),
+            kept.look_ends[: queries + 1].copy(),
+        )
+        if left := int(kept.queries[0]) - queries:
+            _copy(kept, queries, left, kept)
+        kept.queries[0] = left
         return taken
 
     def asked_items(self) -> NDArray[np.int32]:
@@ -307,7 +305,8 @@ def _new_snapshots(queries: int, items: int) -> Snapshots:
 
 def _copy(source: Snapshots, first: int, count: int, target: Snapshots) -> None:
     """Copy the snapshots of some queries to the front of others, or of the same."""
-    for columns, name in ((VISIT, "ends"), (WINDOW, "look_ends")):
+    visit, window = ("items", "ages_s", "actions"), ("look_items", "look_actions", "look_ats")
+    for columns, name in ((visit, "ends"), (window, "look_ends")):
         ends = getattr(source, name)[first : first + count + 1].copy()
         for column in columns:
             getattr(target, column)[: ends[-1] - ends[0]] = getattr(source, column)[ends[0] : ends[-1]]

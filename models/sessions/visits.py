@@ -38,6 +38,9 @@ from models.shop.items import Items
 ACTION_CODES = {Action.VIEW: 0, Action.CLICK: 1, Action.ADD_TO_CART: 2}
 """Codes of the actions that count as looks."""
 
+_ADDED = ACTION_CODES[Action.ADD_TO_CART]
+_codes = {**ACTION_CODES, Action.REMOVE_FROM_CART: _ADDED + 1}
+
 KEPT_WINDOWS = 3
 """How many windows of looks the window, and the looks before a purchase, are taken from. More than one, since a late
 look has a place in the log and none in the window. As many again are kept for purchases that are applied late."""
@@ -118,6 +121,10 @@ class EventStatus(Enum):
     APPLIED = "applied"
     REPEATED = "repeated"
     FORGOTTEN = "forgotten"
+
+
+APPLIED = EventStatus.APPLIED
+"""For who compares often: an attribute of an enum takes as long as a call."""
 
 
 @dataclass(slots=True)
@@ -301,13 +308,13 @@ class Visits:
             if shopper.events.again(event.event_id, at, clicks_s, clicks_s - self._margin_s):
                 return EventStatus.REPEATED
         item = self._items.index(event.item_id)
-        action = event.action
-        if action is Action.ADD_TO_CART or action is Action.REMOVE_FROM_CART:
-            self._change_cart(shopper, item, at, offset, action is Action.ADD_TO_CART)
-            if action is Action.REMOVE_FROM_CART:
-                return EventStatus.APPLIED
-        self.looks.add_look(shopper.slot, item, ACTION_CODES[action], at, clicks_s, sink, offset)
-        return EventStatus.APPLIED
+        code = _codes[event.action]
+        if code >= _ADDED:
+            self._change_cart(shopper, item, at, offset, code == _ADDED)
+            if code > _ADDED:
+                return APPLIED
+        self.looks.add_look(shopper.slot, item, code, at, clicks_s, sink, offset)
+        return APPLIED
 
     def _change_cart(self, shopper: _Shopper, item: int, at: float, offset: int, added: bool) -> None:
         """Add or remove an item, unless a later purchase has emptied the cart."""

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from models.serving.recommender import NO_LOOKS, Query
 from models.sessions.histories import Histories
 from models.sessions.repurchase import collect_visit
-from models.sessions.visits import EventStatus, Visits
+from models.sessions.visits import APPLIED, EventStatus, Visits
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
 from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
@@ -157,7 +157,7 @@ class ShopperTask(PartitionTask):
             else:
                 event, join = decode_purchase(record), record.offset >= joined
                 status = self.visits.collect_purchase(event, appended_s, record.offset, None, join)
-                if status is EventStatus.APPLIED and record.offset >= published:
+                if status is APPLIED and record.offset >= published:
                     self._learn_purchase(event, record.offset)
         except RecordError:
             pass  # in the dead letters already: its position is below ours
@@ -304,7 +304,7 @@ class ShopperTask(PartitionTask):
         elif topic == self._purchases_tp.topic:
             event = self._placed(record, decode_purchase(record))
             verdict = self.visits.collect_purchase(event, appended_s, record.offset, self._pairs["purchases"])
-            if verdict is EventStatus.APPLIED:
+            if verdict is APPLIED:
                 self._learn_purchase(event, record.offset)
             action, item_ids = Action.PURCHASE, event.item_ids
         elif topic == self._profiles_tp.topic:
@@ -312,7 +312,7 @@ class ShopperTask(PartitionTask):
         else:
             self._placed(record, decode_feedback(record))
             return "noted"
-        if verdict is not EventStatus.APPLIED:
+        if verdict is not APPLIED:
             return "repeated" if verdict is EventStatus.REPEATED else "forgotten"
         if is_backfilled(record):
             return "backfilled"
