@@ -10,7 +10,7 @@ from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.index import Neighbours
 from models.sequence import kernels
 from models.serving.recommender import Recommender, RecommenderConfig
-from models.sessions import histories
+from models.sessions import histories, visits
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from models.shop.policy import Policy
@@ -22,6 +22,7 @@ def warm() -> None:
     pair_columns.warm()
     histories.warm()
     kernels.warm()
+    visits.warm()
     items = Items()
     neighbours = Neighbours(items, CoOccurrenceConfig().half_life_s)
     Recommender(items, Catalog(items), neighbours, Policy(), RecommenderConfig()).warm()

@@ -1,8 +1,7 @@
 """Rows of cells, of many lengths, in flat arrays: the storage of `CoOccurrence` and of `Neighbours`.
 
 A cell is a neighbour in an item's row: its index, and a weight and a count for each kind of co-occurrence, 40 bytes. A
-row lies in the smallest block of 8, 16, 32 ... cells that holds it, so its length alone gives the size of its block.
-A free block is used again for any row of that size.
+row lies in a block of [`block_pool`][models.block_pool].
 """
 
 from __future__ import annotations
@@ -10,20 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import cached_njit
+from models.block_pool import NOWHERE, block_size, new_heads, release, take
 from models.shop.events import PAIR_KINDS
-
-NOWHERE = -1
-"""Start of a row without cells, and of a block that there is no room for."""
 
 MOST = np.iinfo(np.int32).max
 """Where counts stop: two thousand million events behind one cell."""
-
-SMALLEST = 8
-"""Cells of the smallest block: most items of a long tail have fewer neighbours than this."""
-
-SIZES = 24
-"""Sizes of blocks, each twice the last: the largest holds 67 million cells, more than any row may have."""
 
 
 class Cells:
@@ -36,7 +26,7 @@ class Cells:
         ids: (room,) int32, index of the neighbour.
         weights: (room, 3) float64.
         counts: (room, 3) int32.
-        heads: (1 + SIZES,) int64: the first cell never used, then the first free block of each size.
+        heads: of the blocks, see `new_heads`.
 
     >>> cells = Cells()
     >>> first, second = cells.place(NOWHERE, 0, 5), cells.place(NOWHERE, 0, 9)
@@ -48,8 +38,7 @@ class Cells:
         self.ids: NDArray[np.int32] = np.empty(room, np.int32)
         self.weights: NDArray[np.float64] = np.empty((room, PAIR_KINDS), np.float64)
         self.counts: NDArray[np.int32] = np.empty((room, PAIR_KINDS), np.int32)
-        self.heads: NDArray[np.int64] = np.full(1 + SIZES, NOWHERE, np.int64)
-        self.heads[0] = 0
+        self.heads = new_heads()
 
     def place(self, start: int, length: int, new_length: int) -> int:
         """A block for a row that changes its length: its start, NOWHERE for a length of 0, as for a row without cells.
@@ -91,51 +80,3 @@ class Cells:
         self.weights = np.empty((room, PAIR_KINDS), np.float64)
         self.counts = np.empty((room, PAIR_KINDS), np.int32)
         self.ids[:used], self.weights[:used], self.counts[:used] = ids[:used], weights[:used], counts[:used]
-
-
-@cached_njit("int64(int64)")
-def block_size(length: int) -> int:
-    """Cells of the block of a row: 0, or the next of 8, 16, 32 ...
-
-    >>> [block_size(length) for length in (0, 1, 8, 9, 100)]
-    [0, 8, 8, 16, 128]
-    """
-    if length == 0:
-        return 0
-    size = SMALLEST
-    while size < length:
-        size *= 2
-    return size
-
-
-@cached_njit("int64(int64)")
-def _head(size: int) -> int:
-    """Index in `heads` of the free blocks of a size."""
-    head = 1
-    while size > SMALLEST:
-        size //= 2
-        head += 1
-    return head
-
-
-@cached_njit("int64(int64[::1], int32[::1], int64)")
-def take(heads: NDArray[np.int64], ids: NDArray[np.int32], size: int) -> int:
-    """The start of a free block of a size, or NOWHERE where the pool has to grow first."""
-    head = _head(size)
-    start = int(heads[head])
-    if start != NOWHERE:
-        following = int(ids[start])  # of a free block: the next one, in units of eight cells, to fit in 32 bits
-        heads[head] = following if following == NOWHERE else following * SMALLEST
-    elif heads[0] + size <= len(ids):
-        start = int(heads[0])
-        heads[0] += size
-    return start
-
-
-@cached_njit("void(int64[::1], int32[::1], int64, int64)")
-def release(heads: NDArray[np.int64], ids: NDArray[np.int32], start: int, length: int) -> None:
-    """Free the block of a row of a length above 0."""
-    head = _head(block_size(length))
-    following = heads[head]
-    ids[start] = following if following == NOWHERE else following // SMALLEST
-    heads[head] = start

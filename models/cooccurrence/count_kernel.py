@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cooccurrence.cell_pool import MOST, NOWHERE, block_size, release, take
+from models.block_pool import NOWHERE, block_size, release, take
+from models.cooccurrence.cell_pool import MOST
 from models.jit import cached_njit, inline_njit
 from models.shop.decay import landmark
 from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_WITH

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cooccurrence.cell_pool import NOWHERE, Cells
+from models.block_pool import NOWHERE
+from models.cooccurrence.cell_pool import Cells
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.count_kernel import ROW, TOTAL, CountState, Deltas, count, cut, first_wrong
 from models.shop.decay import landmark

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.block_pool import NOWHERE
 from models.cooccurrence.association import STRENGTH, shrunk_lift
-from models.cooccurrence.cell_pool import NOWHERE, Cells
+from models.cooccurrence.cell_pool import Cells
 from models.cooccurrence.counter import Cut, Row, Totals
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH

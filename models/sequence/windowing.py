@@ -18,7 +18,7 @@ from models.sequence.config import GateConfig, LearnerConfig
 from models.sequence.features import FIRST_GAP, gap_classes
 from models.sequence.gate import Gate
 from models.sequence.window_buffer import LookWindow
-from models.sessions.visits import ACTION_CODES, EventStatus, VisitConfig, Visits
+from models.sessions.visits import ACTION_CODES, EventStatus, VisitConfig, Visits, look_table
 from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
 from models.stored_state import nest, nested
@@ -94,7 +94,8 @@ class WindowBuilder:
         self._sink = sink
         self._fresh: dict[tuple[int, str], _Fresh] = {}
         self._appended_s = 0.0
-        self.visits = [Visits(items, config) for _ in range(partitions)]
+        self.looks = look_table(config)
+        self.visits = [Visits(items, config, self.looks) for _ in range(partitions)]
         self.gate = Gate(gate, learner.looks + 1)
         self.events = self.held = self.dropped = 0
         self.at = 0.0

@@ -27,7 +27,8 @@ from models.serving.sources import WORTH
 from models.serving.sources.most_bought import MOST_BOUGHT
 from models.serving.sources.source import Worth
 from models.serving.state import SHARES, Limits, ServingState, Weights, empty_pool
-from models.sessions.histories import NOTHING, History, HistoryConfig
+from models.sessions.histories import CELL, NOTHING, History, HistoryConfig
+from models.sessions.look_kernel import Snapshots
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
 from models.shop.events import Action
@@ -63,7 +64,7 @@ class Query:
 
     action: Action
     trigger: list[int]  # indices of the event's items
-    visit: Visit
+    visit: Visit  # what was looked at may be given in columns instead, likewise of the window
     at: float  # time of the event, epoch seconds
     seed: str  # decides what is left to chance: the suggestion's id
     user_id: str = ""  # whose visit it is
@@ -260,12 +261,17 @@ class Recommender:
         return map(Answer, self._suggested(answered.lists, answered.reasons), map(answered.pool, range(len(queries))))
 
     def answer_batch(
-        self, queries: Sequence[Query], expected: Expected | None = None, learnt: Learnt | None = None
+        self,
+        queries: Sequence[Query],
+        expected: Expected | None = None,
+        learnt: Learnt | None = None,
+        looks: Snapshots | None = None,
     ) -> AnsweredBatch:
         """Answers to queries, of which there is at least one, as arrays.
 
         `expected` are the sequence model's predictions for these queries; None: there is no such model. `learnt` is the
-        order that may serve; None: the recommender's own.
+        order that may serve; None: the recommender's own. `looks` has what the queries' visits have looked at; None:
+        the visits themselves have it.
         """
         self.popularity.refresh()
         in_force = self._in_force
@@ -289,40 +295,45 @@ class Recommender:
             in_force.query_state,
             self._pool,
         )
-        batch = self._batch(queries, expected_of(None, queries) if expected is None else expected)
+        batch = self._batch(queries, expected_of(None, queries) if expected is None else expected, looks)
         out = empty_answers(len(queries), self._in_force.limits.items, int((batch.logged >= 0).sum()))
         why = empty_reasons(len(queries), self._in_force.limits.items)
         answer(batch, state, out, why)
         return AnsweredBatch(out, why, batch.logged)
 
-    def _batch(self, queries: Sequence[Query], expected: Expected) -> Batch:
+    def _batch(self, queries: Sequence[Query], expected: Expected, looks: Snapshots | None) -> Batch:
         """Queries as arrays."""
         visits = [query.visit for query in queries]
-        explores = self._in_force.limits.explore > 0.0
-        seeds = [_seed(query.seed) if explores else 0 for query in queries]
+        if looks is None:
+            visited = _joined([visit.items for visit in visits])
+            ages_s = np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64)
+        else:
+            visited, ages_s = Joined(looks.items, looks.ends), looks.ages_s
+        explores, bought = self._in_force.limits.explore > 0.0, Action.PURCHASE
+        seeds = np.array([_seed(query.seed) for query in queries] if explores else np.zeros(len(queries)), np.uint64)
         self._serial += len(queries)
         logs = np.array([query.logs_pool for query in queries], np.bool_)
+        own = [query.history.cells for query in queries]
         return Batch(
             self._serial - len(queries),
             np.array([query.at for query in queries], np.float64),
-            np.array(seeds, np.uint64),
-            np.array([query.action is not Action.PURCHASE for query in queries], np.bool_),
+            seeds,
+            np.array([query.action is not bought for query in queries], np.bool_),
             _joined([query.trigger for query in queries]),
             _joined([visit.cart for visit in visits]),
             _joined([visit.bought for visit in visits]),
-            _joined([visit.items for visit in visits]),
-            np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64),
+            visited,
+            ages_s,
             expected,
             np.array([query.arm for query in queries], np.int8),
-            np.concatenate([NOTHING.cells, *(self._own(query.history) for query in queries)]),
-            np.array([0, *accumulate(len(query.history.cells) for query in queries)], np.int64),
+            np.frombuffer(bytearray().join([self._own(cells).data for cells in own if len(cells)]), CELL),
+            np.array([0, *accumulate(map(len, own))], np.int64),
             np.array([query.history.baskets for query in queries], np.float64),
             np.where(logs, np.cumsum(logs) - 1, -1),
         )
 
-    def _own(self, history: History) -> NDArray[np.void]:
+    def _own(self, cells: NDArray[np.void]) -> NDArray[np.void]:
         """What a shopper has bought; the most useful first where a pool may not have room for all."""
-        cells = history.cells
         if len(cells) <= MOST_BOUGHT:
             return cells
         useful = np.log2(cells["slow"]) + cells["last"] / self._histories.slow_s
@@ -361,11 +372,24 @@ class Recommender:
             yield suggestions
 
 
-def expected_of(predictor: SequencePredictor | None, queries: Sequence[Query]) -> Expected:
-    """What a sequence model, if there is one, expects next. May be called in a thread, one call at a time."""
+def expected_of(
+    predictor: SequencePredictor | None, queries: Sequence[Query], looks: Snapshots | None = None
+) -> Expected:
+    """What a sequence model, if there is one, expects next. May be called in a thread, one call at a time.
+
+    `looks` has the windows of those queries that have a window; None: the queries themselves have it.
+    """
     if predictor is None:
         return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
-    return predictor.expect([(query.user_id, query.window or NO_LOOKS) for query in queries])
+    windows = [query.window or NO_LOOKS for query in queries]
+    if looks is not None:
+        windows = [NO_LOOKS if query.window is None else _window(looks, row) for row, query in enumerate(queries)]
+    return predictor.expect([(query.user_id, window) for query, window in zip(queries, windows, strict=True)])
+
+
+def _window(looks: Snapshots, row: int) -> Window:
+    own = slice(int(looks.look_ends[row]), int(looks.look_ends[row + 1]))
+    return Window(looks.look_items[own].tolist(), looks.look_actions[own].tolist(), looks.look_ats[own].tolist())
 
 
 def _joined(lists: Sequence[Sequence[int]]) -> Joined:

@@ -43,7 +43,20 @@ def visit_of(visits: Visits, history: History, user_id: str, at: float, policy: 
     and the cart bar whatever is due.
     """
     visit = visits.snapshot(user_id, at, policy.bought_days * DAY_S)
-    if policy.repurchase == "learn" and visit.bought:
-        again = due(history, at)
-        visit.bought = [item for item in visit.bought if item not in again]
+    visit.bought = _barred(visit.bought, history, at, policy)
     return visit
+
+
+def collect_visit(visits: Visits, history: History, user_id: str, at: float, policy: Policy) -> Visit:
+    """As `visit_of`, but what was looked at is written by the table of looks when it runs."""
+    visits.collect_query(user_id, at)
+    cart, bought = visits.cart_and_bought(user_id, at, policy.bought_days * DAY_S)
+    return Visit([], [], [], cart, _barred(bought, history, at, policy))
+
+
+def _barred(bought: list[int], history: History, at: float, policy: Policy) -> list[int]:
+    """What was bought and must not be suggested again."""
+    if policy.repurchase != "learn" or not bought:
+        return bought
+    again = due(history, at)
+    return [item for item in bought if item not in again]

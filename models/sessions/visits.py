@@ -16,19 +16,21 @@ the same looks, by up to `margin_s` (append time) and [`KEPT_WINDOWS`][] windows
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain, islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from models.sessions.baskets import Baskets
 from models.sessions.carts import Cart
 from models.sessions.consent import Consent
-from models.sessions.looks import Look, Looks
-from models.sessions.pairs import Pair, ViewedWith, bought_with, viewed_then_bought
+from models.sessions.look_kernel import NOBODY, Rules
+from models.sessions.look_table import LookTable, PairSink
+from models.sessions.pairs import Pair, basket_weights, viewed_then_bought_weights, viewed_with_weights
 from models.sessions.repeats import Repeats
 from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
@@ -36,13 +38,16 @@ from models.shop.items import Items
 ACTION_CODES = {Action.VIEW: 0, Action.CLICK: 1, Action.ADD_TO_CART: 2}
 """Codes of the actions that count as looks."""
 
+_ADDED = ACTION_CODES[Action.ADD_TO_CART]
+_codes = {**ACTION_CODES, Action.REMOVE_FROM_CART: _ADDED + 1}
+
 KEPT_WINDOWS = 3
 """How many windows of looks the window, and the looks before a purchase, are taken from. More than one, since a late
 look has a place in the log and none in the window. As many again are kept for purchases that are applied late."""
 
-SHOPPER_BYTES, LOOK_BYTES, REPEAT_BYTES, LINE_BYTES, JOIN_BYTES = 800, 220, 220, 90, 300
-"""Of a shopper, of a look or a change of the cart, of an `event_id` or `order_id`, of a line of a purchase (and of the
-purchase itself), of a purchase that waits for its views."""
+SHOPPER_BYTES, CHANGE_BYTES, REPEAT_BYTES, LINE_BYTES, JOIN_BYTES = 350, 220, 220, 90, 300
+"""Of a shopper without looks, of a change of the cart, of an `event_id` or `order_id`, of a line of a purchase (and of
+the purchase itself), of a purchase that waits for its views."""
 
 SAMPLE = 100
 """Shoppers that memory is estimated from: those that wait longest for eviction."""
@@ -118,6 +123,10 @@ class EventStatus(Enum):
     FORGOTTEN = "forgotten"
 
 
+APPLIED = EventStatus.APPLIED
+"""For who compares often: an attribute of an enum takes as long as a call."""
+
+
 @dataclass(slots=True)
 class Visit:
     """A shopper's state at one moment."""
@@ -149,34 +158,77 @@ class _Join:
 
 
 class _Shopper:
-    __slots__ = ("baskets", "bought_s", "cart", "clicked_s", "events", "looks", "orders")
+    __slots__ = ("baskets", "bought_s", "cart", "clicked_s", "events", "orders", "slot")
 
-    def __init__(self) -> None:
+    def __init__(self, slot: int) -> None:
+        self.slot = slot
         self.drop_clicks()
         self.drop_purchases()
 
     def drop_clicks(self) -> None:
         self.clicked_s = _NEVER  # append time of the last click
-        self.looks = Looks()
         self.cart: Cart | None = None
         self.events: Repeats | None = None
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, about."""
-        events, orders = len(self.events or ()), len(self.orders or ())
-        repeats, baskets = events + orders, self.baskets.lines + len(self.baskets)
-        looks, changes = len(self.looks.trail), 0 if self.cart is None else len(self.cart)
-        return SHOPPER_BYTES + LOOK_BYTES * looks + REPEAT_BYTES * repeats + LINE_BYTES * baskets + LOOK_BYTES * changes
+        """Memory that it takes besides the looks, about."""
+        repeats = len(self.events or ()) + len(self.orders or ())
+        baskets = 0 if self.baskets is None else self.baskets.lines + len(self.baskets)
+        changes = 0 if self.cart is None else len(self.cart)
+        return SHOPPER_BYTES + REPEAT_BYTES * repeats + LINE_BYTES * baskets + CHANGE_BYTES * changes
 
     def drop_purchases(self) -> None:
         self.bought_s = _NEVER  # append time of the last purchase
-        self.baskets = Baskets()
+        self.baskets: Baskets | None = None
         self.orders: Repeats | None = None
+
+
+class _Pairs:
+    """Pairs of single events, as tuples."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, float, list[Pair]]] = []
+
+    def add(self, offset: int, at: float, pairs: NDArray[Any]) -> None:
+        self.found.append((offset, at, pairs.tolist()))
+
+
+def look_table(config: VisitConfig) -> LookTable:
+    """A table for the looks of all partitions of a process."""
+    items, reach, exponent = config.items, config.pair_reach, config.distance_exponent
+    viewed, basket = min(items, config.max_pair_items), config.max_pair_items
+    return LookTable(
+        Rules(
+            items,
+            KEPT_WINDOWS * items,
+            reach,
+            viewed,
+            config.window_s,
+            config.look_memory_s,
+            config.join_memory_s,
+            config.join_grace_s,
+            viewed_with_weights(items, reach, exponent),
+            viewed_with_weights(items, reach, exponent, config.backward_weight),
+            basket_weights(basket),
+            viewed_then_bought_weights(viewed, basket, exponent),
+        )
+    )
+
+
+def warm() -> None:
+    """Compile, or load what was compiled before: seconds the first time, to be spent before joining."""
+    Visits(Items(), VisitConfig()).apply_click(Click("", "", Action.VIEW, 0.0), 0.0, 0)
 
 
 class Visits:
     """Visits, carts and recent purchases of the shoppers of one partition.
+
+    Events are applied one by one, or many together: `collect_click`, `collect_purchase` and `collect_ripe` only collect
+    what has to be done to the looks, and the table's `run` does it, in the order of the calls.
+
+    Args:
+        looks: the table of the process, made by `look_table` of the same configuration; None: one of its own.
 
     >>> items, at = Items(), 1e9
     >>> visits = Visits(items, VisitConfig())
@@ -188,19 +240,16 @@ class Visits:
     [1, 0]
     """
 
-    def __init__(self, items: Items, config: VisitConfig) -> None:
+    def __init__(self, items: Items, config: VisitConfig, looks: LookTable | None = None) -> None:
         self.consent = Consent()
+        self.looks = looks or look_table(config)
         self._items = items
         self._config = config
-        self._kept = KEPT_WINDOWS * config.items
         self._look_memory_s, self._margin_s = config.look_memory_s, config.margin_s
         self._shoppers: dict[str, _Shopper] = {}
         self._eviction_queue: deque[str] = deque()
         self._clicks_s = self._purchases_s = _NEVER
         self._joins: deque[_Join] = deque()
-        self._viewed_with = ViewedWith(
-            config.items, config.window_s, config.pair_reach, config.distance_exponent, config.backward_weight
-        )
 
     def apply_profile(self, profile: Profile) -> float | None:
         """As `Consent.apply`; drops what may not be used any more."""
@@ -218,8 +267,9 @@ class Visits:
         shopper = self._shoppers.get(user_id)
         if shopper is None:
             return
-        shopper.looks.forget(before, self._kept)
-        shopper.baskets.forget(before)
+        self.looks.forget(shopper.slot, before)
+        if shopper.baskets is not None:
+            shopper.baskets.forget(before)
         if shopper.cart is not None:
             shopper.cart.drop(before)
         for seen in (shopper.events, shopper.orders):
@@ -237,40 +287,43 @@ class Visits:
         Where `appended_s` (epoch seconds) falls behind that of an earlier click, that one counts. Without `learn` the
         state is the same, but no pairs are made.
         """
+        pairs = _Pairs()
+        status = self.collect_click(event, appended_s, offset, pairs if learn else None)
+        self.looks.run()
+        return status, pairs.found[0][2] if pairs.found else []
+
+    def collect_click(self, event: Click, appended_s: float, offset: int, sink: PairSink | None) -> EventStatus:
+        """As `apply_click`; the pairs, if there is a sink, go there when the looks' table runs."""
         user_id, at = event.user_id, event.at
         clicks_s = self._clicks_s
         if appended_s > clicks_s:
             clicks_s = self._clicks_s = appended_s
         if self.consent.refuses(user_id, at):
-            return EventStatus.FORGOTTEN, []
+            return EventStatus.FORGOTTEN
         shopper = self._shopper(user_id)
         shopper.clicked_s = clicks_s
         if event.event_id is not None:
             if shopper.events is None:
                 shopper.events = Repeats()
             if shopper.events.again(event.event_id, at, clicks_s, clicks_s - self._margin_s):
-                return EventStatus.REPEATED, []
+                return EventStatus.REPEATED
         item = self._items.index(event.item_id)
-        action = event.action
-        if action is Action.ADD_TO_CART or action is Action.REMOVE_FROM_CART:
-            self._change_cart(shopper, item, at, offset, action is Action.ADD_TO_CART)
-            if action is Action.REMOVE_FROM_CART:
-                return EventStatus.APPLIED, []
-        looks, look = shopper.looks, (at, offset, item, ACTION_CODES[action], clicks_s)
-        looks.expire(clicks_s - self._look_memory_s, self._kept)
-        recent = looks.recent
-        place = len(recent)
-        if recent and look < recent[-1]:
-            place = bisect_left(recent, look)
-        pairs = self._viewed_with.pairs(recent, place, look) if learn else []
-        looks.add(look, place, self._kept)
-        return EventStatus.APPLIED, pairs
+        code = _codes[event.action]
+        if code >= _ADDED:
+            self._change_cart(shopper, item, at, offset, code == _ADDED)
+            if code > _ADDED:
+                return APPLIED
+        self.looks.add_look(shopper.slot, item, code, at, clicks_s, sink, offset)
+        return APPLIED
 
     def _change_cart(self, shopper: _Shopper, item: int, at: float, offset: int, added: bool) -> None:
         """Add or remove an item, unless a later purchase has emptied the cart."""
         config, clicks_s = self._config, self._clicks_s
-        shopper.baskets.expire(self._purchases_s - config.purchase_memory_s)
-        if at > shopper.baskets.newest(clicks_s - config.emptying_s):
+        emptied_at = _NEVER
+        if shopper.baskets is not None:
+            shopper.baskets.expire(self._purchases_s - config.purchase_memory_s)
+            emptied_at = shopper.baskets.newest(clicks_s - config.emptying_s)
+        if at > emptied_at:
             if shopper.cart is None:
                 shopper.cart = Cart()
             shopper.cart.expire(self._cart_horizon_s())
@@ -288,30 +341,41 @@ class Visits:
         Called in the order of the log. Its viewed-then-bought pairs come from `ripen` if `join`. `appended_s` and
         `learn` are as for a click.
         """
+        pairs = _Pairs()
+        status = self.collect_purchase(event, appended_s, offset, pairs if learn else None, join)
+        self.looks.run()
+        return status, pairs.found[0][2] if pairs.found else []
+
+    def collect_purchase(
+        self, event: Purchase, appended_s: float, offset: int, sink: PairSink | None, join: bool = True
+    ) -> EventStatus:
+        """As `apply_purchase`; the pairs, if there is a sink, go there when the looks' table runs."""
         user_id, at, config = event.user_id, event.at, self._config
         purchases_s = self._purchases_s
         if appended_s > purchases_s:
             purchases_s = self._purchases_s = appended_s
         if self.consent.refuses(user_id, at):
-            return EventStatus.FORGOTTEN, []
+            return EventStatus.FORGOTTEN
         shopper = self._shopper(user_id)
         shopper.bought_s = purchases_s
+        if shopper.baskets is None or shopper.orders is None:
+            shopper.baskets, shopper.orders = Baskets(), Repeats()
         baskets, memory_s = shopper.baskets, config.purchase_memory_s
         bought = tuple(map(self._items.index, event.item_ids))
         baskets.expire(purchases_s - memory_s)
-        if shopper.orders is None:
-            shopper.orders = Repeats()
         repeated = shopper.orders.again(event.order_id, at, purchases_s, purchases_s - config.order_memory_s)
         note = baskets.repeat if repeated else baskets.add
         at = note(at, event.order_id, bought, purchases_s, memory_s)
         if shopper.cart is not None:
             shopper.cart.drop(at)
         if repeated:
-            return EventStatus.REPEATED, []
+            return EventStatus.REPEATED
         counted = bought[: config.max_pair_items]
         if join:
             self._joins.append(_Join(offset, at, purchases_s, user_id, counted))
-        return EventStatus.APPLIED, bought_with(counted) if learn else []
+        if sink is not None:
+            self.looks.add_basket(counted, at, sink, offset)
+        return EventStatus.APPLIED
 
     @property
     def first_pending(self) -> int | None:
@@ -327,65 +391,54 @@ class Visits:
         Returns:
             (offset of the purchase, its event time, viewed-then-bought pairs), in the order of the log.
         """
-        ripe: list[tuple[int, float, list[Pair]]] = []
+        ripe = _Pairs()
+        self.collect_ripe(clicks_appended_s, ripe)
+        self.looks.run()
+        return ripe.found
+
+    def collect_ripe(self, clicks_appended_s: float, sink: PairSink) -> None:
+        """As `ripen`; the pairs go to the sink when the looks' table runs."""
         while self._joins and self._joins[0].appended_s + self._config.join_grace_s < clicks_appended_s:
             join = self._joins.popleft()
-            ripe.append((join.offset, join.at, self._joined(join)))
-        return ripe
-
-    def _joined(self, join: _Join) -> list[Pair]:
-        shopper, config = self._shoppers.get(join.user_id), self._config
-        if shopper is None:
-            return []
-        first_s, last_s = join.appended_s - config.join_memory_s, join.appended_s + config.join_grace_s
-        oldest = join.at - config.window_s
-        looks = reversed(shopper.looks.appended_between(first_s, last_s, self._kept))
-        viewed = list(dict.fromkeys(look[2] for look in looks if oldest < look[0] <= join.at))
-        most = min(config.items, config.max_pair_items)
-        return viewed_then_bought(viewed[:most], join.bought, config.distance_exponent)
+            self.looks.add_join(self._slot(join.user_id), join.bought, join.at, join.appended_s, sink, join.offset)
 
     def snapshot(self, user_id: str, at: float, bought_s: float) -> Visit:
         """A shopper's state at an event time, with what he bought within `bought_s` before it."""
-        shopper = self._shoppers.get(user_id)
-        if shopper is None:
-            return Visit([], [], [], [], [])
-        config = self._config
-        shopper.looks.expire(self._clicks_s - self._look_memory_s, self._kept)
-        shopper.baskets.expire(self._purchases_s - config.purchase_memory_s)
+        looked_at = self.looks.visit(self._slot(user_id), at, self._clicks_s)
+        return Visit(*looked_at, *self.cart_and_bought(user_id, at, bought_s))
+
+    def collect_query(self, user_id: str, at: float) -> None:
+        """Have the looks' table write a snapshot of a shopper at an event time, when it runs."""
+        self.looks.add_query(self._slot(user_id), at, self._clicks_s)
+
+    def cart_and_bought(self, user_id: str, at: float, bought_s: float) -> tuple[list[int], list[int]]:
+        """A shopper's cart, and what he bought within `bought_s` before an event time."""
+        shopper, memory_s = self._shoppers.get(user_id), self._config.purchase_memory_s
         cart: list[int] = []
-        if shopper.cart is not None:
+        bought: list[int] = []
+        if shopper is not None and shopper.cart is not None:
             shopper.cart.expire(self._cart_horizon_s())
             cart = shopper.cart.items()
-        oldest = at - config.window_s
-        found: dict[int, Look] = {}
-        for look in shopper.looks.recent[: -config.items - 1 : -1]:
-            if look[0] < oldest:
-                break
-            found.setdefault(look[2], look)
-        return Visit(
-            list(found),
-            [at - look[0] if look[0] < at else 0.0 for look in found.values()],
-            [look[3] for look in found.values()],
-            cart,
-            shopper.baskets.since(at - min(bought_s, config.purchase_memory_s)) if shopper.baskets else [],
-        )
+        if shopper is not None and shopper.baskets is not None:
+            shopper.baskets.expire(self._purchases_s - memory_s)
+            bought = shopper.baskets.since(at - min(bought_s, memory_s))
+        return cart, bought
+
+    def _slot(self, user_id: str) -> int:
+        shopper = self._shoppers.get(user_id)
+        return NOBODY if shopper is None else shopper.slot
 
     def purchases(self, user_id: str) -> list[tuple[float, tuple[int, ...]]]:
         """Event time and items of a shopper's purchases within memory, by event time."""
         shopper = self._shoppers.get(user_id)
-        if shopper is None:
+        if shopper is None or shopper.baskets is None:
             return []
         shopper.baskets.expire(self._purchases_s - self._config.purchase_memory_s)
         return shopper.baskets.all()
 
     def window(self, user_id: str, at: float) -> Window:
         """A shopper's looks within the window before an event time."""
-        shopper, config = self._shoppers.get(user_id), self._config
-        if shopper is None:
-            return Window([], [], [])
-        shopper.looks.expire(self._clicks_s - self._look_memory_s, self._kept)
-        looks = [look for look in shopper.looks.recent[-config.items :] if look[0] >= at - config.window_s]
-        return Window([look[2] for look in looks], [look[3] for look in looks], [look[0] for look in looks])
+        return Window(*self.looks.window(self._slot(user_id), at, self._clicks_s))
 
     # -- what is kept ----------------------------------------------------------------------------------------------
 
@@ -396,8 +449,9 @@ class Visits:
     def held(self, user_id: str) -> Iterator[int]:
         """Indices of the items that it remembers of a shopper."""
         if (shopper := self._shoppers.get(user_id)) is not None:
-            yield from (look[2] for look in shopper.looks.trail)
-            yield from shopper.baskets.held()
+            yield from self.looks.held(shopper.slot).tolist()
+            if shopper.baskets is not None:
+                yield from shopper.baskets.held()
             if shopper.cart is not None:
                 yield from shopper.cart.held()
 
@@ -405,9 +459,14 @@ class Visits:
         """Indices of the items whose viewed-then-bought pairs are still to be made."""
         return chain.from_iterable(join.bought for join in self._joins)
 
+    def drop(self) -> None:
+        """Give the slots of all shoppers back: the partition is another process's now. Not to be used any more."""
+        self.looks.free_slots([shopper.slot for shopper in self._shoppers.values()])
+        self._shoppers = {}
+
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, about: that of some shoppers, times their number."""
+        """Memory that it takes besides the looks, about: that of some shoppers, times their number."""
         some = list(islice(self._eviction_queue, SAMPLE))
         if not some:
             return 0
@@ -418,12 +477,13 @@ class Visits:
         """A shopper's state. Each call also checks one other for eviction: few are held beyond those within memory."""
         shopper = self._shoppers.get(user_id)
         if shopper is None:
-            shopper = self._shoppers[user_id] = _Shopper()
+            shopper = self._shoppers[user_id] = _Shopper(self.looks.new_slot())
             self._eviction_queue.append(user_id)
         other_id = self._eviction_queue.popleft()
         other = self._shoppers[other_id]
         if other is not shopper and self._evict(other):
             del self._shoppers[other_id]
+            self.looks.free_slot(other.slot)
         else:
             self._eviction_queue.append(other_id)
         return shopper
@@ -432,6 +492,7 @@ class Visits:
         """Drop what has left memory; returns whether nothing of the shopper is left."""
         if _NEVER < shopper.clicked_s < self._clicks_s - self._config.click_memory_s:
             shopper.drop_clicks()
+            self.looks.clear(shopper.slot)
         if _NEVER < shopper.bought_s < self._purchases_s - self._config.purchase_memory_s:
             shopper.drop_purchases()
         return shopper.clicked_s == _NEVER and shopper.bought_s == _NEVER

@@ -22,6 +22,7 @@ import streams.worker.shopper_task
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
 from models.serving.recommender import Recommender
+from models.sessions.look_table import LookTable
 from models.sessions.visits import Visits
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
@@ -63,10 +64,12 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     return [
         (shopper, "decode_click", "decode clicks and purchases"),
         (shopper, "decode_purchase", "decode clicks and purchases"),
-        (Visits, "apply_click", "visits: apply, make pairs"),
-        (Visits, "apply_purchase", "visits: apply, make pairs"),
-        (Visits, "ripen", "visits: apply, make pairs"),
-        (Visits, "snapshot", "visits: snapshot"),
+        (Visits, "collect_click", "visits: consent, repeats, carts"),
+        (Visits, "collect_purchase", "visits: consent, repeats, carts"),
+        (Visits, "collect_ripe", "visits: consent, repeats, carts"),
+        (shopper, "collect_visit", "visits: consent, repeats, carts"),
+        (LookTable, "run", "visits: looks, pairs, snapshots"),
+        (LookTable, "take", "visits: looks, pairs, snapshots"),
         (Recommender, "answer_batch", "suggest: around the kernel"),
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.serving.recommender), "answer", "suggest: kernel"),

@@ -420,12 +420,12 @@ class Trainer(ProcessService):
     def _sizes(self) -> dict[str, int]:
         """Memory of what is held, in bytes by state."""
         training, tables = self.training, self._tables
-        visits = training.window_builder.visits
+        looks, visits = training.window_builder.looks, training.window_builder.visits
         return {
             "item ids": training.items.nbytes + tables.items.nbytes,
             "catalog": tables.catalog.nbytes,
             "forgotten": tables.forgotten_bytes,
-            "shoppers": sum(each.nbytes + each.consent.nbytes for each in visits),
+            "shoppers": looks.nbytes + sum(each.nbytes + each.consent.nbytes for each in visits),
             "sequence model": training.learner.nbytes,
             "lists": training.attribution.nbytes,
             "pools": training.pools.nbytes,

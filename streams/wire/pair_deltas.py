@@ -8,11 +8,10 @@ events, so that a receiver can skip an event as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -35,7 +34,7 @@ from models.cooccurrence.pair_columns import (
     unnumbered,
     wrong_column,
 )
-from models.sessions.pairs import Pair
+from models.sessions.look_kernel import PAIR
 from models.shop.items import Items
 from streams.errors import RecordError
 from streams.wire.partitioner import partition_of
@@ -156,18 +155,19 @@ class PairBatch:
         self._offsets: list[int] = []
         self._at: list[float] = []
         self._lengths: list[int] = []
-        self._pairs: list[Pair] = []
+        self._pairs = bytearray()
 
     def __len__(self) -> int:
         """Number of pairs."""
-        return len(self._pairs)
+        return len(self._pairs) // PAIR.itemsize
 
-    def held(self) -> Iterator[int]:
+    def held(self) -> NDArray[np.int32]:
         """Indices of the items of its pairs, TOTAL among them."""
-        return chain.from_iterable(pair[:2] for pair in self._pairs)
+        pairs = np.frombuffer(self._pairs, PAIR)
+        return np.concatenate([pairs["a"], pairs["b"]])
 
-    def add(self, offset: int, at: float, pairs: Iterable[Pair]) -> None:
-        """Add the pairs of one event, by its offset in the source partition and its event time in epoch seconds.
+    def add(self, offset: int, at: float, pairs: NDArray[Any]) -> None:
+        """Add the pairs of one event, of `PAIR`, by its offset in the source partition and its event time.
 
         Raises:
             ValueError: an offset is lower than the last; a receiver would skip the event.
@@ -175,12 +175,11 @@ class PairBatch:
         if self._offsets and offset < self._offsets[-1]:
             message = f"{self.source}: offset {offset} after {self._offsets[-1]}"
             raise ValueError(message)
-        before = len(self._pairs)
-        self._pairs.extend(pairs)
-        if len(self._pairs) > before:
+        if len(pairs):
+            self._pairs.extend(pairs.data)
             self._offsets.append(offset)
             self._at.append(at)
-            self._lengths.append(len(self._pairs) - before)
+            self._lengths.append(len(pairs))
 
     def messages(self, max_bytes: int) -> Iterator[tuple[int, bytes, int]]:
         """The messages to send: (item partition, message, offset of its last event).
@@ -190,12 +189,12 @@ class PairBatch:
         """
         if not self._pairs:
             return
-        table = np.fromiter(chain.from_iterable(self._pairs), np.float64, 4 * len(self._pairs)).reshape(-1, 4)
+        table = np.frombuffer(self._pairs, PAIR)
         pairs = Pairs(
-            table[:, 0].astype(np.int32),
-            table[:, 1].astype(np.int32),
-            table[:, 2].astype(np.int8),
-            table[:, 3].copy(),
+            table["a"].copy(),
+            table["b"].copy(),
+            table["kind"].copy(),
+            table["weight"].copy(),
             np.array(self._offsets, np.int64),
             np.array(self._at),
             np.array(self._lengths, np.int32),

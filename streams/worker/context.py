@@ -9,6 +9,8 @@ from dataclasses import InitVar, dataclass, field
 from aiokafka import TopicPartition
 
 from models.serving.recommender import Recommender, RecommenderConfig
+from models.sessions.look_table import LookTable
+from models.sessions.visits import look_table
 from models.shop.items import Items
 from models.shop.policy import Policy
 from streams.kafka.global_tables import CatchesUp, GlobalTables
@@ -52,6 +54,7 @@ class WorkerContext:
     """Called when answering fails."""
     tables: GlobalTables = field(init=False)
     items: Items = field(init=False)
+    looks: LookTable = field(init=False)
     recommender: Recommender = field(init=False)
     batcher: SuggestionBatcher = field(init=False)
     backpressure: Backpressure = field(init=False)
@@ -66,11 +69,19 @@ class WorkerContext:
         self.recommender = Recommender(
             tables.items, tables.catalog, tables.neighbours, policy, RecommenderConfig(), self.settings.histories
         )
+        self.looks = look_table(self.settings.visits)
         self.batcher = SuggestionBatcher(
-            self.recommender, self.producer, self.metrics, self.settings, self.identities, self.clock, on_failure
+            self.recommender,
+            self.producer,
+            self.metrics,
+            self.settings,
+            self.identities,
+            self.clock,
+            on_failure,
+            self.looks,
         )
         self.backpressure = Backpressure(self.producer, self.batcher, self.settings)
-        self.turns = Turns(self.backpressure, on_failure)
+        self.turns = Turns(self.looks, self.backpressure, on_failure)
         self.placement = Placement(self.identities, self.metrics)
         self.bad_records = BadRecordLog(logger)
         self.source_ends = SourceEnds(self.log, self.highwater, self.identities, self.settings.prefix)

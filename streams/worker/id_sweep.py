@@ -96,7 +96,7 @@ class IdSweep:
             if isinstance(task, NeighbourTask):
                 items.mark(task.rows.held())
             elif isinstance(task, ShopperTask):
-                self._mark(task.pending_items())
+                items.mark(task.pending_items())
         before, freed = items.used, items.free()
         if len(freed):
             tables.catalog.freed(freed)

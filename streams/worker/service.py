@@ -17,7 +17,7 @@ from models.sequence.config import MODEL
 from models.sequence.snapshot import read_predictor
 from models.sequence.vector_index import missing_for
 from models.serving.recommender import Learnt
-from models.sessions import histories
+from models.sessions import histories, visits
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.kafka import topic_admin
@@ -153,6 +153,7 @@ class Worker(ProcessService):
         pair_columns.warm()
         histories.warm()
         kernels.warm()
+        visits.warm()
         self._recommender.warm()
         self._batcher.warm()
 
@@ -182,7 +183,8 @@ class Worker(ProcessService):
 
     def _sizes(self) -> dict[str, int]:
         """Memory of the tasks' state, in bytes."""
-        rows = shoppers = histories = records = pairs = 0
+        rows = histories = records = pairs = 0
+        shoppers = self.context.looks.nbytes
         for task in self.tasks:
             records += RECORD_BYTES * task.held
             if isinstance(task, NeighbourTask):

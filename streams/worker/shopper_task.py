@@ -19,17 +19,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from itertools import chain
 from typing import TypeVar
 
 import msgspec
 import numpy as np
 from aiokafka import TopicPartition
+from numpy.typing import NDArray
 
-from models.serving.recommender import Query
+from models.serving.recommender import NO_LOOKS, Query
 from models.sessions.histories import Histories
-from models.sessions.repurchase import visit_of
-from models.sessions.visits import EventStatus, Visits
+from models.sessions.repurchase import collect_visit
+from models.sessions.visits import APPLIED, EventStatus, Visits
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
 from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
@@ -56,14 +56,17 @@ IDLE_JOIN_S = 1.0
 MOST_PAIRS = 100_000
 """Pairs of a task that may wait for a flush, and those of one more event."""
 
-PAIR_BYTES = 160
-"""Of a pair that waits: a tuple, its weight, and its place in a list."""
+PAIR_BYTES = 40
+"""Of a pair that waits, with its share of what is kept of its event."""
 
 SLICE = 25
 """Histories adopted or published before the event loop gets a turn: a millisecond with 20 items each, four with 200."""
 
 FOREIGN_ROWS_S = 60.0
 """Between two checks whether a late owner has written rows; shorter than compaction keeps the newer ones."""
+
+MOST_STEPS = 1_000
+"""Of the looks' table, that are collected while the log is read again: it takes them in half a millisecond."""
 
 T = TypeVar("T")
 
@@ -81,7 +84,7 @@ class ShopperTask(PartitionTask):
             TopicPartition(context.name(topic), self.number) for topic in TOPICS
         )
         self._histories_tp = TopicPartition(context.name("histories"), self.number)
-        self.visits = Visits(context.items, context.settings.visits)
+        self.visits = self._new_visits()
         self.histories = self._new_histories()
         self._rows_checked, self._rows_written = 0, 0  # offset in `histories`; records of ours since
         self._rows_checked_s = 0.0
@@ -89,9 +92,10 @@ class ShopperTask(PartitionTask):
         self._waiting_since: float | None = None
         self._pairs = self._new_pairs()
 
-    def pending_items(self) -> Iterator[int]:
+    def pending_items(self) -> NDArray[np.int64]:
         """Indices of items that wait to be learnt: few, while those of the visits are many."""
-        return chain(self.visits.joining(), _held(self._pairs))
+        self.context.looks.run()
+        return np.concatenate([np.fromiter(self.visits.joining(), np.int64), _held(self._pairs)])
 
     # -- restoring -------------------------------------------------------------------------------------------------
 
@@ -112,7 +116,8 @@ class ShopperTask(PartitionTask):
         if recorded:
             joined = min(recorded.joined, purchases.position)
             published = min(recorded.histories, purchases.position)
-        self.visits = Visits(self.context.items, settings.visits)
+        self.visits.drop()
+        self.visits = self._new_visits()
         self.histories = self._new_histories()
         self._pairs, self._clicks_time_s = self._new_pairs(), 0.0
         for user_id, before in self.context.tables.forgotten.items():
@@ -127,6 +132,7 @@ class ShopperTask(PartitionTask):
             async for record in past:
                 self._replay(record, joined, published)
                 self.histories.drop_excess()
+        self.context.looks.run()
         self.cursors, self.histories.position = cursors, purchases.position
         for user_id in self.histories.shoppers():  # rows may be older than what their shoppers have said
             self._forget_purchases(user_id)
@@ -147,14 +153,16 @@ class ShopperTask(PartitionTask):
                 return
             elif record.topic == self._clicks_tp.topic:
                 self._join_before(appended_s)
-                self.visits.apply_click(decode_click(record), appended_s, record.offset, learn=False)
+                self.visits.collect_click(decode_click(record), appended_s, record.offset, None)
             else:
                 event, join = decode_purchase(record), record.offset >= joined
-                status, _ = self.visits.apply_purchase(event, appended_s, record.offset, learn=False, join=join)
-                if status is EventStatus.APPLIED and record.offset >= published:
+                status = self.visits.collect_purchase(event, appended_s, record.offset, None, join)
+                if status is APPLIED and record.offset >= published:
                     self._learn_purchase(event, record.offset)
         except RecordError:
             pass  # in the dead letters already: its position is below ours
+        if self.context.looks.waiting >= MOST_STEPS:
+            self.context.looks.run()
 
     # -- applying --------------------------------------------------------------------------------------------------
 
@@ -198,12 +206,15 @@ class ShopperTask(PartitionTask):
         return now - self._waiting_since < MERGE_WAIT_S
 
     def apply(self, records: Sequence[Record]) -> None:
-        """Apply records in order; each submits its query with the state as of its own event."""
+        """Apply records in order; each submits its query with the state as of its own event.
+
+        What concerns looks is collected only: `run` of the looks' table does it for all tasks at once.
+        """
         policy, now = self.context.recommender.policy, self.context.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
         for done, record in enumerate(records):
-            if self.waiting_pairs > MOST_PAIRS:
+            if self.waiting_pairs + self.context.looks.most_pairs > MOST_PAIRS:
                 self._put_back(records[done:])
                 break
             cursor = self.cursors[TopicPartition(record.topic, record.partition)]
@@ -288,22 +299,20 @@ class ShopperTask(PartitionTask):
         if topic == self._clicks_tp.topic:
             event = self._placed(record, decode_click(record))
             self._join_before(appended_s)
-            verdict, pairs = self.visits.apply_click(event, appended_s, record.offset)
-            source, action, item_ids = "clicks", event.action, [event.item_id]
+            verdict = self.visits.collect_click(event, appended_s, record.offset, self._pairs["clicks"])
+            action, item_ids = event.action, [event.item_id]
         elif topic == self._purchases_tp.topic:
             event = self._placed(record, decode_purchase(record))
-            verdict, pairs = self.visits.apply_purchase(event, appended_s, record.offset)
-            if verdict is EventStatus.APPLIED:
+            verdict = self.visits.collect_purchase(event, appended_s, record.offset, self._pairs["purchases"])
+            if verdict is APPLIED:
                 self._learn_purchase(event, record.offset)
-            source, action, item_ids = "purchases", Action.PURCHASE, event.item_ids
+            action, item_ids = Action.PURCHASE, event.item_ids
         elif topic == self._profiles_tp.topic:
             return self._apply_profile(self._placed(record, decode_profile(record)))
         else:
             self._placed(record, decode_feedback(record))
             return "noted"
-        if pairs:
-            self._pairs[source].add(record.offset, event.at, pairs)
-        if verdict is not EventStatus.APPLIED:
+        if verdict is not APPLIED:
             return "repeated" if verdict is EventStatus.REPEATED else "forgotten"
         if is_backfilled(record):
             return "backfilled"
@@ -313,10 +322,9 @@ class ShopperTask(PartitionTask):
         if record.timestamp < oldest_ms:
             return "too old"
         history, arm = self.histories.of(event.user_id), policy.arm_of(event.user_id)
-        visit = visit_of(self.visits, history, event.user_id, event.at, policy)
+        visit = collect_visit(self.visits, history, event.user_id, event.at, policy)
         seed = f"{topic}-{record.partition}-{record.offset}"
-        predicted = self.context.batcher.predictor is not None
-        window = self.visits.window(event.user_id, event.at) if predicted else None
+        window = None if self.context.batcher.predictor is None else NO_LOOKS
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
         query = Query(action, trigger, visit, event.at, seed, event.user_id, window, arm, history)
         self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
@@ -333,6 +341,14 @@ class ShopperTask(PartitionTask):
         return "noted"
 
     # -- histories -------------------------------------------------------------------------------------------------
+
+    def _new_visits(self) -> Visits:
+        return Visits(self.context.items, self.context.settings.visits, self.context.looks)
+
+    def dropped(self) -> None:
+        """See [`PartitionTask.dropped`][]."""
+        super().dropped()
+        self.visits.drop()
 
     def _new_histories(self) -> Histories:
         config, partitions = self.context.settings.histories, self.context.partitions("histories")
@@ -451,9 +467,7 @@ class ShopperTask(PartitionTask):
             self._learn_joins(max(self._clicks_time_s, asked_at - IDLE_JOIN_S))
 
     def _learn_joins(self, time_s: float) -> None:
-        for offset, at, pairs in self.visits.ripen(time_s):
-            if pairs:
-                self._pairs["joins"].add(offset, at, pairs)
+        self.visits.collect_ripe(time_s, self._pairs["joins"])
 
     def _new_pairs(self) -> dict[str, PairBatch]:
         """Empty batches of pair deltas by source."""
@@ -471,11 +485,12 @@ class ShopperTask(PartitionTask):
             await self._join_while_idle()
             if self.cursors is not cursors:
                 return
+        self.context.looks.run()
         purchases = self.cursors[self._purchases_tp].position
         pending = self.visits.first_pending
         progress = self.progress(self.positions(), purchases if pending is None else min(pending, purchases))
         batches, self._pairs = self._pairs, self._new_pairs()
-        with self.context.items.kept(lambda: np.fromiter(_held(batches), np.int64)):
+        with self.context.items.kept(lambda: _held(batches)):
             await self._send(batches)
         await self._publish_histories()
         unpublished = self.histories.first_unpublished
@@ -502,6 +517,6 @@ class ShopperTask(PartitionTask):
                 yield topic, item_partition, f"{source}-{self.number}".encode(), value
 
 
-def _held(batches: Mapping[str, PairBatch]) -> Iterator[int]:
-    """Indices of the items of pairs, TOTAL among them."""
-    return chain.from_iterable(batch.held() for batch in batches.values())
+def _held(batches: Mapping[str, PairBatch]) -> NDArray[np.int64]:
+    """Indices of the items of pair deltas."""
+    return np.concatenate([batch.held() for batch in batches.values()]).astype(np.int64)

@@ -28,6 +28,8 @@ from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.recommender import Learnt, Query, Recommender, expected_of
+from models.sessions.look_kernel import Snapshots
+from models.sessions.look_table import LookTable
 from models.shop.events import MAX_TRIGGER_IDS
 from models.shop.kinds import KIND_NAMES
 from models.shop.policy import ARMS, DEFAULT, NONE, POPULAR
@@ -70,6 +72,7 @@ class SuggestionBatcher:
         identities: of all topics, by full name.
         clock: wall clock in epoch seconds.
         on_failure: called once when answering fails.
+        looks: has the snapshots of the queries, in the order in which they are submitted.
 
     Attributes:
         predictor: of the sequence model, if there is one; may be replaced at any time, from another thread too.
@@ -84,8 +87,10 @@ class SuggestionBatcher:
         identities: Mapping[str, Identity],
         clock: Callable[[], float],
         on_failure: Callable[[BaseException], None],
+        looks: LookTable,
     ) -> None:
         self._recommender, self._producer, self._metrics = recommender, producer, metrics
+        self._looks = looks
         self._topic = full_name(settings.prefix, "suggestions")
         self._partitions = identities[self._topic].partitions
         self._topics = {full_name(settings.prefix, topic): code for code, topic in enumerate(TRIGGER_TOPICS)}
@@ -100,6 +105,7 @@ class SuggestionBatcher:
         self.predictor: SequencePredictor | None = None
         self._requests: list[SuggestionRequest] = []  # not being answered yet
         self._answering: Sequence[SuggestionRequest] = ()  # in a thread
+        self._answering_looks: Snapshots | None = None  # ... and what their shoppers looked at
         self._answers_with: SequencePredictor | None = None  # there
         self._submitted = self._answered = 0  # since the start
         self._under_way: asyncio.Task[None] | None = None
@@ -136,10 +142,17 @@ class SuggestionBatcher:
         """Indices of the items of all queries that wait or are being answered, and of what predictors may answer."""
         predictors = {self.predictor, self._answers_with}
         queried = np.fromiter(_held(chain(self._answering, self._requests)), np.int64)
-        return np.concatenate([queried, *(predictor.held() for predictor in predictors if predictor is not None)])
+        looked_at = [self._looks.asked_items()]
+        if self._answering_looks is not None:
+            looked_at.append(self._answering_looks.look_items)
+        expected = (predictor.held() for predictor in predictors if predictor is not None)
+        return np.concatenate([queried, *looked_at, *expected])
 
     def submit(self, request: SuggestionRequest) -> None:
-        """Add a query; the next `flush` that finds no batch under way answers it."""
+        """Add a query; the next `flush` that finds no batch under way answers it.
+
+        The looks' table has been asked for its snapshot.
+        """
         self._requests.append(request)
         self._submitted += 1
 
@@ -156,12 +169,13 @@ class SuggestionBatcher:
         predictor = self.predictor  # may be replaced while the batch is answered
         max_batch = self._max_batch(predictor)
         batch, self._requests = self._requests[:max_batch], self._requests[max_batch:]
+        looks = self._looks.take(len(batch))
         if predictor is not None and len(batch) > predictor.inline_limit:
-            self._answering, self._answers_with = batch, predictor
-            self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, predictor))
+            self._answering, self._answering_looks, self._answers_with = batch, looks, predictor
+            self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, looks, predictor))
             return
         try:
-            self._answer(batch, predictor, expected_of(predictor, _queries(batch)))
+            self._answer(batch, looks, predictor, expected_of(predictor, _queries(batch), looks))
         except Exception as error:
             self._fail(error)
             raise
@@ -201,14 +215,16 @@ class SuggestionBatcher:
             self._under_way.cancel()
             await asyncio.wait([self._under_way])
 
-    async def _answer_in_thread(self, batch: Sequence[SuggestionRequest], predictor: SequencePredictor) -> None:
+    async def _answer_in_thread(
+        self, batch: Sequence[SuggestionRequest], looks: Snapshots, predictor: SequencePredictor
+    ) -> None:
         """Predict in a thread, answer, and begin the next batch."""
         queries = _queries(batch)
         try:
-            expected = await run_in_daemon_thread(lambda: expected_of(predictor, queries), "expectations")
+            expected = await run_in_daemon_thread(lambda: expected_of(predictor, queries, looks), "expectations")
             await self._producer.wait_below(self._max_bytes)
-            self._answer(batch, predictor, expected)
-            self._under_way, self._answering, self._answers_with = None, (), None
+            self._answer(batch, looks, predictor, expected)
+            self._under_way, self._answering, self._answering_looks, self._answers_with = None, (), None, None
             if self._producer.bytes <= self._max_bytes:
                 self.flush()
         except Exception as error:
@@ -222,14 +238,18 @@ class SuggestionBatcher:
             self._on_failure(error)
 
     def _answer(
-        self, batch: Sequence[SuggestionRequest], predictor: SequencePredictor | None, expected: Expected
+        self,
+        batch: Sequence[SuggestionRequest],
+        looks: Snapshots,
+        predictor: SequencePredictor | None,
+        expected: Expected,
     ) -> None:
         """Send the suggestions of a batch, given the predictions of these weights."""
         recommender, emit_empty = self._recommender, self._recommender.policy.emit_empty
         queries = _queries(batch)
         self._pools.pick(queries)
         learnt = recommender.learnt  # may be replaced, from another thread
-        answered = recommender.answer_batch(queries, expected, learnt)
+        answered = recommender.answer_batch(queries, expected, learnt, looks)
         requests = Requests(*self._asked(batch), self._models_of(predictor, learnt))
         written = self._writer.write(
             requests, answered.lists, answered.reasons, self._clock() * 1000, emit_empty=emit_empty
@@ -319,8 +339,7 @@ def _queries(batch: Sequence[SuggestionRequest]) -> list[Query]:
 def _held(requests: Iterable[SuggestionRequest]) -> Iterator[int]:
     """Indices of the items of queries."""
     for _, _, query in requests:
-        visit, window = query.visit, query.window
-        yield from chain(query.trigger, visit.items, visit.cart, visit.bought, window.items if window else ())
+        yield from chain(query.trigger, query.visit.cart, query.visit.bought)
         yield from query.history.cells["item"].tolist()
 
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from models.sessions.look_table import LookTable
 from streams.worker.backpressure import Backpressure
 
 MERGE_PAUSE_S = 0.02
@@ -20,16 +21,23 @@ class TakesTurns(Protocol):
     """A task that applies its records in turns."""
 
     def take_turn(self) -> bool:
-        """Apply the next run of records; returns whether there was one."""
+        """Collect what the next run of records does; returns whether there was one."""
 
     async def finish_run(self) -> None:
         """Finish what is done for several tasks at once. Called when all have had their turn."""
 
 
 class Turns:
-    """Gives turns to the tasks that have something to apply. `on_failure` gets what a task raises; no turn follows."""
+    """Gives turns to the tasks that have something to apply.
 
-    def __init__(self, backpressure: Backpressure, on_failure: Callable[[BaseException], None]) -> None:
+    What they collect for `looks` is applied once all have had their turn. `on_failure` gets what is raised; no turn
+    follows.
+    """
+
+    def __init__(
+        self, looks: LookTable, backpressure: Backpressure, on_failure: Callable[[BaseException], None]
+    ) -> None:
+        self._looks = looks
         self._backpressure, self._on_failure = backpressure, on_failure
         self._due: dict[TakesTurns, None] = {}
         self._running: asyncio.Task[None] | None = None
@@ -61,6 +69,7 @@ class Turns:
                     await self._backpressure.wait_for_producer()
                     if task.take_turn():
                         applied.append(task)
+                self._looks.run()
                 for task in applied:
                     await task.finish_run()
                 await asyncio.sleep(0)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.cooccurrence.cell_pool import MOST, NOWHERE, Cells, block_size
+from models.block_pool import NOWHERE, block_size
+from models.cooccurrence.cell_pool import MOST, Cells
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.count_kernel import TOTAL
 from models.cooccurrence.counter import CoOccurrence, Row

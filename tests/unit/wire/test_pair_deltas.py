@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.sessions.look_kernel import PAIR
+from models.sessions.pairs import TOTAL
 from models.shop.items import Items
 from streams.errors import RecordError
-from streams.wire.pair_deltas import TOTAL, PairBatch, decode_pairs
+from streams.wire.pair_deltas import PairBatch, decode_pairs
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Header
 
@@ -39,8 +41,8 @@ def shop(size: int) -> Items:
 
 def batch_of(events: list[Event], items: Items, partitions: int = 4) -> PairBatch:
     batch = PairBatch("clicks-3", items, partitions)
-    for event in events:
-        batch.add(*event)
+    for offset, at, pairs in events:
+        batch.add(offset, at, np.array(pairs, PAIR))
     return batch
 
 
@@ -145,7 +147,7 @@ def test_offsets_never_go_back() -> None:
     items = shop(2)
     batch = batch_of([(5, 1.0, [(0, 1, 0, 1.0)]), (5, 1.0, [(1, 0, 0, 1.0)])], items)
     with pytest.raises(ValueError, match="offset 4 after 5"):
-        batch.add(4, 1.0, [(0, 1, 0, 1.0)])
+        batch.add(4, 1.0, np.array([(0, 1, 0, 1.0)], PAIR))
     assert len(batch) == 2
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from numpy.typing import NDArray
 
-from models.sessions.pairs import Pair
 from streams.errors import TakeOverError
 from streams.settings import Settings
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
@@ -16,6 +16,7 @@ from streams.wire.pair_deltas import PairBatch
 from streams.wire.partitioner import partition_of
 from streams.worker import shopper_task
 from streams.worker.partition_task import PartitionTask
+from streams.worker.shopper_task import ShopperTask
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
@@ -124,7 +125,7 @@ async def test_no_batch_is_larger_than_the_model_allows() -> None:
 async def test_pairs_are_flushed_before_there_are_too_many_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, waited, add = [], [], PairBatch.add
 
-    def noted(batch: PairBatch, offset: int, at: float, pairs: Iterable[Pair]) -> None:
+    def noted(batch: PairBatch, offset: int, at: float, pairs: NDArray[Any]) -> None:
         add(batch, offset, at, pairs)
         if not batch.source.startswith("joins"):  # joins that are ready are made together
             waited.append(len(batch))
@@ -208,3 +209,19 @@ async def test_a_recorded_position_beyond_the_end_refuses_the_start() -> None:
         TakeOverError, match=r"clicks-0 ends at offset 3, before the recorded position 4 \(in `progress`"
     ):
         await Process(shop).take_over("shoppers-0")
+
+
+async def test_a_partition_that_is_dropped_gives_the_slots_of_its_shoppers_back() -> None:
+    shop = Shop()
+    process = Process(shop)
+    await process.take_over_all()
+    for number in range(20):
+        shop.click(f"user {number}", "kettle", float(number))
+    await process.read_on()
+    looks, tasks = process.context.looks, [task for task in process.tasks.values() if isinstance(task, ShopperTask)]
+    held = [task.visits.shoppers() for task in tasks]
+    assert looks.new_slot() == sum(map(len, held)) == 20
+    for task in tasks:
+        task.dropped()
+    assert {looks.new_slot() for _ in range(20)} == set(range(20))
+    await process.die()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 
 from models.cooccurrence.counter import Row
+from models.sessions.look_kernel import PAIR
 from models.shop.items import Items
 from streams.errors import TakeOverError
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
@@ -30,7 +32,7 @@ def _visit(shop: Shop, begin_s: float) -> None:
 def _forge_pairs(shop: Shop, source: str, offset: int, partition: int = KETTLE, at: float = 1_699_990_000.0) -> None:
     items = Items()
     batch = PairBatch(source, items, 1)
-    batch.add(offset, at, [(items.index("kettle"), items.index("mug"), 0, 5.0)])
+    batch.add(offset, at, np.array([(items.index("kettle"), items.index("mug"), 0, 5.0)], PAIR))
     [(_, value, _)] = batch.messages(10_000)
     shop.log.append("pairs", partition, b"clicks-0", value)
 

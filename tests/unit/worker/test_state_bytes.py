@@ -7,7 +7,7 @@ import gc
 import tracemalloc
 from array import array
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pytest
@@ -48,7 +48,15 @@ def catalog_of_many_items() -> Catalog:
     return catalog
 
 
-def visits_of_many_looks() -> Visits:
+class VisitsWithLooks(NamedTuple):
+    visits: Visits
+
+    @property
+    def nbytes(self) -> int:
+        return self.visits.nbytes + self.visits.looks.nbytes
+
+
+def visits_of_many_looks() -> VisitsWithLooks:
     items = Items()
     for n in range(100):
         items.index(f"item-{n}")
@@ -56,10 +64,10 @@ def visits_of_many_looks() -> Visits:
     for n in range(20_000):
         click = Click(f"user-{n % 500}", f"item-{n % 100}", Action.ADD_TO_CART if n % 5 == 0 else Action.VIEW, NOON + n)
         visits.apply_click(click, NOON + n, 2**31 + n, learn=False)
-    return visits
+    return VisitsWithLooks(visits)
 
 
-def visits_of_many_repeats_and_purchases() -> Visits:
+def visits_of_many_repeats_and_purchases() -> VisitsWithLooks:
     items = Items()
     visits = Visits(items, VisitConfig())
     for n in range(5_000):
@@ -68,7 +76,7 @@ def visits_of_many_repeats_and_purchases() -> Visits:
         lines = (Line(f"item-{n % 100}"), Line("mug"))
         purchase = Purchase(f"user-{n % 200}", f"order-{n:030d}", NOON + n, lines)
         visits.apply_purchase(purchase, NOON + n, 2**31 + n, learn=False, join=False)
-    return visits
+    return VisitsWithLooks(visits)
 
 
 def histories_of_many_purchases() -> Histories:

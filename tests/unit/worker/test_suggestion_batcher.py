@@ -14,6 +14,7 @@ from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import SequencePredictor
 from models.serving.recommender import Learnt
+from models.sessions.look_table import PairSink
 from models.shop.events import Click
 from models.shop.policy import ARMS, Policy
 from streams.errors import SendError
@@ -177,15 +178,15 @@ async def test_events_before_one_that_fails_are_answered_before_their_positions_
     process = await _clicked(None)
     task = process.tasks["shoppers-0"]
     assert isinstance(task, ShopperTask)
-    visits, seen, error = task.visits.apply_click, list[int](), ValueError("a bug")
+    collect, seen, error = task.visits.collect_click, list[int](), ValueError("a bug")
 
-    def apply_click(event: Click, appended_s: float, offset: int) -> object:
+    def collect_click(event: Click, appended_s: float, offset: int, sink: PairSink | None) -> object:
         if offset == 1:
             raise error
         seen.append(offset)
-        return visits(event, appended_s, offset)
+        return collect(event, appended_s, offset, sink)
 
-    task.visits.apply_click = apply_click  # type: ignore[assignment]
+    task.visits.collect_click = collect_click  # type: ignore[assignment]
     with pytest.raises(ValueError, match="a bug"):
         await _apply(process, 0)
     await task.flush()
