@@ -8,7 +8,7 @@ from __future__ import annotations
 from models.cooccurrence import counter
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.index import Neighbours
-from models.sequence import kernels
+from models.sequence import predictor
 from models.serving.recommender import Recommender, RecommenderConfig
 from models.shop.catalog import Catalog
 from models.shop.items import Items
@@ -18,7 +18,7 @@ from models.shop.policy import Policy
 def warm() -> None:
     """Compile all kernels, or load them from the cache."""
     counter.warm()
-    kernels.warm()
+    predictor.warm()
     items = Items()
     neighbours = Neighbours(items, CoOccurrenceConfig().half_life_s)
     Recommender(items, Catalog(items), neighbours, Policy(), RecommenderConfig()).warm()
