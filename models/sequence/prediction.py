@@ -8,7 +8,7 @@ start. So are the answers: whatever comes together in a batch, and whatever was 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -100,28 +100,28 @@ class ItemVectors(NamedTuple):
 
 
 @structref.register
-class _BoxType(types.StructRef):  # type: ignore[misc]
+class _BoxType(types.StructRef):
     """Type of `Box` in compiled code."""
 
 
-class Box(structref.StructRefProxy):  # type: ignore[misc]
+class Box(structref.StructRefProxy):
     """`LSTM`, `ItemVectors` and `KeptStates` in one argument: handing over thirty arrays at each call takes 6 us."""
 
 
-structref.define_constructor(Box, _BoxType, ["lstm", "space", "kept"])
-structref.define_boxing(_BoxType, Box)
+structref.define_constructor(Box, _BoxType, ["lstm", "space", "kept"])  # type: ignore[no-untyped-call]
+structref.define_boxing(_BoxType, Box)  # type: ignore[no-untyped-call]
 
 
 @cached_njit()
 def boxed(lstm: LSTM, space: ItemVectors, kept: KeptStates) -> Box:
     """The box of these arrays."""
-    return Box(lstm, space, kept)
+    return Box(lstm, space, kept)  # type: ignore[no-untyped-call]
 
 
 @cached_njit(nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
-def _estimate(line: Floats, space: ItemVectors) -> float:
+def _estimate(line: Floats, space: ItemVectors) -> Any:
     """Estimate of `sum_of_exps` over the vectors of all clusters, by cosines with their centroids."""
-    total, factor = np.float32(0.0), np.float32(space.scale)
+    total, factor = 0.0, np.float32(space.scale)
     for cluster in range(len(space.lengths)):
         total += exp32(factor * (line[cluster] * space.lengths[cluster] - np.float32(1.0)) + space.logs[cluster])
     return total
@@ -238,7 +238,13 @@ def _carry_on(
 
 @cached_njit(nogil=True)
 def nearest(
-    space: ItemVectors, expected: Floats, number: int, line: Floats, k: int, items: NDArray[np.int32], shares: Floats
+    space: ItemVectors,
+    expected: Floats,
+    number: int,
+    line: Floats,
+    k: int,
+    items: NDArray[np.int32],
+    shares: NDArray[np.float64],
 ) -> int:
     """Best items of a row of `expected`, by its cosines with all of `blocks`; returns how many.
 
@@ -274,7 +280,7 @@ def nearest(
 
 
 @cached_njit(nogil=True, fastmath={"reassoc", "contract"})
-def _cosine(expected: Floats, number: int, vectors: Floats, place: int) -> float:
+def _cosine(expected: Floats, number: int, vectors: Floats, place: int) -> Any:
     total = np.float32(0.0)
     for unit in range(vectors.shape[1]):
         total += expected[number, unit] * vectors[place, unit]
@@ -282,7 +288,7 @@ def _cosine(expected: Floats, number: int, vectors: Floats, place: int) -> float
 
 
 @cached_njit(nogil=True)
-def expect(box: Box, keys: Whole, looks: WindowBatch, k: int) -> tuple[NDArray[np.int32], NDArray[np.float64], Whole]:
+def expect(box: Any, keys: Whole, looks: WindowBatch, k: int) -> tuple[NDArray[np.int32], NDArray[np.float64], Whole]:
     """Best items of each shopper, their shares, and where those of shopper `s` end: `ends[s + 1]`.
 
     Without looks there are none.

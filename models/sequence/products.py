@@ -46,7 +46,7 @@ def _multiplier(rows: int) -> Any:
     array of products and the place of the first one, and the numbers of units and of products a row.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def multiply(
         _: Any, given: Any, row: Any, blocks: Any, block: Any, found: Any, at: Any, units: Any, wide: Any
     ) -> Any:
@@ -62,9 +62,9 @@ def _multiplier(rows: int) -> Any:
         vector = ir.VectorType(single, _LANES)
         same_lane = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
         undefined = ir.Constant(vector, ir.Undefined)
-        fused = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{_LANES}f32"
-        )
+        name = f"llvm.fma.v{_LANES}f32"
+        function = ir.FunctionType(vector, [vector] * 3)
+        fused = cgutils.get_or_insert_function(builder.module, function, name)  # type: ignore[no-untyped-call]
         places = range(0, BLOCK, _LANES)
 
         def vectors_at(array: Any, first: Any) -> list[Any]:

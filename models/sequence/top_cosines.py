@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +38,7 @@ def _tops(line: Floats, count: int) -> Floats:
 
 
 @cached_njit(nogil=True, error_model="numpy")
-def _bound(tops: Floats, k: int) -> float:
+def _bound(tops: Floats, k: int) -> Any:
     """A bound that at least k of the groups reach, if there are so many, and hardly more."""
     low, high = np.float32(-2.0), np.float32(2.0)
     for _ in range(_HALVINGS):
@@ -86,34 +88,37 @@ def best(line: Floats, count: int, names: NDArray[np.int32], ranked: Whole) -> i
 
 
 @cached_njit(nogil=True)
-def name_of(rank: int) -> int:
+def name_of(rank: int) -> Any:
     """Name of what is ranked."""
     return np.int32(_LAST - (rank & _LAST))
 
 
 @cached_njit(nogil=True)
-def value_of(rank: int) -> float:
+def value_of(rank: int) -> Any:
     """... and its value."""
     return np.int32(_sortable(np.int32(rank >> 32))).view(np.float32)
 
 
 @cached_njit(nogil=True)
-def _sortable(bits: int) -> int:
+def _sortable(bits: Any) -> Any:
     """Bits of a float as an integer that is in the same order as floats are, and back."""
     return np.int32(bits ^ np.int32(_LAST)) if bits < 0 else bits
 
 
 @cached_njit(nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
-def sum_of_exps(line: Floats, count: int, scale: float) -> float:
-    """Sum of exp(scale * (x - 1)) over `line[:count]`, of cosines; right to a millionth."""
-    total, factor = np.float32(0.0), np.float32(scale)
+def sum_of_exps(line: Floats, count: int, scale: float) -> Any:
+    """Sum of exp(scale * (x - 1)) over `line[:count]`, of cosines; right to a millionth.
+
+    Terms in another order give the same sum but for the last digits of a double.
+    """
+    total, factor = 0.0, np.float32(scale)
     for place in range(count):
         total += exp32(factor * (line[place] - np.float32(1.0)))
     return total
 
 
 @cached_njit(nogil=True, fastmath={"contract"}, error_model="numpy")
-def exp32(x: float) -> float:
+def exp32(x: Any) -> Any:
     """Exponential of float32: a polynomial for the part behind the point of the power of two, right to 2e-7."""
     power = max(x, np.float32(-80.0)) * np.float32(1.4426950408889634)
     whole = np.floor(power)

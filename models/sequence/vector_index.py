@@ -72,10 +72,8 @@ def searched(scorer: Scorer, best: int, exact: int = EXACT, seed: int = 1) -> Se
     nearest_one, clusters = clustered(vectors, seed)
     order, ends = places_of(nearest_one + np.int32(1), clusters + 1)  # of which the first is nobody's
     ends = ends[1:]
-    moved = np.empty_like(vectors)
-    for first in range(0, number, SLICE):
-        moved[first : first + SLICE] = vectors[order[first : first + SLICE]]
-    means = _means(moved, ends)
+    moved = _rows(vectors, order)
+    means = _means(vectors, nearest_one, clusters)
     lengths = np.linalg.norm(means, axis=1).astype(np.float32)
     blocks = blocks_of(means / np.maximum(lengths, 1e-9)[:, None])
     # Within a cluster, cosines are about normally distributed around that of the mean.
@@ -91,12 +89,10 @@ def clustered(vectors: Floats, seed: int) -> tuple[NDArray[np.int32], int]:
     number = len(vectors)
     clusters = min(MOST_CLUSTERS, max(1, int(6.4 * number**0.5) // BLOCK) * BLOCK)
     chance = np.random.default_rng(seed)
-    sample = vectors[np.sort(chance.choice(number, min(number, _SAMPLE * clusters), replace=False))]
-    centroids = sample[chance.permutation(len(sample))[:clusters]].copy()
+    sample = _rows(vectors, np.sort(chance.choice(number, min(number, _SAMPLE * clusters), replace=False)))
+    centroids = sample[chance.permutation(len(sample))[:clusters]]
     for _ in range(_ROUNDS):
-        near = _nearest(sample, blocks_of(centroids))
-        order, ends = places_of(near + np.int32(1), clusters + 1)
-        means = _means(sample[order], ends[1:])
+        means = _means(sample, _nearest(sample, blocks_of(centroids)), clusters)
         lengths = np.linalg.norm(means, axis=1)
         centroids[lengths > 0.0] = (means / np.maximum(lengths, 1e-9)[:, None])[lengths > 0.0]
     return _nearest(vectors, blocks_of(centroids)), clusters
@@ -174,17 +170,28 @@ def _nearest(vectors: Floats, blocks: Floats) -> NDArray[np.int32]:
                     greater = cosine > tops[lane]
                     tops[lane] = cosine if greater else tops[lane]
                     at[lane] = block if greater else at[lane]
-            lane = np.argmax(tops)
-            found[first + number] = at[lane] * BLOCK + lane
+            winner = np.argmax(tops)
+            found[first + number] = at[winner] * BLOCK + winner
     return found
 
 
 @cached_njit(nogil=True)
-def _means(vectors: Floats, ends: Whole) -> Floats:
-    """(clusters, units): of the vectors of each cluster, which are from `ends[c]` to `ends[c + 1]`; 0 of none."""
-    means = np.zeros((len(ends) - 1, vectors.shape[1]), np.float32)
-    for cluster in range(len(means)):
-        for place in range(ends[cluster], ends[cluster + 1]):
-            means[cluster] += vectors[place]
-        means[cluster] /= np.float32(max(1, ends[cluster + 1] - ends[cluster]))
+def _means(vectors: Floats, near: NDArray[np.int32], clusters: int) -> Floats:
+    """(clusters, units): of the vectors of each cluster, `near` (n,); 0 of none."""
+    means, counts = np.zeros((clusters, vectors.shape[1]), np.float32), np.zeros(clusters, np.int64)
+    for place in range(len(vectors)):
+        counts[near[place]] += 1
+        for unit in range(vectors.shape[1]):
+            means[near[place], unit] += vectors[place, unit]
+    for cluster in range(clusters):
+        means[cluster] /= np.float32(max(1, counts[cluster]))
     return means
+
+
+@cached_njit(nogil=True)
+def _rows(vectors: Floats, places: Whole) -> Floats:
+    """The vectors at these places."""
+    rows = np.empty((len(places), vectors.shape[1]), np.float32)
+    for number in range(len(places)):
+        rows[number] = vectors[places[number]]
+    return rows

@@ -6,34 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from models.sequence import predictor
-from models.sequence.config import NetworkConfig
-from models.sequence.features import ACTIONS, GAPS, Contents, gap_classes
+from models.sequence.features import gap_classes
 from models.sequence.prediction import LOOKS, WAYS, WindowBatch
-from models.sequence.predictor import COMPARED, Expected, SequencePredictor
+from models.sequence.predictor import COMPARED, SequencePredictor
 from models.sequence.products import BLOCK, blocks_of, products
 from models.sequence.scorer import Scorer
 from models.sequence.top_cosines import best, name_of, sum_of_exps, value_of
-from models.sequence.vocabulary import NOBODY
 from models.sessions.visits import Window
+from tests.support.item_vectors import answers, scorer_of
 
 UNITS = 20
-
-
-def scorer_of(vectors: NDArray[np.float32], seed: int = 3) -> Scorer:
-    """A network of random weights over items 0 to n, which have these vectors."""
-    chance, units = np.random.default_rng(seed), vectors.shape[1]
-    shapes = {"actions": ACTIONS, "gaps": GAPS} | {f"content.{table}": 1 for table in range(3)}
-    weights = {f"{name}.weight": 0.3 * chance.normal(size=(rows, units)) for name, rows in shapes.items()}
-    for name in ("lstm.weight_ih_l0", "lstm.weight_hh_l0"):
-        weights[name] = chance.normal(size=(4 * units, units)) / np.sqrt(units)
-    for name in ("lstm.bias_ih_l0", "lstm.bias_hh_l0"):
-        weights[name] = 0.1 * chance.normal(size=4 * units)
-    weights["items.weight"] = np.concatenate([np.zeros((1, units), np.float32), vectors])
-    slots = np.arange(NOBODY, len(vectors))
-    return Scorer(weights, slots, Contents(), NetworkConfig().scale)
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +34,10 @@ def windows_of(chance: np.random.Generator, number: int) -> list[Window]:
         looks = Window(
             chance.integers(0, 310, length).tolist(), chance.integers(0, 3, length).tolist(), np.cumsum(gaps).tolist()
         )
-        found += [Window(*(column[: length - less] for column in looks)) for less in (2, 1, 1, 0) if less <= length]
+        for end in (length - 2, length - 1, length - 1, length):
+            if end >= 0:
+                found.append(Window(looks.items[:end], looks.actions[:end], looks.ats[:end]))
     return found
-
-
-def answers(found: Expected) -> list[tuple[list[int], list[float]]]:
-    rows = zip(found.ends[:-1].tolist(), found.ends[1:].tolist(), strict=True)
-    return [(found.items[first:end].tolist(), found.shares[first:end].tolist()) for first, end in rows]
 
 
 @pytest.mark.parametrize("exact", [1_000, 100])

@@ -11,7 +11,7 @@ from models.sequence.predictor import ITEMS, SequencePredictor
 from models.sequence.scorer import Scorer
 from models.sequence.vector_index import MASS, best_cosines, searched
 from models.sessions.visits import Window
-from tests.unit.sequence.test_prediction import answers, scorer_of
+from tests.support.item_vectors import answers, scorer_of
 
 
 def clustered_vectors(number: int = 3_000, units: int = 24) -> NDArray[np.float32]:
