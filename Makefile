@@ -1,7 +1,7 @@
 # Everything a person does with this repository; `.ci/run` calls the same.
 
 PYTHON ?= python3
-EXTRAS ?= embedded,completejourney,evaluation,large,learning,dev
+EXTRAS ?= embedded,completejourney,evaluation,learning,dev
 SECONDS ?=
 MINUTES ?= 60
 RECORDS ?= 20000000
@@ -75,8 +75,8 @@ site: $(INSTALLED) ## build the docs into build/site; a warning is an error
 
 lock: ## choose the packages of the images, with hashes (UV=/path/to/uv; requirements/torch.lock is written by hand)
 	echo "setuptools>=77" | $(LOCKED) - > requirements/build.lock
-	$(LOCKED) --extra large pyproject.toml > requirements/worker.lock
-	{ echo "-r torch.lock"; $(LOCKED) --extra large --extra learning pyproject.toml; } > requirements/trainer.lock
+	$(LOCKED) pyproject.toml > requirements/worker.lock
+	{ echo "-r torch.lock"; $(LOCKED) --extra learning pyproject.toml; } > requirements/trainer.lock
 	$(LOCKED) --extra completejourney pyproject.toml > requirements/replay.lock
 
 clean: ## remove what the other targets made

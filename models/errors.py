@@ -33,21 +33,13 @@ class SessionFileError(ModelError):
 
 
 class PackageMissingError(ModelError):
-    """A method or a model needs a package that is missing. Operator action: install the extra that is named."""
+    """A method needs a package that is missing. Operator action: install the extra that is named."""
 
     @classmethod
     def of(cls, what: str, package: str, extra: str) -> PackageMissingError:
         """An extra brings the package."""
         return cls(
             f"{what}: {package} is not installed: pip install 'crosscurrent[{extra}]', or choose other --methods"
-        )
-
-    @classmethod
-    def too_many_items(cls, items: int, most: int) -> PackageMissingError:
-        """So many items cannot be compared one by one, and the index of `usearch` is missing."""
-        return cls(
-            f"the sequence model cannot be used for {items:,} items: more than {most:,} need the package usearch: "
-            "pip install 'crosscurrent[large]' and restart; suggestions go on without it"
         )
 
 

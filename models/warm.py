@@ -8,7 +8,7 @@ from __future__ import annotations
 from models.cooccurrence import counter, pair_columns
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.index import Neighbours
-from models.sequence import kernels
+from models.sequence import predictor
 from models.serving.recommender import Recommender, RecommenderConfig
 from models.sessions import histories, visits
 from models.shop.catalog import Catalog
@@ -21,7 +21,7 @@ def warm() -> None:
     counter.warm()
     pair_columns.warm()
     histories.warm()
-    kernels.warm()
+    predictor.warm()
     visits.warm()
     items = Items()
     neighbours = Neighbours(items, CoOccurrenceConfig().half_life_s)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import cached_njit
+from models.sequence.products import BLOCK, blocks_of, products
 
 Floats = NDArray[np.float32]
 Whole = NDArray[np.int64]
@@ -104,9 +105,9 @@ class LSTM(NamedTuple):
     gaps: Floats
     """(classes, units)."""
     from_look: Floats
-    """(units, 4 * units)."""
+    """`blocks_of` (4 * units, units)."""
     from_hidden: Floats
-    """(units, 4 * units)."""
+    """`blocks_of` (4 * units, units)."""
     bias: Floats
     """(4 * units,)."""
 
@@ -217,57 +218,42 @@ def tanh(values: Floats) -> None:
 
 
 @cached_njit(nogil=True)
-def carry_on(looks: LookBatch, vectors: Floats, lstm: LSTM, state: Hidden) -> None:
-    """Carry shoppers' states on by their looks, in order and in place; `vectors` (looks, units) are the items'."""
-    (_, action, gap, ends), (hidden, cell) = looks, state
-    actions, gaps, from_look, from_hidden, bias = lstm
-    units = hidden.shape[1]
-    half = np.float32(0.5)
-    gates, through = np.empty(4 * units, np.float32), np.empty(units, np.float32)
-    for row in range(len(hidden)):
-        for look in range(ends[row], ends[row + 1]):
-            gates[:] = bias
-            for unit in range(units):
-                told = vectors[look, unit] + actions[action[look], unit] + gaps[gap[look], unit]
-                kept = hidden[row, unit]
-                told_to, kept_to = from_look[unit], from_hidden[unit]
-                for gate in range(4 * units):
-                    gates[gate] += told * told_to[gate] + kept * kept_to[gate]
-            tanh(gates)
-            for unit in range(units):
-                entry, keep = half * gates[unit] + half, half * gates[units + unit] + half
-                through[unit] = cell[row, unit] = keep * cell[row, unit] + entry * gates[2 * units + unit]
-            tanh(through)
-            for unit in range(units):
-                hidden[row, unit] = (half * gates[3 * units + unit] + half) * through[unit]
+def step(told: Floats, look: int, gates: Floats, number: int, lstm: LSTM, state: Hidden, row: int) -> None:
+    """Carry the state of a shopper on by a look, in place.
+
+    `told` (looks, columns of the blocks) is what looks tell the gates, inputs times `lstm.from_look`. `gates`, of as
+    many columns, holds what the state tells them at `number`, hidden times `lstm.from_hidden`; it is overwritten.
+    """
+    hidden, cell = state
+    units, half = hidden.shape[1], np.float32(0.5)
+    through = np.empty(units, np.float32)
+    for gate in range(4 * units):
+        gates[number, gate] += told[look, gate] + lstm.bias[gate]
+    tanh(gates[number, : 4 * units])
+    for unit in range(units):
+        entry, keep = half * gates[number, unit] + half, half * gates[number, units + unit] + half
+        through[unit] = cell[row, unit] = keep * cell[row, unit] + entry * gates[number, 2 * units + unit]
+    tanh(through)
+    for unit in range(units):
+        hidden[row, unit] = (half * gates[number, 3 * units + unit] + half) * through[unit]
 
 
 @cached_njit(nogil=True)
-def largest(values: Floats, least: Floats, k: int) -> tuple[Whole, NDArray[np.float64]]:
-    """(n, k) places of the k largest of each row, largest first, ties by place; and (n, k) those values.
-
-    `least` (n,) is the k-th largest of each row.
-    """
-    found, there = np.empty((len(values), k), np.int64), np.empty((len(values), k))
-    for row in range(len(values)):
-        line, bound = values[row], least[row]
-        greater = 0
-        for place in range(len(line)):
-            greater += line[place] > bound
-        taken, equal = 0, k - greater  # how many to take of those as large as the last
-        for place in range(len(line)):
-            if line[place] < bound or (line[place] == bound and equal == 0):
-                continue
-            equal -= line[place] == bound
-            at = taken
-            while at > 0 and line[found[row, at - 1]] < line[place]:
-                found[row, at] = found[row, at - 1]
-                at -= 1
-            found[row, at] = place
-            taken += 1
-        for at in range(k):
-            there[row, at] = line[found[row, at]]
-    return found, there
+def carry_on(looks: LookBatch, vectors: Floats, lstm: LSTM, state: Hidden) -> None:
+    """Carry shoppers' states on by their looks, in order and in place; `vectors` (looks, units) are the items'."""
+    (_, action, gap, ends), units = looks, vectors.shape[1]
+    gates = np.empty((1, len(lstm.from_look) * BLOCK), np.float32)
+    for row in range(len(state.hidden)):
+        count = ends[row + 1] - ends[row]
+        inputs = np.empty((count, units), np.float32)
+        for look in range(count):
+            at = ends[row] + look
+            inputs[look] = vectors[at] + lstm.actions[action[at]] + lstm.gaps[gap[at]]
+        told = np.empty((count, gates.shape[1]), np.float32)
+        products(inputs, 0, count, lstm.from_look, told)
+        for look in range(count):
+            products(state.hidden, row, 1, lstm.from_hidden, gates)
+            step(told, look, gates, 0, lstm, state, row)
 
 
 def warm() -> None:
@@ -275,9 +261,10 @@ def warm() -> None:
     floats, whole = np.zeros((1, 4), np.float32), np.zeros(1, np.int64)
     known = constant(floats)
     item_vectors(whole, np.zeros((1, 3), np.int32), known, known, known, known)
-    wide = np.zeros((4, 16), np.float32)
     looks = LookBatch(whole, whole, whole, np.zeros(2, np.int64))
-    carry_on(looks, floats, LSTM(known, known, wide, wide, wide[0]), Hidden(floats, floats.copy()))
+    weights = blocks_of(np.zeros((16, 4), np.float32))
+    carry_on(
+        looks, floats, LSTM(known, known, weights, weights, np.zeros(16, np.float32)), Hidden(floats, floats.copy())
+    )
     units_of(floats)
-    largest(floats, floats[:, 0].copy(), 1)
     neighbours_of(np.zeros((1, 1), np.int32), np.zeros(1, np.int16), 1, 1)

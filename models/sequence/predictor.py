@@ -1,35 +1,33 @@
-"""The sequence model's best items for each shopper, and their shares, for the recommender.
-
-A shopper's hidden state is kept from one look to the next. It depends on the window alone: unless the window is the
-last one with one more look, it is computed again. So answers do not depend on what a worker has seen before.
-"""
+"""The sequence model's best items for each shopper, and their shares, for the recommender."""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.sequence.features import gap_classes
-from models.sequence.kernels import Hidden, LookBatch
+from models.sequence import kernels
+from models.sequence.config import NetworkConfig
+from models.sequence.features import Contents
+from models.sequence.prediction import LOOKS, WAYS, KeptStates, WindowBatch, boxed, expect
 from models.sequence.scorer import Scorer
-from models.sequence.vector_index import finder
+from models.sequence.vector_index import EXACT, searched
 from models.sessions.visits import Window
 
 ITEMS = 50
 """Most items of a shopper: many times a list, as most are neither cross-sell nor upsell of anything."""
 
 SHOPPERS = 50_000
-"""Shoppers whose states are kept, the most recent: 40 MB."""
+"""Shoppers whose states are kept, about the most recent: 54 MB."""
 
-KEPT_BYTES = 1_500
-"""Of a window that is kept, with its shopper: up to twenty looks, each in three lists."""
+COMPARED = 3_200_000
+"""Most comparisons in one call, over all its shoppers: up to 40 ms, for which an answer waits."""
 
-ROWS = 32
-"""Shoppers that are scored together: bounds memory, which is 4 bytes an item and shopper."""
+IN_PASSING = 10
+"""Part of those that may block the event loop: up to 4 ms."""
 
 
 class Expected(NamedTuple):
@@ -42,130 +40,106 @@ class Expected(NamedTuple):
 
 
 class SequencePredictor:
-    """Answers from one set of weights.
+    """Answers from one set of weights. Not for use by several threads at once, but for `forget` and `clear`.
+
+    Args:
+        exact: most items of which all are compared.
 
     Attributes:
-        recall: share of the most expected items that is found; below 1 only where there are too many to compare.
+        mass: share of the probability of the true best items that is found; 1 where all are compared.
         max_batch: most shoppers of one call: the more items, the fewer.
         inline_limit: most shoppers that take a few milliseconds only.
-
-    Raises:
-        PackageMissingError: there are too many items to compare, and usearch is not installed.
     """
 
-    def __init__(self, scorer: Scorer, version: str) -> None:
+    def __init__(self, scorer: Scorer, version: str, exact: int = EXACT) -> None:
         self.version = version
-        self._scorer = scorer
-        self._items = scorer.items.astype(np.int32)
-        self._finder = finder(scorer.vectors)
-        self.recall = self._finder.recall
-        self.max_batch, self.inline_limit = self._finder.max_batch, self._finder.inline_limit
-        self._kept: OrderedDict[str, tuple[Window, int]] = OrderedDict()  # and its row in both arrays
-        self._free: list[int] = []  # rows of forgotten shoppers
-        self._to_forget: deque[str] = deque()
+        self._held = scorer.items
+        self._vectors, self.mass, compared = searched(scorer, ITEMS, exact)
+        self.max_batch = max(1, COMPARED // max(1, compared))
+        self.inline_limit = max(1, self.max_batch // IN_PASSING)
+        self._kept = _no_states(scorer.units)
+        self._box = boxed(scorer.lstm, self._vectors, self._kept)
+        self._to_forget: deque[int] = deque()
         self._outdated = False
-        self._hidden, self._cell = self._scorer.start(1024)
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
         """What each shopper, by id and window, will probably look at next, most likely first; nothing without looks."""
+        items: list[int] = []
+        actions: list[int] = []
+        ats: list[float] = []
+        ends = [0]
+        for _, window in shoppers:
+            items += window.items
+            actions += window.actions
+            ats += window.ats
+            ends.append(len(items))
+        looks = WindowBatch(
+            np.array(items, np.int32), np.array(actions, np.int8), np.array(ats, np.float64), np.array(ends, np.int64)
+        )
+        return self.expect_batch(np.array([hash(user_id) for user_id, _ in shoppers], np.int64), looks)
+
+    def expect_batch(self, keys: NDArray[np.int64], looks: WindowBatch) -> Expected:
+        """The same for windows in columns, of shoppers that have a key each.
+
+        A key says where a state is kept, no more: two shoppers of the same key are answered as any others.
+        """
         if self._outdated:
             self._outdated = False
-            self._free += [place for _, place in self._kept.values()]
-            self._kept.clear()
+            for column in self._kept:
+                column[:] = 0
         while self._to_forget:
-            if (kept := self._kept.pop(self._to_forget.popleft(), None)) is not None:
-                self._free.append(kept[1])
-        items: list[NDArray[np.int32]] = []
-        shares: list[NDArray[np.float64]] = []
-        ends = np.zeros(len(shoppers) + 1, np.int64)
-        looking = [place for place, (_, window) in enumerate(shoppers) if window.items and len(self._items)]
-        state = self._states([shoppers[place] for place in looking])
-        for first in range(0, len(looking), ROWS):
-            some = Hidden(state.hidden[first : first + ROWS], state.cell[first : first + ROWS])
-            found = self._finder.nearest(self._scorer.expected(some), self._scorer.scale, ITEMS)
-            items.append(self._items[found.places].reshape(-1))
-            shares.append(found.shares.reshape(-1))
-            ends[np.array(looking[first : first + ROWS]) + 1] = found.places.shape[1]
-        return Expected(
-            np.concatenate([np.empty(0, np.int32), *items]), np.concatenate([np.empty(0), *shares]), np.cumsum(ends)
-        )
+            gone = np.flatnonzero(self._kept.keys == self._to_forget.popleft())
+            for column in self._kept[:-1]:
+                column[gone] = 0
+        return Expected(*expect(self._box, keys, looks, ITEMS))
 
     def forget(self, user_id: str) -> None:
         """Drop what is kept of a shopper, at the next `expect`; may be called by another thread during one."""
-        self._to_forget.append(user_id)
+        self.forget_key(hash(user_id))
+
+    def forget_key(self, key: int) -> None:
+        """... of whom `expect_batch` was given this key."""
+        self._to_forget.append(key)
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, about: vectors of items, states and windows of shoppers."""
-        return self._scorer.vectors.nbytes + self._hidden.nbytes + self._cell.nbytes + KEPT_BYTES * len(self._kept)
+        """Memory that it takes, about: vectors of items and what finds them, states and windows of shoppers."""
+        arrays = (column for column in (*self._vectors, *self._kept) if isinstance(column, np.ndarray))
+        return sum(array.nbytes for array in arrays)
 
     def held(self) -> NDArray[np.int64]:
         """Indices of the items that it has vectors of."""
-        return self._scorer.items
+        return self._held
 
     def clear(self) -> None:
         """Drop what is kept of all shoppers, as `forget` does; their states are computed again when they are needed."""
         self._outdated = True
 
-    def _states(self, shoppers: Sequence[tuple[str, Window]]) -> Hidden:
-        """State of each shopper after the window; a shopper may come several times, and is processed in this order."""
-        state = self._scorer.start(len(shoppers))
-        for turn in _turns([user_id for user_id, _ in shoppers]):
-            self._carry_on(turn, shoppers, state)
-        return state
 
-    def _carry_on(self, rows: Sequence[int], shoppers: Sequence[tuple[str, Window]], state: Hidden) -> None:
-        """States of some rows, each of another shopper: kept, carried on by a look, or computed from the window."""
-        looks: list[tuple[Sequence[int], Sequence[int], Sequence[int]]] = []
-        places: list[int] = []
-        for row in rows:
-            user_id, window = shoppers[row]
-            before = self._kept[user_id][0] if user_id in self._kept else None
-            place = self._place(user_id, window)
-            places.append(place)
-            last = len(window.items) - 1
-            if before == window:
-                looks.append(((), (), ()))
-            elif before == (window.items[:last], window.actions[:last], window.ats[:last]):
-                looks.append((window.items[last:], window.actions[last:], gap_classes(window.ats[last - 1 :])[1:]))
-            else:
-                self._hidden[place] = self._cell[place] = 0.0
-                looks.append((window.items, window.actions, gap_classes(window.ats)))
-        carried = Hidden(self._hidden[places], self._cell[places])
-        self._scorer.carry_on(carried, LookBatch.of(looks))
-        self._hidden[places], self._cell[places] = carried
-        state.hidden[rows], state.cell[rows] = carried
-
-    def _place(self, user_id: str, window: Window) -> int:
-        """Row of a shopper's state from now on, which is that after a window."""
-        kept = self._kept.pop(user_id, None)  # goes to the end, as the latest
-        if kept is not None:
-            place = kept[1]
-        elif self._free:
-            place = self._free.pop()
-        elif len(self._kept) >= SHOPPERS:
-            place = self._kept.popitem(last=False)[1][1]
-        else:
-            place = len(self._kept)
-            if place >= len(self._hidden):
-                more = np.zeros_like(self._hidden)
-                self._hidden, self._cell = np.concatenate([self._hidden, more]), np.concatenate([self._cell, more])
-        self._kept[user_id] = window, place
-        return place
+def warm() -> None:
+    """Compile, or load what was compiled before."""
+    kernels.warm()
+    items, chance = np.arange(-1, 64), np.random.default_rng(1)
+    shapes = {"items": 65, "actions": 3, "gaps": 10} | {f"content.{table}": 1 for table in range(3)}
+    weights = {f"{name}.weight": chance.normal(size=(rows, 4)) for name, rows in shapes.items()}
+    for name in ("lstm.weight_ih_l0", "lstm.weight_hh_l0"):
+        weights[name] = chance.normal(size=(16, 4))
+    for name in ("lstm.bias_ih_l0", "lstm.bias_hh_l0"):
+        weights[name] = np.zeros(16)
+    scorer = Scorer(weights, items, Contents(), NetworkConfig().scale)
+    SequencePredictor(scorer, "", exact=40).expect([("", Window([1], [0], [0.0]))])
 
 
-def _turns(user_ids: Sequence[str]) -> list[list[int]]:
-    """Rows in turns that have no shopper twice, each as early as possible.
-
-    >>> _turns(["ann", "bob", "ann", "cid", "ann"])
-    [[0, 1, 3], [2], [4]]
-    """
-    turns: list[list[int]] = []
-    times: dict[str, int] = {}
-    for row, user_id in enumerate(user_ids):
-        turn = times.get(user_id, 0)
-        if turn == len(turns):
-            turns.append([])
-        turns[turn].append(row)
-        times[user_id] = turn + 1
-    return turns
+def _no_states(units: int) -> KeptStates:
+    places = SHOPPERS // WAYS * WAYS
+    return KeptStates(
+        keys=np.zeros(places, np.int64),
+        turns=np.zeros(places, np.int64),
+        lengths=np.zeros(places, np.int8),
+        items=np.zeros((places, LOOKS), np.int32),
+        actions=np.zeros((places, LOOKS), np.int8),
+        ats=np.zeros((places, LOOKS), np.float64),
+        hidden=np.zeros((places, units), np.float32),
+        cell=np.zeros((places, units), np.float32),
+        turn=np.zeros(1, np.int64),
+    )

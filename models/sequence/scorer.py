@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.sequence.features import Contents
 from models.sequence.kernels import LSTM, Hidden, LookBatch, carry_on, constant, item_vectors, units_of
+from models.sequence.products import blocks_of
 from models.sequence.vocabulary import NOBODY, Vocabulary
 
 NO_ITEMS = np.empty(0, np.int64)
@@ -34,6 +35,7 @@ class Scorer:
         cold: (m,) indices of items without a slot that are ranked by their content, where it says anything.
 
     Attributes:
+        lstm: weights of the recurrent layer.
         items: (n,) indices of the items that are ranked, ascending: those with a slot, and the cold ones.
         vectors: (n, units) of those, of length 1.
     """
@@ -52,11 +54,11 @@ class Scorer:
         self._content = [constant(weights[f"content.{table}.weight"]) for table in range(3)]
         self.units = self._own.shape[1]
         halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), self.units)  # see `LSTM`
-        self._lstm = LSTM(
+        self.lstm = LSTM(
             constant(weights["actions.weight"]),
             constant(weights["gaps.weight"]),
-            np.ascontiguousarray(weights["lstm.weight_ih_l0"].T * halves, np.float32),
-            np.ascontiguousarray(weights["lstm.weight_hh_l0"].T * halves, np.float32),
+            blocks_of(weights["lstm.weight_ih_l0"] * halves[:, None]),
+            blocks_of(weights["lstm.weight_hh_l0"] * halves[:, None]),
             ((weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]) * halves).astype(np.float32),
         )
         self._vocabulary = Vocabulary(len(items), 1.0)
@@ -77,7 +79,7 @@ class Scorer:
     def carry_on(self, state: Hidden, looks: LookBatch) -> None:
         """Carry the state of each shopper on by the new looks, in place."""
         vectors = self._vectors(self._vocabulary.slots(looks.items), looks.items)
-        carry_on(looks, vectors, self._lstm, state)
+        carry_on(looks, vectors, self.lstm, state)
 
     def read(self, windows: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]) -> Hidden:
         """State after whole windows; arguments as of `LookBatch.of`."""

@@ -1,143 +1,197 @@
-"""The items nearest to what is expected: by comparing all of them, or by an index where there are too many.
+"""The item vectors as predictions search them: all together, or in clusters where there are too many to compare.
 
-The index is a navigable small-world graph (Y. Malkov, D. Yashunin, Efficient and robust approximate nearest neighbor
-search, 2018; usearch's). It finds most of the nearest, not all: see `recall`.
+Clusters are those of k-means on the sphere (I. Dhillon, D. Modha, Concept decompositions for large sparse text data
+using clustering, 2001), learnt from a sample. Of the nearest clusters all vectors are compared, so that most of the
+nearest are found, not all. How many clusters that takes is measured when they are made.
 """
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import PackageMissingError
-from models.sequence.kernels import largest
+from models.jit import cached_njit
+from models.sequence.features import FIRST_GAP
+from models.sequence.kernels import Floats, LookBatch, Whole, places_of
+from models.sequence.prediction import ItemVectors, nearest
+from models.sequence.products import BLOCK, blocks_of, products
+from models.sequence.scorer import SLICE, Scorer
+from models.sequence.vocabulary import NOBODY
 
-EXACT = 100_000
-"""Most items of which all are compared: 1 ms a shopper in a batch, 5 ms for a single shopper."""
+EXACT = 20_000
+"""Most items of which all are compared."""
 
-COMPARED = 3_200_000
-"""Most comparisons in one call, over all its shoppers: 30 ms, for which an answer waits."""
+MASS = 0.995
+"""Of the probability of the best items, what is to be found in the mean."""
 
-IN_PASSING = 10
-"""Part of those that may block the event loop: 3 to 5 ms."""
+PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""Numbers of clusters to compare, of which the first that finds so much is taken, or else the last."""
 
-PROBES = 256
-"""Vectors that recall is measured with."""
+ASKED = 64
+"""Made-up visits that this is measured with."""
 
-SAMPLE = 4_096
-"""Vectors that the sum over all is estimated from where not all are compared."""
+MOST_LOOKS = 4
+"""Of such a visit."""
 
-STORED = "f16"
-"""Type of the numbers in the index: cosines are off by 0.0002 at most and recall is the same, for three fifths of the
-memory. With bytes (`i8`) recall is lower: see `docs/decisions.md`."""
+MOST_CLUSTERS = 4_096
+"""A few times the root of the number of vectors, but no more: assigning a million vectors to these takes 8 s."""
 
+NEW = 0.2
+"""Share of its looks that are at items without a vector."""
 
-class Nearest(NamedTuple):
-    """Places of vectors, and their shares: softmax of `scale` times cosines over all vectors."""
+_SAMPLE, _ROUNDS = 32, 4
+"""Vectors a cluster that clusters are learnt from, and how often they are assigned to the nearest."""
 
-    places: NDArray[np.int64]
-    """(n, k), most likely first, ties by place."""
-    shares: NDArray[np.float64]
-    """(n, k)."""
-
-
-class Finder(Protocol):
-    """Finds the nearest of given vectors."""
-
-    recall: float
-    """Share of the true nearest that are found."""
-    max_batch: int
-    """Most shoppers of one call."""
-    inline_limit: int
-    """Most shoppers that take a few milliseconds only."""
-
-    def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
-        """The `k` vectors nearest to each of (n, units), both of length 1; all where there are fewer."""
+_TILE = 64
+"""Vectors that are compared with centroids together."""
 
 
-class Exact:
-    """Compares all.
+class Searched(NamedTuple):
+    """Item vectors, and how well they are searched."""
 
-    >>> finder = Exact(np.eye(3, dtype=np.float32))
-    >>> found = finder.nearest(np.array([[0.0, 1.0, 0.0]], np.float32), 2.0, 2)
-    >>> found.places.tolist(), found.shares.round(3).tolist()
-    ([[1, 0]], [[0.787, 0.107]])
+    vectors: ItemVectors
+    mass: float
+    """Share of the probability of the true best items that is found."""
+    compared: int
+    """Vectors and centroids that are compared for a shopper."""
+
+
+def searched(scorer: Scorer, best: int, exact: int = EXACT, seed: int = 1) -> Searched:
+    """The item vectors of a scorer, to be searched for the `best` ones; in clusters if there are more than `exact`.
+
+    Long work is done in compiled code, without Python's lock.
     """
-
-    recall = 1.0
-
-    def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self._vectors = vectors
-        self.max_batch = max(1, COMPARED // max(1, len(vectors)))
-        self.inline_limit = max(1, self.max_batch // IN_PASSING)
-
-    def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
-        """See [`Finder.nearest`][]."""
-        logits = np.asarray((np.float32(scale) * expected) @ self._vectors.T, np.float32)
-        k = min(k, logits.shape[1])
-        least = np.partition(logits, logits.shape[1] - k, axis=1)[:, logits.shape[1] - k].copy()
-        places, chosen = largest(logits, least, k)
-        logits -= np.float32(scale)  # no cosine is above 1
-        totals = np.exp(logits, out=logits).sum(axis=1, keepdims=True, dtype=np.float64)
-        return Nearest(places, np.exp(chosen - scale) / totals)
-
-
-class Indexed:
-    """Searches an index of (n, units) of length 1; building it takes about 0.2 ms a vector.
-
-    Raises:
-        ModuleNotFoundError: usearch is not installed.
-    """
-
-    max_batch = COMPARED // EXACT  # a search costs about as much as EXACT comparisons
-    inline_limit = max_batch // IN_PASSING
-
-    def __init__(self, vectors: NDArray[np.float32], seed: int) -> None:
-        from usearch.index import Index
-
-        self._index: Any = Index(ndim=vectors.shape[1], metric="ip", dtype=STORED, expansion_search=256)
-        self._index.add(np.arange(len(vectors)), vectors, threads=1)
-        chance = np.random.default_rng(seed)
-        self._length = len(vectors)
-        self._sample = vectors[chance.integers(0, len(vectors), min(SAMPLE, len(vectors)))]
-        probes = vectors[chance.integers(0, len(vectors), PROBES)]
-        probes = probes + chance.normal(0.0, 0.3 / np.sqrt(vectors.shape[1]), probes.shape).astype(np.float32)
-        probes /= np.linalg.norm(probes, axis=1, keepdims=True)
-        k = min(50, len(vectors))
-        found, true = self.nearest(probes, 1.0, k).places, Exact(vectors).nearest(probes, 1.0, k).places
-        pairs = zip(found.tolist(), true.tolist(), strict=True)
-        self.recall = float(np.mean([len(set(ours) & set(theirs)) / k for ours, theirs in pairs]))
-
-    def nearest(self, expected: NDArray[np.float32], scale: float, k: int) -> Nearest:
-        """See [`Finder.nearest`][]; shares are of an estimated sum."""
-        found = self._index.search(np.ascontiguousarray(expected), min(k, self._length), threads=1)
-        keys = np.atleast_2d(np.asarray(found.keys, np.int64))
-        cosines = 1.0 - np.atleast_2d(np.asarray(found.distances, np.float64))
-        order = np.lexsort((keys, -cosines), axis=1)
-        keys, cosines = np.take_along_axis(keys, order, axis=1), np.take_along_axis(cosines, order, axis=1)
-        near = np.exp(scale * (cosines - 1.0))
-        sampled = expected @ self._sample.T
-        farther = np.where(sampled < cosines[:, -1:], np.exp(scale * (sampled - 1.0)), 0.0)  # than those found
-        rest = farther.mean(axis=1, keepdims=True) * self._length
-        return Nearest(keys, near / (near.sum(axis=1, keepdims=True) + rest))
+    items, vectors, number = scorer.items.astype(np.int32), scorer.vectors, len(scorer.items)
+    none, scale = np.empty(0, np.float32), float(scorer.scale)
+    if number <= exact:
+        blocks = blocks_of(vectors)
+        space = ItemVectors(items, _places(items), vectors, blocks, np.zeros(1, np.int64), none, none, 0, scale)
+        return Searched(space, 1.0, number)
+    nearest_one, clusters = clustered(vectors, seed)
+    order, ends = places_of(nearest_one + np.int32(1), clusters + 1)  # of which the first is nobody's
+    ends = ends[1:]
+    moved = _rows(vectors, order)
+    means = _means(vectors, nearest_one, clusters)
+    lengths = np.linalg.norm(means, axis=1).astype(np.float32)
+    blocks = blocks_of(means / np.maximum(lengths, 1e-9)[:, None])
+    # Within a cluster, cosines are about normally distributed around that of the mean.
+    spread = scale**2 * (1.0 - lengths**2) / (2 * vectors.shape[1])
+    logs = (np.log(np.maximum(np.diff(ends), 1e-30)) + spread).astype(np.float32)
+    items = items[order]
+    space = ItemVectors(items, _places(items), moved, blocks, ends, lengths, logs, PROBES[-1], scale)
+    return _measured(scorer, space, best, seed)
 
 
-def finder(vectors: NDArray[np.float32], seed: int = 1) -> Finder:
-    """The finder for a number of vectors.
+def clustered(vectors: Floats, seed: int) -> tuple[NDArray[np.int32], int]:
+    """Cluster of each vector, (n,), and the number of clusters."""
+    number = len(vectors)
+    clusters = min(MOST_CLUSTERS, max(1, int(6.4 * number**0.5) // BLOCK) * BLOCK)
+    chance = np.random.default_rng(seed)
+    sample = _rows(vectors, np.sort(chance.choice(number, min(number, _SAMPLE * clusters), replace=False)))
+    centroids = sample[chance.permutation(len(sample))[:clusters]]
+    for _ in range(_ROUNDS):
+        means = _means(sample, _nearest(sample, blocks_of(centroids)), clusters)
+        lengths = np.linalg.norm(means, axis=1)
+        centroids[lengths > 0.0] = (means / np.maximum(lengths, 1e-9)[:, None])[lengths > 0.0]
+    return _nearest(vectors, blocks_of(centroids)), clusters
 
-    Raises:
-        PackageMissingError: there are more than `EXACT`, and usearch is not installed.
-    """
-    if (missing := missing_for(len(vectors))) is not None:
-        raise missing
-    return Exact(vectors) if len(vectors) <= EXACT else Indexed(vectors, seed)
+
+def _measured(scorer: Scorer, space: ItemVectors, best: int, seed: int) -> Searched:
+    """With as few clusters to compare as find `MASS`."""
+    expected = _expected(scorer, space, seed)
+    true = best_cosines(expected, space.vectors, best)
+    whole = np.exp(space.scale * (true - 1.0)).sum(axis=1)
+    lines = np.empty((ASKED, len(space.blocks) * BLOCK), np.float32)
+    products(expected, 0, ASKED, space.blocks, lines)
+    items, shares = np.empty(best, np.int32), np.empty(best)
+    mass = 0.0
+    for probes in PROBES:
+        space = space._replace(probes=min(probes, len(space.lengths)))
+        masses = []
+        for number in range(ASKED):
+            found = nearest(space, expected, number, lines[number], best, items, shares)
+            cosines = space.vectors[space.places[items[:found]]] @ expected[number]
+            masses.append(np.exp(space.scale * (cosines - 1.0)).sum() / whole[number])
+        mass = float(np.mean(masses))
+        if mass >= MASS:
+            break
+    a_cluster = len(space.items) / len(space.lengths)
+    return Searched(space, mass, len(space.lengths) + round(space.probes * a_cluster))
 
 
-def missing_for(vectors: int) -> PackageMissingError | None:
-    """The error of `finder` for so many vectors, if it has one."""
-    if vectors <= EXACT or find_spec("usearch") is not None:
-        return None
-    return PackageMissingError.too_many_items(vectors, EXACT)
+def _expected(scorer: Scorer, space: ItemVectors, seed: int) -> Floats:
+    """(ASKED, units): what is expected after made-up visits, half to items of one cluster each, half to any items."""
+    chance, number = np.random.default_rng(seed), len(space.items)
+    lengths = chance.integers(1, MOST_LOOKS + 1, ASKED)
+    looks = np.repeat(np.arange(ASKED), lengths)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    cluster = (np.searchsorted(space.ends, chance.integers(0, number, ASKED), side="right") - 1)[looks]
+    first, count = space.ends[cluster], space.ends[cluster + 1] - space.ends[cluster]
+    places = np.where(looks % 2, chance.integers(0, number, len(looks)), first + chance.integers(0, count))
+    gaps = np.full(len(looks), 3)
+    gaps[starts[:-1]] = FIRST_GAP
+    items = np.where(chance.random(len(looks)) < NEW, NOBODY, space.items[places])
+    state = scorer.start(ASKED)
+    scorer.carry_on(state, LookBatch(items, np.zeros_like(looks), gaps, starts))
+    return scorer.expected(state)
+
+
+def best_cosines(expected: Floats, vectors: Floats, best: int) -> Floats:
+    """(n, best): the largest cosines of each with all vectors."""
+    found = np.full((len(expected), best), -2.0, np.float32)
+    for first in range(0, len(vectors), SLICE):
+        cosines = np.concatenate([found, expected @ vectors[first : first + SLICE].T], axis=1)
+        found = np.partition(cosines, -best, axis=1)[:, -best:]
+    return found
+
+
+def _places(items: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Place of each item among (n,) by index; -1 for none."""
+    places = np.full(int(items.max(initial=-1)) + 1, -1, np.int32)
+    places[items] = np.arange(len(items))
+    return places
+
+
+@cached_njit(nogil=True)
+def _nearest(vectors: Floats, blocks: Floats) -> NDArray[np.int32]:
+    """(n,): the centroid, of those that fill the blocks, that each vector is nearest to."""
+    found, lines = np.empty(len(vectors), np.int32), np.empty((_TILE, len(blocks) * BLOCK), np.float32)
+    tops, at = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.int32)
+    for first in range(0, len(vectors), _TILE):
+        count = min(_TILE, len(vectors) - first)
+        products(vectors, first, count, blocks, lines)
+        for number in range(count):
+            tops[:], at[:] = lines[number, :BLOCK], 0
+            for block in range(1, len(blocks)):
+                for lane in range(BLOCK):  # without a branch, so that all lanes are compared at once
+                    cosine = lines[number, block * BLOCK + lane]
+                    greater = cosine > tops[lane]
+                    tops[lane] = cosine if greater else tops[lane]
+                    at[lane] = block if greater else at[lane]
+            winner = np.argmax(tops)
+            found[first + number] = at[winner] * BLOCK + winner
+    return found
+
+
+@cached_njit(nogil=True)
+def _means(vectors: Floats, near: NDArray[np.int32], clusters: int) -> Floats:
+    """(clusters, units): of the vectors of each cluster, `near` (n,); 0 of none."""
+    means, counts = np.zeros((clusters, vectors.shape[1]), np.float32), np.zeros(clusters, np.int64)
+    for place in range(len(vectors)):
+        counts[near[place]] += 1
+        for unit in range(vectors.shape[1]):
+            means[near[place], unit] += vectors[place, unit]
+    for cluster in range(clusters):
+        means[cluster] /= np.float32(max(1, counts[cluster]))
+    return means
+
+
+@cached_njit(nogil=True)
+def _rows(vectors: Floats, places: Whole) -> Floats:
+    """The vectors at these places."""
+    rows = np.empty((len(places), vectors.shape[1]), np.float32)
+    for number in range(len(places)):
+        rows[number] = vectors[places[number]]
+    return rows

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from models.sequence.predictor import ROWS
+from streams.bench.scoring import TOGETHER
 
 FIGURES = (
     ("events/s, a backlog", "events_per_s", "throughput", "{:,.0f}"),
@@ -22,7 +22,7 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     console.print(_comparison(figures))
     console.print(_where(figures))
     console.print(_sources(figures))
-    console.print(_scoring(figures))
+    console.print(_index(figures))
     learnt = figures["learning"]
     console.print(
         f"the trainer learns {learnt['positions_per_s']:,} looks a second with one thread, "
@@ -92,16 +92,14 @@ def _take_over(figures: Mapping[str, Any]) -> Table:
     return table
 
 
-def _scoring(figures: Mapping[str, Any]) -> Table:
-    """Milliseconds a shopper, by number of items."""
-    table = Table(title="the best of so many items, ms a shopper", title_justify="left")
-    for name in ("items", "", "one alone", f"of {ROWS} together", "recall", "made in, s"):
-        table.add_column(name, justify="right" if name else "left")
-    for size, ways in figures["scoring"].items():
-        for way, costs in ways.items():
-            made = f"{costs['made_s']:.0f}" if "made_s" in costs else ""
-            recall = f"{costs.get('recall', 1.0):.3f}"
-            table.add_row(f"{int(size):,}", way, f"{costs['one_ms']:.2f}", f"{costs['together_ms']:.2f}", recall, made)
+def _index(figures: Mapping[str, Any]) -> Table:
+    """What the best items of so many cost, and how good they are."""
+    table = Table(title="the best of so many items, us a shopper", title_justify="left")
+    for name in ("items", "one alone", f"of {TOGETHER} together", "mass found", "snapshot taken in, s"):
+        table.add_column(name, justify="right")
+    for size, costs in figures["index"].items():
+        figures_of_size = (costs["us_alone"], costs["us_a_shopper"], costs["mass"], costs["taken_s"])
+        table.add_row(f"{int(size):,}", *map(str, figures_of_size))
     return table
 
 

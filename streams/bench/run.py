@@ -52,11 +52,11 @@ def run(config: BenchmarkConfig, *, kafka: bool, say: Callable[[str], None]) -> 
         say(SOURCES)
         by_source = sources.costs(benchmark.catalog, events[: sources.EVENTS])
         say("what the sequence model costs")
-        scored, learnt = scoring.scoring(config.items, say), scoring.learning()
+        indexed, learnt = scoring.index(events[: scoring.EVENTS], config.items, say), scoring.learning()
     return figures | {
         "where_time_goes": where,
         "sources": by_source,
-        "scoring": scored,
+        "index": indexed,
         "learning": learnt,
         "broker": broker.title,
         **_circumstances(started_at, load_before[0]),

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from models.errors import PackageMissingError, SnapshotFormatError, SnapshotShapeError
+from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.snapshot import Snapshot
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, SnapshotTooLargeError, StoreUnreachableError
 from streams.metrics import Metrics
@@ -36,7 +36,6 @@ FAULTS: dict[type[Exception], str] = {
     SnapshotFormatError: "format",
     SnapshotTooLargeError: "too large",
     StoreUnreachableError: "unreachable",
-    PackageMissingError: "package",
 }
 """Label of a fault in the metrics; anything else is `model`: the model rejected the snapshot."""
 

@@ -9,15 +9,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from models.cooccurrence import counter, pair_columns
+from models import warm as models_warm
 from models.ranking.ranker import MODEL as RANKER
 from models.ranking.ranker import order_of
-from models.sequence import kernels
 from models.sequence.config import MODEL
 from models.sequence.snapshot import read_predictor
-from models.sequence.vector_index import missing_for
 from models.serving.recommender import Learnt
-from models.sessions import histories, visits
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.kafka import topic_admin
@@ -136,32 +133,24 @@ class Worker(ProcessService):
 
     @property
     def standing(self) -> dict[str, Any]:
-        """Further keys of /ready: tasks that hold their state, misplaced records, snapshots, a missing package."""
-        missing = missing_for(len(self.tables.catalog))
+        """Further keys of /ready: tasks that hold their state, misplaced records, snapshots."""
         return {
             "lanes": {task.name: task.ready.is_set() for task in self.tasks},
             "misplaced": self._placement.misplaced,
             "snapshots": {
                 loader.model: {"in_use": loader.installed, "fault": loader.fault} for loader in self._loaders
             },
-            "missing": missing and str(missing),
         }
 
     def warm(self) -> None:
         """Compile the kernels, or load them from the cache."""
-        counter.warm()
-        pair_columns.warm()
-        histories.warm()
-        kernels.warm()
-        visits.warm()
+        models_warm.warm()
         self._recommender.warm()
         self._batcher.warm()
 
     def on_tables_read(self) -> None:
         """Start loading snapshots, and spare the garbage collector the tables."""
         logger.info("mirrored %d rows and %d items", len(self.tables.neighbours), len(self.tables.catalog))
-        if (missing := missing_for(len(self.tables.catalog))) is not None:
-            logger.warning("%s", missing)
         for loader in self._loaders:
             self.spawn(loader.run(), f"snapshots of {loader.model}")
         self.spawn(self.policy_loader.run(), "policy")

@@ -504,7 +504,7 @@ def test_the_pages_answer_on_the_loopback_address_only_and_fausts_own_are_off(
     snapshots = {model: {"in_use": None, "fault": None} for model in ("sequence", "ranker")}
     said = orjson.loads(body)
     assert isinstance(said.pop("misplaced"), dict)
-    assert (status, said) == (200, {"ready": True, "lanes": tasks, "snapshots": snapshots, "missing": None})
+    assert (status, said) == (200, {"ready": True, "lanes": tasks, "snapshots": snapshots})
     for path in ("/table", "/table/", "/tables/", "/router", "/router/", "/graph", "/graph/", "/production-index/"):
         assert worker.page(path)[0] == 404, path
     with pytest.raises(OSError), socket.create_connection(("127.0.0.2", worker.port), timeout=5):

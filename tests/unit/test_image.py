@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 LINUX = {"sys_platform": "linux", "python_version": "3.13", "python_full_version": "3.13.15"}
 DIGEST = re.compile(r"[a-z/]+:[0-9][a-z0-9.-]*@sha256:[0-9a-f]{64}")
 
-KINDS = {"worker": ["large"], "trainer": ["large", "learning"], "replay": ["completejourney"]}
+KINDS: dict[str, list[str]] = {"worker": [], "trainer": ["learning"], "replay": ["completejourney"]}
 """The images, and their extras."""
 
 
@@ -65,10 +65,8 @@ def test_every_locked_package_has_a_version_and_hashes(kind: str) -> None:
         assert all(re.fullmatch(r"--hash=sha256:[0-9a-f]{64}", text) for text in hashes), name
 
 
-def test_the_codecs_and_the_index_of_large_catalogues_are_in_the_images() -> None:
-    assert {"cramjam", "lz4", "python-snappy", "zstandard", "usearch"} <= locked("worker").keys() & locked(
-        "trainer"
-    ).keys()
+def test_the_codecs_are_in_the_images() -> None:
+    assert {"cramjam", "lz4", "python-snappy", "zstandard"} <= locked("worker").keys() & locked("trainer").keys()
     assert str(locked("trainer")["torch"][0]).endswith("+cpu")
     assert not any(name.startswith(("nvidia-", "cuda-", "triton")) for name in locked("trainer"))
 

@@ -83,7 +83,7 @@ class Served:
 
     def update(self, scorer: Scorer) -> None:
         """See [`Part.update`][models.evaluation.next_item.hybrid.Part.update]."""
-        self._predictor = SequencePredictor(scorer, "")
+        self._predictor = SequencePredictor(scorer, "", exact=len(scorer.items))  # an index a chunk would take long
 
     def score_many(self, prefixes: Sequence[Prefix]) -> list[dict[str, Scores]]:
         """See [`Part.score_many`][models.evaluation.next_item.hybrid.Part.score_many]."""

@@ -101,7 +101,8 @@ class StreamTraining:
                 return None
         self.snapshots += 1
         self._served = candidate
-        return SequencePredictor(Scorer(*candidate, self._contents, self._scale, self._cold), str(self._given))
+        scorer = Scorer(*candidate, self._contents, self._scale, self._cold)
+        return SequencePredictor(scorer, str(self._given), exact=len(scorer.items))  # so many indices would take long
 
     def _learn(self) -> None:
         self._window_builder.gather()

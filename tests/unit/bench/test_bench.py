@@ -227,11 +227,11 @@ def test_the_ratio_is_worker_to_echo() -> None:
 def figures() -> dict[str, Any]:
     stages = {"suggest: kernel": 40.0, breakdown.REST: 10.0}
     pace = {"total_us": 50.0, "stages_us": stages, "events_offered_together": 4_000}
-    costs = {"one_ms": 7.77, "together_ms": 1.25}
+    costs = {"us_alone": 7.77, "us_a_shopper": 1.25, "mass": 0.962, "taken_s": 31.0}
     return benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)]) | {
         "where_time_goes": {"backlog": pace, "steady": pace},
         "sources": {size: {"most bought items": {"us": 5.4, "low": 4.9, "high": 6.6}} for size in ("1", "32")},
-        "scoring": {"200000": {"exact": costs, "index": costs | {"made_s": 31.0, "recall": 0.962}}},
+        "index": {"200000": costs},
         "learning": {"positions_per_s": 8_765, "new_positions_per_s": 876},
         "broker": "Apache Kafka",
         "date": "2026-01-01T00:00:00+00:00",
@@ -301,13 +301,14 @@ def test_the_command_writes_the_figures(
 
 
 def test_what_the_sequence_model_costs_is_timed_on_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scoring, "EXACT", 300)
     monkeypatch.setattr(scoring, "VISITS", 40)
-    costs = scoring.scoring((200, 400), lambda _: None)
-    assert list(costs["200"]) == ["exact"]
-    assert list(costs["400"]) == ["exact", "index"]
-    assert costs["400"]["index"]["recall"] > 0.8
-    assert all(way["one_ms"] > 0 for ways in costs.values() for way in ways.values())
+    monkeypatch.setattr(scoring, "ASKED", 24)
+    shop = events.BenchShop(7, 8, 1e9)
+    costs = scoring.index(shop.take(2_000), (100, 25_000), lambda _: None)
+    assert list(costs) == ["100", "25000"]
+    assert costs["100"]["mass"] == 1.0
+    assert 0.9 < costs["25000"]["mass"] <= 1.0
+    assert all(costs[size]["us_alone"] > 0 and costs[size]["us_a_shopper"] > 0 for size in costs)
     assert scoring.learning()["positions_per_s"] > 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,8 +13,8 @@ pytest.importorskip("torch", reason="install the extra `learning` to run this")
 
 import torch
 
-from models.errors import PackageMissingError, SnapshotError
-from models.sequence import kernels, vector_index
+from models.errors import SnapshotError
+from models.sequence import kernels
 from models.sequence.config import LearnerConfig, NetworkConfig
 from models.sequence.features import PRICES, Contents, content, contents_of
 from models.sequence.kernels import LookBatch, neighbours_of
@@ -23,7 +22,6 @@ from models.sequence.learner import Learner
 from models.sequence.network import Network
 from models.sequence.scorer import Scorer
 from models.sequence.snapshot import read_predictor
-from models.sequence.vector_index import COMPARED, EXACT, Exact, Indexed, finder, missing_for
 from models.sequence.vocabulary import UNKNOWN, Vocabulary
 from models.sequence.window_buffer import LookWindow, Windows
 from models.sessions.visits import Window as LooksWindow
@@ -188,23 +186,6 @@ def test_tangents_are_right_to_the_precision_of_float32() -> None:
     assert np.abs(values).max() <= 1.0 + 1e-6
 
 
-def test_the_largest_come_in_order_and_of_equals_the_first() -> None:
-    chance = np.random.default_rng(4)
-    for k in (1, 2, 7, 50):
-        values = chance.integers(0, 20, (30, 50)).astype(np.float32)
-        true = np.lexsort((np.broadcast_to(np.arange(50), values.shape), -values), axis=1)[:, :k]
-        least = np.sort(values, axis=1)[:, -k].copy()
-        places, found = kernels.largest(values, least, k)
-        np.testing.assert_array_equal(places, true)
-        np.testing.assert_array_equal(found, np.take_along_axis(values, true, axis=1))
-
-
-def test_the_more_items_the_fewer_shoppers_at_one_go() -> None:
-    sizes = (0, 10, 10_000, EXACT)
-    found = [Exact(np.zeros((size, 1), np.float32)).max_batch for size in sizes]
-    assert found == [COMPARED, COMPARED // 10, 320, Indexed.max_batch]
-
-
 def test_each_look_is_learnt_new_once(learner: Learner) -> None:
     assert (learner.learnt, learner.chunks) == (3 * 1280, 20)
     assert learner.positions > 5 * learner.learnt
@@ -293,54 +274,6 @@ def test_a_worker_answers_from_a_snapshot_by_ids_whatever_their_numbers(learner:
     assert expected.shares[:11].sum() == pytest.approx(1.0, abs=1e-5)
 
 
-def test_kept_states_answer_as_new_ones(learner: Learner) -> None:
-    items = Items()
-    kept = read_predictor(frozen(learner), items, Catalog(items))
-    chance = np.random.default_rng(2)
-    looks: dict[str, list[int]] = {"ann": [], "bob": []}
-    for step in range(40):
-        user = ("ann", "bob")[int(chance.integers(2))]
-        late = len(looks[user]) > 2 and chance.random() < 0.2
-        looks[user].insert(-1 if late else len(looks[user]), int(chance.integers(len(items))))
-        looks[user] = looks[user][-6:]
-        asked = [(name, looked(found)) for name, found in looks.items()]
-        fresh = read_predictor(frozen(learner), items, Catalog(items)).expect(asked)
-        for one, other in zip(kept.expect(asked), fresh, strict=True):
-            np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-5, err_msg=str(step))
-
-
-def test_of_a_shopper_who_is_forgotten_nothing_is_kept_and_others_answers_stay_the_same(learner: Learner) -> None:
-    items = Items()
-    kept = read_predictor(frozen(learner), items, Catalog(items))
-    looks = {"ann": [0, 1], "bob": [2, 3], "cid": [4], "dan": [5, 6]}
-    names = list(looks)[:3]
-    kept.expect([(name, looked(looks[name])) for name in names])
-    kept.forget("ann")
-    kept.forget("nobody")
-    for asked in (["bob", "dan"], ["ann", "bob", "cid", "dan"], ["cid", "ann"]):
-        max_batch = [(name, looked(looks[name])) for name in asked]
-        found = kept.expect(max_batch)
-        if asked == ["bob", "dan"]:
-            assert "ann" not in kept._kept
-        fresh = read_predictor(frozen(learner), items, Catalog(items)).expect(max_batch)
-        np.testing.assert_array_equal(found.items, fresh.items)
-        np.testing.assert_allclose(found.shares, fresh.shares, atol=1e-5)
-    places = [place for _, place in kept._kept.values()]
-    assert len(places) == len(set(places)) == 4
-
-
-def test_a_shopper_asked_about_twice_at_once_is_answered_as_if_alone(learner: Learner) -> None:
-    items = Items()
-    kept, other = (read_predictor(frozen(learner), items, Catalog(items)) for _ in range(2))
-    visits = [looked([items.index(f"item {item}") for item in looks]) for looks in ([0], [0, 1], [0, 1, 2], [0, 1])]
-    kept.expect([("ann", visits[0])])
-    max_batch = kept.expect([("ann", one) for one in visits])
-    alone = [other.expect([(f"shopper {number}", one)]) for number, one in enumerate(visits)]
-    np.testing.assert_array_equal(max_batch.items, np.concatenate([one.items for one in alone]))
-    np.testing.assert_allclose(max_batch.shares, np.concatenate([one.shares for one in alone]), atol=1e-6)
-    np.testing.assert_allclose(kept.expect([("ann", visits[3])]).shares, alone[3].shares, atol=1e-6)
-
-
 def test_cold_items_of_the_catalogue_are_expected_by_their_content(learner: Learner) -> None:
     items = Items()
     catalog = Catalog(items)
@@ -380,10 +313,11 @@ def test_vectors_do_not_depend_on_the_pieces_they_are_made_in(
     learner: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = Items()
-    whole = read_predictor(frozen(learner), items, Catalog(items))._scorer
+    catalog = Catalog(items)
+    whole = read_predictor(frozen(learner), items, catalog)._vectors.vectors
     monkeypatch.setattr("models.sequence.scorer.SLICE", 4)
-    np.testing.assert_array_equal(read_predictor(frozen(learner), items, Catalog(items))._scorer.vectors, whole.vectors)
-    assert len(whole.vectors) == 11
+    np.testing.assert_array_equal(read_predictor(frozen(learner), items, catalog)._vectors.vectors, whole)
+    assert len(whole) == 11
 
 
 @pytest.mark.parametrize(
@@ -430,45 +364,3 @@ def test_a_long_visit_is_cut_to_its_end_and_windows_are_stored_and_taken_over() 
     other.add(LookWindow([8], [0], [9], 1, 6.0))
     assert [array.tolist() for array in (other.items[:2], other.length[:2])] == [[[2, 3, 4], [8, -1, -1]], [3, 1]]
     assert other.row(np.array([0, 1])).tolist() == [1, 0]
-
-
-def test_an_index_finds_nearly_all_of_the_nearest_and_says_how_many() -> None:
-    chance = np.random.default_rng(4)
-    middles = chance.normal(size=(100, 32))
-    vectors = (middles[chance.integers(0, 100, 3000)] + 0.5 * chance.normal(size=(3000, 32))).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    indexed, exact = Indexed(vectors, seed=1), Exact(vectors)
-    assert 0.9 < indexed.recall <= 1.0
-    asked = vectors[:40]
-    found, true = indexed.nearest(asked, 16.0, 20), exact.nearest(asked, 16.0, 20)
-    same = [len(set(one) & set(other)) for one, other in zip(found.places.tolist(), true.places.tolist(), strict=True)]
-    assert np.mean(same) > 18
-    assert found.places[:, 0].tolist() == true.places[:, 0].tolist() == list(range(40))
-    np.testing.assert_allclose(found.shares[:, 0], true.shares[:, 0], rtol=0.2)  # the sum is an estimate
-    assert isinstance(finder(vectors), Exact)
-
-
-def test_more_items_than_can_be_compared_need_a_package_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert missing_for(EXACT + 1) is None
-    monkeypatch.setitem(sys.modules, "usearch", None)
-    assert missing_for(EXACT) is None
-    sentence = "cannot be used for 100,001 items: .* need the package usearch: pip install 'crosscurrent.large.'"
-    with pytest.raises(PackageMissingError, match=sentence):
-        finder(np.zeros((EXACT + 1, 2), np.float32))
-
-
-def test_an_index_of_half_precision_finds_as_many_of_the_nearest_as_one_of_single_precision(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert vector_index.STORED == "f16"
-    chance = np.random.default_rng(4)
-    middles = chance.normal(size=(100, 100))
-    vectors = (middles[chance.integers(0, 100, 5000)] + 0.7 * chance.normal(size=(5000, 100))).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    half = Indexed(vectors, seed=1)
-    found = half.nearest(vectors[:64], 16.0, 50)
-    monkeypatch.setattr(vector_index, "STORED", "f32")
-    single = Indexed(vectors, seed=1)
-    true = single.nearest(vectors[:64], 16.0, 50)
-    assert half.recall > single.recall - 0.002
-    np.testing.assert_allclose(found.shares, true.shares, rtol=0.01)  # 16 times 0.0002, and other neighbours

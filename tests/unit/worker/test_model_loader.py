@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from models.errors import PackageMissingError
 from models.snapshot import Snapshot
 from streams.kafka.global_tables import GlobalTables
 from streams.metrics import Metrics
@@ -205,26 +204,6 @@ async def test_a_model_that_fails_in_its_own_way_does_not_stop_the_worker(
     assert loader.installed is None
     assert "no memory for the kettle; none stays in use" in caplog.text
     assert "Traceback" in caplog.text
-
-
-async def test_a_missing_package_is_told_until_it_is_there(branch: Branch, caplog: pytest.LogCaptureFixture) -> None:
-    installed: list[Snapshot] = []
-
-    def install(snapshot: Snapshot) -> None:
-        if branch.faults("package") < 2:
-            raise PackageMissingError.too_many_items(150_000, 100_000)
-        installed.append(snapshot)
-
-    loader = branch.installer_with(install)
-    async with running(loader):
-        await branch.announce(branch.store.save(kettle_snapshot()))
-        await until(lambda: branch.faults("package"))
-        assert loader.fault is not None
-        assert "for 150,000 items: more than 100,000 need the package usearch" in loader.fault
-        await until(lambda: not loader.behind)
-    assert installed == [kettle_snapshot()]
-    assert not loader.fault
-    assert "Traceback" not in caplog.text
 
 
 async def test_faults_are_one_sentence_each_with_growing_pauses(
