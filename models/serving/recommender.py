@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from models.boxes import Box, KeptBox, boxed
 from models.cooccurrence.index import Neighbours
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.features import SOURCES, Order, no_order
 from models.sequence.predictor import Expected, SequencePredictor
-from models.serving.batch import Answers, Batch, Joined, empty_answers
+from models.serving.batch import Answers, Batch, Joined, Output, empty_output
 from models.serving.category_lifts import CategoryLifts
-from models.serving.explanations import MOST_REASONS, Reasons, empty_reasons
+from models.serving.explanations import MOST_REASONS, Reasons
 from models.serving.kernel import answer
 from models.serving.popularity import Popularity
 from models.serving.reason_text import Reason, ReasonText
@@ -26,7 +27,7 @@ from models.serving.rules import CompiledPolicy, QueryState
 from models.serving.sources import WORTH
 from models.serving.sources.most_bought import MOST_BOUGHT
 from models.serving.sources.source import Worth
-from models.serving.state import SHARES, Limits, ServingState, Weights, empty_pool
+from models.serving.state import SHARES, Limits, Memory, Shared, Weights, empty_pool
 from models.sessions.histories import NOTHING, History, HistoryConfig
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
@@ -36,6 +37,9 @@ from models.shop.kinds import CROSS_SELL, KIND_NAMES, UPSELL
 from models.shop.policy import DEFAULT, Policy
 
 NO_LOOKS = Window([], [], [])
+
+MOST_POOLS_KEPT = 16
+"""Room for the answers of a batch that had more pools logged than these is not kept for the next one."""
 
 
 class SuggestedItem(TypedDict):
@@ -133,6 +137,23 @@ class PreparedPolicy:
     query_state: QueryState
 
 
+class _Room(NamedTuple):
+    """Arrays for the answers of a batch, and their box."""
+
+    output: Output
+    box: Box
+
+    def has(self, queries: int, places: int, pools: int) -> bool:
+        """Whether the answers of a batch fit."""
+        answers = self.output.answers
+        return len(answers.item) >= queries and answers.item.shape[1] == places and len(answers.pool_item) >= pools
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is worth keeping: a pool takes 125 kB."""
+        return len(self.output.answers.pool_item) <= MOST_POOLS_KEPT
+
+
 class Recommender:
     """Answers queries from the neighbours and the catalogue as they are at the call.
 
@@ -159,6 +180,8 @@ class Recommender:
         self._reason_text = ReasonText(items, catalog)
         self._serial = 1
         self._pool = empty_pool(0)
+        self._shared, self._memory = KeptBox(), KeptBox()
+        self._spare: list[_Room] = []
         self.policy = policy
 
     @property
@@ -202,8 +225,9 @@ class Recommender:
     def nbytes(self) -> int:
         """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
         pool, query = self._pool, self._in_force.query_state
-        arrays = [*pool[:-3], *pool.queues, *query]
+        arrays = [*pool[:7], *pool[8:], *pool.queues, *query]
         kept = self.popularity.nbytes + self.category_lifts.nbytes
+        arrays.extend(array for room in self._spare for table in room.output for array in table)
         return kept + sum(array.nbytes for array in [*arrays, *self.learnt.order])
 
     def held(self) -> NDArray[np.int64]:
@@ -244,11 +268,11 @@ class Recommender:
         self.popularity.refresh()
         in_force = self._in_force
         rows, rules = self.neighbours.arrays(), in_force.compiled.rules()
-        self.category_lifts.refresh(rows, rules)
+        self.category_lifts.refresh(len(queries), rows, rules)
         if len(self._pool.where) < len(rules.facts):
             self._pool = empty_pool(len(rules.facts))
         in_force.query_state = in_force.compiled.query_state(in_force.query_state)
-        state = ServingState(
+        shared = Shared(
             rows,
             in_force.weights,
             rules,
@@ -260,15 +284,28 @@ class Recommender:
             self.catalog.categories.parent,
             (learnt or self.learnt).order,
             self.items.order,
-            in_force.query_state,
-            self._pool,
         )
+        memory = Memory(in_force.query_state, self._pool)
         batch = self._batch(queries, expected_of(None, queries) if expected is None else expected)
-        out = empty_answers(len(queries), self._in_force.limits.items, int((batch.logged >= 0).sum()))
-        why = empty_reasons(len(queries), self._in_force.limits.items)
-        answer(batch, state, out, why)
-        pools = (_pool(out, row) for row in batch.logged.tolist())
-        return map(Answer, self._suggested(out, why), pools)
+        room = self._room(len(queries), in_force.limits.items, int(batch.logged.max()) + 1)
+        answer(batch, self._shared.of(shared), self._memory.of(memory), room.box)
+        return self._answers(room, batch.logged.tolist())
+
+    def _room(self, queries: int, places: int, pools: int) -> _Room:
+        """Room for the answers of a batch: that of one before, if it is done with and large enough."""
+        if self._spare and self._spare[-1].has(queries, places, pools):
+            return self._spare.pop()
+        self._spare.clear()
+        output = empty_output(2 * queries, places, pools)
+        return _Room(output, boxed(output))
+
+    def _answers(self, room: _Room, logged: Sequence[int]) -> Iterator[Answer]:
+        """Answers from a room, which others may have afterwards."""
+        answers, reasons = room.output
+        lists = self._suggested(answers, reasons, len(logged))
+        yield from map(Answer, lists, (_pool(answers, row) for row in logged))
+        if not self._spare and room.is_small:
+            self._spare.append(room)
 
     def _batch(self, queries: Sequence[Query], expected: Expected) -> Batch:
         """Queries as arrays."""
@@ -304,14 +341,15 @@ class Recommender:
         ordered: NDArray[np.void] = cells[np.argsort(-useful, kind="stable")]
         return ordered
 
-    def _suggested(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:
-        """Answers as they are sent."""
+    def _suggested(self, out: Answers, why: Reasons, queries: int) -> Iterator[list[SuggestedItem]]:
+        """The first answers as they are sent."""
         get, name, reason = self.catalog.get, self.items.name, self._reason_text.reason
         places = out.item.shape[1]
-        items, kinds, anchors, scores, propensities = _flat(out.item, out.kind, out.anchor, out.score, out.propensity)
-        grounds = _flat(why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
-        sources, abouts, counts, of_views, lifts = grounds
-        for number, size in enumerate(out.size.tolist()):
+        shown = out.item, out.kind, out.anchor, out.score, out.propensity
+        items, kinds, anchors, scores, propensities = _flat(queries, *shown)
+        grounds = why.source, why.anchor, why.events, why.of_views, np.round(why.lift[:queries], 4)
+        sources, abouts, counts, of_views, lifts = _flat(queries, *grounds)
+        for number, size in enumerate(out.size[:queries].tolist()):
             suggestions: list[SuggestedItem] = []
             for place in range(number * places, number * places + size):
                 item = get(items[place])
@@ -358,9 +396,9 @@ def _joined(lists: Sequence[Sequence[int]]) -> Joined:
     return Joined(np.array(joined, np.int32), np.array([0, *accumulate(map(len, lists))], np.int64))
 
 
-def _flat(*tables: NDArray[Any]) -> list[list[Any]]:
-    """The elements of each table one after the other."""
-    return [table.reshape(-1).tolist() for table in tables]
+def _flat(rows: int, *tables: NDArray[Any]) -> list[list[Any]]:
+    """The elements of the first rows of each table one after the other."""
+    return [table[:rows].reshape(-1).tolist() for table in tables]
 
 
 def _seed(text: str) -> int:
