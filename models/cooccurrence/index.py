@@ -53,6 +53,7 @@ class Neighbours:
         own_count: (items, 2) int64, plain numbers of the same.
         at: (items,) float64, newest event behind its row, epoch seconds: weights are as of then.
         totals: baskets of each partition of items.
+        version: grows with every change of a row.
 
     >>> neighbours = Neighbours(Items(), half_life_s=100.0)
     >>> neighbours.set_total(0, baskets=8.0, at=1000.0)
@@ -78,6 +79,8 @@ class Neighbours:
         self.own_count = np.empty((0, 2), np.int64)
         self.at = np.empty(0, np.float64)
         self.totals: dict[int, Totals] = {}
+        self.version = 0
+        self._arrays: Rows | None = None
         self._make_room(1024)
 
     @property
@@ -119,9 +122,14 @@ class Neighbours:
         return np.concatenate([rows, self._cells.held(self.start[rows], self.length[rows])])
 
     def arrays(self) -> Rows:
-        """The arrays as they are now, with the baskets of the shop as of its newest basket."""
+        """The arrays as they are now, with the baskets of the shop as of its newest basket.
+
+        It is the same object again until one of them is replaced, or the baskets change.
+        """
+        if self._arrays is not None and self._arrays.ids is self.ids:
+            return self._arrays
         baskets_at = max((total.at for total in self.totals.values()), default=0.0)
-        return Rows(
+        self._arrays = Rows(
             self.start,
             self.length,
             self.own,
@@ -134,6 +142,7 @@ class Neighbours:
             float(self.baskets(baskets_at)),
             float(baskets_at),
         )
+        return self._arrays
 
     def put(self, row: Row) -> None:
         """Replace the row of an item."""
@@ -145,6 +154,7 @@ class Neighbours:
         """As `put`, by index; takes half the time."""
         if len(self.start) < len(self._items):
             self._make_room(2 * len(self._items))
+        self.version += 1
         n = len(cut.neighbours)
         start = self._place(index, n)
         if self._position[index] == _NO_ROW:
@@ -164,6 +174,7 @@ class Neighbours:
         index = self._held(item_id)
         if index == UNKNOWN:
             return
+        self.version += 1
         self._place(index, 0)
         self._rows -= 1
         self._position[index] = _NO_ROW
@@ -193,6 +204,7 @@ class Neighbours:
     def set_total(self, partition: int, baskets: float, at: float) -> None:
         """Set the decayed weight of the baskets of one partition of items, as of `at` in epoch seconds."""
         self.totals[partition] = Totals(baskets, at)
+        self._arrays = None
 
     def baskets(self, at: float) -> float:
         """Weight of all baskets of the shop, as of a time in epoch seconds."""
@@ -250,6 +262,7 @@ class Neighbours:
 
     def _make_room(self, items: int) -> None:
         """Grow the arrays by item to so many places."""
+        self._arrays = None
         more = items - len(self.start)
         self._position = np.concatenate([self._position, np.full(more, _NO_ROW, np.int64)])
         self.start = np.concatenate([self.start, np.full(more, NOWHERE, np.int64)])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from models.ranking.candidate_pool import MOST
 from models.ranking.features import WIDTH
 from models.sequence.predictor import Expected
+from models.serving.explanations import Reasons, empty_reasons
 
 
 class Joined(NamedTuple):
@@ -40,7 +41,7 @@ class Batch(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """Lists of suggestions, best first."""
+    """Lists of suggestions, best first. Places beyond a list's size, and rows beyond a pool's, mean nothing."""
 
     size: NDArray[np.int64]  # (queries,)
     item: NDArray[np.int32]  # (queries, places)
@@ -54,8 +55,19 @@ class Answers(NamedTuple):
     pool_features: NDArray[np.float64]  # (pools, MOST, WIDTH): as `models.serving.pooling` describes them
 
 
-def empty_answers(queries: int, places: int, pools: int) -> Answers:
-    """Arrays for the lists of a batch, and for so many pools."""
+class Output(NamedTuple):
+    """What the kernel writes for a batch. There may be room for more queries and pools than it has."""
+
+    answers: Answers
+    reasons: Reasons
+
+
+def empty_output(queries: int, places: int, pools: int) -> Output:
+    """Arrays for the answers of a batch."""
+    return Output(_empty_answers(queries, places, pools), empty_reasons(queries, places))
+
+
+def _empty_answers(queries: int, places: int, pools: int) -> Answers:
     shape = (queries, places)
     return Answers(
         np.zeros(queries, np.int64),
@@ -63,7 +75,7 @@ def empty_answers(queries: int, places: int, pools: int) -> Answers:
         np.zeros(shape, np.int8),
         np.zeros(shape, np.int32),
         np.zeros(shape),
-        np.ones(shape),
+        np.zeros(shape),
         np.zeros(pools, np.int64),
         np.empty((pools, MOST), np.int32),
         np.empty((pools, MOST), np.int8),

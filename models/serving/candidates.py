@@ -50,6 +50,7 @@ def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
         candidate.partner = candidate.kin = candidate.chosen = -1
         candidate.relation = 0
         candidate.own = -1
+        candidate.fade = -1.0
         candidate.exact = candidate.seen = candidate.pooled = False
     return int(size)
 
@@ -80,19 +81,36 @@ def baskets_with(item: int, at: float, rows: Rows) -> float:
 
 
 @inline_njit
-def bought_by_chance(partner: int, item: int, at: float, rows: Rows) -> tuple[float, float]:
+def own_counts(candidate: Any, at: float, rows: Rows) -> tuple[float, float]:
+    """Views and baskets of a candidate, decayed to a time unless they are of a later one; 0 where it has no row."""
+    item = candidate.item
+    if item >= len(rows.at):
+        return 0.0, 0.0
+    if candidate.fade < 0.0:
+        candidate.fade = 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
+    return float(rows.own[item, 0] * candidate.fade), float(rows.own[item, 1] * candidate.fade)
+
+
+@inline_njit
+def cell_of(item: int, partner: int, rows: Rows) -> int:
+    """Cell of an item in the row of another one; -1: it is not in there."""
+    if partner < len(rows.at):
+        for cell in range(rows.start[partner], rows.start[partner] + rows.length[partner]):
+            if rows.ids[cell] == item:
+                return int(cell)
+    return -1
+
+
+@inline_njit
+def bought_by_chance(partner: int, item: int, cell: int, at: float, rows: Rows) -> tuple[float, float]:
     """Shrunk lift and log-likelihood ratio of two items in all baskets, as of the newest event behind any of them.
 
-    (NaN, 0) where the lift is not defined: an item, or the shop, has no baskets yet, or the pair none.
+    `cell` is the item's in the row of its partner. (NaN, 0) where the lift is not defined: an item, or the shop, has no
+    baskets yet, or the pair none.
     """
-    if item >= len(rows.at) or partner >= len(rows.at):
+    if item >= len(rows.at) or cell < 0:
         return math.nan, 0.0
-    together = 0.0
-    first = rows.start[partner]
-    for cell in range(first, first + rows.length[partner]):
-        if rows.ids[cell] == item:
-            together = rows.weights[cell, BOUGHT_WITH]
-            break
+    together = rows.weights[cell, BOUGHT_WITH]
     now = max(at, rows.at[partner], rows.at[item])
     fade_partner = 2.0 ** ((rows.at[partner] - now) / rows.half_life_s)
     fade_item = 2.0 ** ((rows.at[item] - now) / rows.half_life_s)
@@ -173,8 +191,9 @@ def score(at: float, state: ServingState) -> None:
             continue
         upsell = candidate.kind == UPSELL
         if not upsell:
-            candidate.base = unknown * baskets_with(candidate.item, at, rows)
-            total = _weighed(place, 1.0, weights, pool)
+            if unknown > 0.0:
+                candidate.base = unknown * own_counts(candidate, at, rows)[1]
+                total = _weighed(place, 1.0, weights, pool)
         candidate.tier = EVIDENCE
         candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)
         if upsell:
@@ -189,7 +208,7 @@ def make_exact(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) 
     candidate = pool.candidates[place]
     if candidate.exact:
         return
-    lift, log_likelihood = bought_by_chance(pool.context[candidate.partner], candidate.item, at, rows)
+    lift, log_likelihood = bought_by_chance(pool.context[candidate.partner], candidate.item, candidate.cell, at, rows)
     candidate.significance = significance(lift, log_likelihood, weights.chance)
     total = _weighed(place, candidate.significance, weights, pool)
     candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)

@@ -7,9 +7,10 @@ The bought-together weights of all rows are added up by the categories of both i
 all decayed to one time, and shrunk towards 1 where little was seen (`models.cooccurrence.association`). A category has
 the same lift with another one as the other with it.
 
-Every batch adds up the next `CELLS` cells. When all rows have been added up, the new sums replace those before, and
-the next pass begins: a change is seen after as many batches as two passes take. Sums depend on rows as they were seen,
-and not on how many cells a batch adds.
+Before a batch the next `CELLS` cells are added up, unless there have been fewer than `QUERIES` queries since they last
+were. When all rows have been added up, the new sums replace those before, and the next pass begins: a change is seen
+after as many of these steps as two passes take. Sums depend on rows as they were seen, and not on how many cells a step
+adds.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ from numpy.typing import NDArray
 from models.cooccurrence.association import shrunk_lift
 from models.cooccurrence.index import Rows
 from models.jit import cached_njit, inline_njit
-from models.serving.rules import ANCHORS, QueryState, Rules
+from models.serving.rules import ANCHORS, MAX_COMPARED, SERIAL, QueryState, Rules
 from models.shop.catalog import KNOWN, Catalog
 from models.shop.events import BOUGHT_WITH
 from models.shop.items import Items
 
 CELLS = 2048
-"""Cells and items added up by each batch."""
+"""Cells and items added up in one step."""
+
+QUERIES = 32
+"""Queries after which the next step is due: one alone does not pay for it."""
 
 MOST = 1024
 """Categories with sums: those with the most baskets, of equals those numbered first. 8 MB, twice: those in force, and
@@ -37,9 +41,6 @@ the next ones."""
 
 STRENGTH = 5.0
 """What the prior of a lift is worth, in pairs of items."""
-
-MAX_COMPARED = 4
-"""Anchors that a candidate's category is compared with: the trigger's first."""
 
 
 class PairSums(NamedTuple):
@@ -51,7 +52,6 @@ class PairSums(NamedTuple):
     of_one: NDArray[np.float64]  # (room,): sums of its rows
     total: NDArray[np.float64]  # (1,): ... of all
     baskets: NDArray[np.float64]  # (nodes,): with items of a category, each counted
-    anchors: NDArray[np.int32]  # (MAX_COMPARED,): slots of the current query's anchors; used again for the next one
 
 
 class CategoryLifts:
@@ -67,10 +67,15 @@ class CategoryLifts:
         self._catalog = catalog
         self.sums = self._coming = _no_sums(0)
         self._next = self._pause = 0
+        self._queries = QUERIES  # since the last step
         self._at = 0.0
 
-    def refresh(self, rows: Rows, rules: Rules) -> None:
-        """Add up the next cells; called before each batch."""
+    def refresh(self, queries: int, rows: Rows, rules: Rules) -> None:
+        """Add up the next cells, if that is due; called before each batch of so many queries."""
+        self._queries += queries
+        if self._queries < QUERIES:
+            return
+        self._queries = 0
         if self._pause:
             self._pause -= 1
             return
@@ -112,11 +117,10 @@ def _no_sums(nodes: int) -> PairSums:
         np.zeros(room),
         np.zeros(1),
         np.zeros(nodes),
-        np.full(MAX_COMPARED, -1, np.int32),
     )
 
 
-@cached_njit()
+@cached_njit(nogil=True)
 def add_up(first: int, end: int, cells: int, at: float, rows: Rows, rules: Rules, sums: PairSums) -> int:
     """Add rows from item `first` on, as of a time, until they have had so many cells; returns the item after them.
 
@@ -172,7 +176,7 @@ def compare_anchors(rules: Rules, query: QueryState, sums: PairSums) -> None:
     """Find the categories of a query's anchors, for `log_lift`."""
     for place in range(min(query.now[ANCHORS], MAX_COMPARED)):
         category = rules.facts[query.anchors[place]].category
-        sums.anchors[place] = _slot_of(rules.group[category], sums)
+        query.compared[place] = _slot_of(rules.group[category], sums)
 
 
 @inline_njit
@@ -181,11 +185,15 @@ def log_lift(group: int, query: QueryState, sums: PairSums) -> float:
     slot = _slot_of(group, sums)
     if slot < 0:
         return 0.0
+    if query.lifted[group] == query.now[SERIAL]:
+        return float(query.lift[group])
     total, anchors = 0.0, min(query.now[ANCHORS], MAX_COMPARED)
     for place in range(anchors):
-        anchor, lift = sums.anchors[place], 1.0
+        anchor, lift = query.compared[place], 1.0
         if anchor >= 0:
             together = sums.together[anchor, slot]
             lift = shrunk_lift(together, sums.of_one[anchor], sums.of_one[slot], sums.total[0], STRENGTH)
         total += lift
-    return math.log(total / anchors)
+    query.lifted[group] = query.now[SERIAL]
+    query.lift[group] = math.log(total / anchors)
+    return float(query.lift[group])

@@ -23,7 +23,10 @@ OF_VISIT, OF_AN_ANCHOR, OF_OWN_ANCHOR = 0, 1, 2
 
 
 class Reasons(NamedTuple):
-    """Reasons of the items of one list, (places, MOST_REASONS), or with a first axis more, of many."""
+    """Reasons of the items of one list, (places, MOST_REASONS), or with a first axis more, of many.
+
+    Places beyond a list's size mean nothing.
+    """
 
     source: NDArray[np.int8]  # its code, strongest first, then -1: column of a share, or a relation
     anchor: NDArray[np.int32]  # item of the evidence, -1 for none
@@ -38,14 +41,28 @@ def empty_reasons(lists: int, places: int) -> Reasons:
     """Arrays for the reasons of many lists."""
     shape = (lists, places, MOST_REASONS)
     return Reasons(
-        np.full(shape, -1, np.int8),
-        np.full(shape, -1, np.int32),
+        np.zeros(shape, np.int8),
+        np.zeros(shape, np.int32),
         np.zeros(shape, np.int64),
         np.zeros(shape, np.bool_),
         np.zeros(shape, np.int8),
-        np.full(shape, math.nan),
+        np.zeros(shape),
         np.zeros(shape),
     )
+
+
+@inline_njit
+def clear(size: int, found: Reasons) -> None:
+    """Let the items of a list have no reasons yet."""
+    for index in range(size):
+        for column in range(MOST_REASONS):
+            found.source[index, column] = -1
+            found.anchor[index, column] = -1
+            found.events[index, column] = 0
+            found.of_views[index, column] = False
+            found.whose[index, column] = OF_VISIT
+            found.lift[index, column] = math.nan
+            found.strength[index, column] = 0.0
 
 
 @inline_njit

@@ -5,19 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.boxes import Box
 from models.jit import cached_njit, inline_njit
+from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
 from models.ranking.features import WIDTH
 from models.serving.batch import Answers, Batch
 from models.serving.candidates import place_of, score
 from models.serving.category_lifts import compare_anchors
 from models.serving.context import find_context
-from models.serving.explanations import Reasons, put_in_order
-from models.serving.pooling import Situation, begin_pool, clear_own, describe, rerank, situation_of, sum_own
+from models.serving.explanations import Reasons, clear, put_in_order
+from models.serving.pooling import begin_pool, clear_own, describe, drop_joined, rerank, situation_of, sum_own
 from models.serving.rules import ANCHORS, begin
 from models.serving.selection import count_cross_sells, explore_last, take_best, weakest
 from models.serving.sources import add_candidates, explain, join_candidates
 from models.serving.sources.fallbacks import add_most_popular, fall_back
-from models.serving.state import ServingState
+from models.serving.state import CROSS_SELLS, UPSELLS, ServingState
+from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import FIXED, POPULAR
 
 
@@ -27,22 +30,25 @@ def _answer(
     batch: Batch,
     state: ServingState,
     chosen: NDArray[np.int32],
-    features: NDArray[np.float64],
     out: Answers,
     why: Reasons,
 ) -> None:
-    """Answer one query of a batch; `chosen` (limits.items,) and `features` (WIDTH,) are working memory."""
+    """Answer one query of a batch; `chosen` (limits.items,) is working memory."""
     at, limits, pool = batch.at[query], state.limits, state.pool
     trigger = batch.trigger.items[batch.trigger.ends[query] : batch.trigger.ends[query + 1]]
     cart = batch.cart.items[batch.cart.ends[query] : batch.cart.ends[query + 1]]
     bought = batch.bought.items[batch.bought.ends[query] : batch.bought.ends[query + 1]]
     visit = batch.visit.items[batch.visit.ends[query] : batch.visit.ends[query + 1]]
     ages_s = batch.ages_s[batch.visit.ends[query] : batch.visit.ends[query + 1]]
+    out.size[query] = 0
+    if batch.logged[query] >= 0:
+        out.pool_size[batch.logged[query]] = 0
     begin(batch.serial + query, trigger, cart, bought, batch.upsells[query], state.rules, state.query)
     if state.query.now[ANCHORS] == 0 or limits.items == 0:
         return
     pool.size[0] = 0
     pool.queues.length[:] = 0
+    propensity = 1.0
     if batch.arms[query] == POPULAR:
         add_most_popular(at, state)
         size = take_best(at, chosen, 0, state)
@@ -58,12 +64,18 @@ def _answer(
             own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
             situation = situation_of(at, own, batch.own_baskets[query], state)
             compare_anchors(state.rules, state.query, state.category_pairs)
-            begin_pool(at, state)
+            begin_pool(at, logged >= 0, state)
             join_candidates(query, batch, state)
             sum_own(situation, state)
-            if logged >= 0:
-                _log(logged, situation, state, out)
-            rerank(situation, learnt, state, features)
+            for queue, kind in ((CROSS_SELLS, CROSS_SELL), (UPSELLS, UPSELL)):
+                if logged >= 0 or state.learnt.serves[kind] != EVIDENCE_SERVES:
+                    describe(queue, situation, state)
+                if logged >= 0:
+                    _log(queue, logged, state, out)
+                if learnt:
+                    rerank(queue, state)
+                else:
+                    drop_joined(queue, pool)
             clear_own(situation, state)
         size = take_best(at, chosen, 0, state)
         exploring = limits.explore > 0.0
@@ -76,14 +88,30 @@ def _answer(
             fall_back(at, below, need_crosses, need_upsells, state)
             size = take_best(at, chosen, size, state)
         if exploring and size:
-            out.propensity[query, size - 1] = explore_last(at, batch.seeds[query], chosen, size, state)
+            propensity = explore_last(at, batch.seeds[query], chosen, size, state)
+    _write(query, chosen, size, propensity, batch, state, out, why)
+
+
+@inline_njit
+def _write(
+    query: int,
+    chosen: NDArray[np.int32],
+    size: int,
+    propensity: float,
+    batch: Batch,
+    state: ServingState,
+    out: Answers,
+    why: Reasons,
+) -> None:
+    """Write a list, whose last item has come there with some probability, and its reasons."""
     out.size[query] = size
     for place in range(size):
-        candidate = pool.candidates[chosen[place]]
+        candidate = state.pool.candidates[chosen[place]]
         out.item[query, place] = candidate.item
         out.kind[query, place] = candidate.kind
         out.anchor[query, place] = state.query.anchors[candidate.anchor]
         out.score[query, place] = candidate.score
+        out.propensity[query, place] = propensity if place == size - 1 else 1.0
     found = Reasons(
         why.source[query],
         why.anchor[query],
@@ -93,27 +121,47 @@ def _answer(
         why.lift[query],
         why.strength[query],
     )
+    clear(size, found)
     explain(chosen, size, query, batch, state, found)
-    put_in_order(chosen, size, pool, found)
+    put_in_order(chosen, size, state.pool, found)
 
 
 @inline_njit
-def _log(row: int, situation: Situation, state: ServingState, out: Answers) -> None:
-    """Write the pool to a row of the answers."""
-    pool, size = state.pool, 0
-    for queue in range(len(pool.top_sizes)):
-        for number in range(pool.top_sizes[queue]):
-            place = pool.top[queue, number]
-            out.pool_item[row, size] = pool.candidates[place].item
-            out.pool_kind[row, size] = pool.candidates[place].kind
-            describe(place, situation, state, out.pool_features[row, size])
-            size += 1
-    out.pool_size[row] = size
+def _log(queue: int, row: int, state: ServingState, out: Answers) -> None:
+    """Write the described candidates of a queue after those of the queues before, to a row of the answers."""
+    pool, size = state.pool, out.pool_size[row]
+    for number in range(pool.top_sizes[queue]):
+        candidate = pool.candidates[pool.top[queue, number]]
+        out.pool_item[row, size + number] = candidate.item
+        out.pool_kind[row, size + number] = candidate.kind
+        for column in range(WIDTH):
+            out.pool_features[row, size + number, column] = pool.features[column, number]
+    out.pool_size[row] = size + pool.top_sizes[queue]
 
 
-@cached_njit()
-def answer(batch: Batch, state: ServingState, out: Answers, why: Reasons) -> None:
-    """Answer a batch; fills `out` and `why`. `models.serving.rules` classifies every candidate as of this call."""
-    chosen, features = np.empty(state.limits.items, np.int32), np.empty(WIDTH)
+@cached_njit(nogil=True)
+def answer(batch: Batch, shared: Box, memory: Box, output: Box) -> None:
+    """Answer a batch. `models.serving.rules` classifies every candidate as of this call.
+
+    The boxes hold a `Shared`, a `Memory` and an `Output`, whose answers and reasons are filled. Several threads may
+    answer batches at once, each with its own memory and output.
+    """
+    read, written, (out, why) = shared.held, memory.held, output.held
+    state = ServingState(
+        read.rows,
+        read.weights,
+        read.rules,
+        read.limits,
+        read.by_category,
+        read.by_brand,
+        read.most_bought,
+        read.category_pairs,
+        read.parent,
+        read.learnt,
+        read.id_order,
+        written.query,
+        written.pool,
+    )
+    chosen = np.empty(state.limits.items, np.int32)
     for query in range(len(batch.at)):
-        _answer(query, batch, state, chosen, features, out, why)
+        _answer(query, batch, state, chosen, out, why)

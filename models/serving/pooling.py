@@ -26,20 +26,29 @@ from models.ranking.features import (
     LEARNT,
     OWN_UNIT,
     POPULAR_WEIGHTS,
-    POPULARITY,
     PRIOR_BASKETS,
     SHARE_UNIT,
     UNSEEN_BASKETS,
     WIDTH,
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
-from models.serving.candidates import baskets_with, make_exact, place_of, relate, step_factor, step_of
+from models.serving.candidates import make_exact, own_counts, place_of, relate, step_factor, step_of
 from models.serving.category_lifts import log_lift
 from models.serving.popularity import TopItems
-from models.serving.queues import pop, push
-from models.serving.rules import LOG_PRICES, OF_CATEGORY, OF_GROUP, PRICED
-from models.serving.selection import exact_first
-from models.serving.state import CROSS_SELLS, EVIDENCE, JOINED, POPULAR, SHARES, TOP, UPSELLS, Pool, ServingState
+from models.serving.queues import push, put_first, put_in_order
+from models.serving.rules import CATEGORY_FEATURE, GROUP_FEATURE, LOG_PRICES, OF_CATEGORY, OF_GROUP, PRICED
+from models.serving.state import (
+    COUNTS,
+    CROSS_SELLS,
+    EVIDENCE,
+    JOINED,
+    POPULAR,
+    SHARES,
+    TOP,
+    UPSELLS,
+    Pool,
+    ServingState,
+)
 from models.sessions.histories import DAY_S
 from models.shop.catalog import NONE
 from models.shop.decay import decayed
@@ -85,22 +94,46 @@ def situation_of(at: float, own: NDArray[Any], own_baskets: float, state: Servin
 
 
 @inline_njit
-def begin_pool(at: float, state: ServingState) -> None:
-    """Let the best candidates of both queues be the pool, exactly scored. They stay queued."""
-    pool = state.pool
+def begin_pool(at: float, in_order: bool, state: ServingState) -> None:
+    """Let the best candidates of both queues be the pool, exactly scored; the best first if `in_order`.
+
+    They stay queued. Scores are upper bounds: what may be one of the best is what has a greater one than the least of
+    as many exact scores.
+    """
+    pool, ranked = state.pool, state.pool.ranked
+    pool.aged[0] = math.nan
+    pool.counted[:] = math.nan
     for queue in (CROSS_SELLS, UPSELLS):
+        length = pool.queues.length[queue]
+        for number in range(length):
+            ranked[number] = pool.queues.places[queue, number]
+        size, least = min(TOP, length), math.inf
+        if size < length:
+            put_first(size, ranked[:length], pool, state.id_order)
+        for number in range(size):
+            make_exact(ranked[number], at, state.rows, state.weights, pool)
+            least = min(least, pool.candidates[ranked[number]].score)
+        for number in range(size, length):
+            place = ranked[number]
+            if pool.candidates[place].score >= least:
+                make_exact(place, at, state.rows, state.weights, pool)
+                ranked[number], ranked[size] = ranked[size], place
+                size += 1
+        if size > TOP:
+            put_first(TOP, ranked[:size], pool, state.id_order)
         pool.top_sizes[queue] = 0
-        while pool.top_sizes[queue] < TOP:
-            best = exact_first(queue, at, state.rows, state.weights, pool, state.id_order)
-            if best < 0:
-                break
-            place = pool.queues.places[queue, best]
-            pool.candidates[place].pooled = True
-            pool.top[queue, pool.top_sizes[queue]] = place
-            pool.top_sizes[queue] += 1
-            pop(queue, best, state.pool, state.id_order)
-        for number in range(pool.top_sizes[queue]):
-            push(queue, pool.top[queue, number], state.pool, state.id_order)
+        for number in range(min(TOP, size)):
+            _let_in(ranked[number], queue, pool)
+        if in_order:
+            put_in_order(pool.top[queue, : pool.top_sizes[queue]], pool, state.id_order)
+
+
+@inline_njit
+def _let_in(place: int, queue: int, pool: Pool) -> None:
+    """Make a candidate one of the pool, which has room for it."""
+    pool.candidates[place].pooled = True
+    pool.top[queue, pool.top_sizes[queue]] = place
+    pool.top_sizes[queue] += 1
 
 
 @inline_njit
@@ -130,9 +163,7 @@ def join_pool(place: int, anchor: int, at: float, state: ServingState) -> None:
         make_exact(place, at, state.rows, state.weights, pool)
     else:
         relate(candidate, JOINED, POPULAR, candidate.anchor if anchor < 0 and queue == UPSELLS else anchor, state)
-    candidate.pooled = True
-    pool.top[queue, pool.top_sizes[queue]] = place
-    pool.top_sizes[queue] += 1
+    _let_in(place, queue, pool)
 
 
 @inline_njit
@@ -155,7 +186,7 @@ def sum_own(situation: Situation, state: ServingState) -> None:
         group = rules.group[fact.category]
         sums[group, OF_GROUP] += bought.count
         sums[fact.category, OF_CATEGORY] += bought.count
-        state.query.own_brand[fact.brand] += bought.count
+        state.query.own_brand[fact.brand, 0] += bought.count
         if fact.price > 0.0:
             sums[group, PRICED] += bought.count
             sums[group, LOG_PRICES] += bought.count * math.log(fact.price)
@@ -168,107 +199,184 @@ def clear_own(situation: Situation, state: ServingState) -> None:
         fact = state.rules.facts[situation.own[index].item]
         state.query.own[fact.category, :] = 0.0
         state.query.own[state.rules.group[fact.category], :] = 0.0
-        state.query.own_brand[fact.brand] = 0.0
+        state.query.own_brand[fact.brand, :] = 0.0
 
 
 @inline_njit
-def rerank(situation: Situation, by_learnt: bool, state: ServingState, features: NDArray[np.float64]) -> None:
-    """Queue the pool, and nothing else, by the order that serves for each kind.
+def rerank(queue: int, state: ServingState) -> None:
+    """Queue the pool's candidates of a queue, and nothing else, by the order that serves for their kind.
 
-    Of a kind that is served by its evidence only those with evidence are queued, with acceptances that compare with the
-    other kind's. If nothing is to be reranked (not `by_learnt`), the queues stay, and those that joined leave the pool.
-    `features` (WIDTH,) is working memory.
+    They have been described, unless they are served by their evidence: of those only the ones with evidence are queued,
+    with acceptances that compare with the other kind's.
     """
-    learnt, pool = state.learnt, state.pool
-    for queue in (CROSS_SELLS, UPSELLS):
-        kind = UPSELL if queue == UPSELLS else CROSS_SELL
-        order = learnt.serves[kind]
-        if not by_learnt or order == EVIDENCE_SERVES:
-            for number in range(pool.top_sizes[queue]):
-                candidate = pool.candidates[pool.top[queue, number]]
-                if candidate.tier == JOINED:
-                    candidate.tier = 0
-        if not by_learnt:
+    learnt, pool, kind = state.learnt, state.pool, UPSELL if queue == UPSELLS else CROSS_SELL
+    order = learnt.serves[kind]
+    if order == EVIDENCE_SERVES:
+        drop_joined(queue, pool)
+    pool.queues.length[queue] = 0
+    for number in range(pool.top_sizes[queue]):
+        place = pool.top[queue, number]
+        candidate = pool.candidates[place]
+        if candidate.tier == 0:
             continue
-        pool.queues.length[queue] = 0
-        for number in range(pool.top_sizes[queue]):
-            place = pool.top[queue, number]
-            if pool.candidates[place].tier == 0:
-                continue
-            describe(place, situation, state, features)
-            total = features[_LEARNT] if order == LEARNT else features[_EVIDENCE]
-            if order == POPULARITY:
-                total = 0.0
-                for column in range(WIDTH):
-                    total += POPULAR_WEIGHTS[column] * features[column]
-            candidate = pool.candidates[place]
-            candidate.score = 1.0 / (1.0 + math.exp(-total - learnt.bias[kind, order]))
-            if kind == UPSELL:
-                anchor = state.query.anchors[candidate.anchor]
-                candidate.score *= step_factor(candidate.item, anchor, state.weights, state.rules)
-            push(queue, place, state.pool, state.id_order)
+        if order == EVIDENCE_SERVES:
+            total = math.log(1.0 + candidate.evidence / BASE_UNIT)
+        elif order == LEARNT:
+            total = pool.features[_LEARNT, number]
+        else:
+            total = 0.0
+            for column in range(WIDTH):
+                total += POPULAR_WEIGHTS[column] * pool.features[column, number]
+        candidate.score = 1.0 / (1.0 + math.exp(-total - learnt.bias[kind, order]))
+        if kind == UPSELL:
+            anchor = state.query.anchors[candidate.anchor]
+            candidate.score *= step_factor(candidate.item, anchor, state.weights, state.rules)
+        push(queue, place, state.pool, state.id_order)
 
 
 @inline_njit
-def describe(place: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
-    """Describe a candidate of the pool by the `FEATURES`, (WIDTH,)."""
-    rows, facts, at = state.rows, state.rules.facts, situation.at
-    candidate = state.pool.candidates[place]
-    item, upsell = candidate.item, candidate.kind == UPSELL
-    fact, anchor = facts[item], facts[state.query.anchors[candidate.anchor]]
-    shares = state.pool.shares[place]
+def drop_joined(queue: int, pool: Pool) -> None:
+    """Let the candidates of a queue's pool that have joined it be none of those that are queued."""
+    for number in range(pool.top_sizes[queue]):
+        candidate = pool.candidates[pool.top[queue, number]]
+        if candidate.tier == JOINED:
+            candidate.tier = 0
+
+
+@inline_njit
+def describe(queue: int, situation: Situation, state: ServingState) -> None:
+    """Describe the pool's candidates of a queue by the `FEATURES`, a column each of `state.pool.features`.
+
+    Features of 0 are not computed: most are.
+    """
+    pool, upsell = state.pool, queue == UPSELLS
+    for column in range(WIDTH):
+        pool.features[column, : pool.top_sizes[queue]] = 0.0
+    for number in range(pool.top_sizes[queue]):
+        features = pool.features[:, number]
+        place = pool.top[queue, number]
+        _describe_evidence(place, upsell, situation, state, features)
+        _describe_item(place, upsell, situation, state, features)
+        if pool.candidates[place].own >= 0:
+            _describe_purchases(place, situation, state, features)
+    _weigh(queue, state)
+
+
+@inline_njit
+def _describe_evidence(
+    place: int, upsell: bool, situation: Situation, state: ServingState, features: NDArray[np.float64]
+) -> None:
+    """What was counted about a candidate."""
+    candidate, shares = state.pool.candidates[place], state.pool.shares[place]
     for column in range(SHARES):
-        features[column] = math.log(1.0 + shares[column] / SHARE_UNIT)
-    features[_EVIDENCE] = math.log(1.0 + candidate.evidence / BASE_UNIT)
-    views = 0.0
-    if item < len(rows.at):
-        views = rows.own[item, 0] * 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
-    share = (baskets_with(item, at, rows) + UNSEEN_BASKETS) / situation.baskets
-    features[_VIEWS], features[_BASE] = math.log(1.0 + views), math.log(1.0 + share / BASE_UNIT)
-    features[_LIFT] = (
-        math.log((shares[BOUGHT_WITH] + BASE_UNIT) / (share + BASE_UNIT)) if shares[BOUGHT_WITH] > 0.0 else 0.0
-    )
-    features[_SIGNIFICANCE] = candidate.significance
+        if shares[column] != 0.0:
+            features[column] = math.log(1.0 + shares[column] / SHARE_UNIT)
+    if candidate.evidence != 0.0:
+        features[_EVIDENCE] = math.log(1.0 + candidate.evidence / BASE_UNIT)
+    views, baskets = own_counts(candidate, situation.at, state.rows)
+    share = (baskets + UNSEEN_BASKETS) / situation.baskets
+    if views != 0.0:
+        features[_VIEWS] = math.log(1.0 + views)
+    features[_BASE] = math.log(1.0 + share / BASE_UNIT)
+    if not upsell:
+        if shares[BOUGHT_WITH] > 0.0:
+            features[_LIFT] = math.log((shares[BOUGHT_WITH] + BASE_UNIT) / (share + BASE_UNIT))
+        features[_SIGNIFICANCE] = candidate.significance
+    if candidate.seen:
+        features[_SEEN] = 1.0
+    if candidate.tier == EVIDENCE:
+        features[_COUNTED] = 1.0
+
+
+@inline_njit
+def _describe_item(
+    place: int, upsell: bool, situation: Situation, state: ServingState, features: NDArray[np.float64]
+) -> None:
+    """What a candidate is, beside its anchor and what the shopper has bought."""
+    candidate, query = state.pool.candidates[place], state.query
+    item, compared = candidate.item, query.anchors[candidate.anchor]
+    fact, anchor = state.rules.facts[item], state.rules.facts[compared]
     if upsell:
-        features[_LIFT] = features[_SIGNIFICANCE] = 0.0
-    features[_SEEN] = 1.0 if candidate.seen else 0.0
-    features[_COUNTED] = 1.0 if candidate.tier == EVIDENCE else 0.0
-    features[_STEP] = features[_STEP_SQUARED] = 0.0
-    if upsell:
-        step = math.log(step_of(item, state.query.anchors[candidate.anchor], state.weights, state.rules))
+        step = math.log(step_of(item, compared, state.weights, state.rules))
         features[_STEP], features[_STEP_SQUARED] = step, step * step
-    price = math.log(fact.price / anchor.price) if fact.price > 0.0 and anchor.price > 0.0 else 0.0
-    features[_PRICE] = min(_STEEPEST, max(-_STEEPEST, price))
-    features[_BRAND] = 1.0 if fact.brand != NONE and fact.brand == anchor.brand else 0.0
-    features[_NEAR] = 1.0 if state.parent[fact.category] == state.parent[anchor.category] else 0.0
-    features[_HAD:_LEARNT] = 0.0
-    own_baskets, sums = situation.own_baskets + PRIOR_BASKETS, state.query.own
-    group = state.rules.group[fact.category]
-    of_group = sums[group]
-    features[_OWN_GROUP] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
-    features[_OWN_CATEGORY] = math.log(1.0 + sums[fact.category, OF_CATEGORY] / own_baskets / OWN_UNIT)
-    if fact.brand != NONE:
-        features[_OWN_BRAND] = math.log(1.0 + state.query.own_brand[fact.brand] / own_baskets / OWN_UNIT)
+    if fact.price > 0.0 and anchor.price > 0.0:
+        features[_PRICE] = min(_STEEPEST, max(-_STEEPEST, math.log(fact.price / anchor.price)))
+    if fact.brand != NONE and fact.brand == anchor.brand:
+        features[_BRAND] = 1.0
+    if state.parent[fact.category] == state.parent[anchor.category]:
+        features[_NEAR] = 1.0
+    if not upsell:
+        features[_CATEGORY_LIFT] = log_lift(state.rules.group[fact.category], query, state.category_pairs)
+    _describe_taste(item, situation, state, features)
+
+
+@inline_njit
+def _describe_taste(item: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
+    """How far a candidate is like what the shopper has bought."""
+    fact, query = state.rules.facts[item], state.query
+    own_baskets, group = situation.own_baskets + PRIOR_BASKETS, state.rules.group[fact.category]
+    of_group, of_category, of_brand = query.own[group], query.own[fact.category], query.own_brand[fact.brand]
+    if of_group[OF_GROUP] > 0.0:
+        if of_group[GROUP_FEATURE] == 0.0:
+            of_group[GROUP_FEATURE] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
+        features[_OWN_GROUP] = of_group[GROUP_FEATURE]
+    if of_category[OF_CATEGORY] > 0.0:
+        if of_category[CATEGORY_FEATURE] == 0.0:
+            of_category[CATEGORY_FEATURE] = math.log(1.0 + of_category[OF_CATEGORY] / own_baskets / OWN_UNIT)
+        features[_OWN_CATEGORY] = of_category[CATEGORY_FEATURE]
+    if fact.brand != NONE and of_brand[0] > 0.0:
+        if of_brand[1] == 0.0:
+            of_brand[1] = math.log(1.0 + of_brand[0] / own_baskets / OWN_UNIT)
+        features[_OWN_BRAND] = of_brand[1]
     if of_group[PRICED] > 0.0 and fact.price > 0.0:
         over = math.log(fact.price) - of_group[LOG_PRICES] / of_group[PRICED]
         features[_OWN_PRICE] = min(_STEEPEST, max(-_STEEPEST, over))
-    if not upsell:
-        features[_CATEGORY_LIFT] = log_lift(group, state.query, state.category_pairs)
-    if candidate.own >= 0:
-        own = situation.own[candidate.own]
-        age_s = max(0.0, at - own.last)
-        features[_HAD] = 1.0
-        features[_HAD + 1] = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
-        features[_HAD + 2] = math.log(1.0 + own.fast * 2.0 ** (-age_s / situation.fast_s) / OWN_UNIT)
-        features[_HAD + 3] = math.log(1.0 + own.slow * 2.0 ** (-age_s / situation.slow_s) / OWN_UNIT)
-        features[_HAD + 4] = math.log(1.0 + age_s / DAY_S)
-        if own.count > 1:
-            gap_s = (own.last - own.first) / (own.count - 1)
-            features[_HAD + 5] = min(_STEEPEST, max(-_STEEPEST, math.log((age_s + DAY_S) / (gap_s + DAY_S))))
-    learnt, kind, had = state.learnt, UPSELL if upsell else CROSS_SELL, 1 if candidate.own >= 0 else 0
-    total = 0.0
+
+
+@inline_njit
+def _describe_purchases(place: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
+    """How often and when the shopper has bought a candidate.
+
+    What depends on the last time or on the plain count only is computed once for items that share it.
+    """
+    pool, own_baskets = state.pool, situation.own_baskets + PRIOR_BASKETS
+    own = situation.own[pool.candidates[place].own]
+    age_s = max(0.0, situation.at - own.last)
+    if pool.aged[0] != own.last:
+        pool.aged[0] = own.last
+        pool.aged[1] = 2.0 ** (-age_s / situation.fast_s)
+        pool.aged[2] = 2.0 ** (-age_s / situation.slow_s)
+        pool.aged[3] = math.log(1.0 + age_s / DAY_S)
+    if own.count >= COUNTS:
+        of_count = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
+    else:
+        if math.isnan(pool.counted[own.count]):
+            pool.counted[own.count] = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
+        of_count = pool.counted[own.count]
+    features[_HAD] = 1.0
+    features[_HAD + 1] = of_count
+    features[_HAD + 2] = math.log(1.0 + own.fast * pool.aged[1] / OWN_UNIT)
+    features[_HAD + 3] = math.log(1.0 + own.slow * pool.aged[2] / OWN_UNIT)
+    features[_HAD + 4] = pool.aged[3]
+    if own.count > 1:
+        gap_s = (own.last - own.first) / (own.count - 1)
+        features[_HAD + 5] = min(_STEEPEST, max(-_STEEPEST, math.log((age_s + DAY_S) / (gap_s + DAY_S))))
+
+
+@inline_njit
+def _weigh(queue: int, state: ServingState) -> None:
+    """Score the described candidates of a queue by the learnt order."""
+    learnt, pool, kind = state.learnt, state.pool, UPSELL if queue == UPSELLS else CROSS_SELL
+    features, totals, size = pool.features, pool.features[_LEARNT], pool.top_sizes[queue]
     for column in range(_LEARNT):
-        total += learnt.weights[kind, had, column] * features[column]
-    if item < learnt.uptake.shape[2]:
-        total += learnt.uptake[UPSELLS if upsell else CROSS_SELLS, had, item]
-    features[_LEARNT] = total
+        values, weight = features[column], learnt.weights[kind, 0, column]
+        for number in range(size):
+            totals[number] += weight * values[number]
+    for number in range(size):
+        had, item = int(features[_HAD, number]), pool.candidates[pool.top[queue, number]].item
+        if had:
+            totals[number] = 0.0
+            for column in range(_LEARNT):
+                totals[number] += learnt.weights[kind, had, column] * features[column, number]
+        if item < learnt.uptake.shape[2]:
+            totals[number] += learnt.uptake[queue, had, item]

@@ -4,10 +4,11 @@ Popularity is an item's own views and baskets in its row, decayed to a common ti
 their order does not change with time: the logarithm of a weight plus its time in half-lives is a key that holds until
 the item's row, stock, category or brand change.
 
-Every batch scans the next `SLICE` items and moves those that have changed. A change is therefore seen after at most
-`items / SLICE` batches; where an item leaves a full list, the next one comes in within as many more. (The rules check
-stock and price as they are now before a top item is suggested.) When the number of items has doubled, as after a start,
-one batch scans them all. The lists depend on catalogue and rows as they were seen, not on the order of changes.
+Every batch scans the next `SLICE` items and moves those that have changed, until all have been scanned since the last
+change of anything. A change is therefore seen after at most `items / SLICE` batches; where an item leaves a full list,
+the next one comes in within as many more. (The rules check stock and price as they are now before a top item is
+suggested.) When the number of items has doubled, as after a start, one batch scans them all. The lists depend on
+catalogue and rows as they were seen, not on the order of changes.
 """
 
 from __future__ import annotations
@@ -105,6 +106,8 @@ class Popularity:
         self._seen = Seen(np.zeros(0), np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(2, np.int64))
         self._next = 0
         self._whole = 0
+        self._seen_as: tuple[int, int, int] | None = None  # versions of what was scanned last
+        self._due = 0  # items to scan until all have been since anything changed
 
     def refresh(self) -> None:
         """Scan the next items; called before each batch."""
@@ -116,10 +119,16 @@ class Popularity:
             self._whole, first, number = items, 0, items
         if not number:
             return
+        versions = self._catalog.version, self._neighbours.version, items
+        if versions != self._seen_as:
+            self._seen_as, self._due = versions, items
+        self._next = (first + number) % items
+        if self._due <= 0 and self._seen.clock[1] <= self._seen.clock[0]:
+            return
+        self._due -= number
         self._scan(first, number)
         if number == items and self._seen.clock[1] > self._seen.clock[0]:
             self._scan(first, number)  # fills the places that some have left
-        self._next = (first + number) % items
 
     @property
     def nbytes(self) -> int:
@@ -188,7 +197,7 @@ def _wider(old: Any, new: Any) -> Any:
     return new
 
 
-@cached_njit()
+@cached_njit(nogil=True)
 def scan(first: int, number: int, state: ScanState) -> None:
     """Put so many items from index `first` on, going round, where they belong now."""
     facts, own, at, seen = state.facts, state.own, state.at, state.seen

@@ -86,3 +86,37 @@ def precedes(place: int, other: int, pool: Pool, id_order: NDArray[np.uint64]) -
     if id_order[mine.item, 0] != id_order[its.item, 0]:
         return bool(id_order[mine.item, 0] < id_order[its.item, 0])
     return bool(id_order[mine.item, 1] < id_order[its.item, 1])
+
+
+@inline_njit
+def put_first(most: int, places: NDArray[np.int32], pool: Pool, id_order: NDArray[np.uint64]) -> None:
+    """Put the best `most` of more candidates before the others, in no order (C. A. R. Hoare's Find, 1961)."""
+    low, high = 0, len(places) - 1
+    while low < high:
+        pivot, left, right = places[(low + high) // 2], low, high
+        while left <= right:
+            while precedes(places[left], pivot, pool, id_order):
+                left += 1
+            while precedes(pivot, places[right], pool, id_order):
+                right -= 1
+            if left <= right:
+                places[left], places[right] = places[right], places[left]
+                left += 1
+                right -= 1
+        if most <= right:
+            high = right
+        elif most > left:
+            low = left
+        else:
+            break
+
+
+@inline_njit
+def put_in_order(places: NDArray[np.int32], pool: Pool, id_order: NDArray[np.uint64]) -> None:
+    """Put a few candidates in order, the best first."""
+    for number in range(1, len(places)):
+        place, gap = places[number], number
+        while gap > 0 and precedes(place, places[gap - 1], pool, id_order):
+            places[gap] = places[gap - 1]
+            gap -= 1
+        places[gap] = place

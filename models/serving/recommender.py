@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from models.boxes import Box, KeptBox, boxed
 from models.cooccurrence.index import Neighbours
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.features import SOURCES, Order, no_order
 from models.sequence.predictor import Expected, SequencePredictor
-from models.serving.batch import Answers, Batch, Joined, empty_answers
+from models.serving.batch import Answers, Batch, Joined, Output, empty_output
 from models.serving.category_lifts import CategoryLifts
-from models.serving.explanations import MOST_REASONS, Reasons, empty_reasons
+from models.serving.explanations import MOST_REASONS, Reasons
 from models.serving.kernel import answer
 from models.serving.popularity import Popularity
 from models.serving.reason_text import Reason, ReasonText
@@ -26,7 +27,7 @@ from models.serving.rules import CompiledPolicy, QueryState
 from models.serving.sources import WORTH
 from models.serving.sources.most_bought import MOST_BOUGHT
 from models.serving.sources.source import Worth
-from models.serving.state import SHARES, Limits, ServingState, Weights, empty_pool
+from models.serving.state import SHARES, Limits, Memory, Shared, Weights, empty_pool
 from models.sessions.histories import CELL, NOTHING, History, HistoryConfig
 from models.sessions.look_kernel import Snapshots
 from models.sessions.visits import Visit, Window
@@ -37,6 +38,9 @@ from models.shop.kinds import CROSS_SELL, KIND_NAMES, UPSELL
 from models.shop.policy import DEFAULT, Policy
 
 NO_LOOKS = Window([], [], [])
+
+MOST_POOLS_KEPT = 16
+"""Room for the answers of a batch that had more pools logged than these is not kept for the next one."""
 
 
 class SuggestedItem(TypedDict):
@@ -81,22 +85,6 @@ class Answer(NamedTuple):
     """Best first."""
     pool: CandidatePool | None
     """What the list was chosen from, if the query asks for it, and the list is by evidence or a learnt order."""
-
-
-class AnsweredBatch(NamedTuple):
-    """What a batch of queries is answered with, as arrays."""
-
-    lists: Answers
-    reasons: Reasons
-    logged: NDArray[np.int64]  # (queries,): see `models.serving.batch.Batch`
-
-    def pool(self, query: int) -> CandidatePool | None:
-        """The pool of a query; None: it is not wanted, or was not gathered."""
-        row, out = self.logged[query], self.lists
-        if row < 0 or not (size := int(out.pool_size[row])):
-            return None
-        features = out.pool_features[row, :size].astype(np.float32)
-        return CandidatePool(out.pool_item[row, :size].copy(), out.pool_kind[row, :size].copy(), features)
 
 
 @dataclass(frozen=True)
@@ -150,6 +138,48 @@ class PreparedPolicy:
     query_state: QueryState
 
 
+class _Room(NamedTuple):
+    """Arrays for the answers of a batch, and their box."""
+
+    output: Output
+    box: Box
+
+    def has(self, queries: int, places: int, pools: int) -> bool:
+        """Whether the answers of a batch fit."""
+        answers = self.output.answers
+        return len(answers.item) >= queries and answers.item.shape[1] == places and len(answers.pool_item) >= pools
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is worth keeping: a pool takes 125 kB."""
+        return len(self.output.answers.pool_item) <= MOST_POOLS_KEPT
+
+
+class AnsweredBatch(NamedTuple):
+    """What a batch of queries is answered with, as arrays that have room for more."""
+
+    room: _Room
+    logged: NDArray[np.int64]  # (queries,): see `models.serving.batch.Batch`
+
+    @property
+    def lists(self) -> Answers:
+        """The lists; rows of the queries come first, and places beyond the size of a list mean nothing."""
+        return self.room.output.answers
+
+    @property
+    def reasons(self) -> Reasons:
+        """Their reasons; likewise."""
+        return self.room.output.reasons
+
+    def pool(self, query: int) -> CandidatePool | None:
+        """The pool of a query; None: it is not wanted, or was not gathered."""
+        row, out = self.logged[query], self.lists
+        if row < 0 or not (size := int(out.pool_size[row])):
+            return None
+        features = out.pool_features[row, :size].astype(np.float32)
+        return CandidatePool(out.pool_item[row, :size].copy(), out.pool_kind[row, :size].copy(), features)
+
+
 class Recommender:
     """Answers queries from the neighbours and the catalogue as they are at the call.
 
@@ -176,6 +206,8 @@ class Recommender:
         self._reason_text = ReasonText(items, catalog)
         self._serial = 1
         self._pool = empty_pool(0)
+        self._shared, self._memory = KeptBox(), KeptBox()
+        self._spare: list[_Room] = []
         self.policy = policy
 
     @property
@@ -219,8 +251,9 @@ class Recommender:
     def nbytes(self) -> int:
         """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
         pool, query = self._pool, self._in_force.query_state
-        arrays = [*pool[:-3], *pool.queues, *query]
+        arrays = [*pool[:7], *pool[8:], *pool.queues, *query]
         kept = self.popularity.nbytes + self.category_lifts.nbytes
+        arrays.extend(array for room in self._spare for table in room.output for array in table)
         return kept + sum(array.nbytes for array in [*arrays, *self.learnt.order])
 
     def held(self) -> NDArray[np.int64]:
@@ -255,10 +288,14 @@ class Recommender:
         A caller that is done with one list before it takes the next spares the garbage collector thousands of objects.
         The arguments are those of `answer_batch`.
         """
-        if not queries:
-            return iter(())
-        answered = self.answer_batch(queries, expected, learnt)
-        return map(Answer, self._suggested(answered.lists, answered.reasons), map(answered.pool, range(len(queries))))
+        return self._told(self.answer_batch(queries, expected, learnt)) if queries else iter(())
+
+    def _told(self, answered: AnsweredBatch) -> Iterator[Answer]:
+        """Answers of a batch, one after the other."""
+        queries = len(answered.logged)
+        lists = self._suggested(answered.lists, answered.reasons, queries)
+        yield from map(Answer, lists, map(answered.pool, range(queries)))
+        self.done_with(answered)
 
     def answer_batch(
         self,
@@ -276,11 +313,11 @@ class Recommender:
         self.popularity.refresh()
         in_force = self._in_force
         rows, rules = self.neighbours.arrays(), in_force.compiled.rules()
-        self.category_lifts.refresh(rows, rules)
+        self.category_lifts.refresh(len(queries), rows, rules)
         if len(self._pool.where) < len(rules.facts):
             self._pool = empty_pool(len(rules.facts))
         in_force.query_state = in_force.compiled.query_state(in_force.query_state)
-        state = ServingState(
+        shared = Shared(
             rows,
             in_force.weights,
             rules,
@@ -292,14 +329,25 @@ class Recommender:
             self.catalog.categories.parent,
             (learnt or self.learnt).order,
             self.items.order,
-            in_force.query_state,
-            self._pool,
         )
+        memory = Memory(in_force.query_state, self._pool)
         batch = self._batch(queries, expected_of(None, queries) if expected is None else expected, looks)
-        out = empty_answers(len(queries), self._in_force.limits.items, int((batch.logged >= 0).sum()))
-        why = empty_reasons(len(queries), self._in_force.limits.items)
-        answer(batch, state, out, why)
-        return AnsweredBatch(out, why, batch.logged)
+        room = self._room(len(queries), in_force.limits.items, int(batch.logged.max()) + 1)
+        answer(batch, self._shared.of(shared), self._memory.of(memory), room.box)
+        return AnsweredBatch(room, batch.logged)
+
+    def _room(self, queries: int, places: int, pools: int) -> _Room:
+        """Room for the answers of a batch: that of one before, if it is done with and large enough."""
+        if self._spare and self._spare[-1].has(queries, places, pools):
+            return self._spare.pop()
+        self._spare.clear()
+        output = empty_output(2 * queries, places, pools)
+        return _Room(output, boxed(output))
+
+    def done_with(self, answered: AnsweredBatch) -> None:
+        """Take the arrays of answers back, for those of a later batch."""
+        if not self._spare and answered.room.is_small:
+            self._spare.append(answered.room)
 
     def _batch(self, queries: Sequence[Query], expected: Expected, looks: Snapshots | None) -> Batch:
         """Queries as arrays."""
@@ -340,14 +388,15 @@ class Recommender:
         ordered: NDArray[np.void] = cells[np.argsort(-useful, kind="stable")]
         return ordered
 
-    def _suggested(self, out: Answers, why: Reasons) -> Iterator[list[SuggestedItem]]:
-        """Answers as they are sent."""
+    def _suggested(self, out: Answers, why: Reasons, queries: int) -> Iterator[list[SuggestedItem]]:
+        """The first answers as they are sent."""
         get, name, reason = self.catalog.get, self.items.name, self._reason_text.reason
         places = out.item.shape[1]
-        items, kinds, anchors, scores, propensities = _flat(out.item, out.kind, out.anchor, out.score, out.propensity)
-        grounds = _flat(why.source, why.anchor, why.events, why.of_views, np.round(why.lift, 4))
-        sources, abouts, counts, of_views, lifts = grounds
-        for number, size in enumerate(out.size.tolist()):
+        shown = out.item, out.kind, out.anchor, out.score, out.propensity
+        items, kinds, anchors, scores, propensities = _flat(queries, *shown)
+        grounds = why.source, why.anchor, why.events, why.of_views, np.round(why.lift[:queries], 4)
+        sources, abouts, counts, of_views, lifts = _flat(queries, *grounds)
+        for number, size in enumerate(out.size[:queries].tolist()):
             suggestions: list[SuggestedItem] = []
             for place in range(number * places, number * places + size):
                 item = get(items[place])
@@ -399,9 +448,9 @@ def _joined(lists: Sequence[Sequence[int]]) -> Joined:
     return Joined(np.array(joined, np.int32), np.array([0, *accumulate(map(len, lists))], np.int64))
 
 
-def _flat(*tables: NDArray[Any]) -> list[list[Any]]:
-    """The elements of each table one after the other."""
-    return [table.reshape(-1).tolist() for table in tables]
+def _flat(rows: int, *tables: NDArray[Any]) -> list[list[Any]]:
+    """The elements of the first rows of each table one after the other."""
+    return [table[:rows].reshape(-1).tolist() for table in tables]
 
 
 def _seed(text: str) -> int:

@@ -10,6 +10,7 @@ The policy is compiled to arrays, so that a candidate is classified in a few doz
 
 from __future__ import annotations
 
+from operator import is_not
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,9 +26,13 @@ SERIAL, ANCHORS, MAY_UPSELL, BARRED = 0, 1, 2, 3
 """Places of `QueryState.now`: serial of the query, number of its anchors, whether it may have upsells, number of items
 that it bars."""
 
-OF_GROUP, OF_CATEGORY, PRICED, LOG_PRICES, OWN_SUMS = range(5)
+OF_GROUP, OF_CATEGORY, PRICED, LOG_PRICES, GROUP_FEATURE, CATEGORY_FEATURE, OWN_SUMS = range(7)
 """Columns of `QueryState.own`: the shopper's baskets with items of a group and of a category; of a group those with a
-price, and the sum of the logarithms of their prices. Number of the columns."""
+price, and the sum of the logarithms of their prices; the features of the first two, 0 where not computed yet. Number of
+the columns."""
+
+MAX_COMPARED = 4
+"""Anchors that a candidate's category is compared with: the trigger's first."""
 
 _BY_POLICY, _BY_QUERY = 1, 2
 """Bits of `QueryState.barred`."""
@@ -59,7 +64,12 @@ class QueryState(NamedTuple):
     taken: NDArray[np.int64]  # (nodes,): serial of the last query that has an anchor of the group
     denied: NDArray[np.uint64]  # (words,): first categories of pairs, some anchor's or above it
     own: NDArray[np.float64]  # (nodes, OWN_SUMS): of what the shopper has bought; zero between queries
-    own_brand: NDArray[np.float64]  # (brands,): his baskets with items of the brand; zero between queries
+    own_brand: NDArray[
+        np.float64
+    ]  # (brands, 2): his baskets with items of the brand, and the feature of that; likewise
+    compared: NDArray[np.int32]  # (MAX_COMPARED,): places of the anchors' categories among those with sums
+    lifted: NDArray[np.int64]  # (nodes,): serial of the last query that has the group's lift
+    lift: NDArray[np.float64]  # (nodes,): that
 
 
 class CompiledPolicy:
@@ -92,6 +102,7 @@ class CompiledPolicy:
         self._barred_items = np.array([items.index(item_id) for item_id in policy.exclude_items], np.int64)
         self._excluded_brands = frozenset(policy.exclude_brands)
         self._excluded_categories = frozenset(policy.exclude_categories)
+        self._rules: Rules | None = None
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps: of the items that the policy excludes."""
@@ -141,10 +152,10 @@ class CompiledPolicy:
         self._brands, self._reused = brands, reused
 
     def rules(self) -> Rules:
-        """The rules as arrays that cover the catalogue as it is now."""
+        """The rules as arrays that cover the catalogue as it is now: the same object until one is replaced."""
         self._catalog.make_room()
         self.cover()
-        return Rules(
+        rules = Rules(
             self._catalog.facts,
             self._group,
             self._category_barred,
@@ -157,6 +168,9 @@ class CompiledPolicy:
             self._policy.min_step,
             self._policy.max_step,
         )
+        if self._rules is None or any(map(is_not, rules, self._rules)):
+            self._rules = rules
+        return self._rules
 
     def query_state(self, before: QueryState | None = None) -> QueryState:
         """Memory for queries by the rules as of the last `cover`: `before`, if it is long enough.
@@ -179,7 +193,10 @@ class CompiledPolicy:
                 np.zeros(nodes, np.int64),
                 np.zeros(self._deny.first.shape[1], np.uint64),
                 np.zeros((nodes, OWN_SUMS)),
-                np.zeros(brands),
+                np.zeros((brands, 2)),
+                np.full(MAX_COMPARED, -1, np.int32),
+                np.zeros(nodes, np.int64),
+                np.zeros(nodes),
             )
         return before
 

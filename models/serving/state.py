@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
 from models.ranking.candidate_pool import MOST
-from models.ranking.features import SOURCES, Order
+from models.ranking.features import SOURCES, WIDTH, Order
 from models.serving.category_lifts import PairSums
 from models.serving.popularity import TopItems
 from models.serving.rules import QueryState, Rules
@@ -34,6 +34,9 @@ learnt order ranks. 0: none of them yet."""
 CROSS_SELLS, UPSELLS = 0, 1
 """The queues of candidates."""
 
+COUNTS = 16
+"""Plain counts of a shopper's purchases whose features are computed once a query."""
+
 BLOCK = 32
 """Places of a block of a queue: about the root of a thousand."""
 
@@ -45,8 +48,10 @@ CANDIDATE = np.dtype(
         ("strongest", np.float64),  # greatest bought-together share with one item of the context
         ("significance", np.float64),  # of the bought-together share, once `exact`
         ("direct", np.float64),  # greatest sum of the shares with one anchor that the item fits
+        ("fade", np.float64),  # what its own counts have faded to since its row was published; below 0: not known yet
         ("item", np.int32),
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
+        ("cell", np.int32),  # of `strongest` in the row of its partner
         ("own", np.int32),  # place of the item in the shopper's history, -1: it is not in there, or nobody looked
         ("partner", np.int8),  # place of the item of `strongest` in the context
         ("kin", np.int8),  # without evidence: place of the anchor that it is related to, -1: none
@@ -115,10 +120,37 @@ class Pool(NamedTuple):
     queues: Queues
     top: NDArray[np.int32]  # (2, MOST // 2): places of the candidates that a learnt order ranks, by queue
     top_sizes: NDArray[np.int64]  # (2,)
+    ranked: NDArray[np.int32]  # (items,): places, while the best are chosen
+    features: NDArray[np.float64]  # (WIDTH, MOST // 2): of those of one queue
+    aged: NDArray[np.float64]  # (4,): when an item was last bought, what both counts fade to since, its feature of that
+    counted: NDArray[np.float64]  # (COUNTS,): features of plain counts of purchases, NaN where not known yet
+
+
+class Shared(NamedTuple):
+    """What queries are answered from. Answering reads it only: several threads may share it."""
+
+    rows: Rows
+    weights: Weights
+    rules: Rules
+    limits: Limits
+    by_category: TopItems
+    by_brand: TopItems
+    most_bought: TopItems
+    category_pairs: PairSums
+    parent: NDArray[np.int32]  # (nodes,) of the category tree
+    learnt: Order
+    id_order: NDArray[np.uint64]  # (items, 2): settles ties by item id
+
+
+class Memory(NamedTuple):
+    """What answering writes on the way: working memory of one thread."""
+
+    query: QueryState
+    pool: Pool
 
 
 class ServingState(NamedTuple):
-    """All that the functions of the kernel share: what is read, then what is written."""
+    """All that the functions of the kernel are handed: the fields of `Shared`, then those of `Memory`."""
 
     rows: Rows
     weights: Weights
@@ -155,4 +187,8 @@ def empty_pool(items: int) -> Pool:
         queues,
         np.zeros((2, MOST // 2), np.int32),
         np.zeros(2, np.int64),
+        np.empty(items, np.int32),
+        np.zeros((WIDTH, MOST // 2)),
+        np.zeros(4),
+        np.zeros(COUNTS),
     )

@@ -21,18 +21,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 import models.serving.recommender
+from models.boxes import Box, boxed
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.prequential.replay import Engine, Ranking
 from models.evaluation.prequential.replay import Event as ShopEvent
 from models.ranking.features import LEARNT, no_order
 from models.sequence.predictor import ITEMS, Expected
-from models.serving.batch import Batch, empty_answers
-from models.serving.explanations import empty_reasons
+from models.serving.batch import Batch, Output, empty_output
 from models.serving.kernel import answer
 from models.serving.popularity import TopItems
 from models.serving.recommender import Learnt, Query, Recommender
 from models.serving.sources import likeness, walk
-from models.serving.state import ServingState
+from models.serving.state import Memory, ServingState, Shared
 from models.sessions.histories import DAY_S, NOTHING, Histories, History, HistoryConfig
 from models.sessions.visits import VisitConfig
 from models.shop.catalog import OFFERED
@@ -184,12 +184,30 @@ def _call(recommender: Recommender, queries: Sequence[Query], expected: Expected
     """What a recommender calls the kernel with."""
     module, found = vars(models.serving.recommender), list[Call]()
     kernel = module["answer"]
-    module["answer"] = lambda batch, state, out, why: found.append(Call(batch, state))
+    module["answer"] = lambda batch, shared, memory, _: found.append(
+        Call(batch, ServingState(*_held(shared), *_held(memory)))
+    )
     try:
         recommender.answer_each(queries, expected, learnt)
     finally:
         module["answer"] = kernel
     return found[0]
+
+
+@njit
+def _held(box: Box) -> Any:
+    """What a box holds."""
+    return box.held
+
+
+def answered(batch: Batch, state: ServingState, output: Output) -> float:
+    """Let the kernel answer a batch; returns the seconds that it took."""
+    parts: tuple[Any, ...] = state
+    shared = len(Shared._fields)
+    boxes = boxed(Shared(*parts[:shared])), boxed(Memory(*parts[shared:])), boxed(output)
+    started = time.thread_time()
+    answer(batch, *boxes)
+    return time.thread_time() - started
 
 
 def _changed(found: Iterable[Call], change: Callable[[ServingState], ServingState]) -> list[Call]:
@@ -252,10 +270,7 @@ def _seconds(call: Call, serials: Iterator[int]) -> float:
     """Seconds that the kernel takes for a call."""
     size, places = len(call.batch.at), call.state.limits.items
     batch = call.batch._replace(serial=next(serials))
-    out, why = empty_answers(size, places, int((batch.logged >= 0).sum())), empty_reasons(size, places)
-    started = time.thread_time()
-    answer(batch, call.state, out, why)
-    return time.thread_time() - started
+    return answered(batch, call.state, empty_output(size, places, int((batch.logged >= 0).sum())))
 
 
 def _described_us(found: Sequence[Call], serials: Iterator[int]) -> dict[str, float]:

@@ -18,8 +18,8 @@ import orjson
 from numpy.typing import NDArray
 
 from models.jit import cached_njit, inline_njit
-from models.serving.batch import Answers, empty_answers
-from models.serving.explanations import MOST_REASONS, Reasons, empty_reasons
+from models.serving.batch import Answers, empty_output
+from models.serving.explanations import MOST_REASONS, Reasons
 from models.serving.sources import SENTENCES
 from models.serving.sources.sentence import CASES, FIELDS, STRANGER, case_number
 from models.shop.catalog import Catalog
@@ -230,18 +230,20 @@ class SuggestionWriter:
     def warm(self) -> None:
         """Compile, or load what was compiled before."""
         nothing = Requests(np.empty((0, ITEM_COUNT + 1), np.int64), b"[]", models_of([]))
-        self.write(nothing, empty_answers(0, 1, 0), empty_reasons(0, 1), 0.0, emit_empty=False)
+        self.write(nothing, *empty_output(0, 1, 0), 0.0, emit_empty=False)
 
     def write(
         self, requests: Requests, answers: Answers, reasons: Reasons, now_ms: float, *, emit_empty: bool
     ) -> Written:
-        """The records of answers, and their numbers. Items are those that the answers are of: no index has been freed.
+        """The records of the answers to requests, in the first rows of the arrays, and their numbers.
+
+        Items are those that the answers are of: no index has been freed.
 
         Empty lists are sent where `emit_empty`, and those of the arm `none` have no items. `now_ms`: in epoch
         milliseconds, for the latency.
         """
         self._catalog.make_room()
-        places, queries = answers.item.shape[1], len(answers.size)
+        places, queries = answers.item.shape[1], len(requests.columns)
         if self._store.revisions is not self._catalog.revisions or len(self._store.missing) < _most_missing(places):
             self._store = self._new_store(places)
         if len(self._out.ends) <= queries:
@@ -395,7 +397,7 @@ def _miss(item: int, oldest: int, store: _Store, number: int) -> int:
 def _list_missing(first: int, oldest: int, batch: _Batch, store: _Store) -> int:
     """List the items of queries whose pieces are to be made, those of the first query first."""
     number = 0
-    for query in range(first, len(batch.size)):
+    for query in range(first, len(batch.columns)):
         for place in range(_shown(query, batch)):
             number = _miss(batch.item[query, place], oldest, store, number)
             number = _miss(batch.anchor[query, place], oldest, store, number)
@@ -581,7 +583,7 @@ def _write(batch: _Batch, words: Words, store: _Store, written: int, made: bool,
         if number:
             return number
     at = 0
-    for query in range(first, len(batch.size)):
+    for query in range(first, len(batch.columns)):
         withheld = batch.columns[query, ARM] == NONE
         sent = batch.size[query] > 0 or batch.emit_empty
         bound, text_end = _bound(query, out.progress[1], written - 2 * half, batch, words, store)

@@ -262,6 +262,7 @@ class SuggestionBatcher:
             self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value, shorten)
             if request.query.logs_pool and answered.lists.size[number] and (pool := answered.pool(number)) is not None:
                 self._log_pool(request.record, request.query, pool)
+        recommender.done_with(answered)
         self._answered += len(batch)
         self._count(written)
 

@@ -46,9 +46,10 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
     for queue in range(len(pool.top_sizes)):
         for number in range(pool.top_sizes[queue]):
             place = pool.top[queue, number]
-            item = pool.candidates[place].item
-            views = rows.own_count[item, 0] if item < len(rows.at) else 0
-            pool.shares[place, _SHARE] /= max(1, items) * math.sqrt(max(1, views))
+            if pool.shares[place, _SHARE] > 0.0:
+                item = pool.candidates[place].item
+                views = rows.own_count[item, 0] if item < len(rows.at) else 0
+                pool.shares[place, _SHARE] /= max(1, items) * math.sqrt(max(1, views))
 
 
 SOURCE = Source(worth={NAME: Worth(cross_sell=0.0, upsell=0.0)}, join=join)

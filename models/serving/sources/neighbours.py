@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.cooccurrence.index import Rows
 from models.jit import inline_njit
 from models.serving.batch import Batch
-from models.serving.candidates import bought_by_chance, place_of, significance
+from models.serving.candidates import bought_by_chance, cell_of, place_of, significance
 from models.serving.explanations import OF_AN_ANCHOR, OF_OWN_ANCHOR, OF_VISIT, Reasons
 from models.serving.rules import fits
 from models.serving.sources.sentence import Sentence
@@ -85,6 +85,7 @@ def add(query: int, batch: Batch, state: ServingState) -> None:
             if bought > candidate.strongest:
                 candidate.strongest = bought
                 candidate.partner = place
+                candidate.cell = cell
             worth = weights.worth[candidate.kind]
             direct = worth[VIEWED_WITH] * viewed + worth[VIEWED_THEN_BOUGHT] * joined + worth[BOUGHT_WITH] * bought
             if anchor >= 0 and direct > candidate.direct and fits(item, candidate.kind, anchor, rules, state.query):
@@ -112,7 +113,8 @@ def explain(
     for index in range(size):
         if found.source[index, BOUGHT_WITH] == BOUGHT_WITH:
             item = pool.candidates[chosen[index]].item
-            lift, log_likelihood = bought_by_chance(found.anchor[index, BOUGHT_WITH], item, at, rows)
+            about = found.anchor[index, BOUGHT_WITH]
+            lift, log_likelihood = bought_by_chance(about, item, cell_of(item, about, rows), at, rows)
             found.lift[index, BOUGHT_WITH] = lift
             found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, state.weights.chance)
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.cooccurrence.index import Neighbours
-from models.serving.batch import Answers, empty_answers
-from models.serving.explanations import MOST_REASONS, Reasons, empty_reasons
+from models.serving.batch import Answers, empty_output
+from models.serving.explanations import MOST_REASONS, Reasons
 from models.serving.recommender import Recommender, RecommenderConfig
 from models.serving.sources import SENTENCES
 from models.shop.catalog import Catalog
@@ -74,7 +74,7 @@ class Desk:
     def answers(self, offered: Sequence[int], others: Sequence[int], queries: int) -> tuple[Answers, Reasons]:
         """Random lists of items that are offered, with reasons about any item."""
         chance = self.chance
-        out, why = empty_answers(queries, self.places, 0), empty_reasons(queries, self.places)
+        out, why = empty_output(queries, self.places, 0)
         for query in range(queries):
             out.size[query] = chance.randint(0, self.places) if offered else 0
             for place in range(out.size[query]):

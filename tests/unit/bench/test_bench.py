@@ -20,9 +20,7 @@ from typer.testing import CliRunner
 
 from models.ranking.features import FEATURES
 from models.ranking.features import SOURCES as SHARES
-from models.serving.batch import empty_answers
-from models.serving.explanations import empty_reasons
-from models.serving.kernel import answer
+from models.serving.batch import empty_output
 from models.shop.kinds import CROSS_SELL, UPSELL
 from streams.bench import benchmark, breakdown, events, measure, report, run, scoring, sources
 from streams.bench.echo import create_echo
@@ -176,7 +174,7 @@ def test_a_describer_writes_its_own_share_of_the_pool_that_the_kernel_has_left(
     written: dict[str, set[str]] = {name: set() for name in sources.DESCRIBERS}
     for batch, state in sources.calls(*sources.taught(*shop, 64), 1)[sources.ALL]:
         size, places = len(batch.at), state.limits.items
-        answer(batch._replace(serial=next(SERIALS)), state, empty_answers(size, places, 0), empty_reasons(size, places))
+        sources.answered(batch._replace(serial=next(SERIALS)), state, empty_output(size, places, 0))
         shares = state.pool.shares[: state.pool.size[0]].view(np.uint64)  # bits: what is no candidate may be NaN
         for name, describe in sources.DESCRIBERS.items():
             before = shares.copy()
@@ -190,9 +188,10 @@ def pooled(calls: list[sources.Call]) -> Counter[str]:
     found: Counter[str] = Counter()
     for batch, state in calls:
         size, places = len(batch.at), state.limits.items
-        out = empty_answers(size, places, size)
+        output = empty_output(size, places, size)
+        out = output.answers
         logging = batch._replace(serial=next(SERIALS), logged=np.arange(size))
-        answer(logging, state, out, empty_reasons(size, places))
+        sources.answered(logging, state, output)
         for query in range(size):
             rows = out.pool_features[query, : out.pool_size[query]]
             kinds = out.pool_kind[query, : out.pool_size[query]]

@@ -5,19 +5,26 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from models.ranking.features import FEATURES, LEARNT, no_order
 from models.serving import category_lifts
-from models.serving.category_lifts import MAX_COMPARED, STRENGTH, PairSums
+from models.serving.category_lifts import STRENGTH, PairSums
 from models.serving.recommender import Learnt
+from models.serving.rules import MAX_COMPARED
 from models.shop.events import BOUGHT_WITH
 from models.shop.policy import Policy
 from tests.support.corner_shop import HALF_LIFE_S, NOW, WIDE, CornerShop
 
 LIFT = "category lift"
+
+
+@pytest.fixture(autouse=True)
+def every_query_pays_for_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(category_lifts, "QUERIES", 1)
 
 
 def market(seed: int, depth: int = 0, categories: int = 6) -> CornerShop:
@@ -209,3 +216,12 @@ def test_a_learnt_order_may_rank_by_it() -> None:
     shop.recommender.learnt = Learnt(order, "v")
     found = lifts(shop, "item-01")
     assert [one["item_id"] for one in shop.ask("item-01")] == sorted(found, key=lambda name: (-found[name], name))
+
+
+def test_queries_alone_pay_for_a_step_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(category_lifts, "QUERIES", 4)
+    shop, seen = market(13), []
+    for size in (1, 1, 2, 1, 3, 4, 9):
+        shop.recommender.suggest_many([shop.query("item-01")] * size)
+        seen.append(shop.recommender.category_lifts.sums)
+    assert [new is not old for old, new in pairwise(seen)] == [False, False, True, False, True, True]

@@ -130,3 +130,28 @@ def test_one_large_branch_leaves_places_to_others() -> None:
     town.popularity.refresh()
     assert len(town.popular("Phones")) == PLACES
     assert len(town.popular("")) == SHARE + 1
+
+
+def test_nothing_is_scanned_until_something_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(popularity, "SLICE", 15)
+    town, scanned, scan = _Town(5), list[int](), popularity.scan
+    for number in range(40):
+        town.change(f"item-{number}")
+
+    def counted(first: int, number: int, state: popularity.ScanState) -> None:
+        scanned.append(number)
+        scan(first, number, state)
+
+    monkeypatch.setattr(popularity, "scan", counted)
+    for _ in range(2):  # the first time all are scanned at once
+        for _ in range(12):
+            town.popularity.refresh()
+        assert 0 < len(scanned) < 12
+        scanned.clear()
+        town.popularity.refresh()
+        assert scanned == []
+        for number in range(10):
+            town.change(f"item-{number}")
+    for _ in range(7):
+        town.popularity.refresh()
+    assert town.popular("") == town.best("")
