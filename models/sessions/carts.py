@@ -26,15 +26,17 @@ class Cart:
     [7]
     """
 
-    __slots__ = ("_changes", "_oldest_s", "_size")
+    __slots__ = ("_changes", "_items", "_oldest_s", "_size")
 
     def __init__(self) -> None:
         self._changes: dict[int, list[_Change]] = {}  # of each item, the last first
+        self._items: list[int] | None = None  # that are in the cart; None: not known since the last change
         self._size = 0
         self._oldest_s = float("inf")  # no change was appended before this
 
     def set(self, item: int, added: bool, at: float, offset: int, appended_s: float) -> None:
         """Add or remove an item at an event time `at`; both times are epoch seconds."""
+        self._items = None
         change = (at, offset, added, appended_s)
         changes = self._changes.setdefault(item, [])
         if changes:
@@ -62,7 +64,7 @@ class Cart:
 
     def _keep(self, wanted: Callable[[_Change], bool]) -> None:
         kept = {item: [change for change in changes if wanted(change)] for item, changes in self._changes.items()}
-        self._changes = {item: changes for item, changes in kept.items() if changes}
+        self._changes, self._items = {item: changes for item, changes in kept.items() if changes}, None
         self._size = len(self)
         appended = (change[3] for changes in self._changes.values() for change in changes)
         self._oldest_s = min(appended, default=float("inf"))
@@ -76,6 +78,9 @@ class Cart:
         return self._changes
 
     def items(self) -> list[int]:
-        """Items in the cart, by event time and offset of their addition."""
-        last = [(changes[0], item) for item, changes in self._changes.items()]
-        return [item for (_, _, added, _), item in sorted(last, key=lambda pair: (*pair[0][:2], pair[1])) if added]
+        """Items in the cart, by event time and offset of their addition. The list must not be changed."""
+        if self._items is None:
+            last = [(changes[0], item) for item, changes in self._changes.items()]
+            last.sort(key=lambda pair: (*pair[0][:2], pair[1]))
+            self._items = [item for (_, _, added, _), item in last if added]
+        return self._items
