@@ -16,6 +16,7 @@ from models.boxes import Box, KeptBox, boxed
 from models.cooccurrence.index import Neighbours
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.features import SOURCES, Order, no_order
+from models.sequence.prediction import WindowBatch
 from models.sequence.predictor import Expected, SequencePredictor
 from models.serving.batch import Answers, Batch, Joined, Output, empty_output
 from models.serving.category_lifts import CategoryLifts
@@ -430,13 +431,17 @@ def expected_of(
     """
     if predictor is None:
         return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
-    windows = [query.window or NO_LOOKS for query in queries]
-    if looks is not None:
-        windows = [NO_LOOKS if query.window is None else _window(looks, row) for row, query in enumerate(queries)]
-    return predictor.expect([(query.user_id, window) for query, window in zip(queries, windows, strict=True)])
+    if looks is not None and not any(query.window is None for query in queries):
+        windows = WindowBatch(looks.look_items, looks.look_actions, looks.look_ats, looks.look_ends)
+        return predictor.expect_batch(np.array([hash(query.user_id) for query in queries], np.int64), windows)
+    shoppers = [(query.user_id, _window_of(row, query, looks)) for row, query in enumerate(queries)]
+    return predictor.expect(shoppers)
 
 
-def _window(looks: Snapshots, row: int) -> Window:
+def _window_of(row: int, query: Query, looks: Snapshots | None) -> Window:
+    """The window of the query in a row; empty where the query has none."""
+    if query.window is None or looks is None:
+        return query.window or NO_LOOKS
     own = slice(int(looks.look_ends[row]), int(looks.look_ends[row + 1]))
     return Window(looks.look_items[own].tolist(), looks.look_actions[own].tolist(), looks.look_ats[own].tolist())
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.sequence.prediction import WindowBatch
 from models.sequence.predictor import Expected, SequencePredictor
 from models.sessions.visits import Window
 
@@ -30,11 +31,18 @@ class SilentModel(SequencePredictor):
 
     def expect(self, shoppers: Sequence[tuple[str, Window]]) -> Expected:
         """See [`SequencePredictor.expect`][models.sequence.predictor.SequencePredictor.expect]."""
-        self.asked.append((len(shoppers), threading.get_ident()))
+        return self._silence(len(shoppers))
+
+    def expect_batch(self, keys: NDArray[np.int64], looks: WindowBatch) -> Expected:
+        """See [`SequencePredictor.expect_batch`][models.sequence.predictor.SequencePredictor.expect_batch]."""
+        return self._silence(len(keys))
+
+    def _silence(self, shoppers: int) -> Expected:
+        self.asked.append((shoppers, threading.get_ident()))
         assert self.let.wait(10)
         if self.error is not None:
             raise self.error
-        return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(shoppers) + 1, np.int64))
+        return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(shoppers + 1, np.int64))
 
     def held(self) -> NDArray[np.int64]:
         """No items."""

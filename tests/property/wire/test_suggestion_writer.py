@@ -166,7 +166,7 @@ class Desk:
         return records
 
     def _lists(self, answers: Answers, reasons: Reasons) -> list[list[Any]]:
-        lists = [list(items) for items in self.recommender._suggested(answers, reasons)]
+        lists = [list(items) for items in self.recommender._suggested(answers, reasons, len(answers.size))]
         for query, items in enumerate(lists):
             for place, item in enumerate(items):
                 item["score"] = nearest(item["score"], SCORE_DIGITS)

@@ -27,7 +27,7 @@ def row_of(item_id: str, neighbours: list[str], seed: int = 0, position: int = 1
         (int(random.integers(2**50)), int(random.integers(9))),
         neighbours,
         np.exp(random.normal(0, 50, (n, 3))),
-        random.integers(0, MOST, (n, 3), endpoint=True),
+        random.integers(0, MOST, (n, 3), np.int32, endpoint=True),
     )
 
 
