@@ -65,19 +65,24 @@ class Cursor:
         self.held = 0
         """Records delivered and not yet taken; a large one counts as several."""
         self._log = log
-        self._pieces: deque[Missing | deque[Record]] = deque()
+        self._pieces: deque[Missing | deque[tuple[Record, int]]] = deque()  # records with their sizes
 
     def offer(self, records: Sequence[Record]) -> None:
         """Take a delivered batch (offsets ascending). Records delivered before are skipped."""
-        fresh = deque(r for r in records if r.offset >= self.expected)
+        fresh = [r for r in records if r.offset >= self.expected]
         self.tally.repeated += len(records) - len(fresh)
         if not fresh:
             return
         if fresh[0].offset > self.expected:
             self._pieces.append(Missing(self.expected, fresh[0].offset))
-        self._pieces.append(fresh)
-        self.held += sum(map(_weight, fresh))
+        self._pieces.append(self._held_piece(fresh))
         self.expected = fresh[-1].offset + 1
+
+    def _held_piece(self, records: Sequence[Record]) -> deque[tuple[Record, int]]:
+        """Records with their sizes, which count as held from now on."""
+        sizes = list(map(size_of, records))
+        self.held += sum(map(_weight, sizes))
+        return deque(zip(records, sizes, strict=True))
 
     def expect(self, end: int) -> None:
         """Mark everything up to `end` as missing, to be read from the log. Called by the watchdog."""
@@ -115,38 +120,41 @@ class Cursor:
             return  # a hole: the next record's offset moves the position past it
         if (after := read[-1].offset + 1) < missing.stop:
             self._pieces.appendleft(Missing(after, missing.stop))
-        self._pieces.appendleft(deque(read))
-        self.held += sum(map(_weight, read))
+        self._pieces.appendleft(self._held_piece(read))
 
     def front(self) -> Record | None:
         """The next record, if it has been delivered or read."""
         if self._pieces and isinstance(records := self._pieces[0], deque):
-            return records[0]
+            return records[0][0]
         return None
 
     def take(self) -> Record:
         """The next record; the caller applies it and then calls `applied`."""
+        return self.take_sized()[0]
+
+    def take_sized(self) -> tuple[Record, int]:
+        """As `take`, with the record's size."""
         records = self._pieces[0]
         assert isinstance(records, deque)  # noqa: S101 - `front` has checked it
-        record = records.popleft()
+        taken = records.popleft()
         if not records:
             self._pieces.popleft()
-        self.held -= _weight(record)
-        return record
+        self.held -= _weight(taken[1])
+        return taken
 
     def take_many(self, most: int) -> list[Record]:
         """Up to `most` records, or `RUN_BYTES`, from the front, as far as they are available."""
         taken: list[Record] = []
         size = 0
         while len(taken) < most and size < RUN_BYTES and self.front() is not None:
-            taken.append(record := self.take())
-            size += size_of(record)
+            record, its_size = self.take_sized()
+            taken.append(record)
+            size += its_size
         return taken
 
     def put_back(self, records: Sequence[Record]) -> None:
         """Return the last records taken, as they cannot be applied yet."""
-        self._pieces.appendleft(deque(records))
-        self.held += len(records)
+        self._pieces.appendleft(self._held_piece(records))
 
     def applied(self, record: Record) -> None:
         """Move the position past a record whose effects are in the state now."""
@@ -179,5 +187,5 @@ def size_of(record: Record) -> int:
     return len(raw_value(record) or b"")
 
 
-def _weight(record: Record) -> int:
-    return 1 + size_of(record) // WEIGHT_BYTES
+def _weight(size: int) -> int:
+    return 1 + size // WEIGHT_BYTES

@@ -250,6 +250,8 @@ class _Queue:
     """Largest packet; smaller once the broker has refused one."""
     sending: Sequence[Message] | None = None
     """The packet that is not acknowledged yet."""
+    sending_bytes: int = 0
+    """Its size."""
 
 
 Mark = Mapping[Where, int]
@@ -381,7 +383,7 @@ class BatchingProducer:
         queue = self._queues[where]
         packet, queue.sending = queue.sending or (), None
         queue.acknowledged += len(packet)
-        self.bytes -= sum(message.size for message in packet)
+        self.bytes -= queue.sending_bytes
         self._wake()
         if queue.waiting:
             self._make_due(where)
@@ -394,7 +396,7 @@ class BatchingProducer:
             refused = await self._retried(where, packet, error)
             if refused is not None and len(packet) > 1:
                 queue.waiting.extendleft(reversed(packet))
-                queue.packet_bytes = sum(message.size for message in packet) // 2
+                queue.packet_bytes = queue.sending_bytes // 2
                 queue.sending = None
                 self._make_due(where)
                 return
@@ -406,12 +408,14 @@ class BatchingProducer:
 
     def _packet(self, queue: _Queue) -> list[Message]:
         packet = [queue.waiting.popleft()]
-        size = packet[0].size
+        total = packet[0].size
         while queue.waiting and len(packet) < PACKET_RECORDS:
-            size += queue.waiting[0].size
-            if size > queue.packet_bytes:
+            size = queue.waiting[0].size
+            if total + size > queue.packet_bytes:
                 break
             packet.append(queue.waiting.popleft())
+            total += size
+        queue.sending_bytes = total
         return packet
 
     async def _send_shortened(self, where: Where, message: Message, refused: SendError) -> None:

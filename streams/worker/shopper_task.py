@@ -32,7 +32,7 @@ from models.sessions.repurchase import collect_visit
 from models.sessions.visits import APPLIED, EventStatus, Visits
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
-from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
+from streams.kafka.cursor import RUN_BYTES, Cursor
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.backfill import is_backfilled
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
@@ -187,12 +187,13 @@ class ShopperTask(PartitionTask):
         size = 0
         while len(run) < most and size < RUN_BYTES and click is not None and purchase is not None:
             if click.timestamp <= purchase.timestamp:
-                run.append(clicks.take())
+                record, its_size = clicks.take_sized()
                 click = clicks.front()
             else:
-                run.append(purchases.take())
+                record, its_size = purchases.take_sized()
                 purchase = purchases.front()
-            size += size_of(run[-1])
+            run.append(record)
+            size += its_size
         return run
 
     def _worth_waiting(self, cursor: Cursor) -> bool:
@@ -213,11 +214,13 @@ class ShopperTask(PartitionTask):
         policy, now = self.context.recommender.policy, self.context.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
+        cursors = {tp.topic: cursor for tp, cursor in self.cursors.items()}
+        looks, room = self.context.looks, MOST_PAIRS - self.waiting_pairs
         for done, record in enumerate(records):
-            if self.waiting_pairs + self.context.looks.most_pairs > MOST_PAIRS:
+            if looks.most_pairs > room:
                 self._put_back(records[done:])
                 break
-            cursor = self.cursors[TopicPartition(record.topic, record.partition)]
+            cursor = cursors[record.topic]
             try:
                 outcome = self._apply_one(record, oldest_ms)
             except RecordError as error:
@@ -288,8 +291,9 @@ class ShopperTask(PartitionTask):
 
         Who asks to be forgotten is forgotten, wherever the record lies.
         """
-        forgets = isinstance(event, Profile) and event.forget
-        self.context.placement.check(record, refuse=self._refuses_misplaced and not forgets)
+        if not self.context.placement.fits(record):
+            forgets = isinstance(event, Profile) and event.forget
+            self.context.placement.check(record, refuse=self._refuses_misplaced and not forgets)
         return event
 
     def _apply_one(self, record: Record, oldest_ms: float) -> str | None:
