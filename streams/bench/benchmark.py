@@ -229,7 +229,7 @@ class Benchmark:
             applied.cpu_us,
             steady.latency,
             applied.broker_us,
-            answers.bytes / len(answers.at_ms),
+            answers.value_bytes / len(answers.at_ms),
             steady.cpu_us,
             rss_mb,
             {name: count / len(answers.at_ms) for name, count in answers.models.items()},

@@ -95,7 +95,7 @@ def disturbed(load: float, cores: int, shares: Mapping[str, float | None]) -> li
     """Sentences on what else the machine did, by its load before and what others used of all cores in each phase.
 
     >>> disturbed(0.4, 2, {"before": 0.01, "turn 1": 0.2})
-    ['other processes used 20 % of all cores (turn 1)']
+    ['other processes used up to 20 % of all cores (turn 1)']
     """
     found = []
     if load >= cores:
@@ -103,7 +103,7 @@ def disturbed(load: float, cores: int, shares: Mapping[str, float | None]) -> li
     busy = {phase: share for phase, share in shares.items() if share is not None and share > MOST_OTHERS}
     if busy:
         phases = ", ".join(busy)
-        found.append(f"other processes used {100 * max(busy.values()):.0f} % of all cores ({phases})")
+        found.append(f"other processes used up to {100 * max(busy.values()):.0f} % of all cores ({phases})")
     if None in shares.values():
         found.append("this system does not tell what other processes use (/proc)")
     return found

@@ -36,7 +36,7 @@ class Answers:
 
     at_ms: dict[str, int]
     """Append times by the event's `topic-partition-offset`."""
-    bytes: int = 0
+    value_bytes: int = 0
     models: Counter[str] = field(default_factory=Counter)
     """How many answers each model took part in."""
 
@@ -45,7 +45,7 @@ class Answers:
         answer = _answer.decode(value)
         if answer.suggestion_id not in self.at_ms:
             self.at_ms[answer.suggestion_id] = at_ms
-            self.bytes += len(value)
+            self.value_bytes += len(value)
             self.models.update(answer.models.keys())
 
 
