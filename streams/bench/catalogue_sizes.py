@@ -38,6 +38,8 @@ WARM_UP = 40_000
 
 PACES = (BACKLOG, STEADY)
 
+PARTITIONS = Settings().partitions
+
 LEAST_ITEMS = 2_000
 """The shop itself has nearly as many."""
 
@@ -115,7 +117,7 @@ def _in_copy(event: Event, copy: int) -> Event:
         value["items"] = [line | {"item_id": _copied(line["item_id"], copy)} for line in value["items"]]
     elif event.topic == "catalog":
         key = value["item_id"].encode()
-        return Event(event.topic, partition_of(key, Settings().partitions), key, orjson.dumps(value))
+        return Event(event.topic, partition_of(key, PARTITIONS), key, orjson.dumps(value))
     return event._replace(value=orjson.dumps(value))
 
 
@@ -127,7 +129,7 @@ def measured(
     Raises:
         ProcessError: a process ended by itself.
     """
-    shop = BenchShop(seed, Settings().partitions, time.time() - LEAD_S)
+    shop = BenchShop(seed, PARTITIONS, time.time() - LEAD_S)
     catalog = shop.catalog()
     events = shop.take(WARM_UP + sum(pace.seconds * pace.events_per_s for pace in PACES))
     say("models learn from the events of the shop")

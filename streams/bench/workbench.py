@@ -131,6 +131,9 @@ class Workbench:
                 task.on_assigned()
                 self._running.append(asyncio.create_task(task.run()))
                 await task.ready.wait()
+        for number in range(self._settings.partitions):  # adopted: they would only count as memory
+            partition = TopicPartition("histories", number)
+            self._log.expire(partition, (await self._log.ends([partition]))[partition])
         return self
 
     async def __aexit__(self, *exception: object) -> None:
