@@ -152,7 +152,7 @@ class Benchmark:
         await self._warm_up()
         config = self._config
         echoes, workers, quixes = list[Measurement](), list[Measurement](), list[float]()
-        while len(workers) < config.repeats or len(workers) < config.most_turns and not _settled(echoes, workers):
+        while another_turn(config, echoes, workers):
             number = len(workers) + 1
             warm, backlog = self._next(round(WARM_SHARE * config.events)), self._next(config.events)
             measurement, load = await self._measure_echo(f"echo, turn {number}", warm, backlog)
@@ -334,8 +334,10 @@ def _ratios(echoes: Sequence[Measurement], workers: Sequence[Measurement]) -> li
     return [worker.events_per_s / echo.events_per_s for echo, worker in zip(echoes, workers, strict=True)]
 
 
-def _settled(echoes: Sequence[Measurement], workers: Sequence[Measurement]) -> bool:
-    return settled(_ratios(echoes, workers))
+def another_turn(config: BenchmarkConfig, echoes: Sequence[Measurement], workers: Sequence[Measurement]) -> bool:
+    """Whether to take another turn: there are too few, or the ratio has not settled and there may be more."""
+    turns = len(workers)
+    return turns < config.repeats or (turns < config.most_turns and not settled(_ratios(echoes, workers)))
 
 
 def compared(echoes: Sequence[Measurement], workers: Sequence[Measurement]) -> dict[str, Any]:

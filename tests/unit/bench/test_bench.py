@@ -330,6 +330,17 @@ def test_the_throughput_ratio_is_the_mean_of_the_turns_with_its_interval() -> No
     assert not benchmark.compared(echoes, workers)["ratio"]["settled"]
 
 
+def test_turns_are_taken_until_the_ratio_settles_or_there_are_too_many() -> None:
+    config, echo = benchmark.BenchmarkConfig(repeats=3, most_turns=5), measurement(1_000, 1, 1)
+    steady = [measurement(rate, 1, 1) for rate in (3_000, 3_050, 2_980)]
+    assert benchmark.another_turn(config, [], [])
+    assert benchmark.another_turn(config, [echo] * 2, steady[:2])
+    assert not benchmark.another_turn(config, [echo] * 3, steady)
+    restless = [measurement(rate, 1, 1) for rate in (3_000, 5_000, 2_000, 4_500, 2_200)]
+    assert benchmark.another_turn(config, [echo] * 4, restless[:4])
+    assert not benchmark.another_turn(config, [echo] * 5, restless)
+
+
 def test_another_echo_is_compared_turn_by_turn() -> None:
     found = benchmark.against([measurement(3_000, 1, 1), measurement(6_000, 1, 1)], [10_000.0, 20_000.0])
     assert found == {"events_per_s": 15_000.0, "ratio": 0.3}
