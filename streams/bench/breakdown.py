@@ -2,28 +2,31 @@
 
 Events go through the real partition tasks alternately unwatched, for the total, and with a stopwatch around each stage.
 The rest, which no stage accounts for, is partition tasks, cursors and event loop. Events come in large batches, as of a
-backlog, and a few at a time, as at the head of the log.
+backlog, and a few at a time, as at the head of the log. Processor time of all threads counts: the sequence model
+answers large batches in one of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import models.serving.recommender
 import streams.kafka.global_tables
 import streams.worker.neighbour_task
 import streams.worker.shopper_task
+import streams.worker.suggestion_batcher
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
 from models.serving.recommender import Recommender
 from models.sessions.look_table import LookTable
 from models.sessions.visits import Visits
+from models.snapshot import Snapshot
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
 from streams.bench.workbench import Workbench
@@ -59,8 +62,13 @@ EVENTS = sum(2 * pace.seconds * pace.events_per_s for pace in PACES)
 
 def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     """Every function that is timed: owner, name, stage; in the order that an event goes through them."""
-    modules = (streams.worker.shopper_task, streams.worker.neighbour_task, streams.kafka.global_tables)
-    shopper, item, tables = map(vars, modules)
+    modules = (
+        streams.worker.shopper_task,
+        streams.worker.neighbour_task,
+        streams.worker.suggestion_batcher,
+        streams.kafka.global_tables,
+    )
+    shopper, item, batcher, tables = map(vars, modules)
     return [
         (shopper, "decode_click", "decode clicks and purchases"),
         (shopper, "decode_purchase", "decode clicks and purchases"),
@@ -70,6 +78,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (shopper, "collect_visit", "visits: consent, repeats, carts"),
         (LookTable, "run", "visits: looks, pairs, snapshots"),
         (LookTable, "take", "visits: looks, pairs, snapshots"),
+        (batcher, "expected_of", "sequence model"),
         (Recommender, "answer_batch", "suggest: around the kernel"),
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.serving.recommender), "answer", "suggest: kernel"),
@@ -91,24 +100,22 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
 
 
 def breakdown(
-    catalog: Iterable[Event], warm_up: Sequence[Event], events: Iterable[Event], paces: Sequence[Pace] = PACES
+    worker: ServingWorker, warm_up: Sequence[Event], events: Iterable[Event], paces: Sequence[Pace] = PACES
 ) -> dict[str, Any]:
     """Microseconds an event, by name of the pace: `total_us` without a stopwatch, `stages_us` with the rest.
 
     The events of the warm-up are applied first. `EVENTS` events are timed for `PACES`.
     """
-    return asyncio.run(_breakdown(catalog, warm_up, iter(events), paces))
+    return asyncio.run(_breakdown(worker, warm_up, iter(events), paces))
 
 
 async def _breakdown(
-    catalog: Iterable[Event], warm_up: Sequence[Event], events: Iterator[Event], paces: Sequence[Pace]
+    worker: ServingWorker, warm_up: Sequence[Event], events: Iterator[Event], paces: Sequence[Pace]
 ) -> dict[str, Any]:
     figures = {}
-    async with Workbench(catalog, round(time.time() * 1000)) as bench:
-        for first in range(0, len(warm_up), BACKLOG.events_per_s):
-            await _Second(bench, BACKLOG, watched=False).run(warm_up[first : first + BACKLOG.events_per_s])
+    async with worker.running(warm_up) as bench:
         for pace in paces:
-            bare, watched = _Second(bench, pace, watched=False), _Second(bench, pace, watched=True)
+            bare, watched = Second(bench, pace, watched=False), Second(bench, pace, watched=True)
             for _ in range(pace.seconds):  # alternately, under the same conditions
                 await bare.run(list(islice(events, pace.events_per_s)))
                 await watched.run(list(islice(events, pace.events_per_s)))
@@ -122,7 +129,24 @@ async def _breakdown(
     return figures
 
 
-class _Second:
+class ServingWorker(NamedTuple):
+    """What a worker without a broker knows before the first event."""
+
+    catalog: Iterable[Event]
+    snapshots: Iterable[Snapshot] = ()
+    histories: Iterable[Event] = ()
+
+    @asynccontextmanager
+    async def running(self, warm_up: Sequence[Event]) -> AsyncIterator[Workbench]:
+        """Run it, after it has applied the warm-up as a backlog."""
+        async with Workbench(self.catalog, round(time.time() * 1000), self.histories) as bench:
+            bench.install(self.snapshots)
+            for first in range(0, len(warm_up), BACKLOG.events_per_s):
+                await Second(bench, BACKLOG, watched=False).run(warm_up[first : first + BACKLOG.events_per_s])
+            yield bench
+
+
+class Second:
     """Seconds of one pace, applied and published; where `watched`, the stages are timed."""
 
     def __init__(self, bench: Workbench, pace: Pace, watched: bool) -> None:
@@ -141,14 +165,14 @@ class _Second:
         records = bench.records(events)
         self._events += len(events)
         with self._watch.around(self._places) if self._watch else nullcontext():
-            started = time.thread_time()
+            started = time.process_time()
             await bench.apply(records, self._pace.max_batch)
             await bench.flush_pairs()
-            self._events_s += time.thread_time() - started
+            self._events_s += time.process_time() - started
         with self._row_watch.around(self._places) if self._row_watch else nullcontext():
-            started = time.thread_time()
+            started = time.process_time()
             self._row_bytes += await bench.flush_rows()
-            self._rows_s += time.thread_time() - started
+            self._rows_s += time.process_time() - started
         self._flushes += 1
 
     @property

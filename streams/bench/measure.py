@@ -7,8 +7,9 @@ processes run on one machine and share its clock.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -23,9 +24,29 @@ from streams.wire.topics import full_name
 
 class _Answer(msgspec.Struct, gc=False):
     suggestion_id: str
+    models: dict[str, str] = {}  # the echo's have none
 
 
 _answer = msgspec.json.Decoder(_Answer)
+
+
+@dataclass(slots=True)
+class Answers:
+    """Answers to events; the first one of each counts."""
+
+    at_ms: dict[str, int]
+    """Append times by the event's `topic-partition-offset`."""
+    value_bytes: int = 0
+    models: Counter[str] = field(default_factory=Counter)
+    """How many answers each model took part in."""
+
+    def add(self, value: bytes, at_ms: int) -> None:
+        """Count an answer of an append time, unless it repeats another one."""
+        answer = _answer.decode(value)
+        if answer.suggestion_id not in self.at_ms:
+            self.at_ms[answer.suggestion_id] = at_ms
+            self.value_bytes += len(value)
+            self.models.update(answer.models.keys())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +54,7 @@ class Latency:
     """Time from the append of an event to the append of its answer."""
 
     p50_ms: float
+    p95_ms: float
     p99_ms: float
     max_ms: float
     events: int
@@ -71,6 +93,7 @@ def latency(sent_ms: Mapping[str, int], answered_ms: Mapping[str, int], skip_s: 
     taken = [answered_ms[name] - at for name, at in sent_ms.items() if at >= after and name in answered_ms]
     return Latency(
         p50_ms=percentile(taken, 50),
+        p95_ms=percentile(taken, 95),
         p99_ms=percentile(taken, 99),
         max_ms=max(taken),
         events=len(taken),
@@ -120,12 +143,12 @@ class Topics:
             f"{record.topic}-{record.partition}-{record.offset}": record.timestamp async for record in self._read(since)
         }
 
-    async def answers(self, since: Ends) -> dict[str, int]:
-        """Append times of the first answer to each event, by the event's `topic-partition-offset`."""
-        times: dict[str, int] = {}
+    async def answers(self, since: Ends) -> Answers:
+        """The answers from some ends on."""
+        found = Answers({})
         async for record in self._read(since):
-            times.setdefault(_answer.decode(record.value or b"").suggestion_id, record.timestamp)
-        return times
+            found.add(record.value or b"", record.timestamp)
+        return found
 
     async def _read(self, since: Ends) -> AsyncIterator[Record]:
         ends = await self._ends(since)

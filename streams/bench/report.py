@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from streams.bench.interval import WITHIN
 from streams.bench.scoring import TOGETHER
 
 FIGURES = (
@@ -20,6 +21,8 @@ FIGURES = (
 def show(figures: Mapping[str, Any], console: Console) -> None:
     """Print the tables, and what they were measured on."""
     console.print(_comparison(figures))
+    console.print(_settled(figures), soft_wrap=True)
+    console.print(_latencies(figures["worker"]["latency_at"]))
     console.print(_where(figures))
     console.print(_sources(figures))
     console.print(_index(figures))
@@ -31,10 +34,22 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     _show_machine(figures, console)
 
 
+def show_items(figures: Mapping[str, Any], console: Console) -> None:
+    """Print the table of `streams.bench.run.run_items`, and what it was measured on."""
+    console.print(_items(figures["items"]))
+    _show_circumstances(figures, console)
+
+
+def show_stages(figures: Mapping[str, Any], console: Console) -> None:
+    """Print the table of `streams.bench.run.run_stages`, and what it was measured on."""
+    console.print(_where(figures))
+    _show_circumstances(figures, console)
+
+
 def show_sources(figures: Mapping[str, Any], console: Console) -> None:
     """Print the table of `streams.bench.run.run_sources`, and what it was measured on."""
     console.print(_sources(figures))
-    console.print(_circumstances(figures), soft_wrap=True)
+    _show_circumstances(figures, console)
 
 
 def show_take_over(figures: Mapping[str, Any], console: Console) -> None:
@@ -44,7 +59,14 @@ def show_take_over(figures: Mapping[str, Any], console: Console) -> None:
 
 
 def _show_machine(figures: Mapping[str, Any], console: Console) -> None:
-    console.print(f"{figures['broker']}, everything on one machine: {_circumstances(figures)}", soft_wrap=True)
+    console.print(f"{figures['broker']}, everything on one machine:")
+    _show_circumstances(figures, console)
+
+
+def _show_circumstances(figures: Mapping[str, Any], console: Console) -> None:
+    console.print(_circumstances(figures), soft_wrap=True)
+    if not figures["valid"]:
+        console.print(f"INVALID: {'; '.join(figures['invalid_because'])}. Do not use these figures.", soft_wrap=True)
 
 
 def _circumstances(figures: Mapping[str, Any]) -> str:
@@ -63,13 +85,70 @@ def _comparison(figures: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right" if name else "left")
     for title, name, compared, form in FIGURES:
         table.add_row(title, form.format(echo[name]), form.format(worker[name]), f"{ratio[compared]:.2f}")
-    if echo["cpu_us_per_event"] and worker["cpu_us_per_event"]:
-        cpu = (echo["cpu_us_per_event"], worker["cpu_us_per_event"])
-        table.add_row("processor time, us an event", *(f"{us:,.0f}" for us in cpu), f"{cpu[1] / cpu[0]:.2f}")
+    for title, name in (
+        ("processor time of a backlog, us an event", "cpu_us_per_event"),
+        ("... of the broker meanwhile", "broker_us"),
+        ("... in the steady load", "us_steady_process"),
+    ):
+        both = echo[name], worker[name]
+        cells = ("" if us is None else f"{us:,.0f}" for us in both)
+        table.add_row(title, *cells, f"{both[1] / both[0]:.2f}" if all(both) else "")
+    without = ratio["throughput_without_broker"]
+    table.add_row("events/s without the broker's time", "", "", "" if without is None else f"{without:.2f}")
+    if quix := figures.get("quix"):
+        table.add_row(
+            "events/s of a bare Quix Streams echo", f"{quix['events_per_s']:,.0f}", "", f"{quix['ratio']:.2f}"
+        )
+    for title, name, form in (
+        ("own code, eight events together, us an event", "us_steady", "{:,.0f}"),
+        ("bytes of a record", "bytes_a_record", "{:,.0f}"),
+        ("resident memory, MB", "rss_mb", "{:,.0f}"),
+    ):
+        table.add_row(title, "", "" if worker[name] is None else form.format(worker[name]), "")
     table.add_row(
         "learnt and published after, s", "", f"{max(turn['learnt_after_s'] for turn in worker['turns']):.1f}", ""
     )
     return table
+
+
+def _settled(figures: Mapping[str, Any]) -> str:
+    """How sure the throughput ratio is."""
+    ratio, turns = figures["ratio"], len(figures["worker"]["turns"])
+    if ratio["interval"] is None:
+        return "throughput ratio of one turn: no interval"
+    low, high = ratio["interval"]
+    said = "within" if ratio["settled"] else "NOT SETTLED: not within"
+    return f"throughput ratio {low:.2f} to {high:.2f} (95 %, {turns} turns), {said} {100 * WITHIN:.0f} % of the mean"
+
+
+def _latencies(shares: Mapping[str, Any]) -> Table:
+    """Milliseconds at shares of the worker's own throughput."""
+    table = Table(title="the worker at shares of its own throughput, ms", title_justify="left")
+    for name in ("share", "events/s", "p50", "p95", "p99", "max"):
+        table.add_column(name, justify="right")
+    for percent, found in shares.items():
+        times = (f"{found[name]:,.1f}" for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms"))
+        table.add_row(f"{percent} %", f"{found['rate']:,.0f}", *times)
+    return table
+
+
+def _items(sizes: Mapping[str, Any]) -> Table:
+    """Cost of an event and memory, a column for each size of the catalogue."""
+    table = Table(title="a worker without a broker, by items of the catalogue", title_justify="left")
+    table.add_column("")
+    for size in sizes:
+        table.add_column(f"{int(size):,}", justify="right")
+    for words, name in (("us an event of a backlog", "us"), ("... of eight together", "us_steady")):
+        table.add_row(words, *(f"{found[name]:,.0f}" for found in sizes.values()))
+    table.add_row("resident memory, MB", *(_whole(found["rss_mb"]) for found in sizes.values()))
+    for part in next(iter(sizes.values()))["parts_mb"]:
+        table.add_row(f"... {part}", *(_whole(found["parts_mb"][part]) for found in sizes.values()))
+    table.add_row("started and warm after, s", *(_whole(found["started_s"]) for found in sizes.values()))
+    return table
+
+
+def _whole(number: float | None) -> str:
+    return "unknown" if number is None else f"{number:,.0f}"
 
 
 def _take_over(figures: Mapping[str, Any]) -> Table:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -80,17 +81,26 @@ def index(events: Sequence[Event], sizes: Sequence[int], say: Callable[[str], No
     return figures
 
 
-def learning() -> dict[str, Any]:
-    """Looks learnt a second by one thread, with and without replayed ones."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute with one thread."""
     import torch
-
-    from models.sequence.features import Contents
-    from models.sequence.learner import Learner
-    from models.sequence.window_buffer import LookWindow
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def learning() -> dict[str, Any]:
+    """Looks learnt a second by one thread, with and without replayed ones."""
+    from models.sequence.features import Contents
+    from models.sequence.learner import Learner
+    from models.sequence.window_buffer import LookWindow
+
+    with one_thread():
         learner, chance = Learner(LearnerConfig(), Contents(), seed=1), np.random.default_rng(1)
         started = time.perf_counter()
         for _ in range(VISITS):
@@ -99,8 +109,6 @@ def learning() -> dict[str, Any]:
                 learner.learn()
         learner.learn()
         seconds = time.perf_counter() - started
-    finally:
-        torch.set_num_threads(threads)
     return {
         "positions_per_s": round(learner.positions / seconds),
         "new_positions_per_s": round(learner.learnt / seconds),

@@ -24,7 +24,6 @@ import models.serving.recommender
 from models.boxes import Box, boxed
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.evaluation.prequential.replay import Engine, Ranking
-from models.evaluation.prequential.replay import Event as ShopEvent
 from models.ranking.features import LEARNT, no_order
 from models.sequence.predictor import ITEMS, Expected
 from models.serving.batch import Batch, Output, empty_output
@@ -38,9 +37,7 @@ from models.sessions.visits import VisitConfig
 from models.shop.catalog import OFFERED
 from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import Policy
-from streams.bench.events import Event
-from streams.kafka.memory_log import StoredRecord
-from streams.wire.codec import decode_catalog, decode_click, decode_purchase
+from streams.bench.events import Event, decoded, item_of
 
 EVENTS = 30_000
 """Events that the recommender learns from."""
@@ -122,23 +119,12 @@ def taught(catalog: Iterable[Event], events: Iterable[Event], queries: int) -> t
     """A recommender that has learnt from events, and the last of their queries."""
     engine = Engine(Policy(), VisitConfig(), CoOccurrenceConfig(), {ALL: Ranking()}, flush_interval_s=1.0)
     for event in catalog:
-        item = decode_catalog(_record(event))
-        if item is not None:
-            engine.catalog.put(item)
+        engine.catalog.put(item_of(event))
     asked: deque[Query] = deque(maxlen=queries)
-    for answered in engine.run(_decoded(events)):
+    for answered in engine.run(decoded(events)):
         if answered.query is not None:
             asked.append(answered.query)
     return engine.recommenders[ALL], list(asked)
-
-
-def _decoded(events: Iterable[Event]) -> Iterator[ShopEvent]:
-    for event in events:
-        yield (decode_purchase if event.topic == "purchases" else decode_click)(_record(event))
-
-
-def _record(event: Event) -> StoredRecord:
-    return StoredRecord(event.topic, event.partition, 0, round(time.time() * 1000), event.key, event.value)
 
 
 def calls(recommender: Recommender, asked: Sequence[Query], size: int) -> dict[str, list[Call]]:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
+from threading import local
 from time import thread_time
 from types import GeneratorType
 from typing import Any
@@ -16,13 +17,21 @@ CALIBRATION = 20_000
 _END = object()
 
 
+class _Calling(local):
+    """Of each thread: seconds that watched functions took inside those under way."""
+
+    def __init__(self) -> None:
+        self.inside: list[float] = []
+
+
 class Stopwatch:
     """Adds up the time of functions, without the time of other watched functions that they call.
 
-    Only for functions that do not await: other tasks that run meanwhile would be included.
+    Only for functions that do not await: other tasks that run meanwhile would be included. Functions may be called in
+    several threads, but those of one stage in one thread at a time.
 
     Args:
-        clock: seconds, of this thread's processor time by default.
+        clock: seconds, of the calling thread's processor time by default.
 
     >>> watch, box = Stopwatch(), {"inner": sum}
     >>> with watch.around([(box, "inner", "adding")]):
@@ -36,7 +45,7 @@ class Stopwatch:
         self._clock = clock
         self.calls: defaultdict[str, int] = defaultdict(int)
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._inside: list[float] = []
+        self._calling = _Calling()
         self._own_s = self._calibrate()
 
     def seconds(self, stage: str) -> float:
@@ -45,9 +54,10 @@ class Stopwatch:
 
     def timed(self, function: Callable[..., Any], stage: str) -> Callable[..., Any]:
         """The function, watched; of a generator each step is watched."""
-        seconds, calls, inside, clock = self._seconds, self.calls, self._inside, self._clock
+        seconds, calls, calling, clock = self._seconds, self.calls, self._calling, self._clock
 
         def step(work: Callable[[], Any]) -> Any:
+            inside = calling.inside
             inside.append(0.0)
             started = clock()
             try:

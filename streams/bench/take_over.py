@@ -19,21 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from models.sessions.histories import CELL, DAY_S, History, HistoryRow
 from streams.bench.application import BenchError
-from streams.bench.events import Event
+from streams.bench.events import Event, history
 from streams.bench.load import preload
 from streams.brokers.broker import HOST, Broker, free_ports
 from streams.kafka import topic_admin
 from streams.processes import Process, cpu_s, crosscurrent, environment, resident_mb
-from streams.wire.history_rows import encode_history
-from streams.wire.partitioner import partition_of
 from streams.wire.topics import Identity, full_name
 
 CATALOGUE = 50_000
 """Items that the rows are drawn from."""
-
-YEAR_S = 365 * DAY_S
 
 HELD_S = 30.0
 """Longest wait until the gauge of a ready worker says that it holds all histories; it is updated each second."""
@@ -140,19 +135,8 @@ def rows(config: TakeOverConfig, purchases: Identity, now_s: float) -> Iterator[
     """Rows of histories that end at a time (epoch seconds), for the topic `purchases` of that identity."""
     chance, items = np.random.default_rng(config.seed), config.items
     for shopper in range(config.shoppers):
-        cells = np.zeros(items, CELL)
-        cells["count"] = chance.geometric(0.4, items)
-        for name in ("fast", "slow"):
-            cells[name] = 1.0 + (cells["count"] - 1) * chance.random(items)
-        bought = now_s - YEAR_S * chance.random((2, items))
-        cells["first"], cells["last"] = bought.min(0), bought.max(0)
-        baskets = int(cells["count"].sum())
-        first, last = float(bought.min()), float(bought.max())
-        history = History(cells, baskets, float(baskets), first, last, 0)
         item_ids = [f"item-{item}" for item in chance.choice(CATALOGUE, items, replace=False)]
-        row = HistoryRow(f"shopper-{shopper}", item_ids, history)
-        key = row.user_id.encode()
-        yield Event("histories", partition_of(key, purchases.partitions), key, encode_history(row, purchases))
+        yield history(f"shopper-{shopper}", item_ids, chance, purchases, now_s)
 
 
 def compared(config: TakeOverConfig, sent: int, without: Sequence[Start], with_rows: Sequence[Start]) -> dict[str, Any]:

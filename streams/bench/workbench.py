@@ -7,13 +7,20 @@ that a worker reads back (pairs, rows) are applied.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 from aiokafka import TopicPartition
 
+from models.ranking.ranker import MODEL as RANKER
+from models.ranking.ranker import order_of
+from models.sequence.config import MODEL
+from models.sequence.snapshot import read_predictor
+from models.serving.recommender import Learnt
 from models.shop.policy import Policy
+from models.snapshot import Snapshot
 from streams.bench.events import Event
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.memory_log import MemoryLog, StoredRecord
@@ -23,8 +30,14 @@ from streams.settings import Settings
 from streams.wire.topics import TOPICS, Identity
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
-from streams.worker.service import TASK_KINDS
+from streams.worker.service import COLLECTOR_THRESHOLDS, TASK_KINDS, task_sizes
 from streams.worker.source_ends import SourceEnds
+
+LOOK_S = 0.0005
+"""Between two looks whether a batch in a thread is answered, which costs no processor time in between."""
+
+PURCHASES = Identity("purchases", Settings().partitions)
+"""The topic that rows of histories must be for."""
 
 
 class Packer:
@@ -68,19 +81,21 @@ class _NothingToRead:
 class Workbench:
     """A worker without a broker. An async context manager; its tasks own all partitions inside it.
 
-    It starts at `now_ms` (epoch milliseconds); only `pass_a_second` moves its clock.
+    It starts at `now_ms` (epoch milliseconds); only `pass_a_second` moves its clock. Its topic `histories` holds some
+    rows, for `PURCHASES`.
     """
 
-    def __init__(self, catalog: Iterable[Event], now_ms: int) -> None:
+    def __init__(self, catalog: Iterable[Event], now_ms: int, histories: Iterable[Event] = ()) -> None:
         self._settings = Settings(publish_bytes_per_s=10**12, outbox_bytes=1 << 30)  # the bench paces the flushes
         self.packer = Packer(now_ms)
         self.metrics = Metrics()
         self.tables = GlobalTables(self._settings, self.metrics)
         self.producer = BatchingProducer(self.packer, timeout_s=1, on_failure=self._fail)
         identities = {topic.name: Identity(topic.name, self._settings.partitions) for topic in TOPICS}
+        self._log = MemoryLog(clock=lambda: now_ms)
         self._context = WorkerContext(
             settings=self._settings,
-            log=MemoryLog(clock=lambda: 0),
+            log=self._log,
             producer=self.producer,
             table_reader=_NothingToRead(self.tables),
             metrics=self.metrics,
@@ -92,16 +107,21 @@ class Workbench:
             on_failure=self._fail,
         )
         self._context.source_ends = SourceEnds(self._context.log, self._end, identities, self._settings.prefix)
+        for event in histories:
+            self._log.append(event.topic, event.partition, event.key, event.value)
         for event in catalog:
             self.tables.apply(StoredRecord(event.topic, event.partition, 0, 0, event.key, event.value))
         self._tasks: dict[str, dict[int, PartitionTask]] = {"shoppers": {}, "items": {}}
         self._running: list[asyncio.Task[None]] = []
         self._failure: BaseException | None = None
+        self._thresholds = gc.get_threshold()
         self._offsets: defaultdict[tuple[str, int], int] = defaultdict(int)
 
     async def __aenter__(self) -> Workbench:
         self._context.recommender.warm()
         self._context.batcher.warm()
+        gc.freeze()  # as a worker does
+        gc.set_threshold(*COLLECTOR_THRESHOLDS)
         for kind in TASK_KINDS:
             for number in range(self._settings.partitions) if kind.name in self._tasks else ():
                 partitions = [TopicPartition(topic, number) for topic in kind.topics]
@@ -109,6 +129,9 @@ class Workbench:
                 task.on_assigned()
                 self._running.append(asyncio.create_task(task.run()))
                 await task.ready.wait()
+        for number in range(self._settings.partitions):  # adopted: they would only count as memory
+            partition = TopicPartition("histories", number)
+            self._log.expire(partition, (await self._log.ends([partition]))[partition])
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -117,6 +140,22 @@ class Workbench:
         await asyncio.gather(*self._running, return_exceptions=True)
         await self._context.turns.close()
         await self.producer.close()
+        gc.set_threshold(*self._thresholds)
+        gc.unfreeze()
+
+    def install(self, snapshots: Iterable[Snapshot]) -> None:
+        """Serve with snapshots, as a worker does that has fetched them."""
+        items, catalog = self.tables.items, self.tables.catalog
+        for snapshot in snapshots:
+            if snapshot.model == MODEL:
+                self._context.batcher.predictor = read_predictor(snapshot, items, catalog)
+            elif snapshot.model == RANKER:
+                self._context.recommender.learnt = Learnt(order_of(snapshot, items), snapshot.version)
+
+    def sizes(self) -> dict[str, int]:
+        """Memory in bytes by state, as a worker tells it."""
+        tasks = (task for kind in self._tasks.values() for task in kind.values())
+        return self._context.sizes() | task_sizes(tasks)
 
     def _end(self, partition: TopicPartition) -> int:
         """End of a partition: records are offered, not appended."""
@@ -149,7 +188,7 @@ class Workbench:
             for (_, partition), batch in batches.items():
                 kind[partition].offer(batch)
             while any(task.held for task in kind.values()):
-                await asyncio.sleep(0)
+                await asyncio.sleep(LOOK_S if self._context.batcher.busy else 0)
                 self._check()
 
     async def flush_pairs(self) -> None:

@@ -212,6 +212,10 @@ class SimulatedShop:
         """Values of the `catalog` topic, one an item."""
         return (model.record() for model in self.models)
 
+    def user_id(self, shopper: int) -> str:
+        """Id of a shopper by number, from 0."""
+        return f"shopper-{shopper:05d}"
+
     def events(self, events_per_s: float, start_s: float) -> Iterator[SourceEvent]:
         """Endless clicks and purchases from an event time on, in time order, so many a second of event time on average.
 
@@ -283,7 +287,7 @@ class SimulatedShop:
         style, aim = self._shoppers[shopper]
         if chance.random() > OWN_STYLE:
             aim = self._occasion_choice.draw(chance)
-        user_id, session_id = f"shopper-{shopper:05d}", f"{run}-{next(numbers)}"
+        user_id, session_id = self.user_id(shopper), f"{run}-{next(numbers)}"
         cart: list[Model] = []
         for action, model in self._clicks(style, aim, cart, chance):
             value = {"v": 1, "user_id": user_id, "item_id": model.item_id, "action": action}

@@ -94,6 +94,7 @@ class WorkerContext:
             "catalog": tables.catalog.nbytes,
             "neighbours": tables.row_bytes,
             "forgotten": tables.forgotten_bytes,
+            "views": self.looks.nbytes,
             "serving": self.recommender.nbytes + self.batcher.nbytes,
             "sequence model": predictor.nbytes if predictor is not None else 0,
             "waiting queries": QUERY_BYTES * self.batcher.waiting,

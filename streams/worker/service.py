@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from models import warm as models_warm
@@ -35,7 +35,7 @@ from streams.worker.context import WorkerContext
 from streams.worker.id_sweep import IdSweep
 from streams.worker.model_loader import ModelLoader
 from streams.worker.neighbour_task import NeighbourTask
-from streams.worker.partition_task import TaskKind
+from streams.worker.partition_task import PartitionTask, TaskKind
 from streams.worker.policy_loader import PolicyLoader
 from streams.worker.shopper_task import ShopperTask
 from streams.worker.watchdog import Watchdog
@@ -63,6 +63,26 @@ RECORD_BYTES = 1_000
 COLLECTOR_THRESHOLDS = (5_000, 10, 1_000)
 """Of Python's garbage collector. The hot path makes many objects and hardly any cycles, and a collection delays the
 events of that moment: 3 ms for the youngest 5,000 objects, 20 ms for 50,000. Full collections hardly ever run."""
+
+
+def task_sizes(tasks: Iterable[PartitionTask]) -> dict[str, int]:
+    """Memory of tasks' state, in bytes by state."""
+    rows = shoppers = histories = records = pairs = 0
+    for task in tasks:
+        records += RECORD_BYTES * task.held
+        if isinstance(task, NeighbourTask):
+            rows += task.rows.nbytes
+        elif isinstance(task, ShopperTask):
+            shoppers += task.visits.nbytes + task.visits.consent.nbytes
+            histories += task.histories.nbytes
+            pairs += shopper_task.PAIR_BYTES * task.waiting_pairs
+    return {
+        "owned rows": rows,
+        "shoppers": shoppers,
+        "histories": histories,
+        "waiting records": records,
+        "waiting pairs": pairs,
+    }
 
 
 class Worker(ProcessService):
@@ -170,26 +190,6 @@ class Worker(ProcessService):
                 await asyncio.sleep(0)
             await asyncio.sleep(SWEEP_S)
 
-    def _sizes(self) -> dict[str, int]:
-        """Memory of the tasks' state, in bytes."""
-        rows = histories = records = pairs = 0
-        shoppers = self.context.looks.nbytes
-        for task in self.tasks:
-            records += RECORD_BYTES * task.held
-            if isinstance(task, NeighbourTask):
-                rows += task.rows.nbytes
-            elif isinstance(task, ShopperTask):
-                shoppers += task.visits.nbytes + task.visits.consent.nbytes
-                histories += task.histories.nbytes
-                pairs += shopper_task.PAIR_BYTES * task.waiting_pairs
-        return {
-            "owned rows": rows,
-            "shoppers": shoppers,
-            "histories": histories,
-            "waiting records": records,
-            "waiting pairs": pairs,
-        }
-
     async def finish_work(self) -> None:
         """Flush all tasks: pair deltas first, then rows of our own items that they change."""
         for task in self.tasks:
@@ -213,7 +213,7 @@ class Worker(ProcessService):
         metrics.load.set(self._backpressure.load)
         metrics.outbox_bytes.set(self.producer.bytes)
         metrics.retries.set(self.producer.retries)
-        metrics.states(self.context.sizes() | self._sizes())
+        metrics.states(self.context.sizes() | task_sizes(self.tasks))
         for task in self.tasks:
             for cursor in task.cursors.values():
                 metrics.cursor(cursor)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
+from collections.abc import Sequence
 from io import StringIO
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,18 +19,34 @@ import numpy as np
 import orjson
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from models.ranking.features import FEATURES
+from models.ranking.features import FEATURES, LEARNT
 from models.ranking.features import SOURCES as SHARES
+from models.ranking.ranker import MODEL as RANKER
 from models.serving.batch import empty_output
 from models.shop.kinds import CROSS_SELL, UPSELL
-from streams.bench import benchmark, breakdown, events, measure, report, run, scoring, sources
+from models.snapshot import Snapshot
+from streams.bench import (
+    benchmark,
+    breakdown,
+    events,
+    measure,
+    quix_echo,
+    report,
+    run,
+    scoring,
+    serving_models,
+    sources,
+)
+from streams.bench.application import BenchError
 from streams.bench.echo import create_echo
 from streams.bench.stopwatch import Stopwatch
+from streams.bench.workbench import PURCHASES, Workbench
 from streams.cli import bench as bench_command
 from streams.kafka.memory_log import StoredRecord
 from streams.wire.codec import decode_catalog, decode_click, decode_purchase
+from streams.wire.history_rows import PublishedHistory, decode_histories
 from streams.wire.partitioner import partition_of
 
 ROOT = Path(__file__).parents[3]
@@ -40,6 +59,15 @@ SERIALS = count(sources.FIRST_SERIAL, 32)
 def shop() -> tuple[list[events.Event], list[events.Event]]:
     bench_shop = events.BenchShop(7, 8, START_S)
     return bench_shop.catalog(), bench_shop.take(3_000)
+
+
+@pytest.fixture(scope="module")
+def taught(shop: tuple[list[events.Event], list[events.Event]]) -> list[Snapshot]:
+    torch = pytest.importorskip("torch", reason="the sequence model learns with torch (extra `learning`)")
+    threads = torch.get_num_threads()
+    found = serving_models.learn(shop[0], shop[1][:1_500])
+    assert torch.get_num_threads() == threads
+    return found
 
 
 def record(event: events.Event) -> StoredRecord:
@@ -123,6 +151,67 @@ def test_a_stopwatch_gives_each_function_its_own_time_only() -> None:
     assert [watch.seconds(stage) for stage in ("outer", "inner", "parts")] == [1.0, 2.0, 0.5]
 
 
+def test_a_stopwatch_keeps_threads_apart() -> None:
+    def here() -> None:
+        thread.start()
+        time.sleep(0.05)
+
+    registry = SimpleNamespace(there=lambda: time.sleep(0.2), here=here)
+    watch, thread = Stopwatch(time.perf_counter), threading.Thread(target=lambda: registry.there())
+    with watch.around([(registry, "there", "there"), (registry, "here", "here")]):
+        registry.here()
+        thread.join()
+    assert watch.seconds("here") == pytest.approx(0.05, abs=0.04)
+    assert watch.seconds("there") >= 0.19
+
+
+def test_answers_are_counted_once_with_their_bytes_and_models() -> None:
+    found, value = measure.Answers({}), b'{"suggestion_id":"clicks-0-1","models":{"sequence":"v","cooccurrence":"c"}}'
+    found.add(value, 1_000)
+    found.add(value, 2_000)
+    found.add(b'{"suggestion_id":"clicks-0-2","count":3}', 3_000)  # the echo's
+    assert found.at_ms == {"clicks-0-1": 1_000, "clicks-0-2": 3_000}
+    assert found.value_bytes == len(value) + 40
+    assert found.models == {"sequence": 1, "cooccurrence": 1}
+
+
+def test_every_shopper_has_a_history_that_a_worker_adopts(
+    shop: tuple[list[events.Event], list[events.Event]],
+) -> None:
+    bench_shop, known = events.BenchShop(7, 8, START_S), {event.key.decode() for event in shop[0]}
+    rows = {event.key: event for event in bench_shop.histories(PURCHASES)}
+    assert len(rows) == events.BRANCHES * events.SHOPPERS
+    assert {event.key for event in shop[1]} <= set(rows)
+    for row in list(rows.values())[:: len(rows) // 50]:
+        (published,) = decode_histories([record(row)])
+        assert isinstance(published, PublishedHistory)
+        assert len(set(published.row.item_ids) & known) == events.BOUGHT
+        assert row.partition == partition_of(row.key, 8)
+
+
+def test_the_models_of_the_benchmark_serve_in_a_worker(
+    shop: tuple[list[events.Event], list[events.Event]], taught: list[Snapshot]
+) -> None:
+    assert {snapshot.model for snapshot in taught} == set(serving_models.MODELS)
+    bench = Workbench(shop[0], round(START_S * 1000))
+    bench.install(taught)
+    assert bench.sizes()["sequence model"] > 0
+    order = next(snapshot for snapshot in taught if snapshot.model == RANKER)
+    assert order.arrays["serves"][[CROSS_SELL, UPSELL]].tolist() == [LEARNT, LEARNT]
+
+
+def test_the_quix_echo_counts_by_shopper_and_names_the_event() -> None:
+    class State(dict[str, int]):
+        set = dict.__setitem__
+
+    value, state = orjson.dumps({"user_id": "ann"}), State()
+    found = [quix_echo.echoed(value, state, f"clicks-0-{offset}") for offset in range(2)]
+    assert [orjson.loads(record) for record in found] == [
+        {"suggestion_id": "clicks-0-0", "count": 1},
+        {"suggestion_id": "clicks-0-1", "count": 2},
+    ]
+
+
 def test_a_stopwatch_restores_functions_after_an_exception() -> None:
     registry = {"bad": lambda: 1 / 0}
     bad = registry["bad"]
@@ -132,11 +221,13 @@ def test_a_stopwatch_restores_functions_after_an_exception() -> None:
 
 
 def test_every_stage_of_the_worker_is_timed_on_the_workbench(
-    shop: tuple[list[events.Event], list[events.Event]],
+    shop: tuple[list[events.Event], list[events.Event]], taught: list[Snapshot]
 ) -> None:
     catalog, happened = shop
     paces = [breakdown.Pace("full", 200, 400, 1), breakdown.Pace("single", 4, 200, 1)]
-    figures = breakdown.breakdown(catalog, happened[:1_000], happened[1_000:], paces)
+    bench_shop = events.BenchShop(7, 8, START_S)
+    worker = breakdown.ServingWorker(catalog, taught, islice(bench_shop.histories(PURCHASES), 500))
+    figures = breakdown.breakdown(worker, happened[:1_000], happened[1_000:], paces)
     assert list(figures) == ["full", "single"]
     for pace in figures.values():
         stages = pace["stages_us"]
@@ -206,8 +297,8 @@ def pooled(calls: list[sources.Call]) -> Counter[str]:
 def measurement(
     events_per_s: float, p50_ms: float, p99_ms: float, cpu_us: float | None = 100.0
 ) -> benchmark.Measurement:
-    latency = measure.Latency(p50_ms, p99_ms, p99_ms, 1_000, 500.0)
-    return benchmark.Measurement(events_per_s, cpu_us, latency, {"learnt_after_s": 1.0})
+    latency = measure.Latency(p50_ms, p99_ms, p99_ms, p99_ms, 1_000, 500.0)
+    return benchmark.Measurement(events_per_s, cpu_us, latency, more={"learnt_after_s": 1.0})
 
 
 def test_the_median_of_the_measurements_counts() -> None:
@@ -219,7 +310,47 @@ def test_the_median_of_the_measurements_counts() -> None:
 
 def test_the_ratio_is_worker_to_echo() -> None:
     compared = benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)])
-    assert compared["ratio"] == {"throughput": 3.0, "p50": 0.25, "p99": 0.5}
+    ratio = compared["ratio"]
+    assert (ratio["throughput"], ratio["p50"], ratio["p99"]) == (3.0, 0.25, 0.5)
+    assert ratio["interval"] is None
+    assert not ratio["settled"]
+
+
+def test_the_throughput_ratio_is_the_mean_of_the_turns_with_its_interval() -> None:
+    echoes = [measurement(rate, 20, 40, 200.0) for rate in (4_000, 5_000, 4_500)]
+    workers = [measurement(rate, 5, 20, 50.0) for rate in (12_000, 15_300, 13_400)]
+    ratio = benchmark.compared(echoes, workers)["ratio"]
+    low, high = ratio["interval"]
+    assert low < ratio["throughput"] < high
+    assert ratio["throughput"] == pytest.approx(3.01, abs=0.01)
+    assert ratio["settled"]
+    assert ratio["throughput_without_broker"] == 4.0
+    workers[0] = measurement(6_000, 5, 20, None)
+    assert not benchmark.compared(echoes, workers)["ratio"]["settled"]
+
+
+def test_turns_are_taken_until_the_ratio_settles_or_there_are_too_many() -> None:
+    config, echo = benchmark.BenchmarkConfig(repeats=3, most_turns=5), measurement(1_000, 1, 1)
+    steady = [measurement(rate, 1, 1) for rate in (3_000, 3_050, 2_980)]
+    assert benchmark.another_turn(config, [], [])
+    assert benchmark.another_turn(config, [echo] * 2, steady[:2])
+    assert not benchmark.another_turn(config, [echo] * 3, steady)
+    restless = [measurement(rate, 1, 1) for rate in (3_000, 5_000, 2_000, 4_500, 2_200)]
+    assert benchmark.another_turn(config, [echo] * 4, restless[:4])
+    assert not benchmark.another_turn(config, [echo] * 5, restless)
+
+
+def test_another_echo_is_compared_turn_by_turn() -> None:
+    found = benchmark.against([measurement(3_000, 1, 1), measurement(6_000, 1, 1)], [10_000.0, 20_000.0])
+    assert found == {"events_per_s": 15_000.0, "ratio": 0.3}
+
+
+def test_models_that_did_not_serve_make_a_run_invalid() -> None:
+    assert benchmark.disturbed({"sequence": 1.0, "ranker": 0.2}, ["sequence", "ranker"]) == [
+        "the model `ranker` took part in 20 % of the answers only"
+    ]
+    assert benchmark.disturbed({"ranker": 0.95}, ["ranker"]) == []
+    assert benchmark.disturbed({}, ["ranker"]) == ["the model `ranker` took part in 0 % of the answers only"]
 
 
 @pytest.fixture
@@ -227,7 +358,13 @@ def figures() -> dict[str, Any]:
     stages = {"suggest: kernel": 40.0, breakdown.REST: 10.0}
     pace = {"total_us": 50.0, "stages_us": stages, "events_offered_together": 4_000}
     costs = {"us_alone": 7.77, "us_a_shopper": 1.25, "mass": 0.962, "taken_s": 31.0}
-    return benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)]) | {
+    found = benchmark.compared([measurement(4_000, 20, 40)], [measurement(12_000, 5, 20)])
+    share = {"p50_ms": 3.0, "p95_ms": 4.0, "p99_ms": 5.5, "max_ms": 61.0, "events": 100, "rate": 3_000.0}
+    found["worker"] |= {"latency_at": {"25": share}, "us_steady": 68.0, "rss_mb": 512.0}
+    return found | {
+        "quix": {"events_per_s": 31_000.0, "ratio": 0.39},
+        "valid": False,
+        "invalid_because": ["other processes used up to 20 % of all cores (turn 1)"],
         "where_time_goes": {"backlog": pace, "steady": pace},
         "sources": {size: {"most bought items": {"us": 5.4, "low": 4.9, "high": 6.6}} for size in ("1", "32")},
         "index": {"200000": costs},
@@ -257,6 +394,11 @@ def test_the_report_has_all_tables_and_the_machine(figures: dict[str, Any]) -> N
         "200,000",
         "0.962",
         "8,765",
+        "25 %",
+        "61.0",
+        "31,000",
+        "no interval",
+        "INVALID: other processes used up to 20 % of all cores (turn 1)",
     ):
         assert part in text
 
@@ -264,16 +406,72 @@ def test_the_report_has_all_tables_and_the_machine(figures: dict[str, Any]) -> N
 def test_the_command_measures_the_sources_alone_where_it_is_told_to(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures: dict[str, Any]
 ) -> None:
-    few = {name: figures[name] for name in ("sources", "date", "seconds", "machine")}
+    few = {name: figures[name] for name in ("sources", "valid", "date", "seconds", "machine")} | {"valid": True}
     monkeypatch.setattr(run, "run_sources", lambda config, say: few)
+    done = bench("--sources", "--json", str(tmp_path / "out.json"))
+    assert done.exit_code == 0, done.output
+    assert "most bought items" in done.output and "Python 3.11.7" in done.output
+    assert "INVALID" not in done.output
+    assert orjson.loads((tmp_path / "out.json").read_bytes()) == few
+
+
+def bench(*arguments: str) -> Result:
     from typer import Typer
 
     app = Typer()
     app.command()(bench_command.command)
-    done = CliRunner().invoke(app, ["--sources", "--json", str(tmp_path / "out.json")])
+    return CliRunner().invoke(app, arguments)
+
+
+def test_the_command_measures_the_stages_alone_where_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, figures: dict[str, Any]
+) -> None:
+    configs: list[benchmark.BenchmarkConfig] = []
+    few = {name: figures[name] for name in ("where_time_goes", "date", "seconds", "machine")} | {"valid": True}
+
+    def measured(config: benchmark.BenchmarkConfig, say: object) -> dict[str, Any]:
+        configs.append(config)
+        return few
+
+    monkeypatch.setattr(run, "run_stages", measured)
+    done = bench("--stages", "--counting")
     assert done.exit_code == 0, done.output
-    assert "most bought items" in done.output and "Python 3.11.7" in done.output
-    assert orjson.loads((tmp_path / "out.json").read_bytes()) == few
+    assert "suggest: kernel" in done.output and "Python 3.11.7" in done.output
+    assert not configs[0].models
+
+
+def test_the_command_measures_by_items_alone_where_it_is_told_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    asked: list[Sequence[int]] = []
+    size = {"us": 44.0, "us_steady": 71.0, "rss_mb": 2_345, "parts_mb": {"catalog": 678.0}, "started_s": 9.0}
+    few = {name: figures[name] for name in ("valid", "invalid_because", "date", "seconds", "machine")}
+
+    def measured(config: benchmark.BenchmarkConfig, sizes: Sequence[int], say: object) -> dict[str, Any]:
+        asked.append(sizes)
+        return few | {"items": {str(number): size for number in sizes}}
+
+    monkeypatch.setattr(run, "run_items", measured)
+    done = bench("--items", "10000,1000000", "--json", str(tmp_path / "out.json"))
+    assert done.exit_code == 0, done.output
+    assert asked == [(10_000, 1_000_000)]
+    assert all(part in done.output for part in ("1,000,000", "2,345", "678", "INVALID"))
+    assert orjson.loads((tmp_path / "out.json").read_bytes())["items"]["10000"] == size
+
+
+@pytest.mark.parametrize("text", ["", "10,", "ten", "10000,1999"])
+def test_numbers_of_items_must_be_numbers_of_at_least_the_shops_own(text: str) -> None:
+    done = bench("--items", text)
+    assert done.exit_code == 2
+    assert "at least 2,000 each" in " ".join(done.output.split())
+
+
+def test_another_echo_that_is_not_installed_is_refused_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quix_echo, "find_spec", lambda name: None)
+    done = bench("--against", "quix")
+    assert done.exit_code == 1
+    assert isinstance(done.exception, BenchError)
+    assert "pip install 'crosscurrent[quix]'" in str(done.exception)
 
 
 def test_the_command_writes_the_figures(
@@ -286,16 +484,12 @@ def test_the_command_writes_the_figures(
         return figures
 
     monkeypatch.setattr(run, "run", measured)
-    from typer import Typer
-
-    app = Typer()
-    app.command()(bench_command.command)
-    done = CliRunner().invoke(app, ["--kafka", "--quick", "--json", str(tmp_path / "out.json")])
+    done = bench("--kafka", "--quick", "--json", str(tmp_path / "out.json"))
     assert done.exit_code == 0, done.output
     assert orjson.loads((tmp_path / "out.json").read_bytes()) == figures
     ((config, kafka),) = configs
     assert kafka
-    assert config.repeats == 1
+    assert config.repeats == config.most_turns == 1
     assert config.events < benchmark.BenchmarkConfig().events
 
 

@@ -96,7 +96,7 @@ def shown(figures: dict[str, Any]) -> str:
     console = Console(file=StringIO(), width=120)
     machine = {"processor": "one", "cores": 2, "python": "3.11.7", "load_before": 0.1, "load_after": 2.0}
     about = {"broker": "Apache Kafka", "date": "2026-01-01T00:00:00+00:00", "seconds": 300, "machine": machine}
-    report.show_take_over({"take_over": figures} | about, console)
+    report.show_take_over({"take_over": figures, "valid": True} | about, console)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -119,7 +119,7 @@ def test_the_command_measures_take_overs_only_and_writes_the_figures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, figures: dict[str, Any]
 ) -> None:
     configs: list[object] = []
-    about = {"broker": "", "date": "", "seconds": 1}
+    about = {"broker": "", "date": "", "seconds": 1, "valid": True}
     machine = dict.fromkeys(("processor", "cores", "python", "load_before", "load_after"), "")
 
     def measured(config: object, *, kafka: bool, say: object) -> dict[str, Any]:
