@@ -146,10 +146,15 @@ class Cursor:
         """Up to `most` records, or `RUN_BYTES`, from the front, as far as they are available."""
         taken: list[Record] = []
         size = 0
-        while len(taken) < most and size < RUN_BYTES and self.front() is not None:
-            record, its_size = self.take_sized()
-            taken.append(record)
-            size += its_size
+        while self._pieces and isinstance(records := self._pieces[0], deque):
+            while records and len(taken) < most and size < RUN_BYTES:
+                record, its_size = records.popleft()
+                taken.append(record)
+                size += its_size
+                self.held -= _weight(its_size)
+            if records:
+                break
+            self._pieces.popleft()
         return taken
 
     def put_back(self, records: Sequence[Record]) -> None:

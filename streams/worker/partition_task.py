@@ -118,7 +118,12 @@ class PartitionTask(ABC):
     @property
     def held(self) -> int:
         """Records that wait."""
-        return sum(cursor.held for cursor in self.cursors.values()) + sum(len(batch) for batch in self._early)
+        held = 0
+        for cursor in self.cursors.values():
+            held += cursor.held
+        for batch in self._early:
+            held += len(batch)
+        return held
 
     async def run(self) -> None:
         """Restore the state, then apply records as they arrive, until cancelled."""

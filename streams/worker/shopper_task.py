@@ -170,7 +170,8 @@ class ShopperTask(PartitionTask):
         """See [`PartitionTask.next_run`][]: profiles and feedback first, clicks and purchases by append time."""
         most = self.context.batcher.max_batch
         for tp in (self._profiles_tp, self._feedback_tp):
-            if taken := self.cursors[tp].take_many(most):
+            cursor = self.cursors[tp]
+            if cursor.held and (taken := cursor.take_many(most)):
                 return taken
         clicks, purchases = self.cursors[self._clicks_tp], self.cursors[self._purchases_tp]
         click, purchase = clicks.front(), purchases.front()
@@ -229,7 +230,8 @@ class ShopperTask(PartitionTask):
             if outcome is not None:
                 outcomes[record.topic, outcome] += 1
             cursor.applied(record)
-        self.context.metrics.outcomes(outcomes)
+        if outcomes:
+            self.context.metrics.outcomes(outcomes)
         if dropped := self.histories.drop_excess():
             self.context.metrics.histories_dropped.inc(dropped)
 
@@ -252,7 +254,12 @@ class ShopperTask(PartitionTask):
 
     def _may_apply(self) -> bool:
         """Whether the state is complete, and the next records are at hand."""
-        return self.ready.is_set() and not any(cursor.needs_reading for cursor in self.cursors.values())
+        if not self.ready.is_set():
+            return False
+        for cursor in self.cursors.values():  # noqa: SIM110 - called several times an event; a generator costs 2 us
+            if cursor.needs_reading:
+                return False
+        return True
 
     async def _go_on(self, term: int) -> None:
         """Fill gaps; records are applied in turns with those of the other tasks."""
