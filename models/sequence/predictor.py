@@ -93,6 +93,11 @@ class SequencePredictor:
                 column[gone] = 0
         return Expected(*expect(self._box, keys, looks, ITEMS))
 
+    def touch(self) -> None:
+        """Touch the memory of the states, before the first answer: otherwise answers wait for the system to give it."""
+        for column in self._kept:
+            column.fill(0)
+
     def forget(self, user_id: str) -> None:
         """Drop what is kept of a shopper, at the next `expect`; may be called by another thread during one."""
         self.forget_key(hash(user_id))

@@ -227,7 +227,9 @@ class Worker(ProcessService):
     def _install_predictor(self, snapshot: Snapshot) -> None:
         """Predict with other weights from the next batch on; called in a thread."""
         with self.tables.items.kept():
-            self._batcher.predictor = read_predictor(snapshot, self.tables.items, self.tables.catalog)
+            predictor = read_predictor(snapshot, self.tables.items, self.tables.catalog)
+            predictor.touch()
+            self._batcher.predictor = predictor
 
     def _install_order(self, snapshot: Snapshot) -> None:
         """Rank by what was learnt from outcomes, from the next batch on; called in a thread."""

@@ -177,3 +177,11 @@ def test_products_are_those_of_numpy_and_depend_on_the_row_alone() -> None:
                 if row + count <= 11:
                     products(rows, row, count, blocks, some)
                     np.testing.assert_array_equal(some, found[row : row + count])
+
+
+def test_touched_memory_changes_no_answer(scorer: Scorer) -> None:
+    chance = np.random.default_rng(9)
+    plain, touched = (SequencePredictor(scorer, "1") for _ in range(2))
+    for window in windows_of(chance, 5):
+        touched.touch()
+        assert answers(touched.expect([("ann", window)])) == answers(plain.expect([("ann", window)]))
