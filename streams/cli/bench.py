@@ -63,7 +63,7 @@ def command(  # noqa: PLR0913 - options of one command
     ] = None,
     counting: Annotated[bool, typer.Option("--counting", help="The worker without a sequence model")] = False,
     most_items: Annotated[
-        int, typer.Option(min=10_000, help="Score no more items than so many; an index of a million takes 8 minutes")
+        int, typer.Option(min=10_000, help="Measure the sequence model with no more items than so many")
     ] = 1_000_000,
     quick: Annotated[bool, typer.Option("--quick", help="A minute's run that only shows that it works")] = False,
     sources: Annotated[
