@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     """How often what each lane has learnt is published, at most; lanes take turns."""
     publish_bytes_per_s: Annotated[int, Field(ge=10_000, le=10**12)] = 4_000_000
     """Most bytes of item rows that all workers together publish a second, on average; flushes wait longer for it."""
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads among which a worker divides the answers of a large batch; all else that it does is done by one."""
     batch_records: Annotated[int, Field(ge=1, le=100_000)] = 500
     """Most records that are worked off together."""
     max_message_bytes: Annotated[int, Field(ge=10_000, le=900_000)] = 512_000

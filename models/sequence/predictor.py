@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 from models.sequence import kernels
 from models.sequence.config import NetworkConfig
 from models.sequence.features import Contents
-from models.sequence.prediction import LOOKS, WAYS, KeptStates, WindowBatch, boxed, expect
+from models.sequence.prediction import LOOKS, WAYS, Box, KeptStates, WindowBatch, boxed, expect
 from models.sequence.scorer import Scorer
 from models.sequence.vector_index import EXACT, searched
 from models.sessions.visits import Window
+from models.thread_team import ALONE, ThreadTeam
 
 ITEMS = 50
 """Most items of a shopper: many times a list, as most are neither cross-sell nor upsell of anything."""
@@ -28,6 +30,9 @@ COMPARED = 3_200_000
 
 IN_PASSING = 10
 """Part of those that may block the event loop: up to 4 ms."""
+
+LEAST_COMPARED = 64_000
+"""Fewest comparisons for which a thread is woken: 0.8 ms, several times what dividing a call takes."""
 
 
 class Expected(NamedTuple):
@@ -42,6 +47,8 @@ class Expected(NamedTuple):
 class SequencePredictor:
     """Answers from one set of weights. Not for use by several threads at once, but for `forget` and `clear`.
 
+    It divides large calls among a team of threads.
+
     Args:
         exact: most items of which all are compared.
 
@@ -54,11 +61,14 @@ class SequencePredictor:
     def __init__(self, scorer: Scorer, version: str, exact: int = EXACT) -> None:
         self.version = version
         self._held = scorer.items
+        self._lstm = scorer.lstm
         self._vectors, self.mass, compared = searched(scorer, ITEMS, exact)
         self.max_batch = max(1, COMPARED // max(1, compared))
         self.inline_limit = max(1, self.max_batch // IN_PASSING)
+        self._least = max(1, LEAST_COMPARED // max(1, compared))
         self._kept = _no_states(scorer.units)
-        self._box = boxed(scorer.lstm, self._vectors, self._kept)
+        self._turns = [self._kept.turn]  # of each thread that has answered, the first one's at least
+        self._boxes = [self._boxed(self._kept.turn)]  # likewise
         self._to_forget: deque[int] = deque()
         self._outdated = False
 
@@ -78,11 +88,46 @@ class SequencePredictor:
         )
         return self.expect_batch(np.array([hash(user_id) for user_id, _ in shoppers], np.int64), looks)
 
-    def expect_batch(self, keys: NDArray[np.int64], looks: WindowBatch) -> Expected:
+    def expect_batch(self, keys: NDArray[np.int64], looks: WindowBatch, team: ThreadTeam = ALONE) -> Expected:
         """The same for windows in columns, of shoppers that have a key each.
 
         A key says where a state is kept, no more: two shoppers of the same key are answered as any others.
         """
+        self._drop_outdated()
+        parts = len(team.parts(len(keys), self._least))
+        self._make_boxes(parts)
+        if parts == 1:
+            return Expected(*expect(self._boxes[0], keys, looks, ITEMS))
+        # Shoppers whose states may be kept at the same places go to the same thread.
+        threads = keys % (len(self._kept.keys) // WAYS) % parts
+        order = np.argsort(threads, kind="stable")
+        firsts = np.searchsorted(threads[order], np.arange(parts + 1))
+        moved, ends = _moved(looks.ends, order)
+        items, actions, ats = looks.items[moved], looks.actions[moved], looks.ats[moved]
+        calls = []
+        for box, first, end in zip(self._boxes, firsts[:-1], firsts[1:], strict=False):
+            own = WindowBatch(items, actions, ats, ends[first : end + 1])
+            calls.append(partial(expect, box, keys[order[first:end]], own, ITEMS))
+        found = team.run(calls)
+        sizes = np.concatenate([np.diff(ends) for _, _, ends in found])
+        moved, ends = _moved(np.concatenate([[0], np.cumsum(sizes)]), np.argsort(order))
+        items, shares = (np.concatenate([part[column] for part in found]) for column in (0, 1))
+        return Expected(items[moved], shares[moved], ends)
+
+    def _make_boxes(self, threads: int) -> None:
+        """Boxes for so many threads, which share the states and count turns from the latest on."""
+        while len(self._boxes) < threads:
+            self._turns.append(np.zeros(1, np.int64))
+            self._boxes.append(self._boxed(self._turns[-1]))
+        latest = max(turn[0] for turn in self._turns)
+        for turn in self._turns:
+            turn[0] = latest
+
+    def _boxed(self, turn: NDArray[np.int64]) -> Box:
+        return boxed(self._lstm, self._vectors, self._kept._replace(turn=turn))
+
+    def _drop_outdated(self) -> None:
+        """Drop the states that are to be forgotten."""
         if self._outdated:
             self._outdated = False
             for column in self._kept:
@@ -91,7 +136,6 @@ class SequencePredictor:
             gone = np.flatnonzero(self._kept.keys == self._to_forget.popleft())
             for column in self._kept[:-1]:
                 column[gone] = 0
-        return Expected(*expect(self._box, keys, looks, ITEMS))
 
     def touch(self) -> None:
         """Touch the memory of the states, before the first answer: otherwise answers wait for the system to give it."""
@@ -133,6 +177,13 @@ def warm() -> None:
         weights[name] = np.zeros(16)
     scorer = Scorer(weights, items, Contents(), NetworkConfig().scale)
     SequencePredictor(scorer, "", exact=40).expect([("", Window([1], [0], [0.0]))])
+
+
+def _moved(ends: NDArray[np.int64], order: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where the elements of lists, one after the other, come from and where each list ends, once they are in order."""
+    sizes = np.diff(ends)[order]
+    moved = np.concatenate([[0], np.cumsum(sizes)])
+    return np.repeat(ends[order] - moved[:-1], sizes) + np.arange(moved[-1]), moved
 
 
 def _no_states(units: int) -> KeptStates:

@@ -19,6 +19,10 @@ class Joined(NamedTuple):
     items: NDArray[np.int32]
     ends: NDArray[np.int64]  # (queries + 1,)
 
+    def part(self, rows: slice) -> Joined:
+        """The lists of some consecutive queries; items are not copied."""
+        return Joined(self.items, self.ends[rows.start : rows.stop + 1])
+
 
 class Batch(NamedTuple):
     """Queries as arrays."""
@@ -38,6 +42,27 @@ class Batch(NamedTuple):
     own_ends: NDArray[np.int64]  # (queries + 1,)
     own_baskets: NDArray[np.float64]  # (queries,)
     logged: NDArray[np.int64]  # (queries,): row of `Answers` for the query's pool, -1: it is not wanted
+
+    def part(self, rows: slice) -> Batch:
+        """Some consecutive queries; nothing is copied, and their pools keep their rows."""
+        items, shares, ends = self.expected
+        return Batch(
+            self.serial + rows.start,
+            self.at[rows],
+            self.seeds[rows],
+            self.upsells[rows],
+            self.trigger.part(rows),
+            self.cart.part(rows),
+            self.bought.part(rows),
+            self.visit.part(rows),
+            self.ages_s,
+            Expected(items, shares, ends[rows.start : rows.stop + 1]),
+            self.arms[rows],
+            self.own,
+            self.own_ends[rows.start : rows.stop + 1],
+            self.own_baskets[rows],
+            self.logged[rows],
+        )
 
 
 class Answers(NamedTuple):
@@ -60,6 +85,30 @@ class Output(NamedTuple):
 
     answers: Answers
     reasons: Reasons
+
+    def part(self, rows: slice) -> Output:
+        """Room for some consecutive queries, and for all pools; nothing is copied."""
+        lists, why = self.answers, self.reasons
+        return Output(
+            Answers(
+                lists.size[rows],
+                lists.item[rows],
+                lists.kind[rows],
+                lists.anchor[rows],
+                lists.score[rows],
+                lists.propensity[rows],
+                *lists[6:],
+            ),
+            Reasons(
+                why.source[rows],
+                why.anchor[rows],
+                why.events[rows],
+                why.of_views[rows],
+                why.whose[rows],
+                why.lift[rows],
+                why.strength[rows],
+            ),
+        )
 
 
 def empty_output(queries: int, places: int, pools: int) -> Output:

@@ -6,6 +6,7 @@ import hashlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, chain
 from typing import Any, NamedTuple, TypedDict
 
@@ -37,11 +38,16 @@ from models.shop.events import Action
 from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, KIND_NAMES, UPSELL
 from models.shop.policy import DEFAULT, Policy
+from models.thread_team import ALONE, ThreadTeam
 
 NO_LOOKS = Window([], [], [])
 
 MOST_POOLS_KEPT = 16
 """Room for the answers of a batch that had more pools logged than these is not kept for the next one."""
+
+
+LEAST_QUERIES = 8
+"""Fewest queries for which a thread is woken: it takes about as long as to answer two."""
 
 
 class SuggestedItem(TypedDict):
@@ -136,7 +142,8 @@ class PreparedPolicy:
     compiled: CompiledPolicy
     limits: Limits
     weights: Weights
-    query_state: QueryState
+    query_states: list[QueryState]
+    """Of each thread that has answered by it, the first one's at least."""
 
 
 class _Room(NamedTuple):
@@ -184,8 +191,8 @@ class AnsweredBatch(NamedTuple):
 class Recommender:
     """Answers queries from the neighbours and the catalogue as they are at the call.
 
-    Not for use by several threads at once. Equal queries on equal state give equal answers, alone or in a batch; ties
-    are settled by item id.
+    Not for use by several threads at once: it divides large batches among those of its `team`. Equal queries on equal
+    state give equal answers, alone, in a batch or in a part of one; ties are settled by item id.
     """
 
     def __init__(
@@ -196,7 +203,9 @@ class Recommender:
         policy: Policy,
         config: RecommenderConfig,
         histories: HistoryConfig | None = None,
+        team: ThreadTeam = ALONE,
     ) -> None:
+        self.team = team
         self.catalog = catalog
         self.neighbours = neighbours
         self.popularity = Popularity(items, catalog, neighbours)
@@ -206,8 +215,8 @@ class Recommender:
         self._config, self._histories = config, histories or HistoryConfig()
         self._reason_text = ReasonText(items, catalog)
         self._serial = 1
-        self._pool = empty_pool(0)
-        self._shared, self._memory = KeptBox(), KeptBox()
+        self._pools = [empty_pool(0)]  # of each thread that has answered, the first one's at least
+        self._shared, self._memories = KeptBox(), [KeptBox()]
         self._spare: list[_Room] = []
         self.policy = policy
 
@@ -239,7 +248,7 @@ class Recommender:
         weighed = Weights(
             **weights, **half_lives, step_power=policy.step_power, min_support=policy.min_support, worth=worth
         )
-        return PreparedPolicy(policy, policy.hash, compiled, limits, weighed, compiled.query_state())
+        return PreparedPolicy(policy, policy.hash, compiled, limits, weighed, [compiled.query_state()])
 
     def put_in_force(self, prepared: PreparedPolicy) -> None:
         """Answer by a policy from the next query on."""
@@ -251,8 +260,9 @@ class Recommender:
     @property
     def nbytes(self) -> int:
         """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
-        pool, query = self._pool, self._in_force.query_state
-        arrays = [*pool[:7], *pool[8:], *pool.queues, *query]
+        arrays: list[NDArray[Any]] = [array for state in self._in_force.query_states for array in state]
+        for pool in self._pools:
+            arrays += [*pool[:7], *pool[8:], *pool.queues]
         kept = self.popularity.nbytes + self.category_lifts.nbytes
         arrays.extend(array for room in self._spare for table in room.output for array in table)
         return kept + sum(array.nbytes for array in [*arrays, *self.learnt.order])
@@ -315,9 +325,6 @@ class Recommender:
         in_force = self._in_force
         rows, rules = self.neighbours.arrays(), in_force.compiled.rules()
         self.category_lifts.refresh(len(queries), rows, rules)
-        if len(self._pool.where) < len(rules.facts):
-            self._pool = empty_pool(len(rules.facts))
-        in_force.query_state = in_force.compiled.query_state(in_force.query_state)
         shared = Shared(
             rows,
             in_force.weights,
@@ -331,11 +338,31 @@ class Recommender:
             (learnt or self.learnt).order,
             self.items.order,
         )
-        memory = Memory(in_force.query_state, self._pool)
         batch = self._batch(queries, expected_of(None, queries) if expected is None else expected, looks)
         room = self._room(len(queries), in_force.limits.items, int(batch.logged.max()) + 1)
-        answer(batch, self._shared.of(shared), self._memory.of(memory), room.box)
+        box, parts = self._shared.of(shared), self.team.parts(len(queries), LEAST_QUERIES)
+        if len(parts) == 1:
+            answer(batch, box, self._memory(0), room.box)
+        else:
+            answers = [
+                partial(answer, batch.part(rows), box, self._memory(thread), boxed(room.output.part(rows)))
+                for thread, rows in enumerate(parts)
+            ]
+            self.team.run(answers)
         return AnsweredBatch(room, batch.logged)
+
+    def _memory(self, thread: int) -> Box:
+        """Working memory of a thread, for the rules as of now; those of the threads before it are asked for first."""
+        compiled, states, items = self._in_force.compiled, self._in_force.query_states, len(self.catalog.facts)
+        if thread == len(self._pools):
+            self._pools.append(empty_pool(items))
+            self._memories.append(KeptBox())
+        if thread == len(states):
+            states.append(compiled.query_state())
+        if len(self._pools[thread].where) < items:
+            self._pools[thread] = empty_pool(items)
+        states[thread] = compiled.query_state(states[thread])
+        return self._memories[thread].of(Memory(states[thread], self._pools[thread]))
 
     def _room(self, queries: int, places: int, pools: int) -> _Room:
         """Room for the answers of a batch: that of one before, if it is done with and large enough."""
@@ -423,17 +450,21 @@ class Recommender:
 
 
 def expected_of(
-    predictor: SequencePredictor | None, queries: Sequence[Query], looks: Snapshots | None = None
+    predictor: SequencePredictor | None,
+    queries: Sequence[Query],
+    looks: Snapshots | None = None,
+    team: ThreadTeam = ALONE,
 ) -> Expected:
     """What a sequence model, if there is one, expects next. May be called in a thread, one call at a time.
 
+    The work is divided among a team, but where some query has no window.
     `looks` has the windows of those queries that have a window; None: the queries themselves have it.
     """
     if predictor is None:
         return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
     if looks is not None and not any(query.window is None for query in queries):
         windows = WindowBatch(looks.look_items, looks.look_actions, looks.look_ats, looks.look_ends)
-        return predictor.expect_batch(np.array([hash(query.user_id) for query in queries], np.int64), windows)
+        return predictor.expect_batch(np.array([hash(query.user_id) for query in queries], np.int64), windows, team)
     shoppers = [(query.user_id, _window_of(row, query, looks)) for row, query in enumerate(queries)]
     return predictor.expect(shoppers)
 

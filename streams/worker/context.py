@@ -13,6 +13,7 @@ from models.sessions.look_table import LookTable
 from models.sessions.visits import look_table
 from models.shop.items import Items
 from models.shop.policy import Policy
+from models.thread_team import ThreadTeam
 from streams.kafka.global_tables import CatchesUp, GlobalTables
 from streams.kafka.log import Log
 from streams.kafka.producer import BatchingProducer
@@ -67,7 +68,13 @@ class WorkerContext:
         tables = self.tables = self.table_reader.tables
         self.items = tables.items
         self.recommender = Recommender(
-            tables.items, tables.catalog, tables.neighbours, policy, RecommenderConfig(), self.settings.histories
+            tables.items,
+            tables.catalog,
+            tables.neighbours,
+            policy,
+            RecommenderConfig(),
+            self.settings.histories,
+            ThreadTeam(self.settings.threads, "answers"),
         )
         self.looks = look_table(self.settings.visits)
         self.batcher = SuggestionBatcher(

@@ -175,7 +175,7 @@ class SuggestionBatcher:
             self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, looks, predictor))
             return
         try:
-            self._answer(batch, looks, predictor, expected_of(predictor, _queries(batch), looks))
+            self._answer(batch, looks, predictor, self._expected(batch, looks, predictor))
         except Exception as error:
             self._fail(error)
             raise
@@ -219,9 +219,8 @@ class SuggestionBatcher:
         self, batch: Sequence[SuggestionRequest], looks: Snapshots, predictor: SequencePredictor
     ) -> None:
         """Predict in a thread, answer, and begin the next batch."""
-        queries = _queries(batch)
         try:
-            expected = await run_in_daemon_thread(lambda: expected_of(predictor, queries, looks), "expectations")
+            expected = await run_in_daemon_thread(lambda: self._expected(batch, looks, predictor), "expectations")
             await self._producer.wait_below(self._max_bytes)
             self._answer(batch, looks, predictor, expected)
             self._under_way, self._answering, self._answering_looks, self._answers_with = None, (), None, None
@@ -230,6 +229,12 @@ class SuggestionBatcher:
         except Exception as error:
             self._under_way = None
             self._fail(error)
+
+    def _expected(
+        self, batch: Sequence[SuggestionRequest], looks: Snapshots, predictor: SequencePredictor | None
+    ) -> Expected:
+        """Predictions for a batch."""
+        return expected_of(predictor, _queries(batch), looks, self._recommender.team)
 
     def _fail(self, error: Exception) -> None:
         """Answer nothing any more: the next flush raises the error, so no position is written."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.sequence.prediction import WindowBatch
 from models.sequence.predictor import Expected, SequencePredictor
 from models.sessions.visits import Window
+from models.thread_team import ALONE, ThreadTeam
 
 
 class SilentModel(SequencePredictor):
@@ -33,7 +34,7 @@ class SilentModel(SequencePredictor):
         """See [`SequencePredictor.expect`][models.sequence.predictor.SequencePredictor.expect]."""
         return self._silence(len(shoppers))
 
-    def expect_batch(self, keys: NDArray[np.int64], looks: WindowBatch) -> Expected:
+    def expect_batch(self, keys: NDArray[np.int64], looks: WindowBatch, team: ThreadTeam = ALONE) -> Expected:
         """See [`SequencePredictor.expect_batch`][models.sequence.predictor.SequencePredictor.expect_batch]."""
         return self._silence(len(keys))
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models.sequence import predictor
 from models.sequence.features import gap_classes
-from models.sequence.prediction import LOOKS, WAYS, WindowBatch
+from models.sequence.prediction import LOOKS, WAYS, WindowBatch, expect
 from models.sequence.predictor import COMPARED, SequencePredictor
 from models.sequence.products import BLOCK, blocks_of, products
 from models.sequence.scorer import Scorer
 from models.sequence.top_cosines import best, name_of, sum_of_exps, value_of
 from models.sessions.visits import Window
+from models.thread_team import ThreadTeam
 from tests.support.item_vectors import answers, scorer_of
 
 UNITS = 20
@@ -38,6 +41,13 @@ def windows_of(chance: np.random.Generator, number: int) -> list[Window]:
             if end >= 0:
                 found.append(Window(looks.items[:end], looks.actions[:end], looks.ats[:end]))
     return found
+
+
+def batch(windows: Sequence[Window]) -> WindowBatch:
+    columns = ([value for window in windows for value in window[part]] for part in range(3))
+    items, actions, ats = columns
+    ends = np.cumsum([0, *(len(window.items) for window in windows)])
+    return WindowBatch(np.array(items, np.int32), np.array(actions, np.int8), np.array(ats, np.float64), ends)
 
 
 @pytest.mark.parametrize("exact", [1_000, 100])
@@ -74,13 +84,54 @@ def test_answers_are_the_best_of_the_scorer(scorer: Scorer) -> None:
         np.testing.assert_allclose(row[items], row[order], rtol=1e-5)
 
 
-def test_shoppers_of_one_key_are_answered_as_any_others(scorer: Scorer) -> None:
-    def batch(windows: Sequence[Window]) -> WindowBatch:
-        columns = ([value for window in windows for value in window[part]] for part in range(3))
-        items, actions, ats = columns
-        ends = np.cumsum([0, *(len(window.items) for window in windows)])
-        return WindowBatch(np.array(items, np.int32), np.array(actions, np.int8), np.array(ats), ends)
+@pytest.mark.parametrize("exact", [1_000, 100])
+def test_answers_are_the_same_however_many_threads_they_are_divided_among(
+    scorer: Scorer, exact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where calls are divided in different ways, and places for states are few."""
+    chance = np.random.default_rng(10)
+    windows = windows_of(chance, 60)
+    monkeypatch.setattr(predictor, "LEAST_COMPARED", 1)
+    few = SequencePredictor(scorer, "1", exact)
+    monkeypatch.setattr(predictor, "SHOPPERS", 5 * WAYS)
+    used, teams = SequencePredictor(scorer, "1", exact), [ThreadTeam(size, "test") for size in (1, 2, 3)]
+    monkeypatch.setattr(predictor, "expect", noted := _Noted())
+    for _ in range(40):
+        start = int(chance.integers(0, len(windows) - 50))
+        some = windows[start : start + int(chance.integers(1, 50))]
+        keys = chance.integers(-30, 30, len(some))
+        team = teams[int(chance.integers(0, 3))]
+        found, wanted = used.expect_batch(keys, batch(some), team), few.expect_batch(keys, batch(some))
+        for ours, theirs in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(ours, theirs, strict=True)
+        used.forget_key(int(keys[0]))
+    assert noted.threads == {threading.current_thread().name, "test-1", "test-2"}
 
+
+def test_a_state_is_found_again_by_another_thread(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "LEAST_COMPARED", 1)
+    kept, keys = SequencePredictor(scorer, "1"), np.arange(12)
+    looks = [Window([number + 1], [0], [0.0]) for number in range(12)]
+    more = [Window([number + 1, 5], [0, 0], [0.0, 1.0]) for number in range(12)]
+    kept.expect_batch(keys, batch(looks), ThreadTeam(3, "test"))
+    kept._kept.hidden[:] += 1.0
+    fresh = answers(SequencePredictor(scorer, "1").expect_batch(keys, batch(more)))
+    found = answers(kept.expect_batch(keys, batch(more), ThreadTeam(2, "test")))
+    assert all(ours != theirs for ours, theirs in zip(found, fresh, strict=True))  # none was computed from the start
+
+
+class _Noted:
+    """Predicts, and notes in which threads."""
+
+    def __init__(self) -> None:
+        self.threads = set[str]()
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.threads.add(threading.current_thread().name)
+        return expect(*arguments)
+
+
+def test_shoppers_of_one_key_are_answered_as_any_others(scorer: Scorer) -> None:
     windows = windows_of(np.random.default_rng(9), 20)
     ours, theirs = SequencePredictor(scorer, "1"), SequencePredictor(scorer, "1")
     same = ours.expect_batch(np.full(len(windows), -7), batch(windows))

@@ -13,8 +13,9 @@ from models.boxes import Box
 from models.ranking.features import no_order
 from models.serving import kernel
 from models.serving.category_lifts import QUERIES
-from models.serving.recommender import MOST_POOLS_KEPT, Learnt, SuggestedItem
+from models.serving.recommender import LEAST_QUERIES, MOST_POOLS_KEPT, Learnt, SuggestedItem
 from models.shop.policy import Policy
+from models.thread_team import ThreadTeam
 from tests.support.corner_shop import NOW, WIDE, CornerShop
 
 
@@ -108,8 +109,8 @@ def test_the_kernel_sees_what_was_replaced(change: str, monkeypatch: pytest.Monk
         "parent": shop.catalog.categories.parent,
         "learnt": recommender.learnt.order,
         "id_order": shop.items.order,
-        "query": in_force.query_state,
-        "pool": recommender._pool,
+        "query": in_force.query_states[0],
+        "pool": recommender._pools[0],
     }
     for name, parts in expected.items():
         assert list(leaves([now[name]])) == list(leaves([parts])), name
@@ -158,6 +159,30 @@ def test_room_is_used_again_and_cleared() -> None:
     ]
     assert again[0] is None and again[1] is not None
     assert np.array_equal(again[1].features, pools[0].features)
+
+
+def test_memory_of_each_thread_is_told_and_grows_with_the_catalogue() -> None:
+    shop, alone = corner(), corner()
+    recommender, queries = shop.recommender, [shop.query("kettle"), shop.query("mug")] * (2 * LEAST_QUERIES)
+    recommender.team = ThreadTeam(3, "test")
+    assert recommender.suggest_many(queries[:1]) == alone.recommender.suggest_many(queries[:1])
+    assert recommender.suggest_many(queries) == alone.recommender.suggest_many(queries)
+    pools, states = recommender._pools, recommender._in_force.query_states
+    assert len(pools) == len(states) == 3
+    arrays: list[list[Any]] = []
+    for state, pool in zip(states, pools, strict=True):
+        arrays.append([*state, *pool[:7], *pool[8:], *pool.queues])
+    assert len({array.ctypes.data for of_one in arrays for array in of_one}) == 3 * len(arrays[0])
+    told = recommender.nbytes
+    del pools[1:], states[1:]
+    assert told - recommender.nbytes == sum(array.nbytes for of_one in arrays[1:] for array in of_one)
+    for other in (shop, alone):
+        many_items(other)
+        many_categories_and_brands(other)
+        other.recommender.policy = Policy(max_items=2, exclude_items=("mug",))
+    assert recommender.suggest_many(queries) == alone.recommender.suggest_many(queries)
+    assert len(pools) == 3
+    assert len({len(pool.where) for pool in pools}) == 1
 
 
 def test_room_for_many_pools_is_not_kept() -> None:

@@ -7,12 +7,15 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import orjson
 import pytest
 
 from models.ranking.features import LEARNT, no_order
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
 from models.sequence.predictor import SequencePredictor
+from models.serving import kernel
 from models.serving.recommender import Learnt
 from models.sessions.look_table import PairSink
 from models.shop.events import Click
@@ -23,16 +26,17 @@ from streams.settings import PoolConfig, Settings
 from streams.wire.codec import written
 from streams.wire.pool_records import decode_pool
 from streams.worker.shopper_task import ShopperTask
+from tests.support.item_vectors import scorer_of
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
 
 USERS = 6
 
 
-async def _clicked(model: SequencePredictor | None) -> Process:
+async def _clicked(model: SequencePredictor | None, settings: Settings | None = None) -> Process:
     """A worker whose shopper tasks are about to apply clicks."""
     shop = Shop()
-    process = Process(shop)
+    process = Process(shop, settings=settings)
     await process.take_over_all()
     process.context.batcher.predictor = model
     shop.offer("kettle", "Kettles", 30.0)
@@ -344,3 +348,87 @@ async def test_lists_are_the_same_whether_their_pools_are_logged_or_not() -> Non
         await process.die()
     assert sent[0] == sent[1]
     assert sum(len(items) > 2 for items in sent[0].values()) > 20
+
+
+def _divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Divide even the smallest batches among threads."""
+    monkeypatch.setattr("models.serving.recommender.LEAST_QUERIES", 1)
+    monkeypatch.setattr("models.sequence.predictor.LEAST_COMPARED", 1)
+
+
+@pytest.mark.parametrize("inline_limit", [0, 1000])
+async def test_records_are_the_same_to_the_byte_however_many_threads_answer(
+    inline_limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _divided(monkeypatch)
+    policy = Policy(explore=0.3, arms=(("none", 0.2), ("popular", 0.2), ("fixed", 0.2)), max_suggestion_age_s=0)
+    sent = list[dict[str, list[tuple[bytes | None, bytes | None]]]]()
+    threads = set[str]()
+
+    def answer(*arguments: Any) -> None:
+        threads.add(threading.current_thread().name)
+        kernel.answer(*arguments)
+
+    monkeypatch.setattr("models.serving.recommender.answer", answer)
+    for number in (1, 2, 3):
+        threads.clear()
+        process = Process(Shop(), policy, Settings(pools=PoolConfig(bytes_per_s=10**9), threads=number))
+        await process.take_over_all()
+        shop = process.shop
+        for place in range(24):
+            shop.offer(f"item {place}", f"aisle {place % 5}", 10.0 + place % 7, brand=f"brand {place % 3}")
+        await process.context.table_reader.caught_up([])
+        vectors = np.random.default_rng(5).normal(size=(24, 12)).astype(np.float32)
+        model = SequencePredictor(scorer_of(vectors), "model-1")
+        model.inline_limit = inline_limit
+        process.context.batcher.predictor = model
+        order = no_order()
+        order.serves[:] = LEARNT
+        order.weights[:] = np.random.default_rng(6).normal(size=order.weights.shape)
+        process.context.recommender.learnt = Learnt(order, "ranker-1")
+        for user in range(60):
+            looked_at = [f"item {(user * step + user // 7) % 24}" for step in (1, 3, 7)]
+            for step, item in enumerate(looked_at):
+                shop.click(f"user {user % 40}", item, 10.0 * user + step, "add_to_cart" if step == 2 else "view")
+            if user % 2:
+                shop.buy(f"user {user % 40}", looked_at, 10.0 * user + 5, f"order {user}")
+            if user % 10 == 9:
+                await process.complete()
+        assert threads == {threading.current_thread().name, *(f"answers-{other}" for other in range(1, number))}
+        topics = ("suggestions", "pools")
+        records = {topic: [r for p in range(PARTITIONS) for r in shop.log.records(topic, p)] for topic in topics}
+        sent.append({topic: [(record.key, record.value) for record in records[topic]] for topic in topics})
+        assert not process.failures
+        await process.die()
+    assert sent[0] == sent[1] == sent[2]
+    values = [orjson.loads(value or b"") for _, value in sent[0]["suggestions"]]
+    assert {value["arm"] for value in values} == set(ARMS)
+    assert any(item["propensity"] < 1.0 for value in values for item in value["items"])
+    assert {reason["source"] for value in values for item in value["items"] for reason in item["reasons"]} >= {MODEL}
+    assert len(values) > 200
+    assert len(sent[0]["pools"]) > 50
+
+
+async def test_where_one_of_several_threads_fails_nothing_of_the_batch_counts_as_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _divided(monkeypatch)
+    error = ValueError("a bug")
+
+    def answer(*arguments: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise error
+        kernel.answer(*arguments)
+
+    monkeypatch.setattr("models.serving.recommender.answer", answer)
+    process = await _clicked(None, Settings(threads=2))
+    task = process.tasks["shoppers-0"]
+    await _apply(process, 0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a bug"):
+            await task.finish_run()
+            await task.flush()
+    assert not any(process.shop.log.records("progress", number) for number in range(PARTITIONS))
+    assert not await _sent(process)
+    assert [str(failure) for failure in process.failures] == ["a bug"]
+    await process.die()
