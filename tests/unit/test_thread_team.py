@@ -21,7 +21,7 @@ def test_parts_are_equal_and_large_enough() -> None:
 
 
 def test_calls_are_made_at_once_each_in_a_thread_of_its_own_that_is_kept() -> None:
-    team, meeting = ThreadTeam(3, "test"), threading.Barrier(3, timeout=10)
+    team, meeting = ThreadTeam(3, "meeting"), threading.Barrier(3, timeout=10)
 
     def meet(number: int) -> tuple[int, str]:
         meeting.wait()
@@ -29,8 +29,8 @@ def test_calls_are_made_at_once_each_in_a_thread_of_its_own_that_is_kept() -> No
 
     for _ in range(2):
         met = team.run([lambda number=number: meet(number) for number in range(3)])  # type: ignore[misc]
-        assert met == [(0, threading.current_thread().name), (1, "test-1"), (2, "test-2")]
-    threads = [thread for thread in threading.enumerate() if thread.name in ("test-1", "test-2")]
+        assert met == [(0, threading.current_thread().name), (1, "meeting-1"), (2, "meeting-2")]
+    threads = [thread for thread in threading.enumerate() if thread.name in ("meeting-1", "meeting-2")]
     assert len(threads) == 2
     assert all(thread.daemon for thread in threads)
     assert team.run([]) == []
