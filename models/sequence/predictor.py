@@ -31,8 +31,8 @@ COMPARED = 3_200_000
 IN_PASSING = 10
 """Part of those that may block the event loop: up to 4 ms."""
 
-LEAST_COMPARED = 64_000
-"""Fewest comparisons for which a thread is woken: 0.8 ms, several times what dividing a call takes."""
+LEAST_COMPARED = 128_000
+"""Fewest comparisons for which a thread is woken: one to two milliseconds, several times what dividing a call takes."""
 
 
 class Expected(NamedTuple):

@@ -46,8 +46,8 @@ MOST_POOLS_KEPT = 16
 """Room for the answers of a batch that had more pools logged than these is not kept for the next one."""
 
 
-LEAST_QUERIES = 8
-"""Fewest queries for which a thread is woken: it takes about as long as to answer two."""
+LEAST_QUERIES = 16
+"""Fewest queries for which a thread is woken, which takes about as long as to answer three."""
 
 
 class SuggestedItem(TypedDict):
