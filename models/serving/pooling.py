@@ -16,9 +16,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
+from models.elementary import exp, exp2, log
 from models.jit import inline_njit
 from models.ranking.features import (
     BASE_UNIT,
@@ -32,11 +32,11 @@ from models.ranking.features import (
     WIDTH,
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
-from models.serving.candidates import make_exact, own_counts, place_of, relate, step_factor, step_of
+from models.serving.candidates import half_lives, make_exact, own_counts, place_of, relate, step_factor, step_of
 from models.serving.category_lifts import log_lift
 from models.serving.popularity import TopItems
 from models.serving.queues import push, put_first, put_in_order
-from models.serving.rules import CATEGORY_FEATURE, GROUP_FEATURE, LOG_PRICES, OF_CATEGORY, OF_GROUP, PRICED
+from models.serving.rules import CATEGORY_FEATURE, GROUP_FEATURE, LOG_PRICES, MEAN_LOG, OF_CATEGORY, OF_GROUP, PRICED
 from models.serving.state import (
     COUNTS,
     CROSS_SELLS,
@@ -60,6 +60,9 @@ LEAST_BASKETS = 100.0
 and no taking would be earned."""
 
 _STEEPEST = 3.0
+
+_NUMBERS = 256
+"""More than there is room for candidates of a queue: a place in their features is `column * _NUMBERS + number`."""
 
 _EVIDENCE, _VIEWS, _BASE, _LIFT, _SIGNIFICANCE, _SEEN, _COUNTED, _STEP, _STEP_SQUARED, _PRICE, _BRAND, _NEAR, _HAD = (
     range(SHARES, SHARES + 13)
@@ -178,7 +181,7 @@ def place_in_pool(item: int, pool: Pool) -> int:
 
 @inline_njit
 def sum_own(situation: Situation, state: ServingState) -> None:
-    """Sum up what the shopper has bought by category and brand; `clear_own` puts the sums back to zero."""
+    """Sum up what the shopper has bought by category and brand, and describe it; `clear_own` puts all back to zero."""
     sums, rules = state.query.own, state.rules
     for index in range(len(situation.own)):
         bought = situation.own[index]
@@ -190,6 +193,19 @@ def sum_own(situation: Situation, state: ServingState) -> None:
         if fact.price > 0.0:
             sums[group, PRICED] += bought.count
             sums[group, LOG_PRICES] += bought.count * math.log(fact.price)
+    own_baskets = situation.own_baskets + PRIOR_BASKETS
+    for index in range(len(situation.own)):
+        fact = rules.facts[situation.own[index].item]
+        of_group, of_category = sums[rules.group[fact.category]], sums[fact.category]
+        of_brand = state.query.own_brand[fact.brand]
+        if of_group[GROUP_FEATURE] == 0.0:
+            of_group[GROUP_FEATURE] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
+            if of_group[PRICED] > 0.0:
+                of_group[MEAN_LOG] = of_group[LOG_PRICES] / of_group[PRICED]
+        if of_category[CATEGORY_FEATURE] == 0.0:
+            of_category[CATEGORY_FEATURE] = math.log(1.0 + of_category[OF_CATEGORY] / own_baskets / OWN_UNIT)
+        if fact.brand != NONE and of_brand[1] == 0.0:
+            of_brand[1] = math.log(1.0 + of_brand[0] / own_baskets / OWN_UNIT)
 
 
 @inline_njit
@@ -214,20 +230,24 @@ def rerank(queue: int, state: ServingState) -> None:
     if order == EVIDENCE_SERVES:
         drop_joined(queue, pool)
     pool.queues.length[queue] = 0
-    for number in range(pool.top_sizes[queue]):
+    size, totals, bias = pool.top_sizes[queue], pool.totals, learnt.bias[kind, order]
+    for number in range(size):
+        if order == EVIDENCE_SERVES:
+            totals[number] = log(1.0 + pool.candidates[pool.top[queue, number]].evidence / BASE_UNIT)
+        elif order == LEARNT:
+            totals[number] = pool.features[_LEARNT, number]
+        else:
+            totals[number] = 0.0
+            for column in range(WIDTH):
+                totals[number] += POPULAR_WEIGHTS[column] * pool.features[column, number]
+    for number in range(size):
+        totals[number] = 1.0 / (1.0 + exp(-totals[number] - bias))
+    for number in range(size):
         place = pool.top[queue, number]
         candidate = pool.candidates[place]
         if candidate.tier == 0:
             continue
-        if order == EVIDENCE_SERVES:
-            total = math.log(1.0 + candidate.evidence / BASE_UNIT)
-        elif order == LEARNT:
-            total = pool.features[_LEARNT, number]
-        else:
-            total = 0.0
-            for column in range(WIDTH):
-                total += POPULAR_WEIGHTS[column] * pool.features[column, number]
-        candidate.score = 1.0 / (1.0 + math.exp(-total - learnt.bias[kind, order]))
+        candidate.score = totals[number]
         if kind == UPSELL:
             anchor = state.query.anchors[candidate.anchor]
             candidate.score *= step_factor(candidate.item, anchor, state.weights, state.rules)
@@ -247,99 +267,105 @@ def drop_joined(queue: int, pool: Pool) -> None:
 def describe(queue: int, situation: Situation, state: ServingState) -> None:
     """Describe the pool's candidates of a queue by the `FEATURES`, a column each of `state.pool.features`.
 
-    Features of 0 are not computed: most are.
+    Features of 0 are not computed: most are. The logarithms of the others are computed together: what they are of is
+    listed in `state.pool.due` first.
     """
-    pool, upsell = state.pool, queue == UPSELLS
+    pool, upsell, size, due = state.pool, queue == UPSELLS, state.pool.top_sizes[queue], 0
+    features = pool.features
     for column in range(WIDTH):
-        pool.features[column, : pool.top_sizes[queue]] = 0.0
-    for number in range(pool.top_sizes[queue]):
-        features = pool.features[:, number]
+        features[column, :size] = 0.0
+    for number in range(size):
+        item = pool.candidates[pool.top[queue, number]].item
+        pool.totals[number] = half_lives(item, situation.at, state.rows)
+    for number in range(size):
+        pool.totals[number] = exp2(pool.totals[number])
+    for number in range(size):
         place = pool.top[queue, number]
-        _describe_evidence(place, upsell, situation, state, features)
-        _describe_item(place, upsell, situation, state, features)
+        due = _describe_evidence(number, place, upsell, situation, state, due)
+        due = _describe_item(number, place, upsell, situation, state, due)
         if pool.candidates[place].own >= 0:
-            _describe_purchases(place, situation, state, features)
+            due = _describe_purchases(number, place, situation, state, due)
+    for index in range(due):
+        pool.due[index] = log(pool.due[index])
+    for index in range(due):
+        features[pool.due_for[index] // _NUMBERS, pool.due_for[index] % _NUMBERS] += pool.due[index]
+    for number in range(size):
+        features[_PRICE, number] = min(_STEEPEST, max(-_STEEPEST, features[_PRICE, number]))
+        features[_OWN_PRICE, number] = min(_STEEPEST, max(-_STEEPEST, features[_OWN_PRICE, number]))
+        features[_HAD + 5, number] = min(_STEEPEST, max(-_STEEPEST, features[_HAD + 5, number]))
+        features[_STEP_SQUARED, number] = features[_STEP, number] * features[_STEP, number]
     _weigh(queue, state)
 
 
 @inline_njit
+def _add_log(column: int, number: int, value: float, is_due: bool, due: int, pool: Pool) -> int:
+    """Let the logarithm of a value be added to a feature of a candidate if it is due; returns how many are due now."""
+    pool.due[due] = value
+    pool.due_for[due] = column * _NUMBERS + number
+    return int(due + is_due)
+
+
+@inline_njit
 def _describe_evidence(
-    place: int, upsell: bool, situation: Situation, state: ServingState, features: NDArray[np.float64]
-) -> None:
+    number: int, place: int, upsell: bool, situation: Situation, state: ServingState, due: int
+) -> int:
     """What was counted about a candidate."""
-    candidate, shares = state.pool.candidates[place], state.pool.shares[place]
+    pool, features = state.pool, state.pool.features
+    candidate, shares = pool.candidates[place], pool.shares[place]
     for column in range(SHARES):
         if shares[column] != 0.0:
-            features[column] = math.log(1.0 + shares[column] / SHARE_UNIT)
-    if candidate.evidence != 0.0:
-        features[_EVIDENCE] = math.log(1.0 + candidate.evidence / BASE_UNIT)
-    views, baskets = own_counts(candidate, situation.at, state.rows)
+            due = _add_log(column, number, 1.0 + shares[column] / SHARE_UNIT, True, due, pool)
+    evidence, bought = candidate.evidence, shares[BOUGHT_WITH]
+    views, baskets = own_counts(candidate.item, pool.totals[number], state.rows)
     share = (baskets + UNSEEN_BASKETS) / situation.baskets
-    if views != 0.0:
-        features[_VIEWS] = math.log(1.0 + views)
-    features[_BASE] = math.log(1.0 + share / BASE_UNIT)
+    due = _add_log(_EVIDENCE, number, 1.0 + evidence / BASE_UNIT, evidence != 0.0, due, pool)
+    due = _add_log(_VIEWS, number, 1.0 + views, views != 0.0, due, pool)
+    due = _add_log(_BASE, number, 1.0 + share / BASE_UNIT, True, due, pool)
     if not upsell:
-        if shares[BOUGHT_WITH] > 0.0:
-            features[_LIFT] = math.log((shares[BOUGHT_WITH] + BASE_UNIT) / (share + BASE_UNIT))
-        features[_SIGNIFICANCE] = candidate.significance
-    if candidate.seen:
-        features[_SEEN] = 1.0
-    if candidate.tier == EVIDENCE:
-        features[_COUNTED] = 1.0
+        due = _add_log(_LIFT, number, (bought + BASE_UNIT) / (share + BASE_UNIT), bought > 0.0, due, pool)
+        features[_SIGNIFICANCE, number] = candidate.significance
+    features[_SEEN, number] = candidate.seen
+    features[_COUNTED, number] = candidate.tier == EVIDENCE
+    return due
 
 
 @inline_njit
-def _describe_item(
-    place: int, upsell: bool, situation: Situation, state: ServingState, features: NDArray[np.float64]
-) -> None:
+def _describe_item(number: int, place: int, upsell: bool, situation: Situation, state: ServingState, due: int) -> int:
     """What a candidate is, beside its anchor and what the shopper has bought."""
-    candidate, query = state.pool.candidates[place], state.query
-    item, compared = candidate.item, query.anchors[candidate.anchor]
+    pool, features, query = state.pool, state.pool.features, state.query
+    item, compared = pool.candidates[place].item, query.anchors[pool.candidates[place].anchor]
     fact, anchor = state.rules.facts[item], state.rules.facts[compared]
+    price, brand, category = fact.price, fact.brand, fact.category
     if upsell:
-        step = math.log(step_of(item, compared, state.weights, state.rules))
-        features[_STEP], features[_STEP_SQUARED] = step, step * step
-    if fact.price > 0.0 and anchor.price > 0.0:
-        features[_PRICE] = min(_STEEPEST, max(-_STEEPEST, math.log(fact.price / anchor.price)))
-    if fact.brand != NONE and fact.brand == anchor.brand:
-        features[_BRAND] = 1.0
-    if state.parent[fact.category] == state.parent[anchor.category]:
-        features[_NEAR] = 1.0
+        due = _add_log(_STEP, number, step_of(item, compared, state.weights, state.rules), True, due, pool)
+    due = _add_log(_PRICE, number, price / anchor.price, (price > 0.0) & (anchor.price > 0.0), due, pool)
+    features[_BRAND, number] = (brand != NONE) & (brand == anchor.brand)
+    features[_NEAR, number] = state.parent[category] == state.parent[anchor.category]
     if not upsell:
-        features[_CATEGORY_LIFT] = log_lift(state.rules.group[fact.category], query, state.category_pairs)
-    _describe_taste(item, situation, state, features)
+        features[_CATEGORY_LIFT, number] = log_lift(state.rules.group[category], query, state.category_pairs)
+    return _describe_taste(number, item, state, due)
 
 
 @inline_njit
-def _describe_taste(item: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
+def _describe_taste(number: int, item: int, state: ServingState, due: int) -> int:
     """How far a candidate is like what the shopper has bought."""
-    fact, query = state.rules.facts[item], state.query
-    own_baskets, group = situation.own_baskets + PRIOR_BASKETS, state.rules.group[fact.category]
-    of_group, of_category, of_brand = query.own[group], query.own[fact.category], query.own_brand[fact.brand]
-    if of_group[OF_GROUP] > 0.0:
-        if of_group[GROUP_FEATURE] == 0.0:
-            of_group[GROUP_FEATURE] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
-        features[_OWN_GROUP] = of_group[GROUP_FEATURE]
-    if of_category[OF_CATEGORY] > 0.0:
-        if of_category[CATEGORY_FEATURE] == 0.0:
-            of_category[CATEGORY_FEATURE] = math.log(1.0 + of_category[OF_CATEGORY] / own_baskets / OWN_UNIT)
-        features[_OWN_CATEGORY] = of_category[CATEGORY_FEATURE]
-    if fact.brand != NONE and of_brand[0] > 0.0:
-        if of_brand[1] == 0.0:
-            of_brand[1] = math.log(1.0 + of_brand[0] / own_baskets / OWN_UNIT)
-        features[_OWN_BRAND] = of_brand[1]
-    if of_group[PRICED] > 0.0 and fact.price > 0.0:
-        over = math.log(fact.price) - of_group[LOG_PRICES] / of_group[PRICED]
-        features[_OWN_PRICE] = min(_STEEPEST, max(-_STEEPEST, over))
+    fact, query, features = state.rules.facts[item], state.query, state.pool.features
+    of_group = query.own[state.rules.group[fact.category]]
+    features[_OWN_GROUP, number] = of_group[GROUP_FEATURE]
+    features[_OWN_CATEGORY, number] = query.own[fact.category, CATEGORY_FEATURE]
+    features[_OWN_BRAND, number] = query.own_brand[fact.brand, 1]
+    priced = (of_group[PRICED] > 0.0) & (fact.price > 0.0)
+    features[_OWN_PRICE, number] = 0.0 - of_group[MEAN_LOG] if priced else 0.0
+    return _add_log(_OWN_PRICE, number, fact.price, priced, due, state.pool)
 
 
 @inline_njit
-def _describe_purchases(place: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
+def _describe_purchases(number: int, place: int, situation: Situation, state: ServingState, due: int) -> int:
     """How often and when the shopper has bought a candidate.
 
     What depends on the last time or on the plain count only is computed once for items that share it.
     """
-    pool, own_baskets = state.pool, situation.own_baskets + PRIOR_BASKETS
+    pool, features, own_baskets = state.pool, state.pool.features, situation.own_baskets + PRIOR_BASKETS
     own = situation.own[pool.candidates[place].own]
     age_s = max(0.0, situation.at - own.last)
     if pool.aged[0] != own.last:
@@ -353,14 +379,15 @@ def _describe_purchases(place: int, situation: Situation, state: ServingState, f
         if math.isnan(pool.counted[own.count]):
             pool.counted[own.count] = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
         of_count = pool.counted[own.count]
-    features[_HAD] = 1.0
-    features[_HAD + 1] = of_count
-    features[_HAD + 2] = math.log(1.0 + own.fast * pool.aged[1] / OWN_UNIT)
-    features[_HAD + 3] = math.log(1.0 + own.slow * pool.aged[2] / OWN_UNIT)
-    features[_HAD + 4] = pool.aged[3]
+    features[_HAD, number] = 1.0
+    features[_HAD + 1, number] = of_count
+    due = _add_log(_HAD + 2, number, 1.0 + own.fast * pool.aged[1] / OWN_UNIT, True, due, pool)
+    due = _add_log(_HAD + 3, number, 1.0 + own.slow * pool.aged[2] / OWN_UNIT, True, due, pool)
+    features[_HAD + 4, number] = pool.aged[3]
     if own.count > 1:
         gap_s = (own.last - own.first) / (own.count - 1)
-        features[_HAD + 5] = min(_STEEPEST, max(-_STEEPEST, math.log((age_s + DAY_S) / (gap_s + DAY_S))))
+        due = _add_log(_HAD + 5, number, (age_s + DAY_S) / (gap_s + DAY_S), True, due, pool)
+    return due
 
 
 @inline_njit
