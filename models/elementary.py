@@ -9,8 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
+from numba import extending, types
 
 from models.jit import inline_njit
 
@@ -26,8 +25,10 @@ _LN_2, _LN_2_LOW = 0.6931471803691238, 1.9082149292705877e-10
 _STEEPEST = 1000.0
 """Exponents of 2 are taken to be no further from 0."""
 
+intrinsic: Any = extending.intrinsic
 
-@intrinsic  # type: ignore[untyped-decorator]
+
+@intrinsic
 def _bits(typing: Any, value: Any) -> Any:
     """The bits of a number."""
 
@@ -37,7 +38,7 @@ def _bits(typing: Any, value: Any) -> Any:
     return types.uint64(types.float64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _number(typing: Any, bits: Any) -> Any:
     """The number that has some bits."""
 
@@ -47,7 +48,7 @@ def _number(typing: Any, bits: Any) -> Any:
     return types.float64(types.uint64), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def fma(typing: Any, one: Any, other: Any, more: Any) -> Any:
     """`one * other + more`, rounded once."""
 
@@ -74,7 +75,7 @@ def log(value: float) -> float:
     odd = fma(fourth, fma(fourth, 1.531383769920937332e-01, 2.222219843214978396e-01), 3.999999999940941908e-01)
     half = 0.5 * over * over
     rest = fma(part, half + fma(fourth, odd, even), power * _LN_2_LOW)
-    return power * _LN_2 - ((half - rest) - over)
+    return float(power * _LN_2 - ((half - rest) - over))
 
 
 @inline_njit
@@ -110,4 +111,4 @@ def _scaled(rest: float, shifted: float) -> float:
     total = fma(rest, total, 0.5)
     total = fma(rest, total, 1.0)
     total = fma(rest, total, 1.0)
-    return total * _number((_bits(shifted) << _EXPONENT) + np.uint64(0x3FF0000000000000))
+    return float(total * _number((_bits(shifted) << _EXPONENT) + np.uint64(0x3FF0000000000000)))

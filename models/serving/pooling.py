@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from models.elementary import exp, exp2, log
@@ -61,8 +62,9 @@ and no taking would be earned."""
 
 _STEEPEST = 3.0
 
-_NUMBERS = 256
-"""More than there is room for candidates of a queue: a place in their features is `column * _NUMBERS + number`."""
+_BITS = 8
+_NUMBER = 2**_BITS - 1
+"""Last bits of a place in the features, which are the number of the candidate; those before them are the column."""
 
 _EVIDENCE, _VIEWS, _BASE, _LIFT, _SIGNIFICANCE, _SEEN, _COUNTED, _STEP, _STEP_SQUARED, _PRICE, _BRAND, _NEAR, _HAD = (
     range(SHARES, SHARES + 13)
@@ -267,11 +269,11 @@ def drop_joined(queue: int, pool: Pool) -> None:
 def describe(queue: int, situation: Situation, state: ServingState) -> None:
     """Describe the pool's candidates of a queue by the `FEATURES`, a column each of `state.pool.features`.
 
-    Features of 0 are not computed: most are. The logarithms of the others are computed together: what they are of is
-    listed in `state.pool.due` first.
+    What most candidates have the logarithm of is put into the feature's column first. Of the other features most are 0
+    and not computed; what the others are the logarithms of is listed in `state.pool.due`.
     """
-    pool, upsell, size, due = state.pool, queue == UPSELLS, state.pool.top_sizes[queue], 0
-    features = pool.features
+    pool, features, upsell = state.pool, state.pool.features, queue == UPSELLS
+    size, due = pool.top_sizes[queue], 0
     for column in range(WIDTH):
         features[column, :size] = 0.0
     for number in range(size):
@@ -281,48 +283,88 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
         pool.totals[number] = exp2(pool.totals[number])
     for number in range(size):
         place = pool.top[queue, number]
-        due = _describe_evidence(number, place, upsell, situation, state, due)
-        due = _describe_item(number, place, upsell, situation, state, due)
+        due = _describe_evidence(number, place, upsell, state, due)
+        _describe_item(number, place, upsell, state)
         if pool.candidates[place].own >= 0:
             due = _describe_purchases(number, place, situation, state, due)
+    _log(pool.due[:due])
     for index in range(due):
-        pool.due[index] = log(pool.due[index])
-    for index in range(due):
-        features[pool.due_for[index] // _NUMBERS, pool.due_for[index] % _NUMBERS] += pool.due[index]
-    for number in range(size):
-        features[_PRICE, number] = min(_STEEPEST, max(-_STEEPEST, features[_PRICE, number]))
-        features[_OWN_PRICE, number] = min(_STEEPEST, max(-_STEEPEST, features[_OWN_PRICE, number]))
-        features[_HAD + 5, number] = min(_STEEPEST, max(-_STEEPEST, features[_HAD + 5, number]))
-        features[_STEP_SQUARED, number] = features[_STEP, number] * features[_STEP, number]
+        features[pool.due_for[index] >> _BITS, pool.due_for[index] & _NUMBER] = pool.due[index]
+    _take_logs(size, upsell, situation.baskets, pool)
     _weigh(queue, state)
 
 
 @inline_njit
-def _add_log(column: int, number: int, value: float, is_due: bool, due: int, pool: Pool) -> int:
-    """Let the logarithm of a value be added to a feature of a candidate if it is due; returns how many are due now."""
-    pool.due[due] = value
-    pool.due_for[due] = column * _NUMBERS + number
-    return int(due + is_due)
+def _take_logs(size: int, upsell: bool, baskets: float, pool: Pool) -> None:
+    """Make features of the numbers in the columns of features that most candidates have."""
+    base, own_price = pool.features[_BASE, :size], pool.features[_OWN_PRICE, :size]
+    _log_shares(pool.features[_EVIDENCE, :size], BASE_UNIT)
+    _log_shares(pool.features[_VIEWS, :size], 1.0)
+    for number in range(size):
+        base[number] = (base[number] + UNSEEN_BASKETS) / baskets
+    if upsell:
+        step, squared = pool.features[_STEP], pool.features[_STEP_SQUARED]
+        _log(pool.features[_STEP, :size])
+        for number in range(size):
+            squared[number] = step[number] * step[number]
+    else:
+        lift = pool.features[_LIFT]
+        for number in range(size):
+            if lift[number] > 0.0:
+                lift[number] = log((lift[number] + BASE_UNIT) / (base[number] + BASE_UNIT))
+    _log_shares(base, BASE_UNIT)
+    _log(pool.features[_PRICE, :size])
+    _bound(pool.features[_PRICE, :size])
+    _log(own_price)
+    for number in range(size):
+        own_price[number] -= pool.totals[number]
+    _bound(own_price)
+    _bound(pool.features[_HAD + 5, :size])
 
 
 @inline_njit
-def _describe_evidence(
-    number: int, place: int, upsell: bool, situation: Situation, state: ServingState, due: int
-) -> int:
+def _log(values: NDArray[np.float64]) -> None:
+    """Take the logarithms of numbers."""
+    for number in range(len(values)):
+        values[number] = log(values[number])
+
+
+@inline_njit
+def _log_shares(values: NDArray[np.float64], unit: float) -> None:
+    """Take the logarithms of 1 and each number in a unit."""
+    for number in range(len(values)):
+        values[number] = log(1.0 + values[number] / unit)
+
+
+@inline_njit
+def _bound(values: NDArray[np.float64]) -> None:
+    """Bound logarithms of prices and of times."""
+    for number in range(len(values)):
+        values[number] = min(_STEEPEST, max(-_STEEPEST, values[number]))
+
+
+@inline_njit
+def _add_log(column: int, number: int, value: float, due: int, pool: Pool) -> int:
+    """Let the logarithm of a value be a feature of a candidate; returns how many are due now."""
+    pool.due[due] = value
+    pool.due_for[due] = (column << _BITS) + number
+    return due + 1
+
+
+@inline_njit
+def _describe_evidence(number: int, place: int, upsell: bool, state: ServingState, due: int) -> int:
     """What was counted about a candidate."""
     pool, features = state.pool, state.pool.features
     candidate, shares = pool.candidates[place], pool.shares[place]
     for column in range(SHARES):
         if shares[column] != 0.0:
-            due = _add_log(column, number, 1.0 + shares[column] / SHARE_UNIT, True, due, pool)
-    evidence, bought = candidate.evidence, shares[BOUGHT_WITH]
+            due = _add_log(column, number, 1.0 + shares[column] / SHARE_UNIT, due, pool)
     views, baskets = own_counts(candidate.item, pool.totals[number], state.rows)
-    share = (baskets + UNSEEN_BASKETS) / situation.baskets
-    due = _add_log(_EVIDENCE, number, 1.0 + evidence / BASE_UNIT, evidence != 0.0, due, pool)
-    due = _add_log(_VIEWS, number, 1.0 + views, views != 0.0, due, pool)
-    due = _add_log(_BASE, number, 1.0 + share / BASE_UNIT, True, due, pool)
+    features[_EVIDENCE, number] = candidate.evidence
+    features[_VIEWS, number] = views
+    features[_BASE, number] = baskets
     if not upsell:
-        due = _add_log(_LIFT, number, (bought + BASE_UNIT) / (share + BASE_UNIT), bought > 0.0, due, pool)
+        features[_LIFT, number] = shares[BOUGHT_WITH]
         features[_SIGNIFICANCE, number] = candidate.significance
     features[_SEEN, number] = candidate.seen
     features[_COUNTED, number] = candidate.tier == EVIDENCE
@@ -330,33 +372,27 @@ def _describe_evidence(
 
 
 @inline_njit
-def _describe_item(number: int, place: int, upsell: bool, situation: Situation, state: ServingState, due: int) -> int:
+def _describe_item(number: int, place: int, upsell: bool, state: ServingState) -> None:
     """What a candidate is, beside its anchor and what the shopper has bought."""
     pool, features, query = state.pool, state.pool.features, state.query
     item, compared = pool.candidates[place].item, query.anchors[pool.candidates[place].anchor]
     fact, anchor = state.rules.facts[item], state.rules.facts[compared]
     price, brand, category = fact.price, fact.brand, fact.category
-    if upsell:
-        due = _add_log(_STEP, number, step_of(item, compared, state.weights, state.rules), True, due, pool)
-    due = _add_log(_PRICE, number, price / anchor.price, (price > 0.0) & (anchor.price > 0.0), due, pool)
+    group = state.rules.group[category]
+    features[_PRICE, number] = price / anchor.price if (price > 0.0) & (anchor.price > 0.0) else 1.0
     features[_BRAND, number] = (brand != NONE) & (brand == anchor.brand)
     features[_NEAR, number] = state.parent[category] == state.parent[anchor.category]
-    if not upsell:
-        features[_CATEGORY_LIFT, number] = log_lift(state.rules.group[category], query, state.category_pairs)
-    return _describe_taste(number, item, state, due)
-
-
-@inline_njit
-def _describe_taste(number: int, item: int, state: ServingState, due: int) -> int:
-    """How far a candidate is like what the shopper has bought."""
-    fact, query, features = state.rules.facts[item], state.query, state.pool.features
-    of_group = query.own[state.rules.group[fact.category]]
+    if upsell:
+        features[_STEP, number] = step_of(item, compared, state.weights, state.rules)
+    else:
+        features[_CATEGORY_LIFT, number] = log_lift(group, query, state.category_pairs)
+    of_group = query.own[group]
     features[_OWN_GROUP, number] = of_group[GROUP_FEATURE]
-    features[_OWN_CATEGORY, number] = query.own[fact.category, CATEGORY_FEATURE]
-    features[_OWN_BRAND, number] = query.own_brand[fact.brand, 1]
-    priced = (of_group[PRICED] > 0.0) & (fact.price > 0.0)
-    features[_OWN_PRICE, number] = 0.0 - of_group[MEAN_LOG] if priced else 0.0
-    return _add_log(_OWN_PRICE, number, fact.price, priced, due, state.pool)
+    features[_OWN_CATEGORY, number] = query.own[category, CATEGORY_FEATURE]
+    features[_OWN_BRAND, number] = query.own_brand[brand, 1]
+    priced = (of_group[PRICED] > 0.0) & (price > 0.0)
+    features[_OWN_PRICE, number] = price if priced else 1.0
+    pool.totals[number] = of_group[MEAN_LOG] if priced else 0.0
 
 
 @inline_njit
@@ -381,12 +417,12 @@ def _describe_purchases(number: int, place: int, situation: Situation, state: Se
         of_count = pool.counted[own.count]
     features[_HAD, number] = 1.0
     features[_HAD + 1, number] = of_count
-    due = _add_log(_HAD + 2, number, 1.0 + own.fast * pool.aged[1] / OWN_UNIT, True, due, pool)
-    due = _add_log(_HAD + 3, number, 1.0 + own.slow * pool.aged[2] / OWN_UNIT, True, due, pool)
+    due = _add_log(_HAD + 2, number, 1.0 + own.fast * pool.aged[1] / OWN_UNIT, due, pool)
+    due = _add_log(_HAD + 3, number, 1.0 + own.slow * pool.aged[2] / OWN_UNIT, due, pool)
     features[_HAD + 4, number] = pool.aged[3]
     if own.count > 1:
         gap_s = (own.last - own.first) / (own.count - 1)
-        due = _add_log(_HAD + 5, number, (age_s + DAY_S) / (gap_s + DAY_S), True, due, pool)
+        due = _add_log(_HAD + 5, number, (age_s + DAY_S) / (gap_s + DAY_S), due, pool)
     return due
 
 

@@ -20,7 +20,7 @@ def values_of(function: Callable[[float], float], numbers: NDArray[np.float64]) 
             found[index] = function(numbers[index])
         return found
 
-    return each(numbers)  # type: ignore[no-any-return]
+    return each(numbers)
 
 
 @pytest.mark.parametrize(
