@@ -194,7 +194,7 @@ def sum_own(situation: Situation, state: ServingState) -> None:
         state.query.own_brand[fact.brand, 0] += bought.count
         if fact.price > 0.0:
             sums[group, PRICED] += bought.count
-            sums[group, LOG_PRICES] += bought.count * math.log(fact.price)
+            sums[group, LOG_PRICES] += bought.count * log(fact.price)
     own_baskets = situation.own_baskets + PRIOR_BASKETS
     for index in range(len(situation.own)):
         fact = rules.facts[situation.own[index].item]
