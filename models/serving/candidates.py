@@ -16,6 +16,7 @@ from typing import Any
 
 from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.cooccurrence.index import Rows
+from models.elementary import exp2
 from models.jit import inline_njit
 from models.serving.queues import push
 from models.serving.rules import QueryState, Rules, classify, fits
@@ -50,7 +51,6 @@ def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
         candidate.partner = candidate.kin = candidate.chosen = -1
         candidate.relation = 0
         candidate.own = -1
-        candidate.fade = -1.0
         candidate.exact = candidate.seen = candidate.pooled = False
     return int(size)
 
@@ -81,14 +81,17 @@ def baskets_with(item: int, at: float, rows: Rows) -> float:
 
 
 @inline_njit
-def own_counts(candidate: Any, at: float, rows: Rows) -> tuple[float, float]:
-    """Views and baskets of a candidate, decayed to a time unless they are of a later one; 0 where it has no row."""
-    item = candidate.item
+def half_lives(item: int, at: float, rows: Rows) -> float:
+    """Half-lives from a time back to that of an item's row, as a number below 0; 0 where it is later, or has no row."""
+    return float(min(0.0, (rows.at[item] - at) / rows.half_life_s)) if item < len(rows.at) else 0.0
+
+
+@inline_njit
+def own_counts(item: int, fade: float, rows: Rows) -> tuple[float, float]:
+    """Views and baskets of an item that have faded; 0 where it has no row."""
     if item >= len(rows.at):
         return 0.0, 0.0
-    if candidate.fade < 0.0:
-        candidate.fade = 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
-    return float(rows.own[item, 0] * candidate.fade), float(rows.own[item, 1] * candidate.fade)
+    return float(rows.own[item, 0] * fade), float(rows.own[item, 1] * fade)
 
 
 @inline_njit
@@ -182,6 +185,11 @@ def score(at: float, state: ServingState) -> None:
     """Score and queue the candidates with evidence, as of a time; cross-sells as if all of it were significant."""
     rows, weights, pool = state.rows, state.weights, state.pool
     unknown = _unknown_baskets(at, rows, weights, pool)
+    size = pool.size[0] if unknown > 0.0 else 0
+    for place in range(size):
+        pool.totals[place] = half_lives(pool.candidates[place].item, at, rows)
+    for place in range(size):
+        pool.totals[place] = exp2(pool.totals[place])
     for place in range(pool.size[0]):
         candidate = pool.candidates[place]
         if candidate.kind == NEITHER:
@@ -192,7 +200,7 @@ def score(at: float, state: ServingState) -> None:
         upsell = candidate.kind == UPSELL
         if not upsell:
             if unknown > 0.0:
-                candidate.base = unknown * own_counts(candidate, at, rows)[1]
+                candidate.base = unknown * own_counts(candidate.item, pool.totals[place], rows)[1]
                 total = _weighed(place, 1.0, weights, pool)
         candidate.tier = EVIDENCE
         candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.elementary import exp, exp2, log
 from models.jit import inline_njit
 from models.ranking.features import (
     BASE_UNIT,
@@ -32,11 +33,11 @@ from models.ranking.features import (
     WIDTH,
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
-from models.serving.candidates import make_exact, own_counts, place_of, relate, step_factor, step_of
+from models.serving.candidates import half_lives, make_exact, own_counts, place_of, relate, step_factor, step_of
 from models.serving.category_lifts import log_lift
 from models.serving.popularity import TopItems
 from models.serving.queues import push, put_first, put_in_order
-from models.serving.rules import CATEGORY_FEATURE, GROUP_FEATURE, LOG_PRICES, OF_CATEGORY, OF_GROUP, PRICED
+from models.serving.rules import CATEGORY_FEATURE, GROUP_FEATURE, LOG_PRICES, MEAN_LOG, OF_CATEGORY, OF_GROUP, PRICED
 from models.serving.state import (
     COUNTS,
     CROSS_SELLS,
@@ -60,6 +61,10 @@ LEAST_BASKETS = 100.0
 and no taking would be earned."""
 
 _STEEPEST = 3.0
+
+_BITS = 8
+_NUMBER = 2**_BITS - 1
+"""Last bits of a place in the features, which are the number of the candidate; those before them are the column."""
 
 _EVIDENCE, _VIEWS, _BASE, _LIFT, _SIGNIFICANCE, _SEEN, _COUNTED, _STEP, _STEP_SQUARED, _PRICE, _BRAND, _NEAR, _HAD = (
     range(SHARES, SHARES + 13)
@@ -178,7 +183,7 @@ def place_in_pool(item: int, pool: Pool) -> int:
 
 @inline_njit
 def sum_own(situation: Situation, state: ServingState) -> None:
-    """Sum up what the shopper has bought by category and brand; `clear_own` puts the sums back to zero."""
+    """Sum up what the shopper has bought by category and brand, and describe it; `clear_own` puts all back to zero."""
     sums, rules = state.query.own, state.rules
     for index in range(len(situation.own)):
         bought = situation.own[index]
@@ -189,7 +194,20 @@ def sum_own(situation: Situation, state: ServingState) -> None:
         state.query.own_brand[fact.brand, 0] += bought.count
         if fact.price > 0.0:
             sums[group, PRICED] += bought.count
-            sums[group, LOG_PRICES] += bought.count * math.log(fact.price)
+            sums[group, LOG_PRICES] += bought.count * log(fact.price)
+    own_baskets = situation.own_baskets + PRIOR_BASKETS
+    for index in range(len(situation.own)):
+        fact = rules.facts[situation.own[index].item]
+        of_group, of_category = sums[rules.group[fact.category]], sums[fact.category]
+        of_brand = state.query.own_brand[fact.brand]
+        if of_group[GROUP_FEATURE] == 0.0:
+            of_group[GROUP_FEATURE] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
+            if of_group[PRICED] > 0.0:
+                of_group[MEAN_LOG] = of_group[LOG_PRICES] / of_group[PRICED]
+        if of_category[CATEGORY_FEATURE] == 0.0:
+            of_category[CATEGORY_FEATURE] = math.log(1.0 + of_category[OF_CATEGORY] / own_baskets / OWN_UNIT)
+        if fact.brand != NONE and of_brand[1] == 0.0:
+            of_brand[1] = math.log(1.0 + of_brand[0] / own_baskets / OWN_UNIT)
 
 
 @inline_njit
@@ -214,20 +232,24 @@ def rerank(queue: int, state: ServingState) -> None:
     if order == EVIDENCE_SERVES:
         drop_joined(queue, pool)
     pool.queues.length[queue] = 0
-    for number in range(pool.top_sizes[queue]):
+    size, totals, bias = pool.top_sizes[queue], pool.totals, learnt.bias[kind, order]
+    for number in range(size):
+        if order == EVIDENCE_SERVES:
+            totals[number] = log(1.0 + pool.candidates[pool.top[queue, number]].evidence / BASE_UNIT)
+        elif order == LEARNT:
+            totals[number] = pool.features[_LEARNT, number]
+        else:
+            totals[number] = 0.0
+            for column in range(WIDTH):
+                totals[number] += POPULAR_WEIGHTS[column] * pool.features[column, number]
+    for number in range(size):
+        totals[number] = 1.0 / (1.0 + exp(-totals[number] - bias))
+    for number in range(size):
         place = pool.top[queue, number]
         candidate = pool.candidates[place]
         if candidate.tier == 0:
             continue
-        if order == EVIDENCE_SERVES:
-            total = math.log(1.0 + candidate.evidence / BASE_UNIT)
-        elif order == LEARNT:
-            total = pool.features[_LEARNT, number]
-        else:
-            total = 0.0
-            for column in range(WIDTH):
-                total += POPULAR_WEIGHTS[column] * pool.features[column, number]
-        candidate.score = 1.0 / (1.0 + math.exp(-total - learnt.bias[kind, order]))
+        candidate.score = totals[number]
         if kind == UPSELL:
             anchor = state.query.anchors[candidate.anchor]
             candidate.score *= step_factor(candidate.item, anchor, state.weights, state.rules)
@@ -247,99 +269,139 @@ def drop_joined(queue: int, pool: Pool) -> None:
 def describe(queue: int, situation: Situation, state: ServingState) -> None:
     """Describe the pool's candidates of a queue by the `FEATURES`, a column each of `state.pool.features`.
 
-    Features of 0 are not computed: most are.
+    What most candidates have the logarithm of is put into the feature's column first. Of the other features most are 0
+    and not computed; what the others are the logarithms of is listed in `state.pool.due`.
     """
-    pool, upsell = state.pool, queue == UPSELLS
+    pool, features, upsell = state.pool, state.pool.features, queue == UPSELLS
+    size, due = pool.top_sizes[queue], 0
     for column in range(WIDTH):
-        pool.features[column, : pool.top_sizes[queue]] = 0.0
-    for number in range(pool.top_sizes[queue]):
-        features = pool.features[:, number]
+        features[column, :size] = 0.0
+    for number in range(size):
+        item = pool.candidates[pool.top[queue, number]].item
+        pool.totals[number] = half_lives(item, situation.at, state.rows)
+    for number in range(size):
+        pool.totals[number] = exp2(pool.totals[number])
+    for number in range(size):
         place = pool.top[queue, number]
-        _describe_evidence(place, upsell, situation, state, features)
-        _describe_item(place, upsell, situation, state, features)
+        due = _describe_evidence(number, place, upsell, state, due)
+        _describe_item(number, place, upsell, state)
         if pool.candidates[place].own >= 0:
-            _describe_purchases(place, situation, state, features)
+            due = _describe_purchases(number, place, situation, state, due)
+    _log(pool.due[:due])
+    for index in range(due):
+        features[pool.due_for[index] >> _BITS, pool.due_for[index] & _NUMBER] = pool.due[index]
+    _take_logs(size, upsell, situation.baskets, pool)
     _weigh(queue, state)
 
 
 @inline_njit
-def _describe_evidence(
-    place: int, upsell: bool, situation: Situation, state: ServingState, features: NDArray[np.float64]
-) -> None:
+def _take_logs(size: int, upsell: bool, baskets: float, pool: Pool) -> None:
+    """Make features of the numbers in the columns of features that most candidates have."""
+    base, own_price = pool.features[_BASE, :size], pool.features[_OWN_PRICE, :size]
+    _log_shares(pool.features[_EVIDENCE, :size], BASE_UNIT)
+    _log_shares(pool.features[_VIEWS, :size], 1.0)
+    for number in range(size):
+        base[number] = (base[number] + UNSEEN_BASKETS) / baskets
+    if upsell:
+        step, squared = pool.features[_STEP], pool.features[_STEP_SQUARED]
+        _log(pool.features[_STEP, :size])
+        for number in range(size):
+            squared[number] = step[number] * step[number]
+    else:
+        lift = pool.features[_LIFT]
+        for number in range(size):
+            if lift[number] > 0.0:
+                lift[number] = log((lift[number] + BASE_UNIT) / (base[number] + BASE_UNIT))
+    _log_shares(base, BASE_UNIT)
+    _log(pool.features[_PRICE, :size])
+    _bound(pool.features[_PRICE, :size])
+    _log(own_price)
+    for number in range(size):
+        own_price[number] -= pool.totals[number]
+    _bound(own_price)
+    _bound(pool.features[_HAD + 5, :size])
+
+
+@inline_njit
+def _log(values: NDArray[np.float64]) -> None:
+    """Take the logarithms of numbers."""
+    for number in range(len(values)):
+        values[number] = log(values[number])
+
+
+@inline_njit
+def _log_shares(values: NDArray[np.float64], unit: float) -> None:
+    """Take the logarithms of 1 and each number in a unit."""
+    for number in range(len(values)):
+        values[number] = log(1.0 + values[number] / unit)
+
+
+@inline_njit
+def _bound(values: NDArray[np.float64]) -> None:
+    """Bound logarithms of prices and of times."""
+    for number in range(len(values)):
+        values[number] = min(_STEEPEST, max(-_STEEPEST, values[number]))
+
+
+@inline_njit
+def _add_log(column: int, number: int, value: float, due: int, pool: Pool) -> int:
+    """Let the logarithm of a value be a feature of a candidate; returns how many are due now."""
+    pool.due[due] = value
+    pool.due_for[due] = (column << _BITS) + number
+    return due + 1
+
+
+@inline_njit
+def _describe_evidence(number: int, place: int, upsell: bool, state: ServingState, due: int) -> int:
     """What was counted about a candidate."""
-    candidate, shares = state.pool.candidates[place], state.pool.shares[place]
+    pool, features = state.pool, state.pool.features
+    candidate, shares = pool.candidates[place], pool.shares[place]
     for column in range(SHARES):
         if shares[column] != 0.0:
-            features[column] = math.log(1.0 + shares[column] / SHARE_UNIT)
-    if candidate.evidence != 0.0:
-        features[_EVIDENCE] = math.log(1.0 + candidate.evidence / BASE_UNIT)
-    views, baskets = own_counts(candidate, situation.at, state.rows)
-    share = (baskets + UNSEEN_BASKETS) / situation.baskets
-    if views != 0.0:
-        features[_VIEWS] = math.log(1.0 + views)
-    features[_BASE] = math.log(1.0 + share / BASE_UNIT)
+            due = _add_log(column, number, 1.0 + shares[column] / SHARE_UNIT, due, pool)
+    views, baskets = own_counts(candidate.item, pool.totals[number], state.rows)
+    features[_EVIDENCE, number] = candidate.evidence
+    features[_VIEWS, number] = views
+    features[_BASE, number] = baskets
     if not upsell:
-        if shares[BOUGHT_WITH] > 0.0:
-            features[_LIFT] = math.log((shares[BOUGHT_WITH] + BASE_UNIT) / (share + BASE_UNIT))
-        features[_SIGNIFICANCE] = candidate.significance
-    if candidate.seen:
-        features[_SEEN] = 1.0
-    if candidate.tier == EVIDENCE:
-        features[_COUNTED] = 1.0
+        features[_LIFT, number] = shares[BOUGHT_WITH]
+        features[_SIGNIFICANCE, number] = candidate.significance
+    features[_SEEN, number] = candidate.seen
+    features[_COUNTED, number] = candidate.tier == EVIDENCE
+    return due
 
 
 @inline_njit
-def _describe_item(
-    place: int, upsell: bool, situation: Situation, state: ServingState, features: NDArray[np.float64]
-) -> None:
+def _describe_item(number: int, place: int, upsell: bool, state: ServingState) -> None:
     """What a candidate is, beside its anchor and what the shopper has bought."""
-    candidate, query = state.pool.candidates[place], state.query
-    item, compared = candidate.item, query.anchors[candidate.anchor]
+    pool, features, query = state.pool, state.pool.features, state.query
+    item, compared = pool.candidates[place].item, query.anchors[pool.candidates[place].anchor]
     fact, anchor = state.rules.facts[item], state.rules.facts[compared]
+    price, brand, category = fact.price, fact.brand, fact.category
+    group = state.rules.group[category]
+    features[_PRICE, number] = price / anchor.price if (price > 0.0) & (anchor.price > 0.0) else 1.0
+    features[_BRAND, number] = (brand != NONE) & (brand == anchor.brand)
+    features[_NEAR, number] = state.parent[category] == state.parent[anchor.category]
     if upsell:
-        step = math.log(step_of(item, compared, state.weights, state.rules))
-        features[_STEP], features[_STEP_SQUARED] = step, step * step
-    if fact.price > 0.0 and anchor.price > 0.0:
-        features[_PRICE] = min(_STEEPEST, max(-_STEEPEST, math.log(fact.price / anchor.price)))
-    if fact.brand != NONE and fact.brand == anchor.brand:
-        features[_BRAND] = 1.0
-    if state.parent[fact.category] == state.parent[anchor.category]:
-        features[_NEAR] = 1.0
-    if not upsell:
-        features[_CATEGORY_LIFT] = log_lift(state.rules.group[fact.category], query, state.category_pairs)
-    _describe_taste(item, situation, state, features)
+        features[_STEP, number] = step_of(item, compared, state.weights, state.rules)
+    else:
+        features[_CATEGORY_LIFT, number] = log_lift(group, query, state.category_pairs)
+    of_group = query.own[group]
+    features[_OWN_GROUP, number] = of_group[GROUP_FEATURE]
+    features[_OWN_CATEGORY, number] = query.own[category, CATEGORY_FEATURE]
+    features[_OWN_BRAND, number] = query.own_brand[brand, 1]
+    priced = (of_group[PRICED] > 0.0) & (price > 0.0)
+    features[_OWN_PRICE, number] = price if priced else 1.0
+    pool.totals[number] = of_group[MEAN_LOG] if priced else 0.0
 
 
 @inline_njit
-def _describe_taste(item: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
-    """How far a candidate is like what the shopper has bought."""
-    fact, query = state.rules.facts[item], state.query
-    own_baskets, group = situation.own_baskets + PRIOR_BASKETS, state.rules.group[fact.category]
-    of_group, of_category, of_brand = query.own[group], query.own[fact.category], query.own_brand[fact.brand]
-    if of_group[OF_GROUP] > 0.0:
-        if of_group[GROUP_FEATURE] == 0.0:
-            of_group[GROUP_FEATURE] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
-        features[_OWN_GROUP] = of_group[GROUP_FEATURE]
-    if of_category[OF_CATEGORY] > 0.0:
-        if of_category[CATEGORY_FEATURE] == 0.0:
-            of_category[CATEGORY_FEATURE] = math.log(1.0 + of_category[OF_CATEGORY] / own_baskets / OWN_UNIT)
-        features[_OWN_CATEGORY] = of_category[CATEGORY_FEATURE]
-    if fact.brand != NONE and of_brand[0] > 0.0:
-        if of_brand[1] == 0.0:
-            of_brand[1] = math.log(1.0 + of_brand[0] / own_baskets / OWN_UNIT)
-        features[_OWN_BRAND] = of_brand[1]
-    if of_group[PRICED] > 0.0 and fact.price > 0.0:
-        over = math.log(fact.price) - of_group[LOG_PRICES] / of_group[PRICED]
-        features[_OWN_PRICE] = min(_STEEPEST, max(-_STEEPEST, over))
-
-
-@inline_njit
-def _describe_purchases(place: int, situation: Situation, state: ServingState, features: NDArray[np.float64]) -> None:
+def _describe_purchases(number: int, place: int, situation: Situation, state: ServingState, due: int) -> int:
     """How often and when the shopper has bought a candidate.
 
     What depends on the last time or on the plain count only is computed once for items that share it.
     """
-    pool, own_baskets = state.pool, situation.own_baskets + PRIOR_BASKETS
+    pool, features, own_baskets = state.pool, state.pool.features, situation.own_baskets + PRIOR_BASKETS
     own = situation.own[pool.candidates[place].own]
     age_s = max(0.0, situation.at - own.last)
     if pool.aged[0] != own.last:
@@ -353,14 +415,15 @@ def _describe_purchases(place: int, situation: Situation, state: ServingState, f
         if math.isnan(pool.counted[own.count]):
             pool.counted[own.count] = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
         of_count = pool.counted[own.count]
-    features[_HAD] = 1.0
-    features[_HAD + 1] = of_count
-    features[_HAD + 2] = math.log(1.0 + own.fast * pool.aged[1] / OWN_UNIT)
-    features[_HAD + 3] = math.log(1.0 + own.slow * pool.aged[2] / OWN_UNIT)
-    features[_HAD + 4] = pool.aged[3]
+    features[_HAD, number] = 1.0
+    features[_HAD + 1, number] = of_count
+    due = _add_log(_HAD + 2, number, 1.0 + own.fast * pool.aged[1] / OWN_UNIT, due, pool)
+    due = _add_log(_HAD + 3, number, 1.0 + own.slow * pool.aged[2] / OWN_UNIT, due, pool)
+    features[_HAD + 4, number] = pool.aged[3]
     if own.count > 1:
         gap_s = (own.last - own.first) / (own.count - 1)
-        features[_HAD + 5] = min(_STEEPEST, max(-_STEEPEST, math.log((age_s + DAY_S) / (gap_s + DAY_S))))
+        due = _add_log(_HAD + 5, number, (age_s + DAY_S) / (gap_s + DAY_S), due, pool)
+    return due
 
 
 @inline_njit

@@ -26,10 +26,10 @@ SERIAL, ANCHORS, MAY_UPSELL, BARRED = 0, 1, 2, 3
 """Places of `QueryState.now`: serial of the query, number of its anchors, whether it may have upsells, number of items
 that it bars."""
 
-OF_GROUP, OF_CATEGORY, PRICED, LOG_PRICES, GROUP_FEATURE, CATEGORY_FEATURE, OWN_SUMS = range(7)
+OF_GROUP, OF_CATEGORY, PRICED, LOG_PRICES, MEAN_LOG, GROUP_FEATURE, CATEGORY_FEATURE, OWN_SUMS = range(8)
 """Columns of `QueryState.own`: the shopper's baskets with items of a group and of a category; of a group those with a
-price, and the sum of the logarithms of their prices; the features of the first two, 0 where not computed yet. Number of
-the columns."""
+price, and sum and mean of the logarithms of their prices; the features of the first two, 0 where not computed yet.
+Number of the columns."""
 
 MAX_COMPARED = 4
 """Anchors that a candidate's category is compared with: the trigger's first."""

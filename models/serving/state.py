@@ -48,7 +48,6 @@ CANDIDATE = np.dtype(
         ("strongest", np.float64),  # greatest bought-together share with one item of the context
         ("significance", np.float64),  # of the bought-together share, once `exact`
         ("direct", np.float64),  # greatest sum of the shares with one anchor that the item fits
-        ("fade", np.float64),  # what its own counts have faded to since its row was published; below 0: not known yet
         ("item", np.int32),
         ("anchor", np.int32),  # place of the anchor of `direct`, or of the first that the item fits
         ("cell", np.int32),  # of `strongest` in the row of its partner
@@ -122,6 +121,9 @@ class Pool(NamedTuple):
     top_sizes: NDArray[np.int64]  # (2,)
     ranked: NDArray[np.int32]  # (items,): places, while the best are chosen
     features: NDArray[np.float64]  # (WIDTH, MOST // 2): of those of one queue
+    totals: NDArray[np.float64]  # (items + MOST,): a number of each candidate, while many are computed together
+    due: NDArray[np.float64]  # (MOST // 2 * WIDTH,): numbers whose logarithms are features
+    due_for: NDArray[np.int32]  # (MOST // 2 * WIDTH,): the feature and candidate of each
     aged: NDArray[np.float64]  # (4,): when an item was last bought, what both counts fade to since, its feature of that
     counted: NDArray[np.float64]  # (COUNTS,): features of plain counts of purchases, NaN where not known yet
 
@@ -189,6 +191,9 @@ def empty_pool(items: int) -> Pool:
         np.zeros(2, np.int64),
         np.empty(items, np.int32),
         np.zeros((WIDTH, MOST // 2)),
+        np.empty(items + MOST),
+        np.empty(MOST // 2 * WIDTH),
+        np.empty(MOST // 2 * WIDTH, np.int32),
         np.zeros(4),
         np.zeros(COUNTS),
     )
