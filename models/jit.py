@@ -59,6 +59,19 @@ def in_turn(helpers: Sequence[Function]) -> Function:
     return inline_njit(both)  # type: ignore[return-value]
 
 
+class _IndexFile(IndexDataCacheFile):
+    """An index of machine code by types of arguments; where one of these cannot be imported, it counts as empty.
+
+    A program may have called a kernel with tuples of its own, such as a test with those of its module.
+    """
+
+    def _load_index(self) -> Any:
+        try:
+            return super()._load_index()  # type: ignore[no-untyped-call]
+        except (ImportError, AttributeError):
+            return {}
+
+
 class _SourceKeyedCache(FunctionCache):
     """numba's cache on disk, in files named by the import closure of the kernel's module.
 
@@ -69,7 +82,7 @@ class _SourceKeyedCache(FunctionCache):
         super().__init__(function)  # type: ignore[no-untyped-call]
         sources = closure_hash(function.__module__, Path(function.__code__.co_filename))
         name = f"{self._impl.filename_base}.{sources[:16]}"
-        self._cache_file = IndexDataCacheFile(self._cache_path, name, sources)  # type: ignore[no-untyped-call]
+        self._cache_file = _IndexFile(self._cache_path, name, sources)  # type: ignore[no-untyped-call]
 
 
 @cache

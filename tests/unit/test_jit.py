@@ -36,11 +36,18 @@ class Weight(NamedTuple):
 
 PROGRAM = "from models.caller import print_faded; print_faded()"
 
+OTHER_PROGRAM = """
+from elsewhere import Weight
+from models.caller import faded
 
-def run(folder: Path) -> list[float]:
+print(faded(Weight(8.0, 0.0), 10.0, 10.0))
+"""
+
+
+def run(folder: Path, program: str = PROGRAM) -> list[float]:
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
+        [sys.executable, "-c", program],
         cwd=folder,
         env={**environment, "PYTHONPATH": str(folder)},
         text=True,
@@ -58,12 +65,27 @@ def edit(file: Path, old: str, new: str) -> None:
     file.write_text(source.replace(old, new), encoding="utf-8")
 
 
-@pytest.mark.slow
-def test_an_edit_of_an_imported_module_is_in_force_at_the_next_start(tmp_path: Path) -> None:
-    models = tmp_path / "models"
+def _models_in(folder: Path) -> Path:
+    models = folder / "models"
     shutil.copytree(ROOT / "models", models, ignore=shutil.ignore_patterns("__pycache__"))
     (models / "caller.py").write_text(CALLER, encoding="utf-8")
     (models / "weights.py").write_text(WEIGHTS, encoding="utf-8")
+    return models
+
+
+@pytest.mark.slow
+def test_a_program_starts_where_another_one_has_called_a_kernel_with_types_of_its_own(tmp_path: Path) -> None:
+    _models_in(tmp_path)
+    (tmp_path / "elsewhere.py").write_text(WEIGHTS, encoding="utf-8")
+    assert run(tmp_path, OTHER_PROGRAM) == [4.0]
+    (tmp_path / "elsewhere.py").unlink()
+    assert run(tmp_path) == [4.0, 4.0, 0]
+    assert run(tmp_path) == [4.0, 4.0, 1]
+
+
+@pytest.mark.slow
+def test_an_edit_of_an_imported_module_is_in_force_at_the_next_start(tmp_path: Path) -> None:
+    models = _models_in(tmp_path)
     assert run(tmp_path) == [4.0, 4.0, 0]  # compiled
     assert run(tmp_path) == [4.0, 4.0, 1]  # read from the cache
 
