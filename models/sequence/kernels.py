@@ -120,16 +120,22 @@ def constant(weights: NDArray[Any]) -> Floats:
 
 
 @cached_njit(nogil=True)
+def put_unit(vectors: Floats, row: int, found: Floats, to: int) -> None:
+    """Write a row of vectors (n, units), scaled to length 1, to a row of `found`."""
+    square = np.float32(0.0)
+    for unit in range(vectors.shape[1]):
+        square += vectors[row, unit] * vectors[row, unit]
+    length = np.float32(max(math.sqrt(square), _TINY))
+    for unit in range(vectors.shape[1]):
+        found[to, unit] = vectors[row, unit] / length
+
+
+@cached_njit(nogil=True)
 def units_of(vectors: Floats) -> Floats:
     """(n, units), each of length 1."""
     found = np.empty_like(vectors)
     for row in range(len(vectors)):
-        square = np.float32(0.0)
-        for unit in range(vectors.shape[1]):
-            square += vectors[row, unit] * vectors[row, unit]
-        length = np.float32(max(math.sqrt(square), _TINY))
-        for unit in range(vectors.shape[1]):
-            found[row, unit] = vectors[row, unit] / length
+        put_unit(vectors, row, found, row)
     return found
 
 

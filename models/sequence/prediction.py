@@ -11,13 +11,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
-from numba.experimental import structref
 from numpy.typing import NDArray
 
 from models.jit import cached_njit
 from models.sequence.features import FIRST_GAP, GAPS_S
-from models.sequence.kernels import LSTM, Floats, Hidden, Whole, step
+from models.sequence.kernels import LSTM, Floats, Hidden, Whole, put_unit, step
 from models.sequence.products import BLOCK, products
 from models.sequence.top_cosines import best, exp32, name_of, sum_of_exps, value_of
 
@@ -99,23 +97,12 @@ class ItemVectors(NamedTuple):
     """Of cosines, to make logits."""
 
 
-@structref.register
-class _BoxType(types.StructRef):
-    """Type of `Box` in compiled code."""
+class Network(NamedTuple):
+    """What a batch is predicted with: weights, item vectors, and the states of shoppers."""
 
-
-class Box(structref.StructRefProxy):
-    """`LSTM`, `ItemVectors` and `KeptStates` in one argument: handing over thirty arrays at each call takes 6 us."""
-
-
-structref.define_constructor(Box, _BoxType, ["lstm", "space", "kept"])  # type: ignore[no-untyped-call]
-structref.define_boxing(_BoxType, Box)  # type: ignore[no-untyped-call]
-
-
-@cached_njit()
-def boxed(lstm: LSTM, space: ItemVectors, kept: KeptStates) -> Box:
-    """The box of these arrays."""
-    return Box(lstm, space, kept)  # type: ignore[no-untyped-call]
+    lstm: LSTM
+    space: ItemVectors
+    kept: KeptStates
 
 
 @cached_njit(nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
@@ -228,12 +215,7 @@ def _carry_on(
                 products(states.hidden, place, 1, lstm.from_hidden, gates[number : number + 1])
             step(told, count, gates, number, lstm, states, place)
             count += 1
-        square = np.float32(0.0)
-        for unit in range(units):
-            square += states.hidden[place, unit] * states.hidden[place, unit]
-        length = np.float32(max(math.sqrt(square), 1e-12))
-        for unit in range(units):
-            expected[number, unit] = states.hidden[place, unit] / length
+        put_unit(states.hidden, place, expected, number)
 
 
 @cached_njit(nogil=True)
@@ -291,12 +273,12 @@ def _cosine(expected: Floats, number: int, vectors: Floats, place: int) -> Any:
 def expect(box: Any, keys: Whole, looks: WindowBatch, k: int) -> tuple[NDArray[np.int32], NDArray[np.float64], Whole]:
     """Best items of each shopper, their shares, and where those of shopper `s` end: `ends[s + 1]`.
 
-    Without looks there are none.
+    Without looks there are none. The box holds a `Network`.
 
     Each shopper has a key; where several rows have the same, they are processed in order. Keys only say where a state
     may be kept: shoppers of the same key are answered as any others.
     """
-    lstm, space, kept = box.lstm, box.space, box.kept
+    lstm, space, kept = box.held
     k = min(k, len(space.items))
     items, shares = np.empty(len(keys) * k, np.int32), np.empty(len(keys) * k)
     ends = np.zeros(len(keys) + 1, np.int64)

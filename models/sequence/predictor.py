@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.boxes import Box, boxed
 from models.sequence import kernels
 from models.sequence.config import NetworkConfig
 from models.sequence.features import Contents
-from models.sequence.prediction import LOOKS, WAYS, Box, KeptStates, WindowBatch, boxed, expect
+from models.sequence.prediction import LOOKS, WAYS, KeptStates, Network, WindowBatch, expect
 from models.sequence.scorer import Scorer
 from models.sequence.vector_index import EXACT, searched
 from models.sessions.visits import Window
@@ -124,7 +125,7 @@ class SequencePredictor:
             turn[0] = latest
 
     def _boxed(self, turn: NDArray[np.int64]) -> Box:
-        return boxed(self._lstm, self._vectors, self._kept._replace(turn=turn))
+        return boxed(Network(self._lstm, self._vectors, self._kept._replace(turn=turn)))
 
     def _drop_outdated(self) -> None:
         """Drop the states that are to be forgotten."""

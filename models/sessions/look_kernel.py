@@ -12,8 +12,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
-from numba.experimental import structref
 from numpy.typing import NDArray
 
 from models.block_pool import NOWHERE, block_size, release, take
@@ -104,33 +102,23 @@ class Snapshots(NamedTuple):
     look_ends: NDArray[np.int64]
 
 
-@structref.register
-class _TableType(types.StructRef):
-    pass
+class Table(NamedTuple):
+    """All that steps are applied with."""
 
-
-class Table(structref.StructRefProxy):
-    """Rules, pool, made pairs and snapshots in one object: numba takes two microseconds to look at ten arrays."""
-
-
-structref.define_constructor(Table, _TableType, ["rules", "pool", "made", "snapshots"])  # type: ignore[no-untyped-call]
-structref.define_boxing(_TableType, Table)  # type: ignore[no-untyped-call]
-
-
-@cached_njit()
-def table_of(rules: Rules, pool: LookPool, made: MadePairs, snapshots: Snapshots) -> Table:
-    """A table of these arrays; to be made again when one of them is replaced."""
-    return Table(rules, pool, made, snapshots)  # type: ignore[no-untyped-call]
+    rules: Rules
+    pool: LookPool
+    made: MadePairs
+    snapshots: Snapshots
 
 
 @cached_njit(nogil=True)
-def apply_steps(steps: NDArray[Any], first: int, bought: NDArray[np.int32], table: Any) -> int:
-    """Apply steps in order, from the `first` on; `bought` has the items of all their purchases.
+def apply_steps(steps: NDArray[Any], first: int, bought: NDArray[np.int32], box: Any) -> int:
+    """Apply steps in order, from the `first` on, to the `Table` in a box; `bought` has the items of all purchases.
 
     There must be room for all pairs and snapshots that they may give. Returns the number of the next step to apply:
     all, or fewer where the pool has to grow first.
     """
-    rules, pool, made, snapshots = table.rules, table.pool, table.made, table.snapshots
+    rules, pool, made, snapshots = box.held
     most = 2 * block_size(2 * rules.kept)  # a step takes at most two blocks
     for number in range(first, len(steps)):
         if pool.heads[0] + most > len(pool.item):

@@ -1,7 +1,7 @@
 """The looks of all shoppers of a process, in flat arrays.
 
-Whoever applies events collects steps first: a look, the pairs of a purchase, a snapshot, what is to be dropped. One
-compiled call then takes them in this order, however many there are and whichever partitions they belong to.
+Applying an event collects steps: a look, the pairs of a purchase, a snapshot, what is to be dropped. One compiled call
+then takes the steps of all partitions in this order.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.block_pool import block_size, new_heads
+from models.boxes import KeptBox
 from models.sessions.look_kernel import (
     BASKET,
     CLEAR,
@@ -33,7 +34,6 @@ from models.sessions.look_kernel import (
     Snapshots,
     Table,
     apply_steps,
-    table_of,
 )
 
 _pack = struct.Struct(STEP_FORMAT).pack_into
@@ -84,7 +84,7 @@ class LookTable:
         self._made = MadePairs(np.zeros(1, np.int64), np.empty(64, PAIR), np.zeros(2, np.int64))
         self._asked = 0  # queries that wait
         self._snapshots = _new_snapshots(64, rules.items)
-        self._table: Table | None = None  # of these arrays; None: one was replaced
+        self._box = KeptBox()
 
     @property
     def nbytes(self) -> int:
@@ -100,7 +100,7 @@ class LookTable:
             return self._free.pop()
         if self._used == len(self._pool.slots):
             slots = np.concatenate([self._pool.slots, np.zeros(self._used, SLOT)])
-            self._pool, self._table = self._pool._replace(slots=slots), None
+            self._pool = self._pool._replace(slots=slots)
         self._used += 1
         return self._used - 1
 
@@ -266,17 +266,15 @@ class LookTable:
         if queries + self._asked >= len(self._snapshots.ends):
             grown = _new_snapshots(2 * (queries + self._asked), self.rules.items)
             _copy(self._snapshots, 0, queries, grown)
-            self._snapshots, self._table = grown, None
-        if made is not self._made:
-            self._made, self._table = made, None
+            self._snapshots = grown
+        self._made = made
 
     def _apply(self, steps: NDArray[Any]) -> None:
         bought = np.array(self._bought, np.int32)
         done = 0
         while done < len(steps):
-            if self._table is None:
-                self._table = table_of(self.rules, self._pool, self._made, self._snapshots)
-            done = apply_steps(steps, done, bought, self._table)
+            box = self._box.of(Table(self.rules, self._pool, self._made, self._snapshots))
+            done = apply_steps(steps, done, bought, box)
             if done < len(steps):
                 self._grow()
 
@@ -284,7 +282,7 @@ class LookTable:
         """Double the room of the pool."""
         at, appended_s, item, action, *rest = self._pool
         grown = [np.concatenate([column, np.empty_like(column)]) for column in (at, appended_s, item, action)]
-        self._pool, self._table = LookPool(*grown, *rest), None
+        self._pool = LookPool(*grown, *rest)
 
 
 def _new_snapshots(queries: int, items: int) -> Snapshots:

@@ -165,7 +165,6 @@ class Worker(ProcessService):
     def warm(self) -> None:
         """Compile the kernels, or load them from the cache."""
         models_warm.warm()
-        self._recommender.warm()
         self._batcher.warm()
 
     def on_tables_read(self) -> None:

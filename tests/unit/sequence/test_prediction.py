@@ -54,7 +54,7 @@ def batch(windows: Sequence[Window]) -> WindowBatch:
 def test_answers_depend_on_the_window_alone_to_the_last_bit(
     scorer: Scorer, exact: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever asks, whatever was asked before, and whatever else is in the batch; places for states are few here."""
+    """They do not depend on shopper, earlier calls or the rest of the batch. Places for states are few here."""
     chance = np.random.default_rng(7)
     windows = windows_of(chance, 60)
     monkeypatch.setattr(predictor, "SHOPPERS", 2 * WAYS)
