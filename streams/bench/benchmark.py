@@ -4,7 +4,7 @@ Conditions of a fair comparison:
 
 * One process each, the same events as the same bytes, topics of the same shape, acknowledgements by all replicas.
 * The backlog is complete before the process starts; nothing is fed while it is applied. Its first part does not count:
-  processes, caches and broker warm up.
+  processes and caches warm up. A whole turn before the first one does not count either: the broker compiles its code.
 * The steady load comes from a separate process, at half the throughput that the echo has just shown, for both.
 * The echo's producer lingers, which raises its throughput. Its latency is measured again without lingering, and the
   better result counts.
@@ -81,6 +81,18 @@ class BenchmarkConfig:
 
 
 class Backlog(NamedTuple):
+    """Events that wait for an application before it starts."""
+
+    uncounted: Sequence[Event]  # the first part
+    counted: Sequence[Event]
+
+    @property
+    def events(self) -> list[Event]:
+        """All of them."""
+        return [*self.uncounted, *self.counted]
+
+
+class Applied(NamedTuple):
     """How a backlog was applied, without the part that does not count."""
 
     rate: float  # answers a second
@@ -152,15 +164,15 @@ class Benchmark:
         await self._warm_up()
         config = self._config
         echoes, workers, quixes = list[Measurement](), list[Measurement](), list[float]()
+        await self._take_turn("warm-up", round(WARM_SHARE * config.events))
         while another_turn(config, echoes, workers):
-            number = len(workers) + 1
-            warm, backlog = self._next(round(WARM_SHARE * config.events)), self._next(config.events)
-            measurement, load = await self._measure_echo(f"echo, turn {number}", warm, backlog)
-            echoes.append(measurement)
-            workers.append(await self._measure_worker(f"worker, turn {number}", warm, backlog, load))
+            title = f"turn {len(workers) + 1}"
+            echo, worker, backlog = await self._take_turn(title, config.events)
+            echoes.append(echo)
+            workers.append(worker)
             if config.quix:
-                quixes.append(await self._measure_quix(f"Quix echo, turn {number}", warm, backlog))
-            self._watch.end(f"turn {number}")
+                quixes.append(await self._measure_quix(f"Quix echo, {title}", backlog))
+            self._watch.end(title)
         found = compared(echoes, workers)
         found["worker"]["latency_at"] = await self._latencies(found["worker"]["events_per_s"])
         self._watch.end("shares of its throughput")
@@ -191,13 +203,17 @@ class Benchmark:
             registry.announce(registry.store.save(snapshot), "import")
         self._watch.end("warm-up")
 
-    async def _measure_echo(
-        self, title: str, warm: Sequence[Event], backlog: Sequence[Event]
-    ) -> tuple[Measurement, SteadyLoad]:
+    async def _take_turn(self, title: str, events: int) -> tuple[Measurement, Measurement, Backlog]:
+        """Measure the echo and the worker, with a backlog of so many events."""
+        backlog = Backlog(self._next(round(WARM_SHARE * events)), self._next(events))
+        echo, load = await self._measure_echo(f"echo, {title}", backlog)
+        return echo, await self._measure_worker(f"worker, {title}", backlog, load), backlog
+
+    async def _measure_echo(self, title: str, backlog: Backlog) -> tuple[Measurement, SteadyLoad]:
         echo = self._echo(LINGER_MS)
-        await self._preload(echo, [*warm, *backlog])
+        await self._preload(echo, backlog.events)
         async with echo.running():
-            applied = await self._apply_backlog(title, echo, len(warm), len(backlog))
+            applied = await self._apply_backlog(title, echo, len(backlog.uncounted), len(backlog.counted))
             load = self._load(applied.rate / 2)
             lingering = await self._answer_load(f"{title}, linger", echo, load, len(load.events))
         echo = self._echo(0.0)
@@ -208,13 +224,11 @@ class Benchmark:
         more = {"latencies": {name: asdict(found) for name, found in latencies.items()}}
         return Measurement(applied.rate, applied.cpu_us, better.latency, applied.broker_us, more=more), load
 
-    async def _measure_worker(
-        self, title: str, warm: Sequence[Event], backlog: Sequence[Event], load: SteadyLoad
-    ) -> Measurement:
+    async def _measure_worker(self, title: str, backlog: Backlog, load: SteadyLoad) -> Measurement:
         worker = self._worker
-        await self._preload(worker, [*warm, *backlog])
+        await self._preload(worker, backlog.events)
         async with worker.running():
-            applied = await self._apply_backlog(title, worker, _triggers(warm), _triggers(backlog))
+            applied = await self._apply_backlog(title, worker, _triggers(backlog.uncounted), _triggers(backlog.counted))
             await worker.await_quiet(SETTLE_S, *LEARNT)
             learnt_ms = max((await worker.topics.appended(worker.written)).values())
             steady = await self._answer_load(title, worker, load, _triggers(load.events))
@@ -236,7 +250,7 @@ class Benchmark:
             more,
         )
 
-    async def _measure_quix(self, title: str, warm: Sequence[Event], backlog: Sequence[Event]) -> float:
+    async def _measure_quix(self, title: str, backlog: Backlog) -> float:
         """Events a second of a bare Quix Streams echo."""
         self._echoes += 1
         settings = self._broker.settings(prefix=f"quix{self._echoes}-")
@@ -246,9 +260,10 @@ class Benchmark:
             settings, Process(title, command, self._folder / f"{settings.prefix}echo.log", environment())
         )
         quix.create_topics()
-        await self._preload(quix, [*warm, *backlog])
+        await self._preload(quix, backlog.events)
         async with quix.running():
-            return (await self._apply_backlog(title, quix, len(warm), len(backlog))).rate
+            counts = len(backlog.uncounted), len(backlog.counted)
+            return (await self._apply_backlog(title, quix, *counts)).rate
 
     async def _latencies(self, throughput: float) -> dict[str, Any]:
         """Latency of the worker at shares of its own throughput, by percent."""
@@ -277,7 +292,7 @@ class Benchmark:
     async def _preload(self, app: Application, events: Iterable[Event]) -> None:
         await preload(app.settings.bootstrap_servers, app.settings.prefix, events)
 
-    async def _apply_backlog(self, title: str, app: Application, warm: int, answers: int) -> Backlog:
+    async def _apply_backlog(self, title: str, app: Application, warm: int, answers: int) -> Applied:
         """Wait for the answers to a backlog, of which the first `warm` do not count."""
         await app.await_answers(app.answered, warm)
         started, done = self._used(app), await app.topics.count(OUTPUT) - sum(app.answered.values())
@@ -287,7 +302,7 @@ class Benchmark:
         times = sorted(found.at_ms.values())
         rate = events_per_s(times[warm:])
         self._say(f"{title}: a backlog of {answers:,} answered at {rate:,.0f} events/s")
-        return Backlog(rate, *us, found, times[-1])
+        return Applied(rate, *us, found, times[-1])
 
     async def _answer_load(self, title: str, app: Application, load: SteadyLoad, answers: int) -> Steady:
         """Feed a steady load from another process, and measure the latency of the answers."""
