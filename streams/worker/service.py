@@ -164,6 +164,7 @@ class Worker(ProcessService):
 
     def warm(self) -> None:
         """Compile the kernels, or load them from the cache."""
+        super().warm()
         models_warm.warm()
         self._batcher.warm()
 
