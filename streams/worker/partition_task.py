@@ -11,7 +11,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 
@@ -59,12 +59,12 @@ class PartitionTask(ABC):
         """Build the state from the log and set the cursors. Called after the global tables have caught up."""
 
     @abstractmethod
-    def next_run(self) -> list[Record]:
-        """The next records to apply together, in order; empty if there is nothing (yet)."""
+    def next_run(self) -> list[Any]:
+        """The next records to apply together, or runs of them, in order; empty if there is nothing (yet)."""
 
     @abstractmethod
-    def apply(self, records: Sequence[Record]) -> None:
-        """Apply records in order and move their cursors."""
+    def apply(self, records: Sequence[Any]) -> None:
+        """Apply what `next_run` has returned, in order, and move the cursors."""
 
     async def finish_run(self) -> None:  # noqa: B027 - most tasks have nothing to finish
         """Finish what is done for several tasks at once. Called after `apply`, when the others have had a turn."""
