@@ -122,6 +122,7 @@ class Workbench:
         self._context.recommender.warm()
         self._context.batcher.warm()
         merging.warm()
+        self._context.turns.pace_s = 0.0  # processor time counts, and it waits in a loop
         gc.freeze()  # as a worker does
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         for kind in TASK_KINDS:
