@@ -29,6 +29,7 @@ from streams.kafka.producer import BatchingProducer, KafkaSender
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.threads import run_in_daemon_thread, spawn
+from streams.wire import batch_reader, merging
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +110,8 @@ class ProcessService(Service):
 
     def warm(self) -> None:
         """Prepare before connecting; called in a thread, so that signals and pages are answered meanwhile."""
+        batch_reader.warm()
+        merging.warm()
 
     def on_tables_read(self) -> None:
         """The global tables have reached their ends; the group is not joined yet."""

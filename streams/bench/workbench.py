@@ -27,6 +27,7 @@ from streams.kafka.memory_log import MemoryLog, StoredRecord
 from streams.kafka.producer import BatchingProducer, Message, Settled, Where, encoded
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.wire import merging
 from streams.wire.topics import TOPICS, Identity
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
@@ -120,6 +121,8 @@ class Workbench:
     async def __aenter__(self) -> Workbench:
         self._context.recommender.warm()
         self._context.batcher.warm()
+        merging.warm()
+        self._context.turns.pace_s = 0.0  # processor time counts, and it waits in a loop
         gc.freeze()  # as a worker does
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         for kind in TASK_KINDS:

@@ -12,10 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import numpy as np
 from aiokafka import TopicPartition
 
 from streams.kafka.log import Log
+from streams.wire.merging import merge
 from streams.wire.record import Record, raw_value
+from streams.wire.record_run import RecordRun
 
 WEIGHT_BYTES = 1 << 14
 """A record that waits counts once more for each so many bytes of its value: 2,000 large ones would fill 2 GB."""
@@ -51,7 +54,10 @@ class Cursor:
     """Position of one partition, and the records delivered beyond it.
 
     `offer` takes delivered batches in any order and any number of times; `fill` reads the front from the log where it
-    is missing; `front` and `take` give the records in order, each offset once.
+    is missing; `take_runs`, or `front` and `take`, give the records in order, each offset once.
+
+    Records are held as runs. A run keeps the whole buffer that it was fetched in, so the first one held may take more
+    memory, by a decompressed batch at most.
     """
 
     def __init__(self, partition: TopicPartition, position: int, log: Log, appended_ms: int = 0) -> None:
@@ -65,24 +71,24 @@ class Cursor:
         self.held = 0
         """Records delivered and not yet taken; a large one counts as several."""
         self._log = log
-        self._pieces: deque[Missing | deque[tuple[Record, int]]] = deque()  # records with their sizes
+        self._pieces: deque[Missing | RecordRun] = deque()
+        self._front: Record | None = None
 
     def offer(self, records: Sequence[Record]) -> None:
         """Take a delivered batch (offsets ascending). Records delivered before are skipped."""
-        fresh = [r for r in records if r.offset >= self.expected]
-        self.tally.repeated += len(records) - len(fresh)
-        if not fresh:
+        run = RecordRun.of(records)
+        count = len(run)
+        if count and run.first_offset < self.expected:
+            repeated = run.first_at_least(self.expected)
+            self.tally.repeated += repeated
+            run = run.part(repeated, count)
+        if not run:
             return
-        if fresh[0].offset > self.expected:
-            self._pieces.append(Missing(self.expected, fresh[0].offset))
-        self._pieces.append(self._held_piece(fresh))
-        self.expected = fresh[-1].offset + 1
-
-    def _held_piece(self, records: Sequence[Record]) -> deque[tuple[Record, int]]:
-        """Records with their sizes, which count as held from now on."""
-        sizes = list(map(size_of, records))
-        self.held += sum(map(_weight, sizes))
-        return deque(zip(records, sizes, strict=True))
+        if (first := run.first_offset) > self.expected:
+            self._pieces.append(Missing(self.expected, first))
+        self._pieces.append(run)
+        self.held += _weight(run)
+        self.expected = run.last_offset + 1
 
     def expect(self, end: int) -> None:
         """Mark everything up to `end` as missing, to be read from the log. Called by the watchdog."""
@@ -120,53 +126,80 @@ class Cursor:
             return  # a hole: the next record's offset moves the position past it
         if (after := read[-1].offset + 1) < missing.stop:
             self._pieces.appendleft(Missing(after, missing.stop))
-        self._pieces.appendleft(self._held_piece(read))
+        self.put_back(read)
+
+    def front_run(self) -> RecordRun | None:
+        """The next records, if they have been delivered or read."""
+        return run if self._pieces and isinstance(run := self._pieces[0], RecordRun) else None
 
     def front(self) -> Record | None:
         """The next record, if it has been delivered or read."""
-        if self._pieces and isinstance(records := self._pieces[0], deque):
-            return records[0][0]
-        return None
+        if self._front is None and (run := self.front_run()) is not None:
+            self._front = run[0]
+        return self._front
 
     def take(self) -> Record:
         """The next record; the caller applies it and then calls `applied`."""
-        return self.take_sized()[0]
-
-    def take_sized(self) -> tuple[Record, int]:
-        """As `take`, with the record's size."""
-        records = self._pieces[0]
-        assert isinstance(records, deque)  # noqa: S101 - `front` has checked it
-        taken = records.popleft()
-        if not records:
-            self._pieces.popleft()
-        self.held -= _weight(taken[1])
-        return taken
+        record = self.front()
+        assert record is not None  # noqa: S101 - the caller has checked it
+        self._take(1)
+        return record
 
     def take_many(self, most: int) -> list[Record]:
         """Up to `most` records, or `RUN_BYTES`, from the front, as far as they are available."""
-        taken: list[Record] = []
-        size = 0
-        while self._pieces and isinstance(records := self._pieces[0], deque):
-            while records and len(taken) < most and size < RUN_BYTES:
-                record, its_size = records.popleft()
-                taken.append(record)
-                size += its_size
-                self.held -= _weight(its_size)
-            if records:
-                break
+        return [record for run in self.take_runs(most) for record in run]
+
+    def take_runs(self, most: int) -> list[RecordRun]:
+        """As `take_many`, as runs in order."""
+        taken: list[RecordRun] = []
+        at_most = 0  # bytes
+        while most and (run := self.front_run()) is not None:
+            count = min(most, len(run))
+            at_most += len(run.data)
+            if at_most >= RUN_BYTES:
+                left = RUN_BYTES - sum(map(_bytes, taken))
+                if left <= 0:
+                    break
+                sizes = np.cumsum(run.value_ends[:count] - run.value_starts[:count])
+                count = min(count, int(np.searchsorted(sizes, left)) + 1)
+            taken.append(self._take(count))
+            most -= count
+        return taken
+
+    def _take(self, count: int) -> RecordRun:
+        """So many of the first run held."""
+        run, self._front = self.front_run(), None
+        assert run is not None  # noqa: S101 - the caller has checked it
+        if count == len(run):
+            taken = run
             self._pieces.popleft()
+        else:
+            taken, self._pieces[0] = run.part(0, count), run.part(count, len(run))
+        self.held -= _weight(taken)
         return taken
 
     def put_back(self, records: Sequence[Record]) -> None:
         """Return the last records taken, as they cannot be applied yet."""
-        self._pieces.appendleft(self._held_piece(records))
+        run = RecordRun.of(records)
+        self._pieces.appendleft(run)
+        self.held += _weight(run)
+        self._front = None
 
     def applied(self, record: Record) -> None:
         """Move the position past a record whose effects are in the state now."""
-        self.tally.holes += record.offset - self.position
-        self.position = record.offset + 1
-        if record.timestamp > self.appended_ms:
-            self.appended_ms = record.timestamp
+        self._move(record.offset, 1, record.timestamp)
+
+    def applied_run(self, run: RecordRun) -> None:
+        """Move the position past some records, as `applied` does."""
+        count = len(run)
+        if count:
+            latest_ms = run.timestamps[0] if count == 1 else run.timestamps.max()
+            self._move(run.last_offset, count, int(latest_ms))
+
+    def _move(self, last: int, count: int, appended_ms: int) -> None:
+        self.tally.holes += last + 1 - self.position - count
+        self.position = last + 1
+        self.appended_ms = max(self.appended_ms, appended_ms)
 
     def skip_trailing_hole(self) -> None:
         """Move the position past a hole at the end, where no record is held or missing."""
@@ -175,11 +208,37 @@ class Cursor:
             self.position = self.expected
 
 
+def merged(first: Cursor, other: Cursor, most: int) -> list[RecordRun]:
+    """Up to `most` records, or `RUN_BYTES`, from the fronts of two cursors by their append times, as runs in order.
+
+    It ends where a front is not available. Of equal append times the first cursor's record goes first.
+    """
+    taken: list[RecordRun] = []
+    left_bytes = RUN_BYTES
+    while most and left_bytes > 0:
+        run, other_run = first.front_run(), other.front_run()
+        if run is None or other_run is None:
+            break
+        *stretches, size = merge(
+            run.table, run.start, run.stop, other_run.table, other_run.start, other_run.stop, most, left_bytes
+        ).tolist()
+        left_bytes -= size
+        for number, count in enumerate(stretches):
+            if count:
+                taken.append((other if number % 2 else first)._take(count))  # noqa: SLF001 - of this module
+                most -= count
+    return taken
+
+
 def runs_of(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
     """Records in runs of at most `RUN_BYTES`, but for the last record of each."""
+    if isinstance(records, RecordRun):
+        sizes = (records.value_ends - records.value_starts).tolist() if len(records.data) >= RUN_BYTES else ()
+    else:
+        sizes = map(size_of, records)
     first = size = 0
-    for number, record in enumerate(records, 1):
-        size += size_of(record)
+    for number, its_size in enumerate(sizes, 1):
+        size += its_size
         if size >= RUN_BYTES:
             yield records[first:number]
             first, size = number, 0
@@ -192,5 +251,12 @@ def size_of(record: Record) -> int:
     return len(raw_value(record) or b"")
 
 
-def _weight(size: int) -> int:
-    return 1 + size // WEIGHT_BYTES
+def _bytes(run: RecordRun) -> int:
+    return int((run.value_ends - run.value_starts).sum())
+
+
+def _weight(run: RecordRun) -> int:
+    count = len(run)
+    if len(run.data) < WEIGHT_BYTES:
+        return count
+    return count + int(((run.value_ends - run.value_starts) // WEIGHT_BYTES).sum())

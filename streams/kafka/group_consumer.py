@@ -24,12 +24,17 @@ from streams.kafka.log import Log
 from streams.kafka.transactions import OpenTransactions
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.wire.record import Record
+from streams.wire.record_run import RecordRun
 
 logger = logging.getLogger(__name__)
 
 POLL_MS = 200
 """Longest wait of a poll; an arriving record ends it at once."""
+
+PACE_S = 0.004
+"""Least time between two polls that bring few records. aiokafka asks a broker for no more while something of its last
+answer has not been taken, so less frequent polls bring more records each. The first record after a pause is brought at
+once."""
 
 EMBEDDED_FETCH_WAIT_MS = 20
 """The embedded broker does not end a waiting fetch when a record arrives: it checks again after half of the wait."""
@@ -44,7 +49,11 @@ HEARTBEATS = 10
 COMMIT_S = 3.0
 """Between two commits, which only lag tools read; also the longest wait for one before a rebalance goes on."""
 
-Deliver = Callable[[TopicPartition, Sequence[Record]], Awaitable[None]]
+Delivered = tuple[TopicPartition, RecordRun]
+"""What a poll has brought of a partition."""
+
+Deliver = Callable[[str, Sequence[Delivered]], Awaitable[None]]
+"""Takes what a poll has brought of a topic (full name)."""
 
 
 class AssignmentListener(Protocol):
@@ -150,6 +159,7 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
         Raises:
             Exception: what the assignment listener has raised, among others: aiokafka only logs it.
         """
+        now = asyncio.get_running_loop().time
         while True:
             if self._failure is not None:
                 raise self._failure
@@ -162,16 +172,21 @@ class GroupConsumer(ConsumerRebalanceListener):  # type: ignore[misc]
                 for partition, start in (await self._log.starts(wanted)).items():
                     self._seek(partition, start)
                 continue
+            polled_s, before = now(), self.delivered
             for partition, records in fetched.items():
                 self.delivered += len(records)
-                self._brought[partition] = records[-1].offset + 1
+                self._brought[partition] = records.last_offset + 1
                 self._clock.delivered(records[0], time.time())
             await self._note_positions(fetched)
+            batches: dict[str, list[Delivered]] = {}
             for partition, records in fetched.items():
-                await deliver(partition, records)
+                batches.setdefault(partition.topic, []).append((partition, records))
+            for topic, of_topic in batches.items():
+                await deliver(topic, of_topic)
             self._pause_and_resume()
             self._commit_if_due()
-            await asyncio.sleep(0)
+            few = self.delivered - before < self._settings.batch_records
+            await asyncio.sleep(max(0.0, polled_s + PACE_S - now()) if few else 0)
 
     async def _note_positions(self, fetched: Iterable[TopicPartition]) -> None:
         """Note the fetch positions of these partitions, or of all; they move past transaction markers, too."""

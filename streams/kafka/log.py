@@ -136,7 +136,7 @@ class KafkaLog:
                     reached, fetched = max(position, (await self.starts([partition]))[partition]), {}
                 finally:
                     self._consumer.pause(partition)
-            records = [r for r in fetched.get(partition, ()) if position <= r.offset < stop]
+            records = fetched[partition].between(position, stop) if partition in fetched else ()
             if reached > position:  # the fetch position also moves past compacted records and markers
                 position, deadline = reached, time.monotonic() + self._settings.send_timeout_s
             elif time.monotonic() > deadline:

@@ -6,6 +6,9 @@ again, record by record. A record that can be read is delivered as usual. Any ot
 [`Unreadable`][streams.wire.record.Unreadable], whose `value` raises a [`RecordError`][streams.errors.RecordError]. So
 every decoder refuses it like bad JSON, no offset is skipped, and the owner of the partition sends a dead letter.
 
+aiokafka's consumers deliver [`RecordRun`][streams.wire.record_run.RecordRun]s. Batches with nothing unusual, nearly
+all, are read by `streams.wire.batch_reader`; aiokafka's parser gets the others, one at a time.
+
 This reaches below the interfaces of aiokafka 0.14.0 and kafka-python 3.0; `tests/unit/kafka/test_unreadable.py` fails
 if they change.
 """
@@ -17,15 +20,20 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, NoReturn
 
+import aiokafka.codec
 import aiokafka.errors
 import kafka.errors
+import numpy as np
 from aiokafka.consumer import fetcher
 from aiokafka.structs import ConsumerRecord
 
 from streams.kafka.codecs import BOUNDED, CODECS, DecompressionError, check_codecs, limit_decompression, tally
+from streams.wire import batch_reader
 from streams.wire.record import Record, Unreadable
+from streams.wire.record_run import RecordRun
 from streams.wire.schemas import MAX_INT64
 
 logger = logging.getLogger(__name__)
@@ -58,7 +66,7 @@ class _Batches:
     """The batches of a fetch as a client parses them, and the bytes of the current one."""
 
     def __init__(self, records: Any, data: Any) -> None:
-        self._records, self._data = records, data
+        self._records, self.data = records, data
         self._start = self._end = 0
         self._tally_limit: int | None = None
         self.size_in_bytes = records.size_in_bytes
@@ -66,6 +74,8 @@ class _Batches:
         """Offset after the current batch."""
         self.ends_fetch = False
         """Whether the fetch has to end after the current batch if that cannot be parsed: it may be expensive."""
+        self.over = False
+        """Whether the rest of the fetch is left, to be fetched again."""
 
     def has_next(self) -> bool:
         """Whether there is another batch, and few enough bytes were decompressed."""
@@ -81,10 +91,10 @@ class _Batches:
         if not self._records.has_next():
             return None
         start = self._start = self._end
-        if len(self._data) - start >= _HEADER.size:
-            base, length, _, magic, _, attributes, last_delta = _BOUNDS.unpack_from(self._data, start)
+        if len(self.data) - start >= _HEADER.size:
+            base, length, _, magic, _, attributes, last_delta = _BOUNDS.unpack_from(self.data, start)
         else:
-            base, length = _PREFIX.unpack_from(self._data, start)
+            base, length = _PREFIX.unpack_from(self.data, start)
             magic = attributes = last_delta = 0
         self._end = start + _PREFIX.size + length
         if magic == _FORMAT and length >= _HEADER.size - _PREFIX.size:
@@ -97,7 +107,7 @@ class _Batches:
     @property
     def current(self) -> bytes:
         """The bytes of the current batch."""
-        return bytes(self._data[self._start : self._end])
+        return bytes(self.data[self._start : self._end])
 
 
 def _tolerant(
@@ -120,12 +130,14 @@ def _tolerant(
         except Exception as error:  # parsers raise almost anything
             client.next_fetch_offset = after
             if _to_be_fetched_again(partition, after, error):
+                batches.over = True
                 return
+            batches.over = batches.ends_fetch
             for record in _recovered(partition, batches, after, error):
                 client.next_fetch_offset = after = record.offset + 1
                 yield record
         client.next_fetch_offset = after = max(client.next_fetch_offset, after, batches.next_offset)
-        if batches.ends_fetch or not batches.has_next():
+        if batches.over or not batches.has_next():
             return
 
 
@@ -312,17 +324,129 @@ def _batches(data: Any) -> _Batches:
 
 
 class _TolerantRecords(fetcher.PartitionRecords):  # type: ignore[misc]
-    """aiokafka's records of a fetch."""
+    """aiokafka's records of a fetch of a partition, taken in runs."""
+
+    def __init__(self, partition: Any, batches: _Batches, *options: Any) -> None:
+        super().__init__(partition, batches, *options)
+        self._data, self._at = batches.data, 0
+        self._buffer = np.frombuffer(batches.data, np.uint8)
+        self._limit: int | None = None  # of the bytes decompressed
+        self._part: RecordRun | Iterator[Record] | None = None  # what is parsed and not taken
+        self._part_end = 0  # next offset after a run
+
+    def take(self, most: int | None = None) -> tuple[RecordRun, bool]:
+        """Up to so many records, and whether the fetch has no more."""
+        parts: list[RecordRun] = []
+        left = most
+        while left is None or left > 0:
+            if self._part is None and not self._parse():
+                return _run(parts), True
+            taken = self._taken(left)
+            if left is not None:
+                left -= len(taken)
+            if taken:
+                parts.append(taken)
+        return _run(parts), False
+
+    def _taken(self, most: int | None) -> RecordRun:
+        """Up to so many records of the current part; what the fetch position says follows."""
+        part = self._part
+        if not isinstance(part, RecordRun):
+            assert part is not None  # noqa: S101 - `take` has checked it
+            records = list(islice(part, most))
+            if most is None or len(records) < most:
+                self._part = None
+                if self._records.over:
+                    self._at = len(self._data)
+            return RecordRun.of(records)
+        if most is None or len(part) <= most:
+            self._part, self.next_fetch_offset = None, self._part_end
+            return part
+        self._part, taken = part.part(most, len(part)), part.part(0, most)
+        self.next_fetch_offset = taken.last_offset + 1
+        return taken
+
+    def _parse(self) -> bool:
+        """Parse the next batch, or as many uncompressed ones as follow each other; returns whether there is any."""
+        data, at = self._data, self._at
+        if len(data) - at < _PREFIX.size or (stop := at + _PREFIX.size + _PREFIX.unpack_from(data, at)[1]) > len(data):
+            return False
+        if self._limit is None:
+            self._limit = tally.total + MAX_FETCH_BYTES
+        elif tally.total >= self._limit:
+            return False
+        after, check = self.next_fetch_offset, self._check_crcs
+        table, count, self._at, self._part_end = batch_reader.read_batches(self._buffer, at, after, check)
+        if self._at > at:
+            self._part = self._run(data, table, count)
+        elif stop <= at:
+            self._at, self._part = len(data), self._left(data[at:])
+        else:
+            self._at = stop
+            run = self._decompressed(at)
+            self._part = self._left(data[at:stop]) if run is None else run
+        return True
+
+    def _run(self, data: bytes, table: Any, count: int) -> RecordRun:
+        return RecordRun(self._tp.topic, self._tp.partition, data, table, {}, 0, count)
+
+    def _decompressed(self, at: int) -> RecordRun | Iterator[Record] | None:
+        """The records of the compressed batch at a position; None: aiokafka has to parse it."""
+        stop, codec, end = batch_reader.read_header(self._buffer, at, self._check_crcs)
+        if not 0 < codec <= len(CODECS) or not getattr(aiokafka.codec, f"has_{CODECS[codec - 1]}")():
+            return None
+        try:
+            records = BOUNDED[CODECS[codec - 1]](self._buffer[at + batch_reader.HEADER_BYTES : stop])
+        except DecompressionError as error:
+            return self._left(self._data[at:stop], error)
+        buffer = np.frombuffer(records, np.uint8)
+        table, count = batch_reader.read_decompressed(buffer, self._buffer, at, self.next_fetch_offset)
+        if count < 0:
+            tally.total -= len(records)  # aiokafka decompresses it again
+            return None
+        self._part_end = max(self.next_fetch_offset, end)
+        return self._run(records, table, count)
+
+    def _left(self, data: bytes, error: DecompressionError | None = None) -> Iterator[Record]:
+        """The records of a batch as aiokafka parses it; `error` says that it cannot be decompressed."""
+        batches = self._records = _batches(data)
+        parse = super()._unpack_records
+
+        def fail() -> NoReturn:
+            batches.next_batch()
+            raise error or AssertionError
+
+        return _tolerant(self, fail if error else parse, self._tp, batches)
 
     def _unpack_records(self) -> Iterator[Record]:
-        return _tolerant(self, super()._unpack_records, self._tp, self._records)
+        while records := self.take(1)[0]:
+            yield records[0]
+
+
+def _run(parts: list[RecordRun]) -> RecordRun:
+    return RecordRun.joined(parts) if parts else RecordRun.of(())
+
+
+class _RunResult(fetcher.FetchResult):  # type: ignore[misc]
+    """What aiokafka keeps of a fetch of a partition until it is asked for it."""
+
+    def getall(self, max_records: int | None = None) -> RecordRun:
+        if not self.check_assignment(self._topic_partition) or not self.has_more():
+            return RecordRun.of(())
+        taken: RecordRun
+        taken, over = self._partition_records.take(max_records)
+        self._update_position()
+        if over:
+            self._partition_records: Any = None
+        return taken
 
 
 @cache
 def tolerate_unreadable() -> None:
-    """Let all aiokafka consumers of this process deliver unreadable records."""
+    """Let all aiokafka consumers of this process deliver runs of records, unreadable ones among them."""
     limit_decompression()
     fetcher.MemoryRecords, fetcher.PartitionRecords = _batches, _TolerantRecords
+    fetcher.FetchResult = _RunResult
 
 
 def tolerate_unreadable_blocking(consumer: Any) -> None:

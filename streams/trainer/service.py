@@ -30,6 +30,7 @@ from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.errors import SnapshotMissingError, StoreError
 from streams.kafka.global_tables import CatchesUp, GlobalTableReader, GlobalTables
+from streams.kafka.group_consumer import Delivered
 from streams.kafka.log import KafkaLog
 from streams.kafka.producer import BatchingProducer
 from streams.lifecycle import ProcessService
@@ -42,7 +43,6 @@ from streams.trainer.state import LEAST_IDS, TrainerState
 from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.partitioner import partition_of
-from streams.wire.record import Record
 from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
@@ -456,5 +456,5 @@ def _always(_: TopicPartition) -> bool:
     return True
 
 
-async def _ignore(partition: TopicPartition, records: Sequence[Record]) -> None:
+async def _ignore(topic: str, batches: Sequence[Delivered]) -> None:
     """Nothing is delivered."""

@@ -8,18 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from typing import Any
 
-from aiokafka import TopicPartition
-
 from models.shop.policy import Policy
 from streams.faust_app import App
+from streams.kafka.group_consumer import Delivered
 from streams.settings import Settings
 from streams.web import add_pages
-from streams.wire.record import Record
 from streams.wire.topics import Identity, full_name
 from streams.worker.backpressure import CHANNEL_BATCHES
 from streams.worker.service import CONSUMED, Worker
-
-Batch = tuple[TopicPartition, Sequence[Record]]
 
 
 def create_app(
@@ -36,15 +32,16 @@ def create_app(
         full_name(settings.prefix, topic): app.channel(maxsize=CHANNEL_BATCHES) for topic in CONSUMED
     }
 
-    async def deliver(partition: TopicPartition, records: Sequence[Record]) -> None:
-        await channels[partition.topic].put((partition, records))
+    async def deliver(topic: str, batches: Sequence[Delivered]) -> None:
+        await channels[topic].put(batches)
 
     worker = app.inner = Worker(settings, policy, read_policy, identities, deliver, on_ready, app.failed)
 
-    async def offer(batches: AsyncIterable[Batch]) -> None:
-        async for partition, records in batches:
+    async def offer(deliveries: AsyncIterable[Sequence[Delivered]]) -> None:
+        async for batches in deliveries:
             try:
-                worker.tasks.offer(partition, records)
+                for partition, records in batches:
+                    worker.tasks.offer(partition, records)
             except Exception as error:
                 worker.fail(error)
                 raise

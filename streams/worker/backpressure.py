@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from streams.worker.partition_task import PartitionTask
 
 CHANNEL_BATCHES = 4
-"""Fetched batches that wait in an agent's channel; the consumer waits with the next one."""
+"""Polls whose batches wait in an agent's channel; the consumer waits with those of the next one."""
 
 HELD_RUNS = 4
 """Runs of `batch_records` that a task may hold before its partitions are paused: enough work until the next fetch."""

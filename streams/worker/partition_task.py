@@ -11,7 +11,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import TopicPartition
 
@@ -20,6 +20,7 @@ from streams.kafka.cursor import Cursor
 from streams.wire.checkpoints import VERSION, Progress, TopicProgress, encode_progress
 from streams.wire.codec import dead_letter, shorter_dead_letter
 from streams.wire.record import Record
+from streams.wire.record_run import RecordRun
 from streams.worker.context import WorkerContext
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class PartitionTask(ABC):
         self._owned = asyncio.Event()
         self._term = 0  # counts rebalances, so that a short one is noticed, too
         self._arrived = asyncio.Event()
-        self._early: list[Sequence[Record]] = []
+        self._early: list[RecordRun] = []
         self._recorded: tuple[int, int, dict[str, tuple[str, int]]] | None = None  # what the last progress record said
         self._flushing = asyncio.Lock()
 
@@ -59,12 +60,12 @@ class PartitionTask(ABC):
         """Build the state from the log and set the cursors. Called after the global tables have caught up."""
 
     @abstractmethod
-    def next_run(self) -> list[Record]:
-        """The next records to apply together, in order; empty if there is nothing (yet)."""
+    def next_run(self) -> list[Any]:
+        """The next records to apply together, or runs of them, in order; empty if there is nothing (yet)."""
 
     @abstractmethod
-    def apply(self, records: Sequence[Record]) -> None:
-        """Apply records in order and move their cursors."""
+    def apply(self, records: Sequence[Any]) -> None:
+        """Apply what `next_run` has returned, in order, and move the cursors."""
 
     async def finish_run(self) -> None:  # noqa: B027 - most tasks have nothing to finish
         """Finish what is done for several tasks at once. Called after `apply`, when the others have had a turn."""
@@ -98,11 +99,12 @@ class PartitionTask(ABC):
 
     def offer(self, records: Sequence[Record]) -> None:
         """Take delivered records of one of the partitions; they wait until the task is ready."""
-        cursor = self.cursors.get(TopicPartition(records[0].topic, records[0].partition))
+        run = RecordRun.of(records)
+        cursor = self.cursors.get(TopicPartition(run.topic, run.partition))
         if cursor is None:
-            self._early.append(records)
+            self._early.append(run)
         else:
-            cursor.offer(records)
+            cursor.offer(run)
         self._delivered()
 
     def _delivered(self) -> None:

@@ -89,7 +89,7 @@ class Worker(ProcessService):
     """Everything between the topics, in one process; see [`ProcessService`][streams.lifecycle.ProcessService].
 
     `policy` is in force at the start, and `read_policy` reads it again whenever `policy_loader` is asked to. `deliver`
-    puts a batch into the channel of its topic's agent.
+    puts batches into the channel of their topic's agent.
     """
 
     noun = "worker"
@@ -164,6 +164,7 @@ class Worker(ProcessService):
 
     def warm(self) -> None:
         """Compile the kernels, or load them from the cache."""
+        super().warm()
         models_warm.warm()
         self._batcher.warm()
 

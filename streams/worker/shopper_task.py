@@ -32,7 +32,7 @@ from models.sessions.repurchase import collect_visit
 from models.sessions.visits import APPLIED, EventStatus, Visits
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
-from streams.kafka.cursor import RUN_BYTES, Cursor
+from streams.kafka.cursor import Cursor, merged
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.backfill import is_backfilled
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
@@ -41,6 +41,7 @@ from streams.wire.history_rows import PublishedHistory, decode_histories, encode
 from streams.wire.pair_deltas import SOURCE_TOPICS, PairBatch, source_name
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Record, check_at, raw_value, refusal
+from streams.wire.record_run import RecordRun
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 from streams.worker.suggestion_batcher import SuggestionRequest
@@ -83,6 +84,7 @@ class ShopperTask(PartitionTask):
         self._clicks_tp, self._purchases_tp, self._profiles_tp, self._feedback_tp = (
             TopicPartition(context.name(topic), self.number) for topic in TOPICS
         )
+        self._topics = {tp.topic: tp for tp in partitions}
         self._histories_tp = TopicPartition(context.name("histories"), self.number)
         self.visits = self._new_visits()
         self.histories = self._new_histories()
@@ -166,36 +168,28 @@ class ShopperTask(PartitionTask):
 
     # -- applying --------------------------------------------------------------------------------------------------
 
-    def next_run(self) -> list[Record]:
-        """See [`PartitionTask.next_run`][]: profiles and feedback first, clicks and purchases by append time."""
+    def next_run(self) -> list[RecordRun]:
+        """See [`PartitionTask.next_run`][]: profiles and feedback first, clicks and purchases by append time.
+
+        Each run is of one topic.
+        """
         most = self.context.batcher.max_batch
         for tp in (self._profiles_tp, self._feedback_tp):
             cursor = self.cursors[tp]
-            if cursor.held and (taken := cursor.take_many(most)):
+            if cursor.held and (taken := cursor.take_runs(most)):
                 return taken
         clicks, purchases = self.cursors[self._clicks_tp], self.cursors[self._purchases_tp]
-        click, purchase = clicks.front(), purchases.front()
-        if click is None and purchase is None:
+        no_click, no_purchase = clicks.front_run() is None, purchases.front_run() is None
+        if no_click and no_purchase:
             return []
-        if click is None or purchase is None:
-            side, other = (purchases, clicks) if click is None else (clicks, purchases)
+        if no_click or no_purchase:
+            side, other = (purchases, clicks) if no_click else (clicks, purchases)
             if other.needs_reading or self._worth_waiting(other):
                 return []
             self._waiting_since = None
-            return side.take_many(most)
+            return side.take_runs(most)
         self._waiting_since = None
-        run: list[Record] = []
-        size = 0
-        while len(run) < most and size < RUN_BYTES and click is not None and purchase is not None:
-            if click.timestamp <= purchase.timestamp:
-                record, its_size = clicks.take_sized()
-                click = clicks.front()
-            else:
-                record, its_size = purchases.take_sized()
-                purchase = purchases.front()
-            run.append(record)
-            size += its_size
-        return run
+        return merged(clicks, purchases, most)
 
     def _worth_waiting(self, cursor: Cursor) -> bool:
         """Whether the broker is known to hold more of an empty side, and we have not waited for it long."""
@@ -207,38 +201,47 @@ class ShopperTask(PartitionTask):
             self._waiting_since = now
         return now - self._waiting_since < MERGE_WAIT_S
 
-    def apply(self, records: Sequence[Record]) -> None:
-        """Apply records in order; each submits its query with the state as of its own event.
+    def apply(self, runs: Sequence[RecordRun]) -> None:
+        """Apply runs of records in order; each record submits its query with the state as of its own event.
 
         What concerns looks is collected only: `run` of the looks' table does it for all tasks at once.
         """
         policy, now = self.context.recommender.policy, self.context.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
-        cursors = {tp.topic: cursor for tp, cursor in self.cursors.items()}
-        looks, room = self.context.looks, MOST_PAIRS - self.waiting_pairs
-        for done, record in enumerate(records):
-            if looks.most_pairs > room:
-                self._put_back(records[done:])
+        room = MOST_PAIRS - self.waiting_pairs
+        for number, run in enumerate(runs):
+            done = self._apply_run(run, oldest_ms, room, outcomes)
+            if done < len(run):
+                self._put_back([run[done:], *runs[number + 1 :]])
                 break
-            cursor = cursors[record.topic]
-            try:
-                outcome = self._apply_one(record, oldest_ms)
-            except RecordError as error:
-                self.send_to_dead_letters(record, error)
-                outcome = "dead letter"
-            if outcome is not None:
-                outcomes[record.topic, outcome] += 1
-            cursor.applied(record)
         if outcomes:
             self.context.metrics.outcomes(outcomes)
         if dropped := self.histories.drop_excess():
             self.context.metrics.histories_dropped.inc(dropped)
 
-    def _put_back(self, records: Sequence[Record]) -> None:
-        for tp, cursor in self.cursors.items():
-            if mine := [record for record in records if record.topic == tp.topic]:
-                cursor.put_back(mine)
+    def _apply_run(self, run: RecordRun, oldest_ms: float, room: int, outcomes: Counter[tuple[str, str]]) -> int:
+        """Apply the records of a topic; returns how many, as there may be no room for more pairs."""
+        looks, topic, done = self.context.looks, run.topic, 0
+        try:
+            for record in run:
+                if looks.most_pairs > room:
+                    break
+                try:
+                    outcome = self._apply_one(record, oldest_ms)
+                except RecordError as error:
+                    self.send_to_dead_letters(record, error)
+                    outcome = "dead letter"
+                if outcome is not None:
+                    outcomes[topic, outcome] += 1
+                done += 1
+        finally:
+            self.cursors[self._topics[topic]].applied_run(run[:done])
+        return done
+
+    def _put_back(self, runs: Sequence[RecordRun]) -> None:
+        for run in reversed(runs):
+            self.cursors[self._topics[run.topic]].put_back(run)
 
     @property
     def waiting_pairs(self) -> int:
@@ -274,14 +277,14 @@ class ShopperTask(PartitionTask):
         """See [`TakesTurns.take_turn`][streams.worker.turns.TakesTurns.take_turn]."""
         if not self._may_apply():
             return False
-        records = self.next_run()
-        if records:
-            self.apply(records)
+        runs = self.next_run()
+        if runs:
+            self.apply(runs)
         if not self._may_apply():
             self._arrived.set()
         elif self.held:
-            (self.context.turns.add if records else self.context.turns.add_later)(self)
-        return bool(records)
+            (self.context.turns.add if runs else self.context.turns.add_later)(self)
+        return bool(runs)
 
     async def finish_run(self) -> None:
         """See [`PartitionTask.finish_run`][]: answer the queries of this task and the others; flush too many pairs."""

@@ -13,6 +13,11 @@ from typing import Protocol
 from models.sessions.look_table import LookTable
 from streams.worker.backpressure import Backpressure
 
+PACE_S = 0.004
+"""Least time between two turns while records trickle in. A turn costs a few hundred microseconds however few records it
+has, so at thousands of events a second it pays to wait for some more. The first record after a pause is applied at
+once, and a backlog does not wait."""
+
 MERGE_PAUSE_S = 0.02
 """Pause before a task that waits for the other topic of a merge gets its next turn."""
 
@@ -32,6 +37,9 @@ class Turns:
 
     What they collect for `looks` is applied once all have had their turn. `on_failure` gets what is raised; no turn
     follows.
+
+    Attributes:
+        pace_s: least time between two turns, unless a task has records left after its turn.
     """
 
     def __init__(
@@ -42,6 +50,8 @@ class Turns:
         self._due: dict[TakesTurns, None] = {}
         self._running: asyncio.Task[None] | None = None
         self._closed = False
+        self._turn_s = float("-inf")  # when the last turn began
+        self.pace_s = PACE_S
 
     def add(self, task: TakesTurns) -> None:
         """Give a task a turn, as soon as the event loop comes to it."""
@@ -62,18 +72,27 @@ class Turns:
 
     async def _run(self) -> None:
         try:
+            backlog = False
             while self._due:
+                await self._pace(backlog=backlog)
                 due, self._due = self._due, {}
                 applied = []
                 for task in due:
                     await self._backpressure.wait_for_producer()
                     if task.take_turn():
                         applied.append(task)
+                backlog = bool(self._due)
                 self._looks.run()
                 for task in applied:
                     await task.finish_run()
-                await asyncio.sleep(0)
             self._running = None
         except Exception as error:
             self._closed = True
             self._on_failure(error)
+
+    async def _pace(self, *, backlog: bool) -> None:
+        """Let the agents deliver the rest of a fetch; without a backlog, wait until a turn is due."""
+        now = asyncio.get_running_loop().time
+        due_s = self._turn_s if backlog else self._turn_s + self.pace_s
+        await asyncio.sleep(max(0.0, due_s - now()))
+        self._turn_s = now()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from unittest.mock import patch
 
 from aiokafka import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.kafka.cursor import Cursor
+from streams.kafka import cursor as cursors
+from streams.kafka.cursor import Cursor, merged, size_of
 from streams.kafka.memory_log import MemoryLog, StoredRecord
+from streams.wire.record import Record
 
 TP = TopicPartition("clicks", 0)
 
@@ -103,3 +106,77 @@ def test_expired_records_are_counted_and_holes_are_told_apart_from_them() -> Non
     assert cursor.position == 20
     assert cursor.tally.expired == 3
     assert cursor.tally.holes == 2
+
+
+a_side = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40), st.booleans()), max_size=12)
+"""Append time and bytes of each record, and whether a delivery ends with it."""
+
+
+def delivered(topic: str, side: list[tuple[int, int, bool]]) -> Cursor:
+    tp = TopicPartition(topic, 0)
+    cursor, batch = Cursor(tp, 0, MemoryLog(clock=lambda: 0)), list[StoredRecord]()
+    for offset, (ms, size, ends) in enumerate(side):
+        batch.append(StoredRecord(topic, 0, offset, ms, b"k", bytes(size)))
+        if ends or offset == len(side) - 1:
+            cursor.offer(batch)
+            batch = []
+    return cursor
+
+
+def merged_one_by_one(first: Cursor, other: Cursor, most: int, most_bytes: int) -> list[object]:
+    taken: list[object] = []
+    size = 0
+    while len(taken) < most and size < most_bytes:
+        one, another = first.front(), other.front()
+        if one is None or another is None:
+            break
+        record = (first if one.timestamp <= another.timestamp else other).take()
+        taken.append(record)
+        size += size_of(record)
+    return taken
+
+
+@given(a_side, a_side, st.integers(1, 9), st.sampled_from([1, 30, 100, 1 << 20]), st.sampled_from([16, 1 << 14]))
+@settings(max_examples=400, deadline=None)
+def test_runs_are_merged_and_taken_as_single_records_are(
+    first: list[tuple[int, int, bool]], other: list[tuple[int, int, bool]], most: int, most_bytes: int, weight: int
+) -> None:
+    with patch.object(cursors, "RUN_BYTES", most_bytes), patch.object(cursors, "WEIGHT_BYTES", weight):
+        runs = delivered("clicks", first), delivered("purchases", other)
+        single = delivered("clicks", first), delivered("purchases", other)
+        while taken := merged(*runs, most):
+            assert [record for run in taken for record in run] == merged_one_by_one(*single, most, most_bytes)
+            assert [cursor.held for cursor in runs] == [cursor.held for cursor in single]
+            for run in taken:
+                cursor = runs[run.topic == "purchases"]
+                cursor.applied_run(run)
+                assert cursor.position == run.last_offset + 1
+        assert merged_one_by_one(*single, most, most_bytes) == []
+        for of_runs, of_records in zip(runs, single, strict=True):
+            while taken := of_runs.take_runs(most):
+                expected: list[Record] = []
+                size = 0
+                while len(expected) < most and size < most_bytes and of_records.front() is not None:
+                    expected.append(of_records.take())
+                    size += size_of(expected[-1])
+                assert [record for run in taken for record in run] == expected
+                assert of_runs.held == of_records.held
+                of_runs.put_back(taken[-1])
+                assert of_runs.take_runs(len(taken[-1]))[0][0] == taken[-1][0]
+                for run in taken[:-1]:
+                    of_runs.applied_run(run)
+            assert of_records.front() is None
+
+
+def test_the_position_passes_a_run_as_it_passes_its_records() -> None:
+    log = a_log(9, holes={2, 5}, start=0)
+    by_run, by_record = Cursor(TP, 0, log), Cursor(TP, 0, log)
+    for cursor in (by_run, by_record):
+        cursor.offer(log.records("clicks", 0))
+    (run,) = by_run.take_runs(9)
+    by_run.applied_run(run[:0])
+    by_run.applied_run(run)
+    for record in by_record.take_many(9):
+        by_record.applied(record)
+    assert (by_run.position, by_run.appended_ms, by_run.tally) == (9, 8, by_record.tally)
+    assert (by_record.position, by_record.appended_ms) == (9, 8)

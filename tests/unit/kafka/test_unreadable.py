@@ -260,8 +260,9 @@ def test_the_dead_letter_has_the_value_where_it_could_be_read() -> None:
 
 def test_what_is_replaced_is_still_there() -> None:
     assert aiokafka.__version__ == "0.14.0"
-    assert {"MemoryRecords", "PartitionRecords"} <= set(vars(fetcher))
+    assert {"MemoryRecords", "PartitionRecords", "FetchResult"} <= set(vars(fetcher))
     assert "_unpack_records" in vars(unreadable._TolerantRecords.__mro__[1])
+    assert {"getall", "check_assignment", "has_more", "_update_position"} <= set(vars(unreadable._RunResult.__mro__[1]))
     assert hasattr(kafka.consumer.fetcher.Fetcher.PartitionRecords, "_unpack_records")
 
 

@@ -69,3 +69,20 @@ async def test_closed_turns_serve_nobody() -> None:
     await asyncio.sleep(0.01)
     assert seen == []
     await process.die()
+
+
+async def test_records_that_trickle_in_are_applied_at_a_pace_and_a_backlog_without_pauses() -> None:
+    process, seen = Process(Shop()), list[tuple[str, str]]()
+    turns, now = process.context.turns, asyncio.get_running_loop().time
+    turns.pace_s = 0.1
+    started = now()
+    turns.add(Scripted(process, [True] * 5, seen, "backlog"))
+    await _settled(seen, 10)
+    assert now() - started < turns.pace_s
+    for name in ("a", "b"):
+        turns.add(Scripted(process, [True], seen, name))
+        await asyncio.sleep(0.01)
+    await _settled(seen, 14)
+    assert now() - started >= turns.pace_s
+    assert seen[10:] == [("a", "turn"), ("b", "turn"), ("a", "finish"), ("b", "finish")]
+    await process.die()
