@@ -12,7 +12,7 @@ def warm() -> None:
     """Compile all kernels, or load them from the cache."""
     models_warm.warm()
     items = Items()
-    SuggestionWriter(items, Catalog(items), []).warm()
+    SuggestionWriter(items, Catalog(items), [], 1).warm()
 
 
 if __name__ == "__main__":

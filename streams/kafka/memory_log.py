@@ -16,7 +16,8 @@ from operator import attrgetter
 from aiokafka import TopicPartition
 
 from streams.errors import BrokerError, SendError
-from streams.kafka.producer import Message, Settled, Where
+from streams.kafka.produce_request import Where
+from streams.kafka.producer import Message, Settled
 from streams.wire.record import Header
 
 WAIT_S, PAUSE_S = 5.0, 0.05
