@@ -34,7 +34,7 @@ from aiokafka.errors import (
 
 from streams.errors import CrosscurrentError, SendError
 from streams.kafka.connection import broker_error, connecting
-from streams.kafka.produce_request import REQUEST_TIMEOUT_MS, Batch, EncodedProduceRequest, Where
+from streams.kafka.produce_request import REQUEST_TIMEOUT_MS, Batch, Where, send_batches
 from streams.kafka.topic_admin import config_of
 from streams.settings import Compression, Settings
 from streams.threads import run_in_daemon_thread
@@ -246,7 +246,7 @@ class KafkaSender:
     async def _send(self, request: _Request, packets: Mapping[Where, Packet], settled: Settled) -> None:
         errors: dict[Where, KafkaError | None]
         try:
-            codes = await self._producer.client.send(request.leader, EncodedProduceRequest(request.batches))
+            codes = await send_batches(self._producer.client, request.leader, request.batches)
         except KafkaError as error:
             errors = dict.fromkeys(request.batches, error)
         else:
