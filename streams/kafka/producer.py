@@ -61,7 +61,7 @@ REQUEST_BYTES = 8 << 20
 CODECS = get_args(Compression)
 """Names of the codecs by their numbers in a record batch."""
 
-COMPRESS = (None, gzip_encode, snappy_encode, lz4_encode, zstd_encode)
+COMPRESS: Sequence[Callable[[bytes], bytes]] = (bytes, gzip_encode, snappy_encode, lz4_encode, zstd_encode)
 """What compresses, by these numbers."""
 
 
@@ -117,7 +117,7 @@ class Packet(Sequence[Message]):
 
     def __init__(self, parts: Sequence[Message | EncodedMessages]) -> None:
         self._parts = parts
-        self._number = sum(part.number for part in parts)
+        self._number = parts[0].number if len(parts) == 1 else sum(part.number for part in parts)
 
     def __len__(self) -> int:
         return self._number

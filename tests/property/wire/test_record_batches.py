@@ -110,7 +110,8 @@ def test_blocks_have_the_records_of_their_partitions_in_order(
 ) -> None:
     writer = BlockWriter(partitions)
     for records in batches:
-        expected, found = defaultdict(list), defaultdict(list)
+        expected: defaultdict[int, list[Pair]] = defaultdict(list)
+        found: defaultdict[int, list[Pair]] = defaultdict(list)
         for key, value in records:
             if value:
                 expected[partition_of(key, partitions)].append((key, value))

@@ -280,7 +280,7 @@ async def test_pools_of_the_arms_that_learn_are_logged_behind_their_lists() -> N
         enqueue_block(topic, partition, block, *shorten)
 
     process.producer.enqueue = noted  # type: ignore[assignment,method-assign]
-    process.producer.enqueue_block = noted_block  # type: ignore[method-assign]
+    process.producer.enqueue_block = noted_block  # type: ignore[assignment,method-assign]
     for user in range(12):
         process.shop.buy(f"user {user}", ["kettle", "mug", "tea"], float(user), f"order {user}")
     await process.complete()
