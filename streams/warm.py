@@ -15,7 +15,7 @@ def warm() -> None:
     batch_reader.warm()
     merging.warm()
     items = Items()
-    SuggestionWriter(items, Catalog(items), []).warm()
+    SuggestionWriter(items, Catalog(items), [], 1).warm()
 
 
 if __name__ == "__main__":

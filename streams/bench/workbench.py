@@ -24,7 +24,8 @@ from models.snapshot import Snapshot
 from streams.bench.events import Event
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.memory_log import MemoryLog, StoredRecord
-from streams.kafka.producer import BatchingProducer, Message, Settled, Where, encoded
+from streams.kafka.produce_request import Batch, Where
+from streams.kafka.producer import BatchingProducer, Packet, Settled, encoded
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire import merging
@@ -49,7 +50,7 @@ class Packer:
         self._kept: defaultdict[str, list[StoredRecord]] = defaultdict(list)
         self.now_ms = now_ms
 
-    async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+    async def send(self, packets: Mapping[Where, Packet], settled: Settled) -> None:
         """See [`Sender.send`][streams.kafka.producer.Sender.send]."""
         for where, packet in packets.items():
             self.pack(packet)
@@ -62,7 +63,7 @@ class Packer:
             self._ends[where] += len(packet)
             settled(where, None)
 
-    def pack(self, packet: Sequence[Message]) -> bytearray | None:
+    def pack(self, packet: Packet) -> Batch:
         """A record batch with these messages."""
         return encoded(packet)
 

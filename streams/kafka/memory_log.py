@@ -16,7 +16,8 @@ from operator import attrgetter
 from aiokafka import TopicPartition
 
 from streams.errors import BrokerError, SendError
-from streams.kafka.producer import Message, Settled, Where
+from streams.kafka.produce_request import Where
+from streams.kafka.producer import Message, Packet, Settled
 from streams.wire.record import Header
 
 WAIT_S, PAUSE_S = 5.0, 0.05
@@ -118,7 +119,7 @@ class MemoryLog:
                 position = max(position, self._ends[partition])
                 raise BrokerError.no_records(partition, position)
 
-    async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+    async def send(self, packets: Mapping[Where, Packet], settled: Settled) -> None:
         """See [`streams.kafka.producer.Sender.send`][]."""
         for where, packet in packets.items():
             try:

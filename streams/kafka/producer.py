@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, get_args
+from typing import Any, NamedTuple, Protocol, get_args, overload
 
 import aiokafka
 from aiokafka import TopicPartition
+from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.errors import (
     KafkaError,
     LeaderNotAvailableError,
@@ -29,23 +31,26 @@ from aiokafka.errors import (
     UnknownError,
     for_code,
 )
-from aiokafka.protocol.produce import ProduceRequest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from streams.errors import CrosscurrentError, SendError
 from streams.kafka.connection import broker_error, connecting
+from streams.kafka.produce_request import REQUEST_TIMEOUT_MS, Batch, Where, send_batches
 from streams.kafka.topic_admin import config_of
 from streams.settings import Compression, Settings
 from streams.threads import run_in_daemon_thread
+from streams.wire.record_batches import (
+    OVERHEAD_BYTES,
+    PACKET_BYTES,
+    PACKET_RECORDS,
+    Block,
+    batch_header,
+    decoded_records,
+    encoded_records,
+    joined_records,
+)
 from streams.wire.topics import full_name
 
 logger = logging.getLogger(__name__)
-
-PACKET_BYTES = 900_000
-"""Largest packet; brokers accept 1,048,588 by default (`message.max.bytes`), batch headers included."""
-
-PACKET_RECORDS = 2_000
-"""Most records of one packet: building it blocks the event loop for a few milliseconds at most."""
 
 SHORTENED, LEFT_OUT = "shortened", "left out"
 """What became of a message over the broker's limit."""
@@ -53,14 +58,11 @@ SHORTENED, LEFT_OUT = "shortened", "left out"
 REQUEST_BYTES = 8 << 20
 """After so many a request takes no more packets; brokers accept 100 MiB by default (`socket.request.max.bytes`)."""
 
-REQUEST_TIMEOUT_MS = 10_000
-"""Longest wait for the acknowledgement of a request."""
-
 CODECS = get_args(Compression)
 """Names of the codecs by their numbers in a record batch."""
 
-OVERHEAD_BYTES = 32
-"""Of one record inside a batch: attributes, varints, offsets."""
+COMPRESS: Sequence[Callable[[bytes], bytes]] = (bytes, gzip_encode, snappy_encode, lz4_encode, zstd_encode)
+"""What compresses, by these numbers."""
 
 
 class Message(NamedTuple):
@@ -82,9 +84,81 @@ class Message(NamedTuple):
         """Approximate bytes on the wire."""
         return len(self.key or b"") + len(self.value or b"") + OVERHEAD_BYTES
 
+    @property
+    def number(self) -> int:
+        """Of records."""
+        return 1
 
-Where = tuple[str, int]
-"""Topic and partition."""
+
+class EncodedMessages(NamedTuple):
+    """Messages that are encoded already."""
+
+    block: Block
+    shorten: Callable[[bytes], bytes | None] | None
+    """As of each [`Message`][]."""
+
+    @property
+    def size(self) -> int:
+        """Approximate bytes on the wire."""
+        return self.block.size
+
+    @property
+    def number(self) -> int:
+        """Of records."""
+        return self.block.number
+
+    def messages(self) -> list[Message]:
+        """They, one by one."""
+        return [Message(key, value, self.shorten) for key, value in decoded_records(self.block.records)]
+
+
+class Packet(Sequence[Message]):
+    """Messages of one partition that are sent together."""
+
+    def __init__(self, parts: Sequence[Message | EncodedMessages]) -> None:
+        self._parts = parts
+        self._number = parts[0].number if len(parts) == 1 else sum(part.number for part in parts)
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __iter__(self) -> Iterator[Message]:
+        for part in self._parts:
+            if isinstance(part, Message):
+                yield part
+            else:
+                yield from part.messages()
+
+    @overload
+    def __getitem__(self, index: int) -> Message: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Message]: ...
+    def __getitem__(self, index: int | slice) -> Message | Sequence[Message]:
+        return list(self)[index]
+
+    def records(self) -> bytes:
+        """The records of its batch, encoded."""
+        first = self._parts[0]
+        if len(self._parts) == 1 and isinstance(first, EncodedMessages):
+            return first.block.records
+        blocks, single = list[bytes](), list[Message]()
+        for part in self._parts:
+            if isinstance(part, Message):
+                single.append(part)
+                continue
+            if single:
+                blocks.append(_encoded(single))
+                single = []
+            blocks.append(part.block.records)
+        if single:
+            blocks.append(_encoded(single))
+        return blocks[0] if len(blocks) == 1 else joined_records(blocks, self._number)
+
+
+def _encoded(messages: Iterable[Message]) -> bytes:
+    keys, values, _ = zip(*messages, strict=True)
+    return encoded_records(keys, values)
+
 
 Settled = Callable[[Where, SendError | None], None]
 """Called with a partition whose packet is acknowledged by all in-sync replicas, or with the reason why it is not."""
@@ -93,7 +167,7 @@ Settled = Callable[[Where, SendError | None], None]
 class Sender(Protocol):
     """Sends packets of several partitions together."""
 
-    async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+    async def send(self, packets: Mapping[Where, Packet], settled: Settled) -> None:
         """Send a packet to each of some partitions, and call `settled` for each as soon as its outcome is known.
 
         Of an error, `passing` says whether a retry makes sense, and `too_large` whether less can be sent.
@@ -130,7 +204,7 @@ class KafkaSender:
             await self._producer.stop()
             self._producer = None
 
-    async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+    async def send(self, packets: Mapping[Where, Packet], settled: Settled) -> None:
         """See [`Sender.send`][]."""
         requests: list[_Request] = []
         open_requests: dict[int, _Request] = {}
@@ -141,16 +215,17 @@ class KafkaSender:
                 settled(where, await self._send_error(where, packet, error))
                 continue
             batch = encoded(packet, self._codecs.get(where[0], 0))
-            if batch is None:
-                settled(where, SendError(*where, "a packet over the size of a batch", too_large=True))
-                continue
+            size = sum(map(len, batch))
             request = open_requests.get(leader)
-            if request is None or request.size + len(batch) > REQUEST_BYTES:
+            if request is None or request.size + size > REQUEST_BYTES:
                 request = open_requests[leader] = _Request(leader)
                 requests.append(request)
             request.batches[where] = batch
-            request.size += len(batch)
-        await asyncio.gather(*(self._send(request, packets, settled) for request in requests))
+            request.size += size
+        if len(requests) == 1:
+            await self._send(requests[0], packets, settled)
+        else:
+            await asyncio.gather(*(self._send(request, packets, settled) for request in requests))
 
     async def _leader(self, topic: str, partition: int) -> int:
         """Node that leads a partition.
@@ -159,29 +234,29 @@ class KafkaSender:
             KafkaError: none does, or the topic is not known.
         """
         client = self._producer.client
-        if client.cluster.partitions_for_topic(topic) is None:
-            await self._producer.partitions_for(topic)
         leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        if leader is None and client.cluster.partitions_for_topic(topic) is None:
+            await self._producer.partitions_for(topic)
+            leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
         if leader is None or leader < 0:
             client.force_metadata_update()
             raise LeaderNotAvailableError
         return int(leader)
 
-    async def _send(self, request: _Request, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+    async def _send(self, request: _Request, packets: Mapping[Where, Packet], settled: Settled) -> None:
         errors: dict[Where, KafkaError | None]
         try:
-            response = await self._producer.client.send(request.leader, request.encoded())
+            codes = await send_batches(self._producer.client, request.leader, request.batches)
         except KafkaError as error:
             errors = dict.fromkeys(request.batches, error)
         else:
-            codes = {(topic, part[0]): part[1] for topic, parts in response.topics for part in parts}
             errors = {where: _error_of(codes.get(where, UnknownError.errno), where[0]) for where in request.batches}
         if any(getattr(error, "invalid_metadata", False) for error in errors.values()):
             self._producer.client.force_metadata_update()
         for where, failed in errors.items():
             settled(where, failed and await self._send_error(where, packets[where], failed))
 
-    async def _send_error(self, where: Where, packet: Sequence[Message], error: KafkaError) -> SendError:
+    async def _send_error(self, where: Where, packet: Packet, error: KafkaError) -> SendError:
         """The error of a packet as the producer understands it."""
         topic, partition = where
         if isinstance(error, (MessageSizeTooLargeError, RecordListTooLargeError)):
@@ -207,35 +282,29 @@ class _Request:
     """What is sent to a leader at once."""
 
     leader: int
-    batches: dict[Where, bytearray] = field(default_factory=dict)
+    batches: dict[Where, Batch] = field(default_factory=dict)
     size: int = 0
 
-    def encoded(self) -> ProduceRequest:
-        """The request."""
-        topics: defaultdict[str, list[tuple[int, bytearray]]] = defaultdict(list)
-        for (topic, partition), batch in self.batches.items():
-            topics[topic].append((partition, batch))
-        return ProduceRequest(None, -1, REQUEST_TIMEOUT_MS, list(topics.items()))
+
+def encoded(packet: Packet, codec: int = 0) -> Batch:
+    """A record batch, compressed by one of `CODECS` if that makes it smaller."""
+    records = packet.records()
+    if codec:
+        compressed = COMPRESS[codec](records)
+        if len(compressed) < len(records):
+            return batch_header(compressed, len(packet), _now_ms(), codec), compressed
+    return batch_header(records, len(packet), _now_ms()), records
 
 
-def encoded(packet: Sequence[Message], codec: int = 0) -> bytearray | None:
-    """A record batch, compressed by one of `CODECS`; None where it would be far larger than any broker takes."""
-    builder = DefaultRecordBatchBuilder(
-        magic=2, compression_type=codec, is_transactional=0, producer_id=-1, producer_epoch=-1, base_sequence=0,
-        batch_size=PACKET_BYTES + 100_000,
-    )  # fmt: skip
-    for number, message in enumerate(packet):
-        if builder.append(number, None, message.key, message.value, []) is None:
-            return None
-    batch: bytearray = builder.build()
-    return batch
+def _now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def _error_of(code: int, topic: str) -> KafkaError | None:
     """What a broker answers of a topic; None: it has taken the batch."""
-    error: type[KafkaError] = for_code(code)
     if code == 0:
         return None
+    error: type[KafkaError] = for_code(code)
     return error(topic) if error is TopicAuthorizationFailedError else error()
 
 
@@ -243,12 +312,12 @@ def _error_of(code: int, topic: str) -> KafkaError | None:
 class _Queue:
     """Messages of one partition, in order, and the number acknowledged."""
 
-    waiting: deque[Message] = field(default_factory=deque)
+    waiting: deque[Message | EncodedMessages] = field(default_factory=deque)
     enqueued: int = 0
     acknowledged: int = 0
     packet_bytes: int = PACKET_BYTES
     """Largest packet; smaller once the broker has refused one."""
-    sending: Sequence[Message] | None = None
+    sending: Packet | None = None
     """The packet that is not acknowledged yet."""
     sending_bytes: int = 0
     """Its size."""
@@ -287,7 +356,7 @@ class BatchingProducer:
         self._queues: defaultdict[Where, _Queue] = defaultdict(_Queue)
         self._due: list[Where] = []  # partitions that have messages, none of which is under way
         self._running: set[asyncio.Task[None]] = set()
-        self._moved = asyncio.Event()
+        self._moved: asyncio.Event | None = None  # while it is waited for
         self.bytes = 0
         self.retries = 0
         self.failure: SendError | None = None
@@ -302,12 +371,21 @@ class BatchingProducer:
         shorten: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         """Queue a message; it is sent as soon as the partition's packet before it is acknowledged."""
-        queue, message = self._queues[topic, partition], Message(key, value, shorten)
-        queue.waiting.append(message)
-        queue.enqueued += 1
-        self.bytes += message.size
+        self._enqueue((topic, partition), Message(key, value, shorten))
+
+    def enqueue_block(
+        self, topic: str, partition: int, block: Block, shorten: Callable[[bytes], bytes | None] | None = None
+    ) -> None:
+        """Queue messages that are encoded, as `enqueue` does one by one."""
+        self._enqueue((topic, partition), EncodedMessages(block, shorten))
+
+    def _enqueue(self, where: Where, part: Message | EncodedMessages) -> None:
+        queue = self._queues[where]
+        queue.waiting.append(part)
+        queue.enqueued += part.number
+        self.bytes += part.size
         if queue.sending is None and len(queue.waiting) == 1:
-            self._make_due((topic, partition))
+            self._make_due(where)
 
     def mark(self) -> Mark:
         """Everything enqueued so far."""
@@ -334,6 +412,8 @@ class BatchingProducer:
     async def _wait_moved(self) -> None:
         if self.failure is not None:
             raise self.failure
+        if self._moved is None:
+            self._moved = asyncio.Event()
         await self._moved.wait()
 
     async def close(self) -> None:
@@ -358,7 +438,7 @@ class BatchingProducer:
                 queue.sending = packets[where] = self._packet(queue)
             self._run(self._send(packets))
 
-    async def _send(self, packets: Mapping[Where, Sequence[Message]]) -> None:
+    async def _send(self, packets: Mapping[Where, Packet]) -> None:
         await self._sender.send(packets, self._settled)
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
@@ -381,8 +461,8 @@ class BatchingProducer:
     def _acknowledged(self, where: Where) -> None:
         """The packet under way needs no more care; the next one may go."""
         queue = self._queues[where]
-        packet, queue.sending = queue.sending or (), None
-        queue.acknowledged += len(packet)
+        packet, queue.sending = queue.sending, None
+        queue.acknowledged += 0 if packet is None else len(packet)
         self.bytes -= queue.sending_bytes
         self._wake()
         if queue.waiting:
@@ -391,7 +471,7 @@ class BatchingProducer:
     async def _recover(self, where: Where, error: SendError) -> None:
         """Send a packet that was refused: again, in parts, or shortened."""
         queue = self._queues[where]
-        packet = queue.sending or ()
+        packet = queue.sending or Packet([])
         try:
             refused = await self._retried(where, packet, error)
             if refused is not None and len(packet) > 1:
@@ -406,17 +486,22 @@ class BatchingProducer:
         except SendError as failed:
             self._fail(failed)
 
-    def _packet(self, queue: _Queue) -> list[Message]:
-        packet = [queue.waiting.popleft()]
-        total = packet[0].size
-        while queue.waiting and len(packet) < PACKET_RECORDS:
-            size = queue.waiting[0].size
-            if total + size > queue.packet_bytes:
+    def _packet(self, queue: _Queue) -> Packet:
+        waiting = queue.waiting
+        first = waiting.popleft()
+        if isinstance(first, EncodedMessages) and first.number > 1 and first.size > queue.packet_bytes:
+            waiting.extendleft(reversed(first.messages()))
+            first = waiting.popleft()
+        parts, number, total = [first], first.number, first.size
+        while waiting:
+            number += waiting[0].number
+            size = waiting[0].size
+            if number > PACKET_RECORDS or total + size > queue.packet_bytes:
                 break
-            packet.append(queue.waiting.popleft())
+            parts.append(waiting.popleft())
             total += size
         queue.sending_bytes = total
-        return packet
+        return Packet(parts)
 
     async def _send_shortened(self, where: Where, message: Message, refused: SendError) -> None:
         """Send less and less of a message over the broker's limit, and at last nothing.
@@ -428,7 +513,8 @@ class BatchingProducer:
             raise refused
         shorter = message.shortened()
         while shorter is not None:
-            if await self._retried(where, [shorter], await self._sent(where, [shorter])) is None:
+            packet = Packet([shorter])
+            if await self._retried(where, packet, await self._sent(where, packet)) is None:
                 self._tell(where[0], SHORTENED, refused)
                 return
             shorter = shorter.shortened()
@@ -442,13 +528,13 @@ class BatchingProducer:
             level = logging.WARNING if outcome is SHORTENED else logging.ERROR
             logger.log(level, "%s; the record is %s; further ones are only counted", refused, outcome)
 
-    async def _sent(self, where: Where, packet: Sequence[Message]) -> SendError | None:
+    async def _sent(self, where: Where, packet: Packet) -> SendError | None:
         """Send a packet of one partition; returns why it is not acknowledged, None if it is."""
         outcomes: list[SendError | None] = []
         await self._sender.send({where: packet}, lambda _, error: outcomes.append(error))
         return outcomes[0]
 
-    async def _retried(self, where: Where, packet: Sequence[Message], error: SendError | None) -> SendError | None:
+    async def _retried(self, where: Where, packet: Packet, error: SendError | None) -> SendError | None:
         """Send a packet again, after an error, until it is acknowledged (None) or too large (the error).
 
         Raises:
@@ -473,5 +559,6 @@ class BatchingProducer:
         self._wake()
 
     def _wake(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None

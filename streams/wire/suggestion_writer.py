@@ -27,6 +27,7 @@ from models.shop.events import MAX_TRIGGER_IDS, Action
 from models.shop.items import Items
 from models.shop.kinds import KIND_NAMES
 from models.shop.policy import NONE
+from streams.wire import record_batches
 from streams.wire.json_text import (
     MOMENT,
     NUMBER,
@@ -39,6 +40,7 @@ from streams.wire.json_text import (
     put_moment,
     put_whole,
 )
+from streams.wire.record_batches import Block, BlockWriter
 from streams.wire.schemas import MAX_ID_BYTES, MAX_TEXT_BYTES
 
 SCORE_DIGITS, LIFT_DIGITS, PROPENSITY_DIGITS = 6, 4, 9
@@ -59,7 +61,7 @@ BYTES_AN_ITEM = 256
 """Of the arena, of which half holds what is in use: ids of 20 bytes, titles of 30 and categories of 40 take 110."""
 
 BUFFER_BYTES = 1 << 20
-"""Records that are written before they are copied out."""
+"""Records that are written before they are made blocks of."""
 
 PIECES = np.dtype(
     [
@@ -156,8 +158,8 @@ class Requests(NamedTuple):
 class Written(NamedTuple):
     """The records of a batch."""
 
-    values: list[bytes | None]
-    """By query; None: there is none to send."""
+    blocks: list[tuple[int, Block]]
+    """Of a partition each, in the order of its queries."""
     outcomes: list[list[int]]
     """Numbers of queries, by topic and outcome."""
     kinds: list[int]
@@ -212,10 +214,12 @@ class SuggestionWriter:
 
     Args:
         topics: full names of the topics of triggers, by their codes.
+        partitions: of the topic of the records.
     """
 
-    def __init__(self, items: Items, catalog: Catalog, topics: Sequence[str]) -> None:
+    def __init__(self, items: Items, catalog: Catalog, topics: Sequence[str], partitions: int) -> None:
         self._items, self._catalog = items, catalog
+        self._block_writer = BlockWriter(partitions)
         self._words = _words(topics)
         self._written = 0  # bytes, to the arena, since it was made
         self._store = self._new_store(1)
@@ -225,17 +229,26 @@ class SuggestionWriter:
     def nbytes(self) -> int:
         """Memory that it takes."""
         store, out = self._store, self._out
-        return out.text.nbytes + store.pieces.nbytes + min(self._written, len(store.arena))
+        kept = out.text.nbytes + store.pieces.nbytes + self._block_writer.nbytes
+        return kept + min(self._written, len(store.arena))
 
     def warm(self) -> None:
         """Compile, or load what was compiled before."""
         nothing = Requests(np.empty((0, ITEM_COUNT + 1), np.int64), b"[]", models_of([]))
-        self.write(nothing, *empty_output(0, 1, 0), 0.0, emit_empty=False)
+        self.write([], nothing, *empty_output(0, 1, 0), 0.0, emit_empty=False)
+        record_batches.warm()
 
     def write(
-        self, requests: Requests, answers: Answers, reasons: Reasons, now_ms: float, *, emit_empty: bool
+        self,
+        keys: Sequence[bytes],
+        requests: Requests,
+        answers: Answers,
+        reasons: Reasons,
+        now_ms: float,
+        *,
+        emit_empty: bool,
     ) -> Written:
-        """The records of the answers to requests, in the first rows of the arrays, and their numbers.
+        """The records of the answers to requests, in the first rows of the arrays, with these keys, and their numbers.
 
         Items are those that the answers are of: no index has been freed.
 
@@ -258,19 +271,17 @@ class SuggestionWriter:
             now_ms,
             emit_empty,
         )
-        out, store, values, made = self._out, self._store, list[bytes | None](), False
-        out.progress[:] = 0, 1
+        out, store, blocks, made = self._out, self._store, list[tuple[int, Block]](), False
+        out.progress[:], done = (0, 1), 0
         while True:
             number = _write(batch, self._words, store, self._written, made, out)
             if made := number > 0:
                 self._make_pieces(number)
-            done, before = int(out.progress[0]), len(values)
-            view, start = out.text.data, 0
-            for end in out.ends[before + 1 : done + 1].tolist():
-                values.append(bytes(view[start:end]) if end > start else None)
-                start = end
+            before, done = done, int(out.progress[0])
+            if done > before:
+                blocks += self._block_writer.blocks(keys[before:done], out.text, out.ends[before + 1 : done + 1])
             if done == queries:
-                return Written(values, out.outcomes.tolist(), out.kinds.tolist(), out.latency_tenths[:queries])
+                return Written(blocks, out.outcomes.tolist(), out.kinds.tolist(), out.latency_tenths[:queries])
             if number < 0 and done == before:  # not even one has room
                 self._out = out = out._replace(text=np.empty(-2 * number, np.uint8))
 

@@ -92,9 +92,10 @@ class SuggestionBatcher:
         self._recommender, self._producer, self._metrics = recommender, producer, metrics
         self._looks = looks
         self._topic = full_name(settings.prefix, "suggestions")
-        self._partitions = identities[self._topic].partitions
         self._topics = {full_name(settings.prefix, topic): code for code, topic in enumerate(TRIGGER_TOPICS)}
-        self._writer = SuggestionWriter(recommender.items, recommender.catalog, list(self._topics))
+        self._writer = SuggestionWriter(
+            recommender.items, recommender.catalog, list(self._topics), identities[self._topic].partitions
+        )
         self._shorten = [partial(shorter_suggestion, may_be_empty=may_be_empty) for may_be_empty in (False, True)]
         self._named: tuple[SequencePredictor | None, Learnt, str, Models] | None = None  # see `_models_of`
         self._pools_topic = full_name(settings.prefix, "pools")
@@ -257,16 +258,19 @@ class SuggestionBatcher:
         answered = recommender.answer_batch(queries, expected, learnt, looks)
         requests = Requests(*self._asked(batch), self._models_of(predictor, learnt))
         written = self._writer.write(
-            requests, answered.lists, answered.reasons, self._clock() * 1000, emit_empty=emit_empty
+            [request.record.key or b"" for request in batch],
+            requests,
+            answered.lists,
+            answered.reasons,
+            self._clock() * 1000,
+            emit_empty=emit_empty,
         )
         shorten = self._shorten[emit_empty]
-        for number, (request, value) in enumerate(zip(batch, written.values, strict=True)):
-            if value is None:
-                continue
-            key = request.record.key or b""
-            self._producer.enqueue(self._topic, partition_of(key, self._partitions), key, value, shorten)
-            if request.query.logs_pool and answered.lists.size[number] and (pool := answered.pool(number)) is not None:
-                self._log_pool(request.record, request.query, pool)
+        for partition, block in written.blocks:
+            self._producer.enqueue_block(self._topic, partition, block, shorten)
+        for number, query in enumerate(queries):
+            if query.logs_pool and answered.lists.size[number] and (pool := answered.pool(number)) is not None:
+                self._log_pool(batch[number].record, query, pool)
         recommender.done_with(answered)
         self._answered += len(batch)
         self._count(written)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from models.shop.policy import ARMS, NONE, Policy
 from streams.wire import suggestion_writer
 from streams.wire.codec import written
 from streams.wire.json_text import figure
+from streams.wire.partitioner import partition_of
+from streams.wire.record_batches import decoded_records
 from streams.wire.suggestion_writer import (
     ACTIONS,
     LIFT_DIGITS,
@@ -39,6 +42,7 @@ from streams.wire.suggestion_writer import (
 )
 
 TOPICS = ("shop.clicks", "shop.purchases")
+PARTITIONS = 5
 NOW_MS = 1_795_000_000_123.0
 MODELS = {"cooccurrence": "counts-1", "sequence": 'a "version"'}
 FIGURES = (
@@ -68,7 +72,7 @@ class Desk:
         self.recommender = Recommender(
             self.items, self.catalog, Neighbours(self.items, 86_400.0), Policy(), RecommenderConfig()
         )
-        self.writer = SuggestionWriter(self.items, self.catalog, TOPICS)
+        self.writer = SuggestionWriter(self.items, self.catalog, TOPICS, PARTITIONS)
         self.chance, self.places = random.Random(seed), places
 
     def answers(self, offered: Sequence[int], others: Sequence[int], queries: int) -> tuple[Answers, Reasons]:
@@ -133,7 +137,7 @@ class Desk:
             for arm in ARMS
         ]
         requests = Requests(np.array(columns, np.int64), texts, models_of(models))
-        return self.writer.write(requests, answers, reasons, NOW_MS, emit_empty=emit_empty)
+        return self.writer.write(keys_of(asked), requests, answers, reasons, NOW_MS, emit_empty=emit_empty)
 
     def expected(
         self, asked: Sequence[dict[str, Any]], answers: Answers, reasons: Reasons, *, emit_empty: bool = True
@@ -181,7 +185,8 @@ class Desk:
         answers, reasons = self.answers(offered, others, queries)
         asked, emit_empty = self.asked(ids, queries), self.chance.random() < 0.5
         records = self.write(asked, answers, reasons, emit_empty=emit_empty)
-        assert records.values == self.expected(asked, answers, reasons, emit_empty=emit_empty)
+        values = self.expected(asked, answers, reasons, emit_empty=emit_empty)
+        assert sent(records) == by_partition(asked, values)
         shown = answers.size * np.array([one["arm"] != NONE for one in asked], np.int64)
         kinds = [
             int((answers.kind[query, : shown[query]] == kind).sum()) for query in range(queries) for kind in (1, 2)
@@ -191,10 +196,34 @@ class Desk:
         assert outcomes.sum() == queries
         assert outcomes[:, suggestion_writer.SUGGESTED].sum() == (shown > 0).sum()
         assert outcomes[:, suggestion_writer.NOTHING].sum() == (answers.size == 0).sum()
-        late = [orjson.loads(value)["latency_ms"] for value in records.values if value is not None]
+        late = [orjson.loads(value)["latency_ms"] for value in values if value is not None]
         tenths = records.latency_tenths
         assert (tenths[tenths >= 0] / 10).tolist() == late
         return records
+
+
+def keys_of(asked: Sequence[dict[str, Any]]) -> list[bytes]:
+    """Keys of the events."""
+    return [one["user_id"].encode() for one in asked]
+
+
+def sent(records: Written) -> dict[int, list[tuple[bytes | None, bytes | None]]]:
+    """Keys and values by partition."""
+    found: defaultdict[int, list[tuple[bytes | None, bytes | None]]] = defaultdict(list)
+    for partition, block in records.blocks:
+        found[partition] += decoded_records(block.records)
+    return dict(found)
+
+
+def by_partition(
+    asked: Sequence[dict[str, Any]], values: Sequence[bytes | None]
+) -> dict[int, list[tuple[bytes | None, bytes | None]]]:
+    """Values with the keys of their events, by partition."""
+    expected: defaultdict[int, list[tuple[bytes | None, bytes | None]]] = defaultdict(list)
+    for key, value in zip(keys_of(asked), values, strict=True):
+        if value is not None:
+            expected[partition_of(key, PARTITIONS)].append((key, value))
+    return dict(expected)
 
 
 def nearest(number: float, digits: int) -> float:
@@ -266,7 +295,8 @@ def test_pieces_that_were_overwritten_are_written_again() -> None:
         around = desk.writer._written // len(desk.writer._store.arena)
     assert around >= 2
     _, pieces, *_ = store = desk.writer._store
-    assert desk.writer.nbytes == desk.writer._out.text.nbytes + len(store.arena) + pieces.nbytes
+    kept = desk.writer._out.text.nbytes + len(store.arena) + pieces.nbytes
+    assert desk.writer.nbytes == kept + desk.writer._block_writer.nbytes
 
 
 @pytest.mark.parametrize("field", ["about title", "category", "brand"])
@@ -294,7 +324,7 @@ def test_the_longest_record_fits_into_a_buffer_of_its_bound(field: str, monkeypa
     monkeypatch.setattr("streams.wire.suggestion_writer.np.empty", guard.empty)
     records = desk.write(asked, answers, reasons)
     monkeypatch.undo()
-    assert records.values == desk.expected(asked, answers, reasons)
+    assert sent(records) == by_partition(asked, desk.expected(asked, answers, reasons))
     assert guard.intact()
 
 

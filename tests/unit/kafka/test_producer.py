@@ -10,15 +10,16 @@ import pytest
 
 from streams.errors import SendError
 from streams.kafka.memory_log import MemoryLog
+from streams.kafka.produce_request import Where
 from streams.kafka.producer import (
     LEFT_OUT,
-    PACKET_RECORDS,
     SHORTENED,
     BatchingProducer,
     Message,
+    Packet,
     Settled,
-    Where,
 )
+from streams.wire.record_batches import OVERHEAD_BYTES, PACKET_BYTES, PACKET_RECORDS, Block, encoded_records
 
 MAX_BYTES = 1000
 
@@ -116,6 +117,61 @@ async def test_packets_over_the_limit_are_halved_and_keep_their_order() -> None:
     assert log.refused == first_refused  # the producer has learnt the limit
 
 
+def block(values: Sequence[bytes]) -> Block:
+    records = encoded_records([b"key"] * len(values), values)
+    return Block(records, len(values), sum(Message(b"key", value).size for value in values))
+
+
+async def test_blocks_are_sent_and_counted_as_their_messages() -> None:
+    log = MemoryLog(clock=lambda: 0)
+    log.failures = [passing()]
+    producer, failures = producer_on(log)
+    producer.enqueue_block("t", 0, block([b"0", b"1"]))
+    await asyncio.sleep(0)
+    producer.enqueue("t", 0, None, b"2")
+    producer.enqueue_block("t", 0, block([b"3"]))
+    assert producer.bytes == 4 * (OVERHEAD_BYTES + 1) + 3 * len(b"key")
+    assert producer.mark() == {("t", 0): 4}
+    await producer.wait_acked(producer.mark())
+    assert values(log) == [b"0", b"1", b"2", b"3"]
+    assert (failures, producer.bytes, producer.retries, producer.mark()) == ([], 0, 1, {})
+
+
+async def test_blocks_leave_together_up_to_the_size_of_a_packet() -> None:
+    packets = list[int]()
+
+    class Noting(MemoryLog):
+        async def send_packet(self, topic: str, partition: int, packet: Sequence[Message]) -> None:
+            packets.append(len(packet))
+            await super().send_packet(topic, partition, packet)
+
+    producer, _ = producer_on(Noting(clock=lambda: 0))
+    for number in (1000, 1000, 1500, 400, 200):
+        producer.enqueue_block("t", 0, block([b"v"] * number))
+    for number in (3, 1, 1):
+        producer.enqueue_block("u", 0, block([bytes(PACKET_BYTES // 4)] * number))
+    await producer.wait_acked(producer.mark())
+    assert packets == [2000, 3, 1900, 2, 200]
+
+
+async def test_blocks_over_the_limit_are_halved_and_shortened_as_their_messages() -> None:
+    log, producer, failures, outcomes = limited(500)
+    sent = [b"%03d" % number * 20 for number in range(200)]
+    for first in range(0, 200, 50):
+        producer.enqueue_block("t", 0, block(sent[first : first + 50]))
+    await producer.wait_acked(producer.mark())
+    assert values(log) == sent
+    assert (failures, outcomes, producer.bytes, producer.retries) == ([], {}, 0, 0)
+    first_refused = log.refused
+    producer.enqueue_block("t", 0, block(sent), halved)
+    producer.enqueue_block("t", 0, block([b"a" * 100, b"b" * 3000]), halved)
+    await producer.wait_acked(producer.mark())
+    assert log.refused > first_refused
+    assert values(log)[200:-1] == [*sent, b"a" * 100]
+    assert values(log)[-1] == b"b" * 375
+    assert (failures, outcomes, producer.bytes) == ([], {SHORTENED: 1}, 0)
+
+
 async def test_a_message_over_the_limit_is_shortened_and_counted_once(caplog: pytest.LogCaptureFixture) -> None:
     log, producer, failures, outcomes = limited(100)
     for value in (b"a" * 50, b"b" * 1000, b"c" * 50, b"d" * 300):
@@ -190,7 +246,7 @@ async def test_what_is_due_in_one_turn_is_sent_together_and_a_slow_partition_hol
             self.sent: list[list[Where]] = []
             self.go_on = asyncio.Event()
 
-        async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+        async def send(self, packets: Mapping[Where, Packet], settled: Settled) -> None:
             self.sent.append(list(packets))
             if ("t", 0) in packets:
                 rest = {where: packet for where, packet in packets.items() if where != ("t", 0)}
@@ -216,7 +272,7 @@ async def test_what_is_due_in_one_turn_is_sent_together_and_a_slow_partition_hol
 
 async def test_a_sender_with_a_bug_fails_the_producer() -> None:
     class Broken(MemoryLog):
-        async def send(self, packets: Mapping[Where, Sequence[Message]], settled: Settled) -> None:
+        async def send(self, packets: Mapping[Where, Packet], settled: Settled) -> None:
             message = "a bug"
             raise ValueError(message)
 

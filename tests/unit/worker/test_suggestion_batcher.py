@@ -25,6 +25,7 @@ from streams.kafka.producer import LEFT_OUT, Message
 from streams.settings import PoolConfig, Settings
 from streams.wire.codec import written
 from streams.wire.pool_records import decode_pool
+from streams.wire.record_batches import Block, decoded_records
 from streams.worker.shopper_task import ShopperTask
 from tests.support.item_vectors import scorer_of
 from tests.support.silent_model import SilentModel
@@ -267,13 +268,19 @@ async def test_pools_of_the_arms_that_learn_are_logged_behind_their_lists() -> N
     for item in ("kettle", "mug", "tea", "pot"):
         process.shop.offer(item, f"{item}s", 30.0)
     await process.context.table_reader.caught_up([])
-    sent, enqueue = list[tuple[str, int]](), process.producer.enqueue
+    sent, enqueue, enqueue_block = list[str](), process.producer.enqueue, process.producer.enqueue_block
 
     def noted(topic: str, partition: int, *message: Any) -> None:
-        sent.append((topic, partition))
+        if topic == "pools":
+            sent.append("pool of " + orjson.loads(message[1])["suggestion_id"])
         enqueue(topic, partition, *message)
 
+    def noted_block(topic: str, partition: int, block: Block, *shorten: Any) -> None:
+        sent.extend(orjson.loads(value)["suggestion_id"] for _, value in decoded_records(block.records) if value)
+        enqueue_block(topic, partition, block, *shorten)
+
     process.producer.enqueue = noted  # type: ignore[assignment,method-assign]
+    process.producer.enqueue_block = noted_block  # type: ignore[assignment,method-assign]
     for user in range(12):
         process.shop.buy(f"user {user}", ["kettle", "mug", "tea"], float(user), f"order {user}")
     await process.complete()
@@ -292,9 +299,9 @@ async def test_pools_of_the_arms_that_learn_are_logged_behind_their_lists() -> N
         value = lists[pool.trigger.suggestion_id]
         assert (pool.user_id, written(pool.at)) == (value["user_id"], value["at"])
         assert {item["item_id"] for item in value["items"]} <= set(pool.item_ids)
-    for number, (topic, partition) in enumerate(sent):
-        if topic == "pools":
-            assert sent[number - 1] == ("suggestions", partition)
+    for number, name in enumerate(sent):
+        if name.startswith("pool of "):
+            assert name.removeprefix("pool of ") in sent[:number]
     counted = process.context.metrics.registry.get_sample_value
     assert counted("crosscurrent_pools_written_total") == len(records)
     assert counted("crosscurrent_pools_bytes_total") == sum(len(record.value or b"") for record in records)
