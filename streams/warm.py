@@ -5,12 +5,14 @@ from __future__ import annotations
 from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
+from streams.wire import click_scanner
 from streams.wire.suggestion_writer import SuggestionWriter
 
 
 def warm() -> None:
     """Compile all kernels, or load them from the cache."""
     models_warm.warm()
+    click_scanner.warm()
     items = Items()
     SuggestionWriter(items, Catalog(items), []).warm()
 
