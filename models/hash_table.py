@@ -37,7 +37,7 @@ def places_for(count: int) -> int:
 def place_of(hashes: NDArray[np.uint64], first: np.uint64, second: np.uint64) -> int:
     """Where a hash is, or else the empty place where it belongs."""
     mask = len(hashes) - 1
-    place = np.int64(first) & mask
+    place = int(np.int64(first) & mask)
     while (hashes[place, 0] != first or hashes[place, 1] != second) and not is_empty(hashes, place):
         place = (place + 1) & mask
     return place
@@ -46,7 +46,7 @@ def place_of(hashes: NDArray[np.uint64], first: np.uint64, second: np.uint64) ->
 @inline_njit
 def is_empty(hashes: NDArray[np.uint64], place: int) -> bool:
     """Whether a place is empty."""
-    return hashes[place, 0] == 0 and hashes[place, 1] == 0
+    return bool(hashes[place, 0] == 0 and hashes[place, 1] == 0)
 
 
 @inline_njit
@@ -63,7 +63,7 @@ def take_out(hashes: NDArray[np.uint64], numbers: NDArray[np.int64], place: int)
     gap = place
     place = (place + 1) & mask
     while not is_empty(hashes, place):
-        wanted = np.int64(hashes[place, 0]) & mask
+        wanted = int(np.int64(hashes[place, 0]) & mask)
         if (place - wanted) & mask >= (place - gap) & mask:
             hashes[gap, 0], hashes[gap, 1] = hashes[place, 0], hashes[place, 1]
             numbers[gap] = numbers[place]

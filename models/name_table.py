@@ -52,13 +52,17 @@ class NameTable:
 
     def put(self, name: str, number: float) -> None:
         """Give a name a number."""
-        if 2 * (self._count + 1) > len(self.table.hashes):
-            self._move(places_for(self._count + 1), ALL)
+        self.make_room(1)
         self._count += put_name(name_bytes(name), KEY, *self.table, number)
 
     def find(self, name: str) -> int:
         """Number of a name; NOWHERE if it has none."""
         return int(find_name(name_bytes(name), KEY, *self.table))
+
+    def make_room(self, more: int) -> None:
+        """Make room for so many more names."""
+        if 2 * (self._count + more) > len(self.table.hashes):
+            self._move(places_for(self._count + more), ALL)
 
     def keep(self, kept: NDArray[np.uint8]) -> None:
         """Take out the names whose numbers are not marked as kept."""

@@ -8,6 +8,7 @@ CLICK = np.dtype(
     [
         ("at", np.float64),  # event time, epoch seconds
         ("appended_s", np.float64),  # append time
+        ("appended_ms", np.int64),  # the same in milliseconds
         ("offset", np.int64),
         ("user_start", np.int64),  # bytes of the shopper's id
         ("user_end", np.int64),
@@ -15,6 +16,7 @@ CLICK = np.dtype(
         ("item_end", np.int64),
         ("event_start", np.int64),  # ... of the event's; 0 and 0: it has none
         ("event_end", np.int64),
+        ("backfilled", np.int64),  # whether it is history, which is never answered
         ("action", np.int64),  # VIEW ... REMOVE_FROM_CART, NOT_PLAIN: the rest of the row means nothing
     ]
 )

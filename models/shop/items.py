@@ -73,7 +73,7 @@ class Items:
 
     def _mark_with(self, marks: NDArray[np.uint8]) -> None:
         self.marks = marks
-        self._marked = memoryview(marks)
+        self._marked = marks.data
 
     def index(self, item_id: str) -> int:
         """Index of an id; a new id gets one."""

@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 
 from models.jit import cached_njit, inline_njit
 from models.sessions.click_columns import ADD_TO_CART, CLICK, CLICKED, NOT_PLAIN, REMOVE_FROM_CART, VIEW
+from streams.wire.backfill import is_backfilled
 from streams.wire.record import NEWEST_S, Record, Unreadable
 from streams.wire.schemas import MAX_AHEAD_MS, MAX_ID_BYTES, OLDEST_MS
 
 MAX_PLAIN_BYTES = 4096
 """Of a value: four times that of a click with ids of the greatest length, without spaces."""
 
-KEY_START, KEY_END, VALUE_START, VALUE_END, TIMESTAMP, OFFSET = range(6)
-"""Columns of records: bounds in their buffer, append time (epoch milliseconds), offset. An empty value is not plain."""
+KEY_START, KEY_END, VALUE_START, VALUE_END, TIMESTAMP, OFFSET, BACKFILLED = range(7)
+"""Columns of records: bounds in their buffer, append time (epoch milliseconds), offset, whether it is history.
+An empty value is not plain."""
 
 _NOWHERE = -1
 _NEWEST_MS = 1000 * NEWEST_S
@@ -76,17 +78,17 @@ def scan_clicks(records: Sequence[Record], partitions: int, partition: int) -> S
         parts += (key, value)
         key_end = end + len(key)
         value_end = key_end + len(value)
-        columns.extend((end, key_end, key_end, value_end, record.timestamp or 0, record.offset))
+        columns.extend((end, key_end, key_end, value_end, record.timestamp or 0, record.offset, is_backfilled(record)))
         end = value_end
     buffer = np.frombuffer(b"".join(parts), np.uint8)
     rows = np.empty(len(records), CLICK)
-    scan(buffer, np.frombuffer(columns, np.int64).reshape(-1, 6), partitions, partition, rows)
+    scan(buffer, np.frombuffer(columns, np.int64).reshape(-1, 7), partitions, partition, rows)
     return ScannedClicks(buffer, rows)
 
 
 def warm() -> None:
     """Compile, or load what was compiled before."""
-    columns = np.frombuffer(array("q", bytes(48)), np.int64).reshape(-1, 6)
+    columns = np.frombuffer(array("q", bytes(56)), np.int64).reshape(-1, 7)
     scan(np.frombuffer(b"", np.uint8), columns, 1, 0, np.empty(1, CLICK))
 
 
@@ -112,10 +114,10 @@ def murmur2(buffer: NDArray[np.uint8], start: int, end: int) -> int:
     place = start
     while place + 4 <= end:
         word = (
-            np.int64(buffer[place])
-            | np.int64(buffer[place + 1]) << 8
-            | np.int64(buffer[place + 2]) << 16
-            | np.int64(buffer[place + 3]) << 24
+            int(np.int64(buffer[place]))
+            | int(np.int64(buffer[place + 1])) << 8
+            | int(np.int64(buffer[place + 2])) << 16
+            | int(np.int64(buffer[place + 3])) << 24
         )
         word = (word * multiplier) & mask
         word ^= word >> 24
@@ -124,7 +126,7 @@ def murmur2(buffer: NDArray[np.uint8], start: int, end: int) -> int:
         place += 4
     if place < end:
         for byte in range(end - place):
-            mixed ^= np.int64(buffer[place + byte]) << (8 * byte)
+            mixed ^= int(np.int64(buffer[place + byte])) << (8 * byte)
         mixed = (mixed * multiplier) & mask
     mixed ^= mixed >> 13
     mixed = (mixed * multiplier) & mask
@@ -138,7 +140,8 @@ def _scan_record(buffer: NDArray[np.uint8], record: NDArray[np.int64], row: Any)
     row.action = NOT_PLAIN
     row.event_start = row.event_end = 0
     row.offset = record[OFFSET]
-    row.appended_s = record[TIMESTAMP] / 1000.0
+    row.appended_s, row.appended_ms = record[TIMESTAMP] / 1000.0, record[TIMESTAMP]
+    row.backfilled = record[BACKFILLED]
     if record[TIMESTAMP] < 0 or end - record[VALUE_START] > MAX_PLAIN_BYTES:
         return
     place = _after_spaces(buffer, record[VALUE_START], end)
@@ -207,13 +210,13 @@ def _take_text(
         row.event_start, row.event_end = start, stop
     elif field == _ACTION:
         row.action = _which(buffer, start, stop, _ACTION_BYTES, _ACTION_LENGTHS)
-        return row.action != _NOWHERE
+        return bool(row.action != _NOWHERE)
     return True
 
 
 @inline_njit
 def _holds(buffer: NDArray[np.uint8], place: int, end: int, byte: int) -> bool:
-    return place < end and buffer[place] == byte
+    return place < end and bool(buffer[place] == byte)
 
 
 @inline_njit
@@ -365,7 +368,7 @@ def _whole(buffer: NDArray[np.uint8], start: int, end: int) -> int:
     """The number that some digits are."""
     number = 0
     for place in range(start, end):
-        number = 10 * number + np.int64(buffer[place]) - 48
+        number = 10 * number + int(np.int64(buffer[place])) - 48
     return number
 
 
@@ -373,8 +376,8 @@ def _whole(buffer: NDArray[np.uint8], start: int, end: int) -> int:
 def _is_utc(buffer: NDArray[np.uint8], start: int, end: int) -> bool:
     """Whether some bytes are `Z` or `+00:00`."""
     if end - start == 1:
-        return buffer[start] == ord("Z")
-    return (
+        return bool(buffer[start] == ord("Z"))
+    return bool(
         end - start == 6
         and buffer[start] == ord("+")
         and buffer[start + 1] == ord("0")

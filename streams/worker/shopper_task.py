@@ -18,8 +18,9 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,15 +28,28 @@ from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
 from models.serving.recommender import NO_LOOKS, Query
-from models.sessions.histories import Histories
-from models.sessions.repurchase import collect_visit
-from models.sessions.visits import APPLIED, EventStatus, Visits
+from models.sessions.click_columns import CLICK, NOT_PLAIN
+from models.sessions.click_kernel import UNKNOWN_ITEM
+from models.sessions.histories import Histories, History
+from models.sessions.repurchase import collect_visit, collected_visit
+from models.sessions.visits import (
+    APPLIED,
+    CLICK_ACTIONS,
+    MOST_LOOKS,
+    NOBODY_ASKS,
+    Asking,
+    EventStatus,
+    Visit,
+    Visits,
+    asking,
+)
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
-from streams.kafka.cursor import RUN_BYTES, Cursor
+from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.backfill import is_backfilled
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
+from streams.wire.click_scanner import scan_clicks
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.history_rows import PublishedHistory, decode_histories, encode_history
 from streams.wire.pair_deltas import SOURCE_TOPICS, PairBatch, source_name
@@ -68,10 +82,37 @@ FOREIGN_ROWS_S = 60.0
 MOST_STEPS = 1_000
 """Of the looks' table, that are collected while the log is read again: it takes them in half a millisecond."""
 
+REPLAYED_TOGETHER = 500
+"""Records of the log that are applied together while it is read again: it takes a millisecond."""
+
+CLICK_OUTCOMES = ("forgotten", "repeated", "backfilled", "no trigger", "too old", None)
+"""Outcomes of `models.sessions.click_kernel`, for the metrics; those that ask are counted when they are answered."""
+
 T = TypeVar("T")
 
 TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Short names of the topics keyed by shopper."""
+
+
+@dataclass(slots=True)
+class _Clicks:
+    """The clicks of a run of records."""
+
+    records: Sequence[Record]
+    buffer: NDArray[np.uint8]
+    rows: NDArray[Any]
+    """(n,) of `CLICK`."""
+    actions: list[int]
+    """Their actions."""
+    ends: list[int]
+    """The first click after each that does not follow it at once, as another record comes between."""
+    next: int = 0
+    """Number of the next."""
+
+    def item_id(self, number: int) -> str:
+        """Item of a plain click."""
+        row = self.rows[number]
+        return self.buffer[row["item_start"] : row["item_end"]].tobytes().decode()
 
 
 class ShopperTask(PartitionTask):
@@ -129,13 +170,35 @@ class ShopperTask(PartitionTask):
         await self._adopt_histories()
         past = recent_past(self.context.log, clicks, purchases, settings.visits, replayed, published)
         async with aclosing(past):
+            run, size = list[Record](), 0
             async for record in past:
-                self._replay(record, joined, published)
-                self.histories.drop_excess()
+                run.append(record)
+                size += size_of(record)
+                if len(run) == REPLAYED_TOGETHER or size >= RUN_BYTES:
+                    self._replay_run(run, joined, published)
+                    run, size = [], 0
+            self._replay_run(run, joined, published)
+        self.visits.outcomes()  # were counted when they were applied first
         self.context.looks.run()
         self.cursors, self.histories.position = cursors, purchases.position
         for user_id in self.histories.shoppers():  # rows may be older than what their shoppers have said
             self._forget_purchases(user_id)
+
+    def _replay_run(self, records: Sequence[Record], joined: int, published: int) -> None:
+        """As `_replay`, of clicks and purchases in order."""
+        clicks, done = self._scanned(records), 0
+        while done < len(records):
+            record = records[done]
+            if record.topic == self._clicks_tp.topic:
+                if count := self._collect_plain(clicks, None, NOBODY_ASKS, None):
+                    if self.context.looks.waiting >= MOST_STEPS:
+                        self.context.looks.run()
+                    done += count
+                    continue
+                clicks.next += 1
+            self._replay(record, joined, published)
+            self.histories.drop_excess()
+            done += 1
 
     def _replay(self, record: Record, joined: int, published: int) -> None:
         """Apply a past record to the state only: its effects are published already.
@@ -217,11 +280,21 @@ class ShopperTask(PartitionTask):
         outcomes: Counter[tuple[str, str]] = Counter()
         cursors = {tp.topic: cursor for tp, cursor in self.cursors.items()}
         looks, room = self.context.looks, MOST_PAIRS - self.waiting_pairs
-        for done, record in enumerate(records):
+        clicks, asks, done = self._scanned(records), asking(policy.triggers, oldest_ms), 0
+        while done < len(records):
             if looks.most_pairs > room:
                 self._put_back(records[done:])
                 break
+            record = records[done]
             cursor = cursors[record.topic]
+            if record.topic == self._clicks_tp.topic:
+                if count := self._collect_plain(clicks, self._pairs["clicks"], asks, room):
+                    for applied in records[done : done + count]:
+                        cursor.applied(applied)
+                    done += count
+                    continue
+                clicks.next += 1
+            done += 1
             try:
                 outcome = self._apply_one(record, oldest_ms)
             except RecordError as error:
@@ -230,10 +303,61 @@ class ShopperTask(PartitionTask):
             if outcome is not None:
                 outcomes[record.topic, outcome] += 1
             cursor.applied(record)
+        for name, count in zip(CLICK_OUTCOMES, self.visits.outcomes(), strict=True):
+            if name is not None and count:
+                outcomes[self._clicks_tp.topic, name] += count
         if outcomes:
             self.context.metrics.outcomes(outcomes)
         if dropped := self.histories.drop_excess():
             self.context.metrics.histories_dropped.inc(dropped)
+
+    def _scanned(self, records: Sequence[Record]) -> _Clicks:
+        """The clicks among some records, as rows."""
+        topic = self._clicks_tp.topic
+        clicks, ends = list[Record](), list[int]()
+        for record in records:
+            if record.topic == topic:
+                clicks.append(record)
+            elif len(clicks) > len(ends):
+                ends += [len(clicks)] * (len(clicks) - len(ends))
+        if not clicks:
+            return _Clicks(clicks, np.empty(0, np.uint8), np.empty(0, CLICK), [], ends)
+        ends += [len(clicks)] * (len(clicks) - len(ends))
+        buffer, rows = scan_clicks(clicks, self.context.identities[topic].partitions, self.number)
+        return _Clicks(clicks, buffer, rows, rows["action"].tolist(), ends)
+
+    def _collect_plain(self, clicks: _Clicks, sink: PairBatch | None, asks: Asking, most_pairs: int | None) -> int:
+        """Collect the next clicks, as far as they are plain and follow each other; returns how many it were.
+
+        With most pairs of the steps that wait, it ends as soon as there may be more.
+        """
+        first, visits, looks = clicks.next, self.visits, self.context.looks
+        while clicks.actions[clicks.next] != NOT_PLAIN:
+            self._join_before(clicks.records[first].timestamp / 1000)
+            most = MOST_LOOKS
+            if most_pairs is not None:
+                most = max(1, (most_pairs - looks.most_pairs) // looks.most_of_look + 1)
+            collected = visits.collect_clicks(
+                clicks.buffer, clicks.rows, first, clicks.ends[first], sink, asks, visits.joins_due_s, most
+            )
+            visits.finish(collected.todo, partial(self._ask, clicks))
+            if collected.reason == UNKNOWN_ITEM:
+                self.context.items.index(clicks.item_id(collected.next))
+            if collected.next > first:
+                self._clicks_time_s = max(self._clicks_time_s, visits.clicks_s)
+                clicks.next = collected.next
+                break
+        return clicks.next - first
+
+    def _ask(self, clicks: _Clicks, number: int, slot: int, item: int, action: int, at: float) -> None:
+        """Submit the query of a click."""
+        record, policy = clicks.records[number], self.context.recommender.policy
+        user_id = (record.key or b"").decode()
+        history = self.histories.of(user_id)
+        visit = collected_visit(self.visits, history, slot, at, policy)
+        self._submit(
+            record, CLICK_ACTIONS[action], [self.context.items.name(item)], [item], user_id, at, visit, history
+        )
 
     def _put_back(self, records: Sequence[Record]) -> None:
         for tp, cursor in self.cursors.items():
@@ -332,14 +456,29 @@ class ShopperTask(PartitionTask):
             return "no trigger"
         if record.timestamp < oldest_ms:
             return "too old"
-        history, arm = self.histories.of(event.user_id), policy.arm_of(event.user_id)
+        history = self.histories.of(event.user_id)
         visit = collect_visit(self.visits, history, event.user_id, event.at, policy)
-        seed = f"{topic}-{record.partition}-{record.offset}"
-        window = None if self.context.batcher.predictor is None else NO_LOOKS
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
-        query = Query(action, trigger, visit, event.at, seed, event.user_id, window, arm, history)
-        self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
+        self._submit(record, action, item_ids, trigger, event.user_id, event.at, visit, history)
         return None
+
+    def _submit(
+        self,
+        record: Record,
+        action: Action,
+        item_ids: list[str],
+        trigger: list[int],
+        user_id: str,
+        at: float,
+        visit: Visit,
+        history: History,
+    ) -> None:
+        """Submit the query of an event; the looks' table has been asked for its snapshot."""
+        window = None if self.context.batcher.predictor is None else NO_LOOKS
+        seed = f"{record.topic}-{record.partition}-{record.offset}"
+        arm = self.context.recommender.policy.arm_of(user_id)
+        query = Query(action, trigger, visit, at, seed, user_id, window, arm, history)
+        self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
 
     def _apply_profile(self, profile: Profile) -> str:
         """Apply a profile, and tell every other task and trainer if it forgets: they may never read this profile."""

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.sessions.click_columns import NOT_PLAIN
-from models.sessions.visits import _codes
+from models.sessions.visits import CLICK_ACTIONS
 from models.shop.events import Click
 from streams.bench.events import BenchShop
 from streams.errors import RecordError
@@ -45,7 +45,7 @@ def scanned(record: Record) -> Click | None:
     def text(name: str) -> str:
         return buffer[row[f"{name}_start"] : row[f"{name}_end"]].tobytes().decode()
 
-    (action,) = (action for action, code in _codes.items() if code == row["action"])
+    action = CLICK_ACTIONS[row["action"]]
     assert (row["offset"], row["appended_s"]) == (record.offset, record.timestamp / 1000)
     return Click(text("user"), text("item"), action, row["at"], event_id=text("event") or None)
 
