@@ -265,7 +265,17 @@ def test_pairs_snapshots_and_what_is_held_are_those_of_plain_visits(history: lis
         assert both.learnt == both.expected
 
 
-SHARES = {"click": 60, "purchase": 6, "profile": 1, "look": 3, "ask": 20, "take": 4, "run": 5, "drop": 0.2}
+SHARES = {
+    "clicks": 20,
+    "click": 60,
+    "purchase": 6,
+    "profile": 1,
+    "look": 3,
+    "ask": 20,
+    "take": 4,
+    "run": 5,
+    "drop": 0.2,
+}
 """How often each kind of step comes in a long history."""
 
 
@@ -280,6 +290,13 @@ def test_so_it_is_after_a_long_history(seed: int) -> None:
         if kind == "click":
             action, name = draw.choice(ACTIONS), draw.choice([None, None, None, "e", "f"])
             history.append((kind, partition, user, gap, delay, draw.choice("aabcde"), action, name))
+        elif kind == "clicks":
+            clicks = [
+                (user, draw.choice([0, 0, 0, 1, draw.choice(GAPS)]), draw.choice(DELAYS), draw.choice("aabcde"))
+                + (draw.choice(ACTIONS), draw.choice([None, None, None, "e", "f"]))
+                for _ in range(draw.randint(1, 12))
+            ]
+            history.append((kind, partition, clicks, draw.randint(1, 12)))
         elif kind == "purchase":
             items = draw.choices("aabcde", k=draw.randint(1, 5))
             history.append((kind, partition, user, gap, delay, items, draw.choice("opqrstuv"), draw.random() < 0.8))
