@@ -5,7 +5,7 @@ from __future__ import annotations
 from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
-from streams.wire import batch_reader, merging
+from streams.wire import batch_reader, click_scanner, merging
 from streams.wire.suggestion_writer import SuggestionWriter
 
 
@@ -14,6 +14,7 @@ def warm() -> None:
     models_warm.warm()
     batch_reader.warm()
     merging.warm()
+    click_scanner.warm()
     items = Items()
     SuggestionWriter(items, Catalog(items), [], 1).warm()
 

@@ -30,6 +30,7 @@ STEP = np.dtype(
         ("at", np.float64),  # event time; of FORGET, up to which it forgets
         ("appended_s", np.float64),  # of LOOK and QUERY, the greatest of the clicks so far
         ("slot", np.int64),
+        ("offset", np.int64),  # of LOOK, BASKET and JOIN: of the event
         ("first", np.int32),  # of BASKET and JOIN: where the purchase begins in the list of items
         ("count", np.int32),  # ... and how many items it has
         ("item", np.int32),
@@ -39,11 +40,25 @@ STEP = np.dtype(
     ],
     align=True,
 )
-STEP_FORMAT = "=ddqiiibbbx"
+STEP_FORMAT = "=ddqqiiibbbx"
 """Of `STEP`, for `struct`."""
 
-SLOT = np.dtype([("start", np.int64), ("first", np.int32), ("length", np.int32)], align=True)
-"""Where a shopper's looks are: the block, the place of the oldest in it, and their number."""
+SLOT = np.dtype(
+    [
+        ("start", np.int64),  # where the shopper's looks are: the block,
+        ("first", np.int32),  # the place of the oldest in it,
+        ("length", np.int32),  # and their number
+        ("first_word", np.uint64),  # of the hash of the shopper's id
+        ("second_word", np.uint64),
+        ("clicked_s", np.float64),  # append time of the last click, -inf: none is remembered
+        ("bought_s", np.float64),  # likewise of the last purchase
+        ("forgotten_s", np.float64),  # event ids of an event time up to this one do not count
+        ("term", np.int32),  # event ids of earlier terms do not count
+        ("has_part", np.int32),  # whether there is a cart, or are purchases
+    ],
+    align=True,
+)
+"""What is kept of a shopper, besides carts and purchases."""
 
 PAIR = np.dtype([("a", np.int32), ("b", np.int32), ("kind", np.int8), ("weight", np.float64)], align=True)
 """As `models.sessions.pairs.Pair`."""
@@ -75,6 +90,8 @@ class LookPool(NamedTuple):
     action: NDArray[np.int8]  # (room,)
     heads: NDArray[np.int64]  # of the blocks; `item` links the free ones
     slots: NDArray[Any]  # of SLOT
+    free: NDArray[np.int64]  # slots to be given, the last first; as long as `slots`
+    given: NDArray[np.int64]  # (2,) slots ever given, and those of them that are free
     places: NDArray[np.int64]  # (kept,) of the looks that are being sorted
     times: NDArray[np.float64]  # (kept,) their event times
     seen: NDArray[np.int32]  # items met so far
@@ -86,6 +103,8 @@ class MadePairs(NamedTuple):
     steps: NDArray[np.int64]  # (1,): how many
     pairs: NDArray[Any]  # of PAIR
     ends: NDArray[np.int64]
+    offsets: NDArray[np.int64]  # of their events
+    ats: NDArray[np.float64]  # ... and their event times
 
 
 class Snapshots(NamedTuple):
@@ -130,7 +149,7 @@ def apply_steps(steps: NDArray[Any], first: int, bought: NDArray[np.int32], box:
         elif step.kind == QUERY:
             _write_snapshot(step, rules, pool, snapshots)
         elif step.kind == BASKET:
-            _bought_with(items, rules, made)
+            _bought_with(step, items, rules, made)
         elif step.kind == JOIN:
             _viewed_then_bought(step, items, rules, pool, made)
         elif step.kind == FORGET:
@@ -138,6 +157,30 @@ def apply_steps(steps: NDArray[Any], first: int, bought: NDArray[np.int32], box:
         else:
             _clear(step.slot, pool)
     return len(steps)
+
+
+# -- slots -------------------------------------------------------------------------------------------------------------
+
+
+@cached_njit()
+def take_slot(slots: NDArray[Any], free: NDArray[np.int64], given: NDArray[np.int64]) -> int:
+    """A free slot; there must be one. Its last owner's looks may still wait to be dropped."""
+    if given[1]:
+        given[1] -= 1
+        slot = free[given[1]]
+    else:
+        slot = given[0]
+        given[0] += 1
+    slots[slot].clicked_s = slots[slot].bought_s = slots[slot].forgotten_s = -np.inf
+    slots[slot].term = slots[slot].has_part = 0
+    return int(slot)
+
+
+@cached_njit()
+def give_slot_back(slot: int, free: NDArray[np.int64], given: NDArray[np.int64]) -> None:
+    """The slot may be given to another."""
+    free[given[1]] = slot
+    given[1] += 1
 
 
 # -- the ring ----------------------------------------------------------------------------------------------------------
@@ -248,7 +291,7 @@ def _add_look(step: Any, rules: Rules, pool: LookPool, made: MadePairs) -> None:
         count = _sort_recent(slot, rules, pool)
         _pair(step.item, step.item, VIEWED_WITH, 1.0, made)
         _viewed_with(step.item, step.at, count, rules, pool, made)
-        _finish(made)
+        _finish(step, made)
     room = block_size(pool.slots[slot].length)
     if pool.slots[slot].length == 2 * rules.kept:
         _drop_oldest(slot, room, pool)
@@ -309,14 +352,14 @@ def _has(items: NDArray[np.int32], count: int, item: int) -> bool:
 
 
 @inline_njit
-def _bought_with(items: NDArray[np.int32], rules: Rules, made: MadePairs) -> None:
+def _bought_with(step: Any, items: NDArray[np.int32], rules: Rules, made: MadePairs) -> None:
     """The basket's share of the total, its items' own counts, and a pair of every two of them, both ways."""
     weight = rules.basket[len(items)]
     _pair(items[0], TOTAL, BOUGHT_WITH, weight, made)
     for a in items:
         for b in items:
             _pair(a, b, BOUGHT_WITH, weight, made)
-    _finish(made)
+    _finish(step, made)
 
 
 @inline_njit
@@ -349,7 +392,7 @@ def _viewed_then_bought(step: Any, items: NDArray[np.int32], rules: Rules, pool:
             if b != view:
                 _pair(view, b, VIEWED_THEN_BOUGHT, rules.joined[seen, len(items)], made)
         seen += 1
-    _finish(made)
+    _finish(step, made)
 
 
 @inline_njit
@@ -363,8 +406,9 @@ def _pair(a: int, b: int, kind: int, weight: float, made: MadePairs) -> None:
 
 
 @inline_njit
-def _finish(made: MadePairs) -> None:
+def _finish(step: Any, made: MadePairs) -> None:
     """The pairs of a step are complete."""
+    made.offsets[made.steps[0]], made.ats[made.steps[0]] = step.offset, step.at
     made.steps[0] += 1
     made.ends[made.steps[0] + 1] = made.ends[made.steps[0]]
 

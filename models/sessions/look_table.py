@@ -34,6 +34,8 @@ from models.sessions.look_kernel import (
     Snapshots,
     Table,
     apply_steps,
+    give_slot_back,
+    take_slot,
 )
 
 _pack = struct.Struct(STEP_FORMAT).pack_into
@@ -43,8 +45,11 @@ _STEP_BYTES = STEP.itemsize
 class PairSink(Protocol):
     """Takes the pairs of events."""
 
-    def add(self, offset: int, at: float, pairs: NDArray[Any]) -> None:
-        """Take the pairs of one event, of `PAIR`, to be copied; there may be none."""
+    def add_events(self, offsets: list[int], ats: list[float], ends: list[int], pairs: NDArray[Any]) -> None:
+        """Take the pairs of some events, by their offsets and event times.
+
+        Those of event `n` are `pairs[ends[n]:ends[n + 1]]`, of `PAIR`, to be copied; there may be none.
+        """
 
 
 class LookTable:
@@ -67,21 +72,23 @@ class LookTable:
             np.empty(room, np.int8),
             new_heads(),
             np.zeros(64, SLOT),
+            np.zeros(64, np.int64),
+            np.zeros(2, np.int64),
             np.zeros(rules.kept, np.int64),
             np.zeros(rules.kept, np.float64),
             np.zeros(1 + max(2 * rules.reach, rules.most_viewed), np.int32),
         )
-        self._used = 0  # slots ever given
-        self._free: list[int] = []
         self._raw_steps = bytearray(64 * _STEP_BYTES)
         self._steps = np.frombuffer(self._raw_steps, STEP)
         self._count = 0  # steps that wait
         self._bought = array("i")  # items of their purchases
-        self._sinks: list[tuple[PairSink, int, float]] = []  # of the steps that make pairs
-        self._most_of_look = 1 + 2 * min(2 * rules.reach, rules.items)
+        self._sinks: list[tuple[PairSink, int]] = []  # of the steps that make pairs, with the number of each's
+        self._makers = 0  # these steps
+        self.most_of_look = 1 + 2 * min(2 * rules.reach, rules.items)
+        """Pairs that a look may make."""
         self.most_pairs = 0
         """Pairs that the steps that wait may make."""
-        self._made = MadePairs(np.zeros(1, np.int64), np.empty(64, PAIR), np.zeros(2, np.int64))
+        self._made = MadePairs(np.zeros(1, np.int64), np.empty(64, PAIR), *_new_ends(64))
         self._asked = 0  # queries that wait
         self._snapshots = _new_snapshots(64, rules.items)
         self._box = KeptBox()
@@ -94,33 +101,44 @@ class LookTable:
 
     # -- slots -----------------------------------------------------------------------------------------------------
 
+    @property
+    def slots(self) -> NDArray[Any]:
+        """What is kept of each shopper, of `SLOT`. Replaced when slots are given."""
+        return self._pool.slots
+
+    def make_slots(self, count: int) -> LookPool:
+        """Make room for so many more slots; returns the pool, whose `slots`, `free` and `given` say which are free."""
+        pool = self._pool
+        used, free = pool.given.tolist()
+        if used + count - free > len(pool.slots):
+            more = max(len(pool.slots), count)
+            slots = np.concatenate([pool.slots, np.zeros(more, SLOT)])
+            self._pool = pool = pool._replace(slots=slots, free=np.concatenate([pool.free, np.zeros(more, np.int64)]))
+        return pool
+
     def new_slot(self) -> int:
         """A slot for a shopper, without looks."""
-        if self._free:
-            return self._free.pop()
-        if self._used == len(self._pool.slots):
-            slots = np.concatenate([self._pool.slots, np.zeros(self._used, SLOT)])
-            self._pool = self._pool._replace(slots=slots)
-        self._used += 1
-        return self._used - 1
+        pool = self.make_slots(1)
+        return int(take_slot(pool.slots, pool.free, pool.given))
 
     def free_slot(self, slot: int) -> None:
         """Drop a shopper's looks and give the slot to another."""
         self.clear(slot)
-        self._free.append(slot)
+        give_slot_back(slot, self._pool.free, self._pool.given)
 
-    def free_slots(self, slots: Sequence[int]) -> None:
+    def free_slots(self, slots: NDArray[np.int64]) -> None:
         """Drop the looks of many shoppers."""
         self.run()
         steps = np.zeros(len(slots), STEP)
         steps["kind"], steps["slot"] = CLEAR, slots
         self._apply(steps)
-        self._free.extend(slots)
+        for slot in slots.tolist():
+            give_slot_back(slot, self._pool.free, self._pool.given)
 
     def held(self, slot: int) -> NDArray[np.int32]:
         """Items of a shopper's looks, in no order that means anything."""
         self.run()
-        start, first, length = self._pool.slots[slot].item()
+        start, first, length = self._pool.slots[slot].item()[:3]
         room = block_size(length)
         places = start + ((first + np.arange(length)) & (room - 1))
         items: NDArray[np.int32] = self._pool.item[places]
@@ -137,26 +155,44 @@ class LookTable:
             self._add_room()
         self._count = number + 1
         learns = sink is not None
-        _pack(self._raw_steps, number * _STEP_BYTES, at, appended_s, slot, 0, 0, item, LOOK, action, learns)
+        _pack(self._raw_steps, number * _STEP_BYTES, at, appended_s, slot, offset, 0, 0, item, LOOK, action, learns)
         if sink is not None:
-            self._sinks.append((sink, offset, at))
-            self.most_pairs += self._most_of_look
+            self._make(sink, 1, self.most_of_look)
+
+    def room_for(self, count: int) -> tuple[NDArray[Any], int]:
+        """The steps, with room for so many more, and the number of those that wait: others follow them."""
+        while self._count + count > len(self._steps):
+            self._add_room()
+        return self._steps, self._count
+
+    def added(self, steps: int, queries: int, looks: int, sink: PairSink | None) -> None:
+        """Steps were written behind those that wait: some queries among them, and looks with pairs for a sink."""
+        self._count += steps
+        self._asked += queries
+        if sink is not None and looks:
+            self._make(sink, looks, looks * self.most_of_look)
+
+    def _make(self, sink: PairSink, steps: int, most_pairs: int) -> None:
+        """Have a sink given the pairs of the last steps."""
+        self._makers += steps
+        self.most_pairs += most_pairs
+        if self._sinks and self._sinks[-1][0] is sink:
+            steps += self._sinks.pop()[1]
+        self._sinks.append((sink, steps))
 
     def add_basket(self, items: Sequence[int], at: float, sink: PairSink, offset: int) -> None:
         """Make the bought-with pairs of a purchase."""
         first, count = self._add_bought(items)
-        self._add(BASKET, at, 0.0, NOBODY, first, count)
-        self._sinks.append((sink, offset, at))
-        self.most_pairs += 1 + count * count
+        self._add(BASKET, at, 0.0, NOBODY, first, count, offset)
+        self._make(sink, 1, 1 + count * count)
 
     def add_join(
         self, slot: int, items: Sequence[int], at: float, appended_s: float, sink: PairSink, offset: int
     ) -> None:
         """Make the viewed-then-bought pairs of a purchase."""
         first, count = self._add_bought(items)
-        self._add(JOIN, at, appended_s, slot, first, count)
-        self._sinks.append((sink, offset, at))
-        self.most_pairs += self.rules.most_viewed * count
+        self._add(JOIN, at, appended_s, slot, first, count, offset)
+        self._make(sink, 1, self.rules.most_viewed * count)
 
     def add_query(self, slot: int, at: float, appended_s: float) -> None:
         """Write a snapshot of a shopper at an event time, when clicks have been appended up to a time."""
@@ -176,12 +212,14 @@ class LookTable:
         self._bought.extend(items)
         return first, len(items)
 
-    def _add(self, kind: int, at: float, appended_s: float, slot: int, first: int = 0, count: int = 0) -> None:
+    def _add(
+        self, kind: int, at: float, appended_s: float, slot: int, first: int = 0, count: int = 0, offset: int = 0
+    ) -> None:
         number = self._count
         if number == len(self._steps):
             self._add_room()
         self._count = number + 1
-        _pack(self._raw_steps, number * _STEP_BYTES, at, appended_s, slot, first, count, 0, kind, 0, False)
+        _pack(self._raw_steps, number * _STEP_BYTES, at, appended_s, slot, offset, first, count, 0, kind, 0, False)
 
     def _add_room(self) -> None:
         """Make room for as many steps again."""
@@ -202,12 +240,21 @@ class LookTable:
         self._make_room()
         self._apply(self._steps[: self._count])
         sinks, self._sinks = self._sinks, []
+        makers, self._makers = self._makers, 0
         self._count = self._asked = self.most_pairs = 0
         del self._bought[:]
         if sinks:
-            pairs, ends = self._made.pairs, self._made.ends[: len(sinks) + 1].tolist()
-            for (sink, offset, at), start, end in zip(sinks, ends, ends[1:], strict=False):
-                sink.add(offset, at, pairs[start:end])
+            made = self._made
+            offsets, ats, ends = (
+                made.offsets[:makers].tolist(),
+                made.ats[:makers].tolist(),
+                made.ends[: makers + 1].tolist(),
+            )
+            first = 0
+            for sink, count in sinks:
+                last = first + count
+                sink.add_events(offsets[first:last], ats[first:last], ends[first : last + 1], made.pairs)
+                first = last
 
     def take(self, queries: int) -> Snapshots:
         """The snapshots of the queries asked first, which are forgotten here."""
@@ -259,8 +306,9 @@ class LookTable:
         made = self._made
         if self.most_pairs > len(made.pairs):
             made = made._replace(pairs=np.empty(2 * self.most_pairs, PAIR))
-        if len(self._sinks) + 2 > len(made.ends):
-            made = made._replace(ends=np.zeros(2 * len(self._sinks) + 2, np.int64))
+        if self._makers + 2 > len(made.ends):
+            ends, offsets, ats = _new_ends(2 * self._makers + 2)
+            made = made._replace(ends=ends, offsets=offsets, ats=ats)
         made.steps[0] = made.ends[0] = made.ends[1] = 0
         queries = int(self._snapshots.queries[0])
         if queries + self._asked >= len(self._snapshots.ends):
@@ -283,6 +331,11 @@ class LookTable:
         at, appended_s, item, action, *rest = self._pool
         grown = [np.concatenate([column, np.empty_like(column)]) for column in (at, appended_s, item, action)]
         self._pool = LookPool(*grown, *rest)
+
+
+def _new_ends(steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """`ends`, `offsets` and `ats` of `MadePairs`."""
+    return np.zeros(steps, np.int64), np.zeros(steps, np.int64), np.zeros(steps)
 
 
 def _new_snapshots(queries: int, items: int) -> Snapshots:

@@ -16,17 +16,40 @@ the same looks, by up to `margin_s` (append time) and [`KEPT_WINDOWS`][] windows
 
 from __future__ import annotations
 
+import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain, islice
+from math import inf
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
+from models.boxes import Box, KeptBox
+from models.hash_table import SMALLEST, empty_hashes, places_for
+from models.name_hash import KEY
+from models.name_table import ALL, NamedNumbers, NameTable, copy_kept, name_bytes
 from models.sessions.baskets import Baskets
 from models.sessions.carts import Cart
+from models.sessions.click_columns import ADD_TO_CART, CLICK, CLICKED, VIEW
+from models.sessions.click_kernel import (
+    FORGOTTEN,
+    OUTCOMES,
+    REPEATED,
+    SWEPT,
+    TODO,
+    UNKNOWN_ITEM,
+    Work,
+    collect,
+    copy_event_ids,
+    leave,
+    no_event_ids,
+    slot_of,
+    sweep,
+)
 from models.sessions.consent import Consent
 from models.sessions.look_kernel import NOBODY, Rules
 from models.sessions.look_table import LookTable, PairSink
@@ -35,24 +58,33 @@ from models.sessions.repeats import Repeats
 from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.items import Items
 
-ACTION_CODES = {Action.VIEW: 0, Action.CLICK: 1, Action.ADD_TO_CART: 2}
+ACTION_CODES = {Action.VIEW: VIEW, Action.CLICK: CLICKED, Action.ADD_TO_CART: ADD_TO_CART}
 """Codes of the actions that count as looks."""
 
-_ADDED = ACTION_CODES[Action.ADD_TO_CART]
-_codes = {**ACTION_CODES, Action.REMOVE_FROM_CART: _ADDED + 1}
+CLICK_ACTIONS = (Action.VIEW, Action.CLICK, Action.ADD_TO_CART, Action.REMOVE_FROM_CART)
+"""Actions of clicks by their codes."""
+
+_codes = {action: code for code, action in enumerate(CLICK_ACTIONS)}
 
 KEPT_WINDOWS = 3
 """How many windows of looks the window, and the looks before a purchase, are taken from. More than one, since a late
 look has a place in the log and none in the window. As many again are kept for purchases that are applied late."""
 
-SHOPPER_BYTES, CHANGE_BYTES, REPEAT_BYTES, LINE_BYTES, JOIN_BYTES = 350, 220, 220, 90, 300
-"""Of a shopper without looks, of a change of the cart, of an `event_id` or `order_id`, of a line of a purchase (and of
-the purchase itself), of a purchase that waits for its views."""
+PART_BYTES, CHANGE_BYTES, REPEAT_BYTES, LINE_BYTES, JOIN_BYTES = 280, 220, 220, 90, 300
+"""Of a shopper's part in Python, of a change of the cart, of an `order_id`, of a line of a purchase (and of the
+purchase itself), of a purchase that waits for its views."""
 
 SAMPLE = 100
-"""Shoppers that memory is estimated from: those that wait longest for eviction."""
+"""Shoppers that the memory of these parts is estimated from."""
 
-_NEVER = float("-inf")
+SWEEP_EVERY = 64
+"""Events between two looks for shoppers who have left memory."""
+
+MOST_LOOKS = 1 << 62
+"""More than there are."""
+
+_NEVER = -inf
+_pack_click = struct.Struct("=ddqqqqqqqqqq").pack_into  # as of `CLICK`
 
 
 @dataclass(frozen=True)
@@ -157,31 +189,53 @@ class _Join:
     bought: tuple[int, ...]
 
 
-class _Shopper:
-    __slots__ = ("baskets", "bought_s", "cart", "clicked_s", "events", "orders", "slot")
+class _Part:
+    """What is kept of a shopper in Python: cart and purchases, which most do not have."""
 
-    def __init__(self, slot: int) -> None:
-        self.slot = slot
-        self.drop_clicks()
+    __slots__ = ("baskets", "cart", "orders")
+
+    def __init__(self) -> None:
+        self.cart: Cart | None = None
         self.drop_purchases()
 
-    def drop_clicks(self) -> None:
-        self.clicked_s = _NEVER  # append time of the last click
-        self.cart: Cart | None = None
-        self.events: Repeats | None = None
+    def drop_purchases(self) -> None:
+        self.baskets: Baskets | None = None
+        self.orders: Repeats | None = None
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes besides the looks, about."""
-        repeats = len(self.events or ()) + len(self.orders or ())
+        """Memory that it takes, about."""
         baskets = 0 if self.baskets is None else self.baskets.lines + len(self.baskets)
         changes = 0 if self.cart is None else len(self.cart)
-        return SHOPPER_BYTES + REPEAT_BYTES * repeats + LINE_BYTES * baskets + CHANGE_BYTES * changes
+        return PART_BYTES + REPEAT_BYTES * len(self.orders or ()) + LINE_BYTES * baskets + CHANGE_BYTES * changes
 
-    def drop_purchases(self) -> None:
-        self.bought_s = _NEVER  # append time of the last purchase
-        self.baskets: Baskets | None = None
-        self.orders: Repeats | None = None
+
+class Asking(NamedTuple):
+    """Which clicks ask for suggestions."""
+
+    triggers: int
+    """Bits of the actions, by their codes."""
+    oldest_ms: float
+    """Append time before which none asks."""
+
+
+NOBODY_ASKS = Asking(0, 0.0)
+
+
+def asking(triggers: Sequence[str], oldest_ms: float) -> Asking:
+    """Clicks with one of some actions ask, unless they were appended before a time."""
+    return Asking(sum(1 << code for code, action in enumerate(CLICK_ACTIONS) if action in triggers), oldest_ms)
+
+
+class Collected(NamedTuple):
+    """How far clicks were collected."""
+
+    next: int
+    """Number of the click that comes next."""
+    reason: int
+    """Why it was not collected, as of `models.sessions.click_kernel`."""
+    todo: NDArray[Any]
+    """(n,) of `TODO`: what is left to do for those before it, by `finish`, in order; valid until the next call."""
 
 
 class _Pairs:
@@ -190,8 +244,9 @@ class _Pairs:
     def __init__(self) -> None:
         self.found: list[tuple[int, float, list[Pair]]] = []
 
-    def add(self, offset: int, at: float, pairs: NDArray[Any]) -> None:
-        self.found.append((offset, at, pairs.tolist()))
+    def add_events(self, offsets: list[int], ats: list[float], ends: list[int], pairs: NDArray[Any]) -> None:
+        for number, (offset, at) in enumerate(zip(offsets, ats, strict=True)):
+            self.found.append((offset, at, pairs[ends[number] : ends[number + 1]].tolist()))
 
 
 def look_table(config: VisitConfig) -> LookTable:
@@ -246,35 +301,62 @@ class Visits:
         self._items = items
         self._config = config
         self._look_memory_s, self._margin_s = config.look_memory_s, config.margin_s
-        self._shoppers: dict[str, _Shopper] = {}
-        self._eviction_queue: deque[str] = deque()
+        self._shoppers = NamedNumbers(empty_hashes(), np.zeros(SMALLEST, np.int64))  # slots by ids
+        self._refused = NameTable(np.float64)  # what `consent` says, for compiled code
+        self._event_ids = no_event_ids()
+        self._work = Work(
+            np.zeros(2, np.int64),
+            np.zeros(1, np.int64),
+            np.full(1, _NEVER),
+            np.zeros(OUTCOMES, np.int64),
+            np.zeros(5, np.int64),
+        )
+        self._todo = np.zeros(64, TODO)
+        self._memory = config.click_memory_s, config.margin_s
+        self._kept_box = KeptBox()
+        self._parts: dict[int, _Part] = {}  # by slot
+        self._unswept = 0  # events since the last sweep
+        self._raw_click = bytearray(CLICK.itemsize)
+        self._click = np.frombuffer(self._raw_click, CLICK)
         self._clicks_s = self._purchases_s = _NEVER
         self._joins: deque[_Join] = deque()
 
     def apply_profile(self, profile: Profile) -> float | None:
         """As `Consent.apply`; drops what may not be used any more."""
         forgotten = self.consent.apply(profile)
-        if (until := self.consent.refused_until(profile.user_id)) > _NEVER:
-            self._erase(profile.user_id, until)
+        if self.consent.refused_until(profile.user_id) > _NEVER:
+            self._erase(profile.user_id)
         return forgotten
 
     def forget(self, user_id: str, before: float) -> None:
         """Drop a shopper's events up to an event time, and use none of that time again."""
-        self._erase(user_id, self.consent.forget(user_id, before))
+        before = self.consent.forget(user_id, before)
+        self._erase(user_id, before)
 
-    def _erase(self, user_id: str, before: float) -> None:
+    def _erase(self, user_id: str, before: float | None = None) -> None:
+        """Drop a shopper's events up to an event time: that of `consent` if none is given."""
+        until = self.consent.refused_until(user_id)
+        self._refused.put(user_id, until)
+        before = until if before is None else before
         self._joins = deque(join for join in self._joins if join.user_id != user_id or join.at > before)
-        shopper = self._shoppers.get(user_id)
-        if shopper is None:
+        slot = self._slot(user_id)
+        if slot == NOBODY:
             return
-        self.looks.forget(shopper.slot, before)
-        if shopper.baskets is not None:
-            shopper.baskets.forget(before)
-        if shopper.cart is not None:
-            shopper.cart.drop(before)
-        for seen in (shopper.events, shopper.orders):
-            if seen is not None:
-                seen.forget(before)
+        self.looks.forget(slot, before)
+        kept = self.looks.slots[slot]
+        if before == inf:
+            kept["term"] += 1
+        else:
+            kept["forgotten_s"] = max(before, kept["forgotten_s"])
+        part = self._parts.get(slot)
+        if part is None:
+            return
+        if part.baskets is not None:
+            part.baskets.forget(before)
+        if part.cart is not None:
+            part.cart.drop(before)
+        if part.orders is not None:
+            part.orders.forget(before)
 
     def apply_click(
         self, event: Click, appended_s: float, offset: int, learn: bool = True
@@ -294,40 +376,113 @@ class Visits:
 
     def collect_click(self, event: Click, appended_s: float, offset: int, sink: PairSink | None) -> EventStatus:
         """As `apply_click`; the pairs, if there is a sink, go there when the looks' table runs."""
-        user_id, at = event.user_id, event.at
-        clicks_s = self._clicks_s
-        if appended_s > clicks_s:
-            clicks_s = self._clicks_s = appended_s
-        if self.consent.refuses(user_id, at):
-            return EventStatus.FORGOTTEN
-        shopper = self._shopper(user_id)
-        shopper.clicked_s = clicks_s
+        user, item = event.user_id.encode(errors="surrogatepass"), event.item_id.encode(errors="surrogatepass")
+        event_id = b"" if event.event_id is None else event.event_id.encode(errors="surrogatepass")
+        item_start, item_end = len(user), len(user) + len(item)
+        event_start = event_end = 0
         if event.event_id is not None:
-            if shopper.events is None:
-                shopper.events = Repeats()
-            if shopper.events.again(event.event_id, at, clicks_s, clicks_s - self._margin_s):
-                return EventStatus.REPEATED
-        item = self._items.index(event.item_id)
-        code = _codes[event.action]
-        if code >= _ADDED:
-            self._change_cart(shopper, item, at, offset, code == _ADDED)
-            if code > _ADDED:
-                return APPLIED
-        self.looks.add_look(shopper.slot, item, code, at, clicks_s, sink, offset)
-        return APPLIED
+            event_start, event_end = item_end, item_end + len(event_id)
+        _pack_click(
+            self._raw_click, 0, event.at, appended_s, 0, offset, 0, item_start, item_start, item_end,
+            event_start, event_end, 0, _codes[event.action],
+        )  # fmt: skip
+        buffer = np.frombuffer(user + item + event_id, np.uint8)
+        collected = self.collect_clicks(buffer, self._click, 0, 1, sink, NOBODY_ASKS)
+        if collected.reason == UNKNOWN_ITEM:
+            self._items.index(event.item_id)
+            collected = self.collect_clicks(buffer, self._click, 0, 1, sink, NOBODY_ASKS)
+        self.finish(collected.todo)
+        outcome = int(self._work.made[-1])
+        self._work.outcomes[outcome] -= 1  # counted by the caller
+        if outcome == REPEATED:
+            return EventStatus.REPEATED
+        return EventStatus.FORGOTTEN if outcome == FORGOTTEN else APPLIED
 
-    def _change_cart(self, shopper: _Shopper, item: int, at: float, offset: int, added: bool) -> None:
+    def collect_clicks(
+        self,
+        buffer: NDArray[np.uint8],
+        rows: NDArray[Any],
+        first: int,
+        end: int,
+        sink: PairSink | None,
+        asking: Asking,
+        joins_due_s: float = inf,
+        most_looks: int = MOST_LOOKS,
+    ) -> Collected:
+        """Apply clicks given as rows of `CLICK`, from `first` on, up to `end`, as `collect_click` does one by one.
+
+        It stops before a click that is not plain, whose item has no index, or that was appended after `joins_due_s`; or
+        when so many looks were made. The queries of those that ask are given to the looks' table. What is left to do
+        is to be done before the next call.
+        """
+        count, work = end - first, self._work
+        self._make_room(count)
+        steps, waiting = self.looks.room_for(2 * count)
+        marks = self._items.marks
+        limits = (joins_due_s, most_looks, sink is not None, asking.triggers, asking.oldest_ms)
+        done, reason = collect(buffer, rows, first, end, limits, steps, waiting, self._todo, self._box())
+        made, queries, looks, doing, _ = work.made.tolist()
+        self.looks.added(made, queries, looks, sink)
+        self._clicks_s = work.clicks_s.item()
+        if marks is not self._items.marks:  # another thread has just replaced them
+            self._items.mark(steps["item"][waiting : waiting + made])
+        self._unswept += done - first
+        if self._unswept >= SWEEP_EVERY:
+            self._sweep()
+        return Collected(done, reason, self._todo[:doing])
+
+    def outcomes(self) -> list[int]:
+        """How many clicks of `collect_clicks` came to each outcome of `click_kernel` since the last call."""
+        counts: list[int] = self._work.outcomes.tolist()
+        self._work.outcomes[:] = 0
+        return counts
+
+    def finish(self, todo: NDArray[Any], ask: Callable[[int, int, int, int, float], None] | None = None) -> None:
+        """Do what collected clicks left to do: change carts, and ask.
+
+        `ask` is called with number, slot, item, action and event time of each click that asks, while
+        `cart_and_bought_of` is as of this click.
+        """
+        if not len(todo):
+            return
+        latest_s = self._clicks_s
+        for at, clicks_s, offset, number, slot, item, action, asks in todo.tolist():
+            self._clicks_s = clicks_s
+            if action >= ADD_TO_CART:
+                self._change_cart(slot, item, at, offset, action == ADD_TO_CART)
+            if asks and ask is not None:
+                ask(number, slot, item, action, at)
+        self._clicks_s = latest_s
+
+    @property
+    def clicks_s(self) -> float:
+        """Greatest append time of the clicks so far."""
+        return self._clicks_s
+
+    @property
+    def joins_due_s(self) -> float:
+        """Append time such that `collect_ripe` has to come before a click that was appended after it."""
+        return self._joins[0].appended_s + self._config.join_grace_s if self._joins else inf
+
+    def _change_cart(self, slot: int, item: int, at: float, offset: int, added: bool) -> None:
         """Add or remove an item, unless a later purchase has emptied the cart."""
-        config, clicks_s = self._config, self._clicks_s
+        config, clicks_s, part = self._config, self._clicks_s, self._parts.get(slot)
         emptied_at = _NEVER
-        if shopper.baskets is not None:
-            shopper.baskets.expire(self._purchases_s - config.purchase_memory_s)
-            emptied_at = shopper.baskets.newest(clicks_s - config.emptying_s)
+        if part is not None and part.baskets is not None:
+            part.baskets.expire(self._purchases_s - config.purchase_memory_s)
+            emptied_at = part.baskets.newest(clicks_s - config.emptying_s)
         if at > emptied_at:
-            if shopper.cart is None:
-                shopper.cart = Cart()
-            shopper.cart.expire(self._cart_horizon_s())
-            shopper.cart.set(item, added, at, offset, clicks_s)
+            if part is None:
+                part = self._new_part(slot)
+            if part.cart is None:
+                part.cart = Cart()
+            part.cart.expire(self._cart_horizon_s())
+            part.cart.set(item, added, at, offset, clicks_s)
+
+    def _new_part(self, slot: int) -> _Part:
+        part = self._parts[slot] = _Part()
+        self.looks.slots["has_part"][slot] = 1
+        return part
 
     def _cart_horizon_s(self) -> float:
         """Append time before which carts are not remembered; without clicks, the purchases' append times count."""
@@ -356,18 +511,23 @@ class Visits:
             purchases_s = self._purchases_s = appended_s
         if self.consent.refuses(user_id, at):
             return EventStatus.FORGOTTEN
-        shopper = self._shopper(user_id)
-        shopper.bought_s = purchases_s
-        if shopper.baskets is None or shopper.orders is None:
-            shopper.baskets, shopper.orders = Baskets(), Repeats()
-        baskets, memory_s = shopper.baskets, config.purchase_memory_s
+        self._make_room(1)
+        slot = slot_of(name_bytes(user_id), self._box(), True)
+        self.looks.slots["bought_s"][slot] = purchases_s
+        part = self._parts.get(slot) or self._new_part(slot)
+        self._unswept += 1
+        if self._unswept >= SWEEP_EVERY:
+            self._sweep()
+        if part.baskets is None or part.orders is None:
+            part.baskets, part.orders = Baskets(), Repeats()
+        baskets, memory_s = part.baskets, config.purchase_memory_s
         bought = tuple(map(self._items.index, event.item_ids))
         baskets.expire(purchases_s - memory_s)
-        repeated = shopper.orders.again(event.order_id, at, purchases_s, purchases_s - config.order_memory_s)
+        repeated = part.orders.again(event.order_id, at, purchases_s, purchases_s - config.order_memory_s)
         note = baskets.repeat if repeated else baskets.add
         at = note(at, event.order_id, bought, purchases_s, memory_s)
-        if shopper.cart is not None:
-            shopper.cart.drop(at)
+        if part.cart is not None:
+            part.cart.drop(at)
         if repeated:
             return EventStatus.REPEATED
         counted = bought[: config.max_pair_items]
@@ -413,28 +573,33 @@ class Visits:
 
     def cart_and_bought(self, user_id: str, at: float, bought_s: float) -> tuple[list[int], list[int]]:
         """A shopper's cart, and what he bought within `bought_s` before an event time."""
-        shopper, memory_s = self._shoppers.get(user_id), self._config.purchase_memory_s
+        return self.cart_and_bought_of(self._slot(user_id), at, bought_s)
+
+    def cart_and_bought_of(self, slot: int, at: float, bought_s: float) -> tuple[list[int], list[int]]:
+        """As `cart_and_bought`, by the shopper's slot."""
+        part, memory_s = self._parts.get(slot), self._config.purchase_memory_s
         cart: list[int] = []
         bought: list[int] = []
-        if shopper is not None and shopper.cart is not None:
-            shopper.cart.expire(self._cart_horizon_s())
-            cart = shopper.cart.items()
-        if shopper is not None and shopper.baskets is not None:
-            shopper.baskets.expire(self._purchases_s - memory_s)
-            bought = shopper.baskets.since(at - min(bought_s, memory_s))
+        if part is None:
+            return cart, bought
+        if part.cart is not None:
+            part.cart.expire(self._cart_horizon_s())
+            cart = part.cart.items()
+        if part.baskets is not None:
+            part.baskets.expire(self._purchases_s - memory_s)
+            bought = part.baskets.since(at - min(bought_s, memory_s))
         return cart, bought
 
     def _slot(self, user_id: str) -> int:
-        shopper = self._shoppers.get(user_id)
-        return NOBODY if shopper is None else shopper.slot
+        return int(slot_of(name_bytes(user_id), self._box(), False))
 
     def purchases(self, user_id: str) -> list[tuple[float, tuple[int, ...]]]:
         """Event time and items of a shopper's purchases within memory, by event time."""
-        shopper = self._shoppers.get(user_id)
-        if shopper is None or shopper.baskets is None:
+        part = self._parts.get(self._slot(user_id))
+        if part is None or part.baskets is None:
             return []
-        shopper.baskets.expire(self._purchases_s - self._config.purchase_memory_s)
-        return shopper.baskets.all()
+        part.baskets.expire(self._purchases_s - self._config.purchase_memory_s)
+        return part.baskets.all()
 
     def window(self, user_id: str, at: float) -> Window:
         """A shopper's looks within the window before an event time."""
@@ -442,18 +607,19 @@ class Visits:
 
     # -- what is kept ----------------------------------------------------------------------------------------------
 
-    def shoppers(self) -> list[str]:
-        """Ids of the shoppers that it remembers."""
-        return list(self._shoppers)
+    def shoppers(self) -> NDArray[np.int64]:
+        """Slots of the shoppers that it remembers."""
+        hashes, slots = self._shoppers
+        return slots[hashes.any(1)]
 
-    def held(self, user_id: str) -> Iterator[int]:
-        """Indices of the items that it remembers of a shopper."""
-        if (shopper := self._shoppers.get(user_id)) is not None:
-            yield from self.looks.held(shopper.slot).tolist()
-            if shopper.baskets is not None:
-                yield from shopper.baskets.held()
-            if shopper.cart is not None:
-                yield from shopper.cart.held()
+    def held(self, slot: int) -> Iterator[int]:
+        """Indices of the items that it remembers of a shopper, by the slot; perhaps those of the next one there."""
+        yield from self.looks.held(slot).tolist()
+        part = self._parts.get(slot)
+        if part is not None and part.baskets is not None:
+            yield from part.baskets.held()
+        if part is not None and part.cart is not None:
+            yield from part.cart.held()
 
     def joining(self) -> Iterator[int]:
         """Indices of the items whose viewed-then-bought pairs are still to be made."""
@@ -461,38 +627,70 @@ class Visits:
 
     def drop(self) -> None:
         """Give the slots of all shoppers back: the partition is another process's now. Not to be used any more."""
-        self.looks.free_slots([shopper.slot for shopper in self._shoppers.values()])
-        self._shoppers = {}
+        self.looks.free_slots(self.shoppers())
+        self._shoppers, self._parts = NamedNumbers(empty_hashes(), np.zeros(SMALLEST, np.int64)), {}
+        self._work.counts[0] = 0
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes besides the looks, about: that of some shoppers, times their number."""
-        some = list(islice(self._eviction_queue, SAMPLE))
-        if not some:
-            return 0
-        taken = sum(self._shoppers[user_id].nbytes for user_id in some)
-        return taken * len(self._shoppers) // len(some) + JOIN_BYTES * len(self._joins)
+        """Memory that it takes besides the looks, about; of carts and purchases, that of some times their number."""
+        arrays: list[Any] = [*self._shoppers, *self._event_ids, *self._work, self._todo]
+        taken: int = self._refused.nbytes + sum(column.nbytes for column in arrays) + JOIN_BYTES * len(self._joins)
+        if some := [part.nbytes for part in islice(self._parts.values(), SAMPLE)]:
+            taken += sum(some) * len(self._parts) // len(some)
+        return taken
 
-    def _shopper(self, user_id: str) -> _Shopper:
-        """A shopper's state. Each call also checks one other for eviction: few are held beyond those within memory."""
-        shopper = self._shoppers.get(user_id)
-        if shopper is None:
-            shopper = self._shoppers[user_id] = _Shopper(self.looks.new_slot())
-            self._eviction_queue.append(user_id)
-        other_id = self._eviction_queue.popleft()
-        other = self._shoppers[other_id]
-        if other is not shopper and self._evict(other):
-            del self._shoppers[other_id]
-            self.looks.free_slot(other.slot)
-        else:
-            self._eviction_queue.append(other_id)
-        return shopper
+    def _box(self) -> Box:
+        """What compiled code works with."""
+        items = self._items
+        pool = self.looks.make_slots(0)
+        table, marks = items.numbered.table, items.marks
+        return self._kept_box.of(
+            (table, marks, KEY, self._shoppers, self._refused.table, self._event_ids, pool, self._work, *self._memory)
+        )
 
-    def _evict(self, shopper: _Shopper) -> bool:
-        """Drop what has left memory; returns whether nothing of the shopper is left."""
-        if _NEVER < shopper.clicked_s < self._clicks_s - self._config.click_memory_s:
-            shopper.drop_clicks()
-            self.looks.clear(shopper.slot)
-        if _NEVER < shopper.bought_s < self._purchases_s - self._config.purchase_memory_s:
-            shopper.drop_purchases()
-        return shopper.clicked_s == _NEVER and shopper.bought_s == _NEVER
+    def _make_room(self, events: int) -> None:
+        """Make room for some clicks, or for a purchase."""
+        shoppers, event_ids = self._work.counts.tolist()
+        if 2 * (shoppers + events) > len(self._shoppers.hashes):
+            grown = NamedNumbers(empty_hashes(places_for(shoppers + events)), np.empty(0, np.int64))
+            grown = grown._replace(numbers=np.zeros(len(grown.hashes), np.int64))
+            copy_kept(*self._shoppers, ALL, *grown)
+            self._shoppers = grown
+        if 2 * (event_ids + events) > len(self._event_ids.hashes):
+            horizon_s = self._clicks_s - self._margin_s
+            left = int(np.count_nonzero(self._event_ids.appended_s >= horizon_s))
+            moved = no_event_ids(max(left + events, left + left // 2))
+            self._work.counts[1] = copy_event_ids(*self._event_ids, horizon_s, *moved)
+            self._event_ids = moved
+        if events > len(self._todo):
+            self._todo = np.zeros(2 * events, TODO)
+        self.looks.make_slots(events)
+
+    def _sweep(self) -> None:
+        """Drop shoppers who have left memory: few are held beyond those within it."""
+        events, self._unswept = self._unswept, 0
+        most = min(SWEPT * events, len(self._shoppers.hashes))
+        steps, waiting = self.looks.room_for(most)
+        left = np.empty(most, np.int64)
+        purchases_s = self._purchases_s - self._config.purchase_memory_s
+        leaving = sweep(events, purchases_s, steps, waiting, left, self._box())
+        self.looks.added(int(self._work.made[0]), 0, 0, None)
+        for slot in left[:leaving].tolist():
+            self._drop_old(slot)
+
+    def _drop_old(self, slot: int) -> None:
+        """Drop what has left memory of a shopper with a cart or purchases."""
+        kept, part = self.looks.slots[slot], self._parts[slot]
+        if _NEVER < kept["clicked_s"] < self._clicks_s - self._config.click_memory_s:
+            kept["clicked_s"], part.cart = _NEVER, None
+            self.looks.clear(slot)
+        if _NEVER < kept["bought_s"] < self._purchases_s - self._config.purchase_memory_s:
+            kept["bought_s"] = _NEVER
+            part.drop_purchases()
+        if part.cart is None and part.baskets is None:
+            kept["has_part"] = 0
+            del self._parts[slot]
+            if kept["clicked_s"] == _NEVER:
+                leave(slot, self._box())
+                self.looks.free_slot(slot)

@@ -11,6 +11,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from models.name_table import NameTable
+
 UNKNOWN = -1
 """Index of an id that has not been seen."""
 
@@ -25,6 +27,8 @@ class Items:
 
     Indices are given again to other ids after `begin`, `mark` and `free`: mark and sweep, by a caller who knows
     everybody that keeps indices. Whatever `index` or `indices` returns since `begin` counts as marked.
+
+    `numbered` has the indices for compiled code, which sets `marks` where it finds one; `marks` is replaced as `order`.
 
     `on_added` is called with every id that gets an index, and with that.
 
@@ -46,7 +50,8 @@ class Items:
         self._names: list[str | None] = []  # None: free
         self._free: list[int] = []  # the smallest last
         self._left = 0  # ids after the last `free`
-        self._marked = memoryview(bytearray(1024))
+        self.numbered = NameTable()
+        self._mark_with(np.zeros(1024, np.uint8))
         self._kept: dict[object, Callable[[], NDArray[np.integer]] | None] = {}
         self._text_bytes = 0
         self.order: NDArray[np.uint64] = np.zeros((1024, 2), np.uint64)
@@ -64,7 +69,11 @@ class Items:
     def nbytes(self) -> int:
         """Memory that it takes."""
         tables = sys.getsizeof(self._indices) + sys.getsizeof(self._names) + sys.getsizeof(self._free)
-        return tables + self._text_bytes + self.order.nbytes + len(self._marked)
+        return tables + self._text_bytes + self.order.nbytes + self.numbered.nbytes + self.marks.nbytes
+
+    def _mark_with(self, marks: NDArray[np.uint8]) -> None:
+        self.marks = marks
+        self._marked = marks.data
 
     def index(self, item_id: str) -> int:
         """Index of an id; a new id gets one."""
@@ -89,7 +98,7 @@ class Items:
         index = self._free.pop() if self._free else len(self._names)
         while index >= len(self.order):
             self.order = np.concatenate([self.order, np.zeros_like(self.order)])
-            self._marked = memoryview(bytearray(self._marked) + bytearray(len(self._marked)))
+            self._mark_with(np.concatenate([self.marks, np.zeros_like(self.marks)]))
         raw = item_id.encode(errors="surrogatepass")
         whole = len(raw) <= 16 and not raw.endswith(b"\0")
         tail = raw[8:16] if whole else hashlib.blake2b(raw, digest_size=8).digest()
@@ -100,6 +109,7 @@ class Items:
         else:
             self._names[index] = item_id
         self._indices[item_id] = index
+        self.numbered.put(item_id, index)
         self._marked[index] = 1
         self._text_bytes += sys.getsizeof(item_id)
         self._on_added(index, item_id)
@@ -125,7 +135,7 @@ class Items:
     def begin(self) -> None:
         """Begin to mark: from now on, indices count as kept that `index` returns or `mark` is told of."""
         with self._numbering:
-            self._marked = memoryview(bytearray(len(self._marked)))
+            self._mark_with(np.zeros_like(self.marks))
 
     @property
     def keeping(self) -> bool:
@@ -134,7 +144,7 @@ class Items:
 
     def mark(self, indices: NDArray[np.integer]) -> None:
         """Keep indices; negative ones are ignored."""
-        np.frombuffer(self._marked, np.uint8)[indices[indices >= 0]] = 1
+        self.marks[indices[indices >= 0]] = 1
 
     @contextmanager
     def kept(self, held: Callable[[], NDArray[np.integer]] | None = None) -> Generator[None]:
@@ -159,7 +169,7 @@ class Items:
             for held in self._kept.values():
                 assert held is not None
                 self.mark(held())
-            unmarked = np.flatnonzero(np.frombuffer(self._marked, np.uint8)[: len(self._names)] == 0)
+            unmarked = np.flatnonzero(self.marks[: len(self._names)] == 0)
             freed = [index for index in unmarked.tolist() if self._names[index] is not None]
             for index in freed:
                 name = self._names[index]
@@ -167,6 +177,7 @@ class Items:
                 del self._indices[name]
                 self._names[index] = None
                 self._text_bytes -= sys.getsizeof(name)
+            self.numbered.keep(self.marks)
             self._free = sorted([*freed, *self._free], reverse=True)
             self._left = self.used
             return np.array(freed, np.int64)

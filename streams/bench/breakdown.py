@@ -88,7 +88,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (Metrics, "outcomes", "metrics"),
         (BatchingProducer, "enqueue", "outbox: put"),
         (bench.packer, "pack", "outbox: record batches"),
-        (PairBatch, "add", "pairs: collect"),
+        (PairBatch, "add_events", "pairs: collect"),
         (PairBatch, "messages", "pairs: encode"),
         (item, "decode_pairs", "pairs: decode"),
         (CoOccurrence, "learn_many", "pairs: count"),

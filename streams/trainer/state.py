@@ -194,7 +194,7 @@ class TrainerState:
         items = self.items
         items.begin()
         for visits in self.window_builder.visits:
-            held = (index for user_id in visits.shoppers() for index in visits.held(user_id))
+            held = (index for slot in visits.shoppers().tolist() for index in visits.held(slot))
             items.mark(np.fromiter(held, np.int64))
         for holder in (self.window_builder.gate, self.learner, *self.attributions, self.ranker):
             items.mark(holder.held())

@@ -172,14 +172,22 @@ class PairBatch:
         Raises:
             ValueError: an offset is lower than the last; a receiver would skip the event.
         """
-        if self._offsets and offset < self._offsets[-1]:
-            message = f"{self.source}: offset {offset} after {self._offsets[-1]}"
-            raise ValueError(message)
-        if len(pairs):
-            self._pairs.extend(pairs.data)
-            self._offsets.append(offset)
-            self._at.append(at)
-            self._lengths.append(len(pairs))
+        self.add_events([offset], [at], [0, len(pairs)], pairs)
+
+    def add_events(self, offsets: list[int], ats: list[float], ends: list[int], pairs: NDArray[Any]) -> None:
+        """As `add`, of some events: those of event `n` are `pairs[ends[n]:ends[n + 1]]`."""
+        last = self._offsets[-1] if self._offsets else 0
+        start = ends[0]
+        for offset, at, end in zip(offsets, ats, ends[1:], strict=True):
+            if offset < last:
+                message = f"{self.source}: offset {offset} after {last}"
+                raise ValueError(message)
+            if end > start:
+                self._offsets.append(offset)
+                self._at.append(at)
+                self._lengths.append(end - start)
+                last, start = offset, end
+        self._pairs.extend(pairs[ends[0] : ends[-1]].data)
 
     def messages(self, max_bytes: int) -> Iterator[tuple[int, bytes, int]]:
         """The messages to send: (item partition, message, offset of its last event).

@@ -75,9 +75,9 @@ class IdSweep:
     def _mark_shoppers(self) -> Iterator[None]:
         tasks = [task for task in self._tasks() if isinstance(task, ShopperTask)]
         for visits, histories in [(task.visits, task.histories) for task in tasks]:
-            shoppers = iter(visits.shoppers())
+            shoppers = iter(visits.shoppers().tolist())
             while some := list(islice(shoppers, SLICE)):
-                self._mark(item for user_id in some for item in visits.held(user_id))
+                self._mark(item for slot in some for item in visits.held(slot))
                 yield None
             shoppers = iter(histories.shoppers())
             while some := list(islice(shoppers, SLICE)):

@@ -18,8 +18,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,15 +29,28 @@ from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
 from models.serving.recommender import NO_LOOKS, Query
-from models.sessions.histories import Histories
-from models.sessions.repurchase import collect_visit
-from models.sessions.visits import APPLIED, EventStatus, Visits
+from models.sessions.click_columns import NOT_PLAIN
+from models.sessions.click_kernel import UNKNOWN_ITEM
+from models.sessions.histories import Histories, History
+from models.sessions.repurchase import collect_visit, collected_visit
+from models.sessions.visits import (
+    APPLIED,
+    CLICK_ACTIONS,
+    MOST_LOOKS,
+    NOBODY_ASKS,
+    Asking,
+    EventStatus,
+    Visit,
+    Visits,
+    asking,
+)
 from models.shop.events import Action, Click, Profile, Purchase
 from streams.errors import RecordError
-from streams.kafka.cursor import Cursor, merged
+from streams.kafka.cursor import RUN_BYTES, Cursor, merged, size_of
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.backfill import is_backfilled
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
+from streams.wire.click_scanner import scan_clicks
 from streams.wire.codec import decode_click, decode_feedback, decode_profile, decode_purchase
 from streams.wire.history_rows import PublishedHistory, decode_histories, encode_history
 from streams.wire.pair_deltas import SOURCE_TOPICS, PairBatch, source_name
@@ -69,10 +84,37 @@ FOREIGN_ROWS_S = 60.0
 MOST_STEPS = 1_000
 """Of the looks' table, that are collected while the log is read again: it takes them in half a millisecond."""
 
+REPLAYED_TOGETHER = 500
+"""Records of the log that are applied together while it is read again: it takes a millisecond."""
+
+CLICK_OUTCOMES = ("forgotten", "repeated", "backfilled", "no trigger", "too old", None)
+"""Outcomes of `models.sessions.click_kernel`, for the metrics; those that ask are counted when they are answered."""
+
 T = TypeVar("T")
 
 TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Short names of the topics keyed by shopper."""
+
+
+@dataclass(slots=True)
+class _Clicks:
+    """The clicks of a run of records."""
+
+    records: RecordRun
+    buffer: NDArray[np.uint8]
+    rows: NDArray[Any]
+    """(n,) of `CLICK`."""
+    actions: list[int]
+    """Their actions."""
+    ends: list[int]
+    """The first click after each that does not follow it at once, as another record comes between."""
+    next: int = 0
+    """Number of the next."""
+
+    def item_id(self, number: int) -> str:
+        """Item of a plain click."""
+        row = self.rows[number]
+        return self.buffer[row["item_start"] : row["item_end"]].tobytes().decode()
 
 
 class ShopperTask(PartitionTask):
@@ -131,13 +173,41 @@ class ShopperTask(PartitionTask):
         await self._adopt_histories()
         past = recent_past(self.context.log, clicks, purchases, settings.visits, replayed, published)
         async with aclosing(past):
+            run, size = list[Record](), 0
             async for record in past:
-                self._replay(record, joined, published)
-                self.histories.drop_excess()
+                run.append(record)
+                size += size_of(record)
+                if len(run) == REPLAYED_TOGETHER or size >= RUN_BYTES:
+                    self._replay_run(run, joined, published)
+                    run, size = [], 0
+            self._replay_run(run, joined, published)
+        self.visits.outcomes()  # were counted when they were applied first
         self.context.looks.run()
         self.cursors, self.histories.position = cursors, purchases.position
         for user_id in self.histories.shoppers():  # rows may be older than what their shoppers have said
             self._forget_purchases(user_id)
+
+    def _replay_run(self, records: Sequence[Record], joined: int, published: int) -> None:
+        """As `_replay`, of clicks and purchases in order."""
+        topic, ends = self._clicks_tp.topic, list[int]()
+        for is_click, stretch in groupby(record.topic == topic for record in records):
+            if is_click:
+                size = len(list(stretch))
+                ends += [len(ends) + size] * size
+        run = RecordRun.of([record for record in records if record.topic == topic])
+        clicks, done = self._scanned(run, ends), 0
+        while done < len(records):
+            record = records[done]
+            if record.topic == self._clicks_tp.topic:
+                if count := self._collect_plain(clicks, None, NOBODY_ASKS, None):
+                    if self.context.looks.waiting >= MOST_STEPS:
+                        self.context.looks.run()
+                    done += count
+                    continue
+                clicks.next += 1
+            self._replay(record, joined, published)
+            self.histories.drop_excess()
+            done += 1
 
     def _replay(self, record: Record, joined: int, published: int) -> None:
         """Apply a past record to the state only: its effects are published already.
@@ -209,24 +279,41 @@ class ShopperTask(PartitionTask):
         policy, now = self.context.recommender.policy, self.context.clock()
         oldest_ms = (now - policy.max_suggestion_age_s) * 1000 if policy.max_suggestion_age_s else float("-inf")
         outcomes: Counter[tuple[str, str]] = Counter()
+        clicks, asks = self._scanned_runs(runs), asking(policy.triggers, oldest_ms)
         room = MOST_PAIRS - self.waiting_pairs
         for number, run in enumerate(runs):
-            done = self._apply_run(run, oldest_ms, room, outcomes)
+            done = self._apply_run(run, clicks, asks, oldest_ms, room, outcomes)
             if done < len(run):
                 self._put_back([run[done:], *runs[number + 1 :]])
                 break
+        for name, count in zip(CLICK_OUTCOMES, self.visits.outcomes(), strict=True):
+            if name is not None and count:
+                outcomes[self._clicks_tp.topic, name] += count
         if outcomes:
             self.context.metrics.outcomes(outcomes)
         if dropped := self.histories.drop_excess():
             self.context.metrics.histories_dropped.inc(dropped)
 
-    def _apply_run(self, run: RecordRun, oldest_ms: float, room: int, outcomes: Counter[tuple[str, str]]) -> int:
+    def _apply_run(  # noqa: PLR0913 - what a call of `apply` knows
+        self,
+        run: RecordRun,
+        clicks: _Clicks,
+        asks: Asking,
+        oldest_ms: float,
+        room: int,
+        outcomes: Counter[tuple[str, str]],
+    ) -> int:
         """Apply the records of a topic; returns how many, as there may be no room for more pairs."""
         looks, topic, done = self.context.looks, run.topic, 0
+        are_clicks = topic == self._clicks_tp.topic
         try:
-            for record in run:
-                if looks.most_pairs > room:
-                    break
+            while done < len(run) and looks.most_pairs <= room:
+                if are_clicks:
+                    if count := self._collect_plain(clicks, self._pairs["clicks"], asks, room):
+                        done += count
+                        continue
+                    clicks.next += 1
+                record = run[done]
                 try:
                     outcome = self._apply_one(record, oldest_ms)
                 except RecordError as error:
@@ -238,6 +325,54 @@ class ShopperTask(PartitionTask):
         finally:
             self.cursors[self._topics[topic]].applied_run(run[:done])
         return done
+
+    def _scanned_runs(self, runs: Sequence[RecordRun]) -> _Clicks:
+        """The clicks among some runs, as rows."""
+        found, ends = list[RecordRun](), list[int]()
+        for run in runs:
+            if run.topic == self._clicks_tp.topic:
+                found.append(run)
+                ends += [len(ends) + len(run)] * len(run)
+        return self._scanned(RecordRun.joined(found) if found else RecordRun.of([]), ends)
+
+    def _scanned(self, clicks: RecordRun, ends: list[int]) -> _Clicks:
+        """Clicks as rows; `ends` are as of `_Clicks`."""
+        partitions = self.context.identities[self._clicks_tp.topic].partitions
+        buffer, rows = scan_clicks(clicks, partitions, self.number)
+        return _Clicks(clicks, buffer, rows, rows["action"].tolist(), ends)
+
+    def _collect_plain(self, clicks: _Clicks, sink: PairBatch | None, asks: Asking, most_pairs: int | None) -> int:
+        """Collect the next clicks, as far as they are plain and follow each other; returns how many it were.
+
+        With most pairs of the steps that wait, it ends as soon as there may be more.
+        """
+        first, visits, looks = clicks.next, self.visits, self.context.looks
+        while clicks.actions[clicks.next] != NOT_PLAIN:
+            self._join_before(int(clicks.rows["appended_ms"][first]) / 1000)
+            most = MOST_LOOKS
+            if most_pairs is not None:
+                most = max(1, (most_pairs - looks.most_pairs) // looks.most_of_look + 1)
+            collected = visits.collect_clicks(
+                clicks.buffer, clicks.rows, first, clicks.ends[first], sink, asks, visits.joins_due_s, most
+            )
+            visits.finish(collected.todo, partial(self._ask, clicks))
+            if collected.reason == UNKNOWN_ITEM:
+                self.context.items.index(clicks.item_id(collected.next))
+            if collected.next > first:
+                self._clicks_time_s = max(self._clicks_time_s, visits.clicks_s)
+                clicks.next = collected.next
+                break
+        return clicks.next - first
+
+    def _ask(self, clicks: _Clicks, number: int, slot: int, item: int, action: int, at: float) -> None:
+        """Submit the query of a click."""
+        record, policy = clicks.records[number], self.context.recommender.policy
+        user_id = (record.key or b"").decode()
+        history = self.histories.of(user_id)
+        visit = collected_visit(self.visits, history, slot, at, policy)
+        self._submit(
+            record, CLICK_ACTIONS[action], [self.context.items.name(item)], [item], user_id, at, visit, history
+        )
 
     def _put_back(self, runs: Sequence[RecordRun]) -> None:
         for run in reversed(runs):
@@ -335,14 +470,29 @@ class ShopperTask(PartitionTask):
             return "no trigger"
         if record.timestamp < oldest_ms:
             return "too old"
-        history, arm = self.histories.of(event.user_id), policy.arm_of(event.user_id)
+        history = self.histories.of(event.user_id)
         visit = collect_visit(self.visits, history, event.user_id, event.at, policy)
-        seed = f"{topic}-{record.partition}-{record.offset}"
-        window = None if self.context.batcher.predictor is None else NO_LOOKS
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
-        query = Query(action, trigger, visit, event.at, seed, event.user_id, window, arm, history)
-        self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
+        self._submit(record, action, item_ids, trigger, event.user_id, event.at, visit, history)
         return None
+
+    def _submit(
+        self,
+        record: Record,
+        action: Action,
+        item_ids: list[str],
+        trigger: list[int],
+        user_id: str,
+        at: float,
+        visit: Visit,
+        history: History,
+    ) -> None:
+        """Submit the query of an event; the looks' table has been asked for its snapshot."""
+        window = None if self.context.batcher.predictor is None else NO_LOOKS
+        seed = f"{record.topic}-{record.partition}-{record.offset}"
+        arm = self.context.recommender.policy.arm_of(user_id)
+        query = Query(action, trigger, visit, at, seed, user_id, window, arm, history)
+        self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
 
     def _apply_profile(self, profile: Profile) -> str:
         """Apply a profile, and tell every other task and trainer if it forgets: they may never read this profile."""

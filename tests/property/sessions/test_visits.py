@@ -176,4 +176,4 @@ def test_shoppers_outside_memory_are_dropped(count: int) -> None:
     for n in range(2 * count):
         at = AT + CONFIG.click_memory_s + 1
         visits.apply_click(Click("new", f"item {n % 5}", Action.VIEW, at), at, count + n)
-    assert len(visits._shoppers) < count / 4
+    assert len(visits.shoppers()) < count / 4

@@ -65,3 +65,17 @@ def test_long_ids_with_one_beginning_are_told_apart_in_whatever_order_they_come(
     assert [key(back, name) for name in reversed(names)] == keys[::-1]
     assert key(there, "a" * 40) < key(there, "b" * 40)
     assert len({key(there, "a" + n * "\0") for n in range(20)}) == 20
+
+
+@given(st.lists(st.sampled_from("abcdef")), st.sets(st.integers(0, 5)), st.lists(st.sampled_from("abcdefgh")))
+def test_compiled_code_finds_the_same_indices(before: list[str], kept: set[int], after: list[str]) -> None:
+    items = Items()
+    for name in before:
+        items.index(name)
+    items.begin()
+    items.mark(np.array([index for index in kept if index < len(items)], np.int64))
+    items.free()
+    for name in after:
+        items.index(name)
+    assert [items.numbered.find(name) for name in "abcdefgh"] == [items.find(name) for name in "abcdefgh"]
+    assert len(items.numbered) == items.used

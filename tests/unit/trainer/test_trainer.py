@@ -191,8 +191,11 @@ async def test_misplaced_records_are_learnt_from_unless_the_policy_refuses_them(
         trainee = await Trainee(shop, tmp_path, refuses_misplaced=refuses).take_over()
         await trainee.apply()
         assert trainee.looks == looks + (0 if refuses else 6)
-        shoppers = trainee.training.window_builder.visits[0]._shoppers  # read again by the second
-        assert any(partition_of(user.encode(), PARTITIONS) for user in shoppers) is not refuses
+        visits = trainee.training.window_builder.visits[0]  # read again by the second
+        users = {record.key.decode() for record in shop.log.records("clicks", 1)}
+        elsewhere = [user for user in users if partition_of(user.encode(), PARTITIONS)]
+        assert elsewhere
+        assert any(visits.window(user, 0.0).items for user in elsewhere) is not refuses
         await trainee.publish()
 
 

@@ -55,8 +55,8 @@ def indices_seen(process: Process) -> set[int]:
     context, found = process.context, set[int]()
     for task in process.tasks.values():
         if isinstance(task, ShopperTask):
-            for user_id in task.visits.shoppers():
-                found.update(task.visits.held(user_id))
+            for slot in task.visits.shoppers().tolist():
+                found.update(task.visits.held(slot))
             for user_id in task.histories.shoppers():
                 found.update(task.histories.held(user_id).tolist())
             found.update(task.pending_items())

@@ -123,14 +123,14 @@ async def test_no_batch_is_larger_than_the_model_allows() -> None:
 
 
 async def test_pairs_are_flushed_before_there_are_too_many_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, waited, add = [], [], PairBatch.add
+    rows, waited, add = [], [], PairBatch.add_events
 
-    def noted(batch: PairBatch, offset: int, at: float, pairs: NDArray[Any]) -> None:
-        add(batch, offset, at, pairs)
+    def noted(batch: PairBatch, offsets: list[int], ats: list[float], ends: list[int], pairs: NDArray[Any]) -> None:
+        add(batch, offsets, ats, ends, pairs)
         if not batch.source.startswith("joins"):  # joins that are ready are made together
             waited.append(len(batch))
 
-    monkeypatch.setattr(PairBatch, "add", noted)
+    monkeypatch.setattr(PairBatch, "add_events", noted)
     for most in (1 << 40, 50):
         monkeypatch.setattr(shopper_task, "MOST_PAIRS", most)
         waited.clear()

@@ -17,8 +17,7 @@ from models.sequence.config import MODEL
 from models.sequence.predictor import SequencePredictor
 from models.serving import kernel
 from models.serving.recommender import Learnt
-from models.sessions.look_table import PairSink
-from models.shop.events import Click
+from models.sessions.visits import Collected
 from models.shop.policy import ARMS, Policy
 from streams.errors import SendError
 from streams.kafka.producer import LEFT_OUT, Message
@@ -183,15 +182,16 @@ async def test_events_before_one_that_fails_are_answered_before_their_positions_
     process = await _clicked(None)
     task = process.tasks["shoppers-0"]
     assert isinstance(task, ShopperTask)
-    collect, seen, error = task.visits.collect_click, list[int](), ValueError("a bug")
+    collect, seen, error = task.visits.collect_clicks, list[int](), ValueError("a bug")
 
-    def collect_click(event: Click, appended_s: float, offset: int, sink: PairSink | None) -> object:
-        if offset == 1:
+    def collect_clicks(buffer: Any, rows: Any, first: int, end: int, *rest: Any) -> Collected:
+        if rows["offset"][first] == 1:
             raise error
-        seen.append(offset)
-        return collect(event, appended_s, offset, sink)
+        collected = collect(buffer, rows, first, first + 1, *rest)
+        seen.extend(rows["offset"][first : collected.next].tolist())
+        return collected
 
-    task.visits.collect_click = collect_click  # type: ignore[assignment]
+    task.visits.collect_clicks = collect_clicks  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="a bug"):
         await _apply(process, 0)
     await task.flush()
