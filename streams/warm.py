@@ -5,6 +5,7 @@ from __future__ import annotations
 from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
+from streams.wire.neighbour_rows import RowWriter
 from streams.wire.suggestion_writer import SuggestionWriter
 
 
@@ -13,6 +14,7 @@ def warm() -> None:
     models_warm.warm()
     items = Items()
     SuggestionWriter(items, Catalog(items), []).warm()
+    RowWriter(items).warm()
 
 
 if __name__ == "__main__":

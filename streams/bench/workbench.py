@@ -120,6 +120,7 @@ class Workbench:
     async def __aenter__(self) -> Workbench:
         self._context.recommender.warm()
         self._context.batcher.warm()
+        self._context.row_writer.warm()
         gc.freeze()  # as a worker does
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         for kind in TASK_KINDS:
@@ -201,8 +202,9 @@ class Workbench:
         """Publish the changed rows and apply them to the tables; returns their bytes."""
         await asyncio.gather(*(task.flush() for task in self._tasks["items"].values()))
         rows = self.packer.take("neighbours")
-        for row in rows:
-            self.tables.apply(row)
+        done = 0
+        while done < len(rows):
+            done = self.tables.apply_some(rows, done)
         return sum(len(row.value or b"") for row in rows)
 
     def _fail(self, error: BaseException) -> None:

@@ -20,6 +20,7 @@ from streams.kafka.producer import BatchingProducer
 from streams.log_throttle import BadRecordLog
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.wire.neighbour_rows import RowWriter
 from streams.wire.topics import Identity, full_name
 from streams.worker.backpressure import Backpressure
 from streams.worker.placement import Placement
@@ -61,6 +62,7 @@ class WorkerContext:
     backpressure: Backpressure = field(init=False)
     turns: Turns = field(init=False)
     source_ends: SourceEnds = field(init=False)
+    row_writer: RowWriter = field(init=False)
     placement: Placement = field(init=False)
     bad_records: BadRecordLog = field(init=False)
 
@@ -76,6 +78,7 @@ class WorkerContext:
             self.settings.histories,
             ThreadTeam(self.settings.threads, "answers"),
         )
+        self.row_writer = RowWriter(tables.items)
         self.looks = look_table(self.settings.visits)
         self.batcher = SuggestionBatcher(
             self.recommender,
@@ -99,7 +102,7 @@ class WorkerContext:
         return {
             "item ids": tables.items.nbytes,
             "catalog": tables.catalog.nbytes,
-            "neighbours": tables.row_bytes,
+            "neighbours": tables.row_bytes + self.row_writer.nbytes,
             "forgotten": tables.forgotten_bytes,
             "views": self.looks.nbytes,
             "serving": self.recommender.nbytes + self.batcher.nbytes,

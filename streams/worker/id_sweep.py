@@ -90,7 +90,7 @@ class IdSweep:
     def _sweep(self) -> None:
         context, predictor = self._context, self._context.batcher.predictor
         items, tables = context.items, context.tables
-        for holder in (tables.catalog, tables.neighbours, context.recommender, context.batcher):
+        for holder in (tables.catalog, tables.neighbours, tables.expected_rows, context.recommender, context.batcher):
             items.mark(holder.held())
         for task in self._tasks():
             if isinstance(task, NeighbourTask):
@@ -100,6 +100,7 @@ class IdSweep:
         before, freed = items.used, items.free()
         if len(freed):
             tables.catalog.freed(freed)
+            context.row_writer.freed(freed)
             shared_item_partitions(items, context.partitions("pairs")).freed(freed)
             if predictor is not None:
                 predictor.clear()

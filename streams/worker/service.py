@@ -166,6 +166,7 @@ class Worker(ProcessService):
         """Compile the kernels, or load them from the cache."""
         models_warm.warm()
         self._batcher.warm()
+        self.context.row_writer.warm()
 
     def on_tables_read(self) -> None:
         """Start loading snapshots, and spare the garbage collector the tables."""
