@@ -5,6 +5,7 @@ from __future__ import annotations
 from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
+from streams.wire import pair_deltas
 from streams.wire.neighbour_rows import RowWriter
 from streams.wire.suggestion_writer import SuggestionWriter
 
@@ -15,6 +16,7 @@ def warm() -> None:
     items = Items()
     SuggestionWriter(items, Catalog(items), []).warm()
     RowWriter(items).warm()
+    pair_deltas.warm()
 
 
 if __name__ == "__main__":

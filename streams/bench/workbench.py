@@ -27,6 +27,7 @@ from streams.kafka.memory_log import MemoryLog, StoredRecord
 from streams.kafka.producer import BatchingProducer, Message, Settled, Where, encoded
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.wire import pair_deltas
 from streams.wire.topics import TOPICS, Identity
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
@@ -121,6 +122,7 @@ class Workbench:
         self._context.recommender.warm()
         self._context.batcher.warm()
         self._context.row_writer.warm()
+        pair_deltas.warm()
         gc.freeze()  # as a worker does
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         for kind in TASK_KINDS:

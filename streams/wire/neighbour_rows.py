@@ -20,7 +20,7 @@ from models.jit import cached_njit, inline_njit
 from models.shop.events import PAIR_KINDS
 from models.shop.items import Items
 from streams.wire.json_text import NUMBER, Text, put, put_base64, put_whole
-from streams.wire.quoted_ids import IdTexts, QuotedIds
+from streams.wire.quoted_ids import IdTexts, shared_quoted_ids
 from streams.wire.record import (
     MAX_AMOUNT,
     Amount,
@@ -131,12 +131,7 @@ class RowWriter:
     """Writes the records of many rows at once: byte for byte those of `encode_row`."""
 
     def __init__(self, items: Items) -> None:
-        self._items, self._ids = items, QuotedIds(items)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that it takes."""
-        return self._ids.nbytes
+        self._items, self._ids = items, shared_quoted_ids(items)
 
     def write(self, rows: CutRows, position: int) -> WrittenRows:
         """The records of rows, all of one position."""
@@ -147,10 +142,6 @@ class RowWriter:
         keys = [self._items.name(index).encode() for index in rows.items.tolist()]
         whole, bounds = text.tobytes(), ends.tolist()
         return WrittenRows(keys, [whole[start:end] for start, end in zip(bounds, bounds[1:], strict=False)])
-
-    def freed(self, indices: NDArray[np.int64]) -> None:
-        """Indices that are going to be given to other items."""
-        self._ids.freed(indices)
 
     def warm(self) -> None:
         """Compile, or load what was compiled before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -86,3 +87,7 @@ class QuotedIds:
             np.concatenate([start, np.zeros(more, np.int64)]),
             np.concatenate([size, np.zeros(more, np.int32)]),
         )
+
+
+shared_quoted_ids = lru_cache(4)(QuotedIds)
+"""Shared by all that write messages in a process, which has one numbering of items."""

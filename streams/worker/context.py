@@ -21,6 +21,7 @@ from streams.log_throttle import BadRecordLog
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.neighbour_rows import RowWriter
+from streams.wire.quoted_ids import shared_quoted_ids
 from streams.wire.topics import Identity, full_name
 from streams.worker.backpressure import Backpressure
 from streams.worker.placement import Placement
@@ -100,9 +101,9 @@ class WorkerContext:
         """Memory of what is not a task's, in bytes by state."""
         tables, predictor = self.tables, self.batcher.predictor
         return {
-            "item ids": tables.items.nbytes,
+            "item ids": tables.items.nbytes + shared_quoted_ids(tables.items).nbytes,
             "catalog": tables.catalog.nbytes,
-            "neighbours": tables.row_bytes + self.row_writer.nbytes,
+            "neighbours": tables.row_bytes,
             "forgotten": tables.forgotten_bytes,
             "views": self.looks.nbytes,
             "serving": self.recommender.nbytes + self.batcher.nbytes,

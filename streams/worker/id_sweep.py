@@ -23,6 +23,7 @@ from itertools import islice
 import numpy as np
 
 from streams.wire.pair_deltas import shared_item_partitions
+from streams.wire.quoted_ids import shared_quoted_ids
 from streams.worker.context import WorkerContext
 from streams.worker.neighbour_task import NeighbourTask
 from streams.worker.partition_task import PartitionTask
@@ -100,7 +101,7 @@ class IdSweep:
         before, freed = items.used, items.free()
         if len(freed):
             tables.catalog.freed(freed)
-            context.row_writer.freed(freed)
+            shared_quoted_ids(items).freed(freed)
             shared_item_partitions(items, context.partitions("pairs")).freed(freed)
             if predictor is not None:
                 predictor.clear()

@@ -19,6 +19,7 @@ from streams.wire.neighbour_rows import (
     encode_position,
     encode_row,
 )
+from streams.wire.quoted_ids import shared_quoted_ids
 from streams.wire.record import Header
 
 
@@ -147,7 +148,7 @@ def test_rows_that_are_written_together_are_those_that_are_encoded_alone(seed: i
         alone = [rows.row(index, position) for index in dirty]
         assert keys == [row.item_id.encode() for row in alone]
         assert values == list(map(encode_row, alone))
-        writer.freed(chance.integers(0, 60, 30))
+        shared_quoted_ids(items).freed(chance.integers(0, 60, 30))
 
 
 def test_ids_are_written_anew_once_their_index_is_given_to_another() -> None:
@@ -156,7 +157,7 @@ def test_ids_are_written_anew_once_their_index_is_given_to_another() -> None:
     rows.learn_one("kettle", "mug", 0, 1e9)
     writer.write(rows.cut_rows([0]), 1)
     items.begin()
-    writer.freed(items.free())
+    shared_quoted_ids(items).freed(items.free())
     rows = CoOccurrence(items, CoOccurrenceConfig())
     rows.learn_one("a longer id", "pot", 0, 1e9)
     assert writer.write(rows.cut_rows([0]), 1).values == [encode_row(rows.row(0, 1))]
