@@ -158,12 +158,12 @@ class Written(NamedTuple):
 
     values: list[bytes | None]
     """By query; None: there is none to send."""
-    outcomes: list[list[int]]
-    """Numbers of queries, by topic and outcome."""
-    kinds: list[int]
+    outcomes: NDArray[np.int64]
+    """Numbers of queries, by topic and outcome. In force until the next call, as the following."""
+    kinds: NDArray[np.int64]
     """Numbers of items sent, by kind."""
     latency_tenths: NDArray[np.int64]
-    """Of the queries, in tenths of a millisecond; -1: nothing is sent. In force until the next call."""
+    """Of the queries, in tenths of a millisecond; -1: nothing is sent."""
 
 
 class _Batch(NamedTuple):
@@ -270,7 +270,7 @@ class SuggestionWriter:
                 values.append(bytes(view[start:end]) if end > start else None)
                 start = end
             if done == queries:
-                return Written(values, out.outcomes.tolist(), out.kinds.tolist(), out.latency_tenths[:queries])
+                return Written(values, out.outcomes, out.kinds, out.latency_tenths[:queries])
             if number < 0 and done == before:  # not even one has room
                 self._out = out = out._replace(text=np.empty(-2 * number, np.uint8))
 
