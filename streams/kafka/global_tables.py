@@ -19,7 +19,7 @@ import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
-from models.cooccurrence.index import NEW, OLDER, Neighbours
+from models.cooccurrence.index import OLDER, Neighbours
 from models.shop.catalog import Catalog
 from models.shop.events import CatalogItem
 from models.shop.items import Items
@@ -164,13 +164,13 @@ class GlobalTables:
     def _put(self, published: PublishedRows, numbers: Sequence[int]) -> None:
         """Put some of the rows that were published together, unless later ones are there."""
         rows, places = published.rows, np.array(numbers, np.int64)
-        outcomes = self.neighbours.put_rows(rows, places, published.position)
-        if outcomes.any():
-            name = self.items.name
-            self._items_of[published.partition].update(map(name, rows.items[places[outcomes == NEW]].tolist()))
-            older = rows.items[places[outcomes == OLDER]].tolist()
-            self._regressed[published.partition].update(map(name, older))
-            self._metrics.foreign_rows.inc(len(older))
+        older = self.neighbours.put_rows(rows, places, published.position) == OLDER
+        name = self.items.name
+        self._items_of[published.partition].update(map(name, rows.items[places[~older]].tolist()))
+        if older.any():
+            regressed = rows.items[places[older]].tolist()
+            self._regressed[published.partition].update(map(name, regressed))
+            self._metrics.foreign_rows.inc(len(regressed))
 
     def items_of(self, partition: int) -> set[str]:
         """Items whose rows are in an item partition."""
