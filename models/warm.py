@@ -5,7 +5,7 @@ Otherwise the first worker compiles them when it starts.
 
 from __future__ import annotations
 
-from models.cooccurrence import counter, pair_columns
+from models.cooccurrence import counter, index, pair_columns
 from models.cooccurrence.config import CoOccurrenceConfig
 from models.cooccurrence.index import Neighbours
 from models.sequence import predictor
@@ -19,6 +19,7 @@ from models.shop.policy import Policy
 def warm() -> None:
     """Compile all kernels, or load them from the cache."""
     counter.warm()
+    index.warm()
     pair_columns.warm()
     histories.warm()
     predictor.warm()

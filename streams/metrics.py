@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
+
+from models.boxes import boxed
+from models.jit import cached_njit
 
 OUTCOMES = (
     "suggested",
@@ -39,6 +42,17 @@ LATENCY_BUCKETS_S = (
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
 
+class HistogramArrays(NamedTuple):
+    """What a histogram adds to."""
+
+    bounds: NDArray[np.float64]
+    """Of the buckets, the last one infinite."""
+    counts: NDArray[np.int64]
+    """Of the values in each bucket alone."""
+    total: NDArray[np.float64]
+    """(1,): sum of the values."""
+
+
 class BatchHistogram(Collector):
     """A histogram that observes many values at once; prometheus_client's own takes one after the other.
 
@@ -49,20 +63,20 @@ class BatchHistogram(Collector):
     """
 
     def __init__(self, name: str, text: str, bounds: Sequence[float]) -> None:
-        self._name, self._text, self._bounds = name, text, np.array([*bounds, np.inf])
-        self._counts, self._sum = [0] * len(self._bounds), 0.0
+        self._name, self._text, bounds_and_all = name, text, np.array([*bounds, np.inf])
+        self.arrays = HistogramArrays(bounds_and_all, np.zeros(len(bounds_and_all), np.int64), np.zeros(1))
 
     def observe(self, values: NDArray[np.float64]) -> None:
         """Add values."""
-        for place in np.searchsorted(self._bounds, values).tolist():
-            self._counts[place] += 1
-        self._sum += float(values.sum())
+        bounds, counts, total = self.arrays
+        np.add.at(counts, np.searchsorted(bounds, values), 1)
+        total += values.sum()
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """For the registry."""
-        bounds = map(floatToGoString, self._bounds.tolist())
-        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
-        yield HistogramMetricFamily(self._name, self._text, buckets, self._sum)
+        bounds, counts, total = self.arrays
+        buckets = list(zip(map(floatToGoString, bounds.tolist()), accumulate(counts.tolist()), strict=True))
+        yield HistogramMetricFamily(self._name, self._text, buckets, float(total[0]))
 
 
 class BatchCounter(Collector):
@@ -78,6 +92,13 @@ class BatchCounter(Collector):
     def __init__(self, name: str, text: str, labels: Sequence[str]) -> None:
         self._name, self._text, self._labels = name, text, labels
         self._counts: dict[tuple[str, ...], int] = {}
+        self._groups: list[tuple[Sequence[tuple[str, ...]], NDArray[np.int64]]] = []
+
+    def group(self, labels: Sequence[Labels]) -> NDArray[np.int64]:
+        """Counts for these values of the labels, to be added to."""
+        counts = np.zeros(len(labels), np.int64)
+        self._groups.append((labels, counts))
+        return counts
 
     def add(self, counts: Mapping[Labels, int]) -> None:
         """Add to the counts, by the values of the labels."""
@@ -88,9 +109,72 @@ class BatchCounter(Collector):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """For the registry."""
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for labels, count in list(self._counts.items()):
+        counts = dict(self._counts)
+        for group, numbers in self._groups:
+            for labels, number in zip(group, numbers.tolist(), strict=True):
+                if number:
+                    counts[labels] = counts.get(labels, 0) + number
+        for labels, count in counts.items():
             family.add_metric(labels, count)
         yield family
+
+
+class SuggestionCounts:
+    """Counts batches of suggestions: their outcomes, the items in them, and their latencies.
+
+    Args:
+        outcomes: counter of records, by topic and outcome.
+        items: counter of items, by kind.
+        latency_s: of suggestions.
+        topics: of triggers, in the order of the rows that `add` takes.
+        names: of the outcomes, in the order of their columns.
+        kinds: of items, likewise.
+    """
+
+    def __init__(
+        self,
+        outcomes: BatchCounter,
+        items: BatchCounter,
+        latency_s: BatchHistogram,
+        topics: Sequence[str],
+        names: Sequence[str],
+        kinds: Sequence[str],
+    ) -> None:
+        by_outcome = outcomes.group([(topic, name) for topic in topics for name in names])
+        by_kind = items.group([(kind,) for kind in kinds])
+        self._box = boxed(_Counts(by_outcome.reshape(len(topics), len(names)), by_kind, latency_s.arrays))
+
+    def add(self, outcomes: NDArray[np.int64], kinds: NDArray[np.int64], latency_tenths: NDArray[np.int64]) -> None:
+        """Count a batch: queries by topic and outcome, items by kind, and latencies in tenths of a millisecond.
+
+        A negative latency is none.
+        """
+        _add(self._box, outcomes, kinds, latency_tenths)
+
+
+class _Counts(NamedTuple):
+    """What `SuggestionCounts` adds to."""
+
+    outcomes: NDArray[np.int64]
+    kinds: NDArray[np.int64]
+    latency_s: HistogramArrays
+
+
+@cached_njit()
+def _add(box: Any, outcomes: NDArray[np.int64], kinds: NDArray[np.int64], latency_tenths: NDArray[np.int64]) -> None:
+    to_outcomes, to_kinds, (bounds, counts, total) = box.held
+    for topic in range(to_outcomes.shape[0]):
+        for outcome in range(to_outcomes.shape[1]):
+            to_outcomes[topic, outcome] += outcomes[topic, outcome]
+    for kind in range(len(to_kinds)):
+        to_kinds[kind] += kinds[kind]
+    for tenths in latency_tenths:
+        if tenths >= 0:
+            seconds, place = tenths / 10_000, 0
+            while seconds > bounds[place]:
+                place += 1
+            counts[place] += 1
+            total[0] += seconds
 
 
 class Metrics:
@@ -187,9 +271,9 @@ class Metrics:
         """Count a record that the broker found too large."""
         self._too_large.labels(topic, outcome).inc()
 
-    def suggested(self, items: Mapping[tuple[str], int]) -> None:
-        """Count suggested items, by kind."""
-        self._suggested.add(items)
+    def suggestions(self, topics: Sequence[str], names: Sequence[str], kinds: Sequence[str]) -> SuggestionCounts:
+        """What counts the suggestions for triggers of some topics; arguments as of `SuggestionCounts`."""
+        return SuggestionCounts(self._events, self._suggested, self.latency_s, topics, names, kinds)
 
     def states(self, sizes: Mapping[str, int]) -> None:
         """Set the memory of what is held, in bytes by state."""

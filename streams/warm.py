@@ -5,7 +5,8 @@ from __future__ import annotations
 from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
-from streams.wire import batch_reader, click_scanner, merging
+from streams.wire import batch_reader, click_scanner, merging, pair_deltas
+from streams.wire.neighbour_rows import RowWriter
 from streams.wire.suggestion_writer import SuggestionWriter
 
 
@@ -17,6 +18,8 @@ def warm() -> None:
     click_scanner.warm()
     items = Items()
     SuggestionWriter(items, Catalog(items), [], 1).warm()
+    RowWriter(items).warm()
+    pair_deltas.warm()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ A delta is (a, b, kind, weight, at): in the row of item `a`, the neighbour `b` g
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +67,23 @@ class CountState(NamedTuple):
     limit: int  # cells a row may have
 
 
-@cached_njit()
+class CutRows(NamedTuple):
+    """Rows as they are published, by index of the items, strongest neighbours first, ties by item id.
+
+    The cells of row `r` are from `ends[r]` to `ends[r + 1]`. Weights are as of the row's `at`.
+    """
+
+    items: NDArray[np.int32]  # (rows,)
+    at: NDArray[np.float64]  # (rows,) newest event behind each, in epoch seconds
+    own: NDArray[np.float64]  # (rows, 2) views and baskets
+    own_count: NDArray[np.int64]  # (rows, 2)
+    ends: NDArray[np.int64]  # (rows + 1,)
+    neighbours: NDArray[np.int32]  # (cells,)
+    weights: NDArray[np.float64]  # (cells, 3)
+    counts: NDArray[np.int32]  # (cells, 3)
+
+
+@cached_njit(nogil=True)
 def first_wrong(deltas: Deltas, known: int) -> int:
     """Number of the first delta that is invalid, or how many there are.
 
@@ -82,14 +98,15 @@ def first_wrong(deltas: Deltas, known: int) -> int:
     return len(a)
 
 
-@cached_njit()
-def count(state: CountState, deltas: Deltas, first: int, offset: int, call: int) -> int:
+@cached_njit(nogil=True)
+def count(box: Any, deltas: Deltas, first: int, offset: int, call: int) -> int:
     """Count the deltas of the message at an offset, from the `first` on; `call` numbers the calls, from 1.
 
-    The state needs room for one more row a delta. Returns the number of the next delta to count: n, or less where the
-    pool has to grow first.
+    The box holds a `CountState`, with room for one more row a delta. Returns the number of the next delta to count: n,
+    or less where the pool has to grow first.
     """
     a, b, kind, weight, at = deltas
+    state = box.held
     rows, weights = state.rows, state.weights
     mark, growth, last_at = 0.0, 1.0, math.nan
     for i in range(first, len(a)):
@@ -233,19 +250,20 @@ def _id_precedes(item: int, other: int, id_order: NDArray[np.uint64]) -> bool:
 
 
 @cached_njit(nogil=True)
-def cut(
-    state: CountState,
-    slots: NDArray[np.int32],
-    most: int,
-    ends: NDArray[np.int64],
-    ids: NDArray[np.int32],
-    weights: NDArray[np.float64],
-    counts: NDArray[np.int32],
-) -> None:
-    """Copy the strongest cells of some rows, `most` of each at most, strongest first, ties by item id.
-
-    Those of row `slots[r]` go to `ends[r]` up to `ends[r + 1]` (rows + 1,), with weights as of the row's newest event.
-    """
+def cut(box: Any, slots: NDArray[np.int32], most: int) -> CutRows:
+    """Copy some rows, with the strongest cells of each, `most` at most; the box holds a `CountState`."""
+    state = box.held
+    ends = np.zeros(len(slots) + 1, np.int64)
+    for number in range(len(slots)):
+        ends[number + 1] = ends[number] + min(most, int(state.rows[slots[number]].length))
+    room = ends[len(slots)]
+    ids, weights, counts = (
+        np.empty(room, np.int32),
+        np.empty((room, PAIR_KINDS)),
+        np.empty((room, PAIR_KINDS), np.int32),
+    )
+    items, ats = np.empty(len(slots), np.int32), np.empty(len(slots))
+    own, own_count = np.empty((len(slots), 2)), np.empty((len(slots), 2), np.int64)
     for number in range(len(slots)):
         row = state.rows[slots[number]]
         start, length = int(row.start), int(row.length)
@@ -264,11 +282,13 @@ def cut(
                 at -= 1
             order[at] = moved
         _, growth = landmark(row.at, state.half_life_s)
-        kept = min(most, length)
-        ends[number + 1] = ends[number] + kept
-        for place in range(kept):
-            cell, to = start + order[place], ends[number] + place
+        items[number], ats[number] = row.item, row.at
+        own[number, 0], own[number, 1] = row.views / growth, row.baskets / growth
+        own_count[number, 0], own_count[number, 1] = row.view_count, row.basket_count
+        for to in range(ends[number], ends[number + 1]):
+            cell = start + order[to - ends[number]]
             ids[to] = state.ids[cell]
             for kind in range(PAIR_KINDS):
                 weights[to, kind] = state.weights[cell, kind] / growth
                 counts[to, kind] = state.counts[cell, kind]
+    return CutRows(items, ats, own, own_count, ends, ids, weights, counts)

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.block_pool import NOWHERE
+from models.boxes import KeptBox
 from models.cooccurrence.cell_pool import Cells
 from models.cooccurrence.config import CoOccurrenceConfig
-from models.cooccurrence.count_kernel import ROW, TOTAL, CountState, Deltas, count, cut, first_wrong
+from models.cooccurrence.count_kernel import ROW, TOTAL, CountState, CutRows, Deltas, count, cut, first_wrong
 from models.shop.decay import landmark
-from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_WITH
+from models.shop.events import BOUGHT_WITH, VIEWED_WITH
 from models.shop.items import Items
 
 _EVER = np.iinfo(np.int64).max
@@ -90,6 +91,8 @@ class CoOccurrence:
         self._cells = Cells()
         self._total = np.zeros(1, ROW)
         self._calls = 0
+        self._half_life_s = float(config.half_life_s)
+        self._box = KeptBox()
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -178,10 +181,10 @@ class CoOccurrence:
             raise ValueError(message)
         self._make_room(n)
         self._calls += 1
-        done = count(self._state(), deltas, 0, offset, self._calls)
+        done = count(self._box.of(self._state()), deltas, 0, offset, self._calls)
         while done < n:
             self._cells.grow()
-            done = count(self._state(), deltas, done, offset, self._calls)
+            done = count(self._box.of(self._state()), deltas, done, offset, self._calls)
 
     def adopt(self, row: Row) -> None:
         """Replace a row by a published one. Messages below its position are skipped for this row from now on."""
@@ -214,10 +217,16 @@ class CoOccurrence:
         result: list[int] = items[np.lexsort((order[:, 1], order[:, 0], since[slots]))].tolist()
         return result
 
-    def published(self, index: int) -> None:
-        """Note that the row of an item was published as it is now; KeyError if it has none."""
-        slot = self._slot(index)
-        self._dirty_since[slot], self._published[slot] = 0, True
+    def holding(self, indices: Sequence[int]) -> list[int]:
+        """Those of some items, each of which has had a row, that still have one."""
+        items = np.array(indices, np.int32)
+        held: list[int] = items[self._row_of[items] != NOWHERE].tolist()
+        return held
+
+    def published(self, *indices: int) -> None:
+        """Note that the rows of items were published as they are now; KeyError if one of them has none."""
+        slots = self._slots(np.array(indices, np.int32))
+        self._dirty_since[slots], self._published[slots] = 0, True
 
     def mark_dirty(self, index: int) -> None:
         """Have the row of an item published again; nothing happens where it has none."""
@@ -276,43 +285,40 @@ class CoOccurrence:
         return published
 
     def row(self, index: int, position: int) -> Row:
-        """As `rows`, of one item."""
-        return self.rows([index], position)[0]
-
-    def rows(self, indices: Sequence[int], position: int) -> list[Row]:
-        """The rows of items as they are to be published, with all messages before `position`; raises as `cuts`."""
-        name = self._items.name
-        return [
-            Row(
-                item_id=name(index),
-                position=position,
-                at=cut.at,
-                own=cut.own,
-                own_count=cut.own_count,
-                neighbours=list(map(name, cut.neighbours.tolist())),
-                weights=cut.weights,
-                counts=cut.counts,
-            )
-            for index, cut in zip(indices, self.cuts(indices), strict=True)
-        ]
+        """The row of an item as it is to be published, with all messages before `position`; KeyError if it has none."""
+        (found,) = self.cuts([index])
+        return Row(
+            item_id=self._items.name(index),
+            position=position,
+            at=found.at,
+            own=found.own,
+            own_count=found.own_count,
+            neighbours=list(map(self._items.name, found.neighbours.tolist())),
+            weights=found.weights,
+            counts=found.counts,
+        )
 
     def cuts(self, indices: Sequence[int]) -> list[Cut]:
-        """As `rows`, by index; KeyError if one of the items has none. All are cut in one call."""
-        slots = np.array([self._slot(index) for index in indices], np.int32)
-        kept = self._rows[slots]
-        most, half_life_s = self.config.neighbours, self.config.half_life_s
-        room, ends = int(np.minimum(kept["length"], most).sum()), np.zeros(len(slots) + 1, np.int64)
-        ids = np.empty(room, np.int32)
-        weights, counts = np.empty((room, PAIR_KINDS)), np.empty((room, PAIR_KINDS), np.int32)
-        cut(self._state(), slots, most, ends, ids, weights, counts)
-        found, start = [], 0
-        for row, end in zip(kept.tolist(), ends[1:].tolist(), strict=True):
-            _, _, _, _, at, _, views, baskets, view_count, basket_count = row
-            _, growth = landmark(at, half_life_s)
-            own, own_count = (views / growth, baskets / growth), (view_count, basket_count)
-            found.append(Cut(at, own, own_count, ids[start:end], weights[start:end], counts[start:end]))
-            start = end
+        """The rows of items as they are to be published; KeyError if one of them has none."""
+        rows = self.cut_rows(indices)
+        columns = (
+            rows.at.tolist(),
+            rows.own.tolist(),
+            rows.own_count.tolist(),
+            rows.ends.tolist(),
+            rows.ends[1:].tolist(),
+        )
+        found = []
+        for at, (views, baskets), (view_count, basket_count), start, end in zip(*columns, strict=False):
+            cells = slice(start, end)
+            own, own_count = (views, baskets), (view_count, basket_count)
+            found.append(Cut(at, own, own_count, rows.neighbours[cells], rows.weights[cells], rows.counts[cells]))
         return found
+
+    def cut_rows(self, indices: Sequence[int]) -> CutRows:
+        """As `cuts`, in columns."""
+        slots, box = self._slots(np.array(indices, np.int32)), self._box.of(self._state())
+        return CutRows(*cut(box, slots, self.config.neighbours))
 
     def _state(self) -> CountState:
         """The arrays as they are now."""
@@ -327,10 +333,19 @@ class CoOccurrence:
             self._cells.weights,
             self._cells.counts,
             self._items.order,
-            float(self.config.half_life_s),
+            self._half_life_s,
             self._importance,
             self._limit,
         )
+
+    def _slots(self, indices: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Rows of items; KeyError if one of them has none."""
+        if len(indices) and not (0 <= indices.min() and indices.max() < len(self._row_of)):
+            raise KeyError(indices)
+        slots = self._row_of[indices]
+        if len(slots) and slots.min() == NOWHERE:
+            raise KeyError(self._items.name(int(indices[slots == NOWHERE][0])))
+        return slots
 
     def _slot(self, index: int) -> int:
         if index not in self:
@@ -353,7 +368,7 @@ def warm() -> None:
     """Compile, or load what was compiled before: ten seconds the first time, to be spent before joining."""
     rows = CoOccurrence(Items(), CoOccurrenceConfig())
     rows.learn_one("a", "b", VIEWED_WITH, 0.0)
-    rows.cuts(rows.dirty())
+    rows.cut_rows(rows.dirty())
 
 
 def _column(values: NDArray[_Number], dtype: type[_Number]) -> NDArray[_Number]:

@@ -7,17 +7,20 @@ touching a Python object. Values are kept as they were published, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.block_pool import NOWHERE
+from models.block_pool import NOWHERE, block_size, release, take
+from models.boxes import KeptBox
 from models.cooccurrence.association import STRENGTH, shrunk_lift
 from models.cooccurrence.cell_pool import Cells
+from models.cooccurrence.count_kernel import CutRows
 from models.cooccurrence.counter import Cut, Row, Totals
+from models.jit import cached_njit
 from models.shop.decay import decayed
-from models.shop.events import BOUGHT_WITH
+from models.shop.events import BOUGHT_WITH, PAIR_KINDS
 from models.shop.items import UNKNOWN, Items
 
 _NO_ROW = -1
@@ -38,6 +41,25 @@ class Rows(NamedTuple):
     half_life_s: float
     baskets: float  # of the shop, as of `baskets_at`
     baskets_at: float
+
+
+PUT, NEW, OLDER = range(3)
+"""What became of a row: it took the place of another, or there was none, or a later one stays."""
+
+
+class _Put(NamedTuple):
+    """The arrays that rows are put into."""
+
+    position: NDArray[np.int64]
+    start: NDArray[np.int64]
+    length: NDArray[np.int32]
+    own: NDArray[np.float64]
+    own_count: NDArray[np.int64]
+    at: NDArray[np.float64]
+    heads: NDArray[np.int64]
+    ids: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    counts: NDArray[np.int32]
 
 
 class Neighbours:
@@ -81,6 +103,7 @@ class Neighbours:
         self.totals: dict[int, Totals] = {}
         self.version = 0
         self._arrays: Rows | None = None
+        self._box = KeptBox()
         self._make_room(1024)
 
     @property
@@ -168,6 +191,40 @@ class Neighbours:
             cells.ids[start : start + n] = cut.neighbours
             cells.weights[start : start + n] = cut.weights
             cells.counts[start : start + n] = cut.counts
+
+    def put_rows(self, rows: CutRows, numbers: NDArray[np.int64], position: int) -> NDArray[np.int8]:
+        """Put the rows of these `numbers`, all of one position, in this order, each unless a later one is there.
+
+        Returns for each `PUT`, `NEW` or `OLDER`. All indices are those of items.
+        """
+        if len(self.start) < len(self._items):
+            self._make_room(2 * len(self._items))
+        outcomes, done, cells = np.empty(len(numbers), np.int8), 0, self._cells
+        while True:
+            held = _Put(
+                self._position,
+                self.start,
+                self.length,
+                self.own,
+                self.own_count,
+                self.at,
+                cells.heads,
+                cells.ids,
+                cells.weights,
+                cells.counts,
+            )
+            done = _put(self._box.of(held), rows, numbers, position, done, outcomes)
+            if done == len(numbers):
+                break
+            cells.grow()
+        found = np.bincount(outcomes, minlength=OLDER + 1).tolist()
+        self._rows += found[NEW]
+        self.version += found[NEW] + found[PUT]
+        return outcomes
+
+    def position(self, index: int) -> int:
+        """Position of the row of an item, -1 where it has none."""
+        return int(self._position[index]) if 0 <= index < len(self._position) else _NO_ROW
 
     def remove(self, item_id: str) -> None:
         """Remove the row of an item, if it has one."""
@@ -270,3 +327,56 @@ class Neighbours:
         self.own = np.concatenate([self.own, np.zeros((more, 2), np.float64)])
         self.own_count = np.concatenate([self.own_count, np.zeros((more, 2), np.int64)])
         self.at = np.concatenate([self.at, np.zeros(more, np.float64)])
+
+
+@cached_njit(nogil=True)
+def _put(
+    box: Any,
+    rows: CutRows,
+    numbers: NDArray[np.int64],
+    position: int,
+    first: int,
+    outcomes: NDArray[np.int8],
+) -> int:
+    """Put rows into the arrays in a box, from the `first` on; returns the next: all, or where the pool has to grow."""
+    held = box.held
+    for place in range(first, len(numbers)):
+        number = numbers[place]
+        index = rows.items[number]
+        before = held.position[index]
+        if position < before:
+            outcomes[place] = OLDER
+            continue
+        cell, size = rows.ends[number], rows.ends[number + 1] - rows.ends[number]
+        start, length = held.start[index], held.length[index]
+        if block_size(size) != block_size(length):
+            if length > 0:
+                release(held.heads, held.ids, start, length)
+            held.start[index], held.length[index] = NOWHERE, 0
+            start = NOWHERE
+            if size > 0:
+                start = take(held.heads, held.ids, block_size(size))
+                if start == NOWHERE:
+                    return place
+        outcomes[place] = NEW if before == _NO_ROW else PUT
+        held.position[index], held.start[index], held.length[index] = position, start, size
+        held.at[index] = rows.at[number]
+        for kind in range(2):
+            held.own[index, kind], held.own_count[index, kind] = rows.own[number, kind], rows.own_count[number, kind]
+        for number_of_cell in range(size):
+            to, source = start + number_of_cell, cell + number_of_cell
+            held.ids[to] = rows.neighbours[source]
+            for kind in range(PAIR_KINDS):
+                held.weights[to, kind] = rows.weights[source, kind]
+                held.counts[to, kind] = rows.counts[source, kind]
+    return len(numbers)
+
+
+def warm() -> None:
+    """Compile, or load what was compiled before."""
+    items = Items()
+    index = items.index("a")
+    own, cells = np.zeros((1, 2)), np.zeros((1, PAIR_KINDS))
+    of_row = np.array([index], np.int32), np.zeros(1), own, own.astype(np.int64), np.array([0, 1])
+    rows = CutRows(*of_row, np.array([index], np.int32), cells, cells.astype(np.int32))
+    Neighbours(items, 1.0).put_rows(rows, np.zeros(1, np.int64), 0)

@@ -121,46 +121,51 @@ def _within(column: NDArray[Any], least: float, most: float) -> bool:
 
 
 @cached_njit(nogil=True)
-def wrong_column(pairs: Pairs, items: int, newest_s: float, most: float) -> int:
+def wrong_column(pairs: Pairs, items: int, newest_s: float, most: float, after: int) -> tuple[int, int]:
     """The first wrong column of a message of pairs whose items are numbers up to `items`: see `Groups`.
 
-    Its times must not exceed `newest_s`, nor its weights `most`.
+    Its times must not exceed `newest_s`, nor its weights `most`. If all are right, also the number of events with
+    offsets up to `after`, which come first.
     """
     events, count = len(pairs.offset), len(pairs.a)
     if events == 0 or pairs.offset[0] < 0 or (pairs.offset[1:] < pairs.offset[:-1]).any():
-        return OFFSETS
+        return OFFSETS, 0
     if len(pairs.at) != events or not _within(pairs.at, 0.0, newest_s):
-        return TIMES
+        return TIMES, 0
     if len(pairs.length) != events or not _within(pairs.length, 1, count):
-        return LENGTHS
+        return LENGTHS, 0
     if pairs.length.sum() != count or not _within(pairs.a, 1, items):
-        return A
+        return A, 0
     if len(pairs.b) != count or not _within(pairs.b, 0, items):
-        return B
+        return B, 0
     if len(pairs.kind) != count or not _within(pairs.kind, 0, PAIR_KINDS - 1):
-        return KIND
+        return KIND, 0
     if len(pairs.weight) != count or not _within(pairs.weight, 0.0, most):
-        return WEIGHT
-    return RIGHT
+        return WEIGHT, 0
+    before = 0
+    while before < events and pairs.offset[before] <= after:
+        before += 1
+    return RIGHT, before
 
 
 @cached_njit(nogil=True)
 def unnumbered(
-    pairs: Pairs, events: int, table: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
-    """Columns a, b and at of the pairs behind the first events; `table` (items + 1,) has the index of each number."""
+    pairs: Pairs, events: int, items: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int8], NDArray[np.float64], NDArray[np.float64]]:
+    """Columns a, b, kind, weight and at of the pairs behind the first events; `items`: index of each number but 0."""
     skip = 0
     for event in range(events):
         skip += pairs.length[event]
     count = len(pairs.a) - skip
     a, b, at = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count)
-    to = 0
+    kind, weight, to = np.empty(count, np.int8), np.empty(count), 0
     for event in range(events, len(pairs.length)):
         for _ in range(pairs.length[event]):
-            a[to], b[to] = table[pairs.a[skip + to]], table[pairs.b[skip + to]]
-            at[to] = pairs.at[event]
+            other = pairs.b[skip + to]
+            a[to], b[to] = items[pairs.a[skip + to] - 1], items[other - 1] if other > 0 else TOTAL
+            kind[to], weight[to], at[to] = pairs.kind[skip + to], pairs.weight[skip + to], pairs.at[event]
             to += 1
-    return a, b, at
+    return a, b, kind, weight, at
 
 
 def warm() -> None:
@@ -169,5 +174,5 @@ def warm() -> None:
     sent = Pairs(one - 1, one - 1, np.zeros(1, np.int8), np.zeros(1), np.zeros(1, np.int64), np.zeros(1), one)
     grouped(sent, np.zeros(1, np.int16), 1, 1)
     read = Pairs._make([one, one, *(np.frombuffer(column.tobytes(), column.dtype) for column in sent[2:])])
-    wrong_column(read, 1, 0.0, 1.0)
-    unnumbered(read, 0, np.zeros(2, np.int32))
+    wrong_column(read, 1, 0.0, 1.0, -1)
+    unnumbered(read, 0, np.zeros(1, np.int32))

@@ -16,6 +16,9 @@ _GROUPS = 256
 _HALVINGS = 14
 """Of the range of cosines, to find that bound: to 0.0003."""
 
+_NEAR = 3
+"""Groups above the bound that are not worth another halving."""
+
 _SORTED = 512
 """Most numbers that are ranked by comparing each with each; more of them are sorted."""
 
@@ -41,13 +44,15 @@ def _tops(line: Floats, count: int) -> Floats:
 def _bound(tops: Floats, k: int) -> Any:
     """A bound that at least k of the groups reach, if there are so many, and hardly more."""
     low, high = np.float32(-2.0), np.float32(2.0)
-    for _ in range(_HALVINGS):
+    for _ in range(_HALVINGS):  # or until it is near enough
         middle = (low + high) * np.float32(0.5)
         above = np.int32(0)
         for group in range(_GROUPS):
             above += np.int32(tops[group] >= middle)
         if above >= k:
             low = middle
+            if above <= k + _NEAR:
+                break
         else:
             high = middle
     return low
@@ -69,9 +74,12 @@ def best(line: Floats, count: int, names: NDArray[np.int32], ranked: Whole) -> i
     ranks = np.empty(count + 1, np.int64)
     for group in groups[:some]:
         for place in range(group, count, _GROUPS):
-            bits = _sortable(np.float32(line[place]).view(np.int32))
-            ranks[found] = (np.int64(bits) << 32) | (_LAST - np.int64(names[place]))
+            ranks[found] = place
             found += line[place] >= low
+    for one in range(found):
+        place = ranks[one]
+        bits = _sortable(np.float32(line[place]).view(np.int32))
+        ranks[one] = (np.int64(bits) << 32) | (_LAST - np.int64(names[place]))
     k = min(k, found)
     if found > _SORTED:  # many alike
         ranks[:found].sort()

@@ -30,9 +30,11 @@ from models.snapshot import Snapshot
 from streams.bench.events import Event
 from streams.bench.stopwatch import Stopwatch
 from streams.bench.workbench import Workbench
+from streams.kafka.global_tables import GlobalTables
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.wire.neighbour_rows import RowWriter
 from streams.wire.pair_deltas import PairBatch
 from streams.wire.suggestion_writer import SuggestionWriter
 from streams.worker.suggestion_batcher import SuggestionBatcher
@@ -92,10 +94,12 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (PairBatch, "messages", "pairs: encode"),
         (item, "decode_pairs", "pairs: decode"),
         (CoOccurrence, "learn_many", "pairs: count"),
-        (CoOccurrence, "row", "rows: encode"),
-        (item, "encode_row", "rows: encode"),
+        (CoOccurrence, "cut_rows", "rows: encode"),
+        (RowWriter, "write", "rows: encode"),
+        (GlobalTables, "apply_some", "rows: decode, mirror"),
         (tables, "decode_row", "rows: decode, mirror"),
         (Neighbours, "put", "rows: decode, mirror"),
+        (Neighbours, "put_rows", "rows: decode, mirror"),
     ]
 
 

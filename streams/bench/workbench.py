@@ -28,7 +28,7 @@ from streams.kafka.produce_request import Batch, Where
 from streams.kafka.producer import BatchingProducer, Packet, Settled, encoded
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.wire import merging
+from streams.wire import merging, pair_deltas
 from streams.wire.topics import TOPICS, Identity
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
@@ -124,6 +124,8 @@ class Workbench:
         self._context.batcher.warm()
         merging.warm()
         self._context.turns.pace_s = 0.0  # processor time counts, and it waits in a loop
+        self._context.row_writer.warm()
+        pair_deltas.warm()
         gc.freeze()  # as a worker does
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
         for kind in TASK_KINDS:
@@ -205,8 +207,9 @@ class Workbench:
         """Publish the changed rows and apply them to the tables; returns their bytes."""
         await asyncio.gather(*(task.flush() for task in self._tasks["items"].values()))
         rows = self.packer.take("neighbours")
-        for row in rows:
-            self.tables.apply(row)
+        done = 0
+        while done < len(rows):
+            done = self.tables.apply_some(rows, done)
         return sum(len(row.value or b"") for row in rows)
 
     def _fail(self, error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ from streams.cli.worker import LogLevel, run_app, say_ready
 
 if TYPE_CHECKING:
     from streams.settings import Settings
+
+NICENESS = 10
+"""What a trainer adds to its niceness: where workers share the machine, serving goes first."""
 
 
 def check_torch() -> None:
@@ -40,5 +44,6 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     found = identities(settings, TRAINER)
     from streams.trainer.app import create_trainer_app  # takes seconds
 
+    os.nice(NICENESS)
     app, trainer = create_trainer_app(settings, policy, found, on_ready=say_ready)
     run_app(app, trainer, log_level, new_event_loop())

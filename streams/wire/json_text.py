@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -53,6 +54,74 @@ def put(out: Text, at: int, text: Text, start: int, size: int) -> int:
     """Copy a part of a text; returns where it ends, as all these functions do."""
     _copy(out, at, text, start, size)
     return at + size
+
+
+_SIX_BITS = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8)
+_PAD = ord("=")
+_TOGETHER = 48
+"""Bytes that become characters of base64 together, in vector registers; a multiple of 3."""
+
+
+def _encode_some(typing: Any, to: Any, at: Any, raw: Any, start: Any) -> Any:
+    """Write `_TOGETHER` bytes in base64."""
+    tools: Any = cgutils
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        target, source = (
+            context.make_array(signature.args[place])(context, builder, values[place]).data for place in (0, 2)
+        )
+        target, source = tools.pointer_add(builder, target, values[1]), tools.pointer_add(builder, source, values[3])
+        byte, words = ir.IntType(8), ir.VectorType(ir.IntType(32), _TOGETHER // 3)
+        given, characters = ir.VectorType(byte, _TOGETHER), ir.VectorType(byte, _TOGETHER // 3 * 4)
+
+        def of_words(value: int) -> Any:
+            return ir.Constant(words, [value] * words.count)
+
+        def of_characters(value: int) -> Any:
+            return ir.Constant(characters, [value] * characters.count)
+
+        # each three bytes as a number of 24 bits, which is divided into four numbers of six bits, the first one lowest
+        order = [place for first in range(0, _TOGETHER, 3) for place in (first + 2, first + 1, first, _TOGETHER)]
+        order_type = ir.VectorType(ir.IntType(32), len(order))
+        read = builder.load(builder.bitcast(source, given.as_pointer()), align=1)
+        moved = builder.shuffle_vector(read, ir.Constant(given, [0] * _TOGETHER), ir.Constant(order_type, order))
+        bits = builder.bitcast(moved, words)
+        six = builder.lshr(bits, of_words(18))
+        six = builder.or_(six, builder.and_(builder.lshr(bits, of_words(4)), of_words(0x3F00)))
+        six = builder.or_(six, builder.and_(builder.shl(bits, of_words(10)), of_words(0x3F_0000)))
+        six = builder.or_(six, builder.and_(builder.shl(bits, of_words(24)), of_words(0x3F00_0000)))
+        six = builder.bitcast(six, characters)
+        step = of_characters(ord("/") - 63)
+        for end, first in ((63, ord("+") - 62), (62, ord("0") - 52), (52, ord("a") - 26), (26, ord("A"))):
+            below = builder.icmp_unsigned("<", six, of_characters(end))
+            step = builder.select(below, of_characters(first), step)
+        builder.store(builder.add(six, step), builder.bitcast(target, characters.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(to, types.intp, raw, types.intp), code
+
+
+_put_some: Any = intrinsic(_encode_some)
+
+
+@inline_njit
+def put_base64(out: Text, at: int, raw: Text, start: int, size: int) -> int:
+    """Write a part of some bytes in base64."""
+    end = start + size
+    while start + _TOGETHER <= end:
+        _put_some(out, at, raw, start)
+        start += _TOGETHER
+        at += _TOGETHER // 3 * 4
+    while start < end:
+        left = min(3, end - start)
+        bits = 0
+        for place in range(3):
+            bits = bits << 8 | (int(raw[start + place]) if place < left else 0)
+        for place in range(4):
+            out[at + place] = _SIX_BITS[bits >> (18 - 6 * place) & 63] if place <= left else _PAD
+        start += 3
+        at += 4
+    return at
 
 
 @inline_njit

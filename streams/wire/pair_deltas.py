@@ -34,10 +34,13 @@ from models.cooccurrence.pair_columns import (
     unnumbered,
     wrong_column,
 )
+from models.jit import cached_njit, inline_njit
 from models.sessions.look_kernel import PAIR
 from models.shop.items import Items
 from streams.errors import RecordError
+from streams.wire.json_text import NUMBER, Text, put, put_base64, put_whole
 from streams.wire.partitioner import partition_of
+from streams.wire.quoted_ids import IdTexts, shared_quoted_ids
 from streams.wire.record import NEWEST_S, Record, SomeId, decoded, refusal, where
 
 SOURCE_TOPICS = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}
@@ -150,8 +153,10 @@ class PairBatch:
 
     def __init__(self, source: str, items: Items, item_partitions: int) -> None:
         self.source = source
+        self._source = np.frombuffer(_encode(source), np.uint8)
         self._items = items
         self._partitions = shared_item_partitions(items, item_partitions)
+        self._ids = shared_quoted_ids(items)
         self._offsets: list[int] = []
         self._at: list[float] = []
         self._lengths: list[int] = []
@@ -217,42 +222,95 @@ class PairBatch:
         partitions = self._partitions.number
         groups = grouped(pairs, self._partitions[pairs.a], partitions, len(self._items))
         sizes = PAIR_BYTES * np.diff(groups.pair_ends) + EVENT_BYTES * np.diff(groups.event_ends)
-        messages = []
         if len(pairs.offset) == 1 or sizes.max() <= max_bytes:
-            for partition in np.flatnonzero(sizes).tolist():
-                message, last = self._message(pairs, groups, partition)
-                messages.append((partition, message, last))
-        if len(pairs.offset) == 1 or (messages and max(len(message) for _, message, _ in messages) <= max_bytes):
-            yield from messages
-            return
+            text, ends, last_offsets = _write_messages(pairs, groups, self._ids.of(groups.items), self._source)
+            if len(pairs.offset) == 1 or np.diff(ends).max() <= max_bytes:
+                whole, bounds, last = text.tobytes(), ends.tolist(), last_offsets.tolist()
+                for partition in np.flatnonzero(sizes).tolist():
+                    yield partition, whole[bounds[partition] : bounds[partition + 1]], last[partition]
+                return
         for half in _halves(pairs):
             yield from self._messages(half, max_bytes)
 
-    def _message(self, pairs: Pairs, groups: Groups, partition: int) -> tuple[bytes, int]:
-        """The message of a partition, and the offset of its last event."""
-        own, events = _slice(groups.pair_ends, partition), groups.event[_slice(groups.event_ends, partition)]
-        known = groups.items[_slice(groups.item_ends, partition)]
-        width = 1 if len(known) < 1 << 8 else 2 if len(known) < 1 << 16 else 4
-        index = f"<u{width}"
-        offsets = pairs.offset[events]
-        record = _PairsRecord(
-            v=1,
-            source=self.source,
-            items=list(map(self._items.name, known.tolist())),
-            width=width,  # type: ignore[arg-type]
-            offsets=offsets.astype("<i8", copy=False).tobytes(),
-            at=pairs.at[events].astype("<f8", copy=False).tobytes(),
-            lengths=groups.length[_slice(groups.event_ends, partition)].astype("<i4", copy=False).tobytes(),
-            a=groups.a[own].astype(index).tobytes(),
-            b=groups.b[own].astype(index).tobytes(),
-            kind=groups.kind[own].tobytes(),
-            weight=groups.weight[own].astype("<f8", copy=False).tobytes(),
-        )
-        return _encode(record), int(offsets[-1])
+
+_WORDS = (
+    '{"v":1,"source":',
+    ',"items":[',
+    '],"width":',
+    ',"offsets":"',
+    '","at":"',
+    '","lengths":"',
+    '","a":"',
+    '","b":"',
+    '","kind":"',
+    '","weight":"',
+    '"}',
+)
+_TEXT = np.frombuffer("".join(_WORDS).encode(), np.uint8)
+_ENDS = np.cumsum([0, *map(len, _WORDS)])
+_SOURCE, _ITEMS, _WIDTH, _OFFSETS, _AT, _LENGTHS, _A, _B, _KIND, _WEIGHT, _END = range(len(_WORDS))
+_COMMA = ord(",")
 
 
-def _slice(ends: NDArray[np.int64], number: int) -> slice:
-    return slice(int(ends[number]), int(ends[number + 1]))
+@inline_njit
+def _word(out: Text, at: int, number: int) -> int:
+    return put(out, at, _TEXT, _ENDS[number], _ENDS[number + 1] - _ENDS[number])
+
+
+@inline_njit
+def _put_numbers(out: Text, at: int, numbers: NDArray[np.int32], first: int, end: int, width: int, raw: Text) -> int:
+    """Write some numbers, of so many bytes each, in base64; `raw` has room for them."""
+    for place in range(first, end):
+        for byte in range(width):
+            raw[(place - first) * width + byte] = (numbers[place] >> (8 * byte)) & 255
+    return put_base64(out, at, raw, 0, (end - first) * width)
+
+
+@cached_njit(nogil=True)
+def _write_messages(
+    pairs: Pairs, groups: Groups, ids: IdTexts, source: Text
+) -> tuple[Text, NDArray[np.int64], NDArray[np.int64]]:
+    """The messages of all groups, one after the other, where each ends, and the offset of its last event.
+
+    A group without pairs has none. `source` is a JSON string.
+    """
+    partitions, events, count = len(groups.pair_ends) - 1, len(groups.event), len(groups.a)
+    size = partitions * (len(_TEXT) + len(source) + NUMBER + 4 * 7) + PAIR_BYTES * count + EVENT_BYTES * events
+    for item in groups.items:
+        size += ids.size[item] + 1
+    out, ends, last = np.empty(size, np.uint8), np.zeros(partitions + 1, np.int64), np.zeros(partitions, np.int64)
+    offsets, ats, raw = np.empty(events, np.int64), np.empty(events), np.empty(4 * count, np.uint8)
+    for event in range(events):
+        offsets[event], ats[event] = pairs.offset[groups.event[event]], pairs.at[groups.event[event]]
+    offset_bytes, at_bytes = offsets.view(np.uint8), ats.view(np.uint8)
+    lengths, weights, kinds = groups.length.view(np.uint8), groups.weight.view(np.uint8), groups.kind.view(np.uint8)
+    at = 0
+    for partition in range(partitions):
+        first, end = groups.pair_ends[partition], groups.pair_ends[partition + 1]
+        if end > first:
+            event, events_end = groups.event_ends[partition], groups.event_ends[partition + 1]
+            item, items_end = groups.item_ends[partition], groups.item_ends[partition + 1]
+            width = 1 if items_end - item < 1 << 8 else 2 if items_end - item < 1 << 16 else 4
+            last[partition] = offsets[events_end - 1]
+            at = put(out, _word(out, at, _SOURCE), source, 0, len(source))
+            at = _word(out, at, _ITEMS)
+            for place in range(item, items_end):
+                if place > item:
+                    out[at] = _COMMA
+                    at += 1
+                index = groups.items[place]
+                at = put(out, at, ids.text, ids.start[index], ids.size[index])
+            at = put_whole(out, _word(out, at, _WIDTH), width)
+            at = put_base64(out, _word(out, at, _OFFSETS), offset_bytes, 8 * event, 8 * (events_end - event))
+            at = put_base64(out, _word(out, at, _AT), at_bytes, 8 * event, 8 * (events_end - event))
+            at = put_base64(out, _word(out, at, _LENGTHS), lengths, 4 * event, 4 * (events_end - event))
+            at = _put_numbers(out, _word(out, at, _A), groups.a, first, end, width, raw)
+            at = _put_numbers(out, _word(out, at, _B), groups.b, first, end, width, raw)
+            at = put_base64(out, _word(out, at, _KIND), kinds, first, end - first)
+            at = put_base64(out, _word(out, at, _WEIGHT), weights, 8 * first, 8 * (end - first))
+            at = _word(out, at, _END)
+        ends[partition + 1] = at
+    return out[:at], ends, last
 
 
 def _halves(pairs: Pairs) -> list[Pairs]:
@@ -287,23 +345,18 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
         )
     except (ValueError, RecursionError) as error:
         raise RecordError.undecodable(where(record), "a message of pairs", error) from error
-    wrong = wrong_column(pairs, len(wire.items), float(NEWEST_S), MAX_WEIGHT)
+    after = applied.get(wire.source, -1)
+    wrong, events = wrong_column(pairs, len(wire.items), float(NEWEST_S), MAX_WEIGHT, after)
     if wrong != RIGHT:
         path, wanted = _WANTED[wrong]
         raise refusal(record, path, wanted, "others")
-    after = applied.get(wire.source, -1)
-    events = int(np.searchsorted(pairs.offset, after, side="right"))  # number of events already applied
     names = wire.items if events < len(pairs.offset) else []
-    table = np.concatenate(
-        [[np.int32(TOTAL)], items.indices(names)]
-    )  # (items + 1,) item index by number in the message
-    a, b, at = unnumbered(pairs, events, table)
-    return DecodedPairs(
-        source=wire.source,
-        last_offset=int(pairs.offset[-1]),
-        a=a,
-        b=b,
-        kind=pairs.kind[len(pairs.kind) - len(a) :].copy(),
-        weight=pairs.weight[len(pairs.weight) - len(a) :].copy(),
-        at=at,
-    )
+    return DecodedPairs(wire.source, int(pairs.offset[-1]), *unnumbered(pairs, events, items.indices(names)))
+
+
+def warm() -> None:
+    """Compile, or load what was compiled before."""
+    items = Items()
+    batch = PairBatch("clicks-0", items, 1)
+    batch.add(0, 0.0, np.array([(items.index("a"), TOTAL, 0, 1.0)], PAIR))
+    list(batch.messages(1 << 20))

@@ -160,12 +160,12 @@ class Written(NamedTuple):
 
     blocks: list[tuple[int, Block]]
     """Of a partition each, in the order of its queries."""
-    outcomes: list[list[int]]
-    """Numbers of queries, by topic and outcome."""
-    kinds: list[int]
+    outcomes: NDArray[np.int64]
+    """Numbers of queries, by topic and outcome. In force until the next call, as the following."""
+    kinds: NDArray[np.int64]
     """Numbers of items sent, by kind."""
     latency_tenths: NDArray[np.int64]
-    """Of the queries, in tenths of a millisecond; -1: nothing is sent. In force until the next call."""
+    """Of the queries, in tenths of a millisecond; -1: nothing is sent."""
 
 
 class _Batch(NamedTuple):
@@ -281,7 +281,7 @@ class SuggestionWriter:
             if done > before:
                 blocks += self._block_writer.blocks(keys[before:done], out.text, out.ends[before + 1 : done + 1])
             if done == queries:
-                return Written(blocks, out.outcomes.tolist(), out.kinds.tolist(), out.latency_tenths[:queries])
+                return Written(blocks, out.outcomes, out.kinds, out.latency_tenths[:queries])
             if number < 0 and done == before:  # not even one has room
                 self._out = out = out._replace(text=np.empty(-2 * number, np.uint8))
 

@@ -20,6 +20,8 @@ from streams.kafka.producer import BatchingProducer
 from streams.log_throttle import BadRecordLog
 from streams.metrics import Metrics
 from streams.settings import Settings
+from streams.wire.neighbour_rows import RowWriter
+from streams.wire.quoted_ids import shared_quoted_ids
 from streams.wire.topics import Identity, full_name
 from streams.worker.backpressure import Backpressure
 from streams.worker.placement import Placement
@@ -61,6 +63,7 @@ class WorkerContext:
     backpressure: Backpressure = field(init=False)
     turns: Turns = field(init=False)
     source_ends: SourceEnds = field(init=False)
+    row_writer: RowWriter = field(init=False)
     placement: Placement = field(init=False)
     bad_records: BadRecordLog = field(init=False)
 
@@ -76,6 +79,7 @@ class WorkerContext:
             self.settings.histories,
             ThreadTeam(self.settings.threads, "answers"),
         )
+        self.row_writer = RowWriter(tables.items)
         self.looks = look_table(self.settings.visits)
         self.batcher = SuggestionBatcher(
             self.recommender,
@@ -97,7 +101,7 @@ class WorkerContext:
         """Memory of what is not a task's, in bytes by state."""
         tables, predictor = self.tables, self.batcher.predictor
         return {
-            "item ids": tables.items.nbytes,
+            "item ids": tables.items.nbytes + shared_quoted_ids(tables.items).nbytes,
             "catalog": tables.catalog.nbytes,
             "neighbours": tables.row_bytes,
             "forgotten": tables.forgotten_bytes,

@@ -23,6 +23,7 @@ from itertools import islice
 import numpy as np
 
 from streams.wire.pair_deltas import shared_item_partitions
+from streams.wire.quoted_ids import shared_quoted_ids
 from streams.worker.context import WorkerContext
 from streams.worker.neighbour_task import NeighbourTask
 from streams.worker.partition_task import PartitionTask
@@ -90,7 +91,7 @@ class IdSweep:
     def _sweep(self) -> None:
         context, predictor = self._context, self._context.batcher.predictor
         items, tables = context.items, context.tables
-        for holder in (tables.catalog, tables.neighbours, context.recommender, context.batcher):
+        for holder in (tables.catalog, tables.neighbours, tables.expected_rows, context.recommender, context.batcher):
             items.mark(holder.held())
         for task in self._tasks():
             if isinstance(task, NeighbourTask):
@@ -100,6 +101,7 @@ class IdSweep:
         before, freed = items.used, items.free()
         if len(freed):
             tables.catalog.freed(freed)
+            shared_quoted_ids(items).freed(freed)
             shared_item_partitions(items, context.partitions("pairs")).freed(freed)
             if predictor is not None:
                 predictor.clear()

@@ -25,6 +25,7 @@ from streams.lifecycle import ProcessService
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.snapshots.store import SnapshotStore
+from streams.wire import pair_deltas
 from streams.wire.announcements import Announcement
 from streams.wire.checkpoints import Forgotten
 from streams.wire.topics import Identity, full_name
@@ -167,6 +168,8 @@ class Worker(ProcessService):
         super().warm()
         models_warm.warm()
         self._batcher.warm()
+        self.context.row_writer.warm()
+        pair_deltas.warm()
 
     def on_tables_read(self) -> None:
         """Start loading snapshots, and spare the garbage collector the tables."""

@@ -96,6 +96,7 @@ class SuggestionBatcher:
         self._writer = SuggestionWriter(
             recommender.items, recommender.catalog, list(self._topics), identities[self._topic].partitions
         )
+        self._counts = metrics.suggestions(list(self._topics), OUTCOME_NAMES, KIND_NAMES)
         self._shorten = [partial(shorter_suggestion, may_be_empty=may_be_empty) for may_be_empty in (False, True)]
         self._named: tuple[SequencePredictor | None, Learnt, str, Models] | None = None  # see `_models_of`
         self._pools_topic = full_name(settings.prefix, "pools")
@@ -136,8 +137,12 @@ class SuggestionBatcher:
         return self._under_way is not None
 
     def warm(self) -> None:
-        """Compile the writing of records, or load what was compiled before."""
+        """Compile the writing and counting of records, or load what was compiled before."""
         self._writer.warm()
+        topics, names = len(self._topics), len(OUTCOME_NAMES)
+        self._counts.add(
+            np.zeros((topics, names), np.int64), np.zeros(len(KIND_NAMES), np.int64), np.zeros(0, np.int64)
+        )
 
     def held(self) -> NDArray[np.int64]:
         """Indices of the items of all queries that wait or are being answered, and of what predictors may answer."""
@@ -306,13 +311,7 @@ class SuggestionBatcher:
 
     def _count(self, written: Written) -> None:
         """Count the records of a batch."""
-        outcomes = zip(self._topics, written.outcomes, strict=True)
-        self._metrics.outcomes(
-            {(topic, OUTCOME_NAMES[number]): n for topic, row in outcomes for number, n in enumerate(row) if n}
-        )
-        self._metrics.suggested({(KIND_NAMES[kind],): n for kind, n in enumerate(written.kinds) if n})
-        tenths = written.latency_tenths
-        self._metrics.latency_s.observe(tenths[tenths >= 0] / 10_000)
+        self._counts.add(written.outcomes, written.kinds, written.latency_tenths)
 
     def _log_pool(self, record: Record, query: Query, pool: CandidatePool) -> None:
         """Send a list's pool; it is left out where the broker finds it too large."""

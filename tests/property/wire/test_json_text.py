@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 
 import numpy as np
@@ -34,6 +35,11 @@ def _whole(out: Text, number: int) -> int:
 @cached_njit()
 def _moment(out: Text, at_ms: int) -> int:
     return json_text.put_moment(out, 0, at_ms)
+
+
+@cached_njit()
+def _base64(out: Text, raw: Text, start: int) -> int:
+    return json_text.put_base64(out, 1, raw, start, len(raw) - start)
 
 
 OUT = np.zeros(NUMBER + MOMENT, np.uint8)
@@ -88,3 +94,14 @@ def test_whole_numbers(number: int) -> None:
 @example(4_107_542_400_000).via("1 March of a year without one")
 def test_times(at_ms: int) -> None:
     assert OUT[: _moment(OUT, at_ms)].tobytes().decode() == written(at_ms / 1000)
+
+
+@given(st.binary(max_size=400), st.integers(0, 5))
+@example(bytes(range(256)), 0).via("all bytes")
+@example(np.arange(4096).astype(">u2").tobytes(), 0).via("all numbers of twelve bits")
+def test_base64(raw: bytes, start: int) -> None:
+    start = min(start, len(raw))
+    out = np.zeros(2 * len(raw) + 16, np.uint8)
+    end = _base64(out, np.frombuffer(raw, np.uint8), start)
+    assert out[1:end].tobytes() == base64.b64encode(raw[start:])
+    assert not out[end:].any()

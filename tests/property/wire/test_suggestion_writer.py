@@ -191,7 +191,7 @@ class Desk:
         kinds = [
             int((answers.kind[query, : shown[query]] == kind).sum()) for query in range(queries) for kind in (1, 2)
         ]
-        assert records.kinds == [0, sum(kinds[::2]), sum(kinds[1::2])]
+        assert records.kinds.tolist() == [0, sum(kinds[::2]), sum(kinds[1::2])]
         outcomes = np.array(records.outcomes)
         assert outcomes.sum() == queries
         assert outcomes[:, suggestion_writer.SUGGESTED].sum() == (shown > 0).sum()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from models.cooccurrence.count_kernel import CutRows
 from models.cooccurrence.counter import Row
-from streams.kafka import global_tables
+from streams.kafka import expected_rows
+from streams.kafka.expected_rows import PublishedRows
 from streams.kafka.global_tables import MAX_MODELS, TABLE_TOPICS, GlobalTables, apply_in_turns
 from streams.kafka.memory_log import StoredRecord
 from streams.metrics import Metrics
@@ -117,10 +120,27 @@ def _record(row: Row, value: bytes, offset: int = 0) -> StoredRecord:
     return StoredRecord("neighbours", 0, offset, 0, row.item_id.encode(), value)
 
 
+def _expect(tables: GlobalTables, rows: Sequence[Row], values: Sequence[bytes]) -> None:
+    """Have the tables expect rows of one position, as their owner does once it has enqueued them."""
+    neighbours = [tables.items.indices(row.neighbours) for row in rows]
+    columns = CutRows(
+        tables.items.indices([row.item_id for row in rows]),
+        np.array([row.at for row in rows]),
+        np.array([row.own for row in rows]),
+        np.array([row.own_count for row in rows]),
+        np.cumsum([0, *map(len, neighbours)]),
+        np.concatenate(neighbours),
+        np.concatenate([row.weights for row in rows]),
+        np.concatenate([row.counts for row in rows]),
+    )
+    published = PublishedRows(0, rows[0].position, columns)
+    tables.expected_rows.add(published, [row.item_id.encode() for row in rows], values)
+
+
 def test_a_row_that_this_process_has_published_need_not_be_decoded() -> None:
     tables, row = GlobalTables(Settings(), Metrics()), _row(4.0, 7)
     value = b"known, so never looked at"
-    tables.expect_row(row, value)
+    _expect(tables, [row], [value])
     tables.apply(_record(row, value))
     served = tables.neighbours.row("kettle")
     assert served is not None
@@ -129,7 +149,7 @@ def test_a_row_that_this_process_has_published_need_not_be_decoded() -> None:
 
 def test_what_another_process_has_published_is_decoded() -> None:
     tables, ours, theirs = GlobalTables(Settings(), Metrics()), _row(4.0, 7), _row(8.0, 9)
-    tables.expect_row(ours, encode_row(ours))
+    _expect(tables, [ours], [encode_row(ours)])
     tables.apply(_record(theirs, encode_row(theirs)))
     tables.apply(_record(ours, encode_row(ours), 1))  # late: it is older
     served = tables.neighbours.row("kettle")
@@ -139,10 +159,69 @@ def test_what_another_process_has_published_is_decoded() -> None:
 
 
 def test_only_so_many_rows_are_known_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(global_tables, "EXPECTED_ROWS", 0)
+    monkeypatch.setattr(expected_rows, "EXPECTED_ROWS", 0)
     metrics = Metrics()
     tables, row = GlobalTables(Settings(), metrics), _row(4.0, 7)
-    tables.expect_row(row, b"nothing that can be decoded")
+    _expect(tables, [row], [b"nothing that can be decoded"])
     tables.apply(_record(row, b"nothing that can be decoded"))
     assert tables.neighbours.row("kettle") is None
     assert _unusable(metrics, "neighbours") == 1
+
+
+def _mixed(chance: np.random.Generator, number: int) -> list[Row]:
+    """Rows of six items at rising positions, now and then of an older one."""
+    rows = []
+    for position in range(number):
+        names = [f"item-{place}" for place in chance.permutation(6)[: chance.integers(1, 6)]]
+        item_id, *neighbours = names
+        weights = chance.random((len(neighbours), 3))
+        counts = chance.integers(0, 9, (len(neighbours), 3)).astype(np.int32)
+        late = max(0, position - int(chance.choice([0, 0, 0, 7])))
+        rows.append(
+            Row(item_id, late, 1e9 + position, (0.5 * position, 1.0), (position, 5), neighbours, weights, counts)
+        )
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tables_are_the_same_whether_rows_are_expected_or_decoded(seed: int) -> None:
+    """Some were published together, some by another process, some in another partition; some items are removed."""
+    chance = np.random.default_rng(seed)
+    told, untold = GlobalTables(Settings(), Metrics()), GlobalTables(Settings(), Metrics())
+    for tables in (told, untold):
+        tables.watch(0)
+    rows, records = _mixed(chance, 120), list[StoredRecord]()
+    first = 0
+    while first < len(rows):
+        together = [rows[first]]
+        for row in rows[first + 1 : first + int(chance.integers(1, 9))]:
+            if row.item_id not in {other.item_id for other in together}:
+                row.position = together[0].position
+                together.append(row)
+        first += len(together)
+        values = [encode_row(row) for row in together]
+        if chance.random() < 0.7:
+            _expect(told, together, values)
+        elsewhere = int(chance.random() < 0.1)
+        records += [
+            StoredRecord("neighbours", elsewhere, 0, 0, row.item_id.encode(), value)
+            for row, value in zip(together, values, strict=True)
+        ]
+        if chance.random() < 0.2:
+            records.append(StoredRecord("neighbours", 0, 0, 0, b"item-3", None))
+        while records and chance.random() < 0.7:
+            some, records = records[:20], records[20:]
+            done = 0
+            while done < len(some):
+                done = told.apply_some(some, done)
+            for record in some:
+                untold.apply(record)
+    names = [f"item-{place}" for place in range(6)]
+    for name in names:
+        ours, theirs = told.neighbours.row(name), untold.neighbours.row(name)
+        assert (ours is None) is (theirs is None)
+        assert ours is None or theirs is None or encode_row(ours) == encode_row(theirs)
+    assert len(told.neighbours) == len(untold.neighbours)
+    for partition in range(2):
+        assert told.items_of(partition) == untold.items_of(partition)
+        assert told.take_regressed(partition) == untold.take_regressed(partition)

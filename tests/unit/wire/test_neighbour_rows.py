@@ -6,16 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from models.cooccurrence.counter import Row
+from models.cooccurrence.config import CoOccurrenceConfig
+from models.cooccurrence.counter import CoOccurrence, Row
+from models.shop.items import Items
 from streams.errors import RecordError
 from streams.wire.neighbour_rows import (
     POSITION_KEY,
     PositionRecord,
+    RowWriter,
     decode_position,
     decode_row,
     encode_position,
     encode_row,
 )
+from streams.wire.quoted_ids import shared_quoted_ids
 from streams.wire.record import Header
 
 
@@ -118,3 +122,42 @@ def test_a_row_of_100_neighbours_is_decoded_in_microseconds() -> None:
             decode_row(record)
         best = min(best, (time.process_time() - started) / 200)
     assert best < 60e-6  # 11 us where nothing else runs
+
+
+IDS = ["kettle", "é", 'a "quote"', "back\\slash", "tab\tand\x01", "\u2028", "x" * 200, "\U0001f375", "/", "0"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_that_are_written_together_are_those_that_are_encoded_alone(seed: int) -> None:
+    """Rows of 0 to 40 neighbours, of odd ids; indices are given again to other ids in between."""
+    chance, items = np.random.default_rng(seed), Items()
+    names = [f"{IDS[number % len(IDS)]}{number // len(IDS) or ''}" for number in range(60)]
+    for name in names:
+        items.index(name)
+    config = CoOccurrenceConfig(half_life_s=1e5, neighbours=40)
+    rows, writer = CoOccurrence(items, config), RowWriter(items)
+    for turn in range(4):
+        count = int(chance.integers(1, 2_000))
+        a, b = (chance.integers(0, 60, count).astype(np.int32) for _ in range(2))
+        b[chance.random(count) < 0.3] = -1
+        weight = chance.random(count) * 10.0 ** chance.integers(-30, 20, count)
+        rows.learn_many(a, b, chance.integers(0, 3, count).astype(np.int8), weight, 1e9 * chance.random(count), turn)
+        position = int(chance.integers(0, 2**62))
+        dirty = rows.dirty()[: int(chance.integers(0, 70))]
+        keys, values = writer.write(rows.cut_rows(dirty), position)
+        alone = [rows.row(index, position) for index in dirty]
+        assert keys == [row.item_id.encode() for row in alone]
+        assert values == list(map(encode_row, alone))
+        shared_quoted_ids(items).freed(chance.integers(0, 60, 30))
+
+
+def test_ids_are_written_anew_once_their_index_is_given_to_another() -> None:
+    items = Items()
+    rows, writer = CoOccurrence(items, CoOccurrenceConfig()), RowWriter(items)
+    rows.learn_one("kettle", "mug", 0, 1e9)
+    writer.write(rows.cut_rows([0]), 1)
+    items.begin()
+    shared_quoted_ids(items).freed(items.free())
+    rows = CoOccurrence(items, CoOccurrenceConfig())
+    rows.learn_one("a longer id", "pot", 0, 1e9)
+    assert writer.write(rows.cut_rows([0]), 1).values == [encode_row(rows.row(0, 1))]

@@ -13,6 +13,7 @@ from models.sessions.look_kernel import PAIR
 from models.sessions.pairs import TOTAL
 from models.shop.items import Items
 from streams.errors import RecordError
+from streams.wire import pair_deltas
 from streams.wire.pair_deltas import PairBatch, decode_pairs
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Header
@@ -104,6 +105,8 @@ def test_all_pairs_arrive_once_in_order_however_small_the_messages(
     for partition in range(partitions):
         offsets = [last for number, _, last in messages if number == partition]
         assert offsets == sorted(offsets)
+    for _, message, _ in messages:
+        assert pair_deltas._encode(pair_deltas._decode(message)) == message
 
 
 @given(events_of_any_kind, st.integers(-1, 40))
@@ -140,7 +143,9 @@ def test_an_event_larger_than_a_message_goes_whole() -> None:
 def test_indices_grow_with_the_items(size: int) -> None:
     items = shop(size)
     events = [(1, 1e9, [(n, TOTAL if n == 0 else n - 1, 1, 0.5) for n in range(size)])]
-    assert received(list(batch_of(events, items, 1).messages(1 << 30))) == sent(events, items, 1)
+    messages = list(batch_of(events, items, 1).messages(1 << 30))
+    assert received(messages) == sent(events, items, 1)
+    assert all(pair_deltas._encode(pair_deltas._decode(message)) == message for _, message, _ in messages)
 
 
 def test_offsets_never_go_back() -> None:
