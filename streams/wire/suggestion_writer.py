@@ -31,8 +31,6 @@ from streams.wire.json_text import (
     MOMENT,
     NUMBER,
     Text,
-    end_of_string,
-    end_of_strings,
     put,
     put_decimal,
     put_figure,
@@ -46,8 +44,11 @@ SCORE_DIGITS, LIFT_DIGITS, PROPENSITY_DIGITS = 6, 4, 9
 OUTCOMES = NOTHING, SUGGESTED, WITHHELD = range(3)
 """Of a query: nothing to suggest, a list, a list that the arm `none` withholds."""
 
-TOPIC, PARTITION, OFFSET, APPENDED_MS, AT_MS, ACTION, ARM, MODELS, ITEM_COUNT = range(9)
-"""Columns of `Requests.columns`."""
+COLUMNS = 13
+(
+    TOPIC, PARTITION, OFFSET, APPENDED_MS, AT_MS, ACTION, ARM, MODELS, ITEM_COUNT, USER_AT, IDS_AT, KEY_AT, KEY_END,
+) = range(COLUMNS)  # fmt: skip
+"""Columns of `Requests.columns`; the last four are bounds in `Requests.texts`."""
 
 ACTIONS = {action: number for number, action in enumerate(Action)}
 """Code of an action."""
@@ -148,8 +149,8 @@ def models_of(texts: Sequence[bytes]) -> Models:
 class Requests(NamedTuple):
     """What was asked, beside the queries."""
 
-    columns: NDArray[np.int64]  # (queries, 9)
-    texts: bytes  # JSON: for each query a list of the shopper's id and a list of ids of the trigger
+    columns: NDArray[np.int64]  # (queries, COLUMNS)
+    texts: bytes  # for each query the shopper's id and a list of ids of the trigger, both as JSON, and the record's key
     models: Models
 
 
@@ -204,7 +205,7 @@ class _Out(NamedTuple):
     latency_tenths: NDArray[np.int64]  # (queries,) or more
     outcomes: NDArray[np.int64]  # (topics, len(OUTCOMES)): numbers of queries
     kinds: NDArray[np.int64]  # (len(KIND_NAMES),): items sent
-    progress: NDArray[np.int64]  # (2,): queries done, and where the texts of the next one begin
+    progress: NDArray[np.int64]  # (1,): queries done
 
 
 class SuggestionWriter:
@@ -229,7 +230,7 @@ class SuggestionWriter:
 
     def warm(self) -> None:
         """Compile, or load what was compiled before."""
-        nothing = Requests(np.empty((0, ITEM_COUNT + 1), np.int64), b"[]", models_of([]))
+        nothing = Requests(np.empty((0, COLUMNS), np.int64), b"[]", models_of([]))
         self.write(nothing, *empty_output(0, 1, 0), 0.0, emit_empty=False)
 
     def write(
@@ -259,7 +260,7 @@ class SuggestionWriter:
             emit_empty,
         )
         out, store, values, made = self._out, self._store, list[bytes | None](), False
-        out.progress[:] = 0, 1
+        out.progress[0] = 0
         while True:
             number = _write(batch, self._words, store, self._written, made, out)
             if made := number > 0:
@@ -290,7 +291,7 @@ class SuggestionWriter:
             np.empty(queries, np.int64),
             np.empty((self._words.topics, len(OUTCOMES)), np.int64),
             np.empty(len(KIND_NAMES), np.int64),
-            np.empty(2, np.int64),
+            np.empty(1, np.int64),
         )
 
     def _make_pieces(self, number: int) -> None:
@@ -418,16 +419,15 @@ def _shown(query: int, batch: _Batch) -> int:
 
 
 @inline_njit
-def _bound(query: int, text_at: int, oldest: int, batch: _Batch, words: Words, store: _Store) -> tuple[int, int]:
-    """Bytes that a record may take, -1 where pieces are missing; and where the texts of the next query begin."""
+def _bound(query: int, oldest: int, batch: _Batch, words: Words, store: _Store) -> int:
+    """Bytes that a record may take, -1 where pieces are missing."""
     columns = batch.columns[query]
-    end = end_of_strings(batch.texts, end_of_string(batch.texts, text_at + 1) + 1) + 2
-    bound = end - text_at + words.bounds[0] + 2 * words.spans[_TOPICS + columns[TOPIC], 1]
+    bound = columns[KEY_AT] - columns[USER_AT] + words.bounds[0] + 2 * words.spans[_TOPICS + columns[TOPIC], 1]
     bound += batch.models.ends[columns[MODELS] + 1] - batch.models.ends[columns[MODELS]]
     for place in range(_shown(query, batch)):
         item, anchor = batch.item[query, place], batch.anchor[query, place]
         if not _is_kept(item, oldest, store) or not _is_kept(anchor, oldest, store):
-            return -1, end
+            return -1
         of_item = store.pieces[item]
         bound += words.bounds[1] + store.pieces[anchor].id
         bound += of_item.id + of_item.title + of_item.category + of_item.price
@@ -438,9 +438,9 @@ def _bound(query: int, text_at: int, oldest: int, batch: _Batch, words: Words, s
             about = batch.about[query, place, rank]
             if about >= 0:
                 if not _is_kept(about, oldest, store):
-                    return -1, end
+                    return -1
                 bound += store.pieces[about].id + store.pieces[about].title
-    return bound, end
+    return bound
 
 
 @inline_njit
@@ -523,12 +523,8 @@ def _put_item(out: Text, at: int, query: int, place: int, batch: _Batch, words: 
 
 
 @inline_njit
-def _put_record(
-    out: Text, at: int, query: int, text_at: int, latency: int, batch: _Batch, words: Words, store: _Store
-) -> int:
+def _put_record(out: Text, at: int, query: int, latency: int, batch: _Batch, words: Words, store: _Store) -> int:
     columns = batch.columns[query]
-    user_end = end_of_string(batch.texts, text_at + 1)
-    ids_end = end_of_strings(batch.texts, user_end + 1)
     at = _word(out, at, words, _ID)
     at = _word(out, at, words, _TOPICS + columns[TOPIC])
     out[at] = _DASH
@@ -536,7 +532,7 @@ def _put_record(
     out[at] = _DASH
     at = put_whole(out, at + 1, columns[OFFSET])
     at = _word(out, at, words, _USER)
-    at = put(out, at, batch.texts, text_at + 1, user_end - text_at - 1)
+    at = put(out, at, batch.texts, columns[USER_AT], columns[IDS_AT] - columns[USER_AT])
     at = _word(out, at, words, _AT)
     at = put_moment(out, at, columns[AT_MS])
     at = _word(out, at, words, _TOPIC)
@@ -548,7 +544,7 @@ def _put_record(
     at = _word(out, at, words, _ACTION)
     at = _word(out, at, words, _ACTION_NAMES + columns[ACTION])
     at = _word(out, at, words, _ITEM_IDS)
-    at = put(out, at, batch.texts, user_end + 1, ids_end - user_end - 1)
+    at = put(out, at, batch.texts, columns[IDS_AT], columns[KEY_AT] - columns[IDS_AT])
     if columns[ITEM_COUNT] > MAX_TRIGGER_IDS:
         at = _word(out, at, words, _ITEM_COUNT)
         at = put_whole(out, at, columns[ITEM_COUNT])
@@ -586,7 +582,7 @@ def _write(batch: _Batch, words: Words, store: _Store, written: int, made: bool,
     for query in range(first, len(batch.columns)):
         withheld = batch.columns[query, ARM] == NONE
         sent = batch.size[query] > 0 or batch.emit_empty
-        bound, text_end = _bound(query, out.progress[1], written - 2 * half, batch, words, store)
+        bound = _bound(query, written - 2 * half, batch, words, store)
         if sent and bound < 0:
             return 0
         if sent and at + bound > len(out.text):
@@ -597,10 +593,10 @@ def _write(batch: _Batch, words: Words, store: _Store, written: int, made: bool,
         if sent:
             late_ms = max(0.0, batch.now_ms - batch.columns[query, APPENDED_MS])
             latency = int(np.rint(10.0 * late_ms))
-            at = _put_record(out.text, at, query, out.progress[1], latency, batch, words, store)
+            at = _put_record(out.text, at, query, latency, batch, words, store)
             out.latency_tenths[query] = latency
             for place in range(_shown(query, batch)):
                 out.kinds[batch.kind[query, place]] += 1
         out.ends[query + 1] = at
-        out.progress[0], out.progress[1] = query + 1, text_end
+        out.progress[0] = query + 1
     return 0

@@ -29,9 +29,6 @@ from streams.worker.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-QUERY_BYTES = 3_000
-"""Of a query that waits, with its visit."""
-
 
 @dataclass(slots=True)
 class WorkerContext:
@@ -104,7 +101,7 @@ class WorkerContext:
             "views": self.looks.nbytes,
             "serving": self.recommender.nbytes + self.batcher.nbytes,
             "sequence model": predictor.nbytes if predictor is not None else 0,
-            "waiting queries": QUERY_BYTES * self.batcher.waiting,
+            "waiting queries": self.batcher.waiting_bytes,
             "outbox": self.producer.bytes,
         }
 

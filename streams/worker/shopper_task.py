@@ -26,7 +26,6 @@ import numpy as np
 from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
-from models.serving.recommender import NO_LOOKS, Query
 from models.sessions.histories import Histories
 from models.sessions.repurchase import collect_visit
 from models.sessions.visits import APPLIED, EventStatus, Visits
@@ -43,7 +42,6 @@ from streams.wire.partitioner import partition_of
 from streams.wire.record import Record, check_at, raw_value, refusal
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
-from streams.worker.suggestion_batcher import SuggestionRequest
 
 MERGE_WAIT_S = 0.5
 """How long a record waits for records of the other topic that the broker is known to hold. It is short, because it
@@ -334,11 +332,8 @@ class ShopperTask(PartitionTask):
             return "too old"
         history, arm = self.histories.of(event.user_id), policy.arm_of(event.user_id)
         visit = collect_visit(self.visits, history, event.user_id, event.at, policy)
-        seed = f"{topic}-{record.partition}-{record.offset}"
-        window = None if self.context.batcher.predictor is None else NO_LOOKS
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
-        query = Query(action, trigger, visit, event.at, seed, event.user_id, window, arm, history)
-        self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
+        self.context.batcher.submit(record, event, trigger, visit, arm, history)
         return None
 
     def _apply_profile(self, profile: Profile) -> str:
