@@ -6,6 +6,7 @@ from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from streams.wire.suggestion_writer import SuggestionWriter
+from streams.worker import waiting_requests
 
 
 def warm() -> None:
@@ -13,6 +14,7 @@ def warm() -> None:
     models_warm.warm()
     items = Items()
     SuggestionWriter(items, Catalog(items), []).warm()
+    waiting_requests.warm()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import repeat
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -41,6 +41,7 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.threads import run_in_daemon_thread
 from streams.wire.codec import shorter_suggestion
+from streams.wire.json_text import Text
 from streams.wire.partitioner import partition_of
 from streams.wire.pool_records import Trigger, encode_pool
 from streams.wire.record import Record
@@ -58,6 +59,7 @@ from streams.wire.suggestion_writer import (
     models_of,
 )
 from streams.wire.topics import Identity, full_name
+from streams.worker import waiting_requests
 from streams.worker.pool_sampler import PoolSampler
 from streams.worker.waiting_requests import WaitingRequests
 
@@ -161,6 +163,7 @@ class SuggestionBatcher:
     def warm(self) -> None:
         """Compile the writing of records, or load what was compiled before."""
         self._writer.warm()
+        waiting_requests.warm()
 
     def held(self) -> NDArray[np.int64]:
         """Indices of the items of all queries that wait or are being answered, and of what predictors may answer."""
@@ -212,6 +215,24 @@ class SuggestionBatcher:
             windowed=windowed,
         )
         self._submitted += 1
+
+    def submit_clicks(
+        self,
+        asked: NDArray[Any],
+        buffer: Text,
+        items: NDArray[np.int32],
+        cart: NDArray[np.int32],
+        bought: NDArray[np.int32],
+        cells: Iterable[NDArray[np.void]],
+    ) -> None:
+        """As `submit` for many clicks, as rows of `ASKED` with bounds in a buffer.
+
+        `items` has the item of each; `cart` and `bought` have their lists one after the other, and `cells` the
+        histories of those shoppers who have any.
+        """
+        rows = self._requests.add_clicks(asked, buffer, windowed=self.predictor is not None)
+        self._queries.add_many(rows, items, cart, bought, cells)
+        self._submitted += len(asked)
 
     def flush(self) -> None:
         """Begin the next batch, unless one is under way; a quick one is answered at once.
