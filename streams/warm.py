@@ -5,8 +5,8 @@ from __future__ import annotations
 from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
+from streams.wire import waiting_requests
 from streams.wire.suggestion_writer import SuggestionWriter
-from streams.worker import waiting_requests
 
 
 def warm() -> None:

@@ -36,8 +36,8 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.pair_deltas import PairBatch
 from streams.wire.suggestion_writer import SuggestionWriter
+from streams.wire.waiting_requests import WaitingRequests
 from streams.worker.suggestion_batcher import SuggestionBatcher
-from streams.worker.waiting_requests import WaitingRequests
 
 REST = "lanes, cursors, event loop"
 

@@ -40,6 +40,7 @@ from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.threads import run_in_daemon_thread
+from streams.wire import waiting_requests
 from streams.wire.codec import shorter_suggestion
 from streams.wire.json_text import Text
 from streams.wire.partitioner import partition_of
@@ -59,9 +60,8 @@ from streams.wire.suggestion_writer import (
     models_of,
 )
 from streams.wire.topics import Identity, full_name
-from streams.worker import waiting_requests
+from streams.wire.waiting_requests import WaitingRequests
 from streams.worker.pool_sampler import PoolSampler
-from streams.worker.waiting_requests import WaitingRequests
 
 COUNTING = {"cooccurrence": "counts-1"}
 """Version of the co-occurrence counts in records: they have no snapshots."""

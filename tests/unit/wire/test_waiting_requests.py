@@ -13,7 +13,7 @@ from models.serving.queries import QUERY
 from models.shop.events import MAX_TRIGGER_IDS, Action
 from streams.kafka.memory_log import StoredRecord
 from streams.wire.suggestion_writer import ACTIONS, IDS_AT, KEY_AT, KEY_END, USER_AT
-from streams.worker.waiting_requests import ASKED, WaitingRequests
+from streams.wire.waiting_requests import ASKED, WaitingRequests
 
 
 class Request(NamedTuple):
