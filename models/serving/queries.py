@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.boxes import KeptBox
+from models.boxes import boxed
 from models.jit import cached_njit
 from models.sequence.prediction import WindowBatch
 from models.sequence.predictor import Expected, SequencePredictor
@@ -139,7 +139,8 @@ class Queries:
         self._trigger, self._cart, self._bought = array("i"), array("i"), array("i")
         self._cells: list[NDArray[np.void]] = []  # of the queries that have any
         self._own = 0  # cells in them
-        self._columns, self._box = _room(64), KeptBox()
+        self._columns = _room(64)
+        self._box = boxed(self._columns)
 
     def __len__(self) -> int:
         """Number of queries that wait."""
@@ -211,8 +212,9 @@ class Queries:
         """The queries added first, which are forgotten here."""
         if queries > len(self._columns.at):
             self._columns = _room(max(2 * len(self._columns.at), queries))
+            self._box = boxed(self._columns)
         columns = self._columns
-        longest, windowed, owners = _split(self._rows[:queries], self._box.of(columns))
+        longest, windowed, owners = _split(self._rows[:queries], self._box)
         own_cells = self._cells[:owners]
         own = np.frombuffer(bytearray().join([cells.tobytes() for cells in own_cells]), CELL)
         trigger, cart, bought = map(_array, (self._trigger, self._cart, self._bought))

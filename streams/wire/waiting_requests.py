@@ -107,17 +107,19 @@ class WaitingRequests:
     ) -> None:
         """Add the request of a record; `topic` is the code of its topic."""
         number, texts = self._count, self._texts
-        self._make_room(1)
+        if (number + 1) * _ROW_BYTES > len(self._raw):
+            self._make_room(1)
         self._count = number + 1
-        user_at = len(texts)
-        texts += orjson.dumps(user_id)
-        ids_at, lines = len(texts), len(item_ids)
-        texts += orjson.dumps(item_ids if lines <= MAX_TRIGGER_IDS else item_ids[:MAX_TRIGGER_IDS])
-        key_at = len(texts)
-        texts += record.key or b""
+        lines, user_at = len(item_ids), len(texts)
+        user = orjson.dumps(user_id)
+        ids = orjson.dumps(item_ids if lines <= MAX_TRIGGER_IDS else item_ids[:MAX_TRIGGER_IDS])
+        key = record.key or b""
+        ids_at = user_at + len(user)
+        key_at = ids_at + len(ids)
+        texts += user + ids + key
         _pack(
             self._raw, number * _ROW_BYTES, topic, record.partition, record.offset, record.timestamp, round(at * 1000),
-            ACTIONS[action], arm, 2 * arm + windowed, lines, user_at, ids_at, key_at, len(texts),
+            ACTIONS[action], arm, 2 * arm + windowed, lines, user_at, ids_at, key_at, key_at + len(key),
         )  # fmt: skip
 
     def add_clicks(self, asked: NDArray[Any], buffer: Text, *, windowed: bool) -> NDArray[Any]:

@@ -73,6 +73,8 @@ TRIGGER_TOPICS = ("clicks", "purchases")
 OUTCOME_NAMES = ("nothing to suggest", "suggested", "withheld")
 """Of the outcomes of `streams.wire.suggestion_writer`, for the metrics."""
 
+_PURCHASE = Action.PURCHASE
+
 
 class _Batch(NamedTuple):
     """Queries that are answered together."""
@@ -168,7 +170,7 @@ class SuggestionBatcher:
     def held(self) -> NDArray[np.int64]:
         """Indices of the items of all queries that wait or are being answered, and of what predictors may answer."""
         predictors = {self.predictor, self._answers_with}
-        held = [self._queries.held(), self._looks.asked_items()]
+        held: list[NDArray[np.integer[Any]]] = [self._queries.held(), self._looks.asked_items()]
         if self._answering is not None:
             held += [self._answering.queries.held(), self._answering.looks.look_items]
         held += [predictor.held() for predictor in predictors if predictor is not None]
@@ -192,11 +194,11 @@ class SuggestionBatcher:
         if isinstance(event, Click):
             action, item_ids = event.action, [event.item_id]
         else:
-            action, item_ids = Action.PURCHASE, event.item_ids
+            action, item_ids = _PURCHASE, event.item_ids
         self._queries.add(
             shopper_key(event.user_id),
             event.at,
-            upsells=action is not Action.PURCHASE,
+            upsells=action is not _PURCHASE,
             arm=arm,
             windowed=windowed,
             trigger=trigger,

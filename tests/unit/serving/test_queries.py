@@ -75,11 +75,13 @@ def add_many(queries: Queries, some: list[Asked]) -> None:
         lists = len(query.trigger), len(query.cart), len(query.bought), len(query.history.cells)
         packed.append((query.at, query.key, query.history.baskets, *lists, query.arm, query.upsells, query.windowed))
     rows = np.array(packed, QUERY)
-    flat = [
-        np.array([item for query in some for item in items(query)], np.int32)
-        for items in (lambda query: query.trigger, lambda query: query.cart, lambda query: query.bought)
-    ]
-    queries.add_many(rows, *flat, [query.history.cells for query in some if len(query.history.cells)])
+    queries.add_many(
+        rows,
+        np.array([item for query in some for item in query.trigger], np.int32),
+        np.array([item for query in some for item in query.cart], np.int32),
+        np.array([item for query in some for item in query.bought], np.int32),
+        [query.history.cells for query in some if len(query.history.cells)],
+    )
 
 
 def lists_of(joined: Joined, queries: int) -> list[list[int]]:
