@@ -5,7 +5,7 @@ from __future__ import annotations
 from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
-from streams.wire import batch_reader, click_scanner, merging, pair_deltas
+from streams.wire import batch_reader, click_scanner, merging, pair_deltas, waiting_requests
 from streams.wire.neighbour_rows import RowWriter
 from streams.wire.suggestion_writer import SuggestionWriter
 
@@ -20,6 +20,7 @@ def warm() -> None:
     SuggestionWriter(items, Catalog(items), [], 1).warm()
     RowWriter(items).warm()
     pair_deltas.warm()
+    waiting_requests.warm()
 
 
 if __name__ == "__main__":

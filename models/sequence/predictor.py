@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +88,7 @@ class SequencePredictor:
         looks = WindowBatch(
             np.array(items, np.int32), np.array(actions, np.int8), np.array(ats, np.float64), np.array(ends, np.int64)
         )
-        return self.expect_batch(np.array([hash(user_id) for user_id, _ in shoppers], np.int64), looks)
+        return self.expect_batch(np.array([shopper_key(user_id) for user_id, _ in shoppers], np.int64), looks)
 
     def expect_batch(self, keys: NDArray[np.int64], looks: WindowBatch, team: ThreadTeam = ALONE) -> Expected:
         """The same for windows in columns, of shoppers that have a key each.
@@ -145,7 +146,7 @@ class SequencePredictor:
 
     def forget(self, user_id: str) -> None:
         """Drop what is kept of a shopper, at the next `expect`; may be called by another thread during one."""
-        self.forget_key(hash(user_id))
+        self.forget_key(shopper_key(user_id))
 
     def forget_key(self, key: int) -> None:
         """... of whom `expect_batch` was given this key."""
@@ -164,6 +165,14 @@ class SequencePredictor:
     def clear(self) -> None:
         """Drop what is kept of all shoppers, as `forget` does; their states are computed again when they are needed."""
         self._outdated = True
+
+
+def shopper_key(user_id: str) -> int:
+    """The key of a shopper for `expect_batch`, the same in every process.
+
+    Its 32 bits are enough: two shoppers of the same key are answered as any others, and may push each other out.
+    """
+    return crc32(user_id.encode())
 
 
 def warm() -> None:

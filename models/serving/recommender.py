@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate, chain
@@ -17,20 +16,20 @@ from models.boxes import Box, KeptBox, boxed
 from models.cooccurrence.index import Neighbours
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.features import SOURCES, Order, no_order
-from models.sequence.prediction import WindowBatch
-from models.sequence.predictor import Expected, SequencePredictor
+from models.sequence.predictor import Expected, SequencePredictor, shopper_key
 from models.serving.batch import Answers, Batch, Joined, Output, empty_output
 from models.serving.category_lifts import CategoryLifts
 from models.serving.explanations import MOST_REASONS, Reasons
 from models.serving.kernel import answer
 from models.serving.popularity import Popularity
+from models.serving.queries import Queries, QueryColumns, no_expectations
 from models.serving.reason_text import Reason, ReasonText
-from models.serving.rules import CompiledPolicy, QueryState
+from models.serving.rules import CompiledPolicy, QueryState, Rules
 from models.serving.sources import WORTH
 from models.serving.sources.most_bought import MOST_BOUGHT
 from models.serving.sources.source import Worth
 from models.serving.state import SHARES, Limits, Memory, Shared, Weights, empty_pool
-from models.sessions.histories import CELL, NOTHING, History, HistoryConfig
+from models.sessions.histories import NOTHING, History, HistoryConfig
 from models.sessions.look_kernel import Snapshots
 from models.sessions.visits import Visit, Window
 from models.shop.catalog import Catalog
@@ -40,7 +39,7 @@ from models.shop.kinds import CROSS_SELL, KIND_NAMES, UPSELL
 from models.shop.policy import DEFAULT, Policy
 from models.thread_team import ALONE, ThreadTeam
 
-NO_LOOKS = Window([], [], [])
+_NO_LOOKS = Window([], [], [])
 
 MOST_POOLS_KEPT = 16
 """Room for the answers of a batch that had more pools logged than these is not kept for the next one."""
@@ -71,11 +70,11 @@ class SuggestedItem(TypedDict):
 
 @dataclass(slots=True)
 class Query:
-    """What is asked for one event."""
+    """What is asked for one event, for callers that have it in lists; a worker packs it into `Queries` at once."""
 
     action: Action
     trigger: list[int]  # indices of the event's items
-    visit: Visit  # what was looked at may be given in columns instead, likewise of the window
+    visit: Visit
     at: float  # time of the event, epoch seconds
     seed: str  # decides what is left to chance: the suggestion's id
     user_id: str = ""  # whose visit it is
@@ -163,6 +162,13 @@ class _Room(NamedTuple):
         return len(self.output.answers.pool_item) <= MOST_POOLS_KEPT
 
 
+class _Memory(NamedTuple):
+    """The box of a thread's memory, and the rules that it is for."""
+
+    rules: Rules
+    box: Box
+
+
 class AnsweredBatch(NamedTuple):
     """What a batch of queries is answered with, as arrays that have room for more."""
 
@@ -216,7 +222,7 @@ class Recommender:
         self._reason_text = ReasonText(items, catalog)
         self._serial = 1
         self._pools = [empty_pool(0)]  # of each thread that has answered, the first one's at least
-        self._shared, self._memories = KeptBox(), [KeptBox()]
+        self._shared, self._memories = KeptBox(), list[_Memory]()
         self._spare: list[_Room] = []
         self.policy = policy
 
@@ -297,9 +303,17 @@ class Recommender:
         """Answers to queries: everything is computed at the call, and each list is put into words when it is taken.
 
         A caller that is done with one list before it takes the next spares the garbage collector thousands of objects.
-        The arguments are those of `answer_batch`.
+        `expected` are the sequence model's predictions for these queries; None: there is no such model. `learnt` is as
+        of `answer_batch`.
         """
-        return self._told(self.answer_batch(queries, expected, learnt)) if queries else iter(())
+        if not queries:
+            return iter(())
+        asked, looks = _columns(queries)
+        if self.explores:
+            asked.seeds[:] = [seed_of(query.seed) for query in queries]
+        asked.log(np.flatnonzero([query.logs_pool for query in queries]))
+        expected = no_expectations(len(queries)) if expected is None else expected
+        return self._told(self.answer_batch(asked, expected, looks, learnt))
 
     def _told(self, answered: AnsweredBatch) -> Iterator[Answer]:
         """Answers of a batch, one after the other."""
@@ -308,23 +322,23 @@ class Recommender:
         yield from map(Answer, lists, map(answered.pool, range(queries)))
         self.done_with(answered)
 
+    @property
+    def explores(self) -> bool:
+        """Whether something is left to chance, so that queries need seeds."""
+        return self._in_force.limits.explore > 0.0
+
     def answer_batch(
-        self,
-        queries: Sequence[Query],
-        expected: Expected | None = None,
-        learnt: Learnt | None = None,
-        looks: Snapshots | None = None,
+        self, queries: QueryColumns, expected: Expected, looks: Snapshots, learnt: Learnt | None = None
     ) -> AnsweredBatch:
         """Answers to queries, of which there is at least one, as arrays.
 
-        `expected` are the sequence model's predictions for these queries; None: there is no such model. `learnt` is the
-        order that may serve; None: the recommender's own. `looks` has what the queries' visits have looked at; None:
-        the visits themselves have it.
+        `expected` are the sequence model's predictions for them, and `looks` what their shoppers have looked at.
+        `learnt` is the order that may serve; None: the recommender's own.
         """
         self.popularity.refresh()
-        in_force = self._in_force
+        in_force, number = self._in_force, len(queries)
         rows, rules = self.neighbours.arrays(), in_force.compiled.rules()
-        self.category_lifts.refresh(len(queries), rows, rules)
+        self.category_lifts.refresh(number, rows, rules)
         shared = Shared(
             rows,
             in_force.weights,
@@ -338,31 +352,34 @@ class Recommender:
             (learnt or self.learnt).order,
             self.items.order,
         )
-        batch = self._batch(queries, expected_of(None, queries) if expected is None else expected, looks)
-        room = self._room(len(queries), in_force.limits.items, int(batch.logged.max()) + 1)
-        box, parts = self._shared.of(shared), self.team.parts(len(queries), LEAST_QUERIES)
+        batch = self._batch(queries, expected, looks)
+        room = self._room(number, in_force.limits.items, queries.pools)
+        box, parts = self._shared.of(shared), self.team.parts(number, LEAST_QUERIES)
         if len(parts) == 1:
-            answer(batch, box, self._memory(0), room.box)
+            answer(batch, box, self._memory(0, rules), room.box)
         else:
             answers = [
-                partial(answer, batch.part(rows), box, self._memory(thread), boxed(room.output.part(rows)))
-                for thread, rows in enumerate(parts)
+                partial(answer, batch.part(part), box, self._memory(thread, rules), boxed(room.output.part(part)))
+                for thread, part in enumerate(parts)
             ]
             self.team.run(answers)
-        return AnsweredBatch(room, batch.logged)
+        return AnsweredBatch(room, queries.logged)
 
-    def _memory(self, thread: int) -> Box:
+    def _memory(self, thread: int, rules: Rules) -> Box:
         """Working memory of a thread, for the rules as of now; those of the threads before it are asked for first."""
+        if thread < len(self._memories) and self._memories[thread].rules is rules:
+            return self._memories[thread].box
         compiled, states, items = self._in_force.compiled, self._in_force.query_states, len(self.catalog.facts)
         if thread == len(self._pools):
             self._pools.append(empty_pool(items))
-            self._memories.append(KeptBox())
         if thread == len(states):
             states.append(compiled.query_state())
         if len(self._pools[thread].where) < items:
             self._pools[thread] = empty_pool(items)
         states[thread] = compiled.query_state(states[thread])
-        return self._memories[thread].of(Memory(states[thread], self._pools[thread]))
+        memory = _Memory(rules, boxed(Memory(states[thread], self._pools[thread])))
+        self._memories[thread : thread + 1] = [memory]
+        return memory.box
 
     def _room(self, queries: int, places: int, pools: int) -> _Room:
         """Room for the answers of a batch: that of one before, if it is done with and large enough."""
@@ -377,44 +394,37 @@ class Recommender:
         if not self._spare and answered.room.is_small:
             self._spare.append(answered.room)
 
-    def _batch(self, queries: Sequence[Query], expected: Expected, looks: Snapshots | None) -> Batch:
-        """Queries as arrays."""
-        visits = [query.visit for query in queries]
-        if looks is None:
-            visited = _joined([visit.items for visit in visits])
-            ages_s = np.fromiter(chain.from_iterable(visit.ages_s for visit in visits), np.float64)
-        else:
-            visited, ages_s = Joined(looks.items, looks.ends), looks.ages_s
-        explores, bought = self._in_force.limits.explore > 0.0, Action.PURCHASE
-        seeds = np.array([_seed(query.seed) for query in queries] if explores else np.zeros(len(queries)), np.uint64)
+    def _batch(self, queries: QueryColumns, expected: Expected, looks: Snapshots) -> Batch:
+        """Queries as the kernel takes them."""
+        own = queries.own if queries.longest <= MOST_BOUGHT else self._ordered(queries)
+        serial = self._serial
         self._serial += len(queries)
-        logs = np.array([query.logs_pool for query in queries], np.bool_)
-        own = [query.history.cells for query in queries]
         return Batch(
-            self._serial - len(queries),
-            np.array([query.at for query in queries], np.float64),
-            seeds,
-            np.array([query.action is not bought for query in queries], np.bool_),
-            _joined([query.trigger for query in queries]),
-            _joined([visit.cart for visit in visits]),
-            _joined([visit.bought for visit in visits]),
-            visited,
-            ages_s,
+            serial,
+            queries.at,
+            queries.seeds,
+            queries.upsells,
+            queries.trigger,
+            queries.cart,
+            queries.bought,
+            Joined(looks.items, looks.ends),
+            looks.ages_s,
             expected,
-            np.array([query.arm for query in queries], np.int8),
-            np.frombuffer(bytearray().join([self._own(cells).data for cells in own if len(cells)]), CELL),
-            np.array([0, *accumulate(map(len, own))], np.int64),
-            np.array([query.history.baskets for query in queries], np.float64),
-            np.where(logs, np.cumsum(logs) - 1, -1),
+            queries.arms,
+            own,
+            queries.own_ends,
+            queries.baskets,
+            queries.logged,
         )
 
-    def _own(self, cells: NDArray[np.void]) -> NDArray[np.void]:
-        """What a shopper has bought; the most useful first where a pool may not have room for all."""
-        if len(cells) <= MOST_BOUGHT:
-            return cells
-        useful = np.log2(cells["slow"]) + cells["last"] / self._histories.slow_s
-        ordered: NDArray[np.void] = cells[np.argsort(-useful, kind="stable")]
-        return ordered
+    def _ordered(self, queries: QueryColumns) -> NDArray[Any]:
+        """What the shoppers have bought; the most useful first where a pool may not have room for all of a shopper."""
+        cells, ends = queries.own.copy(), queries.own_ends[: len(queries) + 1]
+        for row in np.flatnonzero(np.diff(ends) > MOST_BOUGHT).tolist():
+            own = cells[ends[row] : ends[row + 1]]
+            useful = np.log2(own["slow"]) + own["last"] / self._histories.slow_s
+            own[:] = own[np.argsort(-useful, kind="stable")]
+        return cells
 
     def _suggested(self, out: Answers, why: Reasons, queries: int) -> Iterator[list[SuggestedItem]]:
         """The first answers as they are sent."""
@@ -449,39 +459,50 @@ class Recommender:
             yield suggestions
 
 
-def expected_of(
-    predictor: SequencePredictor | None,
-    queries: Sequence[Query],
-    looks: Snapshots | None = None,
-    team: ThreadTeam = ALONE,
-) -> Expected:
-    """What a sequence model, if there is one, expects next. May be called in a thread, one call at a time.
-
-    The work is divided among a team, but where some query has no window.
-    `looks` has the windows of those queries that have a window; None: the queries themselves have it.
-    """
+def expected_of(predictor: SequencePredictor | None, queries: Sequence[Query]) -> Expected:
+    """What a sequence model, if there is one, expects next."""
     if predictor is None:
-        return Expected(np.empty(0, np.int32), np.empty(0), np.zeros(len(queries) + 1, np.int64))
-    if looks is not None and not any(query.window is None for query in queries):
-        windows = WindowBatch(looks.look_items, looks.look_actions, looks.look_ats, looks.look_ends)
-        return predictor.expect_batch(np.array([hash(query.user_id) for query in queries], np.int64), windows, team)
-    shoppers = [(query.user_id, _window_of(row, query, looks)) for row, query in enumerate(queries)]
-    return predictor.expect(shoppers)
+        return no_expectations(len(queries))
+    return predictor.expect([(query.user_id, query.window or _NO_LOOKS) for query in queries])
 
 
-def _window_of(row: int, query: Query, looks: Snapshots | None) -> Window:
-    """The window of the query in a row; empty where the query has none."""
-    if query.window is None or looks is None:
-        return query.window or NO_LOOKS
-    own = slice(int(looks.look_ends[row]), int(looks.look_ends[row + 1]))
-    return Window(looks.look_items[own].tolist(), looks.look_actions[own].tolist(), looks.look_ats[own].tolist())
+def _columns(queries: Sequence[Query]) -> tuple[QueryColumns, Snapshots]:
+    """Queries in columns, and what their shoppers have looked at."""
+    waiting = Queries()
+    for query in queries:
+        waiting.add(
+            shopper_key(query.user_id),
+            query.at,
+            upsells=query.action is not Action.PURCHASE,
+            arm=query.arm,
+            windowed=query.window is not None,
+            trigger=query.trigger,
+            cart=query.visit.cart,
+            bought=query.visit.bought,
+            history=query.history,
+        )
+    visits = [query.visit for query in queries]
+    windows = [query.window or _NO_LOOKS for query in queries]
+    looks = Snapshots(
+        np.array([len(queries)]),
+        _joined([visit.items for visit in visits], np.int32),
+        _joined([visit.ages_s for visit in visits], np.float64),
+        _joined([visit.actions for visit in visits], np.int8),
+        _ends([visit.items for visit in visits]),
+        _joined([window.items for window in windows], np.int32),
+        _joined([window.actions for window in windows], np.int8),
+        _joined([window.ats for window in windows], np.float64),
+        _ends([window.items for window in windows]),
+    )
+    return waiting.take(len(queries)), looks
 
 
-def _joined(lists: Sequence[Sequence[int]]) -> Joined:
-    joined = array("i")
-    for items in lists:
-        joined.extend(items)
-    return Joined(np.array(joined, np.int32), np.array([0, *accumulate(map(len, lists))], np.int64))
+def _joined(lists: Iterable[Sequence[float]], kind: type[np.generic]) -> NDArray[Any]:
+    return np.fromiter(chain.from_iterable(lists), kind)
+
+
+def _ends(lists: Iterable[Sequence[int]]) -> NDArray[np.int64]:
+    return np.array([0, *accumulate(map(len, lists))], np.int64)
 
 
 def _flat(rows: int, *tables: NDArray[Any]) -> list[list[Any]]:
@@ -489,6 +510,6 @@ def _flat(rows: int, *tables: NDArray[Any]) -> list[list[Any]]:
     return [table[:rows].reshape(-1).tolist() for table in tables]
 
 
-def _seed(text: str) -> int:
+def seed_of(text: str) -> int:
     """64 bits that are the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -103,6 +103,7 @@ class CompiledPolicy:
         self._excluded_brands = frozenset(policy.exclude_brands)
         self._excluded_categories = frozenset(policy.exclude_categories)
         self._rules: Rules | None = None
+        self._rules_as = (0, 0, 0)  # categories and brands when they were made
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps: of the items that the policy excludes."""
@@ -153,10 +154,15 @@ class CompiledPolicy:
 
     def rules(self) -> Rules:
         """The rules as arrays that cover the catalogue as it is now: the same object until one is replaced."""
-        self._catalog.make_room()
+        catalog = self._catalog
+        catalog.make_room()
+        known_as = catalog.categories.added, len(catalog.brands), catalog.brands.reused
+        if self._rules is not None and known_as == self._rules_as and self._rules.facts is catalog.facts:
+            return self._rules
         self.cover()
+        self._rules_as = known_as
         rules = Rules(
-            self._catalog.facts,
+            catalog.facts,
             self._group,
             self._category_barred,
             self._brand_barred,

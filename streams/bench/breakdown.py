@@ -23,6 +23,7 @@ import streams.worker.shopper_task
 import streams.worker.suggestion_batcher
 from models.cooccurrence.counter import CoOccurrence
 from models.cooccurrence.index import Neighbours
+from models.serving.queries import Queries
 from models.serving.recommender import Recommender
 from models.sessions.look_table import LookTable
 from models.sessions.visits import Visits
@@ -37,6 +38,7 @@ from streams.settings import Settings
 from streams.wire.neighbour_rows import RowWriter
 from streams.wire.pair_deltas import PairBatch
 from streams.wire.suggestion_writer import SuggestionWriter
+from streams.wire.waiting_requests import WaitingRequests
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
 REST = "lanes, cursors, event loop"
@@ -80,8 +82,11 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (shopper, "collect_visit", "visits: consent, repeats, carts"),
         (LookTable, "run", "visits: looks, pairs, snapshots"),
         (LookTable, "take", "visits: looks, pairs, snapshots"),
-        (batcher, "expected_of", "sequence model"),
+        (batcher, "predicted", "sequence model"),
         (Recommender, "answer_batch", "suggest: around the kernel"),
+        (SuggestionBatcher, "submit", "suggest: queries into arrays"),
+        (Queries, "take", "suggest: queries into arrays"),
+        (WaitingRequests, "take", "suggest: queries into arrays"),
         (Recommender, "_batch", "suggest: queries into arrays"),
         (vars(models.serving.recommender), "answer", "suggest: kernel"),
         (SuggestionBatcher, "_answer", "suggestions: around the writer"),

@@ -124,16 +124,21 @@ class BlockWriter:
         """Memory that it takes."""
         return self._out.nbytes + self._blocks.nbytes
 
-    def blocks(self, keys: Sequence[bytes], text: Text, ends: NDArray[np.int64]) -> list[tuple[int, Block]]:
-        """Partitions and blocks of values that stand one after the other and end so; an empty one makes no record."""
-        joined, number = b"".join(keys), len(keys)
-        size = len(joined) + (int(ends[-1]) if number else 0) + OVERHEAD_BYTES * number
+    def blocks(
+        self, keys: Text, key_bounds: NDArray[np.int64], text: Text, ends: NDArray[np.int64]
+    ) -> list[tuple[int, Block]]:
+        """Partitions and blocks of values that stand one after the other and end so; an empty one makes no record.
+
+        `key_bounds`, (records, 2), say where the keys start and end.
+        """
+        number = len(key_bounds)
+        size = int((key_bounds[:, 1] - key_bounds[:, 0]).sum()) + OVERHEAD_BYTES * number
+        size += int(ends[-1]) if number else 0
         if size > len(self._out):
             self._out = np.empty(size + size // 4, np.uint8)
         if number > len(self._blocks):
             self._blocks = np.empty((2 * number, _COLUMNS), np.int64)
-        key_sizes = np.fromiter(map(len, keys), np.int64, number)
-        made = _group(text, ends, np.frombuffer(joined, np.uint8), key_sizes, self._partitions, self._out, self._blocks)
+        made = _group(text, ends, keys, key_bounds, self._partitions, self._out, self._blocks)
         view = self._out.data
         return [
             (partition, Block(bytes(view[start:end]), number, size))
@@ -143,7 +148,8 @@ class BlockWriter:
 
 def warm() -> None:
     """Compile, or load what was compiled before."""
-    BlockWriter(1).blocks([], np.empty(0, np.uint8), np.empty(0, np.int64))
+    nothing = np.frombuffer(b"", np.uint8)
+    BlockWriter(1).blocks(nothing, np.empty((0, 2), np.int64), np.empty(0, np.uint8), np.empty(0, np.int64))
     joined_records([encoded_records([], [])], 0)
 
 
@@ -242,7 +248,7 @@ def _group(
     text: Text,
     ends: NDArray[np.int64],
     keys: Text,
-    key_sizes: NDArray[np.int64],
+    key_bounds: NDArray[np.int64],
     partitions: int,
     out: Text,
     blocks: NDArray[np.int64],
@@ -250,17 +256,16 @@ def _group(
     """Encode the records of all partitions, one partition after the other; returns the number of blocks."""
     number = len(ends)
     partition_of = np.empty(number, np.int64)
-    key_ends = np.empty(number, np.int64)
     firsts = np.zeros(partitions + 1, np.int64)  # of a partition, in `order`; while that is filled, of the next one
     order = np.empty(number, np.int64)
-    start, key_start = 0, 0
+    start = 0
     for record in range(number):
-        key_ends[record] = key_start + key_sizes[record]
         partition_of[record] = -1
         if ends[record] > start:
-            partition_of[record] = hash_of(keys, key_start, key_sizes[record]) % partitions
+            key_start, key_end = key_bounds[record]
+            partition_of[record] = hash_of(keys, key_start, key_end - key_start) % partitions
             firsts[partition_of[record] + 1] += 1
-        start, key_start = ends[record], key_ends[record]
+        start = ends[record]
     for partition in range(partitions):
         firsts[partition + 1] += firsts[partition]
     sent = firsts[partitions]
@@ -272,7 +277,8 @@ def _group(
     for place in range(sent):
         record = order[place]
         start = ends[record - 1] if record else 0
-        size, key_size = ends[record] - start, key_sizes[record]
+        key_start, key_end = key_bounds[record]
+        size, key_size = ends[record] - start, key_end - key_start
         approximate = size + key_size + OVERHEAD_BYTES
         if (
             partition_of[record] != last
@@ -285,7 +291,7 @@ def _group(
             made += 1
         block = blocks[made - 1]
         at = _put_start(out, at, block[_NUMBER], _field_size(key_size) + _field_size(size) + 1)
-        at = _put_field(out, at, keys, key_ends[record] - key_size, key_size)
+        at = _put_field(out, at, keys, key_start, key_size)
         at = _put_field(out, at, text, start, size)
         out[at] = 0  # headers
         at += 1

@@ -32,8 +32,6 @@ from streams.wire.json_text import (
     MOMENT,
     NUMBER,
     Text,
-    end_of_string,
-    end_of_strings,
     put,
     put_decimal,
     put_figure,
@@ -48,8 +46,11 @@ SCORE_DIGITS, LIFT_DIGITS, PROPENSITY_DIGITS = 6, 4, 9
 OUTCOMES = NOTHING, SUGGESTED, WITHHELD = range(3)
 """Of a query: nothing to suggest, a list, a list that the arm `none` withholds."""
 
-TOPIC, PARTITION, OFFSET, APPENDED_MS, AT_MS, ACTION, ARM, MODELS, ITEM_COUNT = range(9)
-"""Columns of `Requests.columns`."""
+COLUMNS = 13
+(
+    TOPIC, PARTITION, OFFSET, APPENDED_MS, AT_MS, ACTION, ARM, MODELS, ITEM_COUNT, USER_AT, IDS_AT, KEY_AT, KEY_END,
+) = range(COLUMNS)  # fmt: skip
+"""Columns of `Requests.columns`; the last four are bounds in `Requests.texts`."""
 
 ACTIONS = {action: number for number, action in enumerate(Action)}
 """Code of an action."""
@@ -150,8 +151,8 @@ def models_of(texts: Sequence[bytes]) -> Models:
 class Requests(NamedTuple):
     """What was asked, beside the queries."""
 
-    columns: NDArray[np.int64]  # (queries, 9)
-    texts: bytes  # JSON: for each query a list of the shopper's id and a list of ids of the trigger
+    columns: NDArray[np.int64]  # (queries, COLUMNS)
+    texts: bytes  # for each query the shopper's id and a list of ids of the trigger, both as JSON, and the record's key
     models: Models
 
 
@@ -206,7 +207,7 @@ class _Out(NamedTuple):
     latency_tenths: NDArray[np.int64]  # (queries,) or more
     outcomes: NDArray[np.int64]  # (topics, len(OUTCOMES)): numbers of queries
     kinds: NDArray[np.int64]  # (len(KIND_NAMES),): items sent
-    progress: NDArray[np.int64]  # (2,): queries done, and where the texts of the next one begin
+    progress: NDArray[np.int64]  # (1,): queries done
 
 
 class SuggestionWriter:
@@ -234,21 +235,14 @@ class SuggestionWriter:
 
     def warm(self) -> None:
         """Compile, or load what was compiled before."""
-        nothing = Requests(np.empty((0, ITEM_COUNT + 1), np.int64), b"[]", models_of([]))
-        self.write([], nothing, *empty_output(0, 1, 0), 0.0, emit_empty=False)
+        nothing = Requests(np.empty((0, COLUMNS), np.int64), b"", models_of([]))
+        self.write(nothing, *empty_output(0, 1, 0), 0.0, emit_empty=False)
         record_batches.warm()
 
     def write(
-        self,
-        keys: Sequence[bytes],
-        requests: Requests,
-        answers: Answers,
-        reasons: Reasons,
-        now_ms: float,
-        *,
-        emit_empty: bool,
+        self, requests: Requests, answers: Answers, reasons: Reasons, now_ms: float, *, emit_empty: bool
     ) -> Written:
-        """The records of the answers to requests, in the first rows of the arrays, with these keys, and their numbers.
+        """The records of the answers to requests, in the first rows of the arrays, and their numbers.
 
         Items are those that the answers are of: no index has been freed.
 
@@ -272,14 +266,15 @@ class SuggestionWriter:
             emit_empty,
         )
         out, store, blocks, made = self._out, self._store, list[tuple[int, Block]](), False
-        out.progress[:], done = (0, 1), 0
+        out.progress[0], done = 0, 0
         while True:
             number = _write(batch, self._words, store, self._written, made, out)
             if made := number > 0:
                 self._make_pieces(number)
             before, done = done, int(out.progress[0])
             if done > before:
-                blocks += self._block_writer.blocks(keys[before:done], out.text, out.ends[before + 1 : done + 1])
+                bounds = np.ascontiguousarray(requests.columns[before:done, KEY_AT:])
+                blocks += self._block_writer.blocks(batch.texts, bounds, out.text, out.ends[before + 1 : done + 1])
             if done == queries:
                 return Written(blocks, out.outcomes, out.kinds, out.latency_tenths[:queries])
             if number < 0 and done == before:  # not even one has room
@@ -301,7 +296,7 @@ class SuggestionWriter:
             np.empty(queries, np.int64),
             np.empty((self._words.topics, len(OUTCOMES)), np.int64),
             np.empty(len(KIND_NAMES), np.int64),
-            np.empty(2, np.int64),
+            np.empty(1, np.int64),
         )
 
     def _make_pieces(self, number: int) -> None:
@@ -429,16 +424,15 @@ def _shown(query: int, batch: _Batch) -> int:
 
 
 @inline_njit
-def _bound(query: int, text_at: int, oldest: int, batch: _Batch, words: Words, store: _Store) -> tuple[int, int]:
-    """Bytes that a record may take, -1 where pieces are missing; and where the texts of the next query begin."""
+def _bound(query: int, oldest: int, batch: _Batch, words: Words, store: _Store) -> Any:
+    """Bytes that a record may take, -1 where pieces are missing."""
     columns = batch.columns[query]
-    end = end_of_strings(batch.texts, end_of_string(batch.texts, text_at + 1) + 1) + 2
-    bound = end - text_at + words.bounds[0] + 2 * words.spans[_TOPICS + columns[TOPIC], 1]
+    bound = columns[KEY_AT] - columns[USER_AT] + words.bounds[0] + 2 * words.spans[_TOPICS + columns[TOPIC], 1]
     bound += batch.models.ends[columns[MODELS] + 1] - batch.models.ends[columns[MODELS]]
     for place in range(_shown(query, batch)):
         item, anchor = batch.item[query, place], batch.anchor[query, place]
         if not _is_kept(item, oldest, store) or not _is_kept(anchor, oldest, store):
-            return -1, end
+            return -1
         of_item = store.pieces[item]
         bound += words.bounds[1] + store.pieces[anchor].id
         bound += of_item.id + of_item.title + of_item.category + of_item.price
@@ -449,9 +443,9 @@ def _bound(query: int, text_at: int, oldest: int, batch: _Batch, words: Words, s
             about = batch.about[query, place, rank]
             if about >= 0:
                 if not _is_kept(about, oldest, store):
-                    return -1, end
+                    return -1
                 bound += store.pieces[about].id + store.pieces[about].title
-    return bound, end
+    return bound
 
 
 @inline_njit
@@ -534,12 +528,8 @@ def _put_item(out: Text, at: int, query: int, place: int, batch: _Batch, words: 
 
 
 @inline_njit
-def _put_record(
-    out: Text, at: int, query: int, text_at: int, latency: int, batch: _Batch, words: Words, store: _Store
-) -> int:
+def _put_record(out: Text, at: int, query: int, latency: int, batch: _Batch, words: Words, store: _Store) -> int:
     columns = batch.columns[query]
-    user_end = end_of_string(batch.texts, text_at + 1)
-    ids_end = end_of_strings(batch.texts, user_end + 1)
     at = _word(out, at, words, _ID)
     at = _word(out, at, words, _TOPICS + columns[TOPIC])
     out[at] = _DASH
@@ -547,7 +537,7 @@ def _put_record(
     out[at] = _DASH
     at = put_whole(out, at + 1, columns[OFFSET])
     at = _word(out, at, words, _USER)
-    at = put(out, at, batch.texts, text_at + 1, user_end - text_at - 1)
+    at = put(out, at, batch.texts, columns[USER_AT], columns[IDS_AT] - columns[USER_AT])
     at = _word(out, at, words, _AT)
     at = put_moment(out, at, columns[AT_MS])
     at = _word(out, at, words, _TOPIC)
@@ -559,7 +549,7 @@ def _put_record(
     at = _word(out, at, words, _ACTION)
     at = _word(out, at, words, _ACTION_NAMES + columns[ACTION])
     at = _word(out, at, words, _ITEM_IDS)
-    at = put(out, at, batch.texts, user_end + 1, ids_end - user_end - 1)
+    at = put(out, at, batch.texts, columns[IDS_AT], columns[KEY_AT] - columns[IDS_AT])
     if columns[ITEM_COUNT] > MAX_TRIGGER_IDS:
         at = _word(out, at, words, _ITEM_COUNT)
         at = put_whole(out, at, columns[ITEM_COUNT])
@@ -597,7 +587,7 @@ def _write(batch: _Batch, words: Words, store: _Store, written: int, made: bool,
     for query in range(first, len(batch.columns)):
         withheld = batch.columns[query, ARM] == NONE
         sent = batch.size[query] > 0 or batch.emit_empty
-        bound, text_end = _bound(query, out.progress[1], written - 2 * half, batch, words, store)
+        bound = _bound(query, written - 2 * half, batch, words, store)
         if sent and bound < 0:
             return 0
         if sent and at + bound > len(out.text):
@@ -608,10 +598,10 @@ def _write(batch: _Batch, words: Words, store: _Store, written: int, made: bool,
         if sent:
             late_ms = max(0.0, batch.now_ms - batch.columns[query, APPENDED_MS])
             latency = int(np.rint(10.0 * late_ms))
-            at = _put_record(out.text, at, query, out.progress[1], latency, batch, words, store)
+            at = _put_record(out.text, at, query, latency, batch, words, store)
             out.latency_tenths[query] = latency
             for place in range(_shown(query, batch)):
                 out.kinds[batch.kind[query, place]] += 1
         out.ends[query + 1] = at
-        out.progress[0], out.progress[1] = query + 1, text_end
+        out.progress[0] = query + 1
     return 0

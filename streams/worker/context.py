@@ -31,9 +31,6 @@ from streams.worker.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-QUERY_BYTES = 3_000
-"""Of a query that waits, with its visit."""
-
 
 @dataclass(slots=True)
 class WorkerContext:
@@ -108,7 +105,7 @@ class WorkerContext:
             "views": self.looks.nbytes,
             "serving": self.recommender.nbytes + self.batcher.nbytes,
             "sequence model": predictor.nbytes if predictor is not None else 0,
-            "waiting queries": QUERY_BYTES * self.batcher.waiting,
+            "waiting queries": self.batcher.waiting_bytes,
             "outbox": self.producer.bytes,
         }
 

@@ -7,11 +7,12 @@ their ids are taken, so that the sample does not depend on the place in a burst.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from math import ceil
 
-from models.serving.recommender import Query
+import numpy as np
+from numpy.typing import NDArray
+
 from models.shop.policy import DEFAULT, FIXED
 
 FIRST_BYTES = 8_000.0
@@ -19,6 +20,8 @@ FIRST_BYTES = 8_000.0
 
 FADE = 0.9
 """What the mean size keeps of itself at each pool."""
+
+_NONE = np.empty(0, np.int64)
 
 
 class PoolSampler:
@@ -34,25 +37,24 @@ class PoolSampler:
         self._left, self._at = self._bytes_per_s, clock()
         self._mean = FIRST_BYTES
 
-    def pick(self, queries: Sequence[Query]) -> None:
-        """Set `logs_pool` of the queries of a batch whose pools are logged."""
+    def pick(self, arms: NDArray[np.int8], seeds: Callable[[list[int]], list[int]]) -> NDArray[np.int64]:
+        """Rows of the queries of a batch whose pools are logged, ascending.
+
+        `seeds` gives the hashes of the ids of the lists in some rows: [`seed_of`][models.serving.recommender.seed_of].
+        """
         now = self._clock()
         gained = self._bytes_per_s * max(0.0, now - self._at)
         self._left, self._at = min(self._bytes_per_s, self._left + gained), now
         most = ceil(self._left / self._mean)
         if most <= 0:
-            return
-        eligible = [query for query in queries if query.arm in (DEFAULT, FIXED)]
+            return _NONE
+        eligible = np.flatnonzero((arms == DEFAULT) | (arms == FIXED))
         if len(eligible) > most:
-            eligible = sorted(eligible, key=_hash)[:most]
-        for query in eligible:
-            query.logs_pool = True
+            hashes = np.array(seeds(eligible.tolist()), np.uint64)
+            eligible = np.sort(eligible[np.argsort(hashes, kind="stable")[:most]])
+        return eligible
 
     def spend(self, size: int) -> None:
         """Pay for a pool that was logged, in bytes."""
         self._left -= size
         self._mean += (1.0 - FADE) * (size - self._mean)
-
-
-def _hash(query: Query) -> bytes:
-    return hashlib.blake2b(query.seed.encode(), digest_size=8).digest()

@@ -28,7 +28,6 @@ import numpy as np
 from aiokafka import TopicPartition
 from numpy.typing import NDArray
 
-from models.serving.recommender import NO_LOOKS, Query
 from models.sessions.click_columns import NOT_PLAIN
 from models.sessions.click_kernel import UNKNOWN_ITEM
 from models.sessions.histories import Histories, History
@@ -59,7 +58,6 @@ from streams.wire.record import Record, check_at, raw_value, refusal
 from streams.wire.record_run import RecordRun
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
-from streams.worker.suggestion_batcher import SuggestionRequest
 
 MERGE_WAIT_S = 0.5
 """How long a record waits for records of the other topic that the broker is known to hold. It is short, because it
@@ -488,11 +486,8 @@ class ShopperTask(PartitionTask):
         history: History,
     ) -> None:
         """Submit the query of an event; the looks' table has been asked for its snapshot."""
-        window = None if self.context.batcher.predictor is None else NO_LOOKS
-        seed = f"{record.topic}-{record.partition}-{record.offset}"
         arm = self.context.recommender.policy.arm_of(user_id)
-        query = Query(action, trigger, visit, at, seed, user_id, window, arm, history)
-        self.context.batcher.submit(SuggestionRequest(record, item_ids, query))
+        self.context.batcher.submit(record, user_id, at, action, item_ids, trigger, visit, arm, history)
 
     def _apply_profile(self, profile: Profile) -> str:
         """Apply a profile, and tell every other task and trainer if it forgets: they may never read this profile."""

@@ -14,10 +14,9 @@ An event whose query waits here is applied but not answered: a task drains the b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -26,23 +25,40 @@ from numpy.typing import NDArray
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
-from models.sequence.predictor import Expected, SequencePredictor
-from models.serving.recommender import Learnt, Query, Recommender, expected_of
+from models.sequence.predictor import Expected, SequencePredictor, shopper_key
+from models.serving.queries import Queries, QueryColumns, predicted
+from models.serving.recommender import Learnt, Recommender, seed_of
+from models.sessions.histories import History
 from models.sessions.look_kernel import Snapshots
 from models.sessions.look_table import LookTable
-from models.shop.events import MAX_TRIGGER_IDS
+from models.sessions.visits import Visit
+from models.shop.events import Action
 from models.shop.kinds import KIND_NAMES
 from models.shop.policy import ARMS, DEFAULT, NONE, POPULAR
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.threads import run_in_daemon_thread
+from streams.wire import waiting_requests
 from streams.wire.codec import shorter_suggestion
+from streams.wire.json_text import Text
 from streams.wire.partitioner import partition_of
 from streams.wire.pool_records import Trigger, encode_pool
 from streams.wire.record import Record
-from streams.wire.suggestion_writer import ACTIONS, Models, Requests, SuggestionWriter, Written, models_of
+from streams.wire.suggestion_writer import (
+    IDS_AT,
+    OFFSET,
+    PARTITION,
+    TOPIC,
+    USER_AT,
+    Models,
+    Requests,
+    SuggestionWriter,
+    Written,
+    models_of,
+)
 from streams.wire.topics import Identity, full_name
+from streams.wire.waiting_requests import WaitingRequests
 from streams.worker.pool_sampler import PoolSampler
 
 COUNTING = {"cooccurrence": "counts-1"}
@@ -55,14 +71,16 @@ TRIGGER_TOPICS = ("clicks", "purchases")
 OUTCOME_NAMES = ("nothing to suggest", "suggested", "withheld")
 """Of the outcomes of `streams.wire.suggestion_writer`, for the metrics."""
 
+_PURCHASE = Action.PURCHASE
 
-class SuggestionRequest(NamedTuple):
-    """A query and the event that asks it."""
 
-    record: Record
-    item_ids: list[str]
-    """Of the event."""
-    query: Query
+class _Batch(NamedTuple):
+    """Queries that are answered together."""
+
+    queries: QueryColumns
+    columns: NDArray[np.int64]  # of `Requests`
+    texts: bytes
+    looks: Snapshots
 
 
 class SuggestionBatcher:
@@ -105,9 +123,8 @@ class SuggestionBatcher:
         self._max_bytes = settings.outbox_bytes
         self._batch_records, self._clock, self._on_failure = settings.batch_records, clock, on_failure
         self.predictor: SequencePredictor | None = None
-        self._requests: list[SuggestionRequest] = []  # not being answered yet
-        self._answering: Sequence[SuggestionRequest] = ()  # in a thread
-        self._answering_looks: Snapshots | None = None  # ... and what their shoppers looked at
+        self._queries, self._requests = Queries(), WaitingRequests()  # not being answered yet
+        self._answering: _Batch | None = None  # in a thread
         self._answers_with: SequencePredictor | None = None  # there
         self._submitted = self._answered = 0  # since the start
         self._under_way: asyncio.Task[None] | None = None
@@ -129,7 +146,16 @@ class SuggestionBatcher:
     @property
     def waiting(self) -> int:
         """Queries that are not being answered yet."""
-        return len(self._requests)
+        return len(self._queries)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory that they take, with those that are being answered."""
+        size = self._queries.nbytes + self._requests.nbytes
+        if (batch := self._answering) is not None:
+            size += batch.queries.nbytes + batch.columns.nbytes + len(batch.texts)
+            size += sum(array.nbytes for array in batch.looks)
+        return size
 
     @property
     def busy(self) -> bool:
@@ -143,24 +169,75 @@ class SuggestionBatcher:
         self._counts.add(
             np.zeros((topics, names), np.int64), np.zeros(len(KIND_NAMES), np.int64), np.zeros(0, np.int64)
         )
+        waiting_requests.warm()
 
     def held(self) -> NDArray[np.int64]:
         """Indices of the items of all queries that wait or are being answered, and of what predictors may answer."""
         predictors = {self.predictor, self._answers_with}
-        queried = np.fromiter(_held(chain(self._answering, self._requests)), np.int64)
-        looked_at = [self._looks.asked_items()]
-        if self._answering_looks is not None:
-            looked_at.append(self._answering_looks.look_items)
-        expected = (predictor.held() for predictor in predictors if predictor is not None)
-        return np.concatenate([queried, *looked_at, *expected])
+        held: list[NDArray[np.integer[Any]]] = [self._queries.held(), self._looks.asked_items()]
+        if self._answering is not None:
+            held += [self._answering.queries.held(), self._answering.looks.look_items]
+        held += [predictor.held() for predictor in predictors if predictor is not None]
+        return np.concatenate(held, dtype=np.int64)
 
-    def submit(self, request: SuggestionRequest) -> None:
-        """Add a query; the next `flush` that finds no batch under way answers it.
+    def submit(
+        self,
+        record: Record,
+        user_id: str,
+        at: float,
+        action: Action,
+        item_ids: Sequence[str],
+        trigger: Sequence[int],
+        visit: Visit,
+        arm: int,
+        history: History,
+    ) -> None:
+        """Add the query of a shopper's event in a record; the next `flush` that finds no batch under way answers it.
 
-        The looks' table has been asked for its snapshot.
+        `trigger` has the event's items, and `visit` what is in the cart and must not be suggested again. The looks'
+        table has been asked for its snapshot.
         """
-        self._requests.append(request)
+        windowed = self.predictor is not None
+        self._queries.add(
+            shopper_key(user_id),
+            at,
+            upsells=action is not _PURCHASE,
+            arm=arm,
+            windowed=windowed,
+            trigger=trigger,
+            cart=visit.cart,
+            bought=visit.bought,
+            history=history,
+        )
+        self._requests.add(
+            record,
+            self._topics[record.topic],
+            user_id,
+            item_ids,
+            at,
+            action,
+            arm=arm,
+            windowed=windowed,
+        )
         self._submitted += 1
+
+    def submit_clicks(
+        self,
+        asked: NDArray[Any],
+        buffer: Text,
+        items: NDArray[np.int32],
+        cart: NDArray[np.int32],
+        bought: NDArray[np.int32],
+        cells: Iterable[NDArray[np.void]],
+    ) -> None:
+        """As `submit` for many clicks, as rows of `ASKED` with bounds in a buffer.
+
+        `items` has the item of each; `cart` and `bought` have their lists one after the other, and `cells` the
+        histories of those shoppers who have any.
+        """
+        rows = self._requests.add_clicks(asked, buffer, windowed=self.predictor is not None)
+        self._queries.add_many(rows, items, cart, bought, cells)
+        self._submitted += len(asked)
 
     def flush(self) -> None:
         """Begin the next batch, unless one is under way; a quick one is answered at once.
@@ -170,18 +247,17 @@ class SuggestionBatcher:
         """
         if self._failure is not None:
             raise self._failure
-        if self._under_way is not None or not self._requests:
+        if self._under_way is not None or not self._queries:
             return
         predictor = self.predictor  # may be replaced while the batch is answered
-        max_batch = self._max_batch(predictor)
-        batch, self._requests = self._requests[:max_batch], self._requests[max_batch:]
-        looks = self._looks.take(len(batch))
-        if predictor is not None and len(batch) > predictor.inline_limit:
-            self._answering, self._answering_looks, self._answers_with = batch, looks, predictor
-            self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, looks, predictor))
+        size = min(len(self._queries), self._max_batch(predictor))
+        batch = _Batch(self._queries.take(size), *self._requests.take(size), self._looks.take(size))
+        if predictor is not None and size > predictor.inline_limit:
+            self._answering, self._answers_with = batch, predictor
+            self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, predictor))
             return
         try:
-            self._answer(batch, looks, predictor, self._expected(batch, looks, predictor))
+            self._answer(batch, predictor, self._expected(batch, predictor))
         except Exception as error:
             self._fail(error)
             raise
@@ -216,31 +292,28 @@ class SuggestionBatcher:
 
     async def close(self) -> None:
         """Answer nothing any more. Events not answered by now are applied again after the next start."""
-        self._requests = []
+        self._queries.clear()
+        self._requests.clear()
         if self._under_way is not None:
             self._under_way.cancel()
             await asyncio.wait([self._under_way])
 
-    async def _answer_in_thread(
-        self, batch: Sequence[SuggestionRequest], looks: Snapshots, predictor: SequencePredictor
-    ) -> None:
+    async def _answer_in_thread(self, batch: _Batch, predictor: SequencePredictor) -> None:
         """Predict in a thread, answer, and begin the next batch."""
         try:
-            expected = await run_in_daemon_thread(lambda: self._expected(batch, looks, predictor), "expectations")
+            expected = await run_in_daemon_thread(lambda: self._expected(batch, predictor), "expectations")
             await self._producer.wait_below(self._max_bytes)
-            self._answer(batch, looks, predictor, expected)
-            self._under_way, self._answering, self._answering_looks, self._answers_with = None, (), None, None
+            self._answer(batch, predictor, expected)
+            self._under_way = self._answering = self._answers_with = None
             if self._producer.bytes <= self._max_bytes:
                 self.flush()
         except Exception as error:
             self._under_way = None
             self._fail(error)
 
-    def _expected(
-        self, batch: Sequence[SuggestionRequest], looks: Snapshots, predictor: SequencePredictor | None
-    ) -> Expected:
+    def _expected(self, batch: _Batch, predictor: SequencePredictor | None) -> Expected:
         """Predictions for a batch."""
-        return expected_of(predictor, _queries(batch), looks, self._recommender.team)
+        return predicted(predictor, batch.queries, batch.looks, self._recommender.team)
 
     def _fail(self, error: Exception) -> None:
         """Answer nothing any more: the next flush raises the error, so no position is written."""
@@ -248,22 +321,18 @@ class SuggestionBatcher:
             self._failure = error
             self._on_failure(error)
 
-    def _answer(
-        self,
-        batch: Sequence[SuggestionRequest],
-        looks: Snapshots,
-        predictor: SequencePredictor | None,
-        expected: Expected,
-    ) -> None:
+    def _answer(self, batch: _Batch, predictor: SequencePredictor | None, expected: Expected) -> None:
         """Send the suggestions of a batch, given the predictions of these weights."""
         recommender, emit_empty = self._recommender, self._recommender.policy.emit_empty
-        queries = _queries(batch)
-        self._pools.pick(queries)
+        queries, columns, texts, looks = batch
+        seeds = partial(self._seeds, columns)
+        queries.log(self._pools.pick(queries.arms, seeds))
+        if recommender.explores:
+            queries.seeds[:] = seeds(range(len(queries)))
         learnt = recommender.learnt  # may be replaced, from another thread
-        answered = recommender.answer_batch(queries, expected, learnt, looks)
-        requests = Requests(*self._asked(batch), self._models_of(predictor, learnt))
+        answered = recommender.answer_batch(queries, expected, looks, learnt)
+        requests = Requests(columns, texts, self._models_of(predictor, learnt))
         written = self._writer.write(
-            [request.record.key or b"" for request in batch],
             requests,
             answered.lists,
             answered.reasons,
@@ -273,32 +342,17 @@ class SuggestionBatcher:
         shorten = self._shorten[emit_empty]
         for partition, block in written.blocks:
             self._producer.enqueue_block(self._topic, partition, block, shorten)
-        for number, query in enumerate(queries):
-            if query.logs_pool and answered.lists.size[number] and (pool := answered.pool(number)) is not None:
-                self._log_pool(batch[number].record, query, pool)
+        for number in np.flatnonzero(queries.logged >= 0).tolist() if queries.pools else ():
+            if answered.lists.size[number] and (pool := answered.pool(number)) is not None:
+                self._log_pool(batch, number, pool)
         recommender.done_with(answered)
-        self._answered += len(batch)
+        self._answered += len(queries)
         self._count(written)
 
-    def _asked(self, batch: Sequence[SuggestionRequest]) -> tuple[NDArray[np.int64], bytes]:
-        """Columns and texts of requests, as `Requests` has them."""
-        topics = self._topics
-        columns = [
-            (
-                topics[record.topic],
-                record.partition,
-                record.offset,
-                record.timestamp,
-                round(query.at * 1000),
-                ACTIONS[query.action],
-                query.arm,
-                2 * query.arm + (query.window is not None),
-                len(item_ids),
-            )
-            for record, item_ids, query in batch
-        ]
-        texts = [(query.user_id, item_ids[:MAX_TRIGGER_IDS]) for _, item_ids, query in batch]
-        return np.array(columns, np.int64), orjson.dumps(texts)
+    def _seeds(self, columns: NDArray[np.int64], rows: Iterable[int]) -> list[int]:
+        """What decides what is left to chance for the queries in some rows: hashes of the suggestions' ids."""
+        topics, found = list(self._topics), columns[:, : OFFSET + 1].tolist()
+        return [seed_of(f"{topics[found[row][TOPIC]]}-{found[row][PARTITION]}-{found[row][OFFSET]}") for row in rows]
 
     def _models_of(self, predictor: SequencePredictor | None, learnt: Learnt) -> Models:
         """Models, policy and arm as records name them: for each arm without and with a window of looks."""
@@ -313,11 +367,13 @@ class SuggestionBatcher:
         """Count the records of a batch."""
         self._counts.add(written.outcomes, written.kinds, written.latency_tenths)
 
-    def _log_pool(self, record: Record, query: Query, pool: CandidatePool) -> None:
-        """Send a list's pool; it is left out where the broker finds it too large."""
-        trigger = Trigger(record.topic, record.partition, record.offset)
+    def _log_pool(self, batch: _Batch, row: int, pool: CandidatePool) -> None:
+        """Send the pool of a list; it is left out where the broker finds it too large."""
+        asked = batch.columns[row].tolist()
+        trigger = Trigger(list(self._topics)[asked[TOPIC]], asked[PARTITION], asked[OFFSET])
+        user_id = orjson.loads(batch.texts[asked[USER_AT] : asked[IDS_AT]])
         item_ids = list(map(self._recommender.items.name, pool.items.tolist()))
-        key, value = encode_pool(query.user_id, query.at, trigger, item_ids, pool.kinds, pool.features)
+        key, value = encode_pool(user_id, float(batch.queries.at[row]), trigger, item_ids, pool.kinds, pool.features)
         self._pools.spend(len(value))
         self._metrics.pools_written.inc()
         self._metrics.pools_bytes.inc(len(value))
@@ -339,17 +395,6 @@ def _versions(arm: int, predictor: SequencePredictor | None, learnt: Learnt) -> 
 
 def _left_out(_: bytes) -> None:
     """Nothing of a pool that the broker finds too large is worth sending."""
-
-
-def _queries(batch: Sequence[SuggestionRequest]) -> list[Query]:
-    return [request.query for request in batch]
-
-
-def _held(requests: Iterable[SuggestionRequest]) -> Iterator[int]:
-    """Indices of the items of queries."""
-    for _, _, query in requests:
-        yield from chain(query.trigger, query.visit.cart, query.visit.bought)
-        yield from query.history.cells["item"].tolist()
 
 
 def _names(versions: Mapping[str, str], policy_hash: str, arm: int) -> bytes:

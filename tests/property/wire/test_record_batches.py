@@ -101,7 +101,9 @@ keyed = st.lists(st.tuples(st.binary(max_size=20), st.just(b"") | st.binary(max_
 def grouped(writer: BlockWriter, records: Sequence[tuple[bytes, bytes]]) -> list[tuple[int, Block]]:
     ends = np.cumsum([len(value) for _, value in records], dtype=np.int64)
     text = np.frombuffer(b"".join(value for _, value in records), np.uint8).copy()
-    return writer.blocks([key for key, _ in records], text, ends)
+    key_ends = np.cumsum([0, *(len(key) for key, _ in records)])
+    bounds = np.ascontiguousarray(np.stack([key_ends[:-1], key_ends[1:]], axis=1), np.int64)
+    return writer.blocks(np.frombuffer(b"".join(key for key, _ in records), np.uint8), bounds, text, ends)
 
 
 @given(st.lists(keyed, min_size=1, max_size=3), st.integers(1, 40))

@@ -117,27 +117,32 @@ class Desk:
         self, asked: Sequence[dict[str, Any]], answers: Answers, reasons: Reasons, *, emit_empty: bool = True
     ) -> Written:
         """What the kernel writes."""
-        columns = [
-            (
-                TOPICS.index(one["topic"]),
-                one["partition"],
-                one["offset"],
-                one["timestamp"],
-                round(one["at"] * 1000),
-                ACTIONS[one["action"]],
-                one["arm"],
-                one["arm"],
-                len(one["item_ids"]),
+        texts, columns = bytearray(), []
+        for one in asked:
+            bounds = [len(texts)]
+            for text in (orjson.dumps(one["user_id"]), orjson.dumps(one["item_ids"][:MAX_TRIGGER_IDS]), b"a key"):
+                texts += text
+                bounds.append(len(texts))
+            columns.append(
+                (
+                    TOPICS.index(one["topic"]),
+                    one["partition"],
+                    one["offset"],
+                    one["timestamp"],
+                    round(one["at"] * 1000),
+                    ACTIONS[one["action"]],
+                    one["arm"],
+                    one["arm"],
+                    len(one["item_ids"]),
+                    *bounds,
+                )
             )
-            for one in asked
-        ]
-        texts = orjson.dumps([(one["user_id"], one["item_ids"][:MAX_TRIGGER_IDS]) for one in asked])
         models = [
             orjson.dumps({"models": MODELS, "policy": "hash", "arm": arm})[len('{"models":') : -1] + b',"latency_ms":'
             for arm in ARMS
         ]
-        requests = Requests(np.array(columns, np.int64), texts, models_of(models))
-        return self.writer.write(keys_of(asked), requests, answers, reasons, NOW_MS, emit_empty=emit_empty)
+        requests = Requests(np.array(columns, np.int64), bytes(texts), models_of(models))
+        return self.writer.write(requests, answers, reasons, NOW_MS, emit_empty=emit_empty)
 
     def expected(
         self, asked: Sequence[dict[str, Any]], answers: Answers, reasons: Reasons, *, emit_empty: bool = True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 
-from models.serving.recommender import Query
-from models.sessions.visits import Visit
-from models.shop.events import Action
+from models.serving.recommender import seed_of
 from models.shop.policy import DEFAULT, FIXED, NONE, POPULAR
 from streams.worker.pool_sampler import FIRST_BYTES, PoolSampler
 
@@ -21,15 +21,21 @@ class Clock:
         return self.now
 
 
+class Query(NamedTuple):
+    name: str
+    arm: int
+
+
 def queries(n: int, first: int = 0, arm: int = DEFAULT) -> list[Query]:
-    nothing = Visit([], [], [], [], [])
-    return [Query(Action.VIEW, [], nothing, 0.0, f"clicks-3-{number}", arm=arm) for number in range(first, first + n)]
+    return [Query(f"clicks-3-{number}", arm) for number in range(first, first + n)]
 
 
 def logged(sampler: PoolSampler, batch: list[Query], size: float = FIRST_BYTES) -> list[str]:
     """Ids of the lists of a batch whose pools are logged, and paid for."""
-    sampler.pick(batch)
-    chosen = [query.seed for query in batch if query.logs_pool]
+    arms = np.array([query.arm for query in batch], np.int8)
+    rows = sampler.pick(arms, lambda some: [seed_of(batch[row].name) for row in some]).tolist()
+    assert rows == sorted(rows)
+    chosen = [batch[row].name for row in rows]
     for _ in chosen:
         sampler.spend(int(size))
     return chosen
@@ -86,7 +92,7 @@ def test_every_place_of_a_burst_is_as_likely_and_the_same_lists_are_chosen_in_an
     for burst in range(300):
         batch = queries(20, 20 * burst)
         chosen = logged(PoolSampler(5 * int(FIRST_BYTES), Clock()), batch)
-        places.update(number for number, query in enumerate(batch) if query.logs_pool)
+        places.update(number for number, query in enumerate(batch) if query.name in chosen)
         turned = queries(20, 20 * burst)[::-1]
         assert sorted(logged(PoolSampler(5 * int(FIRST_BYTES), Clock()), turned)) == sorted(chosen)
     assert sum(places.values()) == 1_500
