@@ -223,10 +223,17 @@ def merged(first: Cursor, other: Cursor, most: int) -> list[RecordRun]:
             run.table, run.start, run.stop, other_run.table, other_run.start, other_run.stop, most, left_bytes
         ).tolist()
         left_bytes -= size
+        counts = sum(stretches[::2]), sum(stretches[1::2])
+        for cursor, count in zip((first, other), counts, strict=True):
+            if count:
+                cursor._take(count)  # noqa: SLF001 - of this module
+        most -= sum(counts)
+        sides, at = (run, other_run), [0, 0]
         for number, count in enumerate(stretches):
             if count:
-                taken.append((other if number % 2 else first)._take(count))  # noqa: SLF001 - of this module
-                most -= count
+                side = number % 2
+                taken.append(sides[side].part(at[side], at[side] + count))
+                at[side] += count
     return taken
 
 
