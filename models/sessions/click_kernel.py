@@ -294,7 +294,9 @@ def sweep(events: int, purchases_s: float, steps: NDArray[Any], count: int, left
 
 @cached_njit()
 def leave(slot: int, box: Any) -> None:
-    """Take the shopper of a slot out of the table. The slot is the caller's to give back."""
+    """Take the shopper of a slot out of the table, if it has one. The slot is the caller's to give back."""
+    if slot == NOWHERE:
+        return
     _, _, _, shoppers, _, _, pool, work, _, _ = box.held
     place = find(shoppers.hashes, pool.slots[slot].first_word, pool.slots[slot].second_word)
     if place != NOWHERE:

@@ -55,7 +55,7 @@ from models.sessions.look_kernel import NOBODY, Rules
 from models.sessions.look_table import LookTable, PairSink
 from models.sessions.pairs import Pair, basket_weights, viewed_then_bought_weights, viewed_with_weights
 from models.sessions.repeats import Repeats
-from models.shop.events import Action, Click, Profile, Purchase
+from models.shop.events import Action, Click, Line, Profile, Purchase
 from models.shop.items import Items
 
 ACTION_CODES = {Action.VIEW: VIEW, Action.CLICK: CLICKED, Action.ADD_TO_CART: ADD_TO_CART}
@@ -273,7 +273,12 @@ def look_table(config: VisitConfig) -> LookTable:
 
 def warm() -> None:
     """Compile, or load what was compiled before: seconds the first time, to be spent before joining."""
-    Visits(Items(), VisitConfig()).apply_click(Click("", "", Action.VIEW, 0.0), 0.0, 0)
+    visits = Visits(Items(), VisitConfig())
+    visits.apply_click(Click("ann", "mug", Action.VIEW, 0.0, event_id="first"), 0.0, 0)
+    visits.apply_purchase(Purchase("ann", "first", 0.0, (Line("mug"),)), 0.0, 0)
+    visits.forget("ann", -1.0)
+    visits.make_ready()
+    visits.drop()
 
 
 class Visits:
@@ -648,6 +653,12 @@ class Visits:
         return self._kept_box.of(
             (table, marks, KEY, self._shoppers, self._refused.table, self._event_ids, pool, self._work, *self._memory)
         )
+
+    def make_ready(self) -> None:
+        """Do once what is done seldom: an event would wait for what has to be compiled for it."""
+        self._make_room(SMALLEST)
+        self._sweep()
+        leave(NOBODY, self._box())
 
     def _make_room(self, events: int) -> None:
         """Make room for some clicks, or for a purchase."""

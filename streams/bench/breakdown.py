@@ -74,12 +74,16 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
     )
     shopper, item, batcher, tables = map(vars, modules)
     return [
+        (shopper, "scan_clicks", "decode clicks and purchases"),
         (shopper, "decode_click", "decode clicks and purchases"),
         (shopper, "decode_purchase", "decode clicks and purchases"),
+        (Visits, "collect_clicks", "visits: consent, repeats, carts"),
         (Visits, "collect_click", "visits: consent, repeats, carts"),
+        (Visits, "_change_cart", "visits: consent, repeats, carts"),
         (Visits, "collect_purchase", "visits: consent, repeats, carts"),
         (Visits, "collect_ripe", "visits: consent, repeats, carts"),
         (shopper, "collect_visit", "visits: consent, repeats, carts"),
+        (shopper, "collected_visit", "visits: consent, repeats, carts"),
         (LookTable, "run", "visits: looks, pairs, snapshots"),
         (LookTable, "take", "visits: looks, pairs, snapshots"),
         (batcher, "predicted", "sequence model"),
