@@ -25,7 +25,7 @@ MOMENT = 24
 
 Text = NDArray[np.uint8]
 
-_ZERO, _POINT, _MINUS, _PLUS, _E, _QUOTE, _ESCAPE, _COMMA, _CLOSE = map(ord, '0.-+e"\\,]')
+_ZERO, _POINT, _MINUS, _PLUS, _E = map(ord, "0.-+e")
 _TINY = 1e-280
 """What is closer to 0 is written as 0."""
 _TENS = np.array([float(f"1e{power}") for power in range(309)])
@@ -245,26 +245,6 @@ def put_moment(out: Text, at: int, at_ms: int) -> int:
     out[at + 4] = out[at + 7] = _MINUS
     out[at + 10], out[at + 13], out[at + 16], out[at + 19], out[at + 23] = 84, 58, 58, _POINT, 90
     return at + MOMENT
-
-
-@inline_njit
-def end_of_string(text: Text, at: int) -> int:
-    """Where the string that begins here ends."""
-    at += 1
-    while text[at] != _QUOTE:
-        at += 2 if text[at] == _ESCAPE else 1
-    return at + 1
-
-
-@inline_njit
-def end_of_strings(text: Text, at: int) -> int:
-    """Where the list of strings that begins here ends."""
-    at += 1
-    while text[at] != _CLOSE:
-        at = end_of_string(text, at)
-        if text[at] == _COMMA:
-            at += 1
-    return at + 1
 
 
 @cached_njit(nogil=True)

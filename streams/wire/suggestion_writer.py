@@ -424,7 +424,7 @@ def _shown(query: int, batch: _Batch) -> int:
 
 
 @inline_njit
-def _bound(query: int, oldest: int, batch: _Batch, words: Words, store: _Store) -> Any:
+def _bound(query: int, oldest: int, batch: _Batch, words: Words, store: _Store) -> int:
     """Bytes that a record may take, -1 where pieces are missing."""
     columns = batch.columns[query]
     bound = columns[KEY_AT] - columns[USER_AT] + words.bounds[0] + 2 * words.spans[_TOPICS + columns[TOPIC], 1]
@@ -445,7 +445,7 @@ def _bound(query: int, oldest: int, batch: _Batch, words: Words, store: _Store) 
                 if not _is_kept(about, oldest, store):
                     return -1
                 bound += store.pieces[about].id + store.pieces[about].title
-    return bound
+    return int(bound)
 
 
 @inline_njit
