@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from struct import Struct
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from aiokafka.client import ConnectionGroup
 from aiokafka.conn import CloseReason
@@ -82,6 +82,12 @@ async def _sent(connection: Any, batches: Mapping[Where, Batch]) -> Any:
     return await wait_for(response, connection._request_timeout)
 
 
+class ResponseHeader(NamedTuple):
+    """What stands before a response."""
+
+    correlation_id: int
+
+
 class RequestVersion:
     """A version of the request; aiokafka's connection takes it for the request that a response belongs to."""
 
@@ -89,7 +95,6 @@ class RequestVersion:
         self._key_and_version = struct.API_KEY, struct.API_VERSION
         self._before_topics = struct.encode()[: -_COUNT.size]
         self._outcome_bytes = _OUTCOME_BYTES[struct.API_VERSION]
-        self.parse_response_header = struct.parse_response_header
 
     @property
     def RESPONSE_TYPE(self) -> Self:  # noqa: N802 - as aiokafka calls it
@@ -116,6 +121,10 @@ class RequestVersion:
             pieces += parts
         pieces[0] = _START.pack(size, *self._key_and_version, correlation_id) + before
         return pieces
+
+    def parse_response_header(self, data: BytesIO) -> ResponseHeader:
+        """What stands before a response."""
+        return ResponseHeader(*_COUNT.unpack(data.read(_COUNT.size)))
 
     def decode(self, data: BytesIO) -> dict[Where, int]:
         """Error codes of the partitions, in what follows a response's header."""

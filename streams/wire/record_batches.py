@@ -110,6 +110,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 class BlockWriter:
     """Makes blocks of the records of a batch, by the partitions of their keys.
 
+    It keeps a buffer, at most a quarter larger than the largest batch so far with its keys.
+
     Args:
         partitions: of the topic.
     """

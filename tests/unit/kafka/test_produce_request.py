@@ -46,6 +46,9 @@ def test_the_response_is_read_as_by_aiokafka(version: int) -> None:
     behind = [2**40, -1, 5][: 2 if version < 5 else 3]
     topics = [("clicks", [(3, 0, *behind), (1, 6, *behind)]), ("größe", [(0, -1, *behind)])]
     data = theirs(topics, 0).encode()
+    ours = version_of(version, version)
+    whole = BytesIO(pack(">i", 7) + data)
+    assert ours.parse_response_header(whole).correlation_id == 7
     codes = {(topic, part[0]): part[1] for topic, parts in theirs.decode(BytesIO(data)).topics for part in parts}
     assert codes == {("clicks", 3): 0, ("clicks", 1): 6, ("größe", 0): -1}
-    assert version_of(version, version).RESPONSE_TYPE.decode(BytesIO(data)) == codes
+    assert ours.RESPONSE_TYPE.decode(whole) == codes
