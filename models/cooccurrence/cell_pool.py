@@ -6,6 +6,8 @@ row lies in a block of [`block_pool`][models.block_pool].
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,8 @@ class Cells:
 
     Args:
         room: cells to begin with; doubled when used up.
+        by_kind: whether the weights of one kind lie next to each other, and likewise the counts: better where only one
+            kind is read of many cells. Otherwise those of one cell do.
 
     Attributes:
         ids: (room,) int32, index of the neighbour.
@@ -34,11 +38,15 @@ class Cells:
     (0, 8, 24, 0)
     """
 
-    def __init__(self, room: int = 1024) -> None:
-        self.ids: NDArray[np.int32] = np.empty(room, np.int32)
-        self.weights: NDArray[np.float64] = np.empty((room, PAIR_KINDS), np.float64)
-        self.counts: NDArray[np.int32] = np.empty((room, PAIR_KINDS), np.int32)
+    def __init__(self, room: int = 1024, *, by_kind: bool = False) -> None:
+        self._order: Literal["C", "F"] = "F" if by_kind else "C"
+        self._make(room)
         self.heads = new_heads()
+
+    def _make(self, room: int) -> None:
+        self.ids: NDArray[np.int32] = np.empty(room, np.int32)
+        self.weights: NDArray[np.float64] = np.empty((room, PAIR_KINDS), np.float64, self._order)
+        self.counts: NDArray[np.int32] = np.empty((room, PAIR_KINDS), np.int32, self._order)
 
     def place(self, start: int, length: int, new_length: int) -> int:
         """A block for a row that changes its length: its start, NOWHERE for a length of 0, as for a row without cells.
@@ -74,9 +82,7 @@ class Cells:
 
     def grow(self) -> None:
         """Double the room; this copies what is in use, at half a gigabyte a second."""
-        used, room = int(self.heads[0]), 2 * len(self.ids)
+        used = int(self.heads[0])
         ids, weights, counts = self.ids, self.weights, self.counts
-        self.ids = np.empty(room, np.int32)
-        self.weights = np.empty((room, PAIR_KINDS), np.float64)
-        self.counts = np.empty((room, PAIR_KINDS), np.int32)
+        self._make(2 * len(ids))
         self.ids[:used], self.weights[:used], self.counts[:used] = ids[:used], weights[:used], counts[:used]

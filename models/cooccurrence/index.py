@@ -1,7 +1,8 @@
 """All published rows, of all partitions of items: what suggestions are made from.
 
 Flat arrays, by index of the item, and a pool of cells: a compiled function walks the rows of a whole visit without
-touching a Python object. Values are kept as they were published, bit for bit.
+touching a Python object. What is known of one item lies on one cache line. Values are kept as they were published, bit
+for bit.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.block_pool import NOWHERE, block_size, release, take
 from models.boxes import KeptBox
+from models.cache_lines import LINE, zeros_on_lines
 from models.cooccurrence.association import STRENGTH, shrunk_lift
 from models.cooccurrence.cell_pool import Cells
 from models.cooccurrence.count_kernel import CutRows
@@ -26,9 +28,27 @@ from models.shop.items import UNKNOWN, Items
 _NO_ROW = -1
 """Position of an item that has no row."""
 
+_ITEM = np.dtype(
+    [
+        ("at", np.float64),
+        ("start", np.int64),
+        ("own", np.float64, (2,)),
+        ("own_count", np.int64, (2,)),
+        ("position", np.int64),
+        ("length", np.int32),
+    ],
+    align=True,
+)
+"""What is known of an item, besides the cells of its row: a cache line."""
+
+assert _ITEM.itemsize == LINE
+
 
 class Rows(NamedTuple):
-    """The arrays of [`Neighbours`][], for kernels; outdated once a row is put."""
+    """The arrays of [`Neighbours`][], for kernels; outdated once a row is put.
+
+    Those by item are columns of one table, of which each item's row is a cache line.
+    """
 
     start: NDArray[np.int64]
     length: NDArray[np.int32]
@@ -92,14 +112,9 @@ class Neighbours:
     def __init__(self, items: Items, half_life_s: float) -> None:
         self._items = items
         self.half_life_s = float(half_life_s)
-        self._cells = Cells()
+        self._cells = Cells(by_kind=True)
         self._rows = 0
-        self._position = np.empty(0, np.int64)
-        self.start = np.empty(0, np.int64)
-        self.length = np.empty(0, np.int32)
-        self.own = np.empty((0, 2), np.float64)
-        self.own_count = np.empty((0, 2), np.int64)
-        self.at = np.empty(0, np.float64)
+        self._table = zeros_on_lines(0, _ITEM)
         self.totals: dict[int, Totals] = {}
         self.version = 0
         self._arrays: Rows | None = None
@@ -136,8 +151,7 @@ class Neighbours:
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        arrays = self._position, self.start, self.length, self.own, self.own_count, self.at
-        return self._cells.nbytes + sum(array.nbytes for array in arrays)
+        return self._cells.nbytes + self._table.nbytes
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps: of rows, and of neighbours."""
@@ -320,13 +334,17 @@ class Neighbours:
     def _make_room(self, items: int) -> None:
         """Grow the arrays by item to so many places."""
         self._arrays = None
-        more = items - len(self.start)
-        self._position = np.concatenate([self._position, np.full(more, _NO_ROW, np.int64)])
-        self.start = np.concatenate([self.start, np.full(more, NOWHERE, np.int64)])
-        self.length = np.concatenate([self.length, np.zeros(more, np.int32)])
-        self.own = np.concatenate([self.own, np.zeros((more, 2), np.float64)])
-        self.own_count = np.concatenate([self.own_count, np.zeros((more, 2), np.int64)])
-        self.at = np.concatenate([self.at, np.zeros(more, np.float64)])
+        before, table = self._table, zeros_on_lines(items, _ITEM)
+        table[: len(before)] = before
+        table["position"][len(before) :] = _NO_ROW
+        table["start"][len(before) :] = NOWHERE
+        self._table: NDArray[Any] = table
+        self._position: NDArray[np.int64] = table["position"]
+        self.start: NDArray[np.int64] = table["start"]
+        self.length: NDArray[np.int32] = table["length"]
+        self.own: NDArray[np.float64] = table["own"]
+        self.own_count: NDArray[np.int64] = table["own_count"]
+        self.at: NDArray[np.float64] = table["at"]
 
 
 @cached_njit(nogil=True)

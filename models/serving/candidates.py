@@ -51,7 +51,7 @@ def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
         candidate.partner = candidate.kin = candidate.chosen = -1
         candidate.relation = 0
         candidate.own = -1
-        candidate.exact = candidate.seen = candidate.pooled = False
+        candidate.exact = candidate.seen = False
     return int(size)
 
 

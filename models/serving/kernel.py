@@ -14,7 +14,17 @@ from models.serving.candidates import place_of, score
 from models.serving.category_lifts import compare_anchors
 from models.serving.context import find_context
 from models.serving.explanations import Reasons, clear, put_in_order
-from models.serving.pooling import begin_pool, clear_own, describe, drop_joined, rerank, situation_of, sum_own
+from models.serving.pooling import (
+    begin_pool,
+    clear_own,
+    clear_slots,
+    describe,
+    drop_joined,
+    rerank,
+    situation_of,
+    sum_own,
+)
+from models.serving.prefetching import AHEAD, fetch_ahead, fetch_shelves, fetch_walk
 from models.serving.rules import ANCHORS, begin
 from models.serving.selection import count_cross_sells, explore_last, take_best, weakest
 from models.serving.sources import add_candidates, explain, join_candidates
@@ -56,27 +66,17 @@ def _answer(
         find_context(trigger, cart, visit, ages_s, state)
         for item in visit:
             pool.candidates[place_of(item, state.rules, state.query, pool)].seen = True
-        add_candidates(query, batch, state)
-        score(at, state)
         logged = batch.logged[query]
         learnt = bool(state.learnt.serves.any()) and batch.arms[query] != FIXED
-        if learnt or logged >= 0:
-            own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
-            situation = situation_of(at, own, batch.own_baskets[query], state)
-            compare_anchors(state.rules, state.query, state.category_pairs)
-            begin_pool(at, logged >= 0, state)
-            join_candidates(query, batch, state)
-            sum_own(situation, state)
-            for queue, kind in ((CROSS_SELLS, CROSS_SELL), (UPSELLS, UPSELL)):
-                if logged >= 0 or state.learnt.serves[kind] != EVIDENCE_SERVES:
-                    describe(queue, situation, state)
-                if logged >= 0:
-                    _log(queue, logged, state, out)
-                if learnt:
-                    rerank(queue, state)
-                else:
-                    drop_joined(queue, pool)
-            clear_own(situation, state)
+        has_pool = learnt or logged >= 0
+        if has_pool:
+            fetch_walk(state)
+        add_candidates(query, batch, state)
+        if has_pool:
+            fetch_shelves(state)
+        score(at, state)
+        if has_pool:
+            _rank(query, learnt, batch, state, out)
         size = take_best(at, chosen, 0, state)
         exploring = limits.explore > 0.0
         crosses = count_cross_sells(chosen, size, pool)
@@ -90,6 +90,29 @@ def _answer(
         if exploring and size:
             propensity = explore_last(at, batch.seeds[query], chosen, size, state)
     _write(query, chosen, size, propensity, batch, state, out, why)
+
+
+@inline_njit
+def _rank(query: int, learnt: bool, batch: Batch, state: ServingState, out: Answers) -> None:
+    """Describe the pool of a query, log it if that is wanted, and queue it in the learnt order if `learnt`."""
+    at, logged, pool = batch.at[query], batch.logged[query], state.pool
+    own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
+    situation = situation_of(at, own, batch.own_baskets[query], state)
+    compare_anchors(state.rules, state.query, state.category_pairs)
+    begin_pool(at, logged >= 0, state)
+    join_candidates(query, batch, state)
+    sum_own(situation, state)
+    for queue, kind in ((CROSS_SELLS, CROSS_SELL), (UPSELLS, UPSELL)):
+        if logged >= 0 or state.learnt.serves[kind] != EVIDENCE_SERVES:
+            describe(queue, situation, state)
+        if logged >= 0:
+            _log(queue, logged, state, out)
+        if learnt:
+            rerank(queue, state)
+        else:
+            drop_joined(queue, pool)
+    clear_own(situation, state)
+    clear_slots(pool)
 
 
 @inline_njit
@@ -163,5 +186,7 @@ def answer(batch: Batch, shared: Box, memory: Box, output: Box) -> None:
         written.pool,
     )
     chosen = np.empty(state.limits.items, np.int32)
-    for query in range(len(batch.at)):
-        _answer(query, batch, state, chosen, out, why)
+    for query in range(-AHEAD, len(batch.at)):
+        fetch_ahead(query, batch, state)
+        if query >= 0:
+            _answer(query, batch, state, chosen, out, why)

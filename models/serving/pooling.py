@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from models.elementary import exp, exp2, log
 from models.jit import inline_njit
+from models.ranking.candidate_pool import MOST
 from models.ranking.features import (
     BASE_UNIT,
     FEATURES,
@@ -54,7 +55,7 @@ from models.sessions.histories import DAY_S
 from models.shop.catalog import NONE
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH
-from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
+from models.shop.kinds import CROSS_SELL, UPSELL
 
 LEAST_BASKETS = 100.0
 """Of the shop; fewer count as so many. Otherwise every item of a shop without orders would be one that everybody buys,
@@ -77,6 +78,10 @@ _OWN_GROUP, _OWN_CATEGORY, _OWN_BRAND, _OWN_PRICE = map(
 _CATEGORY_LIFT = FEATURES.index("category lift")
 _LEARNT = FEATURES.index("learnt")
 """The last feature."""
+_SPARSE = (_LIFT, _SIGNIFICANCE, _STEP, _STEP_SQUARED, *range(_HAD, _HAD + 6), _CATEGORY_LIFT, _LEARNT)
+"""Features that some candidates do not have, and the one that is added up."""
+_PASS = 4
+"""Features that are weighed in one pass."""
 
 
 class Situation(NamedTuple):
@@ -126,19 +131,43 @@ def begin_pool(at: float, in_order: bool, state: ServingState) -> None:
                 size += 1
         if size > TOP:
             put_first(TOP, ranked[:size], pool, state.id_order)
-        pool.top_sizes[queue] = 0
-        for number in range(min(TOP, size)):
-            _let_in(ranked[number], queue, pool)
+        size = min(TOP, size)
         if in_order:
-            put_in_order(pool.top[queue, : pool.top_sizes[queue]], pool, state.id_order)
+            put_in_order(ranked[:size], pool, state.id_order)
+        pool.top_sizes[queue] = 0
+        for number in range(size):
+            _let_in(ranked[number], queue, pool)
 
 
 @inline_njit
 def _let_in(place: int, queue: int, pool: Pool) -> None:
     """Make a candidate one of the pool, which has room for it."""
-    pool.candidates[place].pooled = True
-    pool.top[queue, pool.top_sizes[queue]] = place
-    pool.top_sizes[queue] += 1
+    number = pool.top_sizes[queue]
+    pool.slots[pool.candidates[place].item] = slot_of(queue, number)
+    pool.top[queue, number] = place
+    pool.top_sizes[queue] = number + 1
+
+
+@inline_njit
+def slot_of(queue: int, number: int) -> int:
+    """Slot of a candidate of the pool, by its queue and its number there."""
+    return 1 + queue * (MOST // 2) + number
+
+
+@inline_njit
+def clear_slots(pool: Pool) -> None:
+    """Let no item be of the pool any more."""
+    for queue in range(len(pool.top_sizes)):
+        for number in range(pool.top_sizes[queue]):
+            pool.slots[pool.candidates[pool.top[queue, number]].item] = 0
+
+
+@inline_njit
+def clear_linked(pool: Pool) -> None:
+    """Let the sums of the pool's candidates, which sources add to by slot, be 0."""
+    for queue in range(len(pool.top_sizes)):
+        first = slot_of(queue, 0)
+        pool.linked[first : first + pool.top_sizes[queue]] = 0.0
 
 
 @inline_njit
@@ -162,23 +191,13 @@ def join_pool(place: int, anchor: int, at: float, state: ServingState) -> None:
     pool = state.pool
     candidate = pool.candidates[place]
     queue = UPSELLS if candidate.kind == UPSELL else CROSS_SELLS
-    if candidate.pooled or pool.top_sizes[queue] == pool.top.shape[1]:
+    if pool.slots[candidate.item] or pool.top_sizes[queue] == pool.top.shape[1]:
         return
     if candidate.tier == EVIDENCE:
         make_exact(place, at, state.rows, state.weights, pool)
     else:
         relate(candidate, JOINED, POPULAR, candidate.anchor if anchor < 0 and queue == UPSELLS else anchor, state)
     _let_in(place, queue, pool)
-
-
-@inline_njit
-def place_in_pool(item: int, pool: Pool) -> int:
-    """Place of an item among the candidates, if it is one of the pool; else -1."""
-    place = pool.where[item]
-    if place >= pool.size[0] or pool.candidates[place].item != item:
-        return -1
-    candidate = pool.candidates[place]
-    return int(place) if candidate.kind != NEITHER and candidate.pooled else -1
 
 
 @inline_njit
@@ -269,12 +288,12 @@ def drop_joined(queue: int, pool: Pool) -> None:
 def describe(queue: int, situation: Situation, state: ServingState) -> None:
     """Describe the pool's candidates of a queue by the `FEATURES`, a column each of `state.pool.features`.
 
-    What most candidates have the logarithm of is put into the feature's column first. Of the other features most are 0
-    and not computed; what the others are the logarithms of is listed in `state.pool.due`.
+    What most candidates have the logarithm of is put into the feature's column first. Most have not been bought before:
+    what the features of those that were are the logarithms of is listed in `state.pool.due`.
     """
     pool, features, upsell = state.pool, state.pool.features, queue == UPSELLS
     size, due = pool.top_sizes[queue], 0
-    for column in range(WIDTH):
+    for column in _SPARSE:
         features[column, :size] = 0.0
     for number in range(size):
         item = pool.candidates[pool.top[queue, number]].item
@@ -283,7 +302,7 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
         pool.totals[number] = exp2(pool.totals[number])
     for number in range(size):
         place = pool.top[queue, number]
-        due = _describe_evidence(number, place, upsell, state, due)
+        _describe_evidence(number, place, upsell, state)
         _describe_item(number, place, upsell, state)
         if pool.candidates[place].own >= 0:
             due = _describe_purchases(number, place, situation, state, due)
@@ -298,6 +317,8 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
 def _take_logs(size: int, upsell: bool, baskets: float, pool: Pool) -> None:
     """Make features of the numbers in the columns of features that most candidates have."""
     base, own_price = pool.features[_BASE, :size], pool.features[_OWN_PRICE, :size]
+    for column in range(SHARES):
+        _log_shares(pool.features[column, :size], SHARE_UNIT)
     _log_shares(pool.features[_EVIDENCE, :size], BASE_UNIT)
     _log_shares(pool.features[_VIEWS, :size], 1.0)
     for number in range(size):
@@ -352,13 +373,12 @@ def _add_log(column: int, number: int, value: float, due: int, pool: Pool) -> in
 
 
 @inline_njit
-def _describe_evidence(number: int, place: int, upsell: bool, state: ServingState, due: int) -> int:
+def _describe_evidence(number: int, place: int, upsell: bool, state: ServingState) -> None:
     """What was counted about a candidate."""
     pool, features = state.pool, state.pool.features
     candidate, shares = pool.candidates[place], pool.shares[place]
     for column in range(SHARES):
-        if shares[column] != 0.0:
-            due = _add_log(column, number, 1.0 + shares[column] / SHARE_UNIT, due, pool)
+        features[column, number] = shares[column]
     views, baskets = own_counts(candidate.item, pool.totals[number], state.rows)
     features[_EVIDENCE, number] = candidate.evidence
     features[_VIEWS, number] = views
@@ -368,7 +388,6 @@ def _describe_evidence(number: int, place: int, upsell: bool, state: ServingStat
         features[_SIGNIFICANCE, number] = candidate.significance
     features[_SEEN, number] = candidate.seen
     features[_COUNTED, number] = candidate.tier == EVIDENCE
-    return due
 
 
 @inline_njit
@@ -431,7 +450,19 @@ def _weigh(queue: int, state: ServingState) -> None:
     """Score the described candidates of a queue by the learnt order."""
     learnt, pool, kind = state.learnt, state.pool, UPSELL if queue == UPSELLS else CROSS_SELL
     features, totals, size = pool.features, pool.features[_LEARNT], pool.top_sizes[queue]
-    for column in range(_LEARNT):
+    whole = _LEARNT // _PASS * _PASS
+    for column in range(0, whole, _PASS):  # added in the order of the columns, as one by one
+        first, second, third, fourth = (
+            features[column],
+            features[column + 1],
+            features[column + 2],
+            features[column + 3],
+        )
+        weights = learnt.weights[kind, 0, column : column + _PASS]
+        for number in range(size):
+            total = totals[number] + weights[0] * first[number] + weights[1] * second[number]
+            totals[number] = total + weights[2] * third[number] + weights[3] * fourth[number]
+    for column in range(whole, _LEARNT):
         values, weight = features[column], learnt.weights[kind, 0, column]
         for number in range(size):
             totals[number] += weight * values[number]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cache_lines import zeros_on_lines
 from models.cooccurrence.index import Rows
 from models.ranking.candidate_pool import MOST
 from models.ranking.features import SOURCES, WIDTH, Order
@@ -58,7 +59,6 @@ CANDIDATE = np.dtype(
         ("tier", np.int8),
         ("relation", np.int8),  # without evidence: see `BRAND`, 0: none yet
         ("exact", np.bool_),
-        ("pooled", np.bool_),  # of the pool that a learnt order ranks
         ("seen", np.bool_),  # in the visit
         ("chosen", np.int8),  # place in the list, -1: not in it
     ],
@@ -113,6 +113,7 @@ class Pool(NamedTuple):
     candidates: NDArray[Any]  # (items,) of `CANDIDATE`
     shares: NDArray[np.float64]  # (items, SHARES): of each candidate, by source
     where: NDArray[np.int32]  # (items,): place of the item among the candidates, if that is the item's
+    slots: NDArray[np.int16]  # (items,): number of the item in the pool, from 1 on; 0 if it is not, as between queries
     context: NDArray[np.int32]  # (MAX_CONTEXT,): items
     recency: NDArray[np.float64]  # (MAX_CONTEXT,)
     anchor_of: NDArray[np.int32]  # (MAX_CONTEXT,): place among the anchors, -1: none
@@ -120,6 +121,7 @@ class Pool(NamedTuple):
     top: NDArray[np.int32]  # (2, MOST // 2): places of the candidates that a learnt order ranks, by queue
     top_sizes: NDArray[np.int64]  # (2,)
     ranked: NDArray[np.int32]  # (items,): places, while the best are chosen
+    linked: NDArray[np.float64]  # (MOST + 1,): a sum of each of those, by slot
     features: NDArray[np.float64]  # (WIDTH, MOST // 2): of those of one queue
     totals: NDArray[np.float64]  # (items + MOST,): a number of each candidate, while many are computed together
     due: NDArray[np.float64]  # (MOST // 2 * WIDTH,): numbers whose logarithms are features
@@ -180,9 +182,10 @@ def empty_pool(items: int) -> Pool:
     )
     return Pool(
         np.zeros(2, np.int64),
-        np.empty(items, CANDIDATE),
+        zeros_on_lines(items, CANDIDATE),
         np.empty((items, SHARES)),
         np.zeros(items, np.int32),
+        np.zeros(items, np.int16),
         np.zeros(MAX_CONTEXT, np.int32),
         np.zeros(MAX_CONTEXT),
         np.zeros(MAX_CONTEXT, np.int32),
@@ -190,6 +193,7 @@ def empty_pool(items: int) -> Pool:
         np.zeros((2, MOST // 2), np.int32),
         np.zeros(2, np.int64),
         np.empty(items, np.int32),
+        np.zeros(MOST + 1),
         np.zeros((WIDTH, MOST // 2)),
         np.empty(items + MOST),
         np.empty(MOST // 2 * WIDTH),

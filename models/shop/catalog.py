@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cache_lines import zeros_on_lines
 from models.shop.categories import Categories
 from models.shop.events import CatalogItem
 from models.shop.items import Items
@@ -114,7 +115,7 @@ class Catalog:
     """
 
     def __init__(self, items: Items) -> None:
-        self.facts: NDArray[Any] = np.zeros(1024, FACT)
+        self.facts: NDArray[Any] = zeros_on_lines(1024, FACT)
         self.revisions = np.zeros(1024, np.int64)
         self.categories = Categories()
         self.brands = Codes()
@@ -204,7 +205,9 @@ class Catalog:
         """Let `facts` cover all indices given so far; items that are not in the catalogue have state 0."""
         if len(self.facts) < len(self._items):
             more = 2 * len(self._items) - len(self.facts)
-            self.facts = np.concatenate([self.facts, np.zeros(more, FACT)])
+            facts = zeros_on_lines(len(self.facts) + more, FACT)
+            facts[: len(self.facts)] = self.facts
+            self.facts = facts
             self.revisions = np.concatenate([self.revisions, np.zeros(more, np.int64)])
 
 

@@ -201,7 +201,8 @@ def _changed(found: Iterable[Call], change: Callable[[ServingState], ServingStat
 
 
 def _without_neighbours(state: ServingState) -> ServingState:
-    return state._replace(rows=state.rows._replace(length=np.zeros_like(state.rows.length)))
+    none = np.zeros((len(state.rows.length), 2), np.int32)[:, 0]  # a column of a table, as the kernel is compiled for
+    return state._replace(rows=state.rows._replace(length=none))
 
 
 def _without_most_bought(state: ServingState) -> ServingState:

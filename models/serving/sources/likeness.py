@@ -18,7 +18,7 @@ import math
 from models.jit import inline_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
-from models.serving.pooling import place_in_pool
+from models.serving.pooling import clear_linked, slot_of
 from models.serving.sources.neighbours import has_neighbours
 from models.serving.sources.source import Source, Worth
 from models.serving.state import ServingState
@@ -33,6 +33,7 @@ _SHARE = SOURCES.index(NAME)
 def join(query: int, batch: Batch, state: ServingState) -> None:
     """Describe the candidates of the pool; none joins."""
     rows, weights, pool, items = state.rows, state.weights, state.pool, 0
+    clear_linked(pool)
     for place in range(pool.size[1]):
         about = pool.context[place]
         if not has_neighbours(about, rows):
@@ -40,16 +41,16 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
         items += 1
         factor = 1.0 / math.sqrt(max(1, rows.own_count[about, 0]))
         for cell in range(rows.start[about], rows.start[about] + rows.length[about]):
-            known, looks = place_in_pool(rows.ids[cell], pool), rows.counts[cell, VIEWED_WITH]
-            if known >= 0 and looks >= weights.min_support:
-                pool.shares[known, _SHARE] += factor * looks
+            slot, looks = pool.slots[rows.ids[cell]], rows.counts[cell, VIEWED_WITH]
+            if slot and looks >= weights.min_support:
+                pool.linked[slot] += factor * looks
     for queue in range(len(pool.top_sizes)):
         for number in range(pool.top_sizes[queue]):
-            place = pool.top[queue, number]
-            if pool.shares[place, _SHARE] > 0.0:
+            place, share = pool.top[queue, number], pool.linked[slot_of(queue, number)]
+            if share > 0.0:
                 item = pool.candidates[place].item
                 views = rows.own_count[item, 0] if item < len(rows.at) else 0
-                pool.shares[place, _SHARE] /= max(1, items) * math.sqrt(max(1, views))
+                pool.shares[place, _SHARE] = share / (max(1, items) * math.sqrt(max(1, views)))
 
 
 SOURCE = Source(worth={NAME: Worth(cross_sell=0.0, upsell=0.0)}, join=join)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from models.jit import inline_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
-from models.serving.pooling import place_in_pool
+from models.serving.pooling import clear_linked, slot_of
 from models.serving.sources.neighbours import has_neighbours, share_factors, supported
 from models.serving.sources.source import Source, Worth
 from models.serving.state import ServingState
@@ -33,6 +33,7 @@ _SHARE = SOURCES.index(NAME)
 def join(query: int, batch: Batch, state: ServingState) -> None:
     """Describe the candidates of the pool; none joins."""
     at, rows, weights, pool = batch.at[query], state.rows, state.weights, state.pool
+    clear_linked(pool)
     for place in range(min(ITEMS, pool.size[1])):
         about = pool.context[place]
         if not has_neighbours(about, rows):
@@ -45,9 +46,12 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
                 continue
             factor, _ = share_factors(between, share, at, rows, weights)
             for cell in range(rows.start[between], rows.start[between] + rows.length[between]):
-                known = place_in_pool(rows.ids[cell], pool)
-                if known >= 0:
-                    pool.shares[known, _SHARE] += factor * supported(cell, VIEWED_WITH, rows, weights)
+                slot = pool.slots[rows.ids[cell]]
+                if slot:
+                    pool.linked[slot] += factor * supported(cell, VIEWED_WITH, rows, weights)
+    for queue in range(len(pool.top_sizes)):
+        for number in range(pool.top_sizes[queue]):
+            pool.shares[pool.top[queue, number], _SHARE] = pool.linked[slot_of(queue, number)]
 
 
 SOURCE = Source(worth={NAME: Worth(cross_sell=0.0, upsell=0.0)}, join=join)

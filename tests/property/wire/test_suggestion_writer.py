@@ -120,7 +120,11 @@ class Desk:
         texts, columns = bytearray(), []
         for one in asked:
             bounds = [len(texts)]
-            for text in (orjson.dumps(one["user_id"]), orjson.dumps(one["item_ids"][:MAX_TRIGGER_IDS]), one["user_id"].encode()):
+            for text in (
+                orjson.dumps(one["user_id"]),
+                orjson.dumps(one["item_ids"][:MAX_TRIGGER_IDS]),
+                one["user_id"].encode(),
+            ):
                 texts += text
                 bounds.append(len(texts))
             columns.append(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from models.cache_lines import LINE
 from models.cooccurrence.association import STRENGTH, shrunk_lift
 from models.cooccurrence.cell_pool import MOST
 from models.cooccurrence.config import CoOccurrenceConfig
@@ -215,3 +216,24 @@ def test_memory_in_use_grows_with_rows_and_is_used_again() -> None:
         tables.remove("kettle")
         tables.put(row)
     assert tables._cells.heads[0] == 128
+
+
+def test_all_of_an_item_lies_on_one_line_and_survives_growth() -> None:
+    items = Items()
+    neighbours = Neighbours(items, half_life_s=100.0)
+    rows = [row_of(f"item-{n}", [f"item-{n + 1}"], seed=n, position=n) for n in range(2500)]
+    for row in rows:
+        neighbours.put(row)
+    columns = neighbours.at, neighbours.start, neighbours.length, neighbours.own, neighbours.own_count
+    assert {column.strides[0] for column in columns} == {LINE}
+    first = neighbours.at.ctypes.data
+    assert first % LINE == 0
+    assert all(0 <= column.ctypes.data - first < LINE for column in columns)
+    assert all(same(neighbours.row(row.item_id), row) for row in rows)
+    assert neighbours.nbytes >= LINE * len(neighbours.at)
+
+
+def test_what_is_known_of_one_kind_lies_together() -> None:
+    neighbours = Neighbours(Items(), half_life_s=100.0)
+    assert neighbours.weights[:, VIEWED_WITH].flags.c_contiguous
+    assert neighbours.counts[:, VIEWED_WITH].flags.c_contiguous
