@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -274,22 +274,43 @@ class CatchesUp(Protocol):
         """Return when everything that these partitions, or all, held at the call is applied."""
 
 
-async def apply_in_turns(tables: GlobalTables, records: Sequence[Record]) -> None:
-    """Apply records; others get a turn now and then, however long each takes: a hostile one may take a second."""
+async def at_once() -> None:
+    """Nobody reads tables in a thread."""
+
+
+async def apply_in_turns(
+    tables: GlobalTables, records: Sequence[Record], still: Callable[[], Awaitable[None]] = at_once
+) -> None:
+    """Apply records; others get a turn now and then, however long each takes: a hostile one may take a second.
+
+    `still` is awaited before each turn; it returns when nobody reads the tables in a thread.
+    """
+    await still()
     turn_at, done = time.monotonic() + TURN_S, 0
     while done < len(records):
         done = tables.apply_some(records, done)
         if time.monotonic() >= turn_at:
             await asyncio.sleep(0)
+            await still()
             turn_at = time.monotonic() + TURN_S
     await asyncio.sleep(0)
 
 
 class GlobalTableReader:
-    """Reads the topics of global tables from their first record on; `identities` are by full topic name."""
+    """Reads the topics of global tables from their first record on; `identities` are by full topic name.
 
-    def __init__(self, settings: Settings, identities: Mapping[str, Identity], tables: GlobalTables, log: Log) -> None:
-        self._settings, self.tables, self._log = settings, tables, log
+    `still` is as of `apply_in_turns`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        identities: Mapping[str, Identity],
+        tables: GlobalTables,
+        log: Log,
+        still: Callable[[], Awaitable[None]] = at_once,
+    ) -> None:
+        self._settings, self.tables, self._log, self._still = settings, tables, log, still
         self._partitions = [
             TopicPartition(name, p) for name in tables.topics for p in range(identities[name].partitions)
         ]
@@ -340,7 +361,7 @@ class GlobalTableReader:
                     self._consumer.seek(partition, start)
                 continue
             for records in fetched.values():
-                await apply_in_turns(self.tables, records)
+                await apply_in_turns(self.tables, records, self._still)
             if self._waiting:  # the fetch position also moves past markers and compacted records
                 for partition in self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)

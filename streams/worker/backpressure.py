@@ -74,6 +74,11 @@ class Backpressure:
         """
         await self._producer.wait_below(self._max_bytes)
 
+    @property
+    def batch_is_full(self) -> bool:
+        """Whether as many queries wait as are answered together."""
+        return self._batcher.waiting >= self._batcher.max_batch
+
     async def wait_for_batcher(self) -> None:
         """Have the waiting queries answered; return when none waits, or less than a batch behind one under way.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from models.errors import PolicyError
 from models.serving.recommender import PreparedPolicy, Recommender
@@ -23,10 +23,17 @@ class PolicyLoader:
 
     Args:
         read: reads the file; called in a thread, one call at a time.
+        still: returns when no thread answers by the policy in force.
     """
 
-    def __init__(self, read: Callable[[], Policy], recommender: Recommender, metrics: Metrics) -> None:
-        self._read, self._recommender, self._metrics = read, recommender, metrics
+    def __init__(
+        self,
+        read: Callable[[], Policy],
+        recommender: Recommender,
+        metrics: Metrics,
+        still: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._read, self._recommender, self._metrics, self._still = read, recommender, metrics, still
         self._requested = asyncio.Event()
 
     def request(self) -> None:
@@ -41,6 +48,7 @@ class PolicyLoader:
             try:
                 with self._recommender.items.kept():  # a policy that is not in force yet names items by index
                     prepared = await run_in_daemon_thread(self._prepare, "policy")
+                    await self._still()
                     self._recommender.put_in_force(prepared)
             except PolicyError as error:
                 self._metrics.policy_reads.labels("refused").inc()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -66,6 +67,10 @@ COLLECTOR_THRESHOLDS = (5_000, 10, 1_000)
 events of that moment: 3 ms for the youngest 5,000 objects, 20 ms for 50,000. Full collections hardly ever run."""
 
 
+SWITCH_S = 0.0005
+"""Longest time that a thread which answers a batch waits for the event loop to let it go on, several times a batch."""
+
+
 def task_sizes(tasks: Iterable[PartitionTask]) -> dict[str, int]:
     """Memory of tasks' state, in bytes by state."""
     rows = shoppers = histories = records = pairs = 0
@@ -117,7 +122,7 @@ class Worker(ProcessService):
         self.tables = GlobalTables(
             settings, metrics, identities=identities, on_forgotten=self._forget, on_announced=self._announced
         )
-        self.table_reader = GlobalTableReader(settings, identities, self.tables, log)
+        self.table_reader = GlobalTableReader(settings, identities, self.tables, log, lambda: self._batcher.still())
         context = WorkerContext(
             settings=settings,
             log=log,
@@ -134,7 +139,7 @@ class Worker(ProcessService):
         self.context = context
         self._recommender, self._batcher = context.recommender, context.batcher
         self._placement = context.placement
-        self.policy_loader = PolicyLoader(read_policy, self._recommender, metrics)
+        self.policy_loader = PolicyLoader(read_policy, self._recommender, metrics, self._batcher.still)
         self._backpressure = context.backpressure
         self.pauses = self._backpressure.pauses
         flush_s = settings.session_timeout_s * REVOKE_FLUSH_SHARE
@@ -179,6 +184,7 @@ class Worker(ProcessService):
         self.spawn(self.policy_loader.run(), "policy")
         gc.freeze()  # the collector never scans the tables again
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
+        sys.setswitchinterval(SWITCH_S)
 
     def start_work(self) -> None:
         """Flush the tasks and watch the delivery."""
@@ -189,8 +195,10 @@ class Worker(ProcessService):
     async def _free_ids(self) -> None:
         sweep = IdSweep(self.context, lambda: self.tasks)
         while True:
+            await self._batcher.still()
             while sweep.step():
                 await asyncio.sleep(0)
+                await self._batcher.still()
             await asyncio.sleep(SWEEP_S)
 
     async def finish_work(self) -> None:

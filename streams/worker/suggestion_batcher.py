@@ -5,8 +5,9 @@ query carries its own snapshot of the visit, so batching never changes a result.
 
 Of a sample of lists the pool of candidates is sent, too, behind the list: the trainer learns their order from it.
 
-The sequence model predicts, then the recommender answers with the predictions. Where predicting takes more than a few
-milliseconds it is done in a thread, one batch at a time, while the tasks go on.
+The sequence model predicts, the recommender answers with the predictions, the writer writes the records. A large batch
+goes through this in a thread, one batch at a time, while the tasks go on: compiled code releases the lock. It reads
+rows and catalogue as they are, so what changes them waits for `still` first.
 
 An event whose query waits here is applied but not answered: a task drains the batcher before it writes its positions.
 """
@@ -25,9 +26,9 @@ from numpy.typing import NDArray
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
-from models.sequence.predictor import Expected, SequencePredictor, shopper_key
+from models.sequence.predictor import SequencePredictor, shopper_key
 from models.serving.queries import Queries, QueryColumns, predicted
-from models.serving.recommender import Learnt, Recommender, seed_of
+from models.serving.recommender import AnsweredBatch, Learnt, Recommender, seed_of
 from models.sessions.histories import History
 from models.sessions.look_kernel import Snapshots
 from models.sessions.look_table import LookTable
@@ -74,6 +75,10 @@ OUTCOME_NAMES = ("nothing to suggest", "suggested", "withheld")
 _PURCHASE = Action.PURCHASE
 
 
+MOST_INLINE = 48
+"""Queries of a batch that is answered at once, which takes a millisecond or two: a thread would begin it later."""
+
+
 class _Batch(NamedTuple):
     """Queries that are answered together."""
 
@@ -81,6 +86,14 @@ class _Batch(NamedTuple):
     columns: NDArray[np.int64]  # of `Requests`
     texts: bytes
     looks: Snapshots
+
+
+class _Answers(NamedTuple):
+    """What a batch is answered with."""
+
+    answered: AnsweredBatch
+    written: Written
+    emit_empty: bool  # as of the policy that it was answered by
 
 
 class SuggestionBatcher:
@@ -128,6 +141,7 @@ class SuggestionBatcher:
         self._answers_with: SequencePredictor | None = None  # there
         self._submitted = self._answered = 0  # since the start
         self._under_way: asyncio.Task[None] | None = None
+        self._changers = 0  # coroutines that wait in `still`
         self._failure: Exception | None = None
 
     @property
@@ -247,20 +261,42 @@ class SuggestionBatcher:
         """
         if self._failure is not None:
             raise self._failure
-        if self._under_way is not None or not self._queries:
+        if self._under_way is not None or self._changers or not self._queries:
             return
         predictor = self.predictor  # may be replaced while the batch is answered
         size = min(len(self._queries), self._max_batch(predictor))
         batch = _Batch(self._queries.take(size), *self._requests.take(size), self._looks.take(size))
-        if predictor is not None and size > predictor.inline_limit:
+        if size > (MOST_INLINE if predictor is None else min(MOST_INLINE, predictor.inline_limit)):
             self._answering, self._answers_with = batch, predictor
             self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, predictor))
             return
         try:
-            self._answer(batch, predictor, self._expected(batch, predictor))
+            self._choose(batch)
+            self._send(batch, self._answers(batch, predictor, self._recommender.learnt))
         except Exception as error:
             self._fail(error)
             raise
+
+    async def still(self) -> None:
+        """Return when no batch is being answered in a thread; none begins before the caller's next `await`.
+
+        To be called before rows, catalogue, item ids or the policy change.
+        """
+        while self._under_way is not None:
+            self._changers += 1
+            try:
+                await asyncio.wait([self._under_way])
+            finally:
+                self._changers -= 1
+                asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Begin the next batch, when what has waited for the last one has changed something."""
+        if self._failure is None and self._producer.bytes <= self._max_bytes:
+            try:
+                self.flush()
+            except Exception:  # noqa: S110 - noted by then: the next flush of a task raises it
+                pass
 
     async def step(self) -> None:
         """Wait for the batch under way, or for one turn of the event loop; begin the next when the producer has room.
@@ -298,12 +334,14 @@ class SuggestionBatcher:
             self._under_way.cancel()
             await asyncio.wait([self._under_way])
 
-    async def _answer_in_thread(self, batch: _Batch, predictor: SequencePredictor) -> None:
-        """Predict in a thread, answer, and begin the next batch."""
+    async def _answer_in_thread(self, batch: _Batch, predictor: SequencePredictor | None) -> None:
+        """Answer in a thread, send, and begin the next batch."""
         try:
-            expected = await run_in_daemon_thread(lambda: self._expected(batch, predictor), "expectations")
+            self._choose(batch)
+            learnt = self._recommender.learnt  # may be replaced, from another thread
+            answers = await run_in_daemon_thread(lambda: self._answers(batch, predictor, learnt), "batch")
             await self._producer.wait_below(self._max_bytes)
-            self._answer(batch, predictor, expected)
+            self._send(batch, answers)
             self._under_way = self._answering = self._answers_with = None
             if self._producer.bytes <= self._max_bytes:
                 self.flush()
@@ -311,42 +349,41 @@ class SuggestionBatcher:
             self._under_way = None
             self._fail(error)
 
-    def _expected(self, batch: _Batch, predictor: SequencePredictor | None) -> Expected:
-        """Predictions for a batch."""
-        return predicted(predictor, batch.queries, batch.looks, self._recommender.team)
-
     def _fail(self, error: Exception) -> None:
         """Answer nothing any more: the next flush raises the error, so no position is written."""
         if self._failure is None:
             self._failure = error
             self._on_failure(error)
 
-    def _answer(self, batch: _Batch, predictor: SequencePredictor | None, expected: Expected) -> None:
-        """Send the suggestions of a batch, given the predictions of these weights."""
+    def _choose(self, batch: _Batch) -> None:
+        """Choose the queries whose pools are logged, and what decides what is left to chance."""
+        queries, seeds = batch.queries, partial(self._seeds, batch.columns)
+        queries.log(self._pools.pick(queries.arms, seeds))
+        if self._recommender.explores:
+            queries.seeds[:] = seeds(range(len(queries)))
+
+    def _answers(self, batch: _Batch, predictor: SequencePredictor | None, learnt: Learnt) -> _Answers:
+        """The suggestions of a batch: predicted, ranked and written."""
         recommender, emit_empty = self._recommender, self._recommender.policy.emit_empty
         queries, columns, texts, looks = batch
-        seeds = partial(self._seeds, columns)
-        queries.log(self._pools.pick(queries.arms, seeds))
-        if recommender.explores:
-            queries.seeds[:] = seeds(range(len(queries)))
-        learnt = recommender.learnt  # may be replaced, from another thread
+        expected = predicted(predictor, queries, looks, recommender.team)
         answered = recommender.answer_batch(queries, expected, looks, learnt)
         requests = Requests(columns, texts, self._models_of(predictor, learnt))
-        written = self._writer.write(
-            requests,
-            answered.lists,
-            answered.reasons,
-            self._clock() * 1000,
-            emit_empty=emit_empty,
-        )
+        now_ms = self._clock() * 1000
+        written = self._writer.write(requests, answered.lists, answered.reasons, now_ms, emit_empty=emit_empty)
+        return _Answers(answered, written, emit_empty)
+
+    def _send(self, batch: _Batch, answers: _Answers) -> None:
+        """Send the suggestions of a batch, then the pools that are logged."""
+        answered, written, emit_empty = answers
         shorten = self._shorten[emit_empty]
         for partition, block in written.blocks:
             self._producer.enqueue_block(self._topic, partition, block, shorten)
-        for number in np.flatnonzero(queries.logged >= 0).tolist() if queries.pools else ():
-            if answered.lists.size[number] and (pool := answered.pool(number)) is not None:
-                self._log_pool(batch, number, pool)
-        recommender.done_with(answered)
-        self._answered += len(queries)
+        for row in np.flatnonzero(answered.logged >= 0).tolist() if batch.queries.pools else ():
+            if answered.lists.size[row] and (pool := answered.pool(row)) is not None:
+                self._log_pool(batch, row, pool)
+        self._recommender.done_with(answered)
+        self._answered += len(batch.queries)
         self._count(written)
 
     def _seeds(self, columns: NDArray[np.int64], rows: Iterable[int]) -> list[int]:

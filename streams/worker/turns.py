@@ -7,7 +7,7 @@ that have records, and ends when none has.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from models.sessions.look_table import LookTable
@@ -35,8 +35,8 @@ class TakesTurns(Protocol):
 class Turns:
     """Gives turns to the tasks that have something to apply.
 
-    What they collect for `looks` is applied once all have had their turn. `on_failure` gets what is raised; no turn
-    follows.
+    What they collect for `looks` is applied once all have had their turn, or a batch of queries is full. `on_failure`
+    gets what is raised; no turn follows.
 
     Attributes:
         pace_s: least time between two turns, unless a task has records left after its turn.
@@ -81,14 +81,22 @@ class Turns:
                     await self._backpressure.wait_for_producer()
                     if task.take_turn():
                         applied.append(task)
+                    if self._backpressure.batch_is_full:
+                        await self._finish(applied)
+                        applied = []
                 backlog = bool(self._due)
-                self._looks.run()
-                for task in applied:
-                    await task.finish_run()
+                await self._finish(applied)
             self._running = None
         except Exception as error:
             self._closed = True
             self._on_failure(error)
+
+    async def _finish(self, applied: Sequence[TakesTurns]) -> None:
+        """Apply what some tasks have collected, and finish their runs; a batch that is full begins at once."""
+        self._looks.run()
+        for task in applied:
+            await task.finish_run()
+        await asyncio.sleep(0)
 
     async def _pace(self, *, backlog: bool) -> None:
         """Let the agents deliver the rest of a fetch; without a backlog, wait until a turn is due."""

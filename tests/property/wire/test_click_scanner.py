@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.sessions.click_columns import CLICK as CLICK_ROW
 from models.sessions.click_columns import NOT_PLAIN
 from models.sessions.visits import CLICK_ACTIONS
 from models.shop.events import Click
@@ -39,7 +40,7 @@ def record_of(value: bytes, key: bytes = b"ann", appended_ms: int = NOW_MS, part
 def scanned(record: Record) -> Click | None:
     """The click of a record by the scanner, None if it is not plain."""
     buffer, rows = scan_clicks(RecordRun.of([record]), PARTITIONS, record.partition)
-    row = {name: rows[0][name].item() for name in rows.dtype.names}
+    row = {name: rows[0][name].item() for name in CLICK_ROW.names or ()}
     if row["action"] == NOT_PLAIN:
         return None
 
@@ -105,10 +106,11 @@ def values(draw: st.DrawFn) -> bytes:
         click[name] = draw(fields[name])
     for name in draw(st.lists(st.sampled_from(sorted(click)), max_size=1)):
         del click[name]
-    pairs = draw(st.permutations(list(click.items())))
-    pairs += draw(st.lists(st.sampled_from(pairs), max_size=1)) if pairs and draw(st.booleans()) else []
-    compact = draw(st.booleans())
-    parts = [json.dumps(part, ensure_ascii=draw(st.booleans())) for pair in pairs for part in pair]
+    pairs: list[tuple[str, Any]] = list(draw(st.permutations(list(click.items()))))
+    if draw(st.booleans()) and pairs:
+        pairs.append(draw(st.sampled_from(pairs)))
+    compact, ascii_only = draw(st.booleans()), draw(st.booleans())
+    parts = [json.dumps(part, ensure_ascii=ascii_only) for pair in pairs for part in pair]
     between, colon = (",", ":") if compact else (", ", draw(st.sampled_from([": ", " :\n", "\t:\r"])))
     text = between.join(colon.join(pair) for pair in zip(parts[::2], parts[1::2], strict=True))
     before, after = draw(st.sampled_from([("", ""), (" ", "\n"), ("", "}"), ("[", "]")]))

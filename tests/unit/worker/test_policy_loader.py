@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.shop.policy import Policy
+from streams.kafka.global_tables import at_once
 from streams.metrics import Metrics
 from streams.policy_file import read_policy
 from streams.worker.policy_loader import PolicyLoader
@@ -28,7 +29,7 @@ class Counter:
         self.shop.offer("tea", "Food/Tea", 5.0)
         self.metrics = Metrics()
         self.threads: list[str] = []
-        self.loader = PolicyLoader(self.read, self.shop.recommender, self.metrics)
+        self.loader = PolicyLoader(self.read, self.shop.recommender, self.metrics, at_once)
 
     def read(self) -> Policy:
         self.threads.append(threading.current_thread().name)
@@ -76,7 +77,7 @@ async def test_of_many_requests_while_a_file_is_read_the_last_wins(counter: Coun
             go_on.wait(30)
         return policy
 
-    loader = PolicyLoader(read, counter.shop.recommender, counter.metrics)
+    loader = PolicyLoader(read, counter.shop.recommender, counter.metrics, at_once)
     counter.write("exclude_items = ['mug']")
     async with running(loader):
         loader.request()
@@ -123,7 +124,7 @@ async def test_a_failure_of_another_kind_does_not_stop_the_worker(
     def read() -> Policy:
         raise MemoryError
 
-    loader = PolicyLoader(read, counter.shop.recommender, counter.metrics)
+    loader = PolicyLoader(read, counter.shop.recommender, counter.metrics, at_once)
     async with running(loader):
         loader.request()
         await until(lambda: counter.reads("refused"))

@@ -116,6 +116,35 @@ async def test_slow_predictions_run_in_a_thread_and_positions_wait_for_them() ->
     await process.die()
 
 
+async def test_what_changes_tables_waits_for_a_batch_in_a_thread_and_goes_before_the_next_one() -> None:
+    model = SilentModel("slow", inline_limit=0, max_batch=2)
+    model.let.clear()
+    process = await _clicked(model)
+    batcher, seen = process.context.batcher, list[tuple[bool, int]]()
+
+    async def change() -> None:
+        await batcher.still()
+        seen.append((batcher.busy, len(model.asked)))
+
+    await change()
+    for number in range(PARTITIONS):
+        await _apply(process, number)
+    batcher.flush()
+    changes = [asyncio.create_task(change()) for _ in range(3)]
+    await asyncio.wait(changes, timeout=0.1)
+    assert len(seen) == 1
+    changes[2].cancel()
+    model.let.set()
+    await asyncio.wait_for(asyncio.gather(*changes[:2]), 5)
+    assert seen == [(False, 0), (False, 1), (False, 1)]
+    async with asyncio.timeout(5):
+        while batcher.waiting:  # the rest is begun by nobody else
+            await asyncio.sleep(0.001)
+        await batcher.drain()
+    assert len(await _sent(process)) == USERS
+    await process.die()
+
+
 async def test_queries_submitted_during_a_batch_are_answered_after_it_in_order() -> None:
     model = SilentModel("slow", inline_limit=0, max_batch=2)
     model.let.clear()
@@ -401,7 +430,8 @@ async def test_records_are_the_same_to_the_byte_however_many_threads_answer(
                 shop.buy(f"user {user % 40}", looked_at, 10.0 * user + 5, f"order {user}")
             if user % 10 == 9:
                 await process.complete()
-        assert threads == {threading.current_thread().name, *(f"answers-{other}" for other in range(1, number))}
+        first = threading.current_thread().name if inline_limit else "batch"
+        assert threads == {first, *(f"answers-{other}" for other in range(1, number))}
         topics = ("suggestions", "pools")
         records = {topic: [r for p in range(PARTITIONS) for r in shop.log.records(topic, p)] for topic in topics}
         sent.append({topic: [(record.key, record.value) for record in records[topic]] for topic in topics})
