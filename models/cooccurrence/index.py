@@ -114,7 +114,7 @@ class Neighbours:
         self.half_life_s = float(half_life_s)
         self._cells = Cells(by_kind=True)
         self._rows = 0
-        self._table = zeros_on_lines(0, _ITEM)
+        self._table: NDArray[Any] = zeros_on_lines(0, _ITEM)
         self.totals: dict[int, Totals] = {}
         self.version = 0
         self._arrays: Rows | None = None
@@ -338,7 +338,7 @@ class Neighbours:
         table[: len(before)] = before
         table["position"][len(before) :] = _NO_ROW
         table["start"][len(before) :] = NOWHERE
-        self._table: NDArray[Any] = table
+        self._table = table
         self._position: NDArray[np.int64] = table["position"]
         self.start: NDArray[np.int64] = table["start"]
         self.length: NDArray[np.int32] = table["length"]

@@ -192,7 +192,7 @@ async def test_misplaced_records_are_learnt_from_unless_the_policy_refuses_them(
         await trainee.apply()
         assert trainee.looks == looks + (0 if refuses else 6)
         visits = trainee.training.window_builder.visits[0]  # read again by the second
-        users = {record.key.decode() for record in shop.log.records("clicks", 1)}
+        users = {(record.key or b"").decode() for record in shop.log.records("clicks", 1)}
         elsewhere = [user for user in users if partition_of(user.encode(), PARTITIONS)]
         assert elsewhere
         assert any(visits.window(user, 0.0).items for user in elsewhere) is not refuses

@@ -220,7 +220,7 @@ async def test_events_before_one_that_fails_are_answered_before_their_positions_
         seen.extend(rows["offset"][first : collected.next].tolist())
         return collected
 
-    task.visits.collect_clicks = collect_clicks  # type: ignore[method-assign]
+    task.visits.collect_clicks = collect_clicks  # type: ignore[method-assign, assignment]
     with pytest.raises(ValueError, match="a bug"):
         await _apply(process, 0)
     await task.flush()
