@@ -171,7 +171,7 @@ def test_memory_of_each_thread_is_told_and_grows_with_the_catalogue() -> None:
     assert len(pools) == len(states) == 3
     arrays: list[list[Any]] = []
     for state, pool in zip(states, pools, strict=True):
-        arrays.append([*state, *pool[:7], *pool[8:], *pool.queues])
+        arrays.append([*state, *(part for part in pool if part is not pool.queues), *pool.queues])
     assert len({array.ctypes.data for of_one in arrays for array in of_one}) == 3 * len(arrays[0])
     told = recommender.nbytes
     del pools[1:], states[1:]
