@@ -155,6 +155,14 @@ def slot_of(queue: int, number: int) -> int:
 
 
 @inline_njit
+def give_slots(pool: Pool) -> None:
+    """Let the items that were of the pool be of it again."""
+    for queue in range(len(pool.top_sizes)):
+        for number in range(pool.top_sizes[queue]):
+            pool.slots[pool.candidates[pool.top[queue, number]].item] = slot_of(queue, number)
+
+
+@inline_njit
 def clear_slots(pool: Pool) -> None:
     """Let no item be of the pool any more."""
     for queue in range(len(pool.top_sizes)):

@@ -28,6 +28,7 @@ from models.ranking.features import LEARNT, no_order
 from models.sequence.predictor import ITEMS, Expected
 from models.serving.batch import Batch, Output, empty_output
 from models.serving.kernel import answer
+from models.serving.pooling import clear_slots, give_slots
 from models.serving.popularity import TopItems
 from models.serving.recommender import Learnt, Query, Recommender
 from models.serving.sources import likeness, walk
@@ -93,8 +94,10 @@ AGAIN = 50
 def _again(join: Callable[[int, Batch, ServingState], None]) -> Callable[[int, Batch, ServingState], None]:
     @njit
     def again(times: int, batch: Batch, state: ServingState) -> None:
+        give_slots(state.pool)
         for _ in range(times):
             join(len(batch.at) - 1, batch, state)
+        clear_slots(state.pool)
 
     return again  # type: ignore[no-any-return]
 

@@ -69,7 +69,7 @@ FAULTS: Mapping[str, Sequence[tuple[Any, str, Any]]] = {
     "clock": [(time, "time", _time_ahead)],
     "warming up": [(Worker, "warm", _fail), (Trainer, "warm", _fail)],
     "warming up for an hour": [(Worker, "warm", _work), (Trainer, "warm", _work)],
-    "record": [(GlobalTables, "apply", _fail)],
+    "record": [(GlobalTables, "apply_some", _fail)],
     "reader": [(GlobalTableReader, "run", _fail_soon)],
     "tables read": [(Worker, "on_tables_read", _fail), (Trainer, "on_tables_read", _fail)],
     "group": [(GroupConsumer, "start", _fail_soon)],
