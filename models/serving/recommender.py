@@ -268,7 +268,8 @@ class Recommender:
         """Memory that it takes, without catalogue and neighbours; what was never used of it counts, too."""
         arrays: list[NDArray[Any]] = [array for state in self._in_force.query_states for array in state]
         for pool in self._pools:
-            arrays += [*(part for part in pool if part is not pool.queues), *pool.queues]
+            arrays += [part for part in pool if isinstance(part, np.ndarray)]
+            arrays += pool.queues
         kept = self.popularity.nbytes + self.category_lifts.nbytes
         arrays.extend(array for room in self._spare for table in room.output for array in table)
         return kept + sum(array.nbytes for array in [*arrays, *self.learnt.order])

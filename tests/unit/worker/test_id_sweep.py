@@ -221,6 +221,7 @@ def test_pairs_that_are_being_sent_keep_their_items_and_hold_up_no_sweep() -> No
         await process.context.table_reader.caught_up([])
         process.producer.bytes -= 1 << 40
         moved, process.producer._moved = process.producer._moved, asyncio.Event()
+        assert moved is not None
         moved.set()
         await flush
         learnt = {name for value in made.values("pairs") for name in value["items"]}
