@@ -95,6 +95,6 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 $(WARM): $(INSTALLED) $(shell find models streams/wire -name '*.py')
-	@echo "compiling the kernels (half a minute, once)"
+	@echo "compiling the kernels (three minutes, once)"
 	@$(BIN)/python -m streams.warm
 	@touch $@
