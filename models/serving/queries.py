@@ -46,6 +46,13 @@ _pack = struct.Struct(QUERY_FORMAT).pack_into
 _QUERY_BYTES = QUERY.itemsize
 _NO_ITEMS = np.empty(0, np.int32)
 
+KEPT = 64
+"""Queries of a batch for whose columns room is kept; those of a larger one are its own."""
+
+
+QUERY_COLUMNS_BYTES = 75
+"""Of a query in `QueryColumns`, without its items."""
+
 
 class _Columns(NamedTuple):
     """Room for the columns of the queries that were taken last."""
@@ -66,7 +73,8 @@ class _Columns(NamedTuple):
 
 @dataclass(slots=True)
 class QueryColumns:
-    """Queries of a batch. In force until the next ones are taken; ends may be followed by some that mean nothing."""
+    """Queries of a batch. Of at most `KEPT` in force until the next ones are taken; ends may be followed by some that
+    mean nothing."""
 
     at: NDArray[np.float64]
     """(queries,) event times, epoch seconds."""
@@ -108,9 +116,9 @@ class QueryColumns:
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take besides the columns, whose room is counted by `Queries`."""
+        """Memory that they take, with the columns, though those of few queries are counted by `Queries`, too."""
         lists = (self.trigger.items, self.cart.items, self.bought.items, self.own)
-        return sum(array.nbytes for array in lists)
+        return sum(array.nbytes for array in lists) + QUERY_COLUMNS_BYTES * len(self)
 
     def held(self) -> NDArray[np.int64]:
         """Indices of their items."""
@@ -139,7 +147,7 @@ class Queries:
         self._trigger, self._cart, self._bought = array("i"), array("i"), array("i")
         self._cells: list[NDArray[np.void]] = []  # of the queries that have any
         self._own = 0  # cells in them
-        self._columns = _room(64)
+        self._columns = _room(KEPT)
         self._box = boxed(self._columns)
 
     def __len__(self) -> int:
@@ -210,11 +218,11 @@ class Queries:
 
     def take(self, queries: int) -> QueryColumns:
         """The queries added first, which are forgotten here."""
-        if queries > len(self._columns.at):
-            self._columns = _room(max(2 * len(self._columns.at), queries))
-            self._box = boxed(self._columns)
-        columns = self._columns
-        longest, windowed, owners = _split(self._rows[:queries], self._box)
+        columns, box = self._columns, self._box
+        if queries > KEPT:
+            columns = _room(queries)
+            box = boxed(columns)
+        longest, windowed, owners = _split(self._rows[:queries], box)
         own_cells = self._cells[:owners]
         own = np.frombuffer(bytearray().join([cells.tobytes() for cells in own_cells]), CELL)
         trigger, cart, bought = map(_array, (self._trigger, self._cart, self._bought))

@@ -5,9 +5,10 @@ query carries its own snapshot of the visit, so batching never changes a result.
 
 Of a sample of lists the pool of candidates is sent, too, behind the list: the trainer learns their order from it.
 
-The sequence model predicts, the recommender answers with the predictions, the writer writes the records. A large batch
-goes through this in a thread, one batch at a time, while the tasks go on: compiled code releases the lock. It reads
-rows and catalogue as they are, so what changes them waits for `still` first.
+The sequence model predicts, the recommender answers with the predictions, the writer writes the records. Large batches
+go through this in a thread, one after the other, while the tasks go on: compiled code releases the lock. In a backlog a
+full batch waits there behind the one that is being answered, so that the thread never waits for the event loop. They
+read rows and catalogue as they are, so what changes them waits for `still` first.
 
 An event whose query waits here is applied but not answered: a task drains the batcher before it writes its positions.
 """
@@ -15,7 +16,9 @@ An event whose query waits here is applied but not answered: a task drains the b
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,7 +42,6 @@ from models.shop.policy import ARMS, DEFAULT, NONE, POPULAR
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
 from streams.settings import Settings
-from streams.threads import run_in_daemon_thread
 from streams.wire import waiting_requests
 from streams.wire.codec import shorter_suggestion
 from streams.wire.json_text import Text
@@ -78,6 +80,9 @@ _PURCHASE = Action.PURCHASE
 MOST_INLINE = 48
 """Queries of a batch that is answered at once, which takes a millisecond or two: a thread would begin it later."""
 
+MOST_BEGUN = 2
+"""Batches in the thread: the one that is being answered, and one that is full."""
+
 
 class _Batch(NamedTuple):
     """Queries that are answered together."""
@@ -86,6 +91,14 @@ class _Batch(NamedTuple):
     columns: NDArray[np.int64]  # of `Requests`
     texts: bytes
     looks: Snapshots
+
+
+class _Begun(NamedTuple):
+    """A batch that is being answered in the thread, or waits there."""
+
+    batch: _Batch
+    predictor: SequencePredictor | None
+    answers: asyncio.Future[_Answers]
 
 
 class _Answers(NamedTuple):
@@ -137,10 +150,11 @@ class SuggestionBatcher:
         self._batch_records, self._clock, self._on_failure = settings.batch_records, clock, on_failure
         self.predictor: SequencePredictor | None = None
         self._queries, self._requests = Queries(), WaitingRequests()  # not being answered yet
-        self._answering: _Batch | None = None  # in a thread
-        self._answers_with: SequencePredictor | None = None  # there
+        self._thread: ThreadPoolExecutor | None = None
+        self._begun: deque[_Begun] = deque()  # in the thread, in order
+        self._sending: asyncio.Task[None] | None = None  # while there are any
+        self._moved: asyncio.Event | None = None  # while one of them is waited for
         self._submitted = self._answered = 0  # since the start
-        self._under_way: asyncio.Task[None] | None = None
         self._changers = 0  # coroutines that wait in `still`
         self._failure: Exception | None = None
 
@@ -166,15 +180,20 @@ class SuggestionBatcher:
     def waiting_bytes(self) -> int:
         """Memory that they take, with those that are being answered."""
         size = self._queries.nbytes + self._requests.nbytes
-        if (batch := self._answering) is not None:
+        for batch, _, _ in self._begun:
             size += batch.queries.nbytes + batch.columns.nbytes + len(batch.texts)
             size += sum(array.nbytes for array in batch.looks)
         return size
 
     @property
     def busy(self) -> bool:
-        """Whether a batch is being answered in a thread."""
-        return self._under_way is not None
+        """Whether a batch is being answered in the thread."""
+        return bool(self._begun)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether a full batch would be begun at once."""
+        return len(self._begun) < MOST_BEGUN and not self._changers
 
     def warm(self) -> None:
         """Compile the writing and counting of records, or load what was compiled before."""
@@ -187,10 +206,10 @@ class SuggestionBatcher:
 
     def held(self) -> NDArray[np.int64]:
         """Indices of the items of all queries that wait or are being answered, and of what predictors may answer."""
-        predictors = {self.predictor, self._answers_with}
+        predictors = {self.predictor, *(predictor for _, predictor, _ in self._begun)}
         held: list[NDArray[np.integer[Any]]] = [self._queries.held(), self._looks.asked_items()]
-        if self._answering is not None:
-            held += [self._answering.queries.held(), self._answering.looks.look_items]
+        for batch, _, _ in self._begun:
+            held += [batch.queries.held(), batch.looks.look_items]
         held += [predictor.held() for predictor in predictors if predictor is not None]
         return np.concatenate(held, dtype=np.int64)
 
@@ -254,38 +273,38 @@ class SuggestionBatcher:
         self._submitted += len(asked)
 
     def flush(self) -> None:
-        """Begin the next batch, unless one is under way; a quick one is answered at once.
+        """Begin the next batch: behind others only if it is full. A quick one is answered at once.
 
         Raises:
             Exception: the first failure of answering, now or earlier; no query counts as answered then.
         """
         if self._failure is not None:
             raise self._failure
-        if self._under_way is not None or self._changers or not self._queries:
+        predictor, waiting = self.predictor, len(self._queries)  # a predictor may be replaced during the batch
+        if not waiting or not self.takes_more or (self._begun and waiting < self._max_batch(predictor)):
             return
-        predictor = self.predictor  # may be replaced while the batch is answered
-        size = min(len(self._queries), self._max_batch(predictor))
+        size = min(waiting, self._max_batch(predictor))
         batch = _Batch(self._queries.take(size), *self._requests.take(size), self._looks.take(size))
-        if size > (MOST_INLINE if predictor is None else min(MOST_INLINE, predictor.inline_limit)):
-            self._answering, self._answers_with = batch, predictor
-            self._under_way = asyncio.get_running_loop().create_task(self._answer_in_thread(batch, predictor))
-            return
+        learnt = self._recommender.learnt  # may be replaced, from another thread
         try:
             self._choose(batch)
-            self._send(batch, self._answers(batch, predictor, self._recommender.learnt))
+            if self._begun or size > (MOST_INLINE if predictor is None else min(MOST_INLINE, predictor.inline_limit)):
+                self._begin(batch, predictor, learnt)
+            else:
+                self._send(batch, self._answers(batch, predictor, learnt))
         except Exception as error:
             self._fail(error)
             raise
 
     async def still(self) -> None:
-        """Return when no batch is being answered in a thread; none begins before the caller's next `await`.
+        """Return when no batch is being answered in the thread; none begins before the caller's next `await`.
 
         To be called before rows, catalogue, item ids or the policy change.
         """
-        while self._under_way is not None:
+        while self._sending is not None:
             self._changers += 1
             try:
-                await asyncio.wait([self._under_way])
+                await asyncio.wait([self._sending])
             finally:
                 self._changers -= 1
                 asyncio.get_running_loop().call_soon(self._go_on)
@@ -305,7 +324,12 @@ class SuggestionBatcher:
             SendError: the producer has failed.
             Exception: as of `flush`.
         """
-        await (asyncio.sleep(0) if self._under_way is None else asyncio.wait([self._under_way]))
+        if self._sending is None:
+            await asyncio.sleep(0)
+        else:
+            if self._moved is None:
+                self._moved = asyncio.Event()
+            await self._moved.wait()
         await self._producer.wait_below(self._max_bytes)
         self.flush()
 
@@ -330,24 +354,47 @@ class SuggestionBatcher:
         """Answer nothing any more. Events not answered by now are applied again after the next start."""
         self._queries.clear()
         self._requests.clear()
-        if self._under_way is not None:
-            self._under_way.cancel()
-            await asyncio.wait([self._under_way])
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait([self._sending])
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _answer_in_thread(self, batch: _Batch, predictor: SequencePredictor | None) -> None:
-        """Answer in a thread, send, and begin the next batch."""
+    def _begin(self, batch: _Batch, predictor: SequencePredictor | None, learnt: Learnt) -> None:
+        """Have a batch answered in the thread."""
+        loop = asyncio.get_running_loop()
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "batch")
+        answers = loop.run_in_executor(self._thread, self._answers, batch, predictor, learnt)
+        self._begun.append(_Begun(batch, predictor, answers))
+        if self._sending is None:
+            self._sending = loop.create_task(self._send_begun())
+
+    async def _send_begun(self) -> None:
+        """Send what is answered in the thread, and begin the next batches there."""
         try:
-            self._choose(batch)
-            learnt = self._recommender.learnt  # may be replaced, from another thread
-            answers = await run_in_daemon_thread(lambda: self._answers(batch, predictor, learnt), "batch")
-            await self._producer.wait_below(self._max_bytes)
-            self._send(batch, answers)
-            self._under_way = self._answering = self._answers_with = None
-            if self._producer.bytes <= self._max_bytes:
-                self.flush()
+            while self._begun:
+                batch, _, answers = self._begun[0]
+                found = await answers
+                await self._producer.wait_below(self._max_bytes)
+                self._send(batch, found)
+                self._begun.popleft()
+                self._wake()
+                if self._producer.bytes <= self._max_bytes:
+                    self.flush()
         except Exception as error:
-            self._under_way = None
             self._fail(error)
+        finally:
+            for _, _, answers in self._begun:
+                answers.cancel()
+            self._begun.clear()
+            self._sending = None
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
 
     def _fail(self, error: Exception) -> None:
         """Answer nothing any more: the next flush raises the error, so no position is written."""
@@ -371,7 +418,8 @@ class SuggestionBatcher:
         requests = Requests(columns, texts, self._models_of(predictor, learnt))
         now_ms = self._clock() * 1000
         written = self._writer.write(requests, answered.lists, answered.reasons, now_ms, emit_empty=emit_empty)
-        return _Answers(answered, written, emit_empty)
+        counted = (written.outcomes.copy(), written.kinds.copy(), written.latency_tenths.copy())
+        return _Answers(answered, Written(written.blocks, *counted), emit_empty)
 
     def _send(self, batch: _Batch, answers: _Answers) -> None:
         """Send the suggestions of a batch, then the pools that are logged."""

@@ -225,6 +225,7 @@ class Process:
         """Until nothing more changes: apply, join what waits, publish, count the pairs, publish the rows."""
         for _ in range(3):
             await self.read_on()
+            await self.context.batcher.drain()  # a record says how late it is
             self.shop.now_ms += 5_000
             await self.flush()
         await self.context.table_reader.caught_up([])

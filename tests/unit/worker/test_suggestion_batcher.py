@@ -168,6 +168,31 @@ async def test_queries_submitted_during_a_batch_are_answered_after_it_in_order()
     await process.die()
 
 
+async def test_a_full_batch_is_begun_behind_the_one_under_way_and_no_third() -> None:
+    model = SilentModel("slow", inline_limit=0, max_batch=2)
+    model.let.clear()
+    process = await _clicked(model)
+    batcher = process.context.batcher
+    await _apply(process, 0)
+    batcher.flush()
+    assert batcher.busy
+    before = batcher.waiting
+    for number in range(1, PARTITIONS):
+        await _apply(process, number)
+    batcher.flush()
+    begun = before + USERS - len(process.shop.log.records("clicks", 0)) - batcher.waiting
+    assert begun == 2
+    assert not batcher.takes_more
+    held = set(batcher.held().tolist())
+    batcher.flush()
+    assert set(batcher.held().tolist()) == held
+    model.let.set()
+    await asyncio.wait_for(batcher.drain(), 5)
+    assert not batcher.busy
+    assert len(await _sent(process)) == USERS
+    await process.die()
+
+
 @pytest.mark.parametrize("inline_limit", [0, 1000])
 async def test_where_answering_fails_the_task_fails_and_no_position_is_written(inline_limit: int) -> None:
     process = await _clicked(SilentModel("broken", inline_limit, error=ValueError("a bug")))
@@ -430,7 +455,7 @@ async def test_records_are_the_same_to_the_byte_however_many_threads_answer(
                 shop.buy(f"user {user % 40}", looked_at, 10.0 * user + 5, f"order {user}")
             if user % 10 == 9:
                 await process.complete()
-        first = threading.current_thread().name if inline_limit else "batch"
+        first = threading.current_thread().name if inline_limit else "batch_0"
         assert threads == {first, *(f"answers-{other}" for other in range(1, number))}
         topics = ("suggestions", "pools")
         records = {topic: [r for p in range(PARTITIONS) for r in shop.log.records(topic, p)] for topic in topics}
