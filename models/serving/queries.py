@@ -73,8 +73,10 @@ class _Columns(NamedTuple):
 
 @dataclass(slots=True)
 class QueryColumns:
-    """Queries of a batch. Of at most `KEPT` in force until the next ones are taken; ends may be followed by some that
-    mean nothing."""
+    """Queries of a batch; ends may be followed by some that mean nothing.
+
+    Those of a batch of at most `KEPT` are in force until the next ones are taken.
+    """
 
     at: NDArray[np.float64]
     """(queries,) event times, epoch seconds."""

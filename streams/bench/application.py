@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from streams.bench.events import Event
@@ -13,7 +13,7 @@ from streams.bench.measure import Ends, Topics
 from streams.errors import CrosscurrentError
 from streams.kafka import topic_admin
 from streams.kafka.admin import administration
-from streams.processes import Process
+from streams.processes import Process, cpu_s
 from streams.settings import Settings
 from streams.wire.topics import APPEND_TIME, full_name
 
@@ -39,11 +39,12 @@ class SteadyLoad(NamedTuple):
 
 
 class Application:
-    """The worker, the trainer or the echo, under a prefix of its own; its process is not yet started."""
+    """Workers, or an echo, under a prefix of their own; their processes are not yet started."""
 
-    def __init__(self, settings: Settings, process: Process) -> None:
+    def __init__(self, settings: Settings, process: Process, *more: Process) -> None:
         self.settings = settings
         self.process = process
+        self.processes = (process, *more)
         self.topics = Topics(settings)  # open while it runs
         self.answered: Ends = {}  # ends of the output at the last start
         self.written: Ends = {}  # ends of `progress` at the last start
@@ -63,17 +64,27 @@ class Application:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run the process: ready at the beginning (else `ProcessError`), stopped at the end."""
+        """Run the processes: ready at the beginning (else `ProcessError`), stopped at the end."""
         async with self.topics:
             self.answered, self.written = await self.topics.ends(OUTPUT), await self.topics.ends(PROGRESS)
-            with self.process:
-                await asyncio.to_thread(self.process.await_ready)
+            with ExitStack() as started:
+                for process in self.processes:
+                    started.enter_context(process)
+                for process in self.processes:
+                    await asyncio.to_thread(process.await_ready)
                 yield
 
+    @property
+    def cpu_s(self) -> float | None:
+        """Processor seconds of the processes so far; None where one's are not known."""
+        known = [cpu_s(process.pid) for process in self.processes]
+        return None if None in known else sum(used for used in known if used is not None)
+
     async def pause(self) -> None:
-        """Wait for a moment; raises `ProcessError` if the process has ended."""
+        """Wait for a moment; raises `ProcessError` if a process has ended."""
         await asyncio.sleep(LOOK_S)
-        self.process.check()
+        for process in self.processes:
+            process.check()
 
     async def await_answers(self, since: Ends, answers: int) -> None:
         """Wait for so many answers from some ends on.

@@ -140,14 +140,22 @@ class Benchmark:
         self._happened: list[Event] = []
         self.catalog = self.shop.catalog()
         self.snapshots: list[Snapshot] = []
-        policy = folder / "policy.toml"
-        policy.write_text("emit_empty = true\nmax_suggestion_age_s = 0\n", encoding="utf-8")
-        snapshots = folder / "snapshots"
-        settings = broker.settings(prefix="worker-", snapshot_store=str(snapshots))
-        worker = crosscurrent("worker", "--policy", str(policy), "--no-web", settings=settings)
-        environ = environment(snapshot_store=snapshots)
-        self._worker = Application(settings, Process("the worker", worker, folder / "worker.log", environ))
+        self._worker = self.workers()
         self._echoes = 0
+
+    def workers(self, number: int = 1, threads: int = 1) -> Application:
+        """So many workers of so many threads each, on the topics of all workers of the benchmark."""
+        folder = self._folder
+        policy, snapshots = folder / "policy.toml", folder / "snapshots"
+        policy.write_text("emit_empty = true\nmax_suggestion_age_s = 0\n", encoding="utf-8")
+        settings = self._broker.settings(prefix="worker-", snapshot_store=str(snapshots))
+        command = crosscurrent("worker", "--policy", str(policy), "--no-web", settings=settings)
+        environ = environment(snapshot_store=snapshots, threads=threads)
+        names = ("the worker", *(f"worker {other}" for other in range(2, number + 1)))
+        logs = ("worker.log", *(f"worker-{other}.log" for other in range(2, number + 1)))
+        return Application(
+            settings, *(Process(name, command, folder / log, environ) for name, log in zip(names, logs, strict=True))
+        )
 
     def events(self, count: int) -> list[Event]:
         """The first events of the shop, those of the comparison included."""
@@ -192,7 +200,7 @@ class Benchmark:
         await self._preload(worker, self.shop.histories(purchases))
         await self._preload(worker, events)
         async with worker.running():
-            await worker.await_answers(worker.answered, _triggers(events))
+            await worker.await_answers(worker.answered, triggers(events))
             await worker.await_quiet(SETTLE_S, *LEARNT)
         self._say("models learn from the same")
         self.snapshots = await asyncio.to_thread(
@@ -228,10 +236,10 @@ class Benchmark:
         worker = self._worker
         await self._preload(worker, backlog.events)
         async with worker.running():
-            applied = await self._apply_backlog(title, worker, _triggers(backlog.uncounted), _triggers(backlog.counted))
+            applied = await self._apply_backlog(title, worker, triggers(backlog.uncounted), triggers(backlog.counted))
             await worker.await_quiet(SETTLE_S, *LEARNT)
             learnt_ms = max((await worker.topics.appended(worker.written)).values())
-            steady = await self._answer_load(title, worker, load, _triggers(load.events))
+            steady = await self._answer_load(title, worker, load, triggers(load.events))
             rss_mb = resident_mb(worker.process.pid)
         answers = applied.answers
         more = {
@@ -271,7 +279,7 @@ class Benchmark:
         async with worker.running():
             for percent in SHARES:
                 load = self._load(throughput * percent / 100)
-                steady = await self._answer_load(f"worker, {percent} %", worker, load, _triggers(load.events))
+                steady = await self._answer_load(f"worker, {percent} %", worker, load, triggers(load.events))
                 found[str(percent)] = asdict(steady.latency)
         return found
 
@@ -326,7 +334,7 @@ class Benchmark:
 
     def _used(self, app: Application) -> tuple[float | None, float | None]:
         """Processor seconds of an application and of the broker so far."""
-        return cpu_s(app.process.pid), cpu_s(self._broker.pid)
+        return app.cpu_s, cpu_s(self._broker.pid)
 
 
 def _us(
@@ -340,7 +348,8 @@ def _us(
     return app, broker
 
 
-def _triggers(events: Iterable[Event]) -> int:
+def triggers(events: Iterable[Event]) -> int:
+    """How many of some events are answered."""
     return sum(event.triggers for event in events)
 
 

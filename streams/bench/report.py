@@ -58,6 +58,12 @@ def show_take_over(figures: Mapping[str, Any], console: Console) -> None:
     _show_machine(figures, console)
 
 
+def show_workers(figures: Mapping[str, Any], console: Console) -> None:
+    """Print the table of `streams.bench.run.run_workers`, and what it was measured on."""
+    console.print(_workers(figures["workers"]))
+    _show_machine(figures, console)
+
+
 def _show_machine(figures: Mapping[str, Any], console: Console) -> None:
     console.print(f"{figures['broker']}, everything on one machine:")
     _show_circumstances(figures, console)
@@ -144,6 +150,18 @@ def _items(sizes: Mapping[str, Any]) -> Table:
     for part in next(iter(sizes.values()))["parts_mb"]:
         table.add_row(f"... {part}", *(_whole(found["parts_mb"][part]) for found in sizes.values()))
     table.add_row("started and warm after, s", *(_whole(found["started_s"]) for found in sizes.values()))
+    return table
+
+
+def _workers(set_ups: Mapping[str, Any]) -> Table:
+    """Throughput and processor time, a row for each set-up."""
+    table = Table(title="a backlog applied by more workers or threads", title_justify="left")
+    for name in ("", "events/s", "ratio", "... without the broker's time", "us an event", "... of the broker"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, found in set_ups.items():
+        ratios = f"{found['ratio']:.2f}", f"{found['ratio_without_broker']:.2f}"
+        times = (_whole(found[us]) for us in ("cpu_us", "broker_us"))
+        table.add_row(name, f"{found['events_per_s']:,.0f}", *ratios, *times)
     return table
 
 

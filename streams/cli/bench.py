@@ -72,6 +72,9 @@ def command(  # noqa: PLR0913 - options of one command
     stages: Annotated[
         bool, typer.Option("--stages", help="Only where a microsecond of an event goes: two minutes, no broker")
     ] = False,
+    workers: Annotated[
+        bool, typer.Option("--workers", help="Only what a second worker, or a second thread of one, gains on a backlog")
+    ] = False,
     take_over: Annotated[
         tuple[int, int] | None,
         typer.Option(
@@ -95,8 +98,8 @@ def command(  # noqa: PLR0913 - options of one command
     from rich.console import Console
 
     from streams.bench.benchmark import BenchmarkConfig
-    from streams.bench.report import show, show_items, show_sources, show_stages, show_take_over
-    from streams.bench.run import run, run_items, run_sources, run_stages, run_take_over
+    from streams.bench.report import show, show_items, show_sources, show_stages, show_take_over, show_workers
+    from streams.bench.run import run, run_items, run_sources, run_stages, run_take_over, run_workers
     from streams.bench.scoring import SIZES
     from streams.bench.take_over import TakeOverConfig
 
@@ -124,6 +127,9 @@ def command(  # noqa: PLR0913 - options of one command
     elif sources:
         figures = run_sources(config, progress.print)
         show_sources(figures, console)
+    elif workers:
+        figures = run_workers(config, kafka=kafka, say=progress.print)
+        show_workers(figures, console)
     elif take_over:
         figures = run_take_over(TakeOverConfig(*take_over, repeats=config.repeats), kafka=kafka, say=progress.print)
         show_take_over(figures, console)
