@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.block_pool import NOWHERE, block_size, release, take
 from models.boxes import KeptBox
 from models.cache_lines import LINE, zeros_on_lines
+from models.change_log import ChangeLog
 from models.cooccurrence.association import STRENGTH, shrunk_lift
 from models.cooccurrence.cell_pool import Cells
 from models.cooccurrence.count_kernel import CutRows
@@ -95,7 +96,7 @@ class Neighbours:
         own_count: (items, 2) int64, plain numbers of the same.
         at: (items,) float64, newest event behind its row, epoch seconds: weights are as of then.
         totals: baskets of each partition of items.
-        version: grows with every change of a row.
+        changes: items whose rows have changed.
 
     >>> neighbours = Neighbours(Items(), half_life_s=100.0)
     >>> neighbours.set_total(0, baskets=8.0, at=1000.0)
@@ -116,7 +117,7 @@ class Neighbours:
         self._rows = 0
         self._table: NDArray[Any] = zeros_on_lines(0, _ITEM)
         self.totals: dict[int, Totals] = {}
-        self.version = 0
+        self.changes = ChangeLog()
         self._arrays: Rows | None = None
         self._box = KeptBox()
         self._make_room(1024)
@@ -151,7 +152,7 @@ class Neighbours:
     @property
     def nbytes(self) -> int:
         """Memory that it takes."""
-        return self._cells.nbytes + self._table.nbytes
+        return self._cells.nbytes + self._table.nbytes + self.changes.nbytes
 
     def held(self) -> NDArray[np.int64]:
         """Indices that it keeps: of rows, and of neighbours."""
@@ -191,7 +192,7 @@ class Neighbours:
         """As `put`, by index; takes half the time."""
         if len(self.start) < len(self._items):
             self._make_room(2 * len(self._items))
-        self.version += 1
+        self.changes.add(int(index))
         n = len(cut.neighbours)
         start = self._place(index, n)
         if self._position[index] == _NO_ROW:
@@ -233,7 +234,7 @@ class Neighbours:
             cells.grow()
         found = np.bincount(outcomes, minlength=OLDER + 1).tolist()
         self._rows += found[NEW]
-        self.version += found[NEW] + found[PUT]
+        self.changes.add(rows.items[numbers[outcomes != OLDER]])
         return outcomes
 
     def position(self, index: int) -> int:
@@ -245,7 +246,7 @@ class Neighbours:
         index = self._held(item_id)
         if index == UNKNOWN:
             return
-        self.version += 1
+        self.changes.add(index)
         self._place(index, 0)
         self._rows -= 1
         self._position[index] = _NO_ROW

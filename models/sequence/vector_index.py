@@ -23,10 +23,10 @@ from models.sequence.vocabulary import NOBODY
 EXACT = 20_000
 """Most items of which all are compared."""
 
-MASS = 0.995
+MASS = 0.985
 """Of the probability of the best items, what is to be found in the mean."""
 
-PROBES = (16, 24, 32, 48, 64, 96, 128, 192, 256)
+PROBES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """Numbers of clusters to compare, of which the first that finds so much is taken, or else the last."""
 
 ASKED = 64

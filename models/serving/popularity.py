@@ -4,9 +4,9 @@ Popularity is an item's own views and baskets in its row, decayed to a common ti
 their order does not change with time: the logarithm of a weight plus its time in half-lives is a key that holds until
 the item's row, stock, category or brand change.
 
-Every batch scans the next `SLICE` items and moves those that have changed, until all have been scanned since the last
-change of anything. A change is therefore seen after at most `items / SLICE` batches; where an item leaves a full list,
-the next one comes in within as many more. (The rules check stock and price as they are now before a top item is
+Every batch moves the items that have changed since the last one. Where an item leaves a full list, or more have changed
+than change logs keep, every batch scans the next `SLICE` items, too, until all have been scanned since: the next one
+comes in after at most `items / SLICE` batches. (The rules check stock and price as they are now before a top item is
 suggested.) When the number of items has doubled, as after a start, one batch scans them all. The lists depend on
 catalogue and rows as they were seen, not on the order of changes.
 """
@@ -106,29 +106,38 @@ class Popularity:
         self._seen = Seen(np.zeros(0), np.zeros(0), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(2, np.int64))
         self._next = 0
         self._whole = 0
-        self._seen_as: tuple[int, int, int] | None = None  # versions of what was scanned last
-        self._due = 0  # items to scan until all have been since anything changed
+        self._followed = [0, 0]  # changes of the catalogue and of the rows that were seen
+        self._due = 0  # items to scan until all have been since more changed than could be followed
 
     def refresh(self) -> None:
-        """Scan the next items; called before each batch."""
+        """Look at what has changed, and scan the next items where that is due; called before each batch."""
         items = len(self._items)
         self._catalog.make_room()
         self._make_room()
+        whole = items > 2 * self._whole
+        for follows, changes in enumerate((self._catalog.changes, self._neighbours.changes)):
+            before, self._followed[follows] = self._followed[follows], changes.count
+            if whole or changes.count == before:
+                continue
+            if (changed := changes.since(before)) is None:
+                self._due = items
+            else:
+                scan_some(changed, self._state())
         first, number = self._next, min(SLICE, items)
-        if items > 2 * self._whole:
+        if whole:
             self._whole, first, number = items, 0, items
-        if not number:
+        if not whole and self._due <= 0 and not self._is_thin:
             return
-        versions = self._catalog.version, self._neighbours.version, items
-        if versions != self._seen_as:
-            self._seen_as, self._due = versions, items
         self._next = (first + number) % items
-        if self._due <= 0 and self._seen.clock[1] <= self._seen.clock[0]:
-            return
         self._due -= number
-        self._scan(first, number)
-        if number == items and self._seen.clock[1] > self._seen.clock[0]:
-            self._scan(first, number)  # fills the places that some have left
+        scan(first, number, self._state())
+        if number == items and self._is_thin:
+            scan(first, number, self._state())  # fills the places that some have left
+
+    @property
+    def _is_thin(self) -> bool:
+        """Whether a list may have a place for an item that has not been scanned since it was left."""
+        return bool(self._seen.clock[1] > self._seen.clock[0])
 
     @property
     def nbytes(self) -> int:
@@ -145,9 +154,9 @@ class Popularity:
         on_lists = self._seen.node != _NOWHERE
         return self._seen.node[on_lists], self._seen.brand[on_lists]
 
-    def _scan(self, first: int, number: int) -> None:
+    def _state(self) -> ScanState:
         catalog, neighbours = self._catalog, self._neighbours
-        state = ScanState(
+        return ScanState(
             len(self._items),
             catalog.facts,
             catalog.categories.parent,
@@ -160,11 +169,11 @@ class Popularity:
             self.by_brand,
             self.most_bought,
         )
-        scan(first, number, state)
 
     def warm(self) -> None:
         """Compile, or load what was compiled before; scans nothing."""
-        self._scan(0, 0)
+        scan(0, 0, self._state())
+        scan_some(np.empty(0, np.int32), self._state())
 
     def _make_room(self) -> None:
         """Cover all nodes, brands and items there are."""
@@ -200,36 +209,47 @@ def _wider(old: Any, new: Any) -> Any:
 @cached_njit(nogil=True)
 def scan(first: int, number: int, state: ScanState) -> None:
     """Put so many items from index `first` on, going round, where they belong now."""
-    facts, own, at, seen = state.facts, state.own, state.at, state.seen
     for step in range(number):
-        item = (first + step) % state.items
-        seen.clock[0] += 1
-        fact = facts[item]
-        node = fact.category if fact.state == OFFERED else _NOWHERE
-        weight, bought, when = 0.0, 0.0, 0.0
-        if item < len(at):
-            weight, when = VIEWS * own[item, 0] + BASKETS * own[item, 1], at[item]
-            bought = own[item, 1] + BOUGHT_VIEWS * own[item, 0]
-        was = seen.node[item]
-        if node == was and weight == seen.weight[item] and when == seen.at[item] and fact.brand == seen.brand[item]:
-            if node != _NOWHERE and seen.clock[1] > seen.clock[0]:
-                _insert(item, node, fact.brand, _key(weight, when, state.half_life_s), True, state)
-                if state.most_bought.thin[0] > seen.clock[0]:
-                    key = _key(bought, when, state.half_life_s)
-                    _insert_into(state.most_bought, 0, item, key, node, 0, state.id_order)
-            continue
-        key = _key(weight, when, state.half_life_s)
-        if was != _NOWHERE:
-            rises = node == was and fact.brand == seen.brand[item]
-            rises = rises and key >= _key(seen.weight[item], seen.at[item], state.half_life_s)
-            _remove(item, was, seen.brand[item], not rises, state)
-        if node != _NOWHERE:
-            _insert(item, node, fact.brand, key, False, state)
-            _insert_into(state.most_bought, 0, item, _key(bought, when, state.half_life_s), node, 0, state.id_order)
-        seen.node[item] = node
-        seen.brand[item] = fact.brand
-        seen.weight[item] = weight
-        seen.at[item] = when
+        state.seen.clock[0] += 1
+        _place(int((first + step) % state.items), state)
+
+
+@cached_njit(nogil=True)
+def scan_some(items: NDArray[np.int32], state: ScanState) -> None:
+    """Put some items where they belong now."""
+    for item in items:
+        _place(int(item), state)
+
+
+@njit()
+def _place(item: int, state: ScanState) -> None:
+    """Put an item where it belongs now."""
+    own, at, seen, fact = state.own, state.at, state.seen, state.facts[item]
+    node = fact.category if fact.state == OFFERED else _NOWHERE
+    weight, bought, when = 0.0, 0.0, 0.0
+    if item < len(at):
+        weight, when = VIEWS * own[item, 0] + BASKETS * own[item, 1], at[item]
+        bought = own[item, 1] + BOUGHT_VIEWS * own[item, 0]
+    was = seen.node[item]
+    if node == was and weight == seen.weight[item] and when == seen.at[item] and fact.brand == seen.brand[item]:
+        if node != _NOWHERE and seen.clock[1] > seen.clock[0]:
+            _insert(item, node, fact.brand, _key(weight, when, state.half_life_s), True, state)
+            if state.most_bought.thin[0] > seen.clock[0]:
+                key = _key(bought, when, state.half_life_s)
+                _insert_into(state.most_bought, 0, item, key, node, 0, state.id_order)
+        return
+    key = _key(weight, when, state.half_life_s)
+    if was != _NOWHERE:
+        rises = node == was and fact.brand == seen.brand[item]
+        rises = rises and key >= _key(seen.weight[item], seen.at[item], state.half_life_s)
+        _remove(item, was, seen.brand[item], not rises, state)
+    if node != _NOWHERE:
+        _insert(item, node, fact.brand, key, False, state)
+        _insert_into(state.most_bought, 0, item, _key(bought, when, state.half_life_s), node, 0, state.id_order)
+    seen.node[item] = node
+    seen.brand[item] = fact.brand
+    seen.weight[item] = weight
+    seen.at[item] = when
 
 
 @njit()

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cache_lines import zeros_on_lines
+from models.change_log import ChangeLog
 from models.shop.categories import Categories
 from models.shop.events import CatalogItem
 from models.shop.items import Items
@@ -103,6 +104,7 @@ class Catalog:
         facts: (capacity,) of `FACT`, by item index. Replaced when it grows: read it again for each batch.
         revisions: (capacity,), by item index: `version` as of the item's last change, 0 for none. Replaced likewise.
         version: grows with every change.
+        changes: items that have changed.
 
     >>> items = Items()
     >>> catalog = Catalog(items)
@@ -121,6 +123,7 @@ class Catalog:
         self.brands = Codes()
         self.currencies = Codes()
         self.version = 0
+        self.changes = ChangeLog()
         self._items = items
         self._offers: dict[int, CatalogItem] = {}
         self._offer_bytes = 0
@@ -134,7 +137,7 @@ class Catalog:
     def nbytes(self) -> int:
         """Memory that it takes, about."""
         words = CODE_BYTES * (len(self.categories) + len(self.brands) + len(self.currencies))
-        return self.facts.nbytes + self.revisions.nbytes + self._offer_bytes + words
+        return self.facts.nbytes + self.revisions.nbytes + self.changes.nbytes + self._offer_bytes + words
 
     def put(self, item: CatalogItem) -> None:
         """Add or replace an item."""
@@ -183,6 +186,7 @@ class Catalog:
     def _changed(self, index: int | NDArray[np.int64]) -> None:
         self.version += 1
         self.revisions[index] = self.version
+        self.changes.add(index)
 
     @property
     def words(self) -> int:

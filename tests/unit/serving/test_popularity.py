@@ -8,6 +8,7 @@ import random
 import numpy as np
 import pytest
 
+from models import change_log
 from models.cooccurrence.counter import Row
 from models.cooccurrence.index import Neighbours
 from models.serving import popularity
@@ -77,11 +78,13 @@ class _Town:
         return best[:PLACES]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kept", [5, 20, 1000])  # changes, of which 37 come between two batches
+@pytest.mark.parametrize("seed", range(2))
 def test_shelves_hold_the_best_after_a_round_and_where_some_went_after_another(
-    seed: int, monkeypatch: pytest.MonkeyPatch
+    seed: int, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(popularity, "SLICE", 50)
+    monkeypatch.setattr(change_log, "KEPT", kept)
     town = _Town(seed)
     names = [f"item-{number:03}" for number in range(400)]
     for number, name in enumerate(names * 3):
@@ -134,6 +137,7 @@ def test_one_large_branch_leaves_places_to_others() -> None:
 
 def test_nothing_is_scanned_until_something_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(popularity, "SLICE", 15)
+    monkeypatch.setattr(change_log, "KEPT", 5)
     town, scanned, scan = _Town(5), list[int](), popularity.scan
     for number in range(40):
         town.change(f"item-{number}")
@@ -155,3 +159,16 @@ def test_nothing_is_scanned_until_something_changes(monkeypatch: pytest.MonkeyPa
     for _ in range(7):
         town.popularity.refresh()
     assert town.popular("") == town.best("")
+
+
+def test_a_change_is_seen_by_the_next_batch_however_many_items_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(popularity, "SLICE", 1)
+    town = _Town(9)
+    for number in range(60):
+        town.catalog.put(CatalogItem(f"cup-{number:02}", "Cup", "Cups", 1.0))
+    town.popularity.refresh()
+    town.catalog.put(CatalogItem("jug", "Jug", "Jugs", 1.0))
+    none = np.zeros((0, 3))
+    town.neighbours.put(Row("cup-59", 1, NOW, (9, 9), (9, 9), [], none, none.astype(np.int64)))
+    town.popularity.refresh()
+    assert (town.popular("Jugs"), town.popular("Cups")[0]) == (["jug"], "cup-59")
