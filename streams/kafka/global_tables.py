@@ -12,6 +12,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -50,6 +51,13 @@ MAX_MODELS = 100
 
 ROW_BYTES, FORGOTTEN_BYTES = 350, 150
 """Of a row, besides its arrays: its id, its position, its place among those of its partition; of a shopper."""
+
+PACE_S, FEW = 0.1, 1_000
+"""Pause after a poll that brings few records, unless somebody waits for the end: rows and checkpoints come all the
+time, and a fetch costs a millisecond of processor time however few it brings."""
+
+EMBEDDED_FETCH_WAIT_MS, FETCH_WAIT_MS = 100, 500
+"""Longest wait of a broker for records; an arriving one ends it at once, but not on the embedded broker."""
 
 TURN_S = 0.005
 """After so long the event loop gets a turn: 200 rows of 100 neighbours, or one large record that is refused."""
@@ -305,6 +313,7 @@ class GlobalTableReader:
         ]
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Event()
+        self._waited_for = asyncio.Event()  # set while somebody waits for the end
         self._waiting = 0
         self._consumer: Any = None
 
@@ -319,7 +328,7 @@ class GlobalTableReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=EMBEDDED_FETCH_WAIT_MS if self._settings.embedded else FETCH_WAIT_MS,
             max_partition_fetch_bytes=2 << 20,
         )
         async with connecting(self._settings):
@@ -356,6 +365,9 @@ class GlobalTableReader:
                     self._positions[partition] = await self._consumer.position(partition)
                 self._moved.set()
                 self._moved = asyncio.Event()
+            elif 0 < sum(map(len, fetched.values())) < FEW:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._waited_for.wait(), PACE_S)
 
     async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """See [`CatchesUp.caught_up`][].
@@ -365,6 +377,7 @@ class GlobalTableReader:
         """
         ends = await self._log.ends(self._partitions if partitions is None else partitions)
         self._waiting += 1
+        self._waited_for.set()
         try:
             before, deadline = -1, 0.0
             while behind := [p for p, end in ends.items() if self._positions[p] < end]:
@@ -375,3 +388,5 @@ class GlobalTableReader:
                 await self._moved.wait()
         finally:
             self._waiting -= 1
+            if not self._waiting:
+                self._waited_for.clear()

@@ -1,7 +1,7 @@
 """Messages of `pairs` from this worker to itself: it knows what they say, so it need not decode them.
 
-A partition of `pairs` brings the messages of one source in the order in which they were sent. Those of other workers are
-decoded, and so is whatever comes again.
+A partition of `pairs` brings the messages of one source in the order in which they were sent. Those of other workers
+are decoded, and so is whatever comes again.
 """
 
 from __future__ import annotations
