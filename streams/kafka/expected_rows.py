@@ -58,7 +58,7 @@ class Found(NamedTuple):
     published: PublishedRows
     first: int
     """Place of the first one there."""
-    count: int
+    number: int
 
 
 class ExpectedRows:
@@ -152,7 +152,7 @@ def _is_row(table: NDArray[np.int64], record: int, data: Text, text: Text, ends:
     """Whether a record has the key and the value of a row."""
     key, value, end = ends[2 * place], ends[2 * place + 1], ends[2 * place + 2]
     key_start, value_start = table[KEY_START, record], table[VALUE_START, record]
-    return (
+    return bool(
         table[VALUE_END, record] - value_start == end - value
         and table[KEY_END, record] - key_start == value - key
         and _equal(data, key_start, text, key, value - key)

@@ -156,12 +156,12 @@ class GlobalTables:
             self._apply_one(records[first])
             return first + 1
         self._put(found)
-        return first + found.count
+        return first + found.number
 
     def _put(self, found: Found) -> None:
         """Put some of the rows that were published together, unless later ones are there."""
         published = found.published
-        rows, places = published.rows, np.arange(found.first, found.first + found.count)
+        rows, places = published.rows, np.arange(found.first, found.first + found.number)
         older = self.neighbours.put_rows(rows, places, published.position) == OLDER
         name = self.items.name
         self._items_of[published.partition].update(map(name, rows.items[places[~older]].tolist()))

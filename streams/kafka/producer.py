@@ -387,6 +387,13 @@ class BatchingProducer:
         """Queue messages that are encoded, as `enqueue` does one by one."""
         self._enqueue((topic, partition), EncodedMessages(block, shorten))
 
+    def enqueue_all(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Queue messages, as `enqueue` does one by one, at a fraction of the time."""
+        if keys:
+            size = sum(map(len, keys)) + sum(map(len, values)) + OVERHEAD_BYTES * len(keys)
+            block = Block(encoded_records(keys, values), len(keys), size)
+            self._enqueue((topic, partition), EncodedMessages(block, None))
+
     def _enqueue(self, where: Where, part: Message | EncodedMessages) -> None:
         queue = self._queues[where]
         queue.waiting.append(part)

@@ -24,7 +24,6 @@ from streams.kafka.expected_rows import PublishedRows
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, encode_position
 from streams.wire.pair_deltas import DecodedPairs, decode_pairs, shared_item_partitions
 from streams.wire.record import Record, check_at, refusal
-from streams.wire.record_batches import OVERHEAD_BYTES, Block, encoded_records
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
 
@@ -252,11 +251,8 @@ class NeighbourTask(PartitionTask):
             indices = self.rows.holding(dirty[first : first + SLICE])  # the others were dropped meanwhile
             rows = self.rows.cut_rows(indices)
             keys, values = self.context.row_writer.write(rows, cursor.position)
-            size, part = sum(map(len, values)), sum(map(len, keys)) + OVERHEAD_BYTES * len(keys)
-            if keys:
-                block = Block(encoded_records(keys, values), len(keys), size + part)
-                producer.enqueue_block(self._rows_tp.topic, self._rows_tp.partition, block)
-            sent += size
+            producer.enqueue_all(self._rows_tp.topic, self._rows_tp.partition, keys, values)
+            sent += sum(map(len, values))
             published = PublishedRows(self._rows_tp.partition, cursor.position, rows)
             self.context.tables.expected_rows.add(published, keys, values)
             self.rows.published(*indices)
