@@ -100,6 +100,7 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (SuggestionBatcher, "_count", "metrics"),
         (Metrics, "outcomes", "metrics"),
         (BatchingProducer, "enqueue", "outbox: put"),
+        (BatchingProducer, "enqueue_all", "outbox: put"),
         (bench.packer, "pack", "outbox: record batches"),
         (PairBatch, "add_events", "pairs: collect"),
         (PairBatch, "messages", "pairs: encode"),

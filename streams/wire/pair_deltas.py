@@ -226,36 +226,33 @@ class PairBatch:
 
         Both halves have pairs; a single event is not divided.
         """
-        partitions = self._partitions.number
-        groups = grouped(pairs, self._partitions[pairs.a], partitions, len(self._items))
+        groups = grouped(pairs, self._partitions[pairs.a], self._partitions.number, len(self._items))
         sizes = PAIR_BYTES * np.diff(groups.pair_ends) + EVENT_BYTES * np.diff(groups.event_ends)
         if len(pairs.offset) == 1 or sizes.max() <= max_bytes:
             text, ends, last_offsets = _write_messages(pairs, groups, self._ids.of(groups.items), self._source)
             if len(pairs.offset) == 1 or np.diff(ends).max() <= max_bytes:
                 whole, bounds, last = text.tobytes(), ends.tolist(), last_offsets.tolist()
-                will_receive = None if expect is None else self._received(pairs, groups, last)
-                for partition in np.flatnonzero(sizes).tolist():
+                partitions = np.flatnonzero(sizes).tolist()
+                known = None if expect is None else self._received(pairs, groups, partitions, last)
+                for partition in partitions:
                     message = whole[bounds[partition] : bounds[partition + 1]]
-                    if expect is not None and will_receive is not None:
-                        expect(partition, message, will_receive[partition])
+                    if expect is not None and known is not None:
+                        expect(partition, message, next(known))
                     yield partition, message, last[partition]
                 return
         for half in _halves(pairs):
             yield from self._messages(half, max_bytes, expect)
 
-    def _received(self, pairs: Pairs, groups: Groups, last_offsets: list[int]) -> list[DecodedPairs]:
-        """What the receiver of each group gets."""
+    def _received(
+        self, pairs: Pairs, groups: Groups, partitions: list[int], last_offsets: list[int]
+    ) -> Iterator[DecodedPairs]:
+        """What the receivers of some groups get, none of which is empty."""
         a, b, at = received(pairs, groups)
-        ends, events = groups.pair_ends.tolist(), groups.event_ends.tolist()
-        found = []
-        for partition, last_offset in enumerate(last_offsets):
+        ends, first_offsets = groups.pair_ends.tolist(), pairs.offset[groups.event[groups.event_ends[partitions]]]
+        for partition, first_offset in zip(partitions, first_offsets.tolist(), strict=True):
             own = slice(ends[partition], ends[partition + 1])
-            first_offset = last_offset
-            if own.stop > own.start:
-                first_offset = int(pairs.offset[groups.event[events[partition]]])
             columns = a[own], b[own], groups.kind[own], groups.weight[own], at[own]
-            found.append(DecodedPairs(self.source, first_offset, last_offset, *columns))
-        return found
+            yield DecodedPairs(self.source, first_offset, last_offsets[partition], *columns)
 
 
 _WORDS = (
