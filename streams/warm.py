@@ -5,6 +5,7 @@ from __future__ import annotations
 from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
+from streams.kafka import expected_rows
 from streams.wire import batch_reader, click_scanner, merging, pair_deltas, waiting_requests
 from streams.wire.neighbour_rows import RowWriter
 from streams.wire.suggestion_writer import SuggestionWriter
@@ -19,6 +20,7 @@ def warm() -> None:
     items = Items()
     SuggestionWriter(items, Catalog(items), [], 1).warm()
     RowWriter(items).warm()
+    expected_rows.warm()
     pair_deltas.warm()
     waiting_requests.warm()
 

@@ -107,6 +107,23 @@ def grouped(pairs: Pairs, partition: NDArray[np.int16], partitions: int, items: 
     )
 
 
+@cached_njit(nogil=True)
+def received(pairs: Pairs, groups: Groups) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+    """Columns a, b and at of pairs in groups, as `unnumbered` gives them to the receivers of the groups."""
+    count = len(groups.a)
+    a, b, at = np.empty(count, np.int32), np.empty(count, np.int32), np.empty(count)
+    for group in range(len(groups.pair_ends) - 1):
+        before, place = groups.item_ends[group] - 1, groups.pair_ends[group]
+        for event in range(groups.event_ends[group], groups.event_ends[group + 1]):
+            for _ in range(groups.length[event]):
+                other = groups.b[place]
+                a[place] = groups.items[before + groups.a[place]]
+                b[place] = groups.items[before + other] if other > 0 else TOTAL
+                at[place] = pairs.at[groups.event[event]]
+                place += 1
+    return a, b, at
+
+
 OFFSETS, TIMES, LENGTHS, A, B, KIND, WEIGHT, RIGHT = range(8)
 """Columns of a message that may be wrong, in the order in which they are checked; RIGHT: none is."""
 
@@ -172,7 +189,7 @@ def warm() -> None:
     """Compile, or load what was compiled before: as pairs are sent, and as they are read."""
     one = np.ones(1, np.int32)
     sent = Pairs(one - 1, one - 1, np.zeros(1, np.int8), np.zeros(1), np.zeros(1, np.int64), np.zeros(1), one)
-    grouped(sent, np.zeros(1, np.int16), 1, 1)
+    received(sent, grouped(sent, np.zeros(1, np.int16), 1, 1))
     read = Pairs._make([one, one, *(np.frombuffer(column.tobytes(), column.dtype) for column in sent[2:])])
     wrong_column(read, 1, 0.0, 1.0, -1)
     unnumbered(read, 0, np.zeros(1, np.int32))

@@ -39,6 +39,7 @@ from streams.wire.neighbour_rows import RowWriter
 from streams.wire.pair_deltas import PairBatch
 from streams.wire.suggestion_writer import SuggestionWriter
 from streams.wire.waiting_requests import WaitingRequests
+from streams.worker.expected_pairs import ExpectedPairs
 from streams.worker.suggestion_batcher import SuggestionBatcher
 
 REST = "lanes, cursors, event loop"
@@ -99,9 +100,11 @@ def stages(bench: Workbench) -> list[tuple[Any, str, str]]:
         (SuggestionBatcher, "_count", "metrics"),
         (Metrics, "outcomes", "metrics"),
         (BatchingProducer, "enqueue", "outbox: put"),
+        (BatchingProducer, "enqueue_all", "outbox: put"),
         (bench.packer, "pack", "outbox: record batches"),
         (PairBatch, "add_events", "pairs: collect"),
         (PairBatch, "messages", "pairs: encode"),
+        (ExpectedPairs, "take", "pairs: decode"),
         (item, "decode_pairs", "pairs: decode"),
         (CoOccurrence, "learn_many", "pairs: count"),
         (CoOccurrence, "cut_rows", "rows: encode"),

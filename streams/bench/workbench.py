@@ -22,6 +22,7 @@ from models.serving.recommender import Learnt
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
 from streams.bench.events import Event
+from streams.kafka import expected_rows
 from streams.kafka.global_tables import GlobalTables
 from streams.kafka.memory_log import MemoryLog, StoredRecord
 from streams.kafka.produce_request import Batch, Where
@@ -29,6 +30,7 @@ from streams.kafka.producer import BatchingProducer, Packet, Settled, encoded
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire import merging, pair_deltas
+from streams.wire.record_run import RecordRun
 from streams.wire.topics import TOPICS, Identity
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
@@ -125,6 +127,7 @@ class Workbench:
         merging.warm()
         self._context.turns.pace_s = 0.0  # processor time counts, and it waits in a loop
         self._context.row_writer.warm()
+        expected_rows.warm()
         pair_deltas.warm()
         gc.freeze()  # as a worker does
         gc.set_threshold(*COLLECTOR_THRESHOLDS)
@@ -207,9 +210,13 @@ class Workbench:
         """Publish the changed rows and apply them to the tables; returns their bytes."""
         await asyncio.gather(*(task.flush() for task in self._tasks["items"].values()))
         rows = self.packer.take("neighbours")
-        done = 0
-        while done < len(rows):
-            done = self.tables.apply_some(rows, done)
+        by_partition: defaultdict[int, list[StoredRecord]] = defaultdict(list)
+        for row in rows:
+            by_partition[row.partition].append(row)
+        for run in map(RecordRun.of, by_partition.values()):
+            done = 0
+            while done < len(run):
+                done = self.tables.apply_some(run, done)
         return sum(len(row.value or b"") for row in rows)
 
     def _fail(self, error: BaseException) -> None:

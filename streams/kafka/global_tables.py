@@ -12,6 +12,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from models.shop.items import Items
 from streams.errors import BrokerError, RecordError
 from streams.kafka.connection import connecting
 from streams.kafka.consumers import clients_of, new_consumer
-from streams.kafka.expected_rows import ExpectedRows, PublishedRows
+from streams.kafka.expected_rows import ExpectedRows, Found
 from streams.kafka.log import Log
 from streams.log_throttle import BadRecordLog
 from streams.metrics import Metrics
@@ -37,6 +38,7 @@ from streams.wire.codec import decode_catalog
 from streams.wire.neighbour_rows import POSITION_KEY, PositionRecord, decode_position, decode_row
 from streams.wire.partitioner import partition_of
 from streams.wire.record import AHEAD_S, MAX_PARTITIONS, Record, check_at, refusal
+from streams.wire.record_run import RecordRun
 from streams.wire.topics import Identity, full_name
 
 logger = logging.getLogger(__name__)
@@ -50,8 +52,12 @@ MAX_MODELS = 100
 ROW_BYTES, FORGOTTEN_BYTES = 350, 150
 """Of a row, besides its arrays: its id, its position, its place among those of its partition; of a shopper."""
 
-ROWS_TOGETHER = 100
-"""Rows of our own that are put in one call: a fraction of a millisecond."""
+PACE_S, FEW = 0.1, 1_000
+"""Pause after a poll that brings few records, unless somebody waits for the end: rows and checkpoints come all the
+time, and a fetch costs a millisecond of processor time however few it brings."""
+
+EMBEDDED_FETCH_WAIT_MS, FETCH_WAIT_MS = 100, 500
+"""Longest wait of a broker for records; an arriving one ends it at once, but not on the embedded broker."""
 
 TURN_S = 0.005
 """After so long the event loop gets a turn: 200 rows of 100 neighbours, or one large record that is refused."""
@@ -135,35 +141,27 @@ class GlobalTables:
             self._bad_records.write(record.topic, error, "is passed over")
 
     def apply_some(self, records: Sequence[Record], first: int) -> int:
-        """Apply a record as `apply` does, and rows of our own that come behind it; returns the number of the next."""
-        if (end := self._put_expected(records, first)) == first:
+        """Apply a record as `apply` does, and rows of our own that come behind it; returns the number of the next.
+
+        Rows are put together where `records` is a run.
+        """
+        if isinstance(records, RecordRun):
+            run, number = records, first
+        else:
+            run, number = RecordRun.of([records[first]]), 0
+        found = None
+        if run.topic == self._rows_topic:
+            found = self.expected_rows.find(run, number, time.time() + AHEAD_S)
+        if found is None:
             self._apply_one(records[first])
-            end = first + 1
-        return end
+            return first + 1
+        self._put(found)
+        return first + found.number
 
-    def _put_expected(self, records: Sequence[Record], first: int) -> int:
-        """Put the rows of records from the `first` on, as far as this process has published them; returns the next."""
-        if records[first].topic != self._rows_topic:
-            return first
-        latest_at = time.time() + AHEAD_S
-        expected, published, numbers, end = self.expected_rows, None, list[int](), first
-        while end < len(records) and len(numbers) < ROWS_TOGETHER:
-            record = records[end]
-            if record.topic != self._rows_topic or (row := expected.find(record, latest_at)) is None:
-                break
-            if row.published is not published and published is not None:
-                break
-            published = row.published
-            expected.drop(record.key or b"")
-            numbers.append(row.number)
-            end += 1
-        if published is not None:
-            self._put(published, numbers)
-        return end
-
-    def _put(self, published: PublishedRows, numbers: Sequence[int]) -> None:
+    def _put(self, found: Found) -> None:
         """Put some of the rows that were published together, unless later ones are there."""
-        rows, places = published.rows, np.array(numbers, np.int64)
+        published = found.published
+        rows, places = published.rows, np.arange(found.first, found.first + found.number)
         older = self.neighbours.put_rows(rows, places, published.position) == OLDER
         name = self.items.name
         self._items_of[published.partition].update(map(name, rows.items[places[~older]].tolist()))
@@ -223,15 +221,14 @@ class GlobalTables:
         self._check_place(record, lambda partitions: partition_of(record.key or b"", partitions))
         if record.value is None:
             item_id = (record.key or b"").decode(errors="replace")
-            self.expected_rows.drop(record.key or b"")
             self.neighbours.remove(item_id)
             self._items_of[record.partition].discard(item_id)
             self._regressed[record.partition].discard(item_id)
             if record.partition in self._removed:
                 self._removed[record.partition].add(item_id)
             return
-        self.expected_rows.drop(record.key or b"")
         row = decode_row(record)
+        self.expected_rows.passed(record.partition, row.position)
         check_at(record, row.at, time.time())
         if row.position < self.neighbours.position(self.items.find(row.item_id)):
             self._regressed[record.partition].add(row.item_id)
@@ -316,6 +313,7 @@ class GlobalTableReader:
         ]
         self._positions: dict[TopicPartition, int] = {}
         self._moved = asyncio.Event()
+        self._waited_for = asyncio.Event()  # set while somebody waits for the end
         self._waiting = 0
         self._consumer: Any = None
 
@@ -330,7 +328,7 @@ class GlobalTableReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=EMBEDDED_FETCH_WAIT_MS if self._settings.embedded else FETCH_WAIT_MS,
             max_partition_fetch_bytes=2 << 20,
         )
         async with connecting(self._settings):
@@ -367,6 +365,9 @@ class GlobalTableReader:
                     self._positions[partition] = await self._consumer.position(partition)
                 self._moved.set()
                 self._moved = asyncio.Event()
+            elif 0 < sum(map(len, fetched.values())) < FEW:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._waited_for.wait(), PACE_S)
 
     async def caught_up(self, partitions: Iterable[TopicPartition] | None = None) -> None:
         """See [`CatchesUp.caught_up`][].
@@ -376,6 +377,7 @@ class GlobalTableReader:
         """
         ends = await self._log.ends(self._partitions if partitions is None else partitions)
         self._waiting += 1
+        self._waited_for.set()
         try:
             before, deadline = -1, 0.0
             while behind := [p for p, end in ends.items() if self._positions[p] < end]:
@@ -386,3 +388,5 @@ class GlobalTableReader:
                 await self._moved.wait()
         finally:
             self._waiting -= 1
+            if not self._waiting:
+                self._waited_for.clear()

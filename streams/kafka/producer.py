@@ -321,6 +321,14 @@ class _Queue:
     """The packet that is not acknowledged yet."""
     sending_bytes: int = 0
     """Its size."""
+    moved: asyncio.Event | None = None
+    """Set at the next acknowledgement, while that is waited for."""
+
+    def wake(self) -> None:
+        """Let those go on who wait for the acknowledgement."""
+        if self.moved is not None:
+            self.moved.set()
+            self.moved = None
 
 
 Mark = Mapping[Where, int]
@@ -379,6 +387,13 @@ class BatchingProducer:
         """Queue messages that are encoded, as `enqueue` does one by one."""
         self._enqueue((topic, partition), EncodedMessages(block, shorten))
 
+    def enqueue_all(self, topic: str, partition: int, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Queue messages, as `enqueue` does one by one, at a fraction of the time."""
+        if keys:
+            size = sum(map(len, keys)) + sum(map(len, values)) + OVERHEAD_BYTES * len(keys)
+            block = Block(encoded_records(keys, values), len(keys), size)
+            self._enqueue((topic, partition), EncodedMessages(block, None))
+
     def _enqueue(self, where: Where, part: Message | EncodedMessages) -> None:
         queue = self._queues[where]
         queue.waiting.append(part)
@@ -397,8 +412,13 @@ class BatchingProducer:
         Raises:
             SendError: the producer has failed; nothing after the mark counts as sent.
         """
-        while any(self._queues[name].acknowledged < enqueued for name, enqueued in mark.items()):
-            await self._wait_moved()
+        for where, enqueued in mark.items():
+            queue = self._queues[where]
+            while queue.acknowledged < enqueued:
+                if self.failure is not None:
+                    raise self.failure
+                queue.moved = queue.moved or asyncio.Event()
+                await queue.moved.wait()
 
     async def wait_below(self, max_bytes: int) -> None:
         """Return when at most `max_bytes` wait to be acknowledged.
@@ -464,6 +484,7 @@ class BatchingProducer:
         packet, queue.sending = queue.sending, None
         queue.acknowledged += 0 if packet is None else len(packet)
         self.bytes -= queue.sending_bytes
+        queue.wake()
         self._wake()
         if queue.waiting:
             self._make_due(where)
@@ -556,6 +577,8 @@ class BatchingProducer:
         if self.failure is None:
             self.failure = error
             self._on_failure(error)
+        for queue in self._queues.values():
+            queue.wake()
         self._wake()
 
     def _wake(self) -> None:

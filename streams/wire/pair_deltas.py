@@ -8,7 +8,7 @@ events, so that a receiver can skip an event as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -31,6 +31,7 @@ from models.cooccurrence.pair_columns import (
     Groups,
     Pairs,
     grouped,
+    received,
     unnumbered,
     wrong_column,
 )
@@ -92,7 +93,8 @@ class DecodedPairs:
 
     Attributes:
         source: source partition, such as `clicks-3`.
-        last_offset: of its last event, in the source partition.
+        first_offset: of its first event, in the source partition; with those that are left out.
+        last_offset: of its last event there.
         a: (n,) int32, the row's item.
         b: (n,) int32, the neighbour; `a` itself: the item's own count; TOTAL: the partition's baskets.
         kind: (n,) int8.
@@ -101,12 +103,17 @@ class DecodedPairs:
     """
 
     source: str
+    first_offset: int
     last_offset: int
     a: NDArray[np.int32]
     b: NDArray[np.int32]
     kind: NDArray[np.int8]
     weight: NDArray[np.float64]
     at: NDArray[np.float64]
+
+
+Expect = Callable[[int, bytes, DecodedPairs], None]
+"""Called with the item partition of a message, the message, and what its receiver will make of it."""
 
 
 class ItemPartitions:
@@ -194,8 +201,8 @@ class PairBatch:
                 last, start = offset, end
         self._pairs.extend(pairs[ends[0] : ends[-1]].data)
 
-    def messages(self, max_bytes: int) -> Iterator[tuple[int, bytes, int]]:
-        """The messages to send: (item partition, message, offset of its last event).
+    def messages(self, max_bytes: int, expect: Expect | None = None) -> Iterator[tuple[int, bytes, int]]:
+        """The messages to send: (item partition, message, offset of its last event); `expect` is told of each before.
 
         Messages of one item partition come in the order in which they must be sent. Only a message of a single event
         may exceed `max_bytes`; `max_pair_items` of the visits bounds its pairs.
@@ -212,25 +219,40 @@ class PairBatch:
             np.array(self._at),
             np.array(self._lengths, np.int32),
         )
-        yield from self._messages(pairs, max_bytes)
+        yield from self._messages(pairs, max_bytes, expect)
 
-    def _messages(self, pairs: Pairs, max_bytes: int) -> Iterator[tuple[int, bytes, int]]:
+    def _messages(self, pairs: Pairs, max_bytes: int, expect: Expect | None) -> Iterator[tuple[int, bytes, int]]:
         """As `messages`. Where one would have too many bytes, those of the first and of the second half of the events.
 
         Both halves have pairs; a single event is not divided.
         """
-        partitions = self._partitions.number
-        groups = grouped(pairs, self._partitions[pairs.a], partitions, len(self._items))
+        groups = grouped(pairs, self._partitions[pairs.a], self._partitions.number, len(self._items))
         sizes = PAIR_BYTES * np.diff(groups.pair_ends) + EVENT_BYTES * np.diff(groups.event_ends)
         if len(pairs.offset) == 1 or sizes.max() <= max_bytes:
             text, ends, last_offsets = _write_messages(pairs, groups, self._ids.of(groups.items), self._source)
             if len(pairs.offset) == 1 or np.diff(ends).max() <= max_bytes:
                 whole, bounds, last = text.tobytes(), ends.tolist(), last_offsets.tolist()
-                for partition in np.flatnonzero(sizes).tolist():
-                    yield partition, whole[bounds[partition] : bounds[partition + 1]], last[partition]
+                partitions = np.flatnonzero(sizes).tolist()
+                known = None if expect is None else self._received(pairs, groups, partitions, last)
+                for partition in partitions:
+                    message = whole[bounds[partition] : bounds[partition + 1]]
+                    if expect is not None and known is not None:
+                        expect(partition, message, next(known))
+                    yield partition, message, last[partition]
                 return
         for half in _halves(pairs):
-            yield from self._messages(half, max_bytes)
+            yield from self._messages(half, max_bytes, expect)
+
+    def _received(
+        self, pairs: Pairs, groups: Groups, partitions: list[int], last_offsets: list[int]
+    ) -> Iterator[DecodedPairs]:
+        """What the receivers of some groups get, none of which is empty."""
+        a, b, at = received(pairs, groups)
+        ends, first_offsets = groups.pair_ends.tolist(), pairs.offset[groups.event[groups.event_ends[partitions]]]
+        for partition, first_offset in zip(partitions, first_offsets.tolist(), strict=True):
+            own = slice(ends[partition], ends[partition + 1])
+            columns = a[own], b[own], groups.kind[own], groups.weight[own], at[own]
+            yield DecodedPairs(self.source, first_offset, last_offsets[partition], *columns)
 
 
 _WORDS = (
@@ -351,7 +373,8 @@ def decode_pairs(record: Record, items: Items, applied: Mapping[str, int]) -> De
         path, wanted = _WANTED[wrong]
         raise refusal(record, path, wanted, "others")
     names = wire.items if events < len(pairs.offset) else []
-    return DecodedPairs(wire.source, int(pairs.offset[-1]), *unnumbered(pairs, events, items.indices(names)))
+    first_offset, last_offset = int(pairs.offset[0]), int(pairs.offset[-1])
+    return DecodedPairs(wire.source, first_offset, last_offset, *unnumbered(pairs, events, items.indices(names)))
 
 
 def warm() -> None:
@@ -359,4 +382,4 @@ def warm() -> None:
     items = Items()
     batch = PairBatch("clicks-0", items, 1)
     batch.add(0, 0.0, np.array([(items.index("a"), TOTAL, 0, 1.0)], PAIR))
-    list(batch.messages(1 << 20))
+    list(batch.messages(1 << 20, lambda partition, message, pairs: None))

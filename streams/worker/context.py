@@ -24,6 +24,7 @@ from streams.wire.neighbour_rows import RowWriter
 from streams.wire.quoted_ids import shared_quoted_ids
 from streams.wire.topics import Identity, full_name
 from streams.worker.backpressure import Backpressure
+from streams.worker.expected_pairs import ExpectedPairs
 from streams.worker.placement import Placement
 from streams.worker.source_ends import SourceEnds
 from streams.worker.suggestion_batcher import SuggestionBatcher
@@ -61,6 +62,7 @@ class WorkerContext:
     turns: Turns = field(init=False)
     source_ends: SourceEnds = field(init=False)
     row_writer: RowWriter = field(init=False)
+    expected_pairs: ExpectedPairs = field(init=False)
     placement: Placement = field(init=False)
     bad_records: BadRecordLog = field(init=False)
 
@@ -76,7 +78,7 @@ class WorkerContext:
             self.settings.histories,
             ThreadTeam(self.settings.threads, "answers"),
         )
-        self.row_writer = RowWriter(tables.items)
+        self.row_writer, self.expected_pairs = RowWriter(tables.items), ExpectedPairs()
         self.looks = look_table(self.settings.visits)
         self.batcher = SuggestionBatcher(
             self.recommender,
@@ -106,7 +108,7 @@ class WorkerContext:
             "serving": self.recommender.nbytes + self.batcher.nbytes,
             "sequence model": predictor.nbytes if predictor is not None else 0,
             "waiting queries": self.batcher.waiting_bytes,
-            "outbox": self.producer.bytes,
+            "outbox": self.producer.bytes + self.expected_pairs.nbytes,
         }
 
     def name(self, topic: str) -> str:

@@ -91,7 +91,8 @@ class IdSweep:
     def _sweep(self) -> None:
         context, predictor = self._context, self._context.batcher.predictor
         items, tables = context.items, context.tables
-        for holder in (tables.catalog, tables.neighbours, tables.expected_rows, context.recommender, context.batcher):
+        expected = tables.expected_rows, context.expected_pairs
+        for holder in (tables.catalog, tables.neighbours, *expected, context.recommender, context.batcher):
             items.mark(holder.held())
         for task in self._tasks():
             if isinstance(task, NeighbourTask):

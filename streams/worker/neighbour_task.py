@@ -99,6 +99,7 @@ class NeighbourTask(PartitionTask):
         if recorded is not None:
             self.rows.totals = Totals(recorded.baskets, recorded.at)
         tables.watch(number)
+        self.context.expected_pairs.watch(number)
         for done, item_id in enumerate(sorted(tables.items_of(number))):
             row = tables.neighbours.row(item_id)
             if row is not None and row.position <= end:
@@ -171,7 +172,9 @@ class NeighbourTask(PartitionTask):
         Raises:
             RecordError: no worker can have written it.
         """
-        pairs, ends = decode_pairs(record, self.context.items, self._applied), self.context.source_ends
+        pairs, ends = self.context.expected_pairs.take(record), self.context.source_ends
+        if pairs is None or pairs.first_offset <= self._applied.get(pairs.source, -1):
+            pairs = decode_pairs(record, self.context.items, self._applied)
         if pairs.source not in ends:
             raise refusal(record, "$.source", "a partition of clicks or purchases as they are", repr(pairs.source))
         if (self._item_partitions[pairs.a] != record.partition).any():
@@ -212,6 +215,7 @@ class NeighbourTask(PartitionTask):
         """See [`PartitionTask.dropped`][]."""
         super().dropped()
         self.context.tables.unwatch(self._rows_tp.partition)
+        self.context.expected_pairs.unwatch(self._rows_tp.partition)
 
     async def publish(self) -> None:
         """Publish the changed rows, within the byte rate, then the position up to which they are complete."""
@@ -247,9 +251,8 @@ class NeighbourTask(PartitionTask):
             indices = self.rows.holding(dirty[first : first + SLICE])  # the others were dropped meanwhile
             rows = self.rows.cut_rows(indices)
             keys, values = self.context.row_writer.write(rows, cursor.position)
-            for key, value in zip(keys, values, strict=True):
-                producer.enqueue(self._rows_tp.topic, self._rows_tp.partition, key, value)
-                sent += len(value)
+            producer.enqueue_all(self._rows_tp.topic, self._rows_tp.partition, keys, values)
+            sent += sum(map(len, values))
             published = PublishedRows(self._rows_tp.partition, cursor.position, rows)
             self.context.tables.expected_rows.add(published, keys, values)
             self.rows.published(*indices)

@@ -18,7 +18,7 @@ from models.sequence.snapshot import read_predictor
 from models.serving.recommender import Learnt
 from models.shop.policy import Policy
 from models.snapshot import Snapshot
-from streams.kafka import topic_admin
+from streams.kafka import expected_rows, topic_admin
 from streams.kafka.global_tables import GlobalTableReader, GlobalTables
 from streams.kafka.group_consumer import Deliver
 from streams.kafka.log import KafkaLog
@@ -174,6 +174,7 @@ class Worker(ProcessService):
         models_warm.warm()
         self._batcher.warm()
         self.context.row_writer.warm()
+        expected_rows.warm()
         pair_deltas.warm()
 
     def on_tables_read(self) -> None:

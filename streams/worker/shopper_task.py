@@ -672,8 +672,9 @@ class ShopperTask(PartitionTask):
         """The deltas as topic, partition, key and value."""
         topic, most = self.context.name("pairs"), self.context.settings.max_message_bytes
         for source, batch in batches.items():
-            for item_partition, value, _ in batch.messages(most):
-                yield topic, item_partition, f"{source}-{self.number}".encode(), value
+            key = f"{source}-{self.number}".encode()
+            for item_partition, value, _ in batch.messages(most, partial(self.context.expected_pairs.add, key)):
+                yield topic, item_partition, key, value
 
 
 def _held(batches: Mapping[str, PairBatch]) -> NDArray[np.int64]:

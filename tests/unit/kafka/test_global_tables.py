@@ -8,17 +8,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from aiokafka import TopicPartition
 
 from models.cooccurrence.count_kernel import CutRows
 from models.cooccurrence.counter import Row
-from streams.kafka import expected_rows
+from streams.kafka import expected_rows, global_tables
 from streams.kafka.expected_rows import PublishedRows
-from streams.kafka.global_tables import MAX_MODELS, TABLE_TOPICS, GlobalTables, apply_in_turns
-from streams.kafka.memory_log import StoredRecord
+from streams.kafka.global_tables import MAX_MODELS, TABLE_TOPICS, GlobalTableReader, GlobalTables, apply_in_turns
+from streams.kafka.memory_log import MemoryLog, StoredRecord
 from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire.neighbour_rows import encode_row
 from streams.wire.partitioner import partition_of
+from streams.wire.record_run import RecordRun
 from streams.wire.topics import Identity
 from tests.support.internal_records import FORGED, WRITTEN
 
@@ -156,6 +158,77 @@ def test_what_another_process_has_published_is_decoded() -> None:
     assert served is not None
     assert served.own == (0.0, 8.0)
     assert tables.take_regressed(0) == {"kettle"}
+
+
+def test_rows_are_known_again_behind_rows_of_others_and_behind_those_that_compaction_has_removed() -> None:
+    tables, value = GlobalTables(Settings(), Metrics()), "known, so never looked at"
+    rows = [_row(float(place), 7) for place in range(6)]
+    for place, row in enumerate(rows):
+        row.item_id = f"item-{place}"
+    theirs = _row(8.0, 7)
+    values = [f"{value} {place}".encode() for place in range(6)]
+    _expect(tables, rows[:4], values[:4])
+    for row in rows[4:]:
+        row.position = 9
+    _expect(tables, rows[4:], values[4:])
+    foreign = _record(theirs, encode_row(theirs))
+    own = [_record(row, value) for row, value in zip(rows, values, strict=True)]
+    for record in [own[0], foreign, own[2], own[3], own[5]]:
+        tables.apply(record)
+    assert [name for name in (*[row.item_id for row in rows], "kettle") if tables.neighbours.row(name) is not None] == [
+        "item-0", "item-2", "item-3", "item-5", "kettle",
+    ]  # fmt: skip
+    assert tables.expected_rows.nbytes == 0
+
+
+def test_rows_that_never_come_make_room_once_later_ones_are_read() -> None:
+    tables, lost, late = GlobalTables(Settings(), Metrics()), _row(4.0, 7), _row(5.0, 9)
+    _expect(tables, [lost], [b"never appended"])
+    _expect(tables, [late], [b"known, so never looked at"])
+    other = _row(6.0, 8)
+    tables.apply(_record(other, encode_row(other)))
+    tables.apply(_record(late, b"known, so never looked at"))
+    assert tables.neighbours.position(tables.items.find("kettle")) == 9
+    assert tables.expected_rows.nbytes == 0
+
+
+def test_a_row_whose_key_is_another_item_is_not_ours() -> None:
+    metrics = Metrics()
+    tables, row = GlobalTables(Settings(), metrics), _row(4.0, 7)
+    _expect(tables, [row], [encode_row(row)])
+    tables.apply(StoredRecord("neighbours", 0, 0, 0, b"saucer", encode_row(row)))
+    assert len(tables.neighbours) == 0
+    assert _unusable(metrics, "neighbours") == 1
+
+
+class _Fetches:
+    """A consumer that brings a record, and then none."""
+
+    def __init__(self, records: RecordRun) -> None:
+        self._records = [records]
+
+    async def getmany(self, **_: object) -> dict[TopicPartition, RecordRun]:
+        await asyncio.sleep(0)
+        return {TopicPartition("neighbours", 0): records for records in [self._records.pop()]} if self._records else {}
+
+    async def position(self, partition: TopicPartition) -> int:
+        return 1 if partition.topic == "neighbours" else 0
+
+
+async def test_a_pause_between_polls_ends_once_somebody_waits_for_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(global_tables, "PACE_S", 3600.0)
+    log, row = MemoryLog(clock=lambda: 0), _row(4.0, 7)
+    identities = {topic: Identity(topic, 1) for topic in TABLE_TOPICS}
+    tables = GlobalTables(Settings(), Metrics(), identities=identities)
+    reader = GlobalTableReader(Settings(), identities, tables, log)
+    reader._consumer = _Fetches(RecordRun.of([_record(row, encode_row(row))]))
+    reader._positions = dict.fromkeys(reader._partitions, 0)
+    reading = asyncio.create_task(reader.run())
+    while tables.neighbours.row("kettle") is None:
+        await asyncio.sleep(0)
+    log.append("neighbours", 0, b"kettle", encode_row(row))
+    await asyncio.wait_for(reader.caught_up(), 10)
+    reading.cancel()
 
 
 def test_only_so_many_rows_are_known_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

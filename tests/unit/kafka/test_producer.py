@@ -281,3 +281,19 @@ async def test_a_sender_with_a_bug_fails_the_producer() -> None:
     with pytest.raises(SendError, match="a bug"):
         await producer.wait_acked(producer.mark())
     assert len(failures) == 1
+
+
+async def test_messages_that_are_queued_together_are_sent_as_if_they_were_queued_one_by_one() -> None:
+    log = MemoryLog(clock=lambda: 0)
+    producer, _ = producer_on(log)
+    producer.enqueue_all("t", 0, [], [])
+    assert producer.bytes == 0
+    producer.enqueue_all("t", 0, [b"a", b"b"], [b"first", b"second"])
+    bytes_together = producer.bytes
+    await producer.wait_acked(producer.mark())
+    for key, value in ((b"a", b"first"), (b"b", b"second")):
+        producer.enqueue("t", 1, key, value)
+    assert producer.bytes == bytes_together
+    await producer.wait_acked(producer.mark())
+    together, alone = ([(r.key, r.value) for r in log.records("t", partition)] for partition in (0, 1))
+    assert together == alone == [(b"a", b"first"), (b"b", b"second")]

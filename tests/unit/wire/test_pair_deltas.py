@@ -1,5 +1,6 @@
 """Pair deltas: what goes in comes out at the partition of its row, in order, once."""
 
+import dataclasses
 import json
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from models.sessions.pairs import TOTAL
 from models.shop.items import Items
 from streams.errors import RecordError
 from streams.wire import pair_deltas
-from streams.wire.pair_deltas import PairBatch, decode_pairs
+from streams.wire.pair_deltas import DecodedPairs, PairBatch, decode_pairs
 from streams.wire.partitioner import partition_of
 from streams.wire.record import Header
 
@@ -119,6 +120,24 @@ def test_events_that_are_applied_are_left_out(steps: list[Event], after: int) ->
     seen = {partition: rows for partition, rows in received(messages, {"clicks-3": after}).items() if rows}
     assert seen == sent([event for event in events if event[0] > after], items)
     assert received(messages, {"clicks-4": after}) == sent(events, items)
+
+
+@given(events_of_any_kind, st.integers(0, 3000), st.integers(1, 8))
+def test_a_sender_knows_what_a_receiver_will_make_of_each_message(
+    steps: list[Event], max_bytes: int, partitions: int
+) -> None:
+    items, offset, events = shop(31), 0, []
+    for step, at, pairs in steps:
+        offset += step
+        events.append((offset, at, pairs))
+    known: list[tuple[int, bytes, DecodedPairs]] = []
+    messages = list(batch_of(events, items, partitions).messages(max_bytes, lambda *message: known.append(message)))
+    assert [(partition, value) for partition, value, _ in known] == [message[:2] for message in messages]
+    for _, value, ours in known:
+        theirs = decode_pairs(Rec(value), items, {})
+        for field in dataclasses.fields(DecodedPairs):
+            wanted = getattr(theirs, field.name)
+            np.testing.assert_array_equal(getattr(ours, field.name), wanted, strict=isinstance(wanted, np.ndarray))
 
 
 def test_messages_are_bounded_and_end_between_events() -> None:
