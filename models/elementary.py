@@ -1,7 +1,7 @@
-"""Logarithm and exponential functions for loops over arrays of a kernel.
+"""Logarithm, exponential functions and error function for loops over arrays of a kernel.
 
 They have no branches and no tables, so the compiler computes several at a time. Products are added without rounding in
-between (`fma`), on every machine alike; results are within two units in the last place.
+between (`fma`), on every machine alike; results are within two units in the last place, those of `erf` within 1e-15.
 """
 
 from __future__ import annotations
@@ -24,6 +24,34 @@ _ROUND = 1.5 * 2.0**52
 _LN_2, _LN_2_LOW = 0.6931471803691238, 1.9082149292705877e-10
 _STEEPEST = 1000.0
 """Exponents of 2 are taken to be no further from 0."""
+_ERF_ENDS = 6.0
+"""The error function of anything greater is 1."""
+_ERFC = (
+    -0.5014367259211941,
+    0.5153126870212867,
+    0.00557076197485983,
+    -0.021523642465598194,
+    0.000493531720666024,
+    0.002028764049085634,
+    -0.00033021999792540906,
+    -0.00019494560416372106,
+    8.147013540979288e-05,
+    9.023444521844225e-06,
+    -1.360122131906281e-05,
+    2.1168619091147507e-06,
+    1.4092010468378308e-06,
+    -6.928523044134235e-07,
+    -8.477779234150773e-09,
+    1.0218929780483478e-07,
+    -2.8537204487104258e-08,
+    -6.092693758502195e-09,
+    5.508447962080071e-09,
+    -6.233288147870704e-10,
+    -4.367569936935996e-10,
+    1.2373665959995688e-10,
+)
+"""Coefficients of log(erfc(x) / t) + x * x, where t = 2 / (2 + x), as a polynomial in (8 * t - 5) / 3, which is from -1
+to 1: its Chebyshev series, cut off. Powers of no other variable make it as smooth."""
 
 intrinsic: Any = extending.intrinsic
 
@@ -56,6 +84,17 @@ def fma(typing: Any, one: Any, other: Any, more: Any) -> Any:
         return builder.fma(*arguments)
 
     return types.float64(types.float64, types.float64, types.float64), generate
+
+
+@intrinsic
+def sqrt(typing: Any, value: Any) -> Any:
+    """Square root of a number that is not negative, as one instruction."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = builder.module.declare_intrinsic("llvm.sqrt", [arguments[0].type])
+        return builder.call(function, arguments)
+
+    return types.float64(types.float64), generate
 
 
 @inline_njit
@@ -93,6 +132,37 @@ def exp(value: float) -> float:
     shifted = value * (1.0 / (_LN_2 + _LN_2_LOW)) + _ROUND
     whole = shifted - _ROUND
     return _scaled(fma(whole, -_LN_2_LOW, fma(whole, -_LN_2, value)), shifted)
+
+
+@inline_njit
+def erf(value: float) -> float:
+    """The error function of a number that is not negative."""
+    value = min(_ERF_ENDS, value)
+    part = 2.0 / (2.0 + value)
+    place = fma(part, 8.0 / 3.0, -5.0 / 3.0)
+    total = _ERFC[-1]
+    total = fma(place, total, _ERFC[20])
+    total = fma(place, total, _ERFC[19])
+    total = fma(place, total, _ERFC[18])
+    total = fma(place, total, _ERFC[17])
+    total = fma(place, total, _ERFC[16])
+    total = fma(place, total, _ERFC[15])
+    total = fma(place, total, _ERFC[14])
+    total = fma(place, total, _ERFC[13])
+    total = fma(place, total, _ERFC[12])
+    total = fma(place, total, _ERFC[11])
+    total = fma(place, total, _ERFC[10])
+    total = fma(place, total, _ERFC[9])
+    total = fma(place, total, _ERFC[8])
+    total = fma(place, total, _ERFC[7])
+    total = fma(place, total, _ERFC[6])
+    total = fma(place, total, _ERFC[5])
+    total = fma(place, total, _ERFC[4])
+    total = fma(place, total, _ERFC[3])
+    total = fma(place, total, _ERFC[2])
+    total = fma(place, total, _ERFC[1])
+    total = fma(place, total, _ERFC[0])
+    return float(max(0.0, 1.0 - part * exp(total - value * value)))
 
 
 @inline_njit

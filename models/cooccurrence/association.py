@@ -6,9 +6,11 @@ all baskets'). The lift is then that of the weighted baskets.
 
 from __future__ import annotations
 
-import math
+from models.elementary import log
+from models.jit import cached_njit, inline_njit
 
-from models.jit import cached_njit
+_LEAST, _MOST = 2.3e-308, 1.7e308
+"""Numbers that have a logarithm by `models.elementary`."""
 
 STRENGTH = 1.0
 """How much evidence for independence a pair starts with, in expected baskets of weight 1 (two items, or one).
@@ -18,7 +20,7 @@ have 6. Less lets single coincidences lead; far more hides the pairs of small sh
 """
 
 
-@cached_njit("float64(float64, float64, float64, float64, float64)")
+@cached_njit("float64(float64, float64, float64, float64, float64)", error_model="numpy", forceinline=True)
 def shrunk_lift(n_ab: float, n_a: float, n_b: float, n: float, strength: float) -> float:
     """How many times as often as by chance two items share a basket, shrunk towards 1 where little has been seen.
 
@@ -39,19 +41,20 @@ def shrunk_lift(n_ab: float, n_a: float, n_b: float, n: float, strength: float) 
     >>> shrunk_lift(8, 40, 50, 1000, 2), shrunk_lift(2, 2, 2, 4, 1)
     (2.5, 1.5)
     """
-    if n_a <= 0.0 or n_b <= 0.0 or n <= 0.0:
-        return 1.0
+    known = (n_a > 0.0) & (n_b > 0.0) & (n > 0.0)
     expected = n_a / n * n_b
-    return (n_ab + strength) / (expected + strength)
+    return (n_ab + strength) / (expected + strength) if known else 1.0
 
 
-@cached_njit("float64(float64, float64, float64)")
+@inline_njit
 def _surprise(observed: float, expected: float, total: float) -> float:
     """One cell of the likelihood ratio. A cell of 0 adds nothing, nor one so small that `expected` is rounded to 0."""
-    return observed * math.log(observed / expected * total) if observed > 0.0 and expected > 0.0 else 0.0
+    counts = (observed > 0.0) & (expected > 0.0)
+    ratio = observed / expected * total if counts else 1.0
+    return observed * log(min(_MOST, max(_LEAST, ratio)))
 
 
-@cached_njit("float64(float64, float64, float64, float64)")
+@cached_njit("float64(float64, float64, float64, float64)", error_model="numpy", forceinline=True)
 def log_likelihood_ratio(k11: float, k12: float, k21: float, k22: float) -> float:
     """How surely two items are not independent, whichever way: G squared of the two-by-two table.
 

@@ -14,9 +14,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.cooccurrence.index import Rows
-from models.elementary import exp2
+from models.elementary import erf, exp, exp2, log, sqrt
 from models.jit import inline_njit
 from models.serving.queues import push
 from models.serving.rules import QueryState, Rules, classify, fits
@@ -115,16 +118,21 @@ def bought_by_chance(partner: int, item: int, cell: int, at: float, rows: Rows) 
         return math.nan, 0.0
     together = rows.weights[cell, BOUGHT_WITH]
     now = max(at, rows.at[partner], rows.at[item])
-    fade_partner = 2.0 ** ((rows.at[partner] - now) / rows.half_life_s)
-    fade_item = 2.0 ** ((rows.at[item] - now) / rows.half_life_s)
-    together *= fade_partner
+    fade_partner = exp2((rows.at[partner] - now) / rows.half_life_s)
+    fade_item = exp2((rows.at[item] - now) / rows.half_life_s)
     with_partner, with_item = rows.own[partner, 1] * fade_partner, rows.own[item, 1] * fade_item
-    baskets = rows.baskets * 2.0 ** ((rows.baskets_at - now) / rows.half_life_s)
-    if not (together > 0.0 and with_partner > 0.0 and with_item > 0.0 and baskets > 0.0):
-        return math.nan, 0.0
+    baskets = rows.baskets * exp2((rows.baskets_at - now) / rows.half_life_s)
+    return _by_chance(together * fade_partner, with_partner, with_item, baskets)
+
+
+@inline_njit
+def _by_chance(together: float, with_partner: float, with_item: float, baskets: float) -> tuple[float, float]:
+    """Shrunk lift and log-likelihood ratio of decayed baskets; (NaN, 0) where one of them is 0."""
+    defined = (together > 0.0) & (with_partner > 0.0) & (with_item > 0.0) & (baskets > 0.0)
     lift = shrunk_lift(together, with_partner, with_item, baskets, STRENGTH)
     neither = baskets - with_partner - with_item + together
-    return lift, log_likelihood_ratio(together, with_partner - together, with_item - together, neither)
+    ratio = log_likelihood_ratio(together, with_partner - together, with_item - together, neither)
+    return lift if defined else math.nan, ratio if defined else 0.0
 
 
 @inline_njit
@@ -138,9 +146,8 @@ def significance(lift: float, log_likelihood: float, chance: float) -> float:
     >>> [round(significance(lift, ratio, 0.2), 2) for lift, ratio in [(1.0, 0.0), (2.0, 3.84), (5.0, 15.0)]]
     [0.2, 0.58, 0.84]
     """
-    if not lift > 1.0:
-        return chance
-    return chance + (1.0 - chance) * (1.0 - 1.0 / lift) * math.erf(math.sqrt(log_likelihood / 2.0))
+    beyond = 1.0 - 1.0 / lift if lift > 1.0 else 0.0
+    return chance + (1.0 - chance) * beyond * erf(sqrt(log_likelihood / 2.0))
 
 
 @inline_njit
@@ -152,7 +159,13 @@ def step_of(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
 @inline_njit
 def step_factor(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
     """What an upsell's acceptance is multiplied by: the power of its step that the policy says."""
-    return float(step_of(item, anchor, weights, rules) ** weights.step_power)
+    return power(step_of(item, anchor, weights, rules), weights.step_power)
+
+
+@inline_njit
+def power(base: float, exponent: float) -> float:
+    """A positive number to some power."""
+    return exp(exponent * log(base))
 
 
 @inline_njit
@@ -190,6 +203,7 @@ def score(at: float, state: ServingState) -> None:
         pool.totals[place] = half_lives(pool.candidates[place].item, at, rows)
     for place in range(size):
         pool.totals[place] = exp2(pool.totals[place])
+    upsells = 0  # their steps are put where the counts of those before them were
     for place in range(pool.size[0]):
         candidate = pool.candidates[place]
         if candidate.kind == NEITHER:
@@ -204,10 +218,18 @@ def score(at: float, state: ServingState) -> None:
                 total = _weighed(place, 1.0, weights, pool)
         candidate.tier = EVIDENCE
         candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)
-        if upsell:
-            candidate.score *= step_factor(candidate.item, state.query.anchors[candidate.anchor], weights, state.rules)
         candidate.exact = upsell or pool.shares[place, BOUGHT_WITH] == 0.0
-        push(UPSELLS if upsell else CROSS_SELLS, place, state.pool, state.id_order)
+        if upsell:
+            pool.ranked[upsells] = place
+            pool.totals[upsells] = step_of(candidate.item, state.query.anchors[candidate.anchor], weights, state.rules)
+            upsells += 1
+        else:
+            push(CROSS_SELLS, place, state.pool, state.id_order)
+    for index in range(upsells):
+        pool.totals[index] = power(pool.totals[index], weights.step_power)
+    for index in range(upsells):
+        pool.candidates[pool.ranked[index]].score *= pool.totals[index]
+        push(UPSELLS, pool.ranked[index], state.pool, state.id_order)
 
 
 @inline_njit
@@ -217,7 +239,63 @@ def make_exact(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) 
     if candidate.exact:
         return
     lift, log_likelihood = bought_by_chance(pool.context[candidate.partner], candidate.item, candidate.cell, at, rows)
-    candidate.significance = significance(lift, log_likelihood, weights.chance)
-    total = _weighed(place, candidate.significance, weights, pool)
+    _score_exactly(place, significance(lift, log_likelihood, weights.chance), weights, pool)
+
+
+@inline_njit
+def _score_exactly(place: int, significant: float, weights: Weights, pool: Pool) -> None:
+    """Score a cross-sell of whose bought-together share so much is significant."""
+    candidate = pool.candidates[place]
+    candidate.significance = significant
+    total = _weighed(place, significant, weights, pool)
     candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)
     candidate.exact = True
+
+
+@inline_njit
+def make_each_exact(places: NDArray[np.int32], at: float, rows: Rows, weights: Weights, pool: Pool) -> None:
+    """As `make_exact` of each of some candidates, several at a time.
+
+    What is counted about them is gathered in columns first, so that the compiler makes vectors of it.
+    """
+    most = pool.features.shape[1]
+    for first in range(0, len(places), most):
+        size = 0
+        for number in range(first, min(first + most, len(places))):
+            if not pool.candidates[places[number]].exact:
+                _gather(size, places[number], at, rows, pool)
+                size += 1
+        together, with_partner, with_item = pool.features[0], pool.features[1], pool.features[2]
+        for column in range(3, 6):
+            fades = pool.features[column]
+            for number in range(size):
+                fades[number] = exp2(fades[number])
+        fade_partner, fade_item, fade_baskets = pool.features[3], pool.features[4], pool.features[5]
+        for number in range(size):
+            lift, log_likelihood = _by_chance(
+                together[number] * fade_partner[number],
+                with_partner[number] * fade_partner[number],
+                with_item[number] * fade_item[number],
+                rows.baskets * fade_baskets[number],
+            )
+            together[number] = significance(lift, log_likelihood, weights.chance)
+        for number in range(size):
+            _score_exactly(pool.due_for[number], together[number], weights, pool)
+
+
+@inline_njit
+def _gather(number: int, place: int, at: float, rows: Rows, pool: Pool) -> None:
+    """Put into a place of the first columns what `bought_by_chance` computes with."""
+    candidate, columns = pool.candidates[place], pool.features
+    item, partner, cell = candidate.item, pool.context[candidate.partner], candidate.cell
+    pool.due_for[number] = place
+    if item >= len(rows.at) or cell < 0:
+        columns[:6, number] = 0.0
+        return
+    now = max(at, rows.at[partner], rows.at[item])
+    columns[0, number] = rows.weights[cell, BOUGHT_WITH]
+    columns[1, number] = rows.own[partner, 1]
+    columns[2, number] = rows.own[item, 1]
+    columns[3, number] = (rows.at[partner] - now) / rows.half_life_s
+    columns[4, number] = (rows.at[item] - now) / rows.half_life_s
+    columns[5, number] = (rows.baskets_at - now) / rows.half_life_s

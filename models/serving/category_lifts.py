@@ -15,7 +15,6 @@ adds.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.association import shrunk_lift
 from models.cooccurrence.index import Rows
+from models.elementary import log
 from models.jit import cached_njit, inline_njit
 from models.serving.rules import ANCHORS, MAX_COMPARED, SERIAL, QueryState, Rules
 from models.shop.catalog import KNOWN, Catalog
@@ -195,5 +195,5 @@ def log_lift(group: int, query: QueryState, sums: PairSums) -> float:
             lift = shrunk_lift(together, sums.of_one[anchor], sums.of_one[slot], sums.total[0], STRENGTH)
         total += lift
     query.lifted[group] = query.now[SERIAL]
-    query.lift[group] = math.log(total / anchors)
+    query.lift[group] = log(total / anchors)
     return float(query.lift[group])

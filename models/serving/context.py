@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
+from models.elementary import exp, exp2
 from models.jit import inline_njit
 from models.serving.rules import ANCHORS, QueryState
 from models.serving.state import MAX_CONTEXT, Pool, ServingState
@@ -34,8 +33,8 @@ def find_context(
         recency *= weights.cart_back
     own_look = 0 if len(visit) and len(trigger) and visit[0] == trigger[0] else 1  # the triggering look is not back
     for place in range(len(visit)):
-        age = 2.0 ** (-ages_s[place] / weights.age_half_life_s)
-        _add(visit[place], math.exp(-weights.back * (place + own_look)) * age, state.query, state.pool)
+        age = exp2(-ages_s[place] / weights.age_half_life_s)
+        _add(visit[place], exp(-weights.back * (place + own_look)) * age, state.query, state.pool)
 
 
 @inline_njit

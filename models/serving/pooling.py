@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cooccurrence.index import Rows
 from models.elementary import exp, exp2, log
 from models.jit import inline_njit
 from models.ranking.candidate_pool import MOST
@@ -34,7 +35,16 @@ from models.ranking.features import (
     WIDTH,
 )
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
-from models.serving.candidates import half_lives, make_exact, own_counts, place_of, relate, step_factor, step_of
+from models.serving.candidates import (
+    half_lives,
+    make_each_exact,
+    make_exact,
+    own_counts,
+    place_of,
+    power,
+    relate,
+    step_of,
+)
 from models.serving.category_lifts import log_lift
 from models.serving.popularity import TopItems
 from models.serving.queues import push, put_first, put_in_order
@@ -120,15 +130,16 @@ def begin_pool(at: float, in_order: bool, state: ServingState) -> None:
         size, least = min(TOP, length), math.inf
         if size < length:
             put_first(size, ranked[:length], pool, state.id_order)
+        make_each_exact(ranked[:size], at, state.rows, state.weights, pool)
         for number in range(size):
-            make_exact(ranked[number], at, state.rows, state.weights, pool)
             least = min(least, pool.candidates[ranked[number]].score)
-        for number in range(size, length):
+        best = size
+        for number in range(best, length):
             place = ranked[number]
             if pool.candidates[place].score >= least:
-                make_exact(place, at, state.rows, state.weights, pool)
                 ranked[number], ranked[size] = ranked[size], place
                 size += 1
+        make_each_exact(ranked[best:size], at, state.rows, state.weights, pool)
         if size > TOP:
             put_first(TOP, ranked[:size], pool, state.id_order)
         size = min(TOP, size)
@@ -176,6 +187,19 @@ def clear_linked(pool: Pool) -> None:
     for queue in range(len(pool.top_sizes)):
         first = slot_of(queue, 0)
         pool.linked[first : first + pool.top_sizes[queue]] = 0.0
+
+
+@inline_njit
+def list_pooled(item: int, rows: Rows, pool: Pool) -> int:
+    """List the cells of an item's row that are about candidates of the pool in `pool.ranked`; returns how many.
+
+    Without a branch, as few are and nothing tells which.
+    """
+    pooled, start = 0, rows.start[item]
+    for cell in range(np.uint64(start), np.uint64(start + rows.length[item])):  # unsigned: never from the end
+        pool.ranked[pooled] = cell
+        pooled += pool.slots[np.uint32(rows.ids[cell])] != 0
+    return pooled
 
 
 @inline_njit
@@ -228,13 +252,13 @@ def sum_own(situation: Situation, state: ServingState) -> None:
         of_group, of_category = sums[rules.group[fact.category]], sums[fact.category]
         of_brand = state.query.own_brand[fact.brand]
         if of_group[GROUP_FEATURE] == 0.0:
-            of_group[GROUP_FEATURE] = math.log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
+            of_group[GROUP_FEATURE] = log(1.0 + of_group[OF_GROUP] / own_baskets / OWN_UNIT)
             if of_group[PRICED] > 0.0:
                 of_group[MEAN_LOG] = of_group[LOG_PRICES] / of_group[PRICED]
         if of_category[CATEGORY_FEATURE] == 0.0:
-            of_category[CATEGORY_FEATURE] = math.log(1.0 + of_category[OF_CATEGORY] / own_baskets / OWN_UNIT)
+            of_category[CATEGORY_FEATURE] = log(1.0 + of_category[OF_CATEGORY] / own_baskets / OWN_UNIT)
         if fact.brand != NONE and of_brand[1] == 0.0:
-            of_brand[1] = math.log(1.0 + of_brand[0] / own_baskets / OWN_UNIT)
+            of_brand[1] = log(1.0 + of_brand[0] / own_baskets / OWN_UNIT)
 
 
 @inline_njit
@@ -271,16 +295,27 @@ def rerank(queue: int, state: ServingState) -> None:
                 totals[number] += POPULAR_WEIGHTS[column] * pool.features[column, number]
     for number in range(size):
         totals[number] = 1.0 / (1.0 + exp(-totals[number] - bias))
+    if kind == UPSELL:
+        _weigh_steps(size, state)
     for number in range(size):
         place = pool.top[queue, number]
         candidate = pool.candidates[place]
         if candidate.tier == 0:
             continue
         candidate.score = totals[number]
-        if kind == UPSELL:
-            anchor = state.query.anchors[candidate.anchor]
-            candidate.score *= step_factor(candidate.item, anchor, state.weights, state.rules)
         push(queue, place, state.pool, state.id_order)
+
+
+@inline_njit
+def _weigh_steps(size: int, state: ServingState) -> None:
+    """Multiply the acceptances of the pool's upsells by what their steps in price are worth."""
+    pool = state.pool
+    for number in range(size):
+        candidate = pool.candidates[pool.top[UPSELLS, number]]
+        anchor = state.query.anchors[candidate.anchor]
+        pool.due[number] = step_of(candidate.item, anchor, state.weights, state.rules)
+    for number in range(size):
+        pool.totals[number] *= power(pool.due[number], state.weights.step_power)
 
 
 @inline_njit
@@ -301,6 +336,7 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
     """
     pool, features, upsell = state.pool, state.pool.features, queue == UPSELLS
     size, due = pool.top_sizes[queue], 0
+    _describe_shares(queue, pool)
     for column in _SPARSE:
         features[column, :size] = 0.0
     for number in range(size):
@@ -315,8 +351,7 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
         if pool.candidates[place].own >= 0:
             due = _describe_purchases(number, place, situation, state, due)
     _log(pool.due[:due])
-    for index in range(due):
-        features[pool.due_for[index] >> _BITS, pool.due_for[index] & _NUMBER] = pool.due[index]
+    _put_due(due, pool)
     _take_logs(size, upsell, situation.baskets, pool)
     _weigh(queue, state)
 
@@ -325,8 +360,6 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
 def _take_logs(size: int, upsell: bool, baskets: float, pool: Pool) -> None:
     """Make features of the numbers in the columns of features that most candidates have."""
     base, own_price = pool.features[_BASE, :size], pool.features[_OWN_PRICE, :size]
-    for column in range(SHARES):
-        _log_shares(pool.features[column, :size], SHARE_UNIT)
     _log_shares(pool.features[_EVIDENCE, :size], BASE_UNIT)
     _log_shares(pool.features[_VIEWS, :size], 1.0)
     for number in range(size):
@@ -381,12 +414,33 @@ def _add_log(column: int, number: int, value: float, due: int, pool: Pool) -> in
 
 
 @inline_njit
+def _put_due(due: int, pool: Pool) -> None:
+    """Put so many logarithms where they are due."""
+    for index in range(due):
+        pool.features[pool.due_for[index] >> _BITS, pool.due_for[index] & _NUMBER] = pool.due[index]
+
+
+@inline_njit
+def _describe_shares(queue: int, pool: Pool) -> None:
+    """Describe the candidates of a queue by their shares. Most have few of them, and none tells which."""
+    size, due = pool.top_sizes[queue], 0
+    for column in range(SHARES):
+        pool.features[column, :size] = 0.0
+    for number in range(size):
+        shares = pool.shares[pool.top[queue, number]]
+        for column in range(SHARES):
+            pool.due[due] = shares[column]
+            pool.due_for[due] = (column << _BITS) + number
+            due += shares[column] > 0.0
+    _log_shares(pool.due[:due], SHARE_UNIT)
+    _put_due(due, pool)
+
+
+@inline_njit
 def _describe_evidence(number: int, place: int, upsell: bool, state: ServingState) -> None:
     """What was counted about a candidate."""
     pool, features = state.pool, state.pool.features
     candidate, shares = pool.candidates[place], pool.shares[place]
-    for column in range(SHARES):
-        features[column, number] = shares[column]
     views, baskets = own_counts(candidate.item, pool.totals[number], state.rows)
     features[_EVIDENCE, number] = candidate.evidence
     features[_VIEWS, number] = views
@@ -433,14 +487,14 @@ def _describe_purchases(number: int, place: int, situation: Situation, state: Se
     age_s = max(0.0, situation.at - own.last)
     if pool.aged[0] != own.last:
         pool.aged[0] = own.last
-        pool.aged[1] = 2.0 ** (-age_s / situation.fast_s)
-        pool.aged[2] = 2.0 ** (-age_s / situation.slow_s)
-        pool.aged[3] = math.log(1.0 + age_s / DAY_S)
+        pool.aged[1] = exp2(-age_s / situation.fast_s)
+        pool.aged[2] = exp2(-age_s / situation.slow_s)
+        pool.aged[3] = log(1.0 + age_s / DAY_S)
     if own.count >= COUNTS:
-        of_count = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
+        of_count = log(1.0 + own.count / own_baskets / OWN_UNIT)
     else:
         if math.isnan(pool.counted[own.count]):
-            pool.counted[own.count] = math.log(1.0 + own.count / own_baskets / OWN_UNIT)
+            pool.counted[own.count] = log(1.0 + own.count / own_baskets / OWN_UNIT)
         of_count = pool.counted[own.count]
     features[_HAD, number] = 1.0
     features[_HAD + 1, number] = of_count

@@ -120,7 +120,7 @@ class Pool(NamedTuple):
     queues: Queues
     top: NDArray[np.int32]  # (2, MOST // 2): places of the candidates that a learnt order ranks, by queue
     top_sizes: NDArray[np.int64]  # (2,)
-    ranked: NDArray[np.int32]  # (items,): places, while the best are chosen
+    ranked: NDArray[np.int32]  # (items,): places, while the best are chosen; cells, while sources describe the pool
     linked: NDArray[np.float64]  # (MOST + 1,): a sum of each of those, by slot
     features: NDArray[np.float64]  # (WIDTH, MOST // 2): of those of one queue
     totals: NDArray[np.float64]  # (items + MOST,): a number of each candidate, while many are computed together

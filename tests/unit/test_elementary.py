@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from numba import njit
 from numpy.typing import NDArray
 
-from models.elementary import exp, exp2, log
+from models.elementary import erf, exp, exp2, log, sqrt
 
 DRAWN = np.random.default_rng(1)
 
@@ -41,9 +42,24 @@ def test_values_are_within_two_units_in_the_last_place(
     assert (np.abs(found - expected) <= 2 * np.spacing(np.abs(expected))).all()
 
 
+def test_the_error_function_is_as_exact_as_what_it_is_multiplied_by() -> None:
+    numbers = np.concatenate(
+        [[0.0, 5.9999, 6.0, 6.0001, 1e9], DRAWN.uniform(0, 7, 9999), 10.0 ** DRAWN.uniform(-20, 0, 999)]
+    )
+    found = values_of(erf, numbers)
+    assert np.abs(found - [math.erf(number) for number in numbers]).max() <= 1e-15
+    assert found.min() >= 0.0
+    assert found.max() == 1.0
+
+
+def test_the_square_root_is_exact() -> None:
+    numbers = np.concatenate([[0.0], 10.0 ** DRAWN.uniform(-300, 300, 9999)])
+    assert np.array_equal(values_of(sqrt, numbers), np.sqrt(numbers))
+
+
 def test_a_number_has_the_same_value_alone_as_among_others() -> None:
     numbers = DRAWN.uniform(0.1, 9, 67)
-    for function in (log, exp2, exp):
+    for function in (log, exp2, exp, erf):
         together = values_of(function, numbers)
         assert np.array_equal(together, [values_of(function, numbers[place : place + 1])[0] for place in range(67)])
 

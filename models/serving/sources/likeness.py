@@ -18,7 +18,7 @@ import math
 from models.jit import inline_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
-from models.serving.pooling import clear_linked, slot_of
+from models.serving.pooling import clear_linked, list_pooled, slot_of
 from models.serving.sources.neighbours import has_neighbours
 from models.serving.sources.source import Source, Worth
 from models.serving.state import ServingState
@@ -40,10 +40,11 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
             continue
         items += 1
         factor = 1.0 / math.sqrt(max(1, rows.own_count[about, 0]))
-        for cell in range(rows.start[about], rows.start[about] + rows.length[about]):
-            slot, looks = pool.slots[rows.ids[cell]], rows.counts[cell, VIEWED_WITH]
-            if slot and looks >= weights.min_support:
-                pool.linked[slot] += factor * looks
+        for index in range(list_pooled(about, rows, pool)):
+            cell = pool.ranked[index]
+            looks = rows.counts[cell, VIEWED_WITH]
+            if looks >= weights.min_support:
+                pool.linked[pool.slots[rows.ids[cell]]] += factor * looks
     for queue in range(len(pool.top_sizes)):
         for number in range(pool.top_sizes[queue]):
             place, share = pool.top[queue, number], pool.linked[slot_of(queue, number)]

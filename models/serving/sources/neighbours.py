@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
+from models.elementary import exp2
 from models.jit import inline_njit
 from models.serving.batch import Batch
-from models.serving.candidates import bought_by_chance, cell_of, place_of, significance
+from models.serving.candidates import bought_by_chance, cell_of, half_lives, place_of, significance
 from models.serving.explanations import OF_AN_ANCHOR, OF_OWN_ANCHOR, OF_VISIT, Reasons
 from models.serving.rules import fits
 from models.serving.sources.sentence import Sentence
@@ -44,7 +45,7 @@ def has_neighbours(item: int, rows: Rows) -> bool:
 @inline_njit
 def share_factors(item: int, recency: float, at: float, rows: Rows, weights: Weights) -> tuple[float, float]:
     """What a weight in an item's row is multiplied by to be a weighed share of its views, and of its baskets."""
-    fade = 2.0 ** min(0.0, (rows.at[item] - at) / rows.half_life_s)
+    fade = exp2(half_lives(item, at, rows))
     views = rows.own[item, 0] * fade + weights.view_shrinkage
     baskets = rows.own[item, 1] * fade + weights.basket_shrinkage
     return recency * fade / views, recency * fade / baskets
@@ -68,11 +69,11 @@ def add(query: int, batch: Batch, state: ServingState) -> None:
         per_view, per_basket = share_factors(about, pool.recency[place], at, rows, weights)
         anchor = pool.anchor_of[place]
         start = rows.start[about]
-        for cell in range(start, start + rows.length[about]):
+        for cell in range(np.uint64(start), np.uint64(start + rows.length[about])):  # unsigned: never from the end
             item = rows.ids[cell]
-            known = pool.where[item]
+            known = np.uint32(pool.where[np.uint32(item)])
             if known >= pool.size[0] or pool.candidates[known].item != item:
-                known = place_of(item, rules, state.query, pool)
+                known = np.uint32(place_of(item, rules, state.query, pool))
             candidate = pool.candidates[known]
             if candidate.kind == NEITHER:
                 continue

@@ -12,10 +12,12 @@ It describes candidates that other sources bring. Its worth is 0: the learnt ord
 
 from __future__ import annotations
 
+from models.elementary import exp2
 from models.jit import inline_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
-from models.serving.pooling import clear_linked, slot_of
+from models.serving.candidates import half_lives
+from models.serving.pooling import clear_linked, list_pooled, slot_of
 from models.serving.sources.neighbours import has_neighbours, share_factors, supported
 from models.serving.sources.source import Source, Worth
 from models.serving.state import ServingState
@@ -34,6 +36,7 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
     """Describe the candidates of the pool; none joins."""
     at, rows, weights, pool = batch.at[query], state.rows, state.weights, state.pool
     clear_linked(pool)
+    steps = 0
     for place in range(min(ITEMS, pool.size[1])):
         about = pool.context[place]
         if not has_neighbours(about, rows):
@@ -44,11 +47,18 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
             share = per_view * supported(step, VIEWED_WITH, rows, weights)
             if not share > 0.0 or not has_neighbours(between, rows):
                 continue
-            factor, _ = share_factors(between, share, at, rows, weights)
-            for cell in range(rows.start[between], rows.start[between] + rows.length[between]):
-                slot = pool.slots[rows.ids[cell]]
-                if slot:
-                    pool.linked[slot] += factor * supported(cell, VIEWED_WITH, rows, weights)
+            pool.due_for[steps] = between
+            pool.due[steps] = share
+            pool.totals[steps] = half_lives(between, at, rows)
+            steps += 1
+    for step in range(steps):
+        pool.totals[step] = exp2(pool.totals[step])
+    for step in range(steps):
+        between, fade = pool.due_for[step], pool.totals[step]
+        factor = pool.due[step] * fade / (rows.own[between, 0] * fade + weights.view_shrinkage)
+        for index in range(list_pooled(between, rows, pool)):
+            cell = pool.ranked[index]
+            pool.linked[pool.slots[rows.ids[cell]]] += factor * supported(cell, VIEWED_WITH, rows, weights)
     for queue in range(len(pool.top_sizes)):
         for number in range(pool.top_sizes[queue]):
             pool.shares[pool.top[queue, number], _SHARE] = pool.linked[slot_of(queue, number)]
