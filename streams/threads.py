@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+NICENESS = 10
+"""What work that can wait adds to its niceness. With more, a thread that holds Python's lock could wait for a processor
+so long that the events, which need the lock, are late."""
+
+
+def give_way() -> None:
+    """Add `NICENESS` to that of the calling thread, until it ends; on Linux only, as elsewhere it is the process's."""
+    if sys.platform == "linux":
+        os.nice(NICENESS)
 
 
 def spawn(

@@ -14,9 +14,6 @@ from streams.cli.worker import LogLevel, run_app, say_ready
 if TYPE_CHECKING:
     from streams.settings import Settings
 
-NICENESS = 10
-"""What a trainer adds to its niceness: where workers share the machine, serving goes first."""
-
 
 def check_torch() -> None:
     """Check that PyTorch is installed.
@@ -37,6 +34,7 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     from streams.kafka.rights import TRAINER
     from streams.kafka.topic_admin import identities
     from streams.policy_file import read_policy
+    from streams.threads import NICENESS
 
     check_torch()
     check_codecs()
@@ -44,6 +42,6 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     found = identities(settings, TRAINER)
     from streams.trainer.app import create_trainer_app  # takes seconds
 
-    os.nice(NICENESS)
+    os.nice(NICENESS)  # where workers share the machine, serving goes first
     app, trainer = create_trainer_app(settings, policy, found, on_ready=say_ready)
     run_app(app, trainer, log_level, new_event_loop())
