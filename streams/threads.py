@@ -7,7 +7,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,10 +19,23 @@ NICENESS = 10
 so long that the events, which need the lock, are late."""
 
 
+_AUTOGROUP = Path("/proc/self/autogroup")
+"""Where Linux keeps the niceness of the session: it shares processors among sessions first (`CONFIG_SCHED_AUTOGROUP`),
+and a process that is nice within a session of its own gives way to nobody."""
+
+
 def give_way() -> None:
     """Add `NICENESS` to that of the calling thread, until it ends; on Linux only, as elsewhere it is the process's."""
     if sys.platform == "linux":
         os.nice(NICENESS)
+
+
+def give_way_as_process() -> None:
+    """Add `NICENESS` to that of the process, and of its session if it has begun one; to be called before any thread."""
+    os.nice(NICENESS)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # the system has no such groups
+            _AUTOGROUP.write_text(str(NICENESS))
 
 
 def spawn(
