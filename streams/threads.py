@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -12,12 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from models.low_priority import NICENESS
+
 T = TypeVar("T")
-
-NICENESS = 10
-"""What work that can wait adds to its niceness. With more, a thread that holds Python's lock could wait for a processor
-so long that the events, which need the lock, are late."""
-
 
 _AUTOGROUP = Path("/proc/self/autogroup")
 """Where Linux keeps the niceness of the session: it shares processors among sessions first (`CONFIG_SCHED_AUTOGROUP`),
@@ -25,12 +21,6 @@ and a process that is nice within a session of its own gives way to nobody."""
 
 
 def give_way() -> None:
-    """Add `NICENESS` to that of the calling thread, until it ends; on Linux only, as elsewhere it is the process's."""
-    if sys.platform == "linux":
-        os.nice(NICENESS)
-
-
-def give_way_as_process() -> None:
     """Add `NICENESS` to that of the process, and of its session if it has begun one; to be called before any thread."""
     os.nice(NICENESS)
     if os.getsid(0) == os.getpid():

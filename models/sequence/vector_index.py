@@ -7,12 +7,14 @@ nearest are found, not all. How many clusters that takes is measured when they a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.jit import cached_njit
+from models.low_priority import at_low_priority
 from models.sequence.features import FIRST_GAP
 from models.sequence.kernels import Floats, LookBatch, Whole, places_of
 from models.sequence.prediction import ItemVectors, nearest
@@ -62,7 +64,7 @@ class Searched(NamedTuple):
 def searched(scorer: Scorer, best: int, exact: int = EXACT, seed: int = 1) -> Searched:
     """The item vectors of a scorer, to be searched for the `best` ones; in clusters if there are more than `exact`.
 
-    Long work is done in compiled code, without Python's lock.
+    Long work is done in compiled code, without Python's lock, and most of it at low priority.
     """
     items, vectors, number = scorer.items.astype(np.int32), scorer.vectors, len(scorer.items)
     none, scale = np.empty(0, np.float32), float(scorer.scale)
@@ -93,10 +95,15 @@ def clustered(vectors: Floats, seed: int) -> tuple[NDArray[np.int32], int]:
     sample = _rows(vectors, np.sort(chance.choice(number, min(number, _SAMPLE * clusters), replace=False)))
     centroids = sample[chance.permutation(len(sample))[:clusters]]
     for _ in range(_ROUNDS):
-        means = _means(sample, _nearest(sample, blocks_of(centroids)), clusters)
+        means = _means(sample, _assigned(sample, centroids), clusters)
         lengths = np.linalg.norm(means, axis=1)
         centroids[lengths > 0.0] = (means / np.maximum(lengths, 1e-9)[:, None])[lengths > 0.0]
-    return _nearest(vectors, blocks_of(centroids)), clusters
+    return _assigned(vectors, centroids), clusters
+
+
+def _assigned(vectors: Floats, centroids: Floats) -> NDArray[np.int32]:
+    """(n,): the centroid that each vector is nearest to."""
+    return at_low_priority(partial(_nearest, vectors, blocks_of(centroids)))
 
 
 def _measured(scorer: Scorer, space: ItemVectors, best: int, seed: int) -> Searched:

@@ -33,7 +33,7 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     from streams.kafka.rights import TRAINER
     from streams.kafka.topic_admin import identities
     from streams.policy_file import read_policy
-    from streams.threads import give_way_as_process
+    from streams.threads import give_way
 
     check_torch()
     check_codecs()
@@ -41,6 +41,6 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     found = identities(settings, TRAINER)
     from streams.trainer.app import create_trainer_app  # takes seconds
 
-    give_way_as_process()  # where workers share the machine, serving goes first
+    give_way()  # where workers share the machine, serving goes first
     app, trainer = create_trainer_app(settings, policy, found, on_ready=say_ready)
     run_app(app, trainer, log_level, new_event_loop())

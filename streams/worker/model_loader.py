@@ -1,8 +1,8 @@
 """Loads the announced snapshot of a model into a worker, in the background.
 
 Announcements come from the global tables; the newest one counts. Its snapshot is fetched, checked and installed in a
-thread of lower priority, so that processors go to the events first. If anything fails, the snapshot in use stays in
-use. A worker never waits for a snapshot: it is ready and serves before the first one, and while the store is down.
+thread. If anything fails, the snapshot in use stays in use. A worker never waits for a snapshot: it is ready and serves
+before the first one, and while the store is down.
 """
 
 from __future__ import annotations
@@ -10,19 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TypeVar
 
 from models.errors import SnapshotFormatError, SnapshotShapeError
 from models.snapshot import Snapshot
 from streams.errors import SnapshotCorruptError, SnapshotMissingError, SnapshotTooLargeError, StoreUnreachableError
 from streams.metrics import Metrics
 from streams.snapshots.store import SnapshotStore
-from streams.threads import give_way, run_in_daemon_thread
+from streams.threads import run_in_daemon_thread
 from streams.wire.announcements import Announcement
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _THREAD = "snapshots"
 
@@ -113,10 +110,12 @@ class ModelLoader:
 
     async def _load(self, wanted: Announcement) -> None:
         """Fetch, check and install a snapshot, unless a newer one is announced meanwhile."""
-        snapshot = await _in_background(lambda: self._store.load(wanted.model, wanted.version, wanted.sha256))
+        snapshot = await run_in_daemon_thread(
+            lambda: self._store.load(wanted.model, wanted.version, wanted.sha256), _THREAD
+        )
         if self._wanted != wanted:
             return
-        await _in_background(lambda: self._install(snapshot))
+        await run_in_daemon_thread(lambda: self._install(snapshot), _THREAD)
         self.installed, self.fault = snapshot.version, None
         self._metrics.snapshot_taken(self.model, snapshot.at)
         logger.info("%s %s is in use (announced by %s)", self.model, snapshot.version, wanted.by)
@@ -145,13 +144,3 @@ class ModelLoader:
             pause_s,
             exc_info=error if fault == "model" else None,
         )
-
-
-async def _in_background(work: Callable[[], T]) -> T:
-    """Result of a blocking call, made in a thread that gives way to the events."""
-
-    def run() -> T:
-        give_way()
-        return work()
-
-    return await run_in_daemon_thread(run, _THREAD)

@@ -1,47 +1,27 @@
-"""Work that can wait gives way: a thread to the others of its process, a process to those of other sessions."""
+"""A process that can wait gives way to those of other sessions."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
-from streams.threads import NICENESS, give_way
+from models.low_priority import NICENESS
 
 AUTOGROUP = Path("/proc/self/autogroup")
 PROGRAM = f"""
 import os
 from pathlib import Path
-from streams.threads import give_way_as_process
+from streams.threads import give_way
 before = os.nice(0)
-give_way_as_process()
+give_way()
 print(os.nice(0) - before)
 print(Path("{AUTOGROUP}").read_text() if os.path.exists("{AUTOGROUP}") else "")
 """
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="niceness is kept by thread on Linux only")
-
-
-def niceness() -> int:
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-
-def test_a_thread_gives_way_alone() -> None:
-    found, before = list[int](), niceness()
-
-    def work() -> None:
-        give_way()
-        found.append(niceness())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert found == [min(19, before + NICENESS)]
-    assert niceness() == before
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux shares processors among sessions")
 
 
 def given_way(*, own_session: bool) -> list[str]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +18,6 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.snapshots.format import MANIFEST, WEIGHTS
 from streams.snapshots.store import SnapshotStore, Stored
-from streams.threads import NICENESS
 from streams.wire.announcements import Announcement, encode_announcement
 from streams.wire.partitioner import partition_of
 from streams.worker.model_loader import ModelLoader
@@ -94,25 +91,6 @@ async def test_what_is_announced_comes_into_use_in_another_thread(branch: Branch
     assert branch.figure("swaps_total") == 2
     assert branch.figure("behind") == 0
     assert threading.current_thread().name not in branch.threads
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="niceness is the whole process's")
-async def test_fetching_and_installing_give_way_to_the_events(branch: Branch) -> None:
-    def niceness() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
-    class Watched(SnapshotStore):
-        def load(self, model: str, version: str, checksum: str | None = None) -> Snapshot:
-            found.append(niceness())
-            return super().load(model, version, checksum)
-
-    found, before = list[int](), niceness()
-    loader = branch.installer_with(lambda snapshot: found.append(niceness()), Watched(str(branch.folder)))
-    await branch.announce(branch.store.save(kettle_snapshot(10)))
-    async with running(loader):
-        await until(lambda: loader.installed)
-    assert found == [min(19, before + NICENESS)] * 2
-    assert niceness() == before
 
 
 async def test_of_many_announced_only_the_newest_is_fetched(branch: Branch) -> None:
