@@ -45,7 +45,7 @@ NEW = 0.2
 
 _SAMPLE, _ROUNDS = 8, 4
 """Vectors a cluster that clusters are learnt from, and how often they are assigned to the nearest. Four times as many
-take twice the time for the whole index and find nothing more."""
+take twice the time for the whole index, to find a thousandth more."""
 
 _TILE = 64
 """Vectors that are compared with centroids together."""
