@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+NICENESS = 10
+"""What a process that gives way adds to its niceness."""
+
+_AUTOGROUP = Path("/proc/self/autogroup")
+"""Where Linux keeps the niceness of the session: it shares processors among sessions first (`CONFIG_SCHED_AUTOGROUP`),
+and a process that is nice within a session of its own gives way to nobody."""
+
+
+def give_way() -> None:
+    """Add `NICENESS` to that of the process, and of its session if it has begun one; to be called before any thread."""
+    os.nice(NICENESS)
+    if os.getsid(0) == os.getpid():
+        with suppress(OSError):  # the system has no such groups
+            _AUTOGROUP.write_text(str(NICENESS))
 
 
 def spawn(

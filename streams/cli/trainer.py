@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,6 @@ from streams.cli.worker import LogLevel, run_app, say_ready
 
 if TYPE_CHECKING:
     from streams.settings import Settings
-
-NICENESS = 10
-"""What a trainer adds to its niceness: where workers share the machine, serving goes first."""
 
 
 def check_torch() -> None:
@@ -37,6 +33,7 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     from streams.kafka.rights import TRAINER
     from streams.kafka.topic_admin import identities
     from streams.policy_file import read_policy
+    from streams.threads import give_way
 
     check_torch()
     check_codecs()
@@ -44,6 +41,6 @@ def command(settings: Settings, log_level: LogLevel = "INFO") -> None:
     found = identities(settings, TRAINER)
     from streams.trainer.app import create_trainer_app  # takes seconds
 
-    os.nice(NICENESS)
+    give_way()  # where workers share the machine, serving goes first
     app, trainer = create_trainer_app(settings, policy, found, on_ready=say_ready)
     run_app(app, trainer, log_level, new_event_loop())
