@@ -54,10 +54,12 @@ def collect_visit(visits: Visits, history: History, user_id: str, at: float, pol
     return Visit([], [], [], cart, _barred(bought, history, at, policy))
 
 
-def collected_visit(visits: Visits, history: History, slot: int, at: float, policy: Policy) -> Visit:
-    """As `collect_visit`, of the shopper of a slot, where the table of looks has been asked already."""
+def cart_and_barred(
+    visits: Visits, history: History, slot: int, at: float, policy: Policy
+) -> tuple[list[int], list[int]]:
+    """The cart of the shopper of a slot, and what `visit_of` says is bought."""
     cart, bought = visits.cart_and_bought_of(slot, at, policy.bought_days * DAY_S)
-    return Visit([], [], [], cart, _barred(bought, history, at, policy))
+    return cart, _barred(bought, history, at, policy)
 
 
 def _barred(bought: list[int], history: History, at: float, policy: Policy) -> list[int]:

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from models.jit import cached_njit
 from models.serving.queries import QUERY
+from models.sessions.click_columns import CLICK
+from models.sessions.click_kernel import TODO
+from models.sessions.visits import CLICK_ACTIONS
 from models.shop.events import MAX_TRIGGER_IDS, Action
 from streams.wire.json_text import Text, put
 from streams.wire.record import Record
@@ -58,7 +61,21 @@ ASKED = np.dtype(
 )
 """What a click asks."""
 
+ASKER = np.dtype(
+    [
+        ("key", np.int64),
+        ("baskets", np.float64),
+        ("cart", np.int32),
+        ("bought", np.int32),
+        ("own", np.int32),
+        ("arm", np.int8),
+    ],
+    align=True,
+)
+"""What is asked for whom, as of `ASKED`."""
+
 _OPEN, _CLOSE = map(ord, "[]")
+_ACTION_CODES = np.array([ACTIONS[action] for action in CLICK_ACTIONS], np.int8)
 _pack = struct.Struct(f"={COLUMNS}q").pack_into
 _ROW_BYTES = 8 * COLUMNS
 
@@ -167,9 +184,54 @@ class WaitingRequests:
         self._texts = bytearray()
 
 
+def asked_by(
+    todo: NDArray[Any], clicks: NDArray[Any], askers: NDArray[Any], topic: int, partition: int
+) -> NDArray[Any]:
+    """Rows of `ASKED` of those clicks that ask.
+
+    Args:
+        todo: (n,) of `models.sessions.click_kernel.TODO`.
+        clicks: of `models.sessions.click_columns.CLICK`; their names are bare strings of JSON, within quotes.
+        askers: of `ASKER`, for those of `todo` that ask.
+        topic: its code.
+        partition: its number.
+    """
+    asked = np.empty(len(askers), ASKED)
+    _write_asked(todo, clicks, askers, topic, partition, _ACTION_CODES, asked)
+    return asked
+
+
 def warm() -> None:
     """Compile, or load what was compiled before."""
+    asked_by(np.empty(0, TODO), np.empty(0, CLICK), np.empty(0, ASKER), 0, 0)
     WaitingRequests().add_clicks(np.empty(0, ASKED), np.empty(0, np.uint8), windowed=False)
+
+
+@cached_njit()
+def _write_asked(
+    todo: NDArray[Any],
+    clicks: NDArray[Any],
+    askers: NDArray[Any],
+    topic: int,
+    partition: int,
+    actions: NDArray[np.int8],
+    asked: NDArray[Any],
+) -> None:
+    """See `asked_by`; the user's id is the record's key."""
+    number = 0
+    for left in range(len(todo)):
+        if not todo[left].asks:
+            continue
+        click, asker, row = clicks[todo[left].number], askers[number], asked[number]
+        row.at, row.key, row.baskets = todo[left].at, asker.key, asker.baskets
+        row.offset, row.appended_ms = click.offset, click.appended_ms
+        row.user_start, row.user_end = click.user_start - 1, click.user_end + 1
+        row.item_start, row.item_end = click.item_start - 1, click.item_end + 1
+        row.key_start, row.key_end = click.user_start, click.user_end
+        row.partition, row.topic = partition, topic
+        row.cart, row.bought, row.own = asker.cart, asker.bought, asker.own
+        row.action, row.arm = actions[click.action], asker.arm
+        number += 1
 
 
 @cached_njit(nogil=True)

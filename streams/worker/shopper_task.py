@@ -30,16 +30,14 @@ from numpy.typing import NDArray
 
 from models.sessions.click_columns import NOT_PLAIN
 from models.sessions.click_kernel import UNKNOWN_ITEM
-from models.sessions.histories import Histories, History
-from models.sessions.repurchase import collect_visit, collected_visit
+from models.sessions.histories import Histories
+from models.sessions.repurchase import cart_and_barred, collect_visit
 from models.sessions.visits import (
     APPLIED,
-    CLICK_ACTIONS,
     MOST_LOOKS,
     NOBODY_ASKS,
     Asking,
     EventStatus,
-    Visit,
     Visits,
     asking,
 )
@@ -58,6 +56,7 @@ from streams.wire.record import Record, check_at, raw_value, refusal
 from streams.wire.record_run import RecordRun
 from streams.worker.context import WorkerContext
 from streams.worker.partition_task import PartitionTask
+from streams.worker.suggestion_batcher import Askers
 
 MERGE_WAIT_S = 0.5
 """How long a record waits for records of the other topic that the broker is known to hold. It is short, because it
@@ -106,6 +105,8 @@ class _Clicks:
     """Their actions."""
     ends: list[int]
     """The first click after each that does not follow it at once, as another record comes between."""
+    user_ids: list[str]
+    """Whose they are; anybody's where one is not plain."""
     next: int = 0
     """Number of the next."""
 
@@ -337,7 +338,10 @@ class ShopperTask(PartitionTask):
         """Clicks as rows; `ends` are as of `_Clicks`."""
         partitions = self.context.identities[self._clicks_tp.topic].partitions
         buffer, rows = scan_clicks(clicks, partitions, self.number)
-        return _Clicks(clicks, buffer, rows, rows["action"].tolist(), ends)
+        actions = rows["action"].tolist()
+        bounds = zip(rows["user_start"].tolist(), rows["user_end"].tolist(), actions, strict=True)
+        user_ids = ["" if act == NOT_PLAIN else clicks.data[start:end].decode() for start, end, act in bounds]
+        return _Clicks(clicks, buffer, rows, actions, ends, user_ids)
 
     def _collect_plain(self, clicks: _Clicks, sink: PairBatch | None, asks: Asking, most_pairs: int | None) -> int:
         """Collect the next clicks, as far as they are plain and follow each other; returns how many it were.
@@ -353,7 +357,10 @@ class ShopperTask(PartitionTask):
             collected = visits.collect_clicks(
                 clicks.buffer, clicks.rows, first, clicks.ends[first], sink, asks, visits.joins_due_s, most
             )
-            visits.finish(collected.todo, partial(self._ask, clicks))
+            askers = Askers([], [], [], [])
+            visits.finish(collected.todo, partial(self._ask, clicks, askers))
+            if askers.rows:
+                self.context.batcher.submit_clicks(collected.todo, clicks.rows, clicks.records, askers)
             if collected.reason == UNKNOWN_ITEM:
                 self.context.items.index(clicks.item_id(collected.next))
             if collected.next > first:
@@ -362,15 +369,12 @@ class ShopperTask(PartitionTask):
                 break
         return clicks.next - first
 
-    def _ask(self, clicks: _Clicks, number: int, slot: int, item: int, action: int, at: float) -> None:
-        """Submit the query of a click."""
-        record, policy = clicks.records[number], self.context.recommender.policy
-        user_id = (record.key or b"").decode()
+    def _ask(self, clicks: _Clicks, askers: Askers, number: int, slot: int, at: float) -> None:
+        """Note the query of a click."""
+        policy, user_id = self.context.recommender.policy, clicks.user_ids[number]
         history = self.histories.of(user_id)
-        visit = collected_visit(self.visits, history, slot, at, policy)
-        self._submit(
-            record, CLICK_ACTIONS[action], [self.context.items.name(item)], [item], user_id, at, visit, history
-        )
+        cart, bought = cart_and_barred(self.visits, history, slot, at, policy)
+        askers.add(user_id, cart, bought, history, policy.arm_of(user_id))
 
     def _put_back(self, runs: Sequence[RecordRun]) -> None:
         for run in reversed(runs):
@@ -471,23 +475,9 @@ class ShopperTask(PartitionTask):
         history = self.histories.of(event.user_id)
         visit = collect_visit(self.visits, history, event.user_id, event.at, policy)
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
-        self._submit(record, action, item_ids, trigger, event.user_id, event.at, visit, history)
+        arm = policy.arm_of(event.user_id)
+        self.context.batcher.submit(record, event.user_id, event.at, action, item_ids, trigger, visit, arm, history)
         return None
-
-    def _submit(
-        self,
-        record: Record,
-        action: Action,
-        item_ids: list[str],
-        trigger: list[int],
-        user_id: str,
-        at: float,
-        visit: Visit,
-        history: History,
-    ) -> None:
-        """Submit the query of an event; the looks' table has been asked for its snapshot."""
-        arm = self.context.recommender.policy.arm_of(user_id)
-        self.context.batcher.submit(record, user_id, at, action, item_ids, trigger, visit, arm, history)
 
     def _apply_profile(self, profile: Profile) -> str:
         """Apply a profile, and tell every other task and trainer if it forgets: they may never read this profile."""

@@ -44,10 +44,10 @@ from streams.metrics import Metrics
 from streams.settings import Settings
 from streams.wire import waiting_requests
 from streams.wire.codec import shorter_suggestion
-from streams.wire.json_text import Text
 from streams.wire.partitioner import partition_of
 from streams.wire.pool_records import Trigger, encode_pool
 from streams.wire.record import Record
+from streams.wire.record_run import RecordRun
 from streams.wire.suggestion_writer import (
     IDS_AT,
     OFFSET,
@@ -61,7 +61,7 @@ from streams.wire.suggestion_writer import (
     models_of,
 )
 from streams.wire.topics import Identity, full_name
-from streams.wire.waiting_requests import WaitingRequests
+from streams.wire.waiting_requests import ASKER, WaitingRequests, asked_by
 from streams.worker.pool_sampler import PoolSampler
 
 COUNTING = {"cooccurrence": "counts-1"}
@@ -82,6 +82,28 @@ MOST_INLINE = 48
 
 MOST_BEGUN = 2
 """Batches in the thread: the one that is being answered, and one that is full."""
+
+
+class Askers(NamedTuple):
+    """For whom clicks ask, and what these shoppers have in the cart and have bought, one after the other."""
+
+    rows: list[tuple[int, float, int, int, int, int]]
+    """Of `ASKER`."""
+    cart: list[int]
+    bought: list[int]
+    cells: list[NDArray[np.void]]
+    """Histories of those who have any."""
+
+    def add(self, user_id: str, cart: list[int], bought: list[int], history: History, arm: int) -> None:
+        """Add a click; arguments as of `SuggestionBatcher.submit`."""
+        own = len(history.cells)
+        self.rows.append((shopper_key(user_id), history.baskets, len(cart), len(bought), own, arm))
+        if cart:
+            self.cart.extend(cart)
+        if bought:
+            self.bought.extend(bought)
+        if own:
+            self.cells.append(history.cells)
 
 
 class _Batch(NamedTuple):
@@ -254,22 +276,14 @@ class SuggestionBatcher:
         )
         self._submitted += 1
 
-    def submit_clicks(
-        self,
-        asked: NDArray[Any],
-        buffer: Text,
-        items: NDArray[np.int32],
-        cart: NDArray[np.int32],
-        bought: NDArray[np.int32],
-        cells: Iterable[NDArray[np.void]],
-    ) -> None:
-        """As `submit` for many clicks, as rows of `ASKED` with bounds in a buffer.
-
-        `items` has the item of each; `cart` and `bought` have their lists one after the other, and `cells` the
-        histories of those shoppers who have any.
-        """
-        rows = self._requests.add_clicks(asked, buffer, windowed=self.predictor is not None)
-        self._queries.add_many(rows, items, cart, bought, cells)
+    def submit_clicks(self, todo: NDArray[Any], clicks: NDArray[Any], run: RecordRun, askers: Askers) -> None:
+        """As `submit` for those clicks of a run that ask, as of `asked_by`."""
+        rows = np.array(askers.rows, ASKER)
+        asked = asked_by(todo, clicks, rows, self._topics[run.topic], run.partition)
+        queries = self._requests.add_clicks(asked, run.buffer, windowed=self.predictor is not None)
+        items = todo["item"][todo["asks"] != 0].astype(np.int32)
+        cart, bought = np.array(askers.cart, np.int32), np.array(askers.bought, np.int32)
+        self._queries.add_many(queries, items, cart, bought, askers.cells)
         self._submitted += len(asked)
 
     def flush(self) -> None:
