@@ -442,11 +442,11 @@ class Visits:
         self._work.outcomes[:] = 0
         return counts
 
-    def finish(self, todo: NDArray[Any], ask: Callable[[int, int, float], None] | None = None) -> None:
+    def finish(self, todo: NDArray[Any], ask: Callable[[int, int, int, int, float], None] | None = None) -> None:
         """Do what collected clicks left to do: change carts, and ask.
 
-        `ask` is called with number, slot and event time of each click that asks, while `cart_and_bought_of` is as of
-        this click.
+        `ask` is called with number, slot, item, action and event time of each click that asks, while
+        `cart_and_bought_of` is as of this click.
         """
         if not len(todo):
             return
@@ -456,7 +456,7 @@ class Visits:
             if action >= ADD_TO_CART:
                 self._change_cart(slot, item, at, offset, action == ADD_TO_CART)
             if asks and ask is not None:
-                ask(number, slot, at)
+                ask(number, slot, item, action, at)
         self._clicks_s = latest_s
 
     @property

@@ -34,6 +34,7 @@ from models.sessions.histories import Histories
 from models.sessions.repurchase import cart_and_barred, collect_visit
 from models.sessions.visits import (
     APPLIED,
+    CLICK_ACTIONS,
     MOST_LOOKS,
     NOBODY_ASKS,
     Asking,
@@ -77,6 +78,9 @@ SLICE = 25
 
 FOREIGN_ROWS_S = 60.0
 """Between two checks whether a late owner has written rows; shorter than compaction keeps the newer ones."""
+
+MOST_APART = 8
+"""Clicks that are submitted one by one."""
 
 MOST_STEPS = 1_000
 """Of the looks' table, that are collected while the log is read again: it takes them in half a millisecond."""
@@ -357,10 +361,7 @@ class ShopperTask(PartitionTask):
             collected = visits.collect_clicks(
                 clicks.buffer, clicks.rows, first, clicks.ends[first], sink, asks, visits.joins_due_s, most
             )
-            askers = Askers([], [], [], [])
-            visits.finish(collected.todo, partial(self._ask, clicks, askers))
-            if askers.rows:
-                self.context.batcher.submit_clicks(collected.todo, clicks.rows, clicks.records, askers)
+            self._finish(clicks, collected.todo)
             if collected.reason == UNKNOWN_ITEM:
                 self.context.items.index(clicks.item_id(collected.next))
             if collected.next > first:
@@ -369,12 +370,25 @@ class ShopperTask(PartitionTask):
                 break
         return clicks.next - first
 
-    def _ask(self, clicks: _Clicks, askers: Askers, number: int, slot: int, at: float) -> None:
-        """Note the query of a click."""
-        policy, user_id = self.context.recommender.policy, clicks.user_ids[number]
-        history = self.histories.of(user_id)
-        cart, bought = cart_and_barred(self.visits, history, slot, at, policy)
-        askers.add(user_id, cart, bought, history, policy.arm_of(user_id))
+    def _finish(self, clicks: _Clicks, todo: NDArray[Any]) -> None:
+        """Change carts and submit queries for some clicks; a few one by one, as arrays cost more than these do."""
+        policy, histories, visits = self.context.recommender.policy, self.histories, self.visits
+        items, batcher = self.context.items, self.context.batcher
+        together = Askers([], [], [], []) if len(todo) > MOST_APART else None
+
+        def ask(number: int, slot: int, item: int, action: int, at: float) -> None:
+            user_id = clicks.user_ids[number]
+            history, arm = histories.of(user_id), policy.arm_of(user_id)
+            cart, bought = cart_and_barred(visits, history, slot, at, policy)
+            if together is not None:
+                together.add(user_id, cart, bought, history, arm)
+                return
+            record, acted, item_ids = clicks.records[number], CLICK_ACTIONS[action], [items.name(item)]
+            batcher.submit(record, user_id, at, acted, item_ids, [item], cart, bought, arm, history)
+
+        visits.finish(todo, ask)
+        if together is not None and together.rows:
+            batcher.submit_clicks(todo, clicks.rows, clicks.records, together)
 
     def _put_back(self, runs: Sequence[RecordRun]) -> None:
         for run in reversed(runs):
@@ -476,7 +490,9 @@ class ShopperTask(PartitionTask):
         visit = collect_visit(self.visits, history, event.user_id, event.at, policy)
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
         arm = policy.arm_of(event.user_id)
-        self.context.batcher.submit(record, event.user_id, event.at, action, item_ids, trigger, visit, arm, history)
+        self.context.batcher.submit(
+            record, event.user_id, event.at, action, item_ids, trigger, visit.cart, visit.bought, arm, history
+        )
         return None
 
     def _apply_profile(self, profile: Profile) -> str:

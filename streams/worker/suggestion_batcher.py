@@ -35,7 +35,6 @@ from models.serving.recommender import AnsweredBatch, Learnt, Recommender, seed_
 from models.sessions.histories import History
 from models.sessions.look_kernel import Snapshots
 from models.sessions.look_table import LookTable
-from models.sessions.visits import Visit
 from models.shop.events import Action
 from models.shop.kinds import KIND_NAMES
 from models.shop.policy import ARMS, DEFAULT, NONE, POPULAR
@@ -235,7 +234,7 @@ class SuggestionBatcher:
         held += [predictor.held() for predictor in predictors if predictor is not None]
         return np.concatenate(held, dtype=np.int64)
 
-    def submit(
+    def submit(  # noqa: PLR0913 - the parts of a query
         self,
         record: Record,
         user_id: str,
@@ -243,14 +242,15 @@ class SuggestionBatcher:
         action: Action,
         item_ids: Sequence[str],
         trigger: Sequence[int],
-        visit: Visit,
+        cart: Sequence[int],
+        bought: Sequence[int],
         arm: int,
         history: History,
     ) -> None:
         """Add the query of a shopper's event in a record; the next `flush` that finds no batch under way answers it.
 
-        `trigger` has the event's items, and `visit` what is in the cart and must not be suggested again. The looks'
-        table has been asked for its snapshot.
+        `trigger` has the event's items, `cart` those in the cart, and `bought` what must not be suggested again. The
+        looks' table has been asked for its snapshot.
         """
         windowed = self.predictor is not None
         self._queries.add(
@@ -260,8 +260,8 @@ class SuggestionBatcher:
             arm=arm,
             windowed=windowed,
             trigger=trigger,
-            cart=visit.cart,
-            bought=visit.bought,
+            cart=cart,
+            bought=bought,
             history=history,
         )
         self._requests.add(

@@ -144,8 +144,9 @@ class Both:
         compiled, found, first = self.compiled, list[Any](), 0
         buffer, rows = rows_of(events)
 
-        def ask(number: int, slot: int, at: float) -> None:
-            assert events[number][0].at == at
+        def ask(number: int, slot: int, item: int, action: int, at: float) -> None:
+            event = events[number][0]
+            assert (event.item_id, event.action, event.at) == (self.items.name(item), CLICK_ACTIONS[action], at)
             cart, bought = compiled.cart_and_bought_of(slot, at, 70.0)
             found.append((number, (list(cart), bought)))
 
@@ -155,10 +156,6 @@ class Both:
                 buffer, rows, first, len(events), self.learnt["clicks"] if learns else None,
                 asking(TRIGGERS, 0.0), compiled.joins_due_s, most_looks,
             )  # fmt: skip
-            for todo in collected.todo:
-                event = events[todo["number"]][0]
-                told = self.items.name(todo["item"]), CLICK_ACTIONS[todo["action"]], todo["at"]
-                assert (event.item_id, event.action, event.at) == told
             compiled.finish(collected.todo, ask)
             first = collected.next
             if collected.reason == UNKNOWN_ITEM:

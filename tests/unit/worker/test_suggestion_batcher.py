@@ -175,7 +175,7 @@ async def test_a_full_batch_is_begun_behind_the_one_under_way_and_no_third() -> 
     batcher = process.context.batcher
     await _apply(process, 0)
     batcher.flush()
-    assert batcher.busy
+    assert [batcher.busy] == [True]
     before = batcher.waiting
     for number in range(1, PARTITIONS):
         await _apply(process, number)
@@ -188,7 +188,7 @@ async def test_a_full_batch_is_begun_behind_the_one_under_way_and_no_third() -> 
     assert set(batcher.held().tolist()) == held
     model.let.set()
     await asyncio.wait_for(batcher.drain(), 5)
-    assert not batcher.busy
+    assert [batcher.busy] == [False]
     assert len(await _sent(process)) == USERS
     await process.die()
 
