@@ -8,6 +8,7 @@ depend on the row alone, to the last bit.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from models.cache_lines import zeros_on_lines
 from models.jit import cached_njit, inline_njit
 
 BLOCK = 32
@@ -32,10 +34,13 @@ _TOGETHER = _LANES // 8
 def blocks_of(columns: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, units) columns packed as (blocks, units, BLOCK), the last block filled up with zeros.
 
+    They begin on a cache line, so that no vector lies on two of them.
+
     >>> blocks_of(np.ones((33, 2), np.float32)).shape
     (2, 2, 32)
     """
-    blocks = np.zeros((-(-len(columns) // BLOCK), columns.shape[1], BLOCK), np.float32)
+    shape = -(-len(columns) // BLOCK), columns.shape[1], BLOCK
+    blocks = zeros_on_lines(math.prod(shape), np.float32).reshape(shape)
     for number in range(len(blocks)):  # a block at a time, so that other threads run in between
         some = columns[number * BLOCK : (number + 1) * BLOCK]
         blocks[number, :, : len(some)] = some.T
