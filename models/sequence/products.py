@@ -8,42 +8,50 @@ depend on the row alone, to the last bit.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from models.jit import cached_njit
+from models.cache_lines import zeros_on_lines
+from models.jit import cached_njit, inline_njit
 
 BLOCK = 32
 """Columns that are packed together."""
 
-_LANES = 8
-"""Of a vector register: with four rows, the sums of a block fill sixteen of them."""
+_LANES = 16 if binding.get_host_cpu_features().get("avx512f") else 8
+"""Of a vector register. Lanes are columns, so sums do not depend on it; numba keys its cache by the processor."""
+
+_TOGETHER = _LANES // 8
+"""Blocks that are multiplied at once: with four rows, their sums fill sixteen registers."""
 
 
 def blocks_of(columns: NDArray[np.float32]) -> NDArray[np.float32]:
     """(n, units) columns packed as (blocks, units, BLOCK), the last block filled up with zeros.
 
+    They begin on a cache line, so that no vector lies on two of them.
+
     >>> blocks_of(np.ones((33, 2), np.float32)).shape
     (2, 2, 32)
     """
-    blocks = np.zeros((-(-len(columns) // BLOCK), columns.shape[1], BLOCK), np.float32)
+    shape = -(-len(columns) // BLOCK), columns.shape[1], BLOCK
+    blocks = zeros_on_lines(math.prod(shape), np.float32).reshape(shape)
     for number in range(len(blocks)):  # a block at a time, so that other threads run in between
         some = columns[number * BLOCK : (number + 1) * BLOCK]
         blocks[number, :, : len(some)] = some.T
     return blocks
 
 
-def _multiplier(rows: int) -> Any:
-    """A function of compiled code that multiplies so many rows with a block.
+def _multiplier(rows: int, together: int) -> Any:
+    """A function of compiled code that multiplies so many rows with so many blocks.
 
-    It takes an array of rows and the place of the first one in it, the array of blocks and the place of the block, the
-    array of products and the place of the first one, and the numbers of units and of products a row.
+    It takes an array of rows and the place of the first one in it, the array of blocks and the place of the first one,
+    the array of products and the place of the first one, and the numbers of units and of products a row.
     """
 
     @intrinsic
@@ -65,11 +73,13 @@ def _multiplier(rows: int) -> Any:
         name = f"llvm.fma.v{_LANES}f32"
         function = ir.FunctionType(vector, [vector] * 3)
         fused = cgutils.get_or_insert_function(builder.module, function, name)  # type: ignore[no-untyped-call]
-        places = range(0, BLOCK, _LANES)
+        places = range(0, together * BLOCK, _LANES)
 
-        def vectors_at(array: Any, first: Any) -> list[Any]:
-            pointers = (builder.gep(array, [builder.add(first, number(place))]) for place in places)
-            return [builder.bitcast(pointer, vector.as_pointer()) for pointer in pointers]
+        def vectors_at(array: Any, first: Any, apart: Any) -> list[Any]:
+            """Pointers to the vectors of each block, so far apart."""
+            starts = (builder.add(first, builder.mul(apart, number(place // BLOCK))) for place in places)
+            sums = (builder.add(start, number(place % BLOCK)) for start, place in zip(starts, places, strict=True))
+            return [builder.bitcast(builder.gep(array, [at]), vector.as_pointer()) for at in sums]
 
         before = builder.basic_block
         loop, done = builder.append_basic_block(), builder.append_basic_block()
@@ -78,7 +88,8 @@ def _multiplier(rows: int) -> Any:
         unit = builder.phi(number)
         unit.add_incoming(number(0), before)
         sums = [[builder.phi(vector) for _ in places] for _ in range(rows)]
-        from_block = vectors_at(blocks, builder.add(block, builder.mul(unit, number(BLOCK))))
+        of_unit = builder.add(block, builder.mul(unit, number(BLOCK)))
+        from_block = vectors_at(blocks, of_unit, builder.mul(units, number(BLOCK)))
         columns = [builder.load(pointer, align=4) for pointer in from_block]
         next_unit = builder.add(unit, number(1))
         for line, of_row in enumerate(sums):
@@ -92,7 +103,7 @@ def _multiplier(rows: int) -> Any:
         builder.cbranch(builder.icmp_signed("<", next_unit, units), loop, done)
         builder.position_at_end(done)
         for line, of_row in enumerate(sums):
-            to_row = vectors_at(found, builder.add(at, builder.mul(wide, number(line))))
+            to_row = vectors_at(found, builder.add(at, builder.mul(wide, number(line))), number(BLOCK))
             for total, pointer in zip(of_row, to_row, strict=True):
                 builder.store(total.incomings[1][0], pointer, align=4)
         return context.get_dummy_value()
@@ -100,7 +111,27 @@ def _multiplier(rows: int) -> Any:
     return multiply
 
 
-_one, _two, _four = _multiplier(1), _multiplier(2), _multiplier(4)
+def _tile(together: int) -> Any:
+    """A function of compiled code that multiplies any number of rows with so many blocks, from a number on."""
+    one, two, four = (_multiplier(rows, together) for rows in (1, 2, 4))
+
+    @inline_njit
+    def tile(rows: Any, first: int, count: int, blocks: Any, number: int, found: Any) -> None:
+        units, wide = rows.shape[1], found.shape[1]
+        block, to, row = number * BLOCK * units, number * BLOCK, 0
+        while row + 4 <= count:
+            four(rows, (first + row) * units, blocks, block, found, row * wide + to, units, wide)
+            row += 4
+        if row + 2 <= count:
+            two(rows, (first + row) * units, blocks, block, found, row * wide + to, units, wide)
+            row += 2
+        if row < count:
+            one(rows, (first + row) * units, blocks, block, found, row * wide + to, units, wide)
+
+    return tile
+
+
+_several, _single = _tile(_TOGETHER), _tile(1)
 
 
 @cached_njit(nogil=True)
@@ -109,15 +140,10 @@ def products(rows: NDArray[np.float32], first: int, count: int, blocks: NDArray[
 
     `found` (count, len(blocks) * BLOCK) takes the products. All arrays are contiguous.
     """
-    units, wide = rows.shape[1], found.shape[1]
-    for number in range(len(blocks)):  # a block is read once for all rows
-        block, to = number * BLOCK * units, number * BLOCK
-        row = 0
-        while row + 4 <= count:
-            _four(rows, (first + row) * units, blocks, block, found, row * wide + to, units, wide)
-            row += 4
-        if row + 2 <= count:
-            _two(rows, (first + row) * units, blocks, block, found, row * wide + to, units, wide)
-            row += 2
-        if row < count:
-            _one(rows, (first + row) * units, blocks, block, found, row * wide + to, units, wide)
+    number = 0
+    while number + _TOGETHER <= len(blocks):  # a block is read once for all rows
+        _several(rows, first, count, blocks, number, found)
+        number += _TOGETHER
+    while number < len(blocks):
+        _single(rows, first, count, blocks, number, found)
+        number += 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.cache_lines import LINE
 from models.sequence import predictor
 from models.sequence.features import gap_classes
 from models.sequence.prediction import LOOKS, WAYS, WindowBatch, expect
@@ -222,12 +223,29 @@ def test_products_are_those_of_numpy_and_depend_on_the_row_alone() -> None:
         products(rows, 0, 11, blocks, found)
         np.testing.assert_allclose(found[:, :columns], rows @ other.T, atol=1e-4)
         assert not found[:, columns:].any()
+        assert blocks.ctypes.data % LINE == 0
         for row in range(11):
             for count in (1, 2, 3, 4):
                 some = np.empty((count, found.shape[1]), np.float32)
                 if row + count <= 11:
                     products(rows, row, count, blocks, some)
                     np.testing.assert_array_equal(some, found[row : row + count])
+
+
+def test_products_add_terms_in_the_order_of_units() -> None:
+    """As one fused chain a product, whatever vectors the processor has: float64 holds what is rounded each time."""
+    chance = np.random.default_rng(2)
+    for columns in (32, 64, 90):  # blocks alone, together, and both
+        rows, other = (chance.integers(-(2**11), 2**11, (size, 50)).astype(np.float32) for size in (7, columns))
+        rows, other = rows / np.float32(7), other / np.float32(3)
+        expected = np.zeros((7, columns), np.float32)
+        for unit in range(50):
+            terms = np.outer(rows[:, unit], other[:, unit].astype(np.float64))
+            expected = (expected + terms).astype(np.float32)
+        blocks = blocks_of(other)
+        found = np.empty((7, len(blocks) * BLOCK), np.float32)
+        products(rows, 0, 7, blocks, found)
+        np.testing.assert_array_equal(found[:, :columns], expected)
 
 
 def test_touched_memory_changes_no_answer(scorer: Scorer) -> None:
