@@ -45,7 +45,7 @@ class WindowBatch(NamedTuple):
 
 
 class KeptStates(NamedTuple):
-    """States of shoppers, and the windows that they belong to; where there is none, key and length are 0.
+    """States of shoppers, and the windows that they belong to; all zero where there is none.
 
     The state of a shopper is at one of the `WAYS` places that the key tells.
     """
