@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 
 from streams.errors import BrokerError
 from streams.kafka.connection import broker_error, connecting
@@ -164,5 +164,11 @@ class KafkaLog:
             except KafkaError as error:
                 passing = getattr(error, "retriable", False) or isinstance(error, KafkaTimeoutError)
                 if not passing or time.monotonic() > deadline:
-                    raise broker_error(self._settings, error) from error
+                    raise broker_error(self._settings, self._reason(error)) from error
                 await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _reason(self, error: KafkaError) -> KafkaError:
+        """Why a request failed: where a right is missing, aiokafka may only say that the time is up."""
+        barred = {topic for client in self.clients for topic in client.cluster.unauthorized_topics}
+        timed_out = isinstance(error, KafkaTimeoutError)
+        return TopicAuthorizationFailedError(barred) if timed_out and barred else error
