@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from models.jit import cached_njit, inline_njit
+from streams.wire.raw_bytes import Text, copy_bytes, pointers
 
 NUMBER = 24
 """Most bytes of a number: an int64 has 20, a float of 15 digits 22."""
@@ -23,36 +22,16 @@ NUMBER = 24
 MOMENT = 24
 """Bytes of a time."""
 
-Text = NDArray[np.uint8]
-
 _ZERO, _POINT, _MINUS, _PLUS, _E = map(ord, "0.-+e")
 _TINY = 1e-280
 """What is closer to 0 is written as 0."""
 _TENS = np.array([float(f"1e{power}") for power in range(309)])
 
 
-def _memcpy(typing: Any, to: Any, at: Any, text: Any, start: Any, size: Any) -> Any:
-    """Copy by `memcpy`: numba's own loop looks for overlaps first, which takes longer than a short text."""
-    tools: Any = cgutils
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        target, source = (
-            context.make_array(signature.args[place])(context, builder, values[place]).data for place in (0, 2)
-        )
-        target, source = tools.pointer_add(builder, target, values[1]), tools.pointer_add(builder, source, values[3])
-        tools.raw_memcpy(builder, target, source, values[4], 1)
-        return context.get_dummy_value()
-
-    return types.void(to, types.intp, text, types.intp, types.intp), code
-
-
-_copy: Any = intrinsic(_memcpy)
-
-
 @inline_njit
 def put(out: Text, at: int, text: Text, start: int, size: int) -> int:
     """Copy a part of a text; returns where it ends, as all these functions do."""
-    _copy(out, at, text, start, size)
+    copy_bytes(out, at, text, start, size)
     return at + size
 
 
@@ -64,13 +43,9 @@ _TOGETHER = 48
 
 def _encode_some(typing: Any, to: Any, at: Any, raw: Any, start: Any) -> Any:
     """Write `_TOGETHER` bytes in base64."""
-    tools: Any = cgutils
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        target, source = (
-            context.make_array(signature.args[place])(context, builder, values[place]).data for place in (0, 2)
-        )
-        target, source = tools.pointer_add(builder, target, values[1]), tools.pointer_add(builder, source, values[3])
+        target, source = pointers(context, builder, signature, values)
         byte, words = ir.IntType(8), ir.VectorType(ir.IntType(32), _TOGETHER // 3)
         given, characters = ir.VectorType(byte, _TOGETHER), ir.VectorType(byte, _TOGETHER // 3 * 4)
 

@@ -19,8 +19,9 @@ from models.cooccurrence.counter import Row
 from models.jit import cached_njit, inline_njit
 from models.shop.events import PAIR_KINDS
 from models.shop.items import Items
-from streams.wire.json_text import NUMBER, Text, put, put_base64, put_whole
+from streams.wire.json_text import NUMBER, put, put_base64, put_whole
 from streams.wire.quoted_ids import IdTexts, shared_quoted_ids
+from streams.wire.raw_bytes import Text
 from streams.wire.record import (
     MAX_AMOUNT,
     Amount,

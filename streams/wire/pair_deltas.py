@@ -39,9 +39,10 @@ from models.jit import cached_njit, inline_njit
 from models.sessions.look_kernel import PAIR
 from models.shop.items import Items
 from streams.errors import RecordError
-from streams.wire.json_text import NUMBER, Text, put, put_base64, put_whole
+from streams.wire.json_text import NUMBER, put, put_base64, put_whole
 from streams.wire.partitioner import partition_of
 from streams.wire.quoted_ids import IdTexts, shared_quoted_ids
+from streams.wire.raw_bytes import Text
 from streams.wire.record import NEWEST_S, Record, SomeId, decoded, refusal, where
 
 SOURCE_TOPICS = {"clicks": "clicks", "purchases": "purchases", "joins": "purchases"}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.shop.items import Items
-from streams.wire.json_text import Text
+from streams.wire.raw_bytes import Text
 
 _encode = msgspec.json.Encoder().encode
 

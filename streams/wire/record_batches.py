@@ -17,8 +17,9 @@ from google_crc32c import extend, value
 from numpy.typing import NDArray
 
 from models.jit import cached_njit, inline_njit
-from streams.wire.json_text import Text, put
+from streams.wire.json_text import put
 from streams.wire.partitioner import hash_of
+from streams.wire.raw_bytes import Text
 
 PACKET_BYTES = 900_000
 """Largest packet; brokers accept 1,048,588 by default (`message.max.bytes`), batch headers included."""

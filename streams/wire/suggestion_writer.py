@@ -28,16 +28,8 @@ from models.shop.items import Items
 from models.shop.kinds import KIND_NAMES
 from models.shop.policy import NONE
 from streams.wire import record_batches
-from streams.wire.json_text import (
-    MOMENT,
-    NUMBER,
-    Text,
-    put,
-    put_decimal,
-    put_figure,
-    put_moment,
-    put_whole,
-)
+from streams.wire.json_text import MOMENT, NUMBER, put, put_decimal, put_figure, put_moment, put_whole
+from streams.wire.raw_bytes import Text
 from streams.wire.record_batches import Block, BlockWriter
 from streams.wire.schemas import MAX_ID_BYTES, MAX_TEXT_BYTES
 
@@ -162,7 +154,7 @@ class Written(NamedTuple):
     blocks: list[tuple[int, Block]]
     """Of a partition each, in the order of its queries."""
     outcomes: NDArray[np.int64]
-    """Numbers of queries, by topic and outcome. In force until the next call, as the following."""
+    """Numbers of queries, by topic and outcome."""
     kinds: NDArray[np.int64]
     """Numbers of items sent, by kind."""
     latency_tenths: NDArray[np.int64]
@@ -276,7 +268,7 @@ class SuggestionWriter:
                 bounds = np.ascontiguousarray(requests.columns[before:done, KEY_AT:])
                 blocks += self._block_writer.blocks(batch.texts, bounds, out.text, out.ends[before + 1 : done + 1])
             if done == queries:
-                return Written(blocks, out.outcomes, out.kinds, out.latency_tenths[:queries])
+                return Written(blocks, out.outcomes.copy(), out.kinds.copy(), out.latency_tenths[:queries].copy())
             if number < 0 and done == before:  # not even one has room
                 self._out = out = out._replace(text=np.empty(-2 * number, np.uint8))
 

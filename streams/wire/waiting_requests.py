@@ -16,7 +16,8 @@ from models.sessions.click_columns import CLICK
 from models.sessions.click_kernel import TODO
 from models.sessions.visits import CLICK_ACTIONS
 from models.shop.events import MAX_TRIGGER_IDS, Action
-from streams.wire.json_text import Text, put
+from streams.wire.json_text import put
+from streams.wire.raw_bytes import Text
 from streams.wire.record import Record
 from streams.wire.suggestion_writer import (
     ACTION,

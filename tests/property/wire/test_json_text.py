@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from models.jit import cached_njit
 from streams.wire import json_text
 from streams.wire.codec import written
-from streams.wire.json_text import MOMENT, NUMBER, Text, figure
+from streams.wire.json_text import MOMENT, NUMBER, figure
+from streams.wire.raw_bytes import Text
 
 
 @cached_njit()
