@@ -36,6 +36,7 @@ from streams.errors import CrosscurrentError, SendError
 from streams.kafka.connection import broker_error, connecting
 from streams.kafka.produce_request import REQUEST_TIMEOUT_MS, Batch, Where, send_batches
 from streams.kafka.topic_admin import config_of
+from streams.next_change import NextChange
 from streams.settings import Compression, Settings
 from streams.threads import run_in_daemon_thread
 from streams.wire.record_batches import (
@@ -321,14 +322,8 @@ class _Queue:
     """The packet that is not acknowledged yet."""
     sending_bytes: int = 0
     """Its size."""
-    moved: asyncio.Event | None = None
-    """Set at the next acknowledgement, while that is waited for."""
-
-    def wake(self) -> None:
-        """Let those go on who wait for the acknowledgement."""
-        if self.moved is not None:
-            self.moved.set()
-            self.moved = None
+    moved: NextChange = field(default_factory=NextChange)
+    """The next acknowledgement."""
 
 
 Mark = Mapping[Where, int]
@@ -417,7 +412,6 @@ class BatchingProducer:
             while queue.acknowledged < enqueued:
                 if self.failure is not None:
                     raise self.failure
-                queue.moved = queue.moved or asyncio.Event()
                 await queue.moved.wait()
 
     async def wait_below(self, max_bytes: int) -> None:
@@ -484,7 +478,7 @@ class BatchingProducer:
         packet, queue.sending = queue.sending, None
         queue.acknowledged += 0 if packet is None else len(packet)
         self.bytes -= queue.sending_bytes
-        queue.wake()
+        queue.moved.happened()
         self._wake()
         if queue.waiting:
             self._make_due(where)
@@ -578,7 +572,7 @@ class BatchingProducer:
             self.failure = error
             self._on_failure(error)
         for queue in self._queues.values():
-            queue.wake()
+            queue.moved.happened()
         self._wake()
 
     def _wake(self) -> None:

@@ -40,6 +40,7 @@ from models.shop.kinds import KIND_NAMES
 from models.shop.policy import ARMS, DEFAULT, NONE, POPULAR
 from streams.kafka.producer import BatchingProducer
 from streams.metrics import Metrics
+from streams.next_change import NextChange
 from streams.settings import Settings
 from streams.wire import waiting_requests
 from streams.wire.codec import shorter_suggestion
@@ -174,7 +175,7 @@ class SuggestionBatcher:
         self._thread: ThreadPoolExecutor | None = None
         self._begun: deque[_Begun] = deque()  # in the thread, in order
         self._sending: asyncio.Task[None] | None = None  # while there are any
-        self._moved: asyncio.Event | None = None  # while one of them is waited for
+        self._moved = NextChange()  # of these
         self._submitted = self._answered = 0  # since the start
         self._changers = 0  # coroutines that wait in `still`
         self._failure: Exception | None = None
@@ -338,12 +339,7 @@ class SuggestionBatcher:
             SendError: the producer has failed.
             Exception: as of `flush`.
         """
-        if self._sending is None:
-            await asyncio.sleep(0)
-        else:
-            if self._moved is None:
-                self._moved = asyncio.Event()
-            await self._moved.wait()
+        await (asyncio.sleep(0) if self._sending is None else self._moved.wait())
         await self._producer.wait_below(self._max_bytes)
         self.flush()
 
@@ -393,7 +389,7 @@ class SuggestionBatcher:
                 await self._producer.wait_below(self._max_bytes)
                 self._send(batch, found)
                 self._begun.popleft()
-                self._wake()
+                self._moved.happened()
                 if self._producer.bytes <= self._max_bytes:
                     self.flush()
         except Exception as error:
@@ -403,12 +399,7 @@ class SuggestionBatcher:
                 answers.cancel()
             self._begun.clear()
             self._sending = None
-            self._wake()
-
-    def _wake(self) -> None:
-        if self._moved is not None:
-            self._moved.set()
-            self._moved = None
+            self._moved.happened()
 
     def _fail(self, error: Exception) -> None:
         """Answer nothing any more: the next flush raises the error, so no position is written."""
@@ -432,8 +423,7 @@ class SuggestionBatcher:
         requests = Requests(columns, texts, self._models_of(predictor, learnt))
         now_ms = self._clock() * 1000
         written = self._writer.write(requests, answered.lists, answered.reasons, now_ms, emit_empty=emit_empty)
-        counted = (written.outcomes.copy(), written.kinds.copy(), written.latency_tenths.copy())
-        return _Answers(answered, Written(written.blocks, *counted), emit_empty)
+        return _Answers(answered, written, emit_empty)
 
     def _send(self, batch: _Batch, answers: _Answers) -> None:
         """Send the suggestions of a batch, then the pools that are logged."""
