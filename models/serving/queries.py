@@ -50,10 +50,6 @@ KEPT = 64
 """Queries of a batch for whose columns room is kept; those of a larger one are its own."""
 
 
-QUERY_COLUMNS_BYTES = 75
-"""Of a query in `QueryColumns`, without its items."""
-
-
 class _Columns(NamedTuple):
     """Room for the columns of the queries that were taken last."""
 
@@ -118,9 +114,10 @@ class QueryColumns:
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take, with the columns, though those of few queries are counted by `Queries`, too."""
-        lists = (self.trigger.items, self.cart.items, self.bought.items, self.own)
-        return sum(array.nbytes for array in lists) + QUERY_COLUMNS_BYTES * len(self)
+        """Memory that they take. The columns of few queries are the room that `Queries` counts, too."""
+        columns = (self.at, self.keys, self.arms, self.upsells, self.windowed, self.baskets, self.seeds, self.logged)
+        joined = (*self.trigger, *self.cart, *self.bought, self.own, self.own_ends)
+        return sum(array.nbytes for array in (*columns, *joined))
 
     def held(self) -> NDArray[np.int64]:
         """Indices of their items."""

@@ -47,11 +47,11 @@ def visit_of(visits: Visits, history: History, user_id: str, at: float, policy: 
     return visit
 
 
-def collect_visit(visits: Visits, history: History, user_id: str, at: float, policy: Policy) -> Visit:
-    """As `visit_of`, but what was looked at is written by the table of looks when it runs."""
-    visits.collect_query(user_id, at)
-    cart, bought = visits.cart_and_bought(user_id, at, policy.bought_days * DAY_S)
-    return Visit([], [], [], cart, _barred(bought, history, at, policy))
+def collect_visit(
+    visits: Visits, history: History, user_id: str, at: float, policy: Policy
+) -> tuple[list[int], list[int]]:
+    """As `visit_of`, but what was looked at is written by the table of looks when it runs; returns the rest."""
+    return cart_and_barred(visits, history, visits.collect_query(user_id, at), at, policy)
 
 
 def cart_and_barred(

@@ -572,9 +572,11 @@ class Visits:
         looked_at = self.looks.visit(self._slot(user_id), at, self._clicks_s)
         return Visit(*looked_at, *self.cart_and_bought(user_id, at, bought_s))
 
-    def collect_query(self, user_id: str, at: float) -> None:
-        """Have the looks' table write a snapshot of a shopper at an event time, when it runs."""
-        self.looks.add_query(self._slot(user_id), at, self._clicks_s)
+    def collect_query(self, user_id: str, at: float) -> int:
+        """Have the looks' table write a snapshot of a shopper at an event time, when it runs; returns his slot."""
+        slot = self._slot(user_id)
+        self.looks.add_query(slot, at, self._clicks_s)
+        return slot
 
     def cart_and_bought(self, user_id: str, at: float, bought_s: float) -> tuple[list[int], list[int]]:
         """A shopper's cart, and what he bought within `bought_s` before an event time."""

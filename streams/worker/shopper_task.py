@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -97,7 +97,7 @@ TOPICS = ("clicks", "purchases", "profiles", "feedback")
 """Short names of the topics keyed by shopper."""
 
 
-@dataclass(slots=True)
+@dataclass
 class _Clicks:
     """The clicks of a run of records."""
 
@@ -109,10 +109,15 @@ class _Clicks:
     """Their actions."""
     ends: list[int]
     """The first click after each that does not follow it at once, as another record comes between."""
-    user_ids: list[str]
-    """Whose they are; anybody's where one is not plain."""
     next: int = 0
     """Number of the next."""
+
+    @cached_property
+    def user_ids(self) -> list[str]:
+        """Whose they are, anybody's where one is not plain; made when somebody asks, as a replay does not."""
+        bounds = zip(self.rows["user_start"].tolist(), self.rows["user_end"].tolist(), self.actions, strict=True)
+        data = self.records.data
+        return ["" if action == NOT_PLAIN else data[start:end].decode() for start, end, action in bounds]
 
     def item_id(self, number: int) -> str:
         """Item of a plain click."""
@@ -342,10 +347,7 @@ class ShopperTask(PartitionTask):
         """Clicks as rows; `ends` are as of `_Clicks`."""
         partitions = self.context.identities[self._clicks_tp.topic].partitions
         buffer, rows = scan_clicks(clicks, partitions, self.number)
-        actions = rows["action"].tolist()
-        bounds = zip(rows["user_start"].tolist(), rows["user_end"].tolist(), actions, strict=True)
-        user_ids = ["" if act == NOT_PLAIN else clicks.data[start:end].decode() for start, end, act in bounds]
-        return _Clicks(clicks, buffer, rows, actions, ends, user_ids)
+        return _Clicks(clicks, buffer, rows, rows["action"].tolist(), ends)
 
     def _collect_plain(self, clicks: _Clicks, sink: PairBatch | None, asks: Asking, most_pairs: int | None) -> int:
         """Collect the next clicks, as far as they are plain and follow each other; returns how many it were.
@@ -487,11 +489,11 @@ class ShopperTask(PartitionTask):
         if record.timestamp < oldest_ms:
             return "too old"
         history = self.histories.of(event.user_id)
-        visit = collect_visit(self.visits, history, event.user_id, event.at, policy)
+        cart, bought = collect_visit(self.visits, history, event.user_id, event.at, policy)
         trigger = [self.context.items.index(item_id) for item_id in item_ids]
         arm = policy.arm_of(event.user_id)
         self.context.batcher.submit(
-            record, event.user_id, event.at, action, item_ids, trigger, visit.cart, visit.bought, arm, history
+            record, event.user_id, event.at, action, item_ids, trigger, cart, bought, arm, history
         )
         return None
 
