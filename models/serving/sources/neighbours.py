@@ -43,9 +43,11 @@ def has_neighbours(item: int, rows: Rows) -> bool:
 
 
 @inline_njit
-def share_factors(item: int, recency: float, at: float, rows: Rows, weights: Weights) -> tuple[float, float]:
-    """What a weight in an item's row is multiplied by to be a weighed share of its views, and of its baskets."""
-    fade = exp2(half_lives(item, at, rows))
+def share_factors(item: int, recency: float, fade: float, rows: Rows, weights: Weights) -> tuple[float, float]:
+    """What a weight in an item's row is multiplied by to be a weighed share of its views, and of its baskets.
+
+    `fade` is what the row's counts have faded to: 2 to the power of `half_lives`.
+    """
     views = rows.own[item, 0] * fade + weights.view_shrinkage
     baskets = rows.own[item, 1] * fade + weights.basket_shrinkage
     return recency * fade / views, recency * fade / baskets
@@ -66,7 +68,8 @@ def add(query: int, batch: Batch, state: ServingState) -> None:
         about = pool.context[place]
         if not has_neighbours(about, rows):
             continue
-        per_view, per_basket = share_factors(about, pool.recency[place], at, rows, weights)
+        fade = exp2(half_lives(about, at, rows))
+        per_view, per_basket = share_factors(about, pool.recency[place], fade, rows, weights)
         anchor = pool.anchor_of[place]
         start = rows.start[about]
         for cell in range(np.uint64(start), np.uint64(start + rows.length[about])):  # unsigned: never from the end
@@ -128,7 +131,8 @@ def _explain_neighbours(
     about = pool.context[place]
     if not has_neighbours(about, rows):
         return
-    per_view, per_basket = share_factors(about, pool.recency[place], at, rows, weights)
+    fade = exp2(half_lives(about, at, rows))
+    per_view, per_basket = share_factors(about, pool.recency[place], fade, rows, weights)
     anchor = pool.anchor_of[place]
     start = rows.start[about]
     for cell in range(start, start + rows.length[about]):

@@ -41,7 +41,8 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
         about = pool.context[place]
         if not has_neighbours(about, rows):
             continue
-        per_view, _ = share_factors(about, pool.recency[place], at, rows, weights)
+        fade = exp2(half_lives(about, at, rows))
+        per_view, _ = share_factors(about, pool.recency[place], fade, rows, weights)
         for step in range(rows.start[about], rows.start[about] + min(BETWEEN, rows.length[about])):
             between = rows.ids[step]
             share = per_view * supported(step, VIEWED_WITH, rows, weights)
@@ -54,8 +55,8 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
     for step in range(steps):
         pool.totals[step] = exp2(pool.totals[step])
     for step in range(steps):
-        between, fade = pool.due_for[step], pool.totals[step]
-        factor = pool.due[step] * fade / (rows.own[between, 0] * fade + weights.view_shrinkage)
+        between = pool.due_for[step]
+        factor, _ = share_factors(between, pool.due[step], pool.totals[step], rows, weights)
         for index in range(list_pooled(between, rows, pool)):
             cell = pool.ranked[index]
             pool.linked[pool.slots[rows.ids[cell]]] += factor * supported(cell, VIEWED_WITH, rows, weights)
