@@ -152,10 +152,7 @@ class Benchmark:
         command = crosscurrent("worker", "--policy", str(policy), "--no-web", settings=settings)
         environ = environment(snapshot_store=snapshots, threads=threads)
         names = ("the worker", *(f"worker {other}" for other in range(2, number + 1)))
-        logs = ("worker.log", *(f"worker-{other}.log" for other in range(2, number + 1)))
-        return Application(
-            settings, *(Process(name, command, folder / log, environ) for name, log in zip(names, logs, strict=True))
-        )
+        return Application(settings, *(Process(name, command, folder / f"{name}.log", environ) for name in names))
 
     def events(self, count: int) -> list[Event]:
         """The first events of the shop, those of the comparison included."""
@@ -404,14 +401,14 @@ def medians(turns: Sequence[Measurement]) -> dict[str, Any]:
     """Medians of the measurements of one application, and all measurements."""
     served = {name for turn in turns for name in turn.served}
     return {
-        "events_per_s": _median(turns, "events_per_s"),
+        "events_per_s": median_of(turns, "events_per_s"),
         "p50_ms": statistics.median(turn.latency.p50_ms for turn in turns),
         "p99_ms": statistics.median(turn.latency.p99_ms for turn in turns),
-        "cpu_us_per_event": _median(turns, "cpu_us"),
-        "us_steady_process": _median(turns, "steady_us"),
-        "broker_us": _median(turns, "broker_us"),
-        "bytes_a_record": _median(turns, "bytes_a_record"),
-        "rss_mb": _median(turns, "rss_mb"),
+        "cpu_us_per_event": median_of(turns, "cpu_us"),
+        "us_steady_process": median_of(turns, "steady_us"),
+        "broker_us": median_of(turns, "broker_us"),
+        "bytes_a_record": median_of(turns, "bytes_a_record"),
+        "rss_mb": median_of(turns, "rss_mb"),
         "served": {
             name: round(statistics.fmean(turn.served.get(name, 0.0) for turn in turns), 3) for name in sorted(served)
         },
@@ -422,7 +419,7 @@ def medians(turns: Sequence[Measurement]) -> dict[str, Any]:
     }
 
 
-def _median(turns: Sequence[Measurement], name: str) -> float | None:
+def median_of(turns: Sequence[Any], name: str) -> float | None:
     """Median of what is known, to a tenth."""
     known = [value for turn in turns if (value := getattr(turn, name)) is not None]
     return round(statistics.median(known), 1) if known else None

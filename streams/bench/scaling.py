@@ -8,12 +8,11 @@ applies events while those before are answered in another. What is gained is mea
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from streams.bench.application import Application
-from streams.bench.benchmark import LEARNT, SETTLE_S, WARM_SHARE, Applied, Backlog, Benchmark, triggers
+from streams.bench.benchmark import LEARNT, SETTLE_S, WARM_SHARE, Applied, Backlog, Benchmark, median_of, triggers
 from streams.bench.interval import mean
 
 ONE = "one worker"
@@ -58,9 +57,9 @@ def compared(turns: Mapping[str, Sequence[Applied]], cores: int) -> dict[str, An
             for mine, one in zip(measured, turns[ONE], strict=True)
         ]
         found[name] = {
-            "events_per_s": round(statistics.median(applied.rate for applied in measured), 1),
-            "cpu_us": _median([applied.cpu_us for applied in measured]),
-            "broker_us": _median([applied.broker_us for applied in measured]),
+            "events_per_s": median_of(measured, "rate"),
+            "cpu_us": median_of(measured, "cpu_us"),
+            "broker_us": median_of(measured, "broker_us"),
             "ratio": round(mean(ratios), 2),
             "ratio_without_broker": round(mean(without), 2),
             "turns": [round(applied.rate, 1) for applied in measured],
@@ -71,8 +70,3 @@ def compared(turns: Mapping[str, Sequence[Applied]], cores: int) -> dict[str, An
 def _without_broker(applied: Applied, cores: int) -> float:
     """Events a second, had the broker left its part of so many processors to the others."""
     return applied.rate / (1.0 - min(0.9, applied.rate * (applied.broker_us or 0.0) / 1e6 / cores))
-
-
-def _median(figures: Sequence[float | None]) -> float | None:
-    known = [figure for figure in figures if figure is not None]
-    return round(statistics.median(known), 1) if known else None

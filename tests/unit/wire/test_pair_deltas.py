@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -39,6 +40,12 @@ def shop(size: int) -> Items:
     for number in range(size):
         items.index(f"item-{number}")
     return items
+
+
+def ascending(steps: list[Event], least: int = 0) -> list[Event]:
+    """Events whose offsets are so far behind the one before, and by `least` more."""
+    offsets = accumulate(step + least for step, _, _ in steps)
+    return [(offset, at, pairs) for offset, (_, at, pairs) in zip(offsets, steps, strict=True)]
 
 
 def batch_of(events: list[Event], items: Items, partitions: int = 4) -> PairBatch:
@@ -97,10 +104,7 @@ events_of_any_kind = st.lists(
 def test_all_pairs_arrive_once_in_order_however_small_the_messages(
     steps: list[Event], max_bytes: int, partitions: int
 ) -> None:
-    items, offset, events = shop(31), 0, []
-    for step, at, pairs in steps:
-        offset += step
-        events.append((offset, at, pairs))
+    items, events = shop(31), ascending(steps)
     messages = list(batch_of(events, items, partitions).messages(max_bytes))
     assert received(messages) == sent(events, items, partitions)
     for partition in range(partitions):
@@ -112,10 +116,7 @@ def test_all_pairs_arrive_once_in_order_however_small_the_messages(
 
 @given(events_of_any_kind, st.integers(-1, 40))
 def test_events_that_are_applied_are_left_out(steps: list[Event], after: int) -> None:
-    items, offset, events = shop(31), 0, []
-    for step, at, pairs in steps:
-        offset += step + 1
-        events.append((offset, at, pairs))
+    items, events = shop(31), ascending(steps, least=1)
     messages = list(batch_of(events, items).messages(500))
     seen = {partition: rows for partition, rows in received(messages, {"clicks-3": after}).items() if rows}
     assert seen == sent([event for event in events if event[0] > after], items)
@@ -126,10 +127,7 @@ def test_events_that_are_applied_are_left_out(steps: list[Event], after: int) ->
 def test_a_sender_knows_what_a_receiver_will_make_of_each_message(
     steps: list[Event], max_bytes: int, partitions: int
 ) -> None:
-    items, offset, events = shop(31), 0, []
-    for step, at, pairs in steps:
-        offset += step
-        events.append((offset, at, pairs))
+    items, events = shop(31), ascending(steps)
     known: list[tuple[int, bytes, DecodedPairs]] = []
     messages = list(batch_of(events, items, partitions).messages(max_bytes, lambda *message: known.append(message)))
     assert [(partition, value) for partition, value, _ in known] == [message[:2] for message in messages]
