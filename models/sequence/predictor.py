@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 from zlib import crc32
@@ -173,6 +173,11 @@ def shopper_key(user_id: str) -> int:
     Its 32 bits are enough: two shoppers of the same key are answered as any others, and may push each other out.
     """
     return crc32(user_id.encode())
+
+
+def shopper_keys(names: Iterable[bytes]) -> list[int]:
+    """As `shopper_key`, of shoppers by their ids in UTF-8."""
+    return list(map(crc32, names))
 
 
 def warm() -> None:

@@ -120,7 +120,7 @@ def _no_sums(nodes: int) -> PairSums:
     )
 
 
-@cached_njit(nogil=True)
+@cached_njit()
 def add_up(first: int, end: int, cells: int, at: float, rows: Rows, rules: Rules, sums: PairSums) -> int:
     """Add rows from item `first` on, as of a time, until they have had so many cells; returns the item after them.
 

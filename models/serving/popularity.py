@@ -214,7 +214,7 @@ def scan(first: int, number: int, state: ScanState) -> None:
         _place(int((first + step) % state.items), state)
 
 
-@cached_njit(nogil=True)
+@cached_njit()
 def scan_some(items: NDArray[np.int32], state: ScanState) -> None:
     """Put some items where they belong now."""
     for item in items:

@@ -29,10 +29,11 @@ class Cart:
     __slots__ = ("_changes", "_items", "_oldest_s", "_size")
 
     def __init__(self) -> None:
-        self._changes: dict[int, list[_Change]] = {}  # of each item, the last first
-        self._items: list[int] | None = None  # that are in the cart; None: not known since the last change
-        self._size = 0
-        self._oldest_s = float("inf")  # no change was appended before this
+        self._changes: dict[int, list[_Change]]  # of each item, the last first
+        self._items: list[int] | None  # that are in the cart; None: not known since the last change
+        self._size: int
+        self._oldest_s: float  # no change was appended before this
+        self._clear()
 
     def set(self, item: int, added: bool, at: float, offset: int, appended_s: float) -> None:
         """Add or remove an item at an event time `at`; both times are epoch seconds."""
@@ -55,7 +56,13 @@ class Cart:
 
     def drop(self, until: float) -> None:
         """Drop what happened at or before an event time: a purchase empties the cart, or the shopper is forgotten."""
-        self._keep(lambda change: change[0] > until)
+        if all(changes[0][0] <= until for changes in self._changes.values()):
+            self._clear()
+        else:
+            self._keep(lambda change: change[0] > until)
+
+    def _clear(self) -> None:
+        self._changes, self._items, self._size, self._oldest_s = {}, [], 0, float("inf")
 
     def expire(self, horizon_s: float) -> None:
         """Drop what was appended before a time."""

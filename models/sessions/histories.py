@@ -161,6 +161,11 @@ class Histories:
         """What a shopper has bought."""
         return self._histories.get(user_id, NOTHING)
 
+    def of_all(self, user_ids: Iterable[str]) -> list[History]:
+        """What each of some shoppers has bought."""
+        known = self._histories.get
+        return [known(user_id, NOTHING) for user_id in user_ids]
+
     def shoppers(self) -> list[str]:
         """Ids of the shoppers."""
         return list(self._histories)

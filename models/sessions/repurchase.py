@@ -43,7 +43,7 @@ def visit_of(visits: Visits, history: History, user_id: str, at: float, policy: 
     and the cart bar whatever is due.
     """
     visit = visits.snapshot(user_id, at, policy.bought_days * DAY_S)
-    visit.bought = _barred(visit.bought, history, at, policy)
+    visit.bought = barred(visit.bought, history, at, policy)
     return visit
 
 
@@ -59,11 +59,11 @@ def cart_and_barred(
 ) -> tuple[list[int], list[int]]:
     """The cart of the shopper of a slot, and what `visit_of` says is bought."""
     cart, bought = visits.cart_and_bought_of(slot, at, policy.bought_days * DAY_S)
-    return cart, _barred(bought, history, at, policy)
+    return cart, barred(bought, history, at, policy)
 
 
-def _barred(bought: list[int], history: History, at: float, policy: Policy) -> list[int]:
-    """What was bought and must not be suggested again."""
+def barred(bought: list[int], history: History, at: float, policy: Policy) -> list[int]:
+    """What was bought and must not be suggested again at an event time."""
     if policy.repurchase != "learn" or not bought:
         return bought
     again = due(history, at)

@@ -306,6 +306,7 @@ class Visits:
         self._items = items
         self._config = config
         self._look_memory_s, self._margin_s = config.look_memory_s, config.margin_s
+        self._order_memory_s, self._emptying_s = config.order_memory_s, config.emptying_s
         self._shoppers = NamedNumbers(empty_hashes(), np.zeros(SMALLEST, np.int64))  # slots by ids
         self._refused = NameTable(np.float64)  # what `consent` says, for compiled code
         self._event_ids = no_event_ids()
@@ -475,7 +476,7 @@ class Visits:
         emptied_at = _NEVER
         if part is not None and part.baskets is not None:
             part.baskets.expire(self._purchases_s - config.purchase_memory_s)
-            emptied_at = part.baskets.newest(clicks_s - config.emptying_s)
+            emptied_at = part.baskets.newest(clicks_s - self._emptying_s)
         if at > emptied_at:
             if part is None:
                 part = self._new_part(slot)
@@ -528,7 +529,7 @@ class Visits:
         baskets, memory_s = part.baskets, config.purchase_memory_s
         bought = tuple(map(self._items.index, event.item_ids))
         baskets.expire(purchases_s - memory_s)
-        repeated = part.orders.again(event.order_id, at, purchases_s, purchases_s - config.order_memory_s)
+        repeated = part.orders.again(event.order_id, at, purchases_s, purchases_s - self._order_memory_s)
         note = baskets.repeat if repeated else baskets.add
         at = note(at, event.order_id, bought, purchases_s, memory_s)
         if part.cart is not None:
@@ -583,19 +584,21 @@ class Visits:
         return self.cart_and_bought_of(self._slot(user_id), at, bought_s)
 
     def cart_and_bought_of(self, slot: int, at: float, bought_s: float) -> tuple[list[int], list[int]]:
-        """As `cart_and_bought`, by the shopper's slot."""
-        part, memory_s = self._parts.get(slot), self._config.purchase_memory_s
-        cart: list[int] = []
-        bought: list[int] = []
+        """As `cart_and_bought`, by the shopper's slot. The cart must not be changed."""
+        part = self._parts.get(slot)
         if part is None:
-            return cart, bought
-        if part.cart is not None:
-            part.cart.expire(self._cart_horizon_s())
-            cart = part.cart.items()
-        if part.baskets is not None:
-            part.baskets.expire(self._purchases_s - memory_s)
-            bought = part.baskets.since(at - min(bought_s, memory_s))
-        return cart, bought
+            return [], []
+        cart, baskets = part.cart, part.baskets
+        in_cart: list[int] = []
+        bought: list[int] = []
+        if cart is not None:
+            cart.expire(self._cart_horizon_s())
+            in_cart = cart.items()
+        if baskets is not None:
+            memory_s = self._config.purchase_memory_s
+            baskets.expire(self._purchases_s - memory_s)
+            bought = baskets.since(at - min(bought_s, memory_s))
+        return in_cart, bought
 
     def _slot(self, user_id: str) -> int:
         return int(slot_of(name_bytes(user_id), self._box(), False))

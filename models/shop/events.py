@@ -60,11 +60,11 @@ class Purchase:
     at: float
     lines: tuple[Line, ...]
     currency: str | None = None
+    item_ids: list[str] = field(init=False, repr=False, compare=False)
+    """Its distinct items, in the order of the lines."""
 
-    @property
-    def item_ids(self) -> list[str]:
-        """Its distinct items, in the order of the lines."""
-        return list(dict.fromkeys(line.item_id for line in self.lines))
+    def __post_init__(self) -> None:
+        self.item_ids = list(dict.fromkeys([line.item_id for line in self.lines]))
 
 
 @dataclass(slots=True)

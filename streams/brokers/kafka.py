@@ -11,8 +11,18 @@ from pathlib import Path
 from streams.brokers.broker import HOST, Broker, free_ports
 from streams.errors import BrokerError
 
-HEAP_MB = 512
-"""Java heap: enough for some ten thousand events a second and a few hundred partitions."""
+JAVA_OPTIONS = (
+    "-Xms1g",
+    "-Xmx1g",
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    "-XX:MaxInlineLevel=15",
+)
+"""What the distribution's own start script gives Java. With a heap of 512 MB and Java's defaults, an event cost the
+broker twice the processor time."""
 
 FORMAT_S = 60.0
 """Longest time for formatting a data folder, which takes 1 s."""
@@ -51,7 +61,7 @@ class KafkaBroker(Broker):
             tool = [java, "-cp", libraries, "kafka.tools.StorageTool"]
             cluster_id = _run([*tool, "random-uuid"]).split()[-1]
             _run([*tool, "format", "-t", cluster_id, "-c", str(properties)])
-        return [java, f"-Xmx{HEAP_MB}m", "-cp", libraries, "kafka.Kafka", str(properties)], None
+        return [java, *JAVA_OPTIONS, "-cp", libraries, "kafka.Kafka", str(properties)], None
 
 
 def _properties(port: int, controller_port: int, data: Path, more: Mapping[str, str]) -> str:

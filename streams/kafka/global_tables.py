@@ -282,14 +282,23 @@ async def apply_in_turns(
 
     `still` is awaited before each turn; it returns when nobody reads the tables in a thread.
     """
+    await apply_all_in_turns(tables, [records], still)
+
+
+async def apply_all_in_turns(
+    tables: GlobalTables, fetched: Iterable[Sequence[Record]], still: Callable[[], Awaitable[None]]
+) -> None:
+    """As `apply_in_turns`, of the records of several partitions: waiting once more for each would hold up answers."""
     await still()
-    turn_at, done = time.monotonic() + TURN_S, 0
-    while done < len(records):
-        done = tables.apply_some(records, done)
-        if time.monotonic() >= turn_at:
-            await asyncio.sleep(0)
-            await still()
-            turn_at = time.monotonic() + TURN_S
+    turn_at = time.monotonic() + TURN_S
+    for records in fetched:
+        done = 0
+        while done < len(records):
+            done = tables.apply_some(records, done)
+            if time.monotonic() >= turn_at:
+                await asyncio.sleep(0)
+                await still()
+                turn_at = time.monotonic() + TURN_S
     await asyncio.sleep(0)
 
 
@@ -358,8 +367,7 @@ class GlobalTableReader:
                 for partition, start in (await self._log.starts(list(error.args[0]))).items():
                     self._consumer.seek(partition, start)
                 continue
-            for records in fetched.values():
-                await apply_in_turns(self.tables, records, self._still)
+            await apply_all_in_turns(self.tables, fetched.values(), self._still)
             if self._waiting:  # the fetch position also moves past markers and compacted records
                 for partition in self._partitions:
                     self._positions[partition] = await self._consumer.position(partition)

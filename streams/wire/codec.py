@@ -103,13 +103,26 @@ def decode_purchase(record: Record) -> Purchase:
     value, wire = _decode(_PURCHASE, record)
     _check_key(record, "$.user_id", wire.user_id)
     _check_id(record, "$.order_id", wire.order_id)
+    quotes = 14 + 4 * len(wire.items)
     lines = []
     for number, line in enumerate(wire.items):
-        if len(line.item_id) > SHORT_ID:
-            _check_id(record, f"$.items[{number}].item_id", line.item_id)
-        lines.append(Line(line.item_id, 1.0 if line.quantity is None else line.quantity, line.price))
-    _check_text(record, "$.currency", wire.currency, MAX_NAME_BYTES)
-    _check_given_once(record, value, wire)
+        item_id, quantity, price = line.item_id, line.quantity, line.price
+        if len(item_id) > SHORT_ID:
+            _check_id(record, f"$.items[{number}].item_id", item_id)
+        if quantity is None:
+            quantity = 1.0
+        else:
+            quotes += 2
+        if price is not None:
+            quotes += 2
+        lines.append(Line(item_id, quantity, price))
+    if wire.currency is not None:
+        quotes += 4
+        _check_text(record, "$.currency", wire.currency, MAX_NAME_BYTES)
+    if type(wire.at) is not int:
+        quotes += 2
+    if value.count(b'"') != quotes:
+        _check_repeats(record, value, PurchaseRecord)
     return Purchase(wire.user_id, wire.order_id, _seconds(record, value, wire.at), tuple(lines), wire.currency)
 
 

@@ -57,7 +57,7 @@ class RecordRun(Sequence[Record]):
         stop: the place after the last one.
     """
 
-    __slots__ = ("_buffer", "_objects", "data", "partition", "start", "stop", "table", "topic")
+    __slots__ = ("_buffer", "_largest", "_objects", "data", "partition", "start", "stop", "table", "topic")
 
     def __init__(  # noqa: PLR0913 - what a slice shares
         self,
@@ -72,6 +72,7 @@ class RecordRun(Sequence[Record]):
         self.topic, self.partition, self.data, self.table, self._objects = topic, partition, data, table, objects
         self.start, self.stop = start, stop
         self._buffer: NDArray[np.uint8] | None = None
+        self._largest: int | None = None
 
     @staticmethod
     def of(records: Sequence[Record]) -> RecordRun:
@@ -144,7 +145,7 @@ class RecordRun(Sequence[Record]):
         part = RecordRun(
             self.topic, self.partition, self.data, self.table, self._objects, self.start + start, self.start + stop
         )
-        part._buffer = self._buffer  # noqa: SLF001 - of the same class
+        part._buffer, part._largest = self._buffer, self._largest  # noqa: SLF001 - of the same class
         return part
 
     def between(self, start: int, stop: int) -> RecordRun:
@@ -207,6 +208,13 @@ class RecordRun(Sequence[Record]):
     def value_ends(self) -> NDArray[np.int64]:
         """Where each value ends."""
         return self.table[VALUE_END, self.start : self.stop]
+
+    @property
+    def largest(self) -> int:
+        """Most bytes of a value; of a slice perhaps those of one beside it."""
+        if self._largest is None:
+            self._largest = int((self.value_ends - self.value_starts).max(initial=0))
+        return self._largest
 
     @property
     def plain(self) -> NDArray[np.bool_]:

@@ -53,7 +53,7 @@ MAX_PIECES = 6 * (2 * MAX_ID_BYTES + 2 * MAX_TEXT_BYTES) + 6 + NUMBER
 BYTES_AN_ITEM = 256
 """Of the arena, of which half holds what is in use: ids of 20 bytes, titles of 30 and categories of 40 take 110."""
 
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 22
 """Records that are written before they are made blocks of."""
 
 PIECES = np.dtype(

@@ -188,12 +188,12 @@ class WaitingRequests:
 def asked_by(
     todo: NDArray[Any], clicks: NDArray[Any], askers: NDArray[Any], topic: int, partition: int
 ) -> NDArray[Any]:
-    """Rows of `ASKED` of those clicks that ask.
+    """Rows of `ASKED` of clicks that ask.
 
     Args:
         todo: (n,) of `models.sessions.click_kernel.TODO`.
         clicks: of `models.sessions.click_columns.CLICK`; their names are bare strings of JSON, within quotes.
-        askers: of `ASKER`, for those of `todo` that ask.
+        askers: (n,) of `ASKER`.
         topic: its code.
         partition: its number.
     """
@@ -219,12 +219,9 @@ def _write_asked(
     asked: NDArray[Any],
 ) -> None:
     """See `asked_by`; the user's id is the record's key."""
-    number = 0
-    for left in range(len(todo)):
-        if not todo[left].asks:
-            continue
-        click, asker, row = clicks[todo[left].number], askers[number], asked[number]
-        row.at, row.key, row.baskets = todo[left].at, asker.key, asker.baskets
+    for number in range(len(todo)):
+        click, asker, row = clicks[todo[number].number], askers[number], asked[number]
+        row.at, row.key, row.baskets = todo[number].at, asker.key, asker.baskets
         row.offset, row.appended_ms = click.offset, click.appended_ms
         row.user_start, row.user_end = click.user_start - 1, click.user_end + 1
         row.item_start, row.item_end = click.item_start - 1, click.item_end + 1
@@ -232,7 +229,6 @@ def _write_asked(
         row.partition, row.topic = partition, topic
         row.cart, row.bought, row.own = asker.cart, asker.bought, asker.own
         row.action, row.arm = actions[click.action], asker.arm
-        number += 1
 
 
 @cached_njit(nogil=True)

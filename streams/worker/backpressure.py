@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 CHANNEL_BATCHES = 4
 """Polls whose batches wait in an agent's channel; the consumer waits with those of the next one."""
 
+MOST_WAITING = 3
+"""Batches of queries that may wait behind one that is being answered. With fewer, tasks and answers wait for each other
+in a backlog, whenever a flush or a table takes the time of a batch."""
+
 HELD_RUNS = 4
 """Runs of `batch_records` that a task may hold before its partitions are paused: enough work until the next fetch."""
 
@@ -49,7 +53,7 @@ class Backpressure:
     def load(self) -> float:
         """Largest share of any bound that is in use; above 1 somebody waits."""
         held = max((task.held for task in self._tasks.values()), default=0)
-        waiting = self._batcher.waiting / self._batcher.max_batch
+        waiting = self._batcher.waiting / self._most_waiting
         return max(held / self._max_held, waiting, self._producer.bytes / self._max_bytes)
 
     def pauses(self, partition: TopicPartition) -> bool:
@@ -79,8 +83,13 @@ class Backpressure:
         """Whether as many queries wait as are answered together."""
         return self._batcher.waiting >= self._batcher.max_batch
 
+    @property
+    def _most_waiting(self) -> int:
+        """Queries that may wait behind a batch that is being answered."""
+        return MOST_WAITING * self._batcher.max_batch
+
     async def wait_for_batcher(self) -> None:
-        """Have the waiting queries answered; return when none waits, or less than a batch behind one under way.
+        """Have the waiting queries answered; return when none waits, or few enough behind a batch under way.
 
         Raises:
             SendError: the producer has failed.
@@ -88,5 +97,5 @@ class Backpressure:
         """
         await self.wait_for_producer()
         self._batcher.flush()
-        while self._batcher.waiting >= (self._batcher.max_batch if self._batcher.busy else 1):
+        while self._batcher.waiting >= (self._most_waiting if self._batcher.busy else 1):
             await self._batcher.step()

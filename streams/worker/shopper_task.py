@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from models.sessions.click_columns import NOT_PLAIN
 from models.sessions.click_kernel import UNKNOWN_ITEM
-from models.sessions.histories import Histories
-from models.sessions.repurchase import cart_and_barred, collect_visit
+from models.sessions.histories import DAY_S, Histories
+from models.sessions.repurchase import barred, cart_and_barred, collect_visit
 from models.sessions.visits import (
     APPLIED,
     CLICK_ACTIONS,
@@ -43,6 +43,7 @@ from models.sessions.visits import (
     asking,
 )
 from models.shop.events import Action, Click, Profile, Purchase
+from models.shop.policy import DEFAULT
 from streams.errors import RecordError
 from streams.kafka.cursor import RUN_BYTES, Cursor, merged, size_of
 from streams.kafka.replay import read_again, recent_past
@@ -112,12 +113,11 @@ class _Clicks:
     next: int = 0
     """Number of the next."""
 
-    @cached_property
-    def user_ids(self) -> list[str]:
-        """Whose they are, anybody's where one is not plain; made when somebody asks, as a replay does not."""
-        bounds = zip(self.rows["user_start"].tolist(), self.rows["user_end"].tolist(), self.actions, strict=True)
-        data = self.records.data
-        return ["" if action == NOT_PLAIN else data[start:end].decode() for start, end, action in bounds]
+    def user_names(self, numbers: NDArray[np.int64]) -> list[bytes]:
+        """Ids of the shoppers of some plain clicks, in UTF-8."""
+        rows, data = self.rows[numbers], self.records.data
+        bounds = zip(rows["user_start"].tolist(), rows["user_end"].tolist(), strict=True)
+        return [data[start:end] for start, end in bounds]
 
     def item_id(self, number: int) -> str:
         """Item of a plain click."""
@@ -373,24 +373,47 @@ class ShopperTask(PartitionTask):
         return clicks.next - first
 
     def _finish(self, clicks: _Clicks, todo: NDArray[Any]) -> None:
-        """Change carts and submit queries for some clicks; a few one by one, as arrays cost more than these do."""
-        policy, histories, visits = self.context.recommender.policy, self.histories, self.visits
-        items, batcher = self.context.items, self.context.batcher
-        together = Askers([], [], [], []) if len(todo) > MOST_APART else None
+        """Change carts and submit queries for some clicks."""
+        if len(todo) <= MOST_APART:
+            self.visits.finish(todo, partial(self._ask_apart, clicks))
+            return
+        visits, bought_s = self.visits, self.context.recommender.policy.bought_days * DAY_S
+        carts, boughts = list[list[int]](), list[list[int]]()
 
-        def ask(number: int, slot: int, item: int, action: int, at: float) -> None:
-            user_id = clicks.user_ids[number]
-            history, arm = histories.of(user_id), policy.arm_of(user_id)
-            cart, bought = cart_and_barred(visits, history, slot, at, policy)
-            if together is not None:
-                together.add(user_id, cart, bought, history, arm)
-                return
-            record, acted, item_ids = clicks.records[number], CLICK_ACTIONS[action], [items.name(item)]
-            batcher.submit(record, user_id, at, acted, item_ids, [item], cart, bought, arm, history)
+        def ask(_: int, slot: int, __: int, ___: int, at: float) -> None:
+            cart, bought = visits.cart_and_bought_of(slot, at, bought_s)
+            carts.append(cart)
+            boughts.append(bought)
 
         visits.finish(todo, ask)
-        if together is not None and together.rows:
-            batcher.submit_clicks(todo, clicks.rows, clicks.records, together)
+        if carts:
+            self._ask_together(clicks, todo[todo["asks"] != 0], carts, boughts)
+
+    def _ask_apart(self, clicks: _Clicks, number: int, slot: int, item: int, action: int, at: float) -> None:
+        """Submit the query of a click."""
+        policy = self.context.recommender.policy
+        record = clicks.records[number]
+        user_id = (record.key or b"").decode()
+        history, arm = self.histories.of(user_id), policy.arm_of(user_id)
+        cart, bought = cart_and_barred(self.visits, history, slot, at, policy)
+        item_ids, acted = [self.context.items.name(item)], CLICK_ACTIONS[action]
+        self.context.batcher.submit(record, user_id, at, acted, item_ids, [item], cart, bought, arm, history)
+
+    def _ask_together(
+        self, clicks: _Clicks, todo: NDArray[Any], carts: Sequence[list[int]], boughts: list[list[int]]
+    ) -> None:
+        """Submit the queries of clicks that ask, as arrays; few cost more than by `_ask_apart`."""
+        policy = self.context.recommender.policy
+        names = clicks.user_names(todo["number"])
+        user_ids = [name.decode() for name in names]
+        histories = self.histories.of_all(user_ids)
+        if policy.repurchase == "learn":
+            for place in [place for place, bought in enumerate(boughts) if bought]:
+                boughts[place] = barred(boughts[place], histories[place], float(todo["at"][place]), policy)
+        arms = list(map(policy.arm_of, user_ids)) if policy.arms else DEFAULT
+        self.context.batcher.submit_clicks(
+            todo, clicks.rows, clicks.records, Askers.of(names, carts, boughts, histories, arms)
+        )
 
     def _put_back(self, runs: Sequence[RecordRun]) -> None:
         for run in reversed(runs):

@@ -18,8 +18,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from models.ranking.candidate_pool import CandidatePool
 from models.ranking.ranker import MODEL as RANKER
 from models.sequence.config import MODEL
-from models.sequence.predictor import SequencePredictor, shopper_key
+from models.sequence.predictor import Expected, SequencePredictor, shopper_key, shopper_keys
 from models.serving.queries import Queries, QueryColumns, predicted
 from models.serving.recommender import AnsweredBatch, Learnt, Recommender, seed_of
 from models.sessions.histories import History
@@ -87,23 +88,30 @@ MOST_BEGUN = 2
 class Askers(NamedTuple):
     """For whom clicks ask, and what these shoppers have in the cart and have bought, one after the other."""
 
-    rows: list[tuple[int, float, int, int, int, int]]
+    rows: NDArray[Any]
     """Of `ASKER`."""
-    cart: list[int]
-    bought: list[int]
+    cart: NDArray[np.int32]
+    bought: NDArray[np.int32]
     cells: list[NDArray[np.void]]
     """Histories of those who have any."""
 
-    def add(self, user_id: str, cart: list[int], bought: list[int], history: History, arm: int) -> None:
-        """Add a click; arguments as of `SuggestionBatcher.submit`."""
-        own = len(history.cells)
-        self.rows.append((shopper_key(user_id), history.baskets, len(cart), len(bought), own, arm))
-        if cart:
-            self.cart.extend(cart)
-        if bought:
-            self.bought.extend(bought)
-        if own:
-            self.cells.append(history.cells)
+    @staticmethod
+    def of(
+        names: Sequence[bytes],
+        carts: Sequence[list[int]],
+        boughts: Sequence[list[int]],
+        histories: Sequence[History],
+        arms: Sequence[int] | int,
+    ) -> Askers:
+        """Shoppers by their ids in UTF-8; the rest as of `SuggestionBatcher.submit`, of each, or one for all."""
+        rows = np.empty(len(names), ASKER)
+        cells = [history.cells for history in histories]
+        rows["key"] = shopper_keys(names)
+        rows["baskets"] = [history.baskets for history in histories]
+        rows["cart"], rows["bought"], rows["own"] = (list(map(len, lists)) for lists in (carts, boughts, cells))
+        rows["arm"] = arms
+        cart, bought = (np.fromiter(chain.from_iterable(lists), np.int32) for lists in (carts, boughts))
+        return Askers(rows, cart, bought, [own for own in cells if len(own)])
 
 
 class _Batch(NamedTuple):
@@ -172,8 +180,8 @@ class SuggestionBatcher:
         self._batch_records, self._clock, self._on_failure = settings.batch_records, clock, on_failure
         self.predictor: SequencePredictor | None = None
         self._queries, self._requests = Queries(), WaitingRequests()  # not being answered yet
-        self._thread: ThreadPoolExecutor | None = None
-        self._begun: deque[_Begun] = deque()  # in the thread, in order
+        self._threads: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None  # that predicts, and that answers
+        self._begun: deque[_Begun] = deque()  # in the threads, in order
         self._sending: asyncio.Task[None] | None = None  # while there are any
         self._moved = NextChange()  # of these
         self._submitted = self._answered = 0  # since the start
@@ -278,13 +286,10 @@ class SuggestionBatcher:
         self._submitted += 1
 
     def submit_clicks(self, todo: NDArray[Any], clicks: NDArray[Any], run: RecordRun, askers: Askers) -> None:
-        """As `submit` for those clicks of a run that ask, as of `asked_by`."""
-        rows = np.array(askers.rows, ASKER)
-        asked = asked_by(todo, clicks, rows, self._topics[run.topic], run.partition)
+        """As `submit` for clicks of a run that ask, as of `asked_by`."""
+        asked = asked_by(todo, clicks, askers.rows, self._topics[run.topic], run.partition)
         queries = self._requests.add_clicks(asked, run.buffer, windowed=self.predictor is not None)
-        items = todo["item"][todo["asks"] != 0].astype(np.int32)
-        cart, bought = np.array(askers.cart, np.int32), np.array(askers.bought, np.int32)
-        self._queries.add_many(queries, items, cart, bought, askers.cells)
+        self._queries.add_many(queries, todo["item"].astype(np.int32), askers.cart, askers.bought, askers.cells)
         self._submitted += len(asked)
 
     def flush(self) -> None:
@@ -367,15 +372,18 @@ class SuggestionBatcher:
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait([self._sending])
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
+        for thread in self._threads or ():
+            thread.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, batch: _Batch, predictor: SequencePredictor | None, learnt: Learnt) -> None:
-        """Have a batch answered in the thread."""
+        """Have a batch answered in a thread, behind the one that predicts meanwhile, unless a team does both."""
         loop = asyncio.get_running_loop()
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "batch")
-        answers = loop.run_in_executor(self._thread, self._answers, batch, predictor, learnt)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(1, "predict"), ThreadPoolExecutor(1, "batch")
+        ahead, thread = self._threads
+        alone = self._recommender.team.size == 1
+        expected = ahead.submit(self._predicted, batch, predictor) if alone and predictor is not None else None
+        answers = loop.run_in_executor(thread, self._answers, batch, predictor, learnt, expected)
         self._begun.append(_Begun(batch, predictor, answers))
         if self._sending is None:
             self._sending = loop.create_task(self._send_begun())
@@ -414,11 +422,17 @@ class SuggestionBatcher:
         if self._recommender.explores:
             queries.seeds[:] = seeds(range(len(queries)))
 
-    def _answers(self, batch: _Batch, predictor: SequencePredictor | None, learnt: Learnt) -> _Answers:
-        """The suggestions of a batch: predicted, ranked and written."""
+    def _predicted(self, batch: _Batch, predictor: SequencePredictor | None) -> Expected:
+        """What the shoppers of a batch are expected to look at next."""
+        return predicted(predictor, batch.queries, batch.looks, self._recommender.team)
+
+    def _answers(
+        self, batch: _Batch, predictor: SequencePredictor | None, learnt: Learnt, ahead: Future[Expected] | None = None
+    ) -> _Answers:
+        """The suggestions of a batch: predicted, unless that is done `ahead`, ranked and written."""
         recommender, emit_empty = self._recommender, self._recommender.policy.emit_empty
         queries, columns, texts, looks = batch
-        expected = predicted(predictor, queries, looks, recommender.team)
+        expected = self._predicted(batch, predictor) if ahead is None else ahead.result()
         answered = recommender.answer_batch(queries, expected, looks, learnt)
         requests = Requests(columns, texts, self._models_of(predictor, learnt))
         now_ms = self._clock() * 1000

@@ -145,7 +145,8 @@ async def test_what_changes_tables_waits_for_a_batch_in_a_thread_and_goes_before
     await process.die()
 
 
-async def test_queries_submitted_during_a_batch_are_answered_after_it_in_order() -> None:
+async def test_queries_submitted_during_a_batch_are_answered_after_it_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.worker.backpressure.MOST_WAITING", 1)
     model = SilentModel("slow", inline_limit=0, max_batch=2)
     model.let.clear()
     process = await _clicked(model)
