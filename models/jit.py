@@ -9,8 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from numba import njit
+from numba import njit, types
+from numba.core import ir
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.typed_passes import NopythonTypeInference
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -45,6 +49,22 @@ def inline_njit(function: Function) -> Function:
     return njit(**options)(function)  # type: ignore[no-any-return]
 
 
+def forward_njit(function: Function) -> Function:
+    """Compile as `inline_njit` does; an index of an array counts from the start only.
+
+    numba otherwise asks of every signed index whether it counts from the end, which takes an eighth of the time of a
+    kernel that looks up items by number. Here a negative index is undefined, as one beyond the end is. With
+    `NUMBA_BOUNDSCHECK=1` both raise an `IndexError`.
+    """
+    options: Any = {
+        "_nrt": False,
+        "forceinline": True,
+        "error_model": "numpy",
+        "pipeline_class": _ForwardCompiler,
+    }
+    return njit(**options)(function)  # type: ignore[no-any-return]
+
+
 def in_turn(helpers: Sequence[Function]) -> Function:
     """A helper that calls others with the same arguments, one after the other."""
     first, *others = helpers
@@ -56,7 +76,43 @@ def in_turn(helpers: Sequence[Function]) -> Function:
         first(*arguments)
         rest(*arguments)
 
-    return inline_njit(both)  # type: ignore[return-value]
+    return forward_njit(both)  # type: ignore[return-value]
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)  # type: ignore[no-untyped-call]
+class _ForwardIndexing(FunctionPass):
+    """Has every index cast to an unsigned type, of which numba knows that it does not count from the end."""
+
+    _name = "forward_indexing"
+
+    def __init__(self) -> None:
+        FunctionPass.__init__(self)  # type: ignore[no-untyped-call]
+
+    def run_pass(self, state: Any) -> bool:
+        for place, signature in list(state.calltypes.items()):
+            if isinstance(place, ir.SetItem) or (isinstance(place, ir.Expr) and place.op == "getitem"):
+                held, index, *value = signature.args
+                if isinstance(held, types.Array):
+                    del state.calltypes[place]  # no item may be set twice
+                    state.calltypes[place] = signature.replace(args=(held, _unsigned(index), *value))
+        return True
+
+
+def _unsigned(index: Any) -> Any:
+    """The unsigned type of an index, or of several."""
+    if isinstance(index, types.BaseTuple):
+        return types.Tuple(list(map(_unsigned, index)))  # type: ignore[no-untyped-call, call-overload]
+    return types.uintp if isinstance(index, types.Integer) else index
+
+
+class _ForwardCompiler(CompilerBase):
+    """Compiles as usual, with `_ForwardIndexing`."""
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)  # type: ignore[no-untyped-call]
+        passes.add_pass_after(_ForwardIndexing, NopythonTypeInference)
+        passes.finalize()
+        return [passes]
 
 
 class _IndexFile(IndexDataCacheFile):

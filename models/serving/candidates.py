@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.cooccurrence.association import STRENGTH, log_likelihood_ratio, shrunk_lift
 from models.cooccurrence.index import Rows
 from models.elementary import erf, exp, exp2, log, sqrt
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.queues import push
 from models.serving.rules import QueryState, Rules, classify, fits
 from models.serving.state import BRAND, CROSS_SELLS, EVIDENCE, SHARES, UPSELLS, Pool, ServingState, Weights
@@ -33,7 +33,7 @@ FEWEST = 1e-200
 """Decayed baskets of the shop; fewer count as none, as shares of them would exceed all numbers."""
 
 
-@inline_njit
+@forward_njit
 def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
     """Place of an item among the candidates. A new one is classified, here and nowhere else, and keeps its kind."""
     place, size = pool.where[item], pool.size[0]
@@ -58,7 +58,7 @@ def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
     return int(size)
 
 
-@inline_njit
+@forward_njit
 def relate(candidate: Any, tier: int, relation: int, anchor: int, state: ServingState) -> None:
     """Make a candidate without evidence one of a tier, related to the anchor at a place; -1: to none."""
     rules, query = state.rules, state.query
@@ -75,7 +75,7 @@ def relate(candidate: Any, tier: int, relation: int, anchor: int, state: Serving
         candidate.relation = BRAND
 
 
-@inline_njit
+@forward_njit
 def baskets_with(item: int, at: float, rows: Rows) -> float:
     """Baskets with an item, decayed to a time unless they are of a later one; 0 where it has no row."""
     if item >= len(rows.at):
@@ -83,13 +83,13 @@ def baskets_with(item: int, at: float, rows: Rows) -> float:
     return float(decayed(rows.own[item, 1], rows.at[item], max(at, rows.at[item]), rows.half_life_s))
 
 
-@inline_njit
+@forward_njit
 def half_lives(item: int, at: float, rows: Rows) -> float:
     """Half-lives from a time back to that of an item's row, as a number below 0; 0 where it is later, or has no row."""
     return float(min(0.0, (rows.at[item] - at) / rows.half_life_s)) if item < len(rows.at) else 0.0
 
 
-@inline_njit
+@forward_njit
 def own_counts(item: int, fade: float, rows: Rows) -> tuple[float, float]:
     """Views and baskets of an item that have faded; 0 where it has no row."""
     if item >= len(rows.at):
@@ -97,7 +97,7 @@ def own_counts(item: int, fade: float, rows: Rows) -> tuple[float, float]:
     return float(rows.own[item, 0] * fade), float(rows.own[item, 1] * fade)
 
 
-@inline_njit
+@forward_njit
 def cell_of(item: int, partner: int, rows: Rows) -> int:
     """Cell of an item in the row of another one; -1: it is not in there."""
     if partner < len(rows.at):
@@ -107,7 +107,7 @@ def cell_of(item: int, partner: int, rows: Rows) -> int:
     return -1
 
 
-@inline_njit
+@forward_njit
 def bought_by_chance(partner: int, item: int, cell: int, at: float, rows: Rows) -> tuple[float, float]:
     """Shrunk lift and log-likelihood ratio of two items in all baskets, as of the newest event behind any of them.
 
@@ -125,7 +125,7 @@ def bought_by_chance(partner: int, item: int, cell: int, at: float, rows: Rows) 
     return _by_chance(together * fade_partner, with_partner, with_item, baskets)
 
 
-@inline_njit
+@forward_njit
 def _by_chance(together: float, with_partner: float, with_item: float, baskets: float) -> tuple[float, float]:
     """Shrunk lift and log-likelihood ratio of decayed baskets; (NaN, 0) where one of them is 0."""
     defined = (together > 0.0) & (with_partner > 0.0) & (with_item > 0.0) & (baskets > 0.0)
@@ -135,7 +135,7 @@ def _by_chance(together: float, with_partner: float, with_item: float, baskets: 
     return lift if defined else math.nan, ratio if defined else 0.0
 
 
-@inline_njit
+@forward_njit
 def significance(lift: float, log_likelihood: float, chance: float) -> float:
     """How much of a bought-together share counts, from `chance` for a coincidence to nearly 1.
 
@@ -150,25 +150,25 @@ def significance(lift: float, log_likelihood: float, chance: float) -> float:
     return chance + (1.0 - chance) * beyond * erf(sqrt(log_likelihood / 2.0))
 
 
-@inline_njit
+@forward_njit
 def step_of(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
     """By what share of its anchor's price an upsell is more expensive, at least `least_step`."""
     return float(max(weights.least_step, rules.facts[item].price / rules.facts[anchor].price - 1.0))
 
 
-@inline_njit
+@forward_njit
 def step_factor(item: int, anchor: int, weights: Weights, rules: Rules) -> float:
     """What an upsell's acceptance is multiplied by: the power of its step that the policy says."""
     return power(step_of(item, anchor, weights, rules), weights.step_power)
 
 
-@inline_njit
+@forward_njit
 def power(base: float, exponent: float) -> float:
     """A positive number to some power."""
     return exp(exponent * log(base))
 
 
-@inline_njit
+@forward_njit
 def _weighed(place: int, significant: float, weights: Weights, pool: Pool) -> float:
     """Sum of a candidate's shares by their worth; of its bought-together share the significant part counts."""
     worth, shares = weights.worth[pool.candidates[place].kind], pool.shares[place]
@@ -180,7 +180,7 @@ def _weighed(place: int, significant: float, weights: Weights, pool: Pool) -> fl
     return float(total)
 
 
-@inline_njit
+@forward_njit
 def _unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> float:
     """Share of the context's baskets that is shrinkage, weighed by recency and added, for each basket of the shop."""
     baskets = decayed(rows.baskets, rows.baskets_at, max(at, rows.baskets_at), rows.half_life_s)
@@ -193,7 +193,7 @@ def _unknown_baskets(at: float, rows: Rows, weights: Weights, pool: Pool) -> flo
     return float(total / baskets)
 
 
-@inline_njit
+@forward_njit
 def score(at: float, state: ServingState) -> None:
     """Score and queue the candidates with evidence, as of a time; cross-sells as if all of it were significant."""
     rows, weights, pool = state.rows, state.weights, state.pool
@@ -232,7 +232,7 @@ def score(at: float, state: ServingState) -> None:
         push(UPSELLS, pool.ranked[index], state.pool, state.id_order)
 
 
-@inline_njit
+@forward_njit
 def make_exact(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) -> None:
     """Make a candidate's score exact. Costs a look into a row and some logarithms, so only the best few pay it."""
     candidate = pool.candidates[place]
@@ -242,7 +242,7 @@ def make_exact(place: int, at: float, rows: Rows, weights: Weights, pool: Pool) 
     _score_exactly(place, significance(lift, log_likelihood, weights.chance), weights, pool)
 
 
-@inline_njit
+@forward_njit
 def _score_exactly(place: int, significant: float, weights: Weights, pool: Pool) -> None:
     """Score a cross-sell of whose bought-together share so much is significant."""
     candidate = pool.candidates[place]
@@ -252,7 +252,7 @@ def _score_exactly(place: int, significant: float, weights: Weights, pool: Pool)
     candidate.exact = True
 
 
-@inline_njit
+@forward_njit
 def make_each_exact(places: NDArray[np.int32], at: float, rows: Rows, weights: Weights, pool: Pool) -> None:
     """As `make_exact` of each of some candidates, several at a time.
 
@@ -283,7 +283,7 @@ def make_each_exact(places: NDArray[np.int32], at: float, rows: Rows, weights: W
             _score_exactly(pool.due_for[number], together[number], weights, pool)
 
 
-@inline_njit
+@forward_njit
 def _gather(number: int, place: int, at: float, rows: Rows, pool: Pool) -> None:
     """Put into a place of the first columns what `bought_by_chance` computes with."""
     candidate, columns = pool.candidates[place], pool.features

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models.cooccurrence.association import shrunk_lift
 from models.cooccurrence.index import Rows
 from models.elementary import log
-from models.jit import cached_njit, inline_njit
+from models.jit import cached_njit, forward_njit
 from models.serving.rules import ANCHORS, MAX_COMPARED, SERIAL, QueryState, Rules
 from models.shop.catalog import KNOWN, Catalog
 from models.shop.events import BOUGHT_WITH
@@ -144,7 +144,7 @@ def add_up(first: int, end: int, cells: int, at: float, rows: Rows, rules: Rules
     return item
 
 
-@inline_njit
+@forward_njit
 def _given(group: int, sums: PairSums) -> int:
     """Slot of a category; it gets one if there is room."""
     slot = _slot_of(group, sums)
@@ -155,7 +155,7 @@ def _given(group: int, sums: PairSums) -> int:
     return int(slot)
 
 
-@inline_njit
+@forward_njit
 def _add(slot: int, other: int, weight: float, sums: PairSums) -> None:
     """Add a pair of items, in both orders."""
     if slot >= 0 and other >= 0:
@@ -166,12 +166,12 @@ def _add(slot: int, other: int, weight: float, sums: PairSums) -> None:
         sums.total[0] += 2.0 * weight
 
 
-@inline_njit
+@forward_njit
 def _slot_of(group: int, sums: PairSums) -> int:
     return int(sums.slots[group]) if group < len(sums.slots) else -1
 
 
-@inline_njit
+@forward_njit
 def compare_anchors(rules: Rules, query: QueryState, sums: PairSums) -> None:
     """Find the categories of a query's anchors, for `log_lift`."""
     for place in range(min(query.now[ANCHORS], MAX_COMPARED)):
@@ -179,7 +179,7 @@ def compare_anchors(rules: Rules, query: QueryState, sums: PairSums) -> None:
         query.compared[place] = _slot_of(rules.group[category], sums)
 
 
-@inline_njit
+@forward_njit
 def log_lift(group: int, query: QueryState, sums: PairSums) -> float:
     """Logarithm of the mean lift of a category with those of the query's anchors; without sums a lift is 1."""
     slot = _slot_of(group, sums)

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.elementary import exp, exp2
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.rules import ANCHORS, QueryState
 from models.serving.state import MAX_CONTEXT, Pool, ServingState
 
 
-@inline_njit
+@forward_njit
 def find_context(
     trigger: NDArray[np.int32],
     cart: NDArray[np.int32],
@@ -37,7 +37,7 @@ def find_context(
         _add(visit[place], exp(-weights.back * (place + own_look)) * age, state.query, state.pool)
 
 
-@inline_njit
+@forward_njit
 def _add(item: int, recency: float, query: QueryState, pool: Pool) -> None:
     size = pool.size[1]
     for place in range(size):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.rules import QueryState
 from models.serving.state import Pool
 from models.shop.events import PAIR_KINDS
@@ -51,7 +51,7 @@ def empty_reasons(lists: int, places: int) -> Reasons:
     )
 
 
-@inline_njit
+@forward_njit
 def clear(size: int, found: Reasons) -> None:
     """Let the items of a list have no reasons yet."""
     for index in range(size):
@@ -65,7 +65,7 @@ def clear(size: int, found: Reasons) -> None:
             found.strength[index, column] = 0.0
 
 
-@inline_njit
+@forward_njit
 def explain_relation(
     candidate: Any, index: int, events: int, of_views: bool, query: QueryState, found: Reasons
 ) -> None:
@@ -78,14 +78,14 @@ def explain_relation(
     found.strength[index, 0] = 1.0
 
 
-@inline_njit
+@forward_njit
 def put_in_order(chosen: NDArray[np.int32], size: int, pool: Pool, found: Reasons) -> None:
     """Put the reasons of a list's items in order; of an upsell those about its anchor go before all others."""
     for index in range(size):
         _order(index, pool.candidates[chosen[index]].kind == UPSELL, found)
 
 
-@inline_njit
+@forward_njit
 def _order(index: int, own_first: bool, found: Reasons) -> None:
     """Put an item's reasons in order, strongest first; places without one last.
 
@@ -108,6 +108,6 @@ def _order(index: int, own_first: bool, found: Reasons) -> None:
                 _swap(found.strength[index], kind)
 
 
-@inline_njit
+@forward_njit
 def _swap(row: NDArray[Any], kind: int) -> None:
     row[kind], row[kind + 1] = row[kind + 1], row[kind]

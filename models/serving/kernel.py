@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.boxes import Box
-from models.jit import cached_njit, inline_njit
+from models.jit import cached_njit, forward_njit
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
 from models.ranking.features import WIDTH
 from models.serving.batch import Answers, Batch
@@ -34,7 +34,7 @@ from models.shop.kinds import CROSS_SELL, UPSELL
 from models.shop.policy import FIXED, POPULAR
 
 
-@inline_njit
+@forward_njit
 def _answer(
     query: int,
     batch: Batch,
@@ -92,7 +92,7 @@ def _answer(
     _write(query, chosen, size, propensity, batch, state, out, why)
 
 
-@inline_njit
+@forward_njit
 def _rank(query: int, learnt: bool, batch: Batch, state: ServingState, out: Answers) -> None:
     """Describe the pool of a query, log it if that is wanted, and queue it in the learnt order if `learnt`."""
     at, logged, pool = batch.at[query], batch.logged[query], state.pool
@@ -115,7 +115,7 @@ def _rank(query: int, learnt: bool, batch: Batch, state: ServingState, out: Answ
     clear_slots(pool)
 
 
-@inline_njit
+@forward_njit
 def _write(
     query: int,
     chosen: NDArray[np.int32],
@@ -149,7 +149,7 @@ def _write(
     put_in_order(chosen, size, state.pool, found)
 
 
-@inline_njit
+@forward_njit
 def _log(queue: int, row: int, state: ServingState, out: Answers) -> None:
     """Write the described candidates of a queue after those of the queues before, to a row of the answers."""
     pool, size = state.pool, out.pool_size[row]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
 from models.elementary import exp, exp2, log
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.ranking.candidate_pool import MOST
 from models.ranking.features import (
     BASE_UNIT,
@@ -105,7 +105,7 @@ class Situation(NamedTuple):
     slow_s: float
 
 
-@inline_njit
+@forward_njit
 def situation_of(at: float, own: NDArray[Any], own_baskets: float, state: ServingState) -> Situation:
     """The situation of a query at a time, of a shopper with a history."""
     rows = state.rows
@@ -113,7 +113,7 @@ def situation_of(at: float, own: NDArray[Any], own_baskets: float, state: Servin
     return Situation(at, max(LEAST_BASKETS, baskets), own, own_baskets, state.weights.fast_s, state.weights.slow_s)
 
 
-@inline_njit
+@forward_njit
 def begin_pool(at: float, in_order: bool, state: ServingState) -> None:
     """Let the best candidates of both queues be the pool, exactly scored; the best first if `in_order`.
 
@@ -150,7 +150,7 @@ def begin_pool(at: float, in_order: bool, state: ServingState) -> None:
             _let_in(ranked[number], queue, pool)
 
 
-@inline_njit
+@forward_njit
 def _let_in(place: int, queue: int, pool: Pool) -> None:
     """Make a candidate one of the pool, which has room for it."""
     number = pool.top_sizes[queue]
@@ -159,13 +159,13 @@ def _let_in(place: int, queue: int, pool: Pool) -> None:
     pool.top_sizes[queue] = number + 1
 
 
-@inline_njit
+@forward_njit
 def slot_of(queue: int, number: int) -> int:
     """Slot of a candidate of the pool, by its queue and its number there."""
     return 1 + queue * (MOST // 2) + number
 
 
-@inline_njit
+@forward_njit
 def give_slots(pool: Pool) -> None:
     """Let the items that were of the pool be of it again."""
     for queue in range(len(pool.top_sizes)):
@@ -173,7 +173,7 @@ def give_slots(pool: Pool) -> None:
             pool.slots[pool.candidates[pool.top[queue, number]].item] = slot_of(queue, number)
 
 
-@inline_njit
+@forward_njit
 def clear_slots(pool: Pool) -> None:
     """Let no item be of the pool any more."""
     for queue in range(len(pool.top_sizes)):
@@ -181,7 +181,7 @@ def clear_slots(pool: Pool) -> None:
             pool.slots[pool.candidates[pool.top[queue, number]].item] = 0
 
 
-@inline_njit
+@forward_njit
 def clear_linked(pool: Pool) -> None:
     """Let the sums of the pool's candidates, which sources add to by slot, be 0."""
     for queue in range(len(pool.top_sizes)):
@@ -189,7 +189,7 @@ def clear_linked(pool: Pool) -> None:
         pool.linked[first : first + pool.top_sizes[queue]] = 0.0
 
 
-@inline_njit
+@forward_njit
 def list_pooled(item: int, rows: Rows, pool: Pool) -> int:
     """List the cells of an item's row that are about candidates of the pool in `pool.ranked`; returns how many.
 
@@ -202,7 +202,7 @@ def list_pooled(item: int, rows: Rows, pool: Pool) -> int:
     return pooled
 
 
-@inline_njit
+@forward_njit
 def join_top(top: TopItems, row: int, kind: int, anchor: int, most: int, at: float, state: ServingState) -> None:
     """Let the first items of a row of `top` that are of a kind join the pool, unless they are in it."""
     pool, considered = state.pool, 0
@@ -217,7 +217,7 @@ def join_top(top: TopItems, row: int, kind: int, anchor: int, most: int, at: flo
         join_pool(place, anchor, at, state)
 
 
-@inline_njit
+@forward_njit
 def join_pool(place: int, anchor: int, at: float, state: ServingState) -> None:
     """Let a candidate join the pool, if it is not in it and there is room, for the anchor at a place; -1: its own."""
     pool = state.pool
@@ -232,7 +232,7 @@ def join_pool(place: int, anchor: int, at: float, state: ServingState) -> None:
     _let_in(place, queue, pool)
 
 
-@inline_njit
+@forward_njit
 def sum_own(situation: Situation, state: ServingState) -> None:
     """Sum up what the shopper has bought by category and brand, and describe it; `clear_own` puts all back to zero."""
     sums, rules = state.query.own, state.rules
@@ -261,7 +261,7 @@ def sum_own(situation: Situation, state: ServingState) -> None:
             of_brand[1] = log(1.0 + of_brand[0] / own_baskets / OWN_UNIT)
 
 
-@inline_njit
+@forward_njit
 def clear_own(situation: Situation, state: ServingState) -> None:
     """Put the sums of `sum_own` back to zero."""
     for index in range(len(situation.own)):
@@ -271,7 +271,7 @@ def clear_own(situation: Situation, state: ServingState) -> None:
         state.query.own_brand[fact.brand, :] = 0.0
 
 
-@inline_njit
+@forward_njit
 def rerank(queue: int, state: ServingState) -> None:
     """Queue the pool's candidates of a queue, and nothing else, by the order that serves for their kind.
 
@@ -306,7 +306,7 @@ def rerank(queue: int, state: ServingState) -> None:
         push(queue, place, state.pool, state.id_order)
 
 
-@inline_njit
+@forward_njit
 def _weigh_steps(size: int, state: ServingState) -> None:
     """Multiply the acceptances of the pool's upsells by what their steps in price are worth."""
     pool = state.pool
@@ -318,7 +318,7 @@ def _weigh_steps(size: int, state: ServingState) -> None:
         pool.totals[number] *= power(pool.due[number], state.weights.step_power)
 
 
-@inline_njit
+@forward_njit
 def drop_joined(queue: int, pool: Pool) -> None:
     """Let the candidates of a queue's pool that have joined it be none of those that are queued."""
     for number in range(pool.top_sizes[queue]):
@@ -327,7 +327,7 @@ def drop_joined(queue: int, pool: Pool) -> None:
             candidate.tier = 0
 
 
-@inline_njit
+@forward_njit
 def describe(queue: int, situation: Situation, state: ServingState) -> None:
     """Describe the pool's candidates of a queue by the `FEATURES`, a column each of `state.pool.features`.
 
@@ -356,7 +356,7 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
     _weigh(queue, state)
 
 
-@inline_njit
+@forward_njit
 def _take_logs(size: int, upsell: bool, baskets: float, pool: Pool) -> None:
     """Make features of the numbers in the columns of features that most candidates have."""
     base, own_price = pool.features[_BASE, :size], pool.features[_OWN_PRICE, :size]
@@ -384,28 +384,28 @@ def _take_logs(size: int, upsell: bool, baskets: float, pool: Pool) -> None:
     _bound(pool.features[_HAD + 5, :size])
 
 
-@inline_njit
+@forward_njit
 def _log(values: NDArray[np.float64]) -> None:
     """Take the logarithms of numbers."""
     for number in range(len(values)):
         values[number] = log(values[number])
 
 
-@inline_njit
+@forward_njit
 def _log_shares(values: NDArray[np.float64], unit: float) -> None:
     """Take the logarithms of 1 and each number in a unit."""
     for number in range(len(values)):
         values[number] = log(1.0 + values[number] / unit)
 
 
-@inline_njit
+@forward_njit
 def _bound(values: NDArray[np.float64]) -> None:
     """Bound logarithms of prices and of times."""
     for number in range(len(values)):
         values[number] = min(_STEEPEST, max(-_STEEPEST, values[number]))
 
 
-@inline_njit
+@forward_njit
 def _add_log(column: int, number: int, value: float, due: int, pool: Pool) -> int:
     """Let the logarithm of a value be a feature of a candidate; returns how many are due now."""
     pool.due[due] = value
@@ -413,14 +413,14 @@ def _add_log(column: int, number: int, value: float, due: int, pool: Pool) -> in
     return due + 1
 
 
-@inline_njit
+@forward_njit
 def _put_due(due: int, pool: Pool) -> None:
     """Put so many logarithms where they are due."""
     for index in range(due):
         pool.features[pool.due_for[index] >> _BITS, pool.due_for[index] & _NUMBER] = pool.due[index]
 
 
-@inline_njit
+@forward_njit
 def _describe_shares(queue: int, pool: Pool) -> None:
     """Describe the candidates of a queue by their shares. Most have few of them, and none tells which."""
     size, due = pool.top_sizes[queue], 0
@@ -436,7 +436,7 @@ def _describe_shares(queue: int, pool: Pool) -> None:
     _put_due(due, pool)
 
 
-@inline_njit
+@forward_njit
 def _describe_evidence(number: int, place: int, upsell: bool, state: ServingState) -> None:
     """What was counted about a candidate."""
     pool, features = state.pool, state.pool.features
@@ -452,7 +452,7 @@ def _describe_evidence(number: int, place: int, upsell: bool, state: ServingStat
     features[_COUNTED, number] = candidate.tier == EVIDENCE
 
 
-@inline_njit
+@forward_njit
 def _describe_item(number: int, place: int, upsell: bool, state: ServingState) -> None:
     """What a candidate is, beside its anchor and what the shopper has bought."""
     pool, features, query = state.pool, state.pool.features, state.query
@@ -476,7 +476,7 @@ def _describe_item(number: int, place: int, upsell: bool, state: ServingState) -
     pool.totals[number] = of_group[MEAN_LOG] if priced else 0.0
 
 
-@inline_njit
+@forward_njit
 def _describe_purchases(number: int, place: int, situation: Situation, state: ServingState, due: int) -> int:
     """How often and when the shopper has bought a candidate.
 
@@ -507,7 +507,7 @@ def _describe_purchases(number: int, place: int, situation: Situation, state: Se
     return due
 
 
-@inline_njit
+@forward_njit
 def _weigh(queue: int, state: ServingState) -> None:
     """Score the described candidates of a queue by the learnt order."""
     learnt, pool, kind = state.learnt, state.pool, UPSELL if queue == UPSELLS else CROSS_SELL

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from models.cache_lines import LINE, prefetch
 from models.cooccurrence.index import Rows
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.batch import Batch, Joined
 from models.serving.popularity import MAX_ANCHORS, PLACES, TopItems
 from models.serving.rules import ANCHORS
@@ -26,7 +26,7 @@ _WEIGHTS, _COUNTS = LINE // 8, LINE // 4
 """Weights of cells, and counts or ids, on a line."""
 
 
-@inline_njit
+@forward_njit
 def fetch_ahead(query: int, batch: Batch, state: ServingState) -> None:
     """Make one step for each of the queries that follow one; those before the first are made for, too."""
     last = len(batch.at) - 1
@@ -38,7 +38,7 @@ def fetch_ahead(query: int, batch: Batch, state: ServingState) -> None:
         _fetch_neighbours(query + 1, batch, state)
 
 
-@inline_njit
+@forward_njit
 def fetch_walk(state: ServingState) -> None:
     """Fetch the rows that a walk goes over, and the shelves of the anchors."""
     rows, pool, rules = state.rows, state.pool, state.rules
@@ -51,7 +51,7 @@ def fetch_walk(state: ServingState) -> None:
         _fetch_list(rules.group[rules.facts[state.query.anchors[anchor]].category], state.by_category)
 
 
-@inline_njit
+@forward_njit
 def fetch_shelves(state: ServingState) -> None:
     """Fetch what is known of the items of the shelves."""
     rules, top = state.rules, state.by_category
@@ -61,7 +61,7 @@ def fetch_shelves(state: ServingState) -> None:
             _fetch_item(top.items[row, place], state)
 
 
-@inline_njit
+@forward_njit
 def _fetch_items(query: int, batch: Batch, state: ServingState) -> None:
     """Fetch what is known of the items of a query, and of those that the sequence model expects."""
     for joined in (batch.trigger, batch.cart, batch.visit):
@@ -71,7 +71,7 @@ def _fetch_items(query: int, batch: Batch, state: ServingState) -> None:
         _fetch_item(batch.expected.items[at], state)
 
 
-@inline_njit
+@forward_njit
 def _fetch_rows(query: int, batch: Batch, state: ServingState) -> None:
     """Fetch the rows of the items of a query."""
     _fetch_rows_of(batch.trigger, query, False, state.rows)
@@ -79,14 +79,14 @@ def _fetch_rows(query: int, batch: Batch, state: ServingState) -> None:
     _fetch_rows_of(batch.visit, query, False, state.rows)
 
 
-@inline_njit
+@forward_njit
 def _fetch_rows_of(joined: Joined, query: int, last: bool, rows: Rows) -> None:
     first, end = _most(joined, query, last)
     for at in range(first, end):
         _fetch_cells(joined.items[at], 0, PAIR_KINDS, rows)
 
 
-@inline_njit
+@forward_njit
 def _fetch_neighbours(query: int, batch: Batch, state: ServingState) -> None:
     """Fetch what is known of the neighbours of the items of a query."""
     _fetch_neighbours_of(batch.trigger, query, False, state)
@@ -94,7 +94,7 @@ def _fetch_neighbours(query: int, batch: Batch, state: ServingState) -> None:
     _fetch_neighbours_of(batch.visit, query, False, state)
 
 
-@inline_njit
+@forward_njit
 def _fetch_neighbours_of(joined: Joined, query: int, last: bool, state: ServingState) -> None:
     first, end = _most(joined, query, last)
     rows = state.rows
@@ -105,7 +105,7 @@ def _fetch_neighbours_of(joined: Joined, query: int, last: bool, state: ServingS
                 _fetch_item(rows.ids[cell], state)
 
 
-@inline_njit
+@forward_njit
 def _most(joined: Joined, query: int, last: bool) -> tuple[int, int]:
     """Where the items of a list begin and end whose rows are fetched: the first ones, or the last."""
     first, end = joined.ends[query], joined.ends[query + 1]
@@ -114,7 +114,7 @@ def _most(joined: Joined, query: int, last: bool) -> tuple[int, int]:
     return first, min(end, first + MOST_ITEMS)
 
 
-@inline_njit
+@forward_njit
 def _fetch_item(item: int, state: ServingState) -> None:
     """Fetch what is known of an item."""
     prefetch(state.rules.facts, item)
@@ -123,7 +123,7 @@ def _fetch_item(item: int, state: ServingState) -> None:
     prefetch(state.query.barred, item)
 
 
-@inline_njit
+@forward_njit
 def _fetch_cells(item: int, first_kind: int, end_kind: int, rows: Rows) -> None:
     """Fetch the row of an item: ids, and weights and counts of some kinds."""
     if item >= len(rows.at) or rows.length[item] == 0:
@@ -140,7 +140,7 @@ def _fetch_cells(item: int, first_kind: int, end_kind: int, rows: Rows) -> None:
         prefetch(weights, start + length - 1)
 
 
-@inline_njit
+@forward_njit
 def _fetch_list(row: int, top: TopItems) -> None:
     prefetch(top.length, row)
     for place in range(0, PLACES, _COUNTS):

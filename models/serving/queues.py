@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.state import BLOCK, Pool
 
 _NONE = -1
 
 
-@inline_njit
+@forward_njit
 def push(queue: int, place: int, pool: Pool, id_order: NDArray[np.uint64]) -> None:
     """Queue a candidate that has a score."""
     queues = pool.queues
@@ -29,7 +29,7 @@ def push(queue: int, place: int, pool: Pool, id_order: NDArray[np.uint64]) -> No
         queues.best[queue, block] = at
 
 
-@inline_njit
+@forward_njit
 def first(queue: int, pool: Pool, id_order: NDArray[np.uint64]) -> int:
     """Place in a queue of its best candidate, -1 if it is empty."""
     queues = pool.queues
@@ -41,14 +41,14 @@ def first(queue: int, pool: Pool, id_order: NDArray[np.uint64]) -> int:
     return int(best)
 
 
-@inline_njit
+@forward_njit
 def pop(queue: int, at: int, pool: Pool, id_order: NDArray[np.uint64]) -> None:
     """Take a candidate out of a queue, by its place there."""
     pool.queues.places[queue, at] = _NONE
     _find_best(queue, at // BLOCK, pool, id_order)
 
 
-@inline_njit
+@forward_njit
 def rescore(queue: int, at: int, pool: Pool, id_order: NDArray[np.uint64]) -> None:
     """Move a queued candidate whose score has changed to its place in the order."""
     queues = pool.queues
@@ -56,7 +56,7 @@ def rescore(queue: int, at: int, pool: Pool, id_order: NDArray[np.uint64]) -> No
     _find_best(queue, at // BLOCK, pool, id_order)
 
 
-@inline_njit
+@forward_njit
 def _find_best(queue: int, block: int, pool: Pool, id_order: NDArray[np.uint64]) -> None:
     queues = pool.queues
     best = _NONE
@@ -66,7 +66,7 @@ def _find_best(queue: int, block: int, pool: Pool, id_order: NDArray[np.uint64])
     queues.best[queue, block] = best
 
 
-@inline_njit
+@forward_njit
 def _before(queue: int, at: int, other: int, pool: Pool, id_order: NDArray[np.uint64]) -> bool:
     """Whether one place of a queue comes before another."""
     queues = pool.queues
@@ -75,7 +75,7 @@ def _before(queue: int, at: int, other: int, pool: Pool, id_order: NDArray[np.ui
     return bool(precedes(queues.places[queue, at], queues.places[queue, other], pool, id_order))
 
 
-@inline_njit
+@forward_njit
 def precedes(place: int, other: int, pool: Pool, id_order: NDArray[np.uint64]) -> bool:
     """Whether a candidate comes before another: by score; of equal scores a bound before an exact one, then by id."""
     mine, its = pool.candidates[place], pool.candidates[other]
@@ -88,7 +88,7 @@ def precedes(place: int, other: int, pool: Pool, id_order: NDArray[np.uint64]) -
     return bool(id_order[mine.item, 1] < id_order[its.item, 1])
 
 
-@inline_njit
+@forward_njit
 def put_first(most: int, places: NDArray[np.int32], pool: Pool, id_order: NDArray[np.uint64]) -> None:
     """Put the best `most` of more candidates before the others, in no order (C. A. R. Hoare's Find, 1961)."""
     low, high = 0, len(places) - 1
@@ -111,7 +111,7 @@ def put_first(most: int, places: NDArray[np.int32], pool: Pool, id_order: NDArra
             break
 
 
-@inline_njit
+@forward_njit
 def put_in_order(places: NDArray[np.int32], pool: Pool, id_order: NDArray[np.uint64]) -> None:
     """Put a few candidates in order, the best first."""
     for number in range(1, len(places)):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.shop.catalog import KNOWN, OFFERED, Catalog
 from models.shop.items import Items
 from models.shop.kinds import CROSS_SELL, NEITHER, UPSELL
@@ -237,7 +237,7 @@ class _Pairs:
             self.second[node, bit // 64] |= np.uint64(1 << bit % 64)
 
 
-@inline_njit
+@forward_njit
 def begin(
     serial: int,
     trigger: NDArray[np.int32],
@@ -267,7 +267,7 @@ def begin(
     query_state.now[MAY_UPSELL] = 1 if upsells else 0
 
 
-@inline_njit
+@forward_njit
 def _bar(item: int, query_state: QueryState) -> bool:
     """Bar an item from this query; returns whether that is new."""
     if query_state.barred[item] & _BY_QUERY:
@@ -278,7 +278,7 @@ def _bar(item: int, query_state: QueryState) -> bool:
     return True
 
 
-@inline_njit
+@forward_njit
 def _add_anchor(item: int, rules: Rules, query_state: QueryState) -> None:
     """Bar an item of the trigger or the cart, and compare candidates with it, if it is known."""
     fact = rules.facts[item]
@@ -290,7 +290,7 @@ def _add_anchor(item: int, rules: Rules, query_state: QueryState) -> None:
             query_state.denied[word] |= rules.deny_from[fact.category, word]
 
 
-@inline_njit
+@forward_njit
 def classify(item: int, rules: Rules, query_state: QueryState) -> tuple[int, int]:
     """What an item may be suggested as, and the place in `query_state.anchors` of the first anchor that it may be for.
 
@@ -316,14 +316,14 @@ def classify(item: int, rules: Rules, query_state: QueryState) -> tuple[int, int
     return NEITHER, -1
 
 
-@inline_njit
+@forward_njit
 def fits(item: int, kind: int, place: int, rules: Rules, query_state: QueryState) -> bool:
     """Whether an item of a kind may be suggested for the anchor at a place."""
     anchor = query_state.anchors[place]
     return bool(_steps_up(item, anchor, rules) if kind == UPSELL else _allowed(item, anchor, rules))
 
 
-@inline_njit
+@forward_njit
 def _allowed(item: int, anchor: int, rules: Rules) -> bool:
     """Whether `allow_pairs` allow an item with an anchor. `classify` checks the denials of all anchors at once."""
     if rules.allow_all:
@@ -335,7 +335,7 @@ def _allowed(item: int, anchor: int, rules: Rules) -> bool:
     return False
 
 
-@inline_njit
+@forward_njit
 def _steps_up(item: int, anchor: int, rules: Rules) -> bool:
     """Whether an item is the anchor's upsell."""
     more, less = rules.facts[item], rules.facts[anchor]

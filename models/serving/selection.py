@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.candidates import make_exact
 from models.serving.queues import first, pop, precedes, rescore
 from models.serving.rules import Rules
@@ -15,7 +15,7 @@ from models.shop.catalog import NONE
 from models.shop.kinds import CROSS_SELL, NEITHER
 
 
-@inline_njit
+@forward_njit
 def take_best(at: float, chosen: NDArray[np.int32], size: int, state: ServingState) -> int:
     """Extend a list of `size` candidates (by place) from the queues, best first, within the caps; returns its size."""
     limits, queues = state.limits, state.pool.queues
@@ -42,7 +42,7 @@ def take_best(at: float, chosen: NDArray[np.int32], size: int, state: ServingSta
     return size
 
 
-@inline_njit
+@forward_njit
 def explore_last(at: float, seed: np.uint64, chosen: NDArray[np.int32], size: int, state: ServingState) -> float:
     """With probability `limits.explore` replace the last of a list by a candidate drawn from all beyond it.
 
@@ -81,7 +81,7 @@ def explore_last(at: float, seed: np.uint64, chosen: NDArray[np.int32], size: in
     return limits.explore / beyond
 
 
-@inline_njit
+@forward_njit
 def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
     """Number of cross-sells in a list."""
     number = 0
@@ -90,13 +90,13 @@ def count_cross_sells(chosen: NDArray[np.int32], size: int, pool: Pool) -> int:
     return number
 
 
-@inline_njit
+@forward_njit
 def weakest(chosen: NDArray[np.int32], size: int, weights: Weights, pool: Pool) -> float:
     """Score below which fallbacks have to stay."""
     return float(pool.candidates[chosen[size - 1]].score) if size else weights.fall_back
 
 
-@inline_njit
+@forward_njit
 def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, limits: Limits, pool: Pool) -> bool:
     """Whether the caps of brand and category allow another candidate in the list so far."""
     fact = rules.facts[pool.candidates[place].item]
@@ -110,7 +110,7 @@ def _fits_caps(place: int, chosen: NDArray[np.int32], size: int, rules: Rules, l
     return not (limits.per_category and of_category >= limits.per_category)
 
 
-@inline_njit
+@forward_njit
 def exact_first(queue: int, at: float, rows: Rows, weights: Weights, pool: Pool, id_order: NDArray[np.uint64]) -> int:
     """Place in a queue of its best, -1 if it is empty. Scores are upper bounds, so the first exact one is the best."""
     while True:
@@ -124,7 +124,7 @@ def exact_first(queue: int, at: float, rows: Rows, weights: Weights, pool: Pool,
         rescore(queue, best, pool, id_order)
 
 
-@inline_njit
+@forward_njit
 def _mixed(bits: np.uint64) -> np.uint64:
     """64 bits in which each depends on all of the given ones (the finalizer of splitmix64)."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

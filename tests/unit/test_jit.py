@@ -44,6 +44,27 @@ print(faded(Weight(8.0, 0.0), 10.0, 10.0))
 """
 
 
+NEGATIVE = """
+import numpy as np
+from models.jit import forward_njit
+
+@forward_njit
+def sum_of(values, places):
+    total = 0.0
+    for place in places:
+        total += values[place]
+    return total
+
+print(sum_of(np.array([1.0, 2.0, 4.0]), np.array([0, 2])))
+try:
+    sum_of(np.array([1.0, 2.0, 4.0]), np.array([0, -2]))
+except IndexError:
+    print(1)
+"""
+
+PROMISES = Path("tests") / "property" / "serving" / "test_promises.py"
+
+
 def run(folder: Path, program: str = PROGRAM) -> list[float]:
     environment = {key: value for key, value in os.environ.items() if key != "NUMBA_CACHE_DIR"}
     done = subprocess.run(
@@ -96,3 +117,28 @@ def test_an_edit_of_an_imported_module_is_in_force_at_the_next_start(tmp_path: P
     edit(models / "weights.py", "class Weight(", "class Faded(")
     edit(models / "weights.py", "    since: float\n", "    since: float\n\nWeight = Faded\n")
     assert run(tmp_path) == [12.0, 12.0, 0]  # the cached signature names a class that is gone
+
+
+def _bounds_checked(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python with every index of compiled code checked."""
+    environment = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=900,
+    )
+
+
+def test_a_negative_index_is_found_by_the_bounds_check(tmp_path: Path) -> None:
+    done = _bounds_checked(tmp_path, "-c", NEGATIVE)
+    assert done.stdout.split() == ["5.0", "1"], done.stderr
+
+
+@pytest.mark.slow
+def test_serving_uses_no_index_out_of_bounds(tmp_path: Path) -> None:
+    done = _bounds_checked(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(PROMISES))
+    assert done.returncode == 0, done.stdout

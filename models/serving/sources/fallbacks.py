@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.batch import Batch
 from models.serving.candidates import place_of, relate, step_factor
 from models.serving.explanations import Reasons, explain_relation
@@ -49,7 +49,7 @@ _HALF_WAY = 10.0
 """Decayed views (or a quarter of the baskets) at which popularity is worth half of what it can be."""
 
 
-@inline_njit
+@forward_njit
 def fall_back(at: float, weakest: float, cross_sells: bool, upsells: bool, state: ServingState) -> None:
     """Queue top items that are related to the first anchors, with scores below the weakest evidence.
 
@@ -72,7 +72,7 @@ def fall_back(at: float, weakest: float, cross_sells: bool, upsells: bool, state
     _add(state.by_category, ROOT, CROSS_SELL, POPULAR, -1, at, weakest, state)
 
 
-@inline_njit
+@forward_njit
 def _add(
     top: TopItems,
     row: int,
@@ -107,7 +107,7 @@ def _add(
             return
 
 
-@inline_njit
+@forward_njit
 def add_most_popular(at: float, state: ServingState) -> None:
     """Queue the top items of the shop and of the first anchors' categories, and all above these, by popularity alone.
 
@@ -122,7 +122,7 @@ def add_most_popular(at: float, state: ServingState) -> None:
     _add_popular(ROOT, at, state)
 
 
-@inline_njit
+@forward_njit
 def _add_popular(row: int, at: float, state: ServingState) -> None:
     """Queue the items of a node's list, cross-sells and upsells."""
     top = state.by_category
@@ -141,7 +141,7 @@ def _add_popular(row: int, at: float, state: ServingState) -> None:
         push(UPSELLS if candidate.kind == UPSELL else CROSS_SELLS, place, state.pool, state.id_order)
 
 
-@inline_njit
+@forward_njit
 def _popularity(item: int, at: float, rows: Rows) -> float:
     """From 0.1 for an item that nobody has looked at, towards 1."""
     weight = 0.0
@@ -151,7 +151,7 @@ def _popularity(item: int, at: float, rows: Rows) -> float:
     return (weight + 1.0) / (weight + _HALF_WAY)
 
 
-@inline_njit
+@forward_njit
 def explain(
     chosen: NDArray[np.int32], size: int, query: int, batch: Batch, state: ServingState, found: Reasons
 ) -> None:

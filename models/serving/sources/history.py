@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.batch import Batch
 from models.serving.candidates import place_of
 from models.serving.explanations import Reasons, explain_relation
@@ -20,7 +20,7 @@ from models.serving.state import JOINED, OWN, ServingState
 from models.shop.kinds import NEITHER
 
 
-@inline_njit
+@forward_njit
 def join(query: int, batch: Batch, state: ServingState) -> None:
     """Let all items of the history join the pool."""
     own = batch.own[batch.own_ends[query] : batch.own_ends[query + 1]]
@@ -35,7 +35,7 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
             candidate.relation = OWN
 
 
-@inline_njit
+@forward_njit
 def explain(
     chosen: NDArray[np.int32], size: int, query: int, batch: Batch, state: ServingState, found: Reasons
 ) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
 from models.serving.pooling import clear_linked, list_pooled, slot_of
@@ -29,7 +29,7 @@ NAME = "likeness"
 _SHARE = SOURCES.index(NAME)
 
 
-@inline_njit
+@forward_njit
 def join(query: int, batch: Batch, state: ServingState) -> None:
     """Describe the candidates of the pool; none joins."""
     rows, weights, pool, items = state.rows, state.weights, state.pool, 0

@@ -5,7 +5,7 @@ They have no share, and the reason of a fallback: in how many baskets the item w
 
 from __future__ import annotations
 
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.batch import Batch
 from models.serving.pooling import join_top
 from models.serving.sources.source import Source
@@ -16,7 +16,7 @@ MOST_BOUGHT = 40
 """Cross-sells that join the pool."""
 
 
-@inline_njit
+@forward_njit
 def join(query: int, batch: Batch, state: ServingState) -> None:
     """Let the first of the shop's list join the pool."""
     join_top(state.most_bought, 0, CROSS_SELL, -1, MOST_BOUGHT, batch.at[query], state)

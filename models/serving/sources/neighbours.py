@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.cooccurrence.index import Rows
 from models.elementary import exp2
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.batch import Batch
 from models.serving.candidates import bought_by_chance, cell_of, half_lives, place_of, significance
 from models.serving.explanations import OF_AN_ANCHOR, OF_OWN_ANCHOR, OF_VISIT, Reasons
@@ -36,13 +36,13 @@ from models.shop.events import (
 from models.shop.kinds import NEITHER
 
 
-@inline_njit
+@forward_njit
 def has_neighbours(item: int, rows: Rows) -> bool:
     """Whether an item has a row, and anything in it."""
     return bool(item < len(rows.length) and rows.length[item] > 0)
 
 
-@inline_njit
+@forward_njit
 def share_factors(item: int, recency: float, fade: float, rows: Rows, weights: Weights) -> tuple[float, float]:
     """What a weight in an item's row is multiplied by to be a weighed share of its views, and of its baskets.
 
@@ -53,13 +53,13 @@ def share_factors(item: int, recency: float, fade: float, rows: Rows, weights: W
     return recency * fade / views, recency * fade / baskets
 
 
-@inline_njit
+@forward_njit
 def supported(cell: int, kind: int, rows: Rows, weights: Weights) -> float:
     """Weight of a kind in a cell, 0 where too few events are behind it."""
     return float(rows.weights[cell, kind]) if rows.counts[cell, kind] >= weights.min_support else 0.0
 
 
-@inline_njit
+@forward_njit
 def add(query: int, batch: Batch, state: ServingState) -> None:
     """Add all neighbours of all items of the context, with their shares; anchors are those of the greatest shares."""
     at = batch.at[query]
@@ -97,7 +97,7 @@ def add(query: int, batch: Batch, state: ServingState) -> None:
                 candidate.anchor = anchor
 
 
-@inline_njit
+@forward_njit
 def explain(
     chosen: NDArray[np.int32], size: int, query: int, batch: Batch, state: ServingState, found: Reasons
 ) -> None:
@@ -123,7 +123,7 @@ def explain(
             found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, state.weights.chance)
 
 
-@inline_njit
+@forward_njit
 def _explain_neighbours(
     place: int, at: float, marks: np.uint64, rows: Rows, weights: Weights, pool: Pool, found: Reasons
 ) -> None:

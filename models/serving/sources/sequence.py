@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
 from models.serving.candidates import place_of
@@ -27,7 +27,7 @@ NAME = "sequence"
 _SHARE = SOURCES.index(NAME)
 
 
-@inline_njit
+@forward_njit
 def add(query: int, batch: Batch, state: ServingState) -> None:
     """Add the items that the model expects next; they are distinct."""
     expected = batch.expected
@@ -37,7 +37,7 @@ def add(query: int, batch: Batch, state: ServingState) -> None:
             state.pool.shares[place, _SHARE] = expected.shares[at]
 
 
-@inline_njit
+@forward_njit
 def explain(
     chosen: NDArray[np.int32], size: int, query: int, batch: Batch, state: ServingState, found: Reasons
 ) -> None:

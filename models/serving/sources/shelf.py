@@ -5,7 +5,7 @@ They have no share, and the reason of a fallback: in how many baskets the item w
 
 from __future__ import annotations
 
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.serving.batch import Batch
 from models.serving.pooling import join_top
 from models.serving.popularity import MAX_ANCHORS, PLACES
@@ -15,7 +15,7 @@ from models.serving.state import ServingState
 from models.shop.kinds import UPSELL
 
 
-@inline_njit
+@forward_njit
 def join(query: int, batch: Batch, state: ServingState) -> None:
     """Let the upsells of the categories' lists join the pool."""
     rules, now = state.rules, state.query.now

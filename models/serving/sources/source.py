@@ -17,7 +17,7 @@ class Worth(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A source of candidates. Its functions are compiled (`inline_njit`), and those that it does not need are None."""
+    """A source of candidates. Its functions are compiled (`forward_njit`), and those that it does not need are None."""
 
     worth: Mapping[str, Worth] = MappingProxyType({})
     """Of its shares, by their names in `models.ranking.features.SOURCES`. A share without a reason must be worth 0: an

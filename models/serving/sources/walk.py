@@ -13,7 +13,7 @@ It describes candidates that other sources bring. Its worth is 0: the learnt ord
 from __future__ import annotations
 
 from models.elementary import exp2
-from models.jit import inline_njit
+from models.jit import forward_njit
 from models.ranking.features import SOURCES
 from models.serving.batch import Batch
 from models.serving.candidates import half_lives
@@ -31,7 +31,7 @@ ITEMS, BETWEEN = 3, 8
 _SHARE = SOURCES.index(NAME)
 
 
-@inline_njit
+@forward_njit
 def join(query: int, batch: Batch, state: ServingState) -> None:
     """Describe the candidates of the pool; none joins."""
     at, rows, weights, pool = batch.at[query], state.rows, state.weights, state.pool
