@@ -7,9 +7,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from models.sessions.visits import VisitConfig
-from streams.kafka.cursor import Cursor, runs_of
+from streams.kafka.cursor import RUN_BYTES, Cursor, runs_of
 from streams.kafka.log import Log
+from streams.wire.merging import merge
 from streams.wire.record import Record
+from streams.wire.record_run import RecordRun
+
+REPLAYED_TOGETHER = 2_000
+"""Records that are given together: it takes a few milliseconds to apply them again."""
 
 
 async def recent_past(
@@ -19,11 +24,12 @@ async def recent_past(
     visits: VisitConfig,
     replayed: Callable[[int], None],
     learnt: int | None = None,
-) -> AsyncGenerator[Record, None]:
+) -> AsyncGenerator[list[RecordRun], None]:
     """Remembered records up to the positions of two cursors, by append time; clicks go first where it is equal.
 
-    `replayed` is called with the number of records read. From the offset `learnt` on, it must be known of purchases
-    whether they are repeats: if that is further back than memory tells, all purchases of the log are read.
+    Each list is of runs that follow each other, each of one of the topics. `replayed` is called with the number of
+    records read. From the offset `learnt` on, it must be known of purchases whether they are repeats: if that is
+    further back than memory tells, all purchases of the log are read.
     """
     click_start = await _first_remembered(log, clicks, visits.click_memory_s)
     purchase_start = await _first_remembered(log, purchases, visits.purchase_memory_s)
@@ -31,16 +37,51 @@ async def recent_past(
         purchase_start = 0
     first = read_again(log, clicks, click_start, replayed)
     second = read_again(log, purchases, purchase_start, replayed)
-    async with aclosing(_records(first)) as lefts, aclosing(_records(second)) as rights:
-        left, right = await anext(lefts, None), await anext(rights, None)
+    async with aclosing(first), aclosing(second):
+        left, right = await _next_run(first), await _next_run(second)
         while left is not None or right is not None:
-            if right is None or (left is not None and left.timestamp <= right.timestamp):
-                assert left is not None  # noqa: S101 - the loop's condition
-                yield left
-                left = await anext(lefts, None)
+            if left is not None and right is not None:
+                runs, left, right = _merged(left, right)
             else:
-                yield right
-                right = await anext(rights, None)
+                run = left if right is None else right
+                assert run is not None  # noqa: S101 - the loop's condition
+                runs = [run[:REPLAYED_TOGETHER]]
+                rest = run[REPLAYED_TOGETHER:]
+                left, right = (rest, None) if right is None else (None, rest)
+            yield runs
+            left = left or (None if left is None else await _next_run(first))
+            right = right or (None if right is None else await _next_run(second))
+
+
+async def _next_run(batches: AsyncGenerator[Sequence[Record], None]) -> RecordRun | None:
+    """The next records as a run, if there are any."""
+    async for batch in batches:
+        if batch:
+            return RecordRun.of(batch)
+    return None
+
+
+def _merged(left: RecordRun, right: RecordRun) -> tuple[list[RecordRun], RecordRun, RecordRun]:
+    """The first records of two runs by append time, as runs, and the rest of each."""
+    *stretches, _ = merge(
+        left.table, left.start, left.stop, right.table, right.start, right.stop, REPLAYED_TOGETHER, RUN_BYTES
+    ).tolist()
+    runs, rests = list[RecordRun](), [left, right]
+    for number, count in enumerate(stretches):
+        if count:
+            side = number % 2
+            runs.append(rests[side][:count])
+            rests[side] = rests[side][count:]
+    return runs, rests[0], rests[1]
+
+
+async def records_of(past: AsyncGenerator[list[RecordRun], None]) -> AsyncGenerator[Record, None]:
+    """The records of `recent_past` one by one."""
+    async with aclosing(past):
+        async for runs in past:
+            for run in runs:
+                for record in run:
+                    yield record
 
 
 async def _first_remembered(log: Log, cursor: Cursor, memory_s: float) -> int:
@@ -67,10 +108,3 @@ async def read_again(
                 for run in runs_of(batch):
                     yield run
                     await asyncio.sleep(0)
-
-
-async def _records(batches: AsyncGenerator[Sequence[Record], None]) -> AsyncGenerator[Record, None]:
-    async with aclosing(batches):
-        async for batch in batches:
-            for record in batch:
-                yield record

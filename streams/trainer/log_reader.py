@@ -21,7 +21,7 @@ from models.snapshot import Snapshot
 from streams.errors import TakeOverError
 from streams.kafka.cursor import RUN_BYTES, Cursor, size_of
 from streams.kafka.log import Log
-from streams.kafka.replay import read_again, recent_past
+from streams.kafka.replay import read_again, recent_past, records_of
 from streams.settings import Settings
 from streams.trainer.metrics import TrainerMetrics
 from streams.wire.record import Record
@@ -128,7 +128,8 @@ class LogReader:
         clicks, purchases = (
             self.cursors[TopicPartition(full_name(self._settings.prefix, topic), number)] for topic in LEARNT
         )
-        return recent_past(self._log, clicks, purchases, self._settings.visits, self._metrics.replayed.inc)
+        past = recent_past(self._log, clicks, purchases, self._settings.visits, self._metrics.replayed.inc)
+        return records_of(past)
 
     def partitions_of(self, topic: str) -> int:
         """Number of partitions of a topic, by its full name."""

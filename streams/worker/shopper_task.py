@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import groupby
 from typing import Any, TypeVar
 
 import msgspec
@@ -45,7 +44,7 @@ from models.sessions.visits import (
 from models.shop.events import Action, Click, Profile, Purchase
 from models.shop.policy import DEFAULT
 from streams.errors import RecordError
-from streams.kafka.cursor import RUN_BYTES, Cursor, merged, size_of
+from streams.kafka.cursor import Cursor, merged
 from streams.kafka.replay import read_again, recent_past
 from streams.wire.backfill import is_backfilled
 from streams.wire.checkpoints import VERSION, Forgotten, encode_forgotten
@@ -85,9 +84,6 @@ MOST_APART = 8
 
 MOST_STEPS = 1_000
 """Of the looks' table, that are collected while the log is read again: it takes them in half a millisecond."""
-
-REPLAYED_TOGETHER = 500
-"""Records of the log that are applied together while it is read again: it takes a millisecond."""
 
 CLICK_OUTCOMES = ("forgotten", "repeated", "backfilled", "no trigger", "too old", None)
 """Outcomes of `models.sessions.click_kernel`, for the metrics; those that ask are counted when they are answered."""
@@ -181,41 +177,32 @@ class ShopperTask(PartitionTask):
         await self._adopt_histories()
         past = recent_past(self.context.log, clicks, purchases, settings.visits, replayed, published)
         async with aclosing(past):
-            run, size = list[Record](), 0
-            async for record in past:
-                run.append(record)
-                size += size_of(record)
-                if len(run) == REPLAYED_TOGETHER or size >= RUN_BYTES:
-                    self._replay_run(run, joined, published)
-                    run, size = [], 0
-            self._replay_run(run, joined, published)
+            async for runs in past:
+                self._replay_runs(runs, joined, published)
         self.visits.outcomes()  # were counted when they were applied first
         self.context.looks.run()
         self.cursors, self.histories.position = cursors, purchases.position
         for user_id in self.histories.shoppers():  # rows may be older than what their shoppers have said
             self._forget_purchases(user_id)
 
-    def _replay_run(self, records: Sequence[Record], joined: int, published: int) -> None:
+    def _replay_runs(self, runs: Sequence[RecordRun], joined: int, published: int) -> None:
         """As `_replay`, of clicks and purchases in order."""
-        topic, ends = self._clicks_tp.topic, list[int]()
-        for is_click, stretch in groupby(record.topic == topic for record in records):
-            if is_click:
-                size = len(list(stretch))
-                ends += [len(ends) + size] * size
-        run = RecordRun.of([record for record in records if record.topic == topic])
-        clicks, done = self._scanned(run, ends), 0
-        while done < len(records):
-            record = records[done]
-            if record.topic == self._clicks_tp.topic:
-                if count := self._collect_plain(clicks, None, NOBODY_ASKS, None):
-                    if self.context.looks.waiting >= MOST_STEPS:
-                        self.context.looks.run()
+        clicks = self._scanned_runs(runs)
+        for run in runs:
+            are_clicks, done = run.topic == self._clicks_tp.topic, 0
+            while done < len(run):
+                if are_clicks and (count := self._collect_plain(clicks, None, NOBODY_ASKS, None)):
+                    self._run_many_steps()
                     done += count
                     continue
-                clicks.next += 1
-            self._replay(record, joined, published)
-            self.histories.drop_excess()
-            done += 1
+                clicks.next += are_clicks
+                self._replay(run[done], joined, published)
+                self.histories.drop_excess()
+                done += 1
+
+    def _run_many_steps(self) -> None:
+        if self.context.looks.waiting >= MOST_STEPS:
+            self.context.looks.run()
 
     def _replay(self, record: Record, joined: int, published: int) -> None:
         """Apply a past record to the state only: its effects are published already.
@@ -241,8 +228,7 @@ class ShopperTask(PartitionTask):
                     self._learn_purchase(event, record.offset)
         except RecordError:
             pass  # in the dead letters already: its position is below ours
-        if self.context.looks.waiting >= MOST_STEPS:
-            self.context.looks.run()
+        self._run_many_steps()
 
     # -- applying --------------------------------------------------------------------------------------------------
 

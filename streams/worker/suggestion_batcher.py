@@ -6,8 +6,8 @@ query carries its own snapshot of the visit, so batching never changes a result.
 Of a sample of lists the pool of candidates is sent, too, behind the list: the trainer learns their order from it.
 
 The sequence model predicts, the recommender answers with the predictions, the writer writes the records. Large batches
-go through this in a thread, one after the other, while the tasks go on: compiled code releases the lock. In a backlog a
-full batch waits there behind the one that is being answered, so that the thread never waits for the event loop. They
+go through this in three threads, one after the other, while the tasks go on: compiled code releases the lock. In a
+backlog full batches wait there behind the one that is being answered, so that no thread waits for the event loop. They
 read rows and catalogue as they are, so what changes them waits for `still` first.
 
 An event whose query waits here is applied but not answered: a task drains the batcher before it writes its positions.
@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -81,8 +81,12 @@ _PURCHASE = Action.PURCHASE
 MOST_INLINE = 48
 """Queries of a batch that is answered at once, which takes a millisecond or two: a thread would begin it later."""
 
-MOST_BEGUN = 2
-"""Batches in the thread: the one that is being answered, and one that is full."""
+STAGES = ("predict", "batch", "write")
+"""Threads that answer large batches, each one after the other: one is written while the next one is ranked, and the
+sequence model predicts for a third."""
+
+MOST_BEGUN = len(STAGES)
+"""Batches in the threads: the one that is being answered, and full ones behind it."""
 
 
 class Askers(NamedTuple):
@@ -124,7 +128,7 @@ class _Batch(NamedTuple):
 
 
 class _Begun(NamedTuple):
-    """A batch that is being answered in the thread, or waits there."""
+    """A batch that is being answered in the threads, or waits there."""
 
     batch: _Batch
     predictor: SequencePredictor | None
@@ -180,7 +184,7 @@ class SuggestionBatcher:
         self._batch_records, self._clock, self._on_failure = settings.batch_records, clock, on_failure
         self.predictor: SequencePredictor | None = None
         self._queries, self._requests = Queries(), WaitingRequests()  # not being answered yet
-        self._threads: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None  # that predicts, and that answers
+        self._threads: tuple[ThreadPoolExecutor, ...] | None = None  # of `STAGES`
         self._begun: deque[_Begun] = deque()  # in the threads, in order
         self._sending: asyncio.Task[None] | None = None  # while there are any
         self._moved = NextChange()  # of these
@@ -217,7 +221,7 @@ class SuggestionBatcher:
 
     @property
     def busy(self) -> bool:
-        """Whether a batch is being answered in the thread."""
+        """Whether a batch is being answered in the threads."""
         return bool(self._begun)
 
     @property
@@ -311,13 +315,15 @@ class SuggestionBatcher:
             if self._begun or size > (MOST_INLINE if predictor is None else min(MOST_INLINE, predictor.inline_limit)):
                 self._begin(batch, predictor, learnt)
             else:
-                self._send(batch, self._answers(batch, predictor, learnt))
+                expected = partial(self._predicted, batch, predictor)
+                ranked = partial(self._ranked, batch, learnt, expected)
+                self._send(batch, self._answers(batch, predictor, learnt, ranked))
         except Exception as error:
             self._fail(error)
             raise
 
     async def still(self) -> None:
-        """Return when no batch is being answered in the thread; none begins before the caller's next `await`.
+        """Return when no batch is being answered in the threads; none begins before the caller's next `await`.
 
         To be called before rows, catalogue, item ids or the policy change.
         """
@@ -376,20 +382,22 @@ class SuggestionBatcher:
             thread.shutdown(wait=False, cancel_futures=True)
 
     def _begin(self, batch: _Batch, predictor: SequencePredictor | None, learnt: Learnt) -> None:
-        """Have a batch answered in a thread, behind the one that predicts meanwhile, unless a team does both."""
+        """Have a batch answered in the threads."""
         loop = asyncio.get_running_loop()
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(1, "predict"), ThreadPoolExecutor(1, "batch")
-        ahead, thread = self._threads
-        alone = self._recommender.team.size == 1
-        expected = ahead.submit(self._predicted, batch, predictor) if alone and predictor is not None else None
-        answers = loop.run_in_executor(thread, self._answers, batch, predictor, learnt, expected)
+            self._threads = tuple(ThreadPoolExecutor(1, name) for name in STAGES)
+        predicting, ranking, writing = self._threads
+        expected: Callable[[], Expected] = partial(self._predicted, batch, predictor)
+        if self._recommender.team.size == 1:  # else the team would be asked by two threads at once
+            expected = partial(predicting.submit(expected).result, None)
+        ranked = ranking.submit(self._ranked, batch, learnt, expected).result
+        answers = loop.run_in_executor(writing, self._answers, batch, predictor, learnt, ranked)
         self._begun.append(_Begun(batch, predictor, answers))
         if self._sending is None:
             self._sending = loop.create_task(self._send_begun())
 
     async def _send_begun(self) -> None:
-        """Send what is answered in the thread, and begin the next batches there."""
+        """Send what is answered in the threads, and begin the next batches there."""
         try:
             while self._begun:
                 batch, _, answers = self._begun[0]
@@ -426,15 +434,16 @@ class SuggestionBatcher:
         """What the shoppers of a batch are expected to look at next."""
         return predicted(predictor, batch.queries, batch.looks, self._recommender.team)
 
+    def _ranked(self, batch: _Batch, learnt: Learnt, expected: Callable[[], Expected]) -> AnsweredBatch:
+        """The suggestions of a batch, ranked."""
+        return self._recommender.answer_batch(batch.queries, expected(), batch.looks, learnt)
+
     def _answers(
-        self, batch: _Batch, predictor: SequencePredictor | None, learnt: Learnt, ahead: Future[Expected] | None = None
+        self, batch: _Batch, predictor: SequencePredictor | None, learnt: Learnt, ranked: Callable[[], AnsweredBatch]
     ) -> _Answers:
-        """The suggestions of a batch: predicted, unless that is done `ahead`, ranked and written."""
-        recommender, emit_empty = self._recommender, self._recommender.policy.emit_empty
-        queries, columns, texts, looks = batch
-        expected = self._predicted(batch, predictor) if ahead is None else ahead.result()
-        answered = recommender.answer_batch(queries, expected, looks, learnt)
-        requests = Requests(columns, texts, self._models_of(predictor, learnt))
+        """The suggestions of a batch, written."""
+        answered, emit_empty = ranked(), self._recommender.policy.emit_empty
+        requests = Requests(batch.columns, batch.texts, self._models_of(predictor, learnt))
         now_ms = self._clock() * 1000
         written = self._writer.write(requests, answered.lists, answered.reasons, now_ms, emit_empty=emit_empty)
         return _Answers(answered, written, emit_empty)

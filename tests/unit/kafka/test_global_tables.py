@@ -94,7 +94,8 @@ def test_forged_records_are_counted_each_and_logged_once_in_a_while(caplog: pyte
     assert len([record for record in caplog.records if "passed over" in record.message]) == len(topics)
 
 
-async def test_others_get_a_turn_after_each_record_that_takes_long_to_refuse() -> None:
+async def test_others_get_a_turn_after_each_record_that_takes_long_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.kafka.global_tables.TURN_S", 0.0)
     metrics = Metrics()
     tables = GlobalTables(Settings(), metrics, identities=IDENTITIES)
     value = b'{"v":1,"item_id":"mug","title":"Mug","category":"Kitchen","price":-1,"x":[' + b"1," * 40_000 + b"1]}"

@@ -692,4 +692,4 @@ async def test_ids_that_nothing_refers_to_any_more_are_freed_and_what_is_learnt_
         seen.append(named(trainee))
     assert seen[0] == seen[1]
     assert ids[0] < ids[1] / 2
-    assert stored[0] < stored[1] / 2
+    assert stored[0] < 0.6 * stored[1]  # which numbers are free depends on when their items were met

@@ -26,6 +26,7 @@ from streams.wire.codec import written
 from streams.wire.pool_records import decode_pool
 from streams.wire.record_batches import Block, decoded_records
 from streams.worker.shopper_task import ShopperTask
+from streams.worker.suggestion_batcher import STAGES
 from tests.support.item_vectors import scorer_of
 from tests.support.silent_model import SilentModel
 from tests.support.world import PARTITIONS, Process, Shop
@@ -169,7 +170,7 @@ async def test_queries_submitted_during_a_batch_are_answered_after_it_in_order(m
     await process.die()
 
 
-async def test_a_full_batch_is_begun_behind_the_one_under_way_and_no_third() -> None:
+async def test_full_batches_are_begun_behind_the_one_under_way_as_many_as_there_are_threads() -> None:
     model = SilentModel("slow", inline_limit=0, max_batch=2)
     model.let.clear()
     process = await _clicked(model)
@@ -180,9 +181,11 @@ async def test_a_full_batch_is_begun_behind_the_one_under_way_and_no_third() -> 
     before = batcher.waiting
     for number in range(1, PARTITIONS):
         await _apply(process, number)
-    batcher.flush()
+    for _ in STAGES[1:]:
+        assert batcher.takes_more
+        batcher.flush()
     begun = before + USERS - len(process.shop.log.records("clicks", 0)) - batcher.waiting
-    assert begun == 2
+    assert begun == 2 * len(STAGES[1:])
     assert not batcher.takes_more
     held = set(batcher.held().tolist())
     batcher.flush()
