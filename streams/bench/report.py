@@ -58,6 +58,18 @@ def show_take_over(figures: Mapping[str, Any], console: Console) -> None:
     _show_machine(figures, console)
 
 
+def show_replay(figures: Mapping[str, Any], console: Console) -> None:
+    """Print the figures of `streams.bench.run.run_replay`, and what it was measured on."""
+    found = figures["replay"]
+    starts = ", ".join(f"{seconds:.2f}" for seconds in found["starts_s"])
+    console.print(
+        f"{found['clicks']:,} clicks of one partition read again in {found['seconds']:.2f} s ({starts}): "
+        f"{found['records_per_s']:,} records/s",
+        soft_wrap=True,
+    )
+    _show_machine(figures, console)
+
+
 def show_workers(figures: Mapping[str, Any], console: Console) -> None:
     """Print the table of `streams.bench.run.run_workers`, and what it was measured on."""
     console.print(_workers(figures["workers"]))

@@ -20,6 +20,7 @@ from streams.bench.benchmark import Benchmark, BenchmarkConfig, disturbed
 from streams.bench.breakdown import ServingWorker
 from streams.bench.events import LEAD_S, BenchShop
 from streams.bench.machine import MachineWatch
+from streams.bench.replaying import ReplayConfig, replayed
 from streams.bench.scaling import Scaling
 from streams.bench.take_over import TakeOverConfig, take_over
 from streams.bench.workbench import PURCHASES
@@ -109,6 +110,17 @@ def run_take_over(config: TakeOverConfig, *, kafka: bool, say: Callable[[str], N
         found = take_over(broker, config, Path(folder), say)
         watch.end("take-over")
     return {"take_over": found, "broker": broker.title, **_circumstances(started_at, watch)}
+
+
+def run_replay(config: ReplayConfig, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure only how fast the log is read again, on a broker that is started for it; as `run_take_over`."""
+    started_at, watch = _begin(say)
+    broker: Broker = KafkaBroker() if kafka else EmbeddedBroker()
+    with ended_as_by_ctrl_c(), tempfile.TemporaryDirectory(prefix="crosscurrent-bench-") as folder, broker:
+        say(f"{broker.title} at {broker.bootstrap_servers}")
+        found = replayed(broker, config, Path(folder), say)
+        watch.end("replay")
+    return {"replay": found, "broker": broker.title, **_circumstances(started_at, watch)}
 
 
 def run_workers(config: BenchmarkConfig, *, kafka: bool, say: Callable[[str], None]) -> dict[str, Any]:

@@ -36,8 +36,8 @@ HELD_S = 30.0
 LOOK_S = 0.2
 """Between two looks at the gauge."""
 
-_TAKEN = re.compile(r"(shoppers-\d+) taken over in ([\d.]+) s")
-_HELD = re.compile(r"^crosscurrent_histories (\S+)$", re.MULTILINE)
+TAKEN = re.compile(r"(shoppers-\d+) taken over in ([\d.]+) s")
+"""What a worker's log says of each partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class _Worker:
             process.await_ready()
             ready_s, used_s = round(time.monotonic() - started, 2), cpu_s(process.pid)
             self._await_held(shoppers)
-            taken = dict(_TAKEN.findall(process.output()))
+            taken = dict(TAKEN.findall(process.output()))
             return Start(ready_s, [float(seconds) for seconds in taken.values()], used_s, resident_mb(process.pid))
 
     def _await_held(self, shoppers: int) -> None:
@@ -126,9 +126,14 @@ class _Worker:
             time.sleep(LOOK_S)
 
     def _held(self) -> int:
-        with urllib.request.urlopen(f"http://{HOST}:{self._port}/metrics", timeout=HELD_S) as page:
-            found = _HELD.search(page.read().decode())
-        return int(float(found[1])) if found else 0
+        return metric(self._port, "crosscurrent_histories")
+
+
+def metric(port: int, name: str) -> int:
+    """A metric without labels of a worker whose pages are at a port; 0: it does not say."""
+    with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=HELD_S) as page:
+        found = re.search(rf"^{name} (\S+)$", page.read().decode(), re.MULTILINE)
+    return int(float(found[1])) if found else 0
 
 
 def rows(config: TakeOverConfig, purchases: Identity, now_s: float) -> Iterator[Event]:

@@ -85,6 +85,15 @@ def command(  # noqa: PLR0913 - options of one command
             callback=_check_take_over,
         ),
     ] = None,
+    replay: Annotated[
+        int | None,
+        typer.Option(
+            metavar="CLICKS",
+            min=1,
+            help="Only how long a worker takes to read so many clicks of one partition again",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Measure the worker against a bare stateful Faust echo, by turns on one broker that is started for it.
 
@@ -98,8 +107,17 @@ def command(  # noqa: PLR0913 - options of one command
     from rich.console import Console
 
     from streams.bench.benchmark import BenchmarkConfig
-    from streams.bench.report import show, show_items, show_sources, show_stages, show_take_over, show_workers
-    from streams.bench.run import run, run_items, run_sources, run_stages, run_take_over, run_workers
+    from streams.bench.replaying import ReplayConfig
+    from streams.bench.report import (
+        show,
+        show_items,
+        show_replay,
+        show_sources,
+        show_stages,
+        show_take_over,
+        show_workers,
+    )
+    from streams.bench.run import run, run_items, run_replay, run_sources, run_stages, run_take_over, run_workers
     from streams.bench.scoring import SIZES
     from streams.bench.take_over import TakeOverConfig
 
@@ -133,6 +151,9 @@ def command(  # noqa: PLR0913 - options of one command
     elif take_over:
         figures = run_take_over(TakeOverConfig(*take_over, repeats=config.repeats), kafka=kafka, say=progress.print)
         show_take_over(figures, console)
+    elif replay:
+        figures = run_replay(ReplayConfig(replay, repeats=config.repeats), kafka=kafka, say=progress.print)
+        show_replay(figures, console)
     else:
         figures = run(config, kafka=kafka, say=progress.print)
         show(figures, console)
