@@ -6,7 +6,7 @@ from models import warm as models_warm
 from models.shop.catalog import Catalog
 from models.shop.items import Items
 from streams.kafka import expected_rows
-from streams.wire import batch_reader, click_scanner, merging, pair_deltas, waiting_requests
+from streams.wire import batch_reader, click_scanner, merging, pair_deltas, partitioner, waiting_requests
 from streams.wire.neighbour_rows import RowWriter
 from streams.wire.suggestion_writer import SuggestionWriter
 
@@ -22,6 +22,7 @@ def warm() -> None:
     RowWriter(items).warm()
     expected_rows.warm()
     pair_deltas.warm()
+    partitioner.warm()
     waiting_requests.warm()
 
 

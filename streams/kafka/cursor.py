@@ -264,6 +264,6 @@ def _bytes(run: RecordRun) -> int:
 
 def _weight(run: RecordRun) -> int:
     count = len(run)
-    if run.largest < WEIGHT_BYTES:
+    if len(run.data) < WEIGHT_BYTES or run.largest < WEIGHT_BYTES:
         return count
     return count + int(((run.value_ends - run.value_starts) // WEIGHT_BYTES).sum())

@@ -5,24 +5,14 @@ librdkafka's default is CRC32; its clients need `partitioner=murmur2_random`.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from kafka.partitioner.default import murmur2
 from numpy.typing import NDArray
 
-from models.jit import inline_njit
-
-CACHED_KEYS = 1 << 16
-"""Hashing in Python takes 3 us, and the same shoppers come again within a minute. About 10 MB when full."""
+from models.jit import cached_njit, inline_njit
 
 _SEED, _FACTOR = np.uint32(0x9747B28C), np.uint32(0x5BD1E995)
-
-
-@lru_cache(CACHED_KEYS)
-def _positive_hash(key: bytes) -> int:
-    return int(murmur2(key)) & 0x7FFFFFFF
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -31,7 +21,7 @@ def partition_of(key: bytes, partitions: int) -> int:
     >>> partition_of(b"shopper-17", 8)
     0
     """
-    return _positive_hash(key) % partitions
+    return int(_hash(np.frombuffer(key, np.uint8))) % partitions
 
 
 @inline_njit
@@ -52,3 +42,13 @@ def hash_of(keys: NDArray[np.uint8], start: int, size: int) -> Any:
         mixed = np.uint32(mixed * _FACTOR)
     mixed = np.uint32(np.uint32(mixed ^ mixed >> np.uint32(13)) * _FACTOR)
     return np.int64((mixed ^ mixed >> np.uint32(15)) & np.uint32(0x7FFFFFFF))
+
+
+@cached_njit()
+def _hash(key: NDArray[np.uint8]) -> Any:
+    return hash_of(key, 0, len(key))
+
+
+def warm() -> None:
+    """Compile, or load what was compiled before."""
+    partition_of(b"", 1)
