@@ -71,7 +71,7 @@ class _Columns(NamedTuple):
 class QueryColumns:
     """Queries of a batch; ends may be followed by some that mean nothing.
 
-    Those of a batch of at most `KEPT` are in force until the next ones are taken.
+    Those of a batch of at most `KEPT` are in force until the next ones are taken, unless they were taken to keep.
     """
 
     at: NDArray[np.float64]
@@ -215,10 +215,10 @@ class Queries:
         self._cells.extend(cells)
         self._own += int(rows["own"].sum())
 
-    def take(self, queries: int) -> QueryColumns:
-        """The queries added first, which are forgotten here."""
+    def take(self, queries: int, *, keep: bool = False) -> QueryColumns:
+        """The queries added first, which are forgotten here; to `keep` when others are taken."""
         columns, box = self._columns, self._box
-        if queries > KEPT:
+        if keep or queries > KEPT:
             columns = _room(queries)
             box = boxed(columns)
         longest, windowed, owners = _split(self._rows[:queries], box)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,7 @@ class Catalog:
     """
 
     def __init__(self, items: Items) -> None:
+        self._growing = Lock()
         self.facts: NDArray[Any] = zeros_on_lines(1024, FACT)
         self.revisions = np.zeros(1024, np.int64)
         self.categories = Categories()
@@ -206,13 +208,16 @@ class Catalog:
         self._words_left = self.words
 
     def make_room(self) -> None:
-        """Let `facts` cover all indices given so far; items that are not in the catalogue have state 0."""
-        if len(self.facts) < len(self._items):
+        """Let `facts` cover all indices given so far; items that are not in the catalogue have state 0. Thread-safe."""
+        if len(self.facts) >= len(self._items):
+            return
+        with self._growing:
             more = 2 * len(self._items) - len(self.facts)
-            facts = zeros_on_lines(len(self.facts) + more, FACT)
-            facts[: len(self.facts)] = self.facts
-            self.facts = facts
-            self.revisions = np.concatenate([self.revisions, np.zeros(more, np.int64)])
+            if len(self.facts) < len(self._items):  # another thread may have just done it
+                self.revisions = np.concatenate([self.revisions, np.zeros(more, np.int64)])
+                facts = zeros_on_lines(len(self.facts) + more, FACT)
+                facts[: len(self.facts)] = self.facts
+                self.facts = facts
 
 
 def _bytes_of(item: CatalogItem | None) -> int:

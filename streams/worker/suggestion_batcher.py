@@ -308,16 +308,19 @@ class SuggestionBatcher:
         if not waiting or not self.takes_more or (self._begun and waiting < self._max_batch(predictor)):
             return
         size = min(waiting, self._max_batch(predictor))
-        batch = _Batch(self._queries.take(size), *self._requests.take(size), self._looks.take(size))
+        quick = size <= (MOST_INLINE if predictor is None else min(MOST_INLINE, predictor.inline_limit))
+        inline = quick and not self._begun
+        queries = self._queries.take(size, keep=not inline)
+        batch = _Batch(queries, *self._requests.take(size), self._looks.take(size))
         learnt = self._recommender.learnt  # may be replaced, from another thread
         try:
             self._choose(batch)
-            if self._begun or size > (MOST_INLINE if predictor is None else min(MOST_INLINE, predictor.inline_limit)):
-                self._begin(batch, predictor, learnt)
-            else:
+            if inline:
                 expected = partial(self._predicted, batch, predictor)
                 ranked = partial(self._ranked, batch, learnt, expected)
                 self._send(batch, self._answers(batch, predictor, learnt, ranked))
+            else:
+                self._begin(batch, predictor, learnt)
         except Exception as error:
             self._fail(error)
             raise

@@ -415,6 +415,32 @@ async def test_lists_are_the_same_whether_their_pools_are_logged_or_not() -> Non
     assert sum(len(items) > 2 for items in sent[0].values()) > 20
 
 
+async def test_small_batches_in_threads_are_answered_as_large_ones_at_once() -> None:
+    sent = list[list[tuple[bytes | None, list[Any]]]]()
+    for inline_limit, max_batch in ((1000, 1000), (0, 3)):
+        process = Process(Shop(), Policy(emit_empty=True, max_suggestion_age_s=0))
+        await process.take_over_all()
+        shop = process.shop
+        for place in range(24):
+            shop.offer(f"item {place}", f"aisle {place % 5}", 10.0 + place % 7)
+        await process.context.table_reader.caught_up([])
+        model = SequencePredictor(scorer_of(np.random.default_rng(5).normal(size=(24, 12)).astype(np.float32)), "1")
+        model.inline_limit, model.max_batch = inline_limit, max_batch
+        process.context.batcher.predictor = model
+        for user in range(90):
+            for step in (1, 3, 7):
+                action = "add_to_cart" if step == 3 else "view"
+                shop.click(f"user {user % 40}", f"item {user * step % 24}", 10.0 * user + step, action)
+            if user % 30 == 29:
+                await process.complete()
+        records = [r for number in range(PARTITIONS) for r in shop.log.records("suggestions", number)]
+        sent.append([(record.key, orjson.loads(record.value or b"")["items"]) for record in records])
+        assert not process.failures
+        await process.die()
+    assert sent[0] == sent[1]
+    assert sum(len(items) > 1 for _, items in sent[0]) > 150
+
+
 def _divided(monkeypatch: pytest.MonkeyPatch) -> None:
     """Divide even the smallest batches among threads."""
     monkeypatch.setattr("models.serving.recommender.LEAST_QUERIES", 1)
