@@ -23,14 +23,20 @@ from models.elementary import erf, exp, exp2, log, sqrt
 from models.jit import forward_njit
 from models.serving.queues import push
 from models.serving.rules import QueryState, Rules, classify, fits
-from models.serving.state import BRAND, CROSS_SELLS, EVIDENCE, SHARES, UPSELLS, Pool, ServingState, Weights
+from models.serving.state import BRAND, CROSS_SELLS, EVIDENCE, SHARES, UPSELLS, VECTOR, Pool, ServingState, Weights
 from models.shop.catalog import NONE
 from models.shop.decay import decayed
 from models.shop.events import BOUGHT_WITH, PAIR_KINDS, VIEWED_THEN_BOUGHT, VIEWED_WITH
-from models.shop.kinds import NEITHER, UPSELL
+from models.shop.kinds import UPSELL
 
 FEWEST = 1e-200
 """Decayed baskets of the shop; fewer count as none, as shares of them would exceed all numbers."""
+
+
+@forward_njit
+def in_vectors(size: int) -> int:
+    """As many numbers in whole vectors. Those beyond are computed, too, which takes less time than the last singly."""
+    return (size + VECTOR - 1) // VECTOR * VECTOR
 
 
 @forward_njit
@@ -46,15 +52,14 @@ def place_of(item: int, rules: Rules, query: QueryState, pool: Pool) -> int:
     candidate.kind = kind
     candidate.tier = 0
     pool.size[0] = size + 1
-    if kind != NEITHER:
-        candidate.anchor = anchor
-        pool.shares[size, :] = 0.0
-        candidate.base = candidate.strongest = candidate.direct = candidate.score = candidate.evidence = 0.0
-        candidate.significance = 0.0
-        candidate.partner = candidate.kin = candidate.chosen = -1
-        candidate.relation = 0
-        candidate.own = -1
-        candidate.exact = candidate.seen = False
+    candidate.anchor = anchor
+    pool.shares[size, :] = 0.0
+    candidate.base = candidate.strongest = candidate.direct = candidate.score = candidate.evidence = 0.0
+    candidate.significance = 0.0
+    candidate.partner = candidate.kin = candidate.chosen = -1
+    candidate.relation = 0
+    candidate.own = -1
+    candidate.exact = candidate.seen = False
     return int(size)
 
 
@@ -95,16 +100,6 @@ def own_counts(item: int, fade: float, rows: Rows) -> tuple[float, float]:
     if item >= len(rows.at):
         return 0.0, 0.0
     return float(rows.own[item, 0] * fade), float(rows.own[item, 1] * fade)
-
-
-@forward_njit
-def cell_of(item: int, partner: int, rows: Rows) -> int:
-    """Cell of an item in the row of another one; -1: it is not in there."""
-    if partner < len(rows.at):
-        for cell in range(rows.start[partner], rows.start[partner] + rows.length[partner]):
-            if rows.ids[cell] == item:
-                return int(cell)
-    return -1
 
 
 @forward_njit
@@ -169,10 +164,10 @@ def power(base: float, exponent: float) -> float:
 
 
 @forward_njit
-def _weighed(place: int, significant: float, weights: Weights, pool: Pool) -> float:
+def _weighed(place: int, significant: float, base: float, weights: Weights, pool: Pool) -> float:
     """Sum of a candidate's shares by their worth; of its bought-together share the significant part counts."""
     worth, shares = weights.worth[pool.candidates[place].kind], pool.shares[place]
-    bought = shares[BOUGHT_WITH] * significant + weights.chance * pool.candidates[place].base
+    bought = shares[BOUGHT_WITH] * significant + weights.chance * base
     total = worth[VIEWED_WITH] * shares[VIEWED_WITH] + worth[VIEWED_THEN_BOUGHT] * shares[VIEWED_THEN_BOUGHT]
     total += worth[BOUGHT_WITH] * bought
     for column in range(PAIR_KINDS, SHARES):
@@ -201,21 +196,19 @@ def score(at: float, state: ServingState) -> None:
     size = pool.size[0] if unknown > 0.0 else 0
     for place in range(size):
         pool.totals[place] = half_lives(pool.candidates[place].item, at, rows)
-    for place in range(size):
+    for place in range(in_vectors(size)):
         pool.totals[place] = exp2(pool.totals[place])
     upsells = 0  # their steps are put where the counts of those before them were
     for place in range(pool.size[0]):
         candidate = pool.candidates[place]
-        if candidate.kind == NEITHER:
-            continue
-        total = _weighed(place, 1.0, weights, pool)
-        if not total > 0.0:
+        total = _weighed(place, 1.0, 0.0, weights, pool)
+        if not total > 0.0:  # of what may not be suggested nothing has a worth
             continue
         upsell = candidate.kind == UPSELL
-        if not upsell:
-            if unknown > 0.0:
-                candidate.base = unknown * own_counts(candidate.item, pool.totals[place], rows)[1]
-                total = _weighed(place, 1.0, weights, pool)
+        if not upsell and unknown > 0.0:
+            base = unknown * own_counts(candidate.item, pool.totals[place], rows)[1]
+            total = _weighed(place, 1.0, base, weights, pool)
+            candidate.base = base
         candidate.tier = EVIDENCE
         candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)
         candidate.exact = upsell or pool.shares[place, BOUGHT_WITH] == 0.0
@@ -225,7 +218,7 @@ def score(at: float, state: ServingState) -> None:
             upsells += 1
         else:
             push(CROSS_SELLS, place, state.pool, state.id_order)
-    for index in range(upsells):
+    for index in range(in_vectors(upsells)):
         pool.totals[index] = power(pool.totals[index], weights.step_power)
     for index in range(upsells):
         pool.candidates[pool.ranked[index]].score *= pool.totals[index]
@@ -247,7 +240,7 @@ def _score_exactly(place: int, significant: float, weights: Weights, pool: Pool)
     """Score a cross-sell of whose bought-together share so much is significant."""
     candidate = pool.candidates[place]
     candidate.significance = significant
-    total = _weighed(place, significant, weights, pool)
+    total = _weighed(place, significant, candidate.base, weights, pool)
     candidate.score = candidate.evidence = total / (1.0 + total) * (weights.seen if candidate.seen else 1.0)
     candidate.exact = True
 
@@ -262,33 +255,20 @@ def make_each_exact(places: NDArray[np.int32], at: float, rows: Rows, weights: W
     for first in range(0, len(places), most):
         size = 0
         for number in range(first, min(first + most, len(places))):
-            if not pool.candidates[places[number]].exact:
-                _gather(size, places[number], at, rows, pool)
+            candidate = pool.candidates[places[number]]
+            if not candidate.exact:
+                pool.due_for[size] = places[number]
+                gather_pair(size, pool.context[candidate.partner], candidate.item, candidate.cell, at, rows, pool)
                 size += 1
-        together, with_partner, with_item = pool.features[0], pool.features[1], pool.features[2]
-        for column in range(3, 6):
-            fades = pool.features[column]
-            for number in range(size):
-                fades[number] = exp2(fades[number])
-        fade_partner, fade_item, fade_baskets = pool.features[3], pool.features[4], pool.features[5]
+        weigh_pairs(size, rows, weights, pool)
         for number in range(size):
-            lift, log_likelihood = _by_chance(
-                together[number] * fade_partner[number],
-                with_partner[number] * fade_partner[number],
-                with_item[number] * fade_item[number],
-                rows.baskets * fade_baskets[number],
-            )
-            together[number] = significance(lift, log_likelihood, weights.chance)
-        for number in range(size):
-            _score_exactly(pool.due_for[number], together[number], weights, pool)
+            _score_exactly(pool.due_for[number], pool.due[number], weights, pool)
 
 
 @forward_njit
-def _gather(number: int, place: int, at: float, rows: Rows, pool: Pool) -> None:
+def gather_pair(number: int, partner: int, item: int, cell: int, at: float, rows: Rows, pool: Pool) -> None:
     """Put into a place of the first columns what `bought_by_chance` computes with."""
-    candidate, columns = pool.candidates[place], pool.features
-    item, partner, cell = candidate.item, pool.context[candidate.partner], candidate.cell
-    pool.due_for[number] = place
+    columns = pool.features
     if item >= len(rows.at) or cell < 0:
         columns[:6, number] = 0.0
         return
@@ -299,3 +279,35 @@ def _gather(number: int, place: int, at: float, rows: Rows, pool: Pool) -> None:
     columns[3, number] = (rows.at[partner] - now) / rows.half_life_s
     columns[4, number] = (rows.at[item] - now) / rows.half_life_s
     columns[5, number] = (rows.baskets_at - now) / rows.half_life_s
+
+
+@forward_njit
+def weigh_pairs(size: int, rows: Rows, weights: Weights, pool: Pool) -> None:
+    """Put the significance of each of so many gathered pairs into `pool.due`. `lift_of_pair` may follow."""
+    size = in_vectors(size)
+    for column in range(3, 6):
+        fades = pool.features[column]
+        for number in range(size):
+            fades[number] = exp2(fades[number])
+    for number in range(size):
+        lift, log_likelihood = _pair_by_chance(number, rows, pool)
+        pool.due[number] = significance(lift, log_likelihood, weights.chance)
+
+
+@forward_njit
+def lift_of_pair(number: int, rows: Rows, pool: Pool) -> float:
+    """Shrunk lift of a weighed pair, as `bought_by_chance` says."""
+    return _pair_by_chance(number, rows, pool)[0]
+
+
+@forward_njit
+def _pair_by_chance(number: int, rows: Rows, pool: Pool) -> tuple[float, float]:
+    """As `bought_by_chance`, of a pair whose counts have been gathered, and their fading computed."""
+    columns = pool.features
+    fade_partner = columns[3, number]
+    return _by_chance(
+        columns[0, number] * fade_partner,
+        columns[1, number] * fade_partner,
+        columns[2, number] * columns[4, number],
+        rows.baskets * columns[5, number],
+    )

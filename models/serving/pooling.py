@@ -37,6 +37,7 @@ from models.ranking.features import (
 from models.ranking.features import EVIDENCE as EVIDENCE_SERVES
 from models.serving.candidates import (
     half_lives,
+    in_vectors,
     make_each_exact,
     make_exact,
     own_counts,
@@ -293,7 +294,7 @@ def rerank(queue: int, state: ServingState) -> None:
             totals[number] = 0.0
             for column in range(WIDTH):
                 totals[number] += POPULAR_WEIGHTS[column] * pool.features[column, number]
-    for number in range(size):
+    for number in range(in_vectors(size)):
         totals[number] = 1.0 / (1.0 + exp(-totals[number] - bias))
     if kind == UPSELL:
         _weigh_steps(size, state)
@@ -314,7 +315,7 @@ def _weigh_steps(size: int, state: ServingState) -> None:
         candidate = pool.candidates[pool.top[UPSELLS, number]]
         anchor = state.query.anchors[candidate.anchor]
         pool.due[number] = step_of(candidate.item, anchor, state.weights, state.rules)
-    for number in range(size):
+    for number in range(in_vectors(size)):
         pool.totals[number] *= power(pool.due[number], state.weights.step_power)
 
 
@@ -342,7 +343,7 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
     for number in range(size):
         item = pool.candidates[pool.top[queue, number]].item
         pool.totals[number] = half_lives(item, situation.at, state.rows)
-    for number in range(size):
+    for number in range(in_vectors(size)):
         pool.totals[number] = exp2(pool.totals[number])
     for number in range(size):
         place = pool.top[queue, number]
@@ -350,9 +351,9 @@ def describe(queue: int, situation: Situation, state: ServingState) -> None:
         _describe_item(number, place, upsell, state)
         if pool.candidates[place].own >= 0:
             due = _describe_purchases(number, place, situation, state, due)
-    _log(pool.due[:due])
+    _log(pool.due[: in_vectors(due)])
     _put_due(due, pool)
-    _take_logs(size, upsell, situation.baskets, pool)
+    _take_logs(in_vectors(size), upsell, situation.baskets, pool)
     _weigh(queue, state)
 
 
@@ -432,7 +433,7 @@ def _describe_shares(queue: int, pool: Pool) -> None:
             pool.due[due] = shares[column]
             pool.due_for[due] = (column << _BITS) + number
             due += shares[column] > 0.0
-    _log_shares(pool.due[:due], SHARE_UNIT)
+    _log_shares(pool.due[: in_vectors(due)], SHARE_UNIT)
     _put_due(due, pool)
 
 
@@ -512,6 +513,7 @@ def _weigh(queue: int, state: ServingState) -> None:
     """Score the described candidates of a queue by the learnt order."""
     learnt, pool, kind = state.learnt, state.pool, UPSELL if queue == UPSELLS else CROSS_SELL
     features, totals, size = pool.features, pool.features[_LEARNT], pool.top_sizes[queue]
+    before, padded = features[_HAD], in_vectors(size)
     whole = _LEARNT // _PASS * _PASS
     for column in range(0, whole, _PASS):  # added in the order of the columns, as one by one
         first, second, third, fourth = (
@@ -520,19 +522,20 @@ def _weigh(queue: int, state: ServingState) -> None:
             features[column + 2],
             features[column + 3],
         )
-        weights = learnt.weights[kind, 0, column : column + _PASS]
-        for number in range(size):
-            total = totals[number] + weights[0] * first[number] + weights[1] * second[number]
-            totals[number] = total + weights[2] * third[number] + weights[3] * fourth[number]
+        new, had = learnt.weights[kind, 0, column:], learnt.weights[kind, 1, column:]
+        new_1, new_2, new_3, new_4 = new[0], new[1], new[2], new[3]
+        had_1, had_2, had_3, had_4 = had[0], had[1], had[2], had[3]
+        for number in range(padded):
+            bought = before[number] > 0.0
+            total = totals[number] + (had_1 if bought else new_1) * first[number]
+            total += (had_2 if bought else new_2) * second[number]
+            total += (had_3 if bought else new_3) * third[number]
+            totals[number] = total + (had_4 if bought else new_4) * fourth[number]
     for column in range(whole, _LEARNT):
-        values, weight = features[column], learnt.weights[kind, 0, column]
-        for number in range(size):
-            totals[number] += weight * values[number]
+        values, of_new, of_had = features[column], learnt.weights[kind, 0, column], learnt.weights[kind, 1, column]
+        for number in range(padded):
+            totals[number] += (of_had if before[number] > 0.0 else of_new) * values[number]
     for number in range(size):
-        had, item = int(features[_HAD, number]), pool.candidates[pool.top[queue, number]].item
-        if had:
-            totals[number] = 0.0
-            for column in range(_LEARNT):
-                totals[number] += learnt.weights[kind, had, column] * features[column, number]
+        item = pool.candidates[pool.top[queue, number]].item
         if item < learnt.uptake.shape[2]:
-            totals[number] += learnt.uptake[queue, had, item]
+            totals[number] += learnt.uptake[queue, int(before[number]), item]

@@ -297,16 +297,15 @@ def classify(item: int, rules: Rules, query_state: QueryState) -> tuple[int, int
     The place is -1 with NEITHER; `fits` answers for other anchors.
     """
     fact = rules.facts[item]
-    if fact.state != OFFERED or query_state.barred[item]:
-        return NEITHER, -1
-    if rules.category_barred[fact.category] or rules.brand_barred[fact.brand]:
+    barred = rules.category_barred[fact.category] | rules.brand_barred[fact.brand] | (query_state.barred[item] != 0)
+    if barred | (fact.state != OFFERED):
         return NEITHER, -1
     if query_state.taken[rules.group[fact.category]] == query_state.now[SERIAL]:
+        first = -1
         if query_state.now[MAY_UPSELL]:
-            for place in range(query_state.now[ANCHORS]):
-                if _steps_up(item, query_state.anchors[place], rules):
-                    return UPSELL, place
-        return NEITHER, -1
+            for place in range(query_state.now[ANCHORS] - 1, -1, -1):  # without a branch, as nothing tells which fit
+                first = place if _steps_up(item, query_state.anchors[place], rules) else first
+        return UPSELL if first >= 0 else NEITHER, first
     for word in range(len(query_state.denied)):
         if query_state.denied[word] & rules.deny_to[fact.category, word]:
             return NEITHER, -1
@@ -339,8 +338,7 @@ def _allowed(item: int, anchor: int, rules: Rules) -> bool:
 def _steps_up(item: int, anchor: int, rules: Rules) -> bool:
     """Whether an item is the anchor's upsell."""
     more, less = rules.facts[item], rules.facts[anchor]
-    if rules.group[more.category] != rules.group[less.category] or more.currency != less.currency:
-        return False
-    if not less.price > 0.0 or more.rating < less.rating:  # False for NaN, a missing rating
-        return False
-    return bool(less.price * (1 + rules.min_step) <= more.price <= less.price * (1 + rules.max_step))
+    alike = (rules.group[more.category] == rules.group[less.category]) & (more.currency == less.currency)
+    worse = more.rating < less.rating  # False for NaN, a missing rating
+    least, most = less.price * (1 + rules.min_step), less.price * (1 + rules.max_step)
+    return bool(alike & (not worse) & (less.price > 0.0) & (least <= more.price) & (more.price <= most))

@@ -38,8 +38,11 @@ CROSS_SELLS, UPSELLS = 0, 1
 COUNTS = 16
 """Plain counts of a shopper's purchases whose features are computed once a query."""
 
-BLOCK = 32
-"""Places of a block of a queue: about the root of a thousand."""
+BLOCK = 16
+"""Places of a block of a queue: between the roots of a hundred, as a learnt order queues, and of a thousand."""
+
+VECTOR = 8
+"""Numbers that the compiler computes together, at most."""
 
 CANDIDATE = np.dtype(
     [
@@ -83,7 +86,7 @@ class Weights(NamedTuple):
     fast_s: float  # half-lives of the counts of a shopper's history
     slow_s: float
     min_support: int
-    worth: NDArray[np.float64]  # (3, SHARES): of a share, by kind of suggestion
+    worth: NDArray[np.float64]  # (3, SHARES): of a share, by kind of suggestion; 0 for none
 
 
 class Limits(NamedTuple):
@@ -117,6 +120,8 @@ class Pool(NamedTuple):
     context: NDArray[np.int32]  # (MAX_CONTEXT,): items
     recency: NDArray[np.float64]  # (MAX_CONTEXT,)
     anchor_of: NDArray[np.int32]  # (MAX_CONTEXT,): place among the anchors, -1: none
+    per_view: NDArray[np.float64]  # (MAX_CONTEXT,): what a weight of views in the item's row counts
+    per_basket: NDArray[np.float64]  # (MAX_CONTEXT,): ... of baskets
     queues: Queues
     top: NDArray[np.int32]  # (2, MOST // 2): places of the candidates that a learnt order ranks, by queue
     top_sizes: NDArray[np.int64]  # (2,)
@@ -189,6 +194,8 @@ def empty_pool(items: int) -> Pool:
         np.zeros(MAX_CONTEXT, np.int32),
         np.zeros(MAX_CONTEXT),
         np.zeros(MAX_CONTEXT, np.int32),
+        np.zeros(MAX_CONTEXT),
+        np.zeros(MAX_CONTEXT),
         queues,
         np.zeros((2, MOST // 2), np.int32),
         np.zeros(2, np.int64),

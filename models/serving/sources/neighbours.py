@@ -20,7 +20,7 @@ from models.cooccurrence.index import Rows
 from models.elementary import exp2
 from models.jit import forward_njit
 from models.serving.batch import Batch
-from models.serving.candidates import bought_by_chance, cell_of, half_lives, place_of, significance
+from models.serving.candidates import gather_pair, half_lives, lift_of_pair, place_of, weigh_pairs
 from models.serving.explanations import OF_AN_ANCHOR, OF_OWN_ANCHOR, OF_VISIT, Reasons
 from models.serving.rules import fits
 from models.serving.sources.sentence import Sentence
@@ -33,7 +33,6 @@ from models.shop.events import (
     VIEWED_THEN_BOUGHT,
     VIEWED_WITH,
 )
-from models.shop.kinds import NEITHER
 
 
 @forward_njit
@@ -56,21 +55,29 @@ def share_factors(item: int, recency: float, fade: float, rows: Rows, weights: W
 @forward_njit
 def supported(cell: int, kind: int, rows: Rows, weights: Weights) -> float:
     """Weight of a kind in a cell, 0 where too few events are behind it."""
-    return float(rows.weights[cell, kind]) if rows.counts[cell, kind] >= weights.min_support else 0.0
+    weight = rows.weights[cell, kind]  # read in any case: no branch
+    return float(weight if rows.counts[cell, kind] >= weights.min_support else 0.0)
 
 
 @forward_njit
 def add(query: int, batch: Batch, state: ServingState) -> None:
-    """Add all neighbours of all items of the context, with their shares; anchors are those of the greatest shares."""
+    """Add all neighbours of all items of the context, with their shares; anchors are those of the greatest shares.
+
+    Those that may not be suggested have shares, too, which are worth nothing: most branches here would be guesses.
+    """
     at = batch.at[query]
     rows, weights, rules, pool = state.rows, state.weights, state.rules, state.pool
     for place in range(pool.size[1]):
         about = pool.context[place]
+        if has_neighbours(about, rows):
+            fade = exp2(half_lives(about, at, rows))
+            factors = share_factors(about, pool.recency[place], fade, rows, weights)
+            pool.per_view[place], pool.per_basket[place] = factors
+    for place in range(pool.size[1]):
+        about = pool.context[place]
         if not has_neighbours(about, rows):
             continue
-        fade = exp2(half_lives(about, at, rows))
-        per_view, per_basket = share_factors(about, pool.recency[place], fade, rows, weights)
-        anchor = pool.anchor_of[place]
+        per_view, per_basket, anchor = pool.per_view[place], pool.per_basket[place], pool.anchor_of[place]
         start = rows.start[about]
         for cell in range(np.uint64(start), np.uint64(start + rows.length[about])):  # unsigned: never from the end
             item = rows.ids[cell]
@@ -78,18 +85,16 @@ def add(query: int, batch: Batch, state: ServingState) -> None:
             if known >= pool.size[0] or pool.candidates[known].item != item:
                 known = np.uint32(place_of(item, rules, state.query, pool))
             candidate = pool.candidates[known]
-            if candidate.kind == NEITHER:
-                continue
             viewed = per_view * supported(cell, VIEWED_WITH, rows, weights)
             joined = per_view * supported(cell, VIEWED_THEN_BOUGHT, rows, weights)
             bought = per_basket * supported(cell, BOUGHT_WITH, rows, weights)
             pool.shares[known, VIEWED_WITH] += viewed
             pool.shares[known, VIEWED_THEN_BOUGHT] += joined
             pool.shares[known, BOUGHT_WITH] += bought
-            if bought > candidate.strongest:
-                candidate.strongest = bought
-                candidate.partner = place
-                candidate.cell = cell
+            stronger = bought > candidate.strongest
+            candidate.strongest = bought if stronger else candidate.strongest
+            candidate.partner = place if stronger else candidate.partner
+            candidate.cell = cell if stronger else candidate.cell
             worth = weights.worth[candidate.kind]
             direct = worth[VIEWED_WITH] * viewed + worth[VIEWED_THEN_BOUGHT] * joined + worth[BOUGHT_WITH] * bought
             if anchor >= 0 and direct > candidate.direct and fits(item, candidate.kind, anchor, rules, state.query):
@@ -113,27 +118,38 @@ def explain(
         if candidate.tier == EVIDENCE:
             marks |= np.uint64(1) << np.uint64(candidate.item & 63)
     for place in range(pool.size[1] if marks else 0):
-        _explain_neighbours(place, at, marks, rows, state.weights, pool, found)
-    for index in range(size):
-        if found.source[index, BOUGHT_WITH] == BOUGHT_WITH:
-            item = pool.candidates[chosen[index]].item
-            about = found.anchor[index, BOUGHT_WITH]
-            lift, log_likelihood = bought_by_chance(about, item, cell_of(item, about, rows), at, rows)
-            found.lift[index, BOUGHT_WITH] = lift
-            found.strength[index, BOUGHT_WITH] *= significance(lift, log_likelihood, state.weights.chance)
+        _explain_neighbours(place, marks, rows, state.weights, pool, found)
+    most = pool.features.shape[1]
+    for first in range(0, size, most):
+        _weigh_bought(chosen, first, min(first + most, size), at, state, found)
 
 
 @forward_njit
-def _explain_neighbours(
-    place: int, at: float, marks: np.uint64, rows: Rows, weights: Weights, pool: Pool, found: Reasons
+def _weigh_bought(
+    chosen: NDArray[np.int32], first: int, end: int, at: float, state: ServingState, found: Reasons
 ) -> None:
+    """Give the bought-together reasons of a part of a list their lifts, and count what chance does not explain."""
+    rows, pool, pairs = state.rows, state.pool, 0
+    for index in range(first, end):
+        if found.source[index, BOUGHT_WITH] == BOUGHT_WITH:
+            item = pool.candidates[chosen[index]].item
+            gather_pair(pairs, found.anchor[index, BOUGHT_WITH], item, pool.due_for[index], at, rows, pool)
+            pool.ranked[pairs] = index
+            pairs += 1
+    weigh_pairs(pairs, rows, state.weights, pool)
+    for number in range(pairs):
+        index = pool.ranked[number]
+        found.lift[index, BOUGHT_WITH] = lift_of_pair(number, rows, pool)
+        found.strength[index, BOUGHT_WITH] *= pool.due[number]
+
+
+@forward_njit
+def _explain_neighbours(place: int, marks: np.uint64, rows: Rows, weights: Weights, pool: Pool, found: Reasons) -> None:
     """Keep what the row of an item of the context says of the marked items, where it is the strongest so far."""
     about = pool.context[place]
     if not has_neighbours(about, rows):
         return
-    fade = exp2(half_lives(about, at, rows))
-    per_view, per_basket = share_factors(about, pool.recency[place], fade, rows, weights)
-    anchor = pool.anchor_of[place]
+    per_view, per_basket, anchor = pool.per_view[place], pool.per_basket[place], pool.anchor_of[place]
     start = rows.start[about]
     for cell in range(start, start + rows.length[about]):
         item = rows.ids[cell]
@@ -155,6 +171,8 @@ def _explain_neighbours(
                 found.source[index, kind] = kind
                 found.anchor[index, kind] = about
                 found.events[index, kind] = rows.counts[cell, kind]
+                if kind == BOUGHT_WITH:
+                    pool.due_for[index] = cell
 
 
 _WORTH = {

@@ -20,7 +20,7 @@ from models.serving.sources.sentence import Sentence
 from models.serving.sources.source import Source, Worth
 from models.serving.state import EVIDENCE, ServingState
 from models.shop.events import VIEWED_THEN_BOUGHT, VIEWED_WITH
-from models.shop.kinds import NEITHER, UPSELL
+from models.shop.kinds import UPSELL
 
 NAME = "sequence"
 
@@ -33,8 +33,7 @@ def add(query: int, batch: Batch, state: ServingState) -> None:
     expected = batch.expected
     for at in range(expected.ends[query], expected.ends[query + 1]):
         place = place_of(expected.items[at], state.rules, state.query, state.pool)
-        if state.pool.candidates[place].kind != NEITHER:
-            state.pool.shares[place, _SHARE] = expected.shares[at]
+        state.pool.shares[place, _SHARE] = expected.shares[at]
 
 
 @forward_njit

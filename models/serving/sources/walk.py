@@ -41,11 +41,9 @@ def join(query: int, batch: Batch, state: ServingState) -> None:
         about = pool.context[place]
         if not has_neighbours(about, rows):
             continue
-        fade = exp2(half_lives(about, at, rows))
-        per_view, _ = share_factors(about, pool.recency[place], fade, rows, weights)
         for step in range(rows.start[about], rows.start[about] + min(BETWEEN, rows.length[about])):
             between = rows.ids[step]
-            share = per_view * supported(step, VIEWED_WITH, rows, weights)
+            share = pool.per_view[place] * supported(step, VIEWED_WITH, rows, weights)
             if not share > 0.0 or not has_neighbours(between, rows):
                 continue
             pool.due_for[steps] = between
